@@ -1,0 +1,201 @@
+//! RSA, elliptic curves and HMAC on unsealed material, by `aws-lc-rs`.
+
+use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rsa::{
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
+    PrivateDecryptingKey,
+};
+use aws_lc_rs::signature::{
+    self as sig, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use zeroize::Zeroizing;
+
+use crate::{Algorithm, Curve, Hash, KeyError, RsaPadding, SignInput, SignatureAlgorithm};
+
+const BROKEN: KeyError = KeyError::Internal { what: "the private key does not parse" };
+
+/// The one signing algorithm of a curve, as the clouds pair curves with hashes.
+pub(crate) fn signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlgorithm> {
+    match curve {
+        Curve::P256 => Some(&sig::ECDSA_P256_SHA256_ASN1_SIGNING),
+        Curve::P384 => Some(&sig::ECDSA_P384_SHA384_ASN1_SIGNING),
+        Curve::P521 => Some(&sig::ECDSA_P521_SHA512_ASN1_SIGNING),
+        Curve::Secp256k1 => Some(&sig::ECDSA_P256K1_SHA256_ASN1_SIGNING),
+        Curve::Ed25519 => None,
+    }
+}
+
+/// The public key as SubjectPublicKeyInfo, DER.
+pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let der = |key: Result<PublicKeyX509Der<'_>, _>| {
+        key.map(|d| d.as_ref().to_vec()).map_err(|_: aws_lc_rs::error::Unspecified| BROKEN)
+    };
+    match algorithm {
+        Algorithm::Rsa { .. } => {
+            der(PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?.public_key().as_der())
+        }
+        Algorithm::Ec(Curve::Ed25519) => {
+            der(Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?.public_key().as_der())
+        }
+        Algorithm::Ec(curve) => {
+            let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
+            der(EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?.public_key().as_der())
+        }
+        Algorithm::Aes256 | Algorithm::Hmac { .. } => Err(KeyError::WrongAlgorithm { algorithm }),
+    }
+}
+
+fn oaep(padding: RsaPadding) -> &'static OaepAlgorithm {
+    match padding {
+        RsaPadding::OaepSha1 => &OAEP_SHA1_MGF1SHA1,
+        RsaPadding::OaepSha256 => &OAEP_SHA256_MGF1SHA256,
+    }
+}
+
+pub(crate) fn rsa_encrypt(private: &[u8], padding: RsaPadding, plaintext: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let public = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?.public_key();
+    let key = OaepPublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
+    let max = key.max_plaintext_size(oaep(padding));
+    if plaintext.len() > max {
+        return Err(KeyError::TooLong { max });
+    }
+    let mut out = vec![0; key.ciphertext_size()];
+    let len = key.encrypt(oaep(padding), plaintext, &mut out, None).map_err(|_| BROKEN)?.len();
+    out.truncate(len);
+    Ok(out)
+}
+
+pub(crate) fn rsa_decrypt(private: &[u8], padding: RsaPadding, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let key = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?;
+    let key = OaepPrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
+    let mut out = Zeroizing::new(vec![0; key.min_output_size()]);
+    let len = key.decrypt(oaep(padding), body, &mut out, None).map_err(|_| KeyError::DoesNotOpen)?.len();
+    out.truncate(len);
+    Ok(out)
+}
+
+fn digest_of(hash: Hash) -> &'static digest::Algorithm {
+    match hash {
+        Hash::Sha224 => &digest::SHA224,
+        Hash::Sha256 => &digest::SHA256,
+        Hash::Sha384 => &digest::SHA384,
+        Hash::Sha512 => &digest::SHA512,
+    }
+}
+
+fn hashed(hash: Hash, input: SignInput<'_>) -> Result<Digest, KeyError> {
+    match input {
+        SignInput::Message(message) => Ok(digest::digest(digest_of(hash), message)),
+        SignInput::Digest(bytes) => {
+            Digest::import_less_safe(bytes, digest_of(hash)).map_err(|_| KeyError::BadDigestLength)
+        }
+    }
+}
+
+fn rsa_encoding(
+    algorithm: SignatureAlgorithm,
+) -> Option<(&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm, Hash)> {
+    use Hash::{Sha256, Sha384, Sha512};
+    Some(match algorithm {
+        SignatureAlgorithm::RsaPss(Sha256) => (&sig::RSA_PSS_SHA256, &sig::RSA_PSS_2048_8192_SHA256, Sha256),
+        SignatureAlgorithm::RsaPss(Sha384) => (&sig::RSA_PSS_SHA384, &sig::RSA_PSS_2048_8192_SHA384, Sha384),
+        SignatureAlgorithm::RsaPss(Sha512) => (&sig::RSA_PSS_SHA512, &sig::RSA_PSS_2048_8192_SHA512, Sha512),
+        SignatureAlgorithm::RsaPkcs1(Sha256) => (&sig::RSA_PKCS1_SHA256, &sig::RSA_PKCS1_2048_8192_SHA256, Sha256),
+        SignatureAlgorithm::RsaPkcs1(Sha384) => (&sig::RSA_PKCS1_SHA384, &sig::RSA_PKCS1_2048_8192_SHA384, Sha384),
+        SignatureAlgorithm::RsaPkcs1(Sha512) => (&sig::RSA_PKCS1_SHA512, &sig::RSA_PKCS1_2048_8192_SHA512, Sha512),
+        _ => return None,
+    })
+}
+
+fn ec_verification(curve: Curve) -> Option<(&'static dyn VerificationAlgorithm, Hash)> {
+    Some(match curve {
+        Curve::P256 => (&sig::ECDSA_P256_SHA256_ASN1, Hash::Sha256),
+        Curve::P384 => (&sig::ECDSA_P384_SHA384_ASN1, Hash::Sha384),
+        Curve::P521 => (&sig::ECDSA_P521_SHA512_ASN1, Hash::Sha512),
+        Curve::Secp256k1 => (&sig::ECDSA_P256K1_SHA256_ASN1, Hash::Sha256),
+        Curve::Ed25519 => return None,
+    })
+}
+
+pub(crate) fn sign(
+    key: Algorithm,
+    private: &[u8],
+    how: SignatureAlgorithm,
+    input: SignInput<'_>,
+) -> Result<Vec<u8>, KeyError> {
+    let refused = |_| KeyError::Internal { what: "signing failed" };
+    let wrong = KeyError::WrongAlgorithm { algorithm: key };
+    match (key, how) {
+        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_)) => {
+            let (encoding, _, hash) = rsa_encoding(how).ok_or(wrong)?;
+            let digest = hashed(hash, input)?;
+            let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
+            let mut out = vec![0; pair.public_modulus_len()];
+            pair.sign_digest(encoding, &digest, &mut out).map_err(refused)?;
+            Ok(out)
+        }
+        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash))
+            if ec_verification(curve).is_some_and(|(_, h)| h == hash) =>
+        {
+            let digest = hashed(hash, input)?;
+            let signing = signing_algorithm(curve).ok_or(wrong)?;
+            let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
+            Ok(pair.sign_digest(&digest).map_err(refused)?.as_ref().to_vec())
+        }
+        (Algorithm::Ec(Curve::Ed25519), SignatureAlgorithm::Ed25519) => {
+            let SignInput::Message(message) = input else { return Err(KeyError::BadDigestLength) };
+            Ok(Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?.sign(message).as_ref().to_vec())
+        }
+        _ => Err(wrong),
+    }
+}
+
+pub(crate) fn verify(
+    key: Algorithm,
+    private: &[u8],
+    how: SignatureAlgorithm,
+    input: SignInput<'_>,
+    signature: &[u8],
+) -> Result<bool, KeyError> {
+    let wrong = KeyError::WrongAlgorithm { algorithm: key };
+    let public = public_key(key, private)?;
+    let (algorithm, hash): (&'static dyn VerificationAlgorithm, Hash) = match (key, how) {
+        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_)) => {
+            let (_, verification, hash) = rsa_encoding(how).ok_or(wrong)?;
+            (verification, hash)
+        }
+        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash)) => {
+            ec_verification(curve).filter(|(_, paired)| *paired == hash).ok_or(wrong)?
+        }
+        (Algorithm::Ec(Curve::Ed25519), SignatureAlgorithm::Ed25519) => {
+            let SignInput::Message(message) = input else { return Err(KeyError::BadDigestLength) };
+            return Ok(UnparsedPublicKey::new(&sig::ED25519, public).verify(message, signature).is_ok());
+        }
+        _ => return Err(wrong),
+    };
+    let digest = hashed(hash, input)?;
+    Ok(UnparsedPublicKey::new(algorithm, public).verify_digest(&digest, signature).is_ok())
+}
+
+fn hmac_key(bits: u16, material: &[u8]) -> Result<hmac::Key, KeyError> {
+    let algorithm = match bits {
+        224 => hmac::HMAC_SHA224,
+        256 => hmac::HMAC_SHA256,
+        384 => hmac::HMAC_SHA384,
+        512 => hmac::HMAC_SHA512,
+        _ => return Err(KeyError::WrongAlgorithm { algorithm: Algorithm::Hmac { bits } }),
+    };
+    Ok(hmac::Key::new(algorithm, material))
+}
+
+pub(crate) fn mac(bits: u16, material: &[u8], message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    Ok(hmac::sign(&hmac_key(bits, material)?, message).as_ref().to_vec())
+}
+
+/// Whether `tag` is the message's; compared in constant time.
+pub(crate) fn mac_holds(bits: u16, material: &[u8], message: &[u8], tag: &[u8]) -> Result<bool, KeyError> {
+    Ok(hmac::verify(&hmac_key(bits, material)?, message, tag).is_ok())
+}

@@ -1,0 +1,173 @@
+//! The verbs on keys. Every verb first settles what is due: rotations that the schedule owes, deletions whose day has come.
+
+mod aliases;
+mod crypto;
+mod life;
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::material::{self, MasterKey};
+use crate::{
+    Algorithm, Cause, Clock, Entropy, Key, KeyError, KeyId, KeyState, NewKey, Realm, Rotation, Store, Version,
+    VersionId, VersionState,
+};
+
+/// All keys of one emulator.
+pub struct KeyCore {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    master: MasterKey,
+}
+
+/// A ciphertext of a key's primary version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The version that sealed.
+    pub version: VersionId,
+    /// The nonce of AES-256-GCM.
+    pub nonce: [u8; 12],
+    /// Ciphertext ‖ tag, 16 bytes longer than the plaintext.
+    pub body: Vec<u8>,
+}
+
+/// What settling did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Versions made by schedules.
+    pub rotated: usize,
+    /// Keys whose deletion came due.
+    pub deleted: usize,
+}
+
+impl fmt::Debug for KeyCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyCore").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+impl KeyCore {
+    /// A core over an empty or filled store. The master key is made here and lives as long as the core.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let master = MasterKey::random(entropy.as_ref());
+        Self { store, clock, entropy, master }
+    }
+
+    /// The time on the clock that keys live by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Random bytes.
+    pub fn random(&self, len: usize) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(vec![0; len]);
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// Makes a key and its first version. RSA takes up to seconds.
+    pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
+        let now = self.now();
+        let first = self.new_version(new.algorithm, 1, now, Cause::Created)?;
+        let key = Key {
+            realm: realm.clone(),
+            id: new.id.clone(),
+            algorithm: new.algorithm,
+            purpose: new.purpose,
+            state: KeyState::Enabled,
+            created: now,
+            primary: first.id,
+            versions: vec![first],
+            rotation: Rotation::default(),
+            description: new.description,
+            labels: new.labels,
+            policy: new.policy,
+            attributes: new.attributes,
+            grants: Vec::new(),
+        };
+        self.store.insert(key)?;
+        self.key(realm, &new.id)
+    }
+
+    /// A key as it is now; one whose deletion came due is not found.
+    pub fn key(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
+        let key = self.store.get(realm, id).and_then(|key| self.settled(key));
+        key.ok_or_else(|| KeyError::NotFound { id: id.to_string() })
+    }
+
+    /// All keys of a realm, by time of creation, then by name.
+    pub fn keys(&self, realm: &Realm) -> Vec<Arc<Key>> {
+        self.store.keys(realm).into_iter().filter_map(|key| self.settled(key)).collect()
+    }
+
+    /// Every realm that has a key.
+    pub fn realms(&self) -> Vec<Realm> {
+        self.store.realms()
+    }
+
+    /// The key that has this version; for ciphertexts that name only a version.
+    pub fn find_version(&self, realm: &Realm, version: &VersionId) -> Result<Arc<Key>, KeyError> {
+        self.store.find(realm, version).and_then(|key| self.settled(key)).ok_or(KeyError::VersionNotFound)
+    }
+
+    /// Settles everything that is due now.
+    pub fn settle(&self) -> Settled {
+        let mut done = Settled::default();
+        for realm in self.store.realms() {
+            for key in self.store.keys(&realm) {
+                let known = key.versions.len();
+                match self.settled(key) {
+                    Some(key) => done.rotated += key.versions.len().saturating_sub(known),
+                    None => done.deleted += 1,
+                }
+            }
+        }
+        done
+    }
+
+    /// Forgets every key and alias.
+    pub fn reset(&self) {
+        self.store.clear();
+    }
+
+    /// The key after what is due for it; `None` where that is its end.
+    fn settled(&self, key: Arc<Key>) -> Option<Arc<Key>> {
+        let now = self.now();
+        match key.state {
+            KeyState::PendingDeletion { at } if at <= now => {
+                let due = |key: &Key| matches!(key.state, KeyState::PendingDeletion { at } if at <= now);
+                if self.store.remove(&key.realm, &key.id, &due) { None } else { self.store.get(&key.realm, &key.id) }
+            }
+            KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
+                let settled = self.store.update(&key.realm, &key.id, &mut |key| {
+                    for due in key.rotation.take_due(now) {
+                        self.push_version(key, due, Cause::Automatic)?;
+                    }
+                    Ok(())
+                });
+                settled.ok()
+            }
+            _ => Some(key),
+        }
+    }
+
+    /// Adds a version that is the primary from then on.
+    fn push_version(&self, key: &mut Key, at: Timestamp, cause: Cause) -> Result<(), KeyError> {
+        let number = key.versions.last().map_or(1, |last| last.number + 1);
+        let version = self.new_version(key.algorithm, number, at, cause)?;
+        key.primary = version.id;
+        key.versions.push(version);
+        Ok(())
+    }
+
+    fn new_version(&self, algorithm: Algorithm, number: u32, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
+        let id = VersionId::random(self.entropy.as_ref());
+        let material = material::generate(algorithm, self.entropy.as_ref())?;
+        let sealed = self.master.seal(self.entropy.as_ref(), &id, &material)?;
+        Ok(Version { id, number, state: VersionState::Enabled, created: at, cause, material: Some(Arc::new(sealed)) })
+    }
+}

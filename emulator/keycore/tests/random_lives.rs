@@ -1,0 +1,164 @@
+//! Random command sequences against the core: what a key sealed opens for as long as it may, and never when it may not.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kmslab_keycore::{
+    Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, Purpose, Realm, Sealed,
+    SeededEntropy, VersionState,
+};
+use proptest::prelude::*;
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[derive(Debug, Clone)]
+enum Command {
+    Seal(Vec<u8>),
+    Rotate,
+    Schedule(Option<u32>),
+    Enable,
+    Disable,
+    ScheduleDeletion(u32),
+    CancelDeletion,
+    Disables(usize),
+    Enables(usize),
+    Destroys(usize),
+    PassDays(u32),
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    use Command::*;
+    prop_oneof![
+        6 => proptest::collection::vec(any::<u8>(), 0..64).prop_map(Seal),
+        3 => Just(Rotate),
+        2 => proptest::option::of(1..400_u32).prop_map(Schedule),
+        3 => Just(Enable),
+        1 => Just(Disable),
+        1 => (1..40_u32).prop_map(ScheduleDeletion),
+        2 => Just(CancelDeletion),
+        1 => any::<usize>().prop_map(Disables),
+        2 => any::<usize>().prop_map(Enables),
+        1 => any::<usize>().prop_map(Destroys),
+        3 => (0..200_u32).prop_map(PassDays),
+    ]
+}
+
+struct Lab {
+    core: KeyCore,
+    clock: ManualClock,
+    realm: Realm,
+    id: KeyId,
+    sealed: Vec<(Sealed, Vec<u8>)>,
+}
+
+fn lab(seed: u64) -> Lab {
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    let core =
+        KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::new(SeededEntropy::new(seed)));
+    let (realm, id) = (Realm::new("r"), KeyId::new("k"));
+    core.create(&realm, new_key("k", Algorithm::Aes256, Purpose::EncryptDecrypt)).unwrap();
+    Lab { core, clock, realm, id, sealed: Vec::new() }
+}
+
+fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
+    NewKey {
+        id: KeyId::new(id),
+        algorithm,
+        purpose,
+        description: String::new(),
+        labels: BTreeMap::new(),
+        policy: None,
+        attributes: BTreeMap::new(),
+    }
+}
+
+impl Lab {
+    /// Plays one command; a refusal must be one of the core's, and is allowed.
+    fn play(&mut self, command: Command) {
+        let (core, realm, id) = (&self.core, &self.realm, &self.id);
+        let pick = |n: usize| core.key(realm, id).map(|key| key.versions[n % key.versions.len()].id);
+        let moved = |n: usize, to| pick(n).and_then(|version| core.set_version_state(realm, id, &version, to));
+        let refused = match command {
+            Command::Seal(plaintext) => match core.seal(realm, id, &plaintext, b"aad") {
+                Ok(sealed) => {
+                    self.sealed.push((sealed, plaintext));
+                    None
+                }
+                Err(error) => Some(error),
+            },
+            Command::Rotate => core.rotate_now(realm, id, Some(25)).err(),
+            Command::Schedule(days) => core.set_rotation(realm, id, days).err(),
+            Command::Enable => core.enable(realm, id).err(),
+            Command::Disable => core.disable(realm, id).err(),
+            Command::ScheduleDeletion(days) => core.schedule_deletion(realm, id, DAY * days).err(),
+            Command::CancelDeletion => core.cancel_deletion(realm, id).err(),
+            Command::Disables(n) => moved(n, VersionState::Disabled).err(),
+            Command::Enables(n) => moved(n, VersionState::Enabled).err(),
+            Command::Destroys(n) => moved(n, VersionState::Destroyed).err(),
+            Command::PassDays(days) => {
+                self.clock.advance(DAY * days).unwrap();
+                None
+            }
+        };
+        assert!(!matches!(refused, Some(KeyError::Internal { .. } | KeyError::DoesNotOpen)), "{refused:?}");
+    }
+
+    fn check(&self) {
+        let (core, realm, id) = (&self.core, &self.realm, &self.id);
+        let key = core.key(realm, id);
+        if let Ok(key) = &key {
+            for (at, version) in key.versions.iter().enumerate() {
+                assert_eq!(version.number as usize, at + 1);
+                assert!(version.created <= core.now());
+            }
+            assert!(key.versions.windows(2).all(|pair| pair[0].created <= pair[1].created));
+            assert!(key.rotation.next.is_none_or(|next| next > core.now() || key.state != KeyState::Enabled));
+            assert!(key.rotation.on_demand_used <= 25);
+        }
+        // The primary is usable, or the key says why it is not.
+        let sealing = core.seal(realm, id, b"now", b"aad");
+        match (&key, &sealing) {
+            (Ok(key), Ok(_)) => assert!(key.usable_version(&key.primary).is_ok()),
+            (Ok(key), Err(error)) => assert_eq!(key.usable_version(&key.primary).unwrap_err(), *error),
+            (Err(error), refused) => assert_eq!(refused.as_ref().unwrap_err(), error),
+        }
+        for (sealed, plaintext) in &self.sealed {
+            let opened = core.open(realm, id, &sealed.version, &sealed.nonce, &sealed.body, b"aad");
+            let allowed = key.as_ref().is_ok_and(|key| key.usable_version(&sealed.version).is_ok());
+            match opened {
+                Ok(opened) => assert!(allowed && *opened == *plaintext, "opened what may not be opened"),
+                Err(error) => assert!(!allowed, "an enabled version did not open what it sealed: {error}"),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_was_sealed_opens_for_as_long_as_it_may(seed: u64, commands in proptest::collection::vec(command(), 1..60)) {
+        let mut lab = lab(seed);
+        for command in commands {
+            lab.play(command);
+            lab.check();
+        }
+    }
+
+    #[test]
+    fn a_changed_ciphertext_never_opens(seed: u64, plaintext: Vec<u8>, byte: prop::sample::Index, bit in 0..8_u8) {
+        let lab = lab(seed);
+        let sealed = lab.core.seal(&lab.realm, &lab.id, &plaintext, b"aad").unwrap();
+        let open = |nonce: &[u8; 12], body: &[u8], aad: &[u8]| lab.core.open(&lab.realm, &lab.id, &sealed.version, nonce, body, aad);
+        let mut body = sealed.body.clone();
+        let at = byte.index(body.len());
+        body[at] ^= 1 << bit;
+        prop_assert_eq!(open(&sealed.nonce, &body, b"aad"), Err(KeyError::DoesNotOpen));
+        prop_assert_eq!(open(&sealed.nonce, &sealed.body, b"other"), Err(KeyError::DoesNotOpen));
+        prop_assert_eq!(open(&sealed.nonce, &sealed.body[..at], b"aad"), Err(KeyError::DoesNotOpen));
+        prop_assert_eq!(&*open(&sealed.nonce, &sealed.body, b"aad").unwrap(), &plaintext);
+    }
+}

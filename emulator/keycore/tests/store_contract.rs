@@ -1,0 +1,98 @@
+//! What every store must do; run for the memory store.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use jiff::Timestamp;
+use kmslab_keycore::{
+    Algorithm, Alias, KeyCore, KeyError, KeyId, ManualClock, MemoryStore, NewKey, Purpose, Realm, Store, SystemEntropy,
+};
+
+fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let core = KeyCore::new(Arc::clone(store), clock, Arc::new(SystemEntropy));
+    let (realm, id) = (Realm::new("r"), KeyId::new(id));
+    let new = NewKey {
+        id: id.clone(),
+        algorithm: Algorithm::Aes256,
+        purpose: Purpose::EncryptDecrypt,
+        description: String::new(),
+        labels: BTreeMap::new(),
+        policy: None,
+        attributes: BTreeMap::new(),
+    };
+    core.create(&realm, new).unwrap();
+    (realm, id)
+}
+
+fn contract(store: &Arc<dyn Store>) {
+    let (realm, id) = filled(store, "b");
+    filled(store, "a");
+    let key = store.get(&realm, &id).unwrap();
+
+    // A name is taken once.
+    assert!(matches!(store.insert((*key).clone()), Err(KeyError::AlreadyExists { .. })));
+    // Versions lead to their key; order is by creation, then name.
+    assert_eq!(store.find(&realm, &key.primary).unwrap().id, id);
+    assert_eq!(store.keys(&realm).iter().map(|k| k.id.to_string()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(store.realms(), std::slice::from_ref(&realm));
+
+    // A change that fails leaves nothing behind; a key handed out does not change under its reader.
+    let failed = store.update(&realm, &id, &mut |key| {
+        key.description = "half done".into();
+        Err(KeyError::OutOfRange)
+    });
+    assert_eq!(failed.unwrap_err(), KeyError::OutOfRange);
+    assert_eq!(store.get(&realm, &id).unwrap().description, "");
+    store
+        .update(&realm, &id, &mut |key| {
+            key.description = "done".into();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(key.description, "");
+    assert_eq!(store.get(&realm, &id).unwrap().description, "done");
+
+    // Aliases: made once, replaced only where there is one, gone with their key.
+    let at = Timestamp::UNIX_EPOCH;
+    let alias = |target: &str| Alias { name: "x".into(), target: KeyId::new(target), created: at, updated: at };
+    assert!(matches!(store.put_alias(&realm, alias("b"), true), Err(KeyError::AliasNotFound { .. })));
+    assert!(matches!(store.put_alias(&realm, alias("none"), false), Err(KeyError::NotFound { .. })));
+    store.put_alias(&realm, alias("b"), false).unwrap();
+    assert!(matches!(store.put_alias(&realm, alias("a"), false), Err(KeyError::AliasExists { .. })));
+    assert!(!store.remove(&realm, &id, &|_| false));
+    assert!(store.remove(&realm, &id, &|key| key.description == "done"));
+    assert!(store.alias(&realm, "x").is_none() && store.get(&realm, &id).is_none());
+    assert!(store.find(&realm, &key.primary).is_none());
+
+    store.clear();
+    assert!(store.realms().is_empty());
+}
+
+fn changes_are_atomic(store: &Arc<dyn Store>) {
+    let (realm, id) = filled(store, "k");
+    let start = Barrier::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                start.wait();
+                for _ in 0..250 {
+                    let add = &mut |key: &mut kmslab_keycore::Key| {
+                        key.rotation.on_demand_used += 1;
+                        Ok(())
+                    };
+                    store.update(&realm, &id, add).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(store.get(&realm, &id).unwrap().rotation.on_demand_used, 1000);
+}
+
+#[test]
+fn the_memory_store_keeps_the_contract() {
+    contract(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>));
+    changes_are_atomic(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>));
+}

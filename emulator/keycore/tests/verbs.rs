@@ -1,0 +1,163 @@
+//! Verbs whose effect is worth a line of its own: schedules over time, deletion, aliases, signatures, codes.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kmslab_keycore::{
+    Algorithm, Cause, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, Purpose,
+    Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy,
+};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn core() -> (KeyCore, ManualClock, Realm) {
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    let core = KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::new(SystemEntropy));
+    (core, clock, Realm::new("r"))
+}
+
+fn make(core: &KeyCore, realm: &Realm, id: &str, algorithm: Algorithm, purpose: Purpose) -> KeyId {
+    let id = KeyId::new(id);
+    let new = NewKey {
+        id: id.clone(),
+        algorithm,
+        purpose,
+        description: String::new(),
+        labels: BTreeMap::new(),
+        policy: None,
+        attributes: BTreeMap::new(),
+    };
+    core.create(realm, new).unwrap();
+    id
+}
+
+#[test]
+fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
+    let (core, clock, realm) = core();
+    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    core.set_rotation(&realm, &id, Some(90)).unwrap();
+    clock.advance(DAY * 200).unwrap();
+    assert_eq!(core.settle().rotated, 2);
+    let days: Vec<_> = core.key(&realm, &id).unwrap().versions.iter().map(|v| v.created.as_second() / 86_400).collect();
+    assert_eq!(days, [0, 90, 180]);
+
+    core.disable(&realm, &id).unwrap();
+    clock.advance(DAY * 900).unwrap();
+    assert_eq!(core.settle().rotated, 0);
+    // Enabled again it rotates once, that day, and the next period starts there.
+    let key = core.enable(&realm, &id).unwrap();
+    assert_eq!(key.versions.len(), 4);
+    assert_eq!(key.primary().cause, Cause::Automatic);
+    assert_eq!(key.primary().created, core.now());
+    assert_eq!(key.rotation.next, Some(core.now() + DAY * 90));
+}
+
+#[test]
+fn deletion_comes_on_its_day_unless_cancelled() {
+    let (core, clock, realm) = core();
+    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    core.create_alias(&realm, "a", &id).unwrap();
+    core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
+    assert!(matches!(core.seal(&realm, &id, b"", b""), Err(KeyError::PendingDeletion { .. })));
+    assert_eq!(core.cancel_deletion(&realm, &id).unwrap().state, KeyState::Disabled);
+    core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
+    clock.advance(DAY * 7 - Duration::from_secs(1)).unwrap();
+    assert!(core.key(&realm, &id).is_ok());
+    clock.advance(Duration::from_secs(1)).unwrap();
+    assert!(matches!(core.cancel_deletion(&realm, &id), Err(KeyError::NotFound { .. })));
+    assert!(matches!(core.alias(&realm, "a"), Err(KeyError::AliasNotFound { .. })));
+    assert_eq!(core.keys(&realm).len(), 0);
+}
+
+#[test]
+fn on_demand_rotations_are_limited_and_leave_the_schedule_alone() {
+    let (core, clock, realm) = core();
+    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    let next = core.set_rotation(&realm, &id, Some(100)).unwrap().rotation.next;
+    clock.advance(DAY).unwrap();
+    for _ in 0..25 {
+        core.rotate_now(&realm, &id, Some(25)).unwrap();
+    }
+    assert_eq!(core.rotate_now(&realm, &id, Some(25)).unwrap_err(), KeyError::RotationLimit { limit: 25 });
+    assert_eq!(core.key(&realm, &id).unwrap().rotation.next, next);
+    let hmac = make(&core, &realm, "h", Algorithm::Hmac { bits: 256 }, Purpose::Mac);
+    assert_eq!(core.rotate_now(&realm, &hmac, None).unwrap_err(), KeyError::RotationUnsupported);
+}
+
+#[test]
+fn aliases_are_unique_and_realms_are_separate() {
+    let (core, _, realm) = core();
+    let one = make(&core, &realm, "one", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    let two = make(&core, &realm, "two", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    core.create_alias(&realm, "a", &one).unwrap();
+    assert!(matches!(core.create_alias(&realm, "a", &two), Err(KeyError::AliasExists { .. })));
+    core.update_alias(&realm, "a", &two).unwrap();
+    assert_eq!(core.alias(&realm, "a").unwrap().target, two);
+    let elsewhere = Realm::new("elsewhere");
+    assert!(matches!(core.alias(&elsewhere, "a"), Err(KeyError::AliasNotFound { .. })));
+    assert!(matches!(core.key(&elsewhere, &one), Err(KeyError::NotFound { .. })));
+    core.delete_alias(&realm, "a").unwrap();
+    assert!(matches!(core.delete_alias(&realm, "a"), Err(KeyError::AliasNotFound { .. })));
+}
+
+#[test]
+fn every_signing_key_verifies_its_own_signatures_only() {
+    let (core, _, realm) = core();
+    let cases = [
+        (Algorithm::Rsa { bits: 2048 }, SignatureAlgorithm::RsaPss(Hash::Sha384), Some(48)),
+        (Algorithm::Rsa { bits: 2048 }, SignatureAlgorithm::RsaPkcs1(Hash::Sha256), Some(32)),
+        (Algorithm::Ec(Curve::P256), SignatureAlgorithm::Ecdsa(Hash::Sha256), Some(32)),
+        (Algorithm::Ec(Curve::P384), SignatureAlgorithm::Ecdsa(Hash::Sha384), Some(48)),
+        (Algorithm::Ec(Curve::P521), SignatureAlgorithm::Ecdsa(Hash::Sha512), Some(64)),
+        (Algorithm::Ec(Curve::Secp256k1), SignatureAlgorithm::Ecdsa(Hash::Sha256), Some(32)),
+        (Algorithm::Ec(Curve::Ed25519), SignatureAlgorithm::Ed25519, None),
+    ];
+    for (n, (algorithm, how, digest)) in cases.into_iter().enumerate() {
+        let id = make(&core, &realm, &n.to_string(), algorithm, Purpose::SignVerify);
+        let signature = core.sign(&realm, &id, how, SignInput::Message(b"m")).unwrap();
+        assert!(core.verify(&realm, &id, how, SignInput::Message(b"m"), &signature).unwrap(), "{algorithm:?}");
+        assert!(!core.verify(&realm, &id, how, SignInput::Message(b"n"), &signature).unwrap(), "{algorithm:?}");
+        assert!(core.public_key(&realm, &id).unwrap().len() > 32);
+        if let Some(len) = digest {
+            let digest = vec![7; len];
+            let signature = core.sign(&realm, &id, how, SignInput::Digest(&digest)).unwrap();
+            assert!(core.verify(&realm, &id, how, SignInput::Digest(&digest), &signature).unwrap());
+            let short = core.sign(&realm, &id, how, SignInput::Digest(&digest[1..]));
+            assert_eq!(short, Err(KeyError::BadDigestLength));
+        }
+    }
+    let id = KeyId::new("2");
+    let wrong = core.sign(&realm, &id, SignatureAlgorithm::Ecdsa(Hash::Sha512), SignInput::Message(b""));
+    assert!(matches!(wrong, Err(KeyError::WrongAlgorithm { .. })));
+}
+
+#[test]
+fn rsa_encrypts_up_to_what_fits_and_codes_hold() {
+    let (core, _, realm) = core();
+    let id = make(&core, &realm, "rsa", Algorithm::Rsa { bits: 2048 }, Purpose::EncryptDecrypt);
+    for (padding, max) in [(RsaPadding::OaepSha1, 214), (RsaPadding::OaepSha256, 190)] {
+        let body = core.encrypt_rsa(&realm, &id, padding, &vec![1; max]).unwrap();
+        assert_eq!(core.decrypt_rsa(&realm, &id, padding, &body).unwrap().len(), max);
+        assert_eq!(core.encrypt_rsa(&realm, &id, padding, &vec![1; max + 1]), Err(KeyError::TooLong { max }));
+        assert_eq!(core.decrypt_rsa(&realm, &id, padding, &body[1..]), Err(KeyError::DoesNotOpen));
+    }
+    for bits in [224, 256, 384, 512] {
+        let id = make(&core, &realm, &bits.to_string(), Algorithm::Hmac { bits }, Purpose::Mac);
+        let tag = core.mac(&realm, &id, b"m").unwrap();
+        assert_eq!(tag.len(), usize::from(bits) / 8);
+        assert!(core.verify_mac(&realm, &id, b"m", &tag).unwrap());
+        assert!(!core.verify_mac(&realm, &id, b"m", &tag[1..]).unwrap());
+    }
+    assert!(matches!(core.seal(&realm, &id, b"", b""), Err(KeyError::WrongAlgorithm { .. })));
+}
+
+#[test]
+fn no_debug_output_shows_material() {
+    let (core, _, realm) = core();
+    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    let shown = format!("{core:?} {:?}", core.key(&realm, &id).unwrap());
+    assert!(!shown.contains("material") && !shown.contains("body"), "{shown}");
+}

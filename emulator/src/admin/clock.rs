@@ -1,0 +1,91 @@
+//! `GET /clock` and `POST /clock`: the two clocks read, the lab clock moved forward.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use kmslab_keycore::Clock;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, problem};
+
+const EXAMPLES: &str = r#"for example {"advance":"365d"}, {"advance":"PT36H"}, {"advance":90} (seconds) or {"set":"2027-01-01T00:00:00Z"}"#;
+
+/// What `POST /clock` takes: one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Move {
+    Advance(Value),
+    Set(Timestamp),
+}
+
+pub(super) async fn read(State(state): State<Arc<Admin>>) -> Json<Value> {
+    Json(shown(&state))
+}
+
+pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Response {
+    let moved = match serde_json::from_slice(&body) {
+        Ok(Move::Advance(by)) => duration(&by).and_then(|by| match state.lab.advance(by) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }),
+        Ok(Move::Set(to)) => state.lab.set(to).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("not a move of the clock ({error}); {EXAMPLES}")),
+    };
+    if let Err(message) = moved {
+        return problem(StatusCode::BAD_REQUEST, message);
+    }
+    let settled = state.settle().await;
+    let mut answer = shown(&state);
+    answer["rotated"] = settled.rotated.into();
+    answer["deleted"] = settled.deleted.into();
+    Json(answer).into_response()
+}
+
+fn shown(state: &Admin) -> Value {
+    json!({ "lab": state.lab.now().to_string(), "wall": state.service.wall.now().to_string() })
+}
+
+/// Seconds as a number, or text: `365d`, `2h 30m`, ISO 8601. Days are of 24 hours; months and years have no fixed length.
+fn duration(value: &Value) -> Result<Duration, String> {
+    let wrong = |reason: &str| format!("cannot advance by {value}: {reason}; {EXAMPLES}");
+    match value {
+        Value::Number(seconds) => {
+            let seconds = seconds.as_f64().unwrap_or(f64::NAN);
+            Duration::try_from_secs_f64(seconds).map_err(|error| wrong(&error.to_string()))
+        }
+        Value::String(text) => {
+            let span: Span = text.parse().map_err(|error: jiff::Error| wrong(&error.to_string()))?;
+            let exact = span.to_duration(SpanRelativeTo::days_are_24_hours());
+            let exact = exact.map_err(|error| wrong(&error.to_string()))?;
+            Duration::try_from(exact).map_err(|_| wrong("the clock never goes back"))
+        }
+        _ => Err(wrong("neither a number of seconds nor a duration")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_in_every_documented_form() {
+        let day = Duration::from_secs(86_400);
+        for (given, expected) in [
+            (json!("365d"), day * 365),
+            (json!("PT36H"), day * 3 / 2),
+            (json!(90), Duration::from_secs(90)),
+            (json!("1d 12h"), day * 3 / 2),
+        ] {
+            assert_eq!(duration(&given).unwrap(), expected, "{given}");
+        }
+        for given in [json!("-1d"), json!(-5), json!("1mo"), json!("soon"), json!(true), json!(1e300), json!([1])] {
+            assert!(duration(&given).is_err(), "{given}");
+        }
+    }
+}

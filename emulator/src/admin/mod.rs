@@ -1,0 +1,105 @@
+//! The admin port: health, the lab clock, reset, the key table and metrics, in JSON. It has no authentication, so it is on loopback
+//! by default; a request that a web page of another origin sends is refused.
+
+mod clock;
+mod metrics;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::{Router, body::Bytes};
+use kmslab_keycore::{KeyCore, LabClock, Settled};
+use serde_json::{Value, json};
+
+use crate::seed::SeedFile;
+use crate::service::AwsService;
+
+/// A clock move is a few bytes.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// What the admin port reads and changes.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) service: Arc<AwsService>,
+    pub(crate) core: Arc<KeyCore>,
+    pub(crate) lab: Arc<LabClock>,
+    pub(crate) seed: SeedFile,
+}
+
+impl Admin {
+    /// Carries out what is due by the lab clock. A long jump over many keys makes much key material, hence the other thread.
+    pub(crate) async fn settle(&self) -> Settled {
+        let core = Arc::clone(&self.core);
+        tokio::task::spawn_blocking(move || core.settle()).await.unwrap_or_default()
+    }
+}
+
+pub(crate) fn router(state: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/healthz", get(ok))
+        .route("/readyz", get(ok))
+        .route("/clock", get(clock::read).post(clock::change))
+        .route("/reset", post(reset))
+        .route("/keys", get(keys))
+        .route("/metrics", get(scrape))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn(same_origin))
+        .with_state(state)
+}
+
+/// An error in the one shape of this port.
+fn problem(status: StatusCode, message: impl Into<String>) -> Response {
+    (status, Json(json!({ "error": message.into() }))).into_response()
+}
+
+async fn ok() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+async fn keys(State(state): State<Arc<Admin>>) -> Response {
+    Json(json!({ "keys": state.service.aws.key_table() })).into_response()
+}
+
+async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
+    state.core.reset();
+    match state.seed.plant(&state.service.aws) {
+        Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn scrape(State(state): State<Arc<Admin>>) -> Response {
+    match metrics::render(&state) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn unknown_path(request: Request) -> Response {
+    let message =
+        format!("no {} here; there are /healthz, /readyz, /clock, /reset, /keys and /metrics", request.uri().path());
+    problem(StatusCode::NOT_FOUND, message)
+}
+
+async fn unknown_method(request: Request) -> Response {
+    let message = format!("{} does not take {}", request.uri().path(), request.method());
+    problem(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+/// Browsers name the page that sends a request; a page that this port did not serve must not move the clock.
+async fn same_origin(headers: HeaderMap, request: Request, next: Next) -> Response {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match headers.get(ORIGIN) {
+        Some(origin) if origin.as_bytes() != format!("http://{host}").as_bytes() => {
+            problem(StatusCode::FORBIDDEN, "requests of web pages from another origin are refused")
+        }
+        _ => next.run(request).await,
+    }
+}

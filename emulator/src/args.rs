@@ -1,0 +1,230 @@
+//! The command line of the emulator, shared by `kmslab emulator` and the stand-alone binary.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use kmslab_keycore::{LabClock, SystemClock};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use crate::aws::auth::{Auth, Credential, CredentialError, DEFAULT_ACCESS_KEY, DEFAULT_REGION};
+use crate::{Emulator, EmulatorBuilder, RunningEmulator, SeedFile, StartError};
+
+const EXAMPLES: &str = "\
+Examples:
+  kmslab emulator                                   # HTTP on 7600, HTTPS on 7643, admin on 7690, all on 127.0.0.1
+  kmslab emulator --listen 127.0.0.1:0 --no-tls --format json
+  kmslab emulator --credential AKIAEXAMPLE:secret:111122223333 --seed keys.yaml
+  kmslab emulator --clock 2030-01-01T00:00:00Z      # keys live from then on; signatures keep the real time
+  curl -X POST 127.0.0.1:7690/clock -d '{\"advance\":\"365d\"}'
+  AWS_CA_BUNDLE=./tls/ca.pem aws --endpoint-url https://localhost:7643 kms list-keys   # after --tls-dir ./tls";
+
+/// Flags of the emulator.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EmulatorArgs {
+    /// Where HTTP listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7600")]
+    pub listen: SocketAddr,
+    /// Where HTTPS listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7643")]
+    pub tls_listen: SocketAddr,
+    /// No HTTPS
+    #[arg(long, conflicts_with_all = ["tls_listen", "tls_dir"])]
+    pub no_tls: bool,
+    /// Where the admin port listens. It has no authentication: keep it on loopback
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7690")]
+    pub admin_listen: SocketAddr,
+    /// Keep the certificate authority in this directory, and use the one that is there
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// Credentials, keys and aliases that exist from the start (YAML or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+    /// Where the lab clock starts, RFC 3339; now when absent
+    #[arg(long, value_name = "TIME")]
+    pub clock: Option<Timestamp>,
+    /// One more access key that may call, beside test:test:123456789012; may be repeated
+    #[arg(long = "credential", value_name = "ID:SECRET:ACCOUNT")]
+    pub credentials: Vec<CredentialArg>,
+    /// Whether requests must be signed by a known access key
+    #[arg(long, value_enum, default_value = "on")]
+    pub auth: Auth,
+    /// How the addresses are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// How the addresses are printed once the emulator is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines for a shell: comments and `export`s
+    Human,
+    /// One line: {"http","https","admin","ca"}
+    Json,
+}
+
+/// The value of `--credential`, unread: the argument parser repeats what it refuses, and this has a secret in it.
+#[derive(Clone)]
+pub struct CredentialArg(Zeroizing<String>);
+
+impl fmt::Debug for CredentialArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialArg(..)")
+    }
+}
+
+impl FromStr for CredentialArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl CredentialArg {
+    /// The secret is what stands between the first colon and the last, so it may have colons itself.
+    fn read(&self) -> Result<(String, Credential), CredentialError> {
+        let parts = self.0.split_once(':').and_then(|(id, rest)| Some((id, rest.rsplit_once(':')?)));
+        let (id, (secret, account)) = parts.ok_or(CredentialError::Form)?;
+        let secret = Zeroizing::new(secret.to_owned());
+        Ok((id.to_owned(), Credential { secret, account: account.to_owned(), session_token: None }))
+    }
+}
+
+/// What to log: `KMSLAB_LOG`, else warnings.
+pub fn log_filter() -> EnvFilter {
+    EnvFilter::try_from_env("KMSLAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"))
+}
+
+/// Runs until SIGTERM or SIGINT. Exit code 2 for flags and files that cannot be used, 3 for what the machine lacks.
+pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
+    // Before the addresses are out, so that whoever reads them may signal at once.
+    let stopped = signals().context("cannot wait for signals")?;
+    let format = args.format;
+    let started = match builder(args) {
+        Ok(builder) => builder.start().await,
+        Err(error) => Err(error),
+    };
+    let emulator = match started {
+        Ok(emulator) => emulator,
+        Err(error) => {
+            let code = if error.is_environment() { 3 } else { 2 };
+            report(&error);
+            return Ok(ExitCode::from(code));
+        }
+    };
+    announce(&emulator, format);
+    stopped.await;
+    emulator.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that tells the user")]
+fn report(error: &StartError) {
+    eprintln!("error: {error}");
+}
+
+fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
+    let EmulatorArgs { listen, tls_listen, no_tls, admin_listen, tls_dir, seed, clock, credentials, auth, format: _ } =
+        args;
+    let tls_listen = (!no_tls).then_some(tls_listen);
+    warn_if_reachable(listen, tls_listen, admin_listen, auth);
+    let wall = Arc::new(SystemClock);
+    let lab = match clock {
+        Some(start) => LabClock::starting_at(wall, start),
+        None => LabClock::new(wall),
+    };
+    let mut builder = Emulator::builder()
+        .listen(listen)
+        .tls_listen(tls_listen)
+        .admin_listen(Some(admin_listen))
+        .tls_dir(tls_dir)
+        .auth(auth)
+        .lab_clock(Arc::new(lab));
+    for credential in credentials {
+        let (id, credential) = credential.read()?;
+        builder = builder.session_credential(id, credential);
+    }
+    if let Some(path) = seed {
+        builder = builder.seed(SeedFile::read(&path)?);
+    }
+    Ok(builder)
+}
+
+/// The well-known access key and the open admin port are fine on loopback only.
+#[expect(clippy::print_stderr, reason = "a warning to the user")]
+fn warn_if_reachable(listen: SocketAddr, tls_listen: Option<SocketAddr>, admin: SocketAddr, auth: Auth) {
+    let open = if auth == Auth::On { "the access key test/test works" } else { "no signature is checked" };
+    for (flag, address) in [("--listen", Some(listen)), ("--tls-listen", tls_listen)] {
+        if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+            eprintln!("warning: {flag} {address} can be reached from other machines, and {open}");
+        }
+    }
+    if !admin.ip().is_loopback() {
+        eprintln!(
+            "warning: --admin-listen {admin} can be reached from other machines: anyone may move the clock or delete every key"
+        );
+    }
+}
+
+/// A reader that has gone away does not stop the emulator.
+fn announce(emulator: &RunningEmulator, format: Format) {
+    let http = format!("http://{}", emulator.http_addr());
+    let https = emulator.https_addr().map(|address| {
+        if address.ip().is_loopback() {
+            format!("https://localhost:{}", address.port())
+        } else {
+            format!("https://{address}")
+        }
+    });
+    let admin = emulator.admin_addr().map(|address| format!("http://{address}"));
+    let ca = emulator.ca_path();
+    let text = match format {
+        Format::Json => json!({ "http": http, "https": https, "admin": admin, "ca": ca }).to_string(),
+        Format::Human => {
+            let mut lines = vec![format!("# AWS KMS at {http}")];
+            if let (Some(https), Some(ca)) = (&https, &ca) {
+                lines.push(format!("#        and {https}, CA {}", ca.display()));
+            }
+            lines.extend(admin.map(|admin| format!("# admin  {admin}")));
+            lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
+            lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));
+            lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
+            lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
+            lines.join("\n")
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+#[cfg(unix)]
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,77 @@
+//! Aliases: second names of keys in one account and region.
+
+use kmslab_keycore::{Alias, KeyError, KeyId};
+use serde_json::{Value, json};
+
+use super::page::page;
+use super::wire::{Input, seconds};
+use super::{Accept, Aws, AwsError, Caller, names};
+
+const PREFIX: &str = "alias/";
+/// Of the vendor's own keys.
+const RESERVED: &str = "alias/aws/";
+
+pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let name = own_name(input)?;
+    let target = aws.find(caller, input, "TargetKeyId", Accept::Keys)?;
+    target.not_pending_deletion()?;
+    match aws.core.create_alias(target.realm(), name, target.id()) {
+        Ok(_) => Ok(json!({})),
+        Err(KeyError::AliasExists { .. }) => Err(AwsError::alias_exists(names::alias_arn(caller, name))),
+        Err(error) => Err(target.refused(error)),
+    }
+}
+
+pub(super) fn update_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let name = own_name(input)?;
+    let target = aws.find(caller, input, "TargetKeyId", Accept::Keys)?;
+    target.not_pending_deletion()?;
+    match aws.core.update_alias(target.realm(), name, target.id()) {
+        Ok(_) => Ok(json!({})),
+        Err(KeyError::AliasNotFound { .. }) => Err(AwsError::no_such_alias(names::alias_arn(caller, name))),
+        Err(error) => Err(target.refused(error)),
+    }
+}
+
+pub(super) fn delete_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let name = own_name(input)?;
+    let deleted = aws.core.delete_alias(&names::realm(&caller.account, &caller.region), name);
+    deleted.map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, name)))?;
+    Ok(json!({}))
+}
+
+pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let of = match input.text("KeyId", 1..=2048)? {
+        Some(_) => Some(aws.find(caller, input, "KeyId", Accept::Keys)?.key.id.clone()),
+        None => None,
+    };
+    let listed = |alias: &Alias| of.as_ref().is_none_or(|key: &KeyId| alias.target == *key);
+    let mut aliases = aws.core.aliases(&names::realm(&caller.account, &caller.region));
+    aliases.retain(listed);
+    let entry = |alias: &Alias| {
+        json!({
+            "AliasName": alias.name,
+            "AliasArn": names::alias_arn(caller, &alias.name),
+            "TargetKeyId": alias.target.as_str(),
+            "CreationDate": seconds(alias.created),
+            "LastUpdatedDate": seconds(alias.updated),
+        })
+    };
+    page(input, "Aliases", (50, 100), &aliases, |alias| alias.name.clone(), entry)
+}
+
+/// The `AliasName` of a request that changes aliases.
+fn own_name(input: &Input) -> Result<&str, AwsError> {
+    let name = input.required_text("AliasName", 1..=256)?;
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b)) {
+        let rule = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$";
+        return Err(AwsError::constraint(&format!("'{name}'"), "aliasName", rule));
+    }
+    if name.len() <= PREFIX.len() || !name.starts_with(PREFIX) {
+        return Err(AwsError::validation(
+            "Alias must start with the prefix \"alias/\". Please see \
+             https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+        ));
+    }
+    if name.starts_with(RESERVED) { Err(AwsError::bare("NotAuthorizedException")) } else { Ok(name) }
+}

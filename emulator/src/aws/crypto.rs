@@ -1,0 +1,200 @@
+//! What keys do: encrypt, decrypt, re-encrypt, and hand out data keys.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kmslab_keycore::{Key, KeyError, Purpose, VersionId};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::blob::{self, Blob, SALT_BYTES};
+use super::names::{ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
+use super::wire::Input;
+use super::{Accept, Aws, AwsError, Caller, Found, names};
+
+/// Bytes of plaintext, as the API model has it.
+const LONGEST_PLAINTEXT: usize = 4096;
+const LONGEST_CIPHERTEXT: usize = 6144;
+
+type Context<'a> = BTreeMap<&'a str, &'a str>;
+
+/// What a ciphertext held.
+struct Opened {
+    plaintext: Zeroizing<Vec<u8>>,
+    arn: String,
+    version: VersionId,
+}
+
+pub(super) fn encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let plaintext = input.required_blob("Plaintext", 1..=LONGEST_PLAINTEXT)?;
+    let context = input.text_map("EncryptionContext")?;
+    let dry_run = input.dry_run()?;
+    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
+    symmetric(input, "EncryptionAlgorithm")?;
+    let (_, ciphertext) = seal(aws, &found, &plaintext, &context)?;
+    unless_dry(dry_run, || {
+        json!({
+            "CiphertextBlob": STANDARD.encode(&ciphertext),
+            "KeyId": found.arn,
+            "EncryptionAlgorithm": SYMMETRIC_DEFAULT,
+        })
+    })
+}
+
+pub(super) fn decrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    if input.has("Recipient") {
+        return Err(AwsError::unsupported());
+    }
+    let dry_run = input.dry_run()?;
+    let opened = open(aws, caller, input, ["KeyId", "EncryptionContext", "EncryptionAlgorithm"])?;
+    unless_dry(dry_run, || {
+        json!({
+            "KeyId": opened.arn,
+            "KeyMaterialId": opened.version.to_string(),
+            "Plaintext": STANDARD.encode(&*opened.plaintext),
+            "EncryptionAlgorithm": SYMMETRIC_DEFAULT,
+        })
+    })
+}
+
+pub(super) fn re_encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let dry_run = input.dry_run()?;
+    let context = input.text_map("DestinationEncryptionContext")?;
+    let source = ["SourceKeyId", "SourceEncryptionContext", "SourceEncryptionAlgorithm"];
+    let destination = aws.find(caller, input, "DestinationKeyId", Accept::Aliases)?;
+    symmetric(input, "DestinationEncryptionAlgorithm")?;
+    let opened = open(aws, caller, input, source)?;
+    let (version, ciphertext) = seal(aws, &destination, &opened.plaintext, &context)?;
+    unless_dry(dry_run, || {
+        json!({
+            "CiphertextBlob": STANDARD.encode(&ciphertext),
+            "SourceKeyId": opened.arn,
+            "SourceKeyMaterialId": opened.version.to_string(),
+            "SourceEncryptionAlgorithm": SYMMETRIC_DEFAULT,
+            "KeyId": destination.arn,
+            "DestinationKeyMaterialId": version.to_string(),
+            "DestinationEncryptionAlgorithm": SYMMETRIC_DEFAULT,
+        })
+    })
+}
+
+pub(super) fn generate_data_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    if input.has("Recipient") {
+        return Err(AwsError::unsupported());
+    }
+    let (plaintext, mut answer) = data_key(aws, caller, input)?;
+    answer["Plaintext"] = STANDARD.encode(&*plaintext).into();
+    Ok(answer)
+}
+
+pub(super) fn generate_data_key_without_plaintext(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
+    data_key(aws, caller, input).map(|(_, answer)| answer)
+}
+
+pub(super) fn generate_random(aws: &Aws, _caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    if input.has("Recipient") || input.has("CustomKeyStoreId") {
+        return Err(AwsError::unsupported());
+    }
+    let bytes = input.integer("NumberOfBytes", 1..=1024)?;
+    let bytes = bytes.ok_or_else(|| AwsError::validation("NumberOfBytes is required."))?;
+    let random = aws.core.random(usize::try_from(bytes).map_err(AwsError::internal)?);
+    Ok(json!({ "Plaintext": STANDARD.encode(&*random) }))
+}
+
+/// A new data key, and the answer of the operation without it.
+fn data_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<(Zeroizing<Vec<u8>>, Value), AwsError> {
+    let spec = input.one_of("KeySpec", &["AES_256", "AES_128"])?;
+    let bytes = input.integer("NumberOfBytes", 1..=1024)?;
+    let context = input.text_map("EncryptionContext")?;
+    let dry_run = input.dry_run()?;
+    let length = match (spec, bytes) {
+        (Some("AES_128"), None) => 16,
+        (Some(_), None) => 32,
+        (None, Some(bytes)) => usize::try_from(bytes).map_err(AwsError::internal)?,
+        _ => return Err(AwsError::validation("Please specify either number of bytes or key spec.")),
+    };
+    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
+    let plaintext = aws.core.random(length);
+    let (version, ciphertext) = seal(aws, &found, &plaintext, &context)?;
+    let answer = unless_dry(dry_run, || {
+        json!({
+            "CiphertextBlob": STANDARD.encode(&ciphertext),
+            "KeyId": found.arn,
+            "KeyMaterialId": version.to_string(),
+        })
+    })?;
+    Ok((plaintext, answer))
+}
+
+fn unless_dry(dry_run: bool, answer: impl FnOnce() -> Value) -> Result<Value, AwsError> {
+    if dry_run { Err(AwsError::dry_run()) } else { Ok(answer()) }
+}
+
+/// Refuses every algorithm that symmetric keys don't know.
+fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
+    match input.one_of(member, ENCRYPTION_ALGORITHMS)? {
+        None | Some(SYMMETRIC_DEFAULT) => Ok(()),
+        Some(other) => Err(AwsError::incompatible_algorithm(other, SYMMETRIC_DEFAULT)),
+    }
+}
+
+fn seal(aws: &Aws, found: &Found, plaintext: &[u8], context: &Context<'_>) -> Result<(VersionId, Vec<u8>), AwsError> {
+    let mut salt = [0; SALT_BYTES];
+    salt.copy_from_slice(&aws.core.random(SALT_BYTES));
+    let bound = blob::bound_to(&salt, context);
+    let sealed = aws.core.seal(found.realm(), found.id(), &blob::marked(plaintext), &bound);
+    let sealed = sealed.map_err(|error| found.refused(error))?;
+    Ok((sealed.version, blob::encode(&salt, &sealed)))
+}
+
+/// Opens the request's `CiphertextBlob`; `members` name the pinned key, the encryption context and the algorithm.
+fn open(aws: &Aws, caller: &Caller, input: &Input, [key, context, algorithm]: [&str; 3]) -> Result<Opened, AwsError> {
+    let ciphertext = input.required_blob("CiphertextBlob", 1..=LONGEST_CIPHERTEXT)?;
+    let context = input.text_map(context)?;
+    let pinned = match input.has(key) {
+        true => Some(aws.find(caller, input, key, Accept::Aliases)?),
+        false => None,
+    };
+    symmetric(input, algorithm)?;
+    if let Some(pinned) = &pinned {
+        pinned.key.usable_for(Purpose::EncryptDecrypt).map_err(|error| pinned.refused(error))?;
+    }
+    let blob = blob::parse(&ciphertext).ok_or_else(AwsError::invalid_ciphertext)?;
+    let realm = names::realm(&caller.account, &caller.region);
+    let named = aws.backing.find(&aws.core, &realm, &blob.id);
+    match (&pinned, named) {
+        (Some(pinned), Some((id, version))) if pinned.key.id == id => {
+            open_with(aws, &pinned.key, &pinned.arn, version, &blob, &context)
+        }
+        (Some(_), _) => Err(AwsError::incorrect_key()),
+        (None, Some((id, version))) => {
+            let arn = names::key_arn(&caller.account, &caller.region, id.as_str());
+            let key = aws.core.key(&realm, &id).map_err(|_| AwsError::unknown_ciphertext_key())?;
+            open_with(aws, &key, &arn, version, &blob, &context)
+        }
+        (None, None) => Err(AwsError::unknown_ciphertext_key()),
+    }
+}
+
+fn open_with(
+    aws: &Aws,
+    key: &Key,
+    arn: &str,
+    version: VersionId,
+    blob: &Blob,
+    context: &Context<'_>,
+) -> Result<Opened, AwsError> {
+    let bound = blob::bound_to(&blob.salt, context);
+    let opened = aws.core.open(&key.realm, &key.id, &version, &blob.nonce, &blob.body, &bound);
+    let opened = opened.map_err(|error| match error {
+        KeyError::DoesNotOpen => AwsError::invalid_ciphertext(),
+        other => AwsError::of_key(arn, other),
+    })?;
+    let plaintext = blob::unmarked(&opened).ok_or_else(AwsError::invalid_ciphertext)?;
+    Ok(Opened { plaintext: Zeroizing::new(plaintext.to_vec()), arn: arn.to_owned(), version })
+}

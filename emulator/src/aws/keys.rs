@@ -1,0 +1,140 @@
+//! Keys: made, described, listed, switched on and off, deleted after a waiting period.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kmslab_keycore::{Algorithm, Key, KeyState, NewKey, Purpose};
+use serde_json::{Map, Value, json};
+
+use super::names::{self, KEY_SPECS, KEY_USAGES, ORIGINS};
+use super::page::page;
+use super::wire::{Input, seconds};
+use super::{Accept, Aws, AwsError, Caller, policy, tags};
+
+const DAY: Duration = Duration::from_hours(24);
+const DEFAULT_WINDOW_DAYS: i64 = 30;
+
+pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    input.flag("BypassPolicyLockoutSafetyCheck")?;
+    let legacy = input.one_of("CustomerMasterKeySpec", KEY_SPECS)?;
+    let spec = input.one_of("KeySpec", KEY_SPECS)?.or(legacy).unwrap_or(names::SYMMETRIC_DEFAULT);
+    let usage = input.one_of("KeyUsage", KEY_USAGES)?;
+    let origin = input.one_of("Origin", ORIGINS)?.unwrap_or(names::AWS_KMS);
+    let description = input.text("Description", 0..=8192)?.unwrap_or_default().to_owned();
+    let policy = policy::given(input)?;
+    let labels = tags::given(input)?;
+    let multi_region = input.flag("MultiRegion")?.unwrap_or(false);
+    if spec != names::SYMMETRIC_DEFAULT || origin != names::AWS_KMS || input.has("CustomKeyStoreId") {
+        return Err(AwsError::unsupported());
+    }
+    if let Some(usage) = usage.filter(|usage| *usage != names::ENCRYPT_DECRYPT) {
+        return Err(AwsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
+    }
+    let new = NewKey {
+        id: names::new_key_id(aws.ids.next(), multi_region),
+        algorithm: Algorithm::Aes256,
+        purpose: Purpose::EncryptDecrypt,
+        description,
+        labels,
+        policy,
+        attributes: BTreeMap::new(),
+    };
+    let key = aws.core.create(&names::realm(&caller.account, &caller.region), new).map_err(AwsError::internal)?;
+    Ok(json!({ "KeyMetadata": metadata(caller, &key) }))
+}
+
+pub(super) fn describe_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    input.texts("GrantTokens", 10)?;
+    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
+    Ok(json!({ "KeyMetadata": metadata(caller, &found.key) }))
+}
+
+pub(super) fn list_keys(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let mut keys = aws.core.keys(&names::realm(&caller.account, &caller.region));
+    keys.sort_by(|a, b| a.id.cmp(&b.id));
+    let entry = |id: &str| json!({ "KeyId": id, "KeyArn": names::key_arn(&caller.account, &caller.region, id) });
+    page(input, "Keys", (100, 1000), &keys, |key| key.id.to_string(), |key| entry(key.id.as_str()))
+}
+
+pub(super) fn enable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    aws.core.enable(found.realm(), found.id()).map_err(|error| found.refused(error))?;
+    Ok(json!({}))
+}
+
+pub(super) fn disable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    aws.core.disable(found.realm(), found.id()).map_err(|error| found.refused(error))?;
+    Ok(json!({}))
+}
+
+pub(super) fn schedule_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let days = input.integer("PendingWindowInDays", 1..=365)?.unwrap_or(DEFAULT_WINDOW_DAYS);
+    if !(7..=30).contains(&days) {
+        return Err(AwsError::validation("PendingWindowInDays must be between 7 and 30"));
+    }
+    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let window = DAY * u32::try_from(days).map_err(AwsError::internal)?;
+    let key = aws.core.schedule_deletion(found.realm(), found.id(), window).map_err(|error| found.refused(error))?;
+    let mut answer = json!({ "KeyId": found.arn, "KeyState": state_name(key.state), "PendingWindowInDays": days });
+    if let KeyState::PendingDeletion { at } = key.state {
+        answer["DeletionDate"] = seconds(at);
+    }
+    Ok(answer)
+}
+
+pub(super) fn cancel_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    aws.core.cancel_deletion(found.realm(), found.id()).map_err(|error| found.refused(error))?;
+    Ok(json!({ "KeyId": found.arn }))
+}
+
+pub(super) fn update_key_description(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let description = input.required_text("Description", 0..=8192)?.to_owned();
+    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    found.not_pending_deletion()?;
+    let changed = aws.core.update(found.realm(), found.id(), |fields| fields.description.clone_from(&description));
+    changed.map_err(|error| found.refused(error))?;
+    Ok(json!({}))
+}
+
+/// The `KeyState` of a key.
+pub(super) fn state_name(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Enabled => "Enabled",
+        KeyState::Disabled => "Disabled",
+        KeyState::PendingDeletion { .. } => "PendingDeletion",
+    }
+}
+
+/// `KeyMetadata`, with the members that a symmetric key of origin AWS_KMS has.
+fn metadata(caller: &Caller, key: &Key) -> Value {
+    let arn = names::key_arn(&caller.account, &caller.region, key.id.as_str());
+    let multi_region = names::is_multi_region(&key.id);
+    let mut metadata = Map::new();
+    let mut put = |name: &str, value: Value| metadata.insert(name.to_owned(), value);
+    put("AWSAccountId", caller.account.as_str().into());
+    put("KeyId", key.id.as_str().into());
+    put("Arn", arn.as_str().into());
+    put("CreationDate", seconds(key.created));
+    put("Enabled", (key.state == KeyState::Enabled).into());
+    put("Description", key.description.as_str().into());
+    put("KeyUsage", names::ENCRYPT_DECRYPT.into());
+    put("KeyState", state_name(key.state).into());
+    put("Origin", names::AWS_KMS.into());
+    put("KeyManager", "CUSTOMER".into());
+    put("CustomerMasterKeySpec", names::SYMMETRIC_DEFAULT.into());
+    put("KeySpec", names::SYMMETRIC_DEFAULT.into());
+    put("EncryptionAlgorithms", json!([names::SYMMETRIC_DEFAULT]));
+    put("CurrentKeyMaterialId", key.primary.to_string().into());
+    put("MultiRegion", multi_region.into());
+    if let KeyState::PendingDeletion { at } = key.state {
+        put("DeletionDate", seconds(at));
+    }
+    if multi_region {
+        let primary = json!({ "Arn": arn, "Region": caller.region });
+        let configuration = json!({ "MultiRegionKeyType": "PRIMARY", "PrimaryKey": primary, "ReplicaKeys": [] });
+        put("MultiRegionConfiguration", configuration);
+    }
+    metadata.into()
+}

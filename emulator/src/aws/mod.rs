@@ -1,0 +1,277 @@
+//! AWS KMS: one JSON call in, the vendor's answer out, over the key core.
+//!
+//! An account in a region is a world of its own. Signatures are checked in [`auth`] before a call gets here; key policies are kept
+//! and not evaluated: a caller may do everything in its own account, and nothing in another.
+
+mod aliases;
+pub mod auth;
+mod blob;
+mod crypto;
+mod error;
+mod keys;
+mod names;
+mod page;
+mod policy;
+mod rotation;
+pub mod sigv4;
+mod tags;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kmslab_keycore::{Entropy, Key, KeyCore, KeyError, KeyId, KeyState, Realm};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use error::AwsError;
+
+use blob::Backing;
+use names::{Arn, Name};
+use wire::Input;
+
+/// Whoever sent a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Twelve digits.
+    pub account: String,
+    /// The region the request is for.
+    pub region: String,
+    /// The access key that signed it.
+    pub access_key_id: String,
+}
+
+/// Where the ids of new keys come from.
+pub trait Ids: Send + Sync + fmt::Debug {
+    /// A version 4 UUID that was not given before.
+    fn next(&self) -> Uuid;
+}
+
+/// Random ids.
+#[derive(Debug)]
+pub struct RandomIds(Arc<dyn Entropy>);
+
+impl RandomIds {
+    /// Out of `entropy`.
+    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self(entropy)
+    }
+}
+
+impl Ids for RandomIds {
+    fn next(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.0.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+}
+
+/// One key and its versions, for the admin port and the inspector.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyRow {
+    /// `aws`.
+    pub cloud: &'static str,
+    /// Its ARN.
+    pub key: String,
+    /// Its KeyState.
+    pub state: &'static str,
+    /// The number of the version that encrypts.
+    pub primary: u32,
+    /// Oldest first.
+    pub versions: Vec<VersionRow>,
+}
+
+/// One version of a key.
+#[derive(Debug, Clone, Serialize)]
+pub struct VersionRow {
+    /// From 1.
+    pub number: u32,
+    /// Its KeyMaterialId.
+    pub id: String,
+    /// The 32 bytes, in hex, by which ciphertexts name it.
+    pub blob_id: String,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+type Operation = fn(&Aws, &Caller, &Input) -> Result<Value, AwsError>;
+
+const TABLE: &[(&str, Operation)] = &[
+    ("CancelKeyDeletion", keys::cancel_key_deletion),
+    ("CreateAlias", aliases::create_alias),
+    ("CreateKey", keys::create_key),
+    ("Decrypt", crypto::decrypt),
+    ("DeleteAlias", aliases::delete_alias),
+    ("DescribeKey", keys::describe_key),
+    ("DisableKey", keys::disable_key),
+    ("DisableKeyRotation", rotation::disable_key_rotation),
+    ("EnableKey", keys::enable_key),
+    ("EnableKeyRotation", rotation::enable_key_rotation),
+    ("Encrypt", crypto::encrypt),
+    ("GenerateDataKey", crypto::generate_data_key),
+    ("GenerateDataKeyWithoutPlaintext", crypto::generate_data_key_without_plaintext),
+    ("GenerateRandom", crypto::generate_random),
+    ("GetKeyPolicy", policy::get_key_policy),
+    ("GetKeyRotationStatus", rotation::get_key_rotation_status),
+    ("ListAliases", aliases::list_aliases),
+    ("ListKeyPolicies", policy::list_key_policies),
+    ("ListKeyRotations", rotation::list_key_rotations),
+    ("ListKeys", keys::list_keys),
+    ("ListResourceTags", tags::list_resource_tags),
+    ("PutKeyPolicy", policy::put_key_policy),
+    ("ReEncrypt", crypto::re_encrypt),
+    ("RotateKeyOnDemand", rotation::rotate_key_on_demand),
+    ("ScheduleKeyDeletion", keys::schedule_key_deletion),
+    ("TagResource", tags::tag_resource),
+    ("UntagResource", tags::untag_resource),
+    ("UpdateAlias", aliases::update_alias),
+    ("UpdateKeyDescription", keys::update_key_description),
+];
+
+const NAMES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = TABLE[index].0;
+        index += 1;
+    }
+    names
+};
+
+/// What a request may name a key by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accept {
+    /// A key id or key ARN; what manages keys takes nothing else.
+    Keys,
+    /// An alias name or alias ARN too; DescribeKey and what uses keys.
+    Aliases,
+}
+
+/// A key that a request named.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) key: Arc<Key>,
+    pub(crate) arn: String,
+}
+
+impl Found {
+    pub(crate) fn realm(&self) -> &Realm {
+        &self.key.realm
+    }
+
+    pub(crate) fn id(&self) -> &KeyId {
+        &self.key.id
+    }
+
+    /// What the core's refusal is in the words of the service.
+    pub(crate) fn refused(&self, error: KeyError) -> AwsError {
+        AwsError::of_key(&self.arn, error)
+    }
+
+    /// What changes a key's data is refused while the key waits for its deletion.
+    pub(crate) fn not_pending_deletion(&self) -> Result<(), AwsError> {
+        match self.key.state {
+            KeyState::PendingDeletion { .. } => Err(AwsError::pending_deletion(&self.arn)),
+            KeyState::Enabled | KeyState::Disabled => Ok(()),
+        }
+    }
+}
+
+/// The front end.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    core: Arc<KeyCore>,
+    ids: Arc<dyn Ids>,
+    backing: Arc<Backing>,
+}
+
+impl Aws {
+    /// Every operation there is.
+    pub const OPERATIONS: &'static [&'static str] = &NAMES;
+
+    /// Over a core, with ids for new keys.
+    pub fn new(core: Arc<KeyCore>, ids: Arc<dyn Ids>) -> Self {
+        Self { core, ids, backing: Arc::default() }
+    }
+
+    /// One request after authentication; `operation` is the target without `TrentService.`. Answers JSON.
+    pub fn call(&self, caller: &Caller, operation: &str, body: &[u8]) -> Result<Vec<u8>, AwsError> {
+        let known = TABLE.iter().find(|(name, _)| *name == operation);
+        let (name, run) = *known.ok_or_else(AwsError::unknown_operation)?;
+        let input = Input::parse(name, body)?;
+        let answer = run(self, caller, &input)?;
+        serde_json::to_vec(&answer).map_err(AwsError::internal)
+    }
+
+    /// Every key of every account and region, with its versions. No material.
+    pub fn key_table(&self) -> Vec<KeyRow> {
+        let mut realms = self.core.realms();
+        realms.sort();
+        let keys = realms.iter().flat_map(|realm| self.core.keys(realm));
+        keys.filter_map(|key| row(&key)).collect()
+    }
+
+    /// The key that the required member `member` names, whatever its state.
+    pub(crate) fn find(&self, caller: &Caller, input: &Input, member: &str, accept: Accept) -> Result<Found, AwsError> {
+        self.find_named(caller, input.operation(), input.required_text(member, 1..=2048)?, accept)
+    }
+
+    /// The key that `text` names, whatever its state.
+    pub(crate) fn find_named(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        text: &str,
+        accept: Accept,
+    ) -> Result<Found, AwsError> {
+        let name = match text.starts_with("arn:") {
+            true => own_name(caller, operation, text)?,
+            false if text.starts_with("alias/") => Name::Alias(text),
+            false => Name::Id(text),
+        };
+        let realm = names::realm(&caller.account, &caller.region);
+        let id = match name {
+            Name::Alias(_) if accept == Accept::Keys => return Err(AwsError::invalid_key_id(text)),
+            Name::Alias(alias) => {
+                let known = self.core.alias(&realm, alias);
+                known.map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, alias)))?.target
+            }
+            Name::Id(id) if names::is_key_id(id) => KeyId::new(id),
+            Name::Id(id) => return Err(AwsError::invalid_key_id(id)),
+        };
+        let arn = names::key_arn(&caller.account, &caller.region, id.as_str());
+        let key = self.core.key(&realm, &id).map_err(|error| AwsError::of_key(&arn, error))?;
+        Ok(Found { key, arn })
+    }
+}
+
+/// What an ARN names, if it is of the caller's account and region.
+fn own_name<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<'a>, AwsError> {
+    let arn = Arn::parse(text).ok_or_else(|| AwsError::invalid_arn(text))?;
+    if arn.region != caller.region {
+        return Err(AwsError::invalid_arn(arn.region));
+    }
+    if arn.account != caller.account {
+        return Err(AwsError::access_denied(&names::user_arn(caller), operation, text));
+    }
+    Ok(arn.name)
+}
+
+fn row(key: &Key) -> Option<KeyRow> {
+    let (account, region) = names::account_and_region(&key.realm)?;
+    let versions = key.versions.iter().map(|version| VersionRow {
+        number: version.number,
+        id: version.id.to_string(),
+        blob_id: hex::encode(blob::blob_id(&version.id)),
+        created: version.created,
+    });
+    Some(KeyRow {
+        cloud: "aws",
+        key: names::key_arn(account, region, key.id.as_str()),
+        state: keys::state_name(key.state),
+        primary: key.primary().number,
+        versions: versions.collect(),
+    })
+}

@@ -1,0 +1,169 @@
+//! Names: ARNs, key ids, realms, and what the API calls specs, usages and algorithms.
+
+use kmslab_keycore::{KeyId, Realm};
+
+use super::Caller;
+
+/// The world of one account in one region: its keys, and its aliases.
+pub(crate) fn realm(account: &str, region: &str) -> Realm {
+    Realm::new(format!("aws/{account}/{region}"))
+}
+
+/// Account and region of a realm that [`realm`] made.
+pub(crate) fn account_and_region(realm: &Realm) -> Option<(&str, &str)> {
+    realm.as_str().strip_prefix("aws/")?.split_once('/')
+}
+
+/// `aws`, or the separate clouds of China and of the US government.
+fn partition(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else {
+        "aws"
+    }
+}
+
+fn arn(account: &str, region: &str, resource: &str) -> String {
+    format!("arn:{}:kms:{region}:{account}:{resource}", partition(region))
+}
+
+/// `arn:aws:kms:REGION:ACCOUNT:key/ID`.
+pub(crate) fn key_arn(account: &str, region: &str, id: &str) -> String {
+    arn(account, region, &format!("key/{id}"))
+}
+
+/// The ARN of an alias; `name` starts with `alias/`.
+pub(crate) fn alias_arn(caller: &Caller, name: &str) -> String {
+    arn(&caller.account, &caller.region, name)
+}
+
+/// Who calls, as refusals say it: access keys are users here.
+pub(crate) fn user_arn(caller: &Caller) -> String {
+    format!("arn:{}:iam::{}:user/{}", partition(&caller.region), caller.account, caller.access_key_id)
+}
+
+/// The account itself, as key policies name it.
+pub(crate) fn root_arn(caller: &Caller) -> String {
+    format!("arn:{}:iam::{}:root", partition(&caller.region), caller.account)
+}
+
+/// A text that names a key, or the alias of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name<'a> {
+    /// A key id, not yet checked.
+    Id(&'a str),
+    /// `alias/…`.
+    Alias(&'a str),
+}
+
+/// The parts of an ARN of this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arn<'a> {
+    pub(crate) region: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) name: Name<'a>,
+}
+
+impl<'a> Arn<'a> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.splitn(6, ':');
+        let (scheme, partition_, service) = (parts.next()?, parts.next()?, parts.next()?);
+        let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+        if scheme != "arn" || service != "kms" || partition_ != partition(region) || region.is_empty() {
+            return None;
+        }
+        let name = match resource.strip_prefix("key/") {
+            Some(id) => Name::Id(id),
+            None if resource.starts_with("alias/") => Name::Alias(resource),
+            None => return None,
+        };
+        Some(Self { region, account, name })
+    }
+}
+
+/// Whether this can be a key's id: a UUID in lower case with dashes, or `mrk-` and 32 hex digits.
+pub(crate) fn is_key_id(text: &str) -> bool {
+    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if let Some(rest) = text.strip_prefix("mrk-") {
+        return rest.len() == 32 && hex(rest);
+    }
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.into_iter().all(hex)
+}
+
+/// The id of a new key.
+pub(crate) fn new_key_id(id: uuid::Uuid, multi_region: bool) -> KeyId {
+    KeyId::new(if multi_region { format!("mrk-{}", id.simple()) } else { id.hyphenated().to_string() })
+}
+
+/// Whether a key of that id may have replicas in other regions.
+pub(crate) fn is_multi_region(id: &KeyId) -> bool {
+    id.as_str().starts_with("mrk-")
+}
+
+/// The one spec that keys are made of here.
+pub(crate) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
+/// The one usage of such keys.
+pub(crate) const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
+/// The one origin of their material.
+pub(crate) const AWS_KMS: &str = "AWS_KMS";
+
+// The API model's enums, in its order; the order in which the service lists them in a refusal is on record for few.
+
+/// `KeySpec`.
+pub(crate) const KEY_SPECS: &[&str] = &[
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    SYMMETRIC_DEFAULT,
+    "HMAC_224",
+    "HMAC_256",
+    "HMAC_384",
+    "HMAC_512",
+    "SM2",
+    "ML_DSA_44",
+    "ML_DSA_65",
+    "ML_DSA_87",
+    "ECC_NIST_EDWARDS25519",
+];
+/// `KeyUsage`.
+pub(crate) const KEY_USAGES: &[&str] = &["SIGN_VERIFY", ENCRYPT_DECRYPT, "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"];
+/// `Origin`.
+pub(crate) const ORIGINS: &[&str] = &[AWS_KMS, "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
+/// `EncryptionAlgorithm`.
+pub(crate) const ENCRYPTION_ALGORITHMS: &[&str] =
+    &[SYMMETRIC_DEFAULT, "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_ids_have_dashes_and_lower_case() {
+        assert!(is_key_id("1234abcd-12ab-34cd-56ef-1234567890ab"));
+        assert!(is_key_id("mrk-1234abcd12ab34cd56ef1234567890ab"));
+        for not in ["", "1234abcd12ab34cd56ef1234567890ab", "mrk-fake", "1234ABCD-12ab-34cd-56ef-1234567890ab", "----"]
+        {
+            assert!(!is_key_id(not), "{not}");
+        }
+    }
+
+    #[test]
+    fn arns_come_apart_as_they_were_made() {
+        let text = key_arn("123456789012", "cn-north-1", "x");
+        assert_eq!(text, "arn:aws-cn:kms:cn-north-1:123456789012:key/x");
+        let parsed = Arn { region: "cn-north-1", account: "123456789012", name: Name::Id("x") };
+        assert_eq!(Arn::parse(&text), Some(parsed));
+        for not in ["arn:aws:s3:::b", "arn:aws:kms:cn-north-1:1:key/x", "arn:aws:kms:us-east-1:1:grant/x", "arn:::"] {
+            assert_eq!(Arn::parse(not), None, "{not}");
+        }
+        let here = realm("123456789012", "us-gov-west-1");
+        assert_eq!(account_and_region(&here), Some(("123456789012", "us-gov-west-1")));
+    }
+}

@@ -1,0 +1,221 @@
+//! Puts an emulator together and starts it: one builder for the command and for whoever runs it inside another process.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kmslab_keycore::{Clock, Entropy, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy};
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+use crate::admin::Admin;
+use crate::aws::auth::{Auth, Authenticator, Credential, CredentialError, Credentials};
+use crate::aws::{Aws, Ids, RandomIds};
+use crate::counts::Counter;
+use crate::running::{Listening, RunningEmulator};
+use crate::seed::{SeedError, SeedFile};
+use crate::service::AwsService;
+use crate::tls::{Tls, TlsError};
+
+/// Why an emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses that address, or choose another with {flag} (port 0: any free one)"
+    )]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The flag that says otherwise.
+        flag: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No certificate for HTTPS.
+    #[error("{0}; choose another directory with --tls-dir, or go without HTTPS with --no-tls")]
+    Tls(#[from] TlsError),
+    /// A credential that cannot be used.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// A seed that cannot be used.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+}
+
+impl StartError {
+    /// True when the machine, not the request, is at fault.
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Listen { .. } | Self::Tls(_))
+    }
+}
+
+/// The emulator. See [`Emulator::builder`].
+#[derive(Debug)]
+pub struct Emulator;
+
+impl Emulator {
+    /// Starts from: HTTP on a free port of 127.0.0.1, no HTTPS, no admin port, signatures checked, `test`/`test`, an empty memory
+    /// store, the wall clock and a lab clock that shows the same.
+    pub fn builder() -> EmulatorBuilder {
+        let anywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let wall: Arc<dyn Clock> = Arc::new(SystemClock);
+        EmulatorBuilder {
+            listen: anywhere,
+            tls_listen: None,
+            admin_listen: None,
+            tls_dir: None,
+            auth: Auth::On,
+            credentials: Vec::new(),
+            seed: SeedFile::default(),
+            lab: None,
+            wall,
+            entropy: Arc::new(SystemEntropy),
+            ids: None,
+        }
+    }
+}
+
+/// See [`Emulator::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct EmulatorBuilder {
+    listen: SocketAddr,
+    tls_listen: Option<SocketAddr>,
+    admin_listen: Option<SocketAddr>,
+    tls_dir: Option<PathBuf>,
+    auth: Auth,
+    credentials: Vec<(String, Credential)>,
+    seed: SeedFile,
+    lab: Option<Arc<LabClock>>,
+    wall: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ids: Option<Arc<dyn Ids>>,
+}
+
+impl EmulatorBuilder {
+    /// Where HTTP listens; port 0 takes a free one.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Where HTTPS listens, or nowhere.
+    pub fn tls_listen(mut self, address: Option<SocketAddr>) -> Self {
+        self.tls_listen = address;
+        self
+    }
+
+    /// Where the admin port listens, or nowhere. Whoever reaches it can move the clock and delete every key.
+    pub fn admin_listen(mut self, address: Option<SocketAddr>) -> Self {
+        self.admin_listen = address;
+        self
+    }
+
+    /// Where the CA is kept; without it each start has its own.
+    pub fn tls_dir(mut self, dir: Option<PathBuf>) -> Self {
+        self.tls_dir = dir;
+        self
+    }
+
+    /// Lets one more access key in.
+    pub fn credential(self, id: impl Into<String>, secret: impl Into<String>, account: impl Into<String>) -> Self {
+        let secret = Zeroizing::new(secret.into());
+        self.session_credential(id, Credential { secret, account: account.into(), session_token: None })
+    }
+
+    /// Lets one more access key in, which may be a temporary one with a session token.
+    pub fn session_credential(mut self, id: impl Into<String>, credential: Credential) -> Self {
+        self.credentials.push((id.into(), credential));
+        self
+    }
+
+    /// Whether signatures are checked.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// The clock that keys live by.
+    pub fn lab_clock(mut self, clock: Arc<LabClock>) -> Self {
+        self.lab = Some(clock);
+        self
+    }
+
+    /// The clock that signatures and certificates are judged by. It should show the real time: clients do.
+    pub fn wall_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.wall = clock;
+        self
+    }
+
+    /// Where key material and nonces come from.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Where key ids come from.
+    pub fn ids(mut self, ids: Arc<dyn Ids>) -> Self {
+        self.ids = Some(ids);
+        self
+    }
+
+    /// Credentials to let in, and keys that exist from the start and again after a reset.
+    pub fn seed(mut self, seed: SeedFile) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Listens and serves until the answer is dropped or shut down.
+    pub async fn start(self) -> Result<RunningEmulator, StartError> {
+        let mut credentials = Credentials::well_known();
+        for (id, credential) in self.credentials {
+            credentials.insert(&id, credential)?;
+        }
+        for seeded in &self.seed.credentials {
+            credentials.insert(&seeded.id, seeded.credential())?;
+        }
+        // Ports first: whoever starts a second emulator by mistake learns it at once.
+        let http = bind("--listen", self.listen).await?;
+        let https = match self.tls_listen {
+            Some(address) => {
+                let tls = Tls::new(self.tls_dir.as_deref(), address.ip(), self.wall.now())?;
+                Some((bind("--tls-listen", address).await?, tls))
+            }
+            None => None,
+        };
+        let admin = match self.admin_listen {
+            Some(address) => Some(bind("--admin-listen", address).await?),
+            None => None,
+        };
+
+        let lab = self.lab.unwrap_or_else(|| Arc::new(LabClock::new(Arc::clone(&self.wall))));
+        let core = KeyCore::new(Arc::new(MemoryStore::default()), lab.clone(), Arc::clone(&self.entropy));
+        let core = Arc::new(core);
+        let ids = self.ids.unwrap_or_else(|| Arc::new(RandomIds::new(Arc::clone(&self.entropy))));
+        let aws = Aws::new(Arc::clone(&core), ids);
+        self.seed.plant(&aws)?;
+        let service = Arc::new(AwsService {
+            aws,
+            authenticator: Authenticator::new(self.auth, credentials),
+            wall: self.wall,
+            entropy: self.entropy,
+            counter: Counter::default(),
+        });
+        let admin_state = Arc::new(Admin { service: Arc::clone(&service), core, lab, seed: self.seed });
+        Ok(RunningEmulator::serve(Listening { http, https, admin }, service, admin_state))
+    }
+}
+
+/// A bound listener and its address, port 0 resolved.
+pub(crate) type Bound = (TcpListener, SocketAddr);
+
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<Bound, StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| StartError::Listen { address, flag, source })
+}

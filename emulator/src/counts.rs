@@ -1,0 +1,79 @@
+//! How many requests came, by operation, caller and outcome, those that were refused included.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// Distinct rows kept; what comes beyond them is counted under caller `other`, so that strangers cannot fill the memory.
+const ROWS: usize = 4096;
+/// The outcome of a request that was answered.
+pub(crate) const OK: &str = "OK";
+/// The operation of a request that names none the emulator has, and the caller of one that names nobody.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// One row of [`RequestCounts`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RequestCount {
+    /// `aws`.
+    pub cloud: &'static str,
+    /// For example `Encrypt`; `unknown` for a request that names no operation of the emulator.
+    pub operation: String,
+    /// The access key id that the request claims, `unknown` when it claims none.
+    pub caller: String,
+    /// `OK`, or the vendor's error code.
+    pub code: String,
+    /// Requests.
+    pub count: u64,
+}
+
+/// A snapshot of what the emulator was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RequestCounts {
+    /// All requests.
+    pub total: u64,
+    /// The same by operation, caller and outcome, in that order.
+    pub rows: Vec<RequestCount>,
+}
+
+impl RequestCounts {
+    /// Requests for `operation`, whatever came of them.
+    pub fn operation(&self, operation: &str) -> u64 {
+        self.sum(|row| row.operation == operation)
+    }
+
+    /// Requests for `operation` with the outcome `code` (`OK` when it was answered).
+    pub fn outcome(&self, operation: &str, code: &str) -> u64 {
+        self.sum(|row| row.operation == operation && row.code == code)
+    }
+
+    fn sum(&self, keep: impl Fn(&RequestCount) -> bool) -> u64 {
+        self.rows.iter().filter(|row| keep(row)).map(|row| row.count).sum()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(Mutex<BTreeMap<(String, String, String), u64>>);
+
+impl Counter {
+    pub(crate) fn count(&self, operation: &str, caller: &str, code: &str) {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut key = (operation.to_owned(), caller.to_owned(), code.to_owned());
+        if rows.len() >= ROWS && !rows.contains_key(&key) {
+            key.1 = "other".to_owned();
+        }
+        *rows.entry(key).or_default() += 1;
+    }
+
+    pub(crate) fn snapshot(&self) -> RequestCounts {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |((operation, caller, code), count): (&(String, String, String), &u64)| RequestCount {
+            cloud: "aws",
+            operation: operation.clone(),
+            caller: caller.clone(),
+            code: code.clone(),
+            count: *count,
+        };
+        RequestCounts { total: rows.values().sum(), rows: rows.iter().map(row).collect() }
+    }
+}

@@ -1,0 +1,26 @@
+//! AWS KMS in one small process, faithful enough for the vendor's own SDKs and CLI: real keys, verified signatures, a clock that
+//! can be moved. A test double; it keeps keys in memory and must never hold a secret that matters.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), kmslab_emulator::StartError> {
+//! let emulator = kmslab_emulator::Emulator::builder().start().await?;
+//! println!("export AWS_ENDPOINT_URL_KMS=http://{}", emulator.http_addr());
+//! # Ok(()) }
+//! ```
+
+mod admin;
+pub mod args;
+pub mod aws;
+mod builder;
+mod counts;
+mod running;
+pub mod seed;
+mod server;
+mod service;
+mod tls;
+
+pub use aws::auth::Auth;
+pub use builder::{Emulator, EmulatorBuilder, StartError};
+pub use counts::{RequestCount, RequestCounts};
+pub use running::RunningEmulator;
+pub use seed::SeedFile;

@@ -1,0 +1,199 @@
+//! The seed file: credentials, and keys with their aliases that exist when the emulator is ready. YAML, of which JSON is a part.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
+use crate::aws::{Aws, AwsError, Caller};
+
+/// Why a seed cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The file could not be read.
+    #[error("cannot read the seed file {}: {source}", path.display())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Not YAML, or not the fields of a seed file.
+    #[error("the seed file {} is not valid: {reason}", path.display())]
+    Parse {
+        /// Where.
+        path: PathBuf,
+        /// Line, column and what is wrong.
+        reason: String,
+    },
+    /// The emulator refused to make a key as described.
+    #[error("seed: key {number} ({what}): {operation} was refused with {code}: {message}")]
+    Refused {
+        /// Counted from 1 in the order of the file.
+        number: usize,
+        /// Its first alias, or its description.
+        what: String,
+        /// The operation.
+        operation: &'static str,
+        /// The vendor's code.
+        code: String,
+        /// The vendor's words.
+        message: String,
+    },
+}
+
+/// What a seed file says.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedFile {
+    /// Access keys, beside the well-known one.
+    #[serde(default)]
+    pub credentials: Vec<SeedCredential>,
+    /// Keys to create, in this order.
+    #[serde(default)]
+    pub keys: Vec<SeedKey>,
+}
+
+/// An access key.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedCredential {
+    /// The access key id.
+    pub id: String,
+    /// The secret access key.
+    pub secret: String,
+    /// Twelve digits, quoted; 123456789012 when absent.
+    #[serde(default = "default_account")]
+    pub account: String,
+    /// For temporary credentials.
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for SeedCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeedCredential").field("id", &self.id).field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// A key. Fields that are absent take the service's defaults.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedKey {
+    /// Twelve digits, quoted; 123456789012 when absent.
+    #[serde(default = "default_account")]
+    pub account: String,
+    /// us-east-1 when absent.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// `alias/…` names for it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// As in CreateKey.
+    pub description: Option<String>,
+    /// As in CreateKey, for example `RSA_2048`.
+    pub key_spec: Option<String>,
+    /// As in CreateKey, for example `SIGN_VERIFY`.
+    pub key_usage: Option<String>,
+    /// As in CreateKey.
+    pub multi_region: Option<bool>,
+    /// As in CreateKey: the policy document as a string.
+    pub policy: Option<String>,
+    /// Tags by name.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Turns automatic rotation on.
+    pub rotation_period_in_days: Option<u32>,
+}
+
+fn default_account() -> String {
+    DEFAULT_ACCOUNT.to_owned()
+}
+
+fn default_region() -> String {
+    DEFAULT_REGION.to_owned()
+}
+
+impl SeedFile {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, SeedError> {
+        let text = fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|source| SeedError::Read { path: path.to_owned(), source })?;
+        // Without the parser's excerpt of the file, which may show a secret.
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(&text, options)
+            .map_err(|error| SeedError::Parse { path: path.to_owned(), reason: error.to_string() })
+    }
+
+    /// Makes the keys, through the same operations as any caller.
+    pub(crate) fn plant(&self, aws: &Aws) -> Result<(), SeedError> {
+        for (index, key) in self.keys.iter().enumerate() {
+            key.plant(aws).map_err(|(operation, error)| SeedError::Refused {
+                number: index + 1,
+                what: key
+                    .aliases
+                    .first()
+                    .or(key.description.as_ref())
+                    .cloned()
+                    .unwrap_or_else(|| "no alias".to_owned()),
+                operation,
+                code: error.kind,
+                message: error.message.unwrap_or_default(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl SeedCredential {
+    pub(crate) fn credential(&self) -> Credential {
+        Credential {
+            secret: Zeroizing::new(self.secret.clone()),
+            account: self.account.clone(),
+            session_token: self.session_token.clone().map(Zeroizing::new),
+        }
+    }
+}
+
+impl SeedKey {
+    fn plant(&self, aws: &Aws) -> Result<(), (&'static str, AwsError)> {
+        let caller =
+            Caller { account: self.account.clone(), region: self.region.clone(), access_key_id: "seed".to_owned() };
+        let tags: Vec<Value> =
+            self.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+        let fields = [
+            ("Description", self.description.clone().map(Value::from)),
+            ("KeySpec", self.key_spec.clone().map(Value::from)),
+            ("KeyUsage", self.key_usage.clone().map(Value::from)),
+            ("MultiRegion", self.multi_region.map(Value::from)),
+            ("Policy", self.policy.clone().map(Value::from)),
+            ("Tags", (!tags.is_empty()).then_some(Value::from(tags))),
+        ];
+        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let created = call(aws, &caller, "CreateKey", &Value::Object(given))?;
+        let id = &created["KeyMetadata"]["KeyId"];
+        for alias in &self.aliases {
+            call(aws, &caller, "CreateAlias", &json!({ "AliasName": alias, "TargetKeyId": id }))?;
+        }
+        if let Some(days) = self.rotation_period_in_days {
+            let request = json!({ "KeyId": id, "RotationPeriodInDays": days });
+            call(aws, &caller, "EnableKeyRotation", &request)?;
+        }
+        Ok(())
+    }
+}
+
+fn call(
+    aws: &Aws,
+    caller: &Caller,
+    operation: &'static str,
+    request: &Value,
+) -> Result<Value, (&'static str, AwsError)> {
+    let answer = aws.call(caller, operation, request.to_string().as_bytes());
+    let answer = answer.map_err(|error| (operation, error))?;
+    Ok(serde_json::from_slice(&answer).unwrap_or_default())
+}

@@ -1,0 +1,86 @@
+//! Accepts connections and serves a router on them, in clear or over TLS. The loop owns its connections: when it is dropped, they
+//! close, which `axum::serve` does not do.
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// A client that opens a connection and says nothing holds it no longer than this.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long requests under way may take once the emulator stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Out of file descriptors: others may close some meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop`, then lets requests under way finish.
+pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // Answers are small; without this they wait for the client's delayed ACK.
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(connection(stream, tls.clone(), router.clone(), stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("requests still under way after {DRAIN:?} are cut off");
+    }
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+    let served = match tls {
+        None => http(stream, router, stop).await,
+        Some(acceptor) => match accept(stream, acceptor, &stop).await {
+            Ok(stream) => http(stream, router, stop).await,
+            Err(error) => return tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?"),
+        },
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn accept(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    stop: &CancellationToken,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    tokio::select! {
+        () = stop.cancelled() => Err(io::Error::other("the emulator stops")),
+        accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => accepted?,
+    }
+}
+
+async fn http<S>(stream: S, router: Router, stop: CancellationToken) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        done = serving.as_mut() => return done,
+        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await
+}

@@ -1,0 +1,139 @@
+//! One HTTP request to the AWS front end: from its bytes to the vendor's answer, whatever comes in.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kmslab_keycore::{Clock, Entropy};
+
+use crate::aws::auth::{Authenticator, claimed_access_key};
+use crate::aws::{Aws, AwsError};
+use crate::counts::{Counter, OK, UNKNOWN};
+
+/// The largest request of the API is far below: 32 KiB of policy, or 6 KiB of ciphertext, in base64 and JSON.
+const LARGEST_BODY: usize = 1024 * 1024;
+const TARGET_PREFIX: &str = "TrentService.";
+
+/// What a request needs.
+#[derive(Debug)]
+pub(crate) struct AwsService {
+    pub(crate) aws: Aws,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) wall: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) counter: Counter,
+}
+
+/// Every method and path goes to the same handler: what is not `POST /` gets the vendor's error too.
+pub(crate) fn router(service: Arc<AwsService>) -> Router {
+    Router::new().fallback(handle).with_state(service)
+}
+
+async fn handle(State(service): State<Arc<AwsService>>, request: http::Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let operation = target(&parts).filter(|name| Aws::OPERATIONS.contains(name));
+    let outcome = unpanicked(service.answer(&parts, operation, body)).await;
+    let code = outcome.as_ref().map_or_else(|error| error.kind.as_str(), |_| OK);
+    let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
+    service.counter.count(operation.unwrap_or(UNKNOWN), caller, code);
+    response(outcome, service.request_id())
+}
+
+fn target(parts: &Parts) -> Option<&str> {
+    parts.headers.get("x-amz-target")?.to_str().ok()?.strip_prefix(TARGET_PREFIX)
+}
+
+impl AwsService {
+    async fn answer(&self, parts: &Parts, operation: Option<&str>, body: Body) -> Result<Vec<u8>, AwsError> {
+        if parts.method != Method::POST || parts.uri.path() != "/" {
+            return Err(error(StatusCode::NOT_FOUND, "UnknownOperationException", None));
+        }
+        let body = read(body).await?;
+        let Some(operation) = operation else {
+            return Err(error(StatusCode::BAD_REQUEST, "UnknownOperationException", None));
+        };
+        let caller = self.authenticator.authenticate(parts, &body, self.wall.now())?;
+        self.aws.call(&caller, operation, &body)
+    }
+
+    /// A version 4 UUID, as the service gives.
+    fn request_id(&self) -> String {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, AwsError> {
+    match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(cause) if cause.is::<LengthLimitError>() => {
+            let message = format!("The request body is larger than {LARGEST_BODY} bytes.");
+            Err(error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Some(message)))
+        }
+        Err(_) => Err(error(StatusCode::BAD_REQUEST, "RequestAbortedException", None)),
+    }
+}
+
+fn error(status: StatusCode, kind: &str, message: Option<String>) -> AwsError {
+    AwsError { kind: kind.to_owned(), message, status: status.as_u16() }
+}
+
+/// A panic is a bug of ours; the caller still gets the vendor's answer for one of theirs, and the process lives on.
+async fn unpanicked(work: impl Future<Output = Result<Vec<u8>, AwsError>>) -> Result<Vec<u8>, AwsError> {
+    let mut work = Box::pin(work);
+    poll_fn(move |context| {
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|_| {
+            tracing::error!("a request made the emulator panic; the panic message is above");
+            let message =
+                "The request was rejected because an internal exception occurred. The request can be retried.";
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Poll::Ready(Err(error(status, "KMSInternalException", Some(message.to_owned()))))
+        })
+    })
+    .await
+}
+
+fn response(outcome: Result<Vec<u8>, AwsError>, request_id: String) -> Response {
+    let (status, body) = match outcome {
+        Ok(body) => (StatusCode::OK, body),
+        Err(error) => {
+            let mut body = serde_json::json!({ "__type": error.kind });
+            if let Some(message) = error.message {
+                body["message"] = message.into();
+            }
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+            (status, body.to_string().into_bytes())
+        }
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_the_vendors_internal_error() {
+        let error = unpanicked(async { panic!("a bug") }).await.unwrap_err();
+        assert_eq!((error.kind.as_str(), error.status), ("KMSInternalException", 500));
+        assert_eq!(unpanicked(async { Ok(vec![1]) }).await.unwrap(), [1]);
+    }
+}

@@ -1,0 +1,263 @@
+//! The emulator's own certificate authority, and the server certificate it makes at each start.
+//!
+//! With a directory of the user's the CA is kept there and used again, so that clients can go on trusting it. The server's key
+//! never touches the disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{RootCertStore, ServerConfig};
+use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
+
+const CA_FILE: &str = "ca.pem";
+const CA_KEY_FILE: &str = "ca-key.pem";
+const CA_NAME: &str = "kmslab emulator test CA";
+/// Clients refuse server certificates that are valid for longer.
+const SERVER_DAYS: i64 = 397;
+const CA_DAYS: i64 = 3650;
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read or written.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// One of the two files of a CA is gone.
+    #[error("{} has one of {CA_FILE} and {CA_KEY_FILE} but not the other; put it back, or remove both for a new CA", .0.display())]
+    Half(PathBuf),
+    /// The files are there and do not make a working CA.
+    #[error("the CA in {} does not work ({reason}); remove {CA_FILE} and {CA_KEY_FILE} there for a new one", dir.display())]
+    Unusable {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(String),
+}
+
+/// What HTTPS needs, and what clients need to trust it.
+pub(crate) struct Tls {
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) ca_pem: String,
+    pub(crate) ca_path: PathBuf,
+    /// Removed when dropped.
+    _temporary: Option<TempDir>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("ca_path", &self.ca_path).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// With the CA in `dir` (made there when absent), or one for this run only. `listening` is in the certificate, too.
+    pub(crate) fn new(dir: Option<&Path>, listening: IpAddr, now: Timestamp) -> Result<Self, TlsError> {
+        let temporary = match dir {
+            Some(_) => None,
+            None => Some(
+                TempDir::with_prefix("kmslab-emulator-").map_err(at("make a directory in", &std::env::temp_dir()))?,
+            ),
+        };
+        let (ca_pem, ca_key, dir) = match (dir, &temporary) {
+            (Some(dir), _) => {
+                let (pem, key) = kept_ca(dir, now)?;
+                (pem, key, dir.to_owned())
+            }
+            (None, Some(temporary)) => {
+                let (pem, key) = new_ca(now)?;
+                write(&temporary.path().join(CA_FILE), &pem, 0o644)?;
+                (pem, key, temporary.path().to_owned())
+            }
+            (None, None) => return Err(TlsError::Make("no directory for the CA".to_owned())),
+        };
+        let (certificate, key) = server_certificate(&ca_key, listening, now)?;
+        check(&ca_pem, &certificate, now).map_err(|reason| TlsError::Unusable { dir: dir.clone(), reason })?;
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key));
+        let mut config = config.map_err(|error| TlsError::Make(error.to_string()))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, ca_pem, ca_path: dir.join(CA_FILE), _temporary: temporary })
+    }
+}
+
+fn kept_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+    fs::create_dir_all(dir).map_err(at("make the directory", dir))?;
+    // Two emulators may start on one directory; the second uses what the first made.
+    let lock_path = dir.join(".lock");
+    let lock = File::create(&lock_path).map_err(at("write", &lock_path))?;
+    lock.lock().map_err(at("lock", &lock_path))?;
+    let (ca_path, key_path) = (dir.join(CA_FILE), dir.join(CA_KEY_FILE));
+    match (ca_path.exists(), key_path.exists()) {
+        (true, true) => {
+            let pem = fs::read_to_string(&ca_path).map_err(at("read", &ca_path))?;
+            let key = zeroize::Zeroizing::new(fs::read_to_string(&key_path).map_err(at("read", &key_path))?);
+            let key = KeyPair::from_pem(&key).map_err(|error| TlsError::Unusable {
+                dir: dir.to_owned(),
+                reason: format!("{CA_KEY_FILE}: {error}"),
+            })?;
+            Ok((pem, key))
+        }
+        (false, false) => {
+            let (pem, key) = new_ca(now)?;
+            write(&key_path, &zeroize::Zeroizing::new(key.serialize_pem()), 0o600)?;
+            write(&ca_path, &pem, 0o644)?;
+            Ok((pem, key))
+        }
+        _ => Err(TlsError::Half(dir.to_owned())),
+    }
+}
+
+fn ca_params() -> Result<CertificateParams, TlsError> {
+    let mut params = CertificateParams::new(Vec::new()).map_err(make)?;
+    params.distinguished_name.push(DnType::CommonName, CA_NAME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn new_ca(now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+    let key = KeyPair::generate().map_err(make)?;
+    let mut params = ca_params()?;
+    set_validity(&mut params, now, CA_DAYS);
+    let certificate = params.self_signed(&key).map_err(make)?;
+    Ok((certificate.pem(), key))
+}
+
+type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+fn server_certificate(ca_key: &KeyPair, listening: IpAddr, now: Timestamp) -> Result<Pair, TlsError> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !listening.is_unspecified() && !names.contains(&listening.to_string()) {
+        names.push(listening.to_string());
+    }
+    let mut params = CertificateParams::new(names).map_err(make)?;
+    params.distinguished_name.push(DnType::CommonName, "kmslab emulator");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, now, SERVER_DAYS);
+    let key = KeyPair::generate().map_err(make)?;
+    let issuer_params = ca_params()?;
+    let certificate = params.signed_by(&key, &Issuer::from_params(&issuer_params, ca_key)).map_err(make)?;
+    Ok((certificate.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+}
+
+/// From the day before, for a client whose clock is a little behind.
+fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let day = |offset: i64| {
+        let date = today.saturating_add(offset.days());
+        // 1 to 12 and 1 to 31: within u8.
+        rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
+    };
+    params.not_before = day(-1);
+    params.not_after = day(days);
+}
+
+/// What a client will do: catches a CA file that is no certificate or not the one of the key.
+fn check(ca_pem: &str, certificate: &CertificateDer<'_>, now: Timestamp) -> Result<(), String> {
+    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|error| format!("{CA_FILE}: {error:?}"))?;
+    let mut roots = RootCertStore::empty();
+    roots.add(ca).map_err(|error| error.to_string())?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_second().unsigned_abs()));
+    verifier.verify_server_cert(certificate, &[], &name, &[], time).map(drop).map_err(|error| error.to_string())
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(path).map_err(at("write", path))?;
+    file.write_all(text.as_bytes()).map_err(at("write", path))
+}
+
+fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::File { what, path, source }
+}
+
+fn make(error: rcgen::Error) -> TlsError {
+    TlsError::Make(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn now() -> Timestamp {
+        "2026-11-24T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_kept_ca_is_used_again_and_its_key_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Tls::new(Some(dir.path()), LOOPBACK, now()).unwrap();
+        // The server's certificate of the first start would be expired by then.
+        let second = Tls::new(Some(dir.path()), LOOPBACK, "2028-06-01T00:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(first.ca_pem, second.ca_pem);
+        assert_eq!(fs::read_to_string(&second.ca_path).unwrap(), second.ca_pem);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(dir.path().join(CA_KEY_FILE)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_temporary_ca_goes_with_the_emulator() {
+        let tls = Tls::new(None, LOOPBACK, now()).unwrap();
+        let path = tls.ca_path.clone();
+        assert!(path.exists());
+        drop(tls);
+        assert!(!path.exists() && !path.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_broken_ca_is_named_with_its_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Tls::new(Some(dir.path()), LOOPBACK, now()).unwrap());
+        let other = new_ca(now()).unwrap().0;
+        fs::write(dir.path().join(CA_FILE), other).unwrap();
+        let error = Tls::new(Some(dir.path()), LOOPBACK, now()).unwrap_err().to_string();
+        assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");
+        fs::remove_file(dir.path().join(CA_FILE)).unwrap();
+        assert!(matches!(Tls::new(Some(dir.path()), LOOPBACK, now()), Err(TlsError::Half(_))));
+    }
+}

@@ -1,0 +1,116 @@
+//! The command: what it prints, how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Call, raw};
+
+fn command(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kmslab-emulator"));
+    let free = "127.0.0.1:0";
+    command.args(["--listen", free, "--admin-listen", free]).args(flags);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ended(flags: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command(flags).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// Killed when a test fails; a test that passes has waited for its end.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line
+    }
+
+    #[cfg(unix)]
+    fn signalled(mut self, signal: &str) -> Option<i32> {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
+    for signal in ["-TERM", "-INT"] {
+        let mut running = Running(command(&["--tls-listen", "127.0.0.1:0", "--format", "json"]).spawn().unwrap());
+        let ready: Value = serde_json::from_str(&running.first_line()).unwrap();
+        let address = |name: &str| ready[name].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        assert_eq!(Call::new("ListKeys", "{}").send(address("http")).await.status, 200);
+        let health = raw(address("admin"), b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(health.status, 200);
+        assert!(ready["https"].as_str().unwrap().starts_with("https://localhost:"));
+        let ca = Path::new(ready["ca"].as_str().unwrap()).to_owned();
+        assert!(ca.exists());
+        assert_eq!(running.signalled(signal), Some(0));
+        assert!(!ca.exists() && !ca.parent().unwrap().exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn human_lines_can_be_pasted_into_a_shell() {
+    let mut child = command(&["--no-tls", "--credential", "AKIAX:a:b:c:111122223333"]).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let running = Running(child);
+    let mut lines = Vec::new();
+    while !lines.last().is_some_and(|line: &String| line.starts_with("export AWS_SECRET_ACCESS_KEY=")) {
+        let mut line = String::new();
+        assert_ne!(out.read_line(&mut line).unwrap(), 0, "{lines:?}");
+        lines.push(line);
+    }
+    assert!(lines.iter().all(|line| line.starts_with("# ") || line.starts_with("export ")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("export AWS_ENDPOINT_URL_KMS=http://127.0.0.1:")), "{lines:?}");
+    assert!(!lines.concat().contains("a:b:c"), "{lines:?}");
+    assert_eq!(running.signalled("-TERM"), Some(0));
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+}
+
+#[test]
+fn a_machine_that_lacks_something_is_exit_3() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, text) = ended(&["--tls-listen", &address]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains(&address) && text.contains("--tls-listen"), "{text}");
+    let (code, text) = ended(&["--tls-listen", "127.0.0.1:0", "--tls-dir", "/dev/null/tls"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("/dev/null/tls") && text.contains("--tls-dir"), "{text}");
+}
+
+#[test]
+fn wrong_usage_is_exit_2_and_shows_no_secret() {
+    for (flags, expected) in [
+        (["--credential", "AKIAX:hunter2"], "ID:SECRET:ACCOUNT"),
+        (["--credential", "hunter2/x:AKIAX:111122223333"], "access key id"),
+        (["--credential", "AKIAX:hunter2:12"], "12 digits"),
+        (["--clock", "yesterday"], "--clock"),
+        (["--seed", "/no/such/seed.yaml"], "/no/such/seed.yaml"),
+        (["--auth", "maybe"], "--auth"),
+    ] {
+        let (code, text) = ended(&[flags[0], flags[1], "--no-tls"]);
+        assert_eq!(code, Some(2), "{flags:?}: {text}");
+        assert!(text.contains(expected), "{flags:?}: {text}");
+        assert!(!text.contains("hunter2"), "{flags:?}: {text}");
+    }
+}

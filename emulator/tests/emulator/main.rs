@@ -1,0 +1,15 @@
+//! The emulator as its callers see it: over real sockets, with the vendor's signer and SDK.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod admin;
+mod command;
+mod crypto;
+mod keys;
+mod lifecycle;
+mod refusals;
+mod sdk;
+mod seed;
+mod signing;
+mod sigv4_vectors;
+mod support;

@@ -1,0 +1,160 @@
+//! `kmslab inspect`: what is stored, which key each value needs, and whether it opens.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::etcd::Stored;
+use crate::etcd::client::TlsFiles;
+use crate::exit::usage;
+use crate::inspect::opener::{AwsOptions, Openers};
+use crate::inspect::report::Report;
+use crate::inspect::{inspect, source, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  kmslab inspect --etcd http://127.0.0.1:2379
+  kmslab inspect --etcd unix:///tmp/etcd.sock --prefix /registry/secrets/ --format json
+  kmslab inspect --snapshot backup.db --format summary
+  kmslab inspect --snapshot backup.db --decrypt /run/kmsplugin/socket.sock
+  kmslab inspect --snapshot backup.db --kms-endpoint http://127.0.0.1:7600 --show-values
+  etcdctl get /registry/secrets/default/s1 --print-value-only | kmslab inspect - --key /registry/secrets/default/s1 --dek-seeds seeds.txt
+
+Exit code 1: a value did not decrypt with the given keys, or --strict and a value is damaged or of no known kind.";
+
+/// Show what every value in etcd is: kind, provider, key_id, DEK source; decrypt where keys are given.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct InspectArgs {
+    /// `-`: one value from standard input, as `etcdctl get KEY --print-value-only` prints it
+    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["etcd", "snapshot"])]
+    pub stdin: Option<String>,
+    /// etcd's endpoints; the first that answers is read
+    #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with = "snapshot")]
+    pub etcd: Vec<String>,
+    /// A file of `etcdctl snapshot save`, or a stopped member's `member/snap/db`
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: Option<PathBuf>,
+    /// With --snapshot: every revision that is still in the file, not only the live values
+    #[arg(long, requires = "snapshot")]
+    pub history: bool,
+    /// Only keys that begin so
+    #[arg(long, default_value = "/")]
+    pub prefix: String,
+    /// With `-`: the etcd key of the value, which every encryption is bound to
+    #[arg(long, value_name = "KEY", requires = "stdin")]
+    pub key: Option<String>,
+
+    /// CA of an https:// etcd
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cacert: Option<PathBuf>,
+    /// Client certificate for etcd
+    #[arg(long, value_name = "FILE", requires = "etcd_key")]
+    pub etcd_cert: Option<PathBuf>,
+    /// Key of the client certificate
+    #[arg(long, value_name = "FILE", requires = "etcd_cert")]
+    pub etcd_key: Option<PathBuf>,
+
+    /// Decrypt through the KMS v2 plugin on this socket; may be given several times
+    #[arg(long, value_name = "SOCKET")]
+    pub decrypt: Vec<PathBuf>,
+    /// Decrypt through AWS KMS or its emulator at this endpoint, with the credentials of the environment
+    #[arg(long, value_name = "URL")]
+    pub kms_endpoint: Option<String>,
+    /// CA of the KMS endpoint
+    #[arg(long, value_name = "FILE", requires = "kms_endpoint")]
+    pub kms_ca_file: Option<PathBuf>,
+    /// Region of multi-region keys, which their stored name leaves open
+    #[arg(long, value_name = "REGION", requires = "kms_endpoint")]
+    pub region: Option<String>,
+    /// Decrypt with plaintext seeds or DEKs from a file, one a line in hex or base64
+    #[arg(long, value_name = "FILE")]
+    pub dek_seeds: Option<PathBuf>,
+    /// Print what was decrypted; otherwise only its type, size and SHA-256
+    #[arg(long)]
+    pub show_values: bool,
+
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Exit with 1 if a value is damaged or of no known kind
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line per value, then the summary
+    Table,
+    /// One object: `summary` and `values`
+    Json,
+    /// Counts by key, and nothing about single values
+    Summary,
+}
+
+/// Runs it and prints to standard output.
+pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
+    let items = read(&args).await?;
+    let mut openers = openers(&args).await?;
+    let report = inspect(&items, &mut openers, args.show_values).await;
+    print(&report, args.format)?;
+    let failed = report.summary.not_decrypted > 0 || (args.strict && report.summary.problems > 0);
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+async fn read(args: &InspectArgs) -> anyhow::Result<Vec<Stored>> {
+    if args.stdin.is_some() {
+        let decrypts = !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
+        if decrypts && args.key.is_none() {
+            return Err(usage("a value only opens under its own etcd key: add --key /registry/…"));
+        }
+        return source::from_pipe(io::stdin().lock(), args.key.as_deref().unwrap_or("-"));
+    }
+    if let Some(file) = &args.snapshot {
+        return source::from_file(file, &args.prefix, args.history);
+    }
+    if args.etcd.is_empty() {
+        return Err(usage(
+            "nothing to inspect: give --etcd URL, --snapshot FILE, or - for one value on standard input",
+        ));
+    }
+    let tls = TlsFiles { ca: args.etcd_cacert.clone(), cert: args.etcd_cert.clone(), key: args.etcd_key.clone() };
+    source::from_etcd(&args.etcd, &tls, &args.prefix).await
+}
+
+async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {
+    let mut openers = Openers::default();
+    for socket in &args.decrypt {
+        openers.add_plugin(socket).await?;
+    }
+    if let Some(url) = &args.kms_endpoint {
+        openers.add_aws(AwsOptions {
+            endpoint_url: Some(url.clone()),
+            region: args.region.clone(),
+            ca_file: args.kms_ca_file.clone(),
+        });
+    }
+    if let Some(file) = &args.dek_seeds {
+        openers.add_seeds(file)?;
+    }
+    Ok(openers)
+}
+
+fn print(report: &Report, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from).and_then(|()| writeln!(out))
+        }
+        Format::Summary => write!(out, "{}", table::summary(&report.summary)),
+        Format::Table => write!(out, "{}\n{}", table::values(report), table::summary(&report.summary)),
+    };
+    match written.and_then(|()| out.flush()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line, one verb a file.
+
+pub mod inspect;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kmslab_emulator::args::EmulatorArgs;
+use kmslab_plugin::args::PluginArgs;
+
+use crate::exit;
+use crate::process::exec_child::{self, ExecChildArgs};
+
+/// Kubernetes encryption at rest with a cloud KMS, on a laptop: run it, break it, rotate it, prove it.
+#[derive(Debug, Parser)]
+#[command(name = "kmslab", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve AWS KMS on this machine until a signal ends it
+    Emulator(Box<EmulatorArgs>),
+    /// Serve a Kubernetes KMS v2 plugin on a unix socket until a signal ends it
+    Plugin {
+        /// The cloud that holds the key.
+        #[command(subcommand)]
+        cloud: Box<PluginArgs>,
+    },
+    /// Show what every value in etcd is, and which key it needs
+    Inspect(Box<inspect::InspectArgs>),
+    /// Becomes a program that dies when its parent does.
+    #[command(hide = true)]
+    ExecChild(ExecChildArgs),
+}
+
+/// Runs one command. Errors go to stderr; the exit code says what they mean.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Before there are threads: this one is to become another program.
+    if let Verb::ExecChild(args) = cli.verb {
+        return exec_child::run(args);
+    }
+    // Whoever embeds this library may have chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&exit::environment(format!("cannot start the async runtime: {error}"))),
+    };
+    match runtime.block_on(run(cli.verb)) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}
+
+async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    if !matches!(verb, Verb::Plugin { .. }) {
+        let filter = kmslab_emulator::args::log_filter();
+        // Fails where the embedding program has set up logging; then that one is used.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
+    match verb {
+        Verb::Emulator(args) => kmslab_emulator::args::run(*args).await,
+        Verb::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
+        Verb::Inspect(args) => inspect::run(*args).await,
+        Verb::ExecChild(args) => Ok(exec_child::run(args)),
+    }
+}

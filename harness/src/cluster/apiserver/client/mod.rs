@@ -1,0 +1,138 @@
+//! The Kubernetes API over HTTPS: what scenarios need of it, no more.
+
+mod discovery;
+mod http;
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use self::discovery::Kinds;
+use self::http::Http;
+use super::StartError;
+use super::kubeconfig::Access;
+use crate::cluster::{Api, ApiError, Health, ObjectRef, Resource};
+
+/// Objects in one page of a list: what kubectl asks for.
+const PAGE: usize = 500;
+
+/// One API server's API, as cluster administrator.
+#[derive(Debug)]
+pub struct HttpApi {
+    http: Http,
+    kinds: Kinds,
+}
+
+impl HttpApi {
+    pub(super) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
+        Ok(Self { http: Http::new(url, access)?, kinds: Kinds::default() })
+    }
+
+    /// `https://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        self.http.url()
+    }
+
+    /// GET of a health path, with a query if it has one.
+    pub async fn health(&self, path: &str) -> Result<Health, ApiError> {
+        let (status, body) = self.http.text(path).await?;
+        Ok(Health { status, body })
+    }
+
+    /// `v1.36.3`.
+    pub async fn version(&self) -> Result<String, ApiError> {
+        let version = self.http.json(Method::GET, "/version", &[], None).await?;
+        Ok(version["gitVersion"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// GET of any path.
+    pub async fn get_path(&self, path: &str) -> Result<Value, ApiError> {
+        self.http.json(Method::GET, path, &[], None).await
+    }
+
+    async fn resource_of(&self, object: &Value) -> Result<Resource, ApiError> {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        if api_version.is_empty() || kind.is_empty() {
+            return Err(bad_object("it names no apiVersion and kind"));
+        }
+        self.kinds.find(&self.http, api_version, kind).await
+    }
+
+    /// One whole list, page by page; `None` where the list's revision was compacted between two pages.
+    async fn pages(&self, resource: &Resource, path: &str) -> Result<Option<Vec<Value>>, ApiError> {
+        let limit = PAGE.to_string();
+        let (mut items, mut next) = (Vec::new(), None::<String>);
+        loop {
+            let mut query = vec![("limit", limit.as_str())];
+            query.extend(next.as_deref().map(|next| ("continue", next)));
+            let mut page = match self.http.json(Method::GET, path, &query, None).await {
+                Err(error) if error.status == 410 && next.is_some() => return Ok(None),
+                page => page?,
+            };
+            items.extend(take_items(resource, &mut page));
+            match page.pointer("/metadata/continue").and_then(Value::as_str) {
+                Some(token) if !token.is_empty() => next = Some(token.to_owned()),
+                _ => return Ok(Some(items)),
+            }
+        }
+    }
+}
+
+/// The items of a list, with the apiVersion and kind that the server leaves out of them.
+fn take_items(resource: &Resource, list: &mut Value) -> Vec<Value> {
+    let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else { return Vec::new() };
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.entry("apiVersion").or_insert_with(|| resource.api_version().into());
+        item.entry("kind").or_insert_with(|| resource.kind.clone().into());
+    }
+    items
+}
+
+#[async_trait]
+impl Api for HttpApi {
+    async fn create(&self, object: &Value) -> Result<Value, ApiError> {
+        let resource = self.resource_of(object).await?;
+        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
+        let path = resource.collection_path(Some(namespace));
+        self.http.json(Method::POST, &path, &[], Some(object)).await
+    }
+
+    async fn get(&self, at: &ObjectRef) -> Result<Value, ApiError> {
+        self.http.json(Method::GET, &at.path(), &[], None).await
+    }
+
+    async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ApiError> {
+        let path = resource.collection_path(namespace);
+        if let Some(items) = self.pages(resource, &path).await? {
+            return Ok(items);
+        }
+        // As client-go's pager: the whole list at once can't expire.
+        let mut list = self.http.json(Method::GET, &path, &[], None).await?;
+        Ok(take_items(resource, &mut list))
+    }
+
+    async fn replace(&self, object: &Value) -> Result<Value, ApiError> {
+        let resource = self.resource_of(object).await?;
+        let mut at = ObjectRef::of(&resource, object).ok_or_else(|| bad_object("it has no metadata.name"))?;
+        if resource.namespaced {
+            at.namespace.get_or_insert_with(|| "default".into());
+        }
+        self.http.json(Method::PUT, &at.path(), &[], Some(object)).await
+    }
+
+    async fn touch(&self, at: &ObjectRef) -> Result<String, ApiError> {
+        let metadata = self.http.merge_patch_metadata(&at.path(), &json!({})).await?;
+        let version = metadata.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        version.map(Into::into).ok_or_else(|| ApiError::no_answer("the answer to the patch has no resourceVersion"))
+    }
+
+    async fn delete(&self, at: &ObjectRef) -> Result<(), ApiError> {
+        self.http.json(Method::DELETE, &at.path(), &[], None).await.map(drop)
+    }
+}
+
+/// The server would answer 400 as well, but can't be asked without a path.
+fn bad_object(why: &str) -> ApiError {
+    ApiError { status: 400, reason: "BadRequest".into(), message: format!("the object can't be sent: {why}") }
+}

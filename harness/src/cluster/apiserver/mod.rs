@@ -1,0 +1,203 @@
+//! The stock kube-apiserver and etcd as processes of this machine: real means real.
+//!
+//! `launch` starts them, `ready` says when they can be used and `diagnose` why not; `client` is the API. [`ApiServerCluster`] is
+//! the same for a lab of this process and, by its [`ApiServerDescription`], for one that another process keeps up.
+
+mod certs;
+mod client;
+mod config;
+mod control;
+mod diagnose;
+mod error;
+mod fragment;
+mod kubeconfig;
+mod launch;
+mod ready;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use client::HttpApi;
+pub use config::EncryptionConfig;
+pub use error::StartError;
+
+use super::{Api, ApiError, Cluster, ClusterKind, Health};
+use crate::etcd::Etcd;
+use crate::etcd::client::EtcdClient;
+use crate::process::Keep;
+use crate::runtime_dir::RuntimeDir;
+use control::Control;
+
+/// The programs.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// kube-apiserver, 1.32 or later.
+    pub kube_apiserver: PathBuf,
+    /// etcd, 3.5 or later.
+    pub etcd: PathBuf,
+}
+
+/// When a starting cluster counts as started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// `/readyz` is 200 and the namespace `default` is there: the plugin works.
+    Readyz,
+    /// Its port answers and it is alive, whatever the plugin does.
+    Alive,
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The programs.
+    pub tools: Tools,
+    /// Where sockets, data and logs go.
+    pub dir: Arc<RuntimeDir>,
+    /// What is encrypted by whom.
+    pub encryption: EncryptionConfig,
+    /// API servers on the one etcd, at least 1.
+    pub api_servers: usize,
+    /// Whether processes that end are started again, as in a lab that stays.
+    pub keep: Keep,
+    /// What [`ApiServerCluster::start`] waits for.
+    pub ready: Ready,
+    /// The kmslab binary to start children through, where it is not [`crate::process::own_binary`].
+    pub kmslab: Option<PathBuf>,
+}
+
+impl Config {
+    /// One API server, started once and waited for until it is ready.
+    pub fn new(tools: Tools, dir: Arc<RuntimeDir>, encryption: EncryptionConfig) -> Self {
+        Self { tools, dir, encryption, api_servers: 1, keep: Keep::Once, ready: Ready::Readyz, kmslab: None }
+    }
+}
+
+/// All that another process needs to use a running cluster. Holds no secret: those are in the kubeconfig.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ApiServerDescription {
+    /// The lab.
+    pub lab: String,
+    /// `v1.36.3`.
+    pub kubernetes: String,
+    /// `https://127.0.0.1:PORT` of each API server.
+    pub servers: Vec<String>,
+    /// For kubectl, with cluster-admin rights by client certificate.
+    pub kubeconfig: PathBuf,
+    /// `unix:///…/etcd.sock`, for etcdctl `--endpoints`.
+    pub etcd: String,
+    /// The lab's directory, whose state has the current pids.
+    pub dir: PathBuf,
+    /// The directory of the logs.
+    pub logs: PathBuf,
+}
+
+/// Real API servers on a real etcd. Dropped, those that it started are killed.
+#[derive(Debug)]
+pub struct ApiServerCluster {
+    description: ApiServerDescription,
+    apis: Vec<Arc<HttpApi>>,
+    etcd: Arc<EtcdClient>,
+    control: Control,
+}
+
+impl ApiServerCluster {
+    /// Starts etcd and the API servers and waits until they are ready.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        launch::cluster(config).await
+    }
+
+    /// Uses a cluster that another process keeps up.
+    pub async fn attach(description: ApiServerDescription) -> Result<Self, StartError> {
+        let access = kubeconfig::read(&description.kubeconfig)?;
+        let apis = description.servers.iter().map(|url| Ok(Arc::new(HttpApi::new(url, &access)?)));
+        let apis = apis.collect::<Result<Vec<_>, StartError>>()?;
+        let etcd = Arc::new(EtcdClient::connect(&description.etcd).await.map_err(StartError::etcd)?);
+        Ok(Self { control: Control::attached(&description), description, apis, etcd })
+    }
+
+    /// What another process needs to use it.
+    pub fn description(&self) -> &ApiServerDescription {
+        &self.description
+    }
+
+    /// The kubeconfig, for kubectl.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.description.kubeconfig
+    }
+
+    /// How many API servers there are.
+    pub fn api_servers(&self) -> usize {
+        self.apis.len()
+    }
+
+    /// The API of one server, counted from 0.
+    pub fn api_of(&self, server: usize) -> Option<Arc<HttpApi>> {
+        self.apis.get(server).cloned()
+    }
+
+    /// The pid of one server, while it runs.
+    pub fn server_pid(&self, server: usize) -> Option<u32> {
+        self.control.pid(server)
+    }
+
+    /// [`Cluster::kill_server`] of one server, counted from 0.
+    pub async fn kill_server_at(&self, server: usize) -> anyhow::Result<()> {
+        self.control.kill(server).await
+    }
+
+    /// [`Cluster::start_server`] of one server, counted from 0.
+    pub async fn start_server_at(&self, server: usize) -> anyhow::Result<()> {
+        let api = self.api_of(server).ok_or_else(|| anyhow::anyhow!("there is no API server {server}"))?;
+        let run = self.control.start(server).await?;
+        Ok(ready::alive(&run, &api).await?)
+    }
+}
+
+#[async_trait]
+impl Cluster for ApiServerCluster {
+    fn kind(&self) -> ClusterKind {
+        ClusterKind::Apiserver
+    }
+
+    fn kubernetes(&self) -> String {
+        self.description.kubernetes.clone()
+    }
+
+    fn api(&self) -> Arc<dyn Api> {
+        Arc::clone(&self.apis[0]) as _
+    }
+
+    fn etcd(&self) -> Arc<dyn Etcd> {
+        Arc::clone(&self.etcd) as _
+    }
+
+    async fn health(&self, path: &str) -> Result<Health, ApiError> {
+        self.apis[0].health(path).await
+    }
+
+    async fn kill_server(&self) -> anyhow::Result<()> {
+        self.kill_server_at(0).await
+    }
+
+    async fn start_server(&self) -> anyhow::Result<()> {
+        self.start_server_at(0).await
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn logs(&self) -> Option<PathBuf> {
+        Some(self.description.logs.clone())
+    }
+
+    async fn shutdown(&self) -> anyhow::Result<()> {
+        self.control.shutdown().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

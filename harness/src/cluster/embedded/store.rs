@@ -1,0 +1,187 @@
+//! An MVCC store like etcd's: one revision per write, every old value kept.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::etcd::{Etcd, Range, Stored};
+
+/// Keys and values with their history. Nothing is ever compacted.
+#[derive(Default)]
+pub(crate) struct Store(RwLock<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Write `n` has revision `n + 2`: an empty etcd stands at revision 1.
+    log: Vec<Write>,
+    live: BTreeMap<Arc<str>, Live>,
+}
+
+struct Write {
+    key: Arc<str>,
+    /// `None` for a deletion.
+    value: Option<Bytes>,
+}
+
+/// A key's present value.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) value: Bytes,
+    pub(crate) create_revision: i64,
+    pub(crate) mod_revision: i64,
+    pub(crate) version: i64,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let inner = self.inner();
+        f.debug_struct("Store").field("keys", &inner.live.len()).field("revision", &inner.revision()).finish()
+    }
+}
+
+impl Inner {
+    fn revision(&self) -> i64 {
+        // A Vec's length fits an i64.
+        1 + self.log.len() as i64
+    }
+
+    fn put(&mut self, key: &str, value: Bytes) -> i64 {
+        let known = self.live.get_key_value(key).map(|(key, live)| (key.clone(), live.create_revision, live.version));
+        let revision = self.revision() + 1;
+        let (key, create_revision, version) = known.unwrap_or_else(|| (key.into(), revision, 0));
+        self.log.push(Write { key: key.clone(), value: Some(value.clone()) });
+        self.live.insert(key, Live { value, create_revision, mod_revision: revision, version: version + 1 });
+        revision
+    }
+
+    fn delete(&mut self, key: &str) -> bool {
+        let Some((key, _)) = self.live.remove_entry(key) else { return false };
+        self.log.push(Write { key, value: None });
+        true
+    }
+
+    fn mod_revision(&self, key: &str) -> i64 {
+        self.live.get(key).map_or(0, |live| live.mod_revision)
+    }
+}
+
+impl Store {
+    // Nothing below leaves the maps half-written when it panics, so a poisoned lock is still good.
+    fn inner(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inner_mut(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn live(&self, key: &str) -> Option<Live> {
+        self.inner().live.get(key).cloned()
+    }
+
+    /// Everything below a prefix, at one revision.
+    pub(crate) fn below(&self, prefix: &str) -> (i64, Vec<(Arc<str>, Live)>) {
+        let inner = self.inner();
+        let from = inner.live.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let items = from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, live)| (key.clone(), live.clone()));
+        (inner.revision(), items.collect())
+    }
+
+    /// Writes if the key's last change is still `expected`, 0 for a key that must not exist. `None`: it is another.
+    pub(crate) fn put_if(&self, key: &str, expected: i64, value: Vec<u8>) -> Option<i64> {
+        let mut inner = self.inner_mut();
+        (inner.mod_revision(key) == expected).then(|| inner.put(key, value.into()))
+    }
+
+    /// Deletes if the key's last change is still `expected`.
+    pub(crate) fn delete_if(&self, key: &str, expected: i64) -> bool {
+        let mut inner = self.inner_mut();
+        inner.mod_revision(key) == expected && inner.delete(key)
+    }
+}
+
+fn stored(key: &str, live: Live) -> Stored {
+    let Live { value, create_revision, mod_revision, version } = live;
+    Stored { key: key.to_owned(), value: value.into(), create_revision, mod_revision, version }
+}
+
+#[async_trait]
+impl Etcd for Store {
+    async fn range(&self, prefix: &str) -> anyhow::Result<Range> {
+        let (revision, items) = self.below(prefix);
+        Ok(Range { revision, items: items.into_iter().map(|(key, live)| stored(&key, live)).collect() })
+    }
+
+    async fn get(&self, key: &str) -> anyhow::Result<Option<Stored>> {
+        Ok(self.live(key).map(|live| stored(key, live)))
+    }
+
+    async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<i64> {
+        Ok(self.inner_mut().put(key, Bytes::copy_from_slice(value)))
+    }
+
+    async fn delete(&self, key: &str) -> anyhow::Result<bool> {
+        Ok(self.inner_mut().delete(key))
+    }
+
+    async fn database(&self) -> anyhow::Result<Vec<u8>> {
+        let inner = self.inner();
+        let size = inner.log.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + 2).sum();
+        let mut bytes = Vec::with_capacity(size);
+        for write in &inner.log {
+            bytes.extend_from_slice(write.key.as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(write.value.as_deref().unwrap_or_default());
+            bytes.push(b'\n');
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn revisions_versions_and_history_are_etcds() {
+        let store = Store::default();
+        assert_eq!(store.put("/a", b"one").await.unwrap(), 2);
+        assert_eq!(store.put("/a", b"two").await.unwrap(), 3);
+        assert_eq!(store.put("/b", b"three").await.unwrap(), 4);
+        let a = store.get("/a").await.unwrap().unwrap();
+        assert_eq!((a.create_revision, a.mod_revision, a.version), (2, 3, 2));
+        assert!(store.delete("/a").await.unwrap() && !store.delete("/a").await.unwrap());
+        store.put("/a", b"four").await.unwrap();
+        let a = store.get("/a").await.unwrap().unwrap();
+        assert_eq!((a.create_revision, a.mod_revision, a.version), (6, 6, 1));
+        let database = store.database().await.unwrap();
+        assert!(
+            ["one", "two", "three", "four"].iter().all(|old| database.windows(old.len()).any(|w| w == old.as_bytes()))
+        );
+    }
+
+    #[tokio::test]
+    async fn conditional_writes_lose_against_faster_ones() {
+        let store = Store::default();
+        assert_eq!(store.put_if("/a", 0, b"one".to_vec()), Some(2));
+        assert_eq!(store.put_if("/a", 0, b"again".to_vec()), None);
+        assert_eq!(store.put_if("/a", 2, b"two".to_vec()), Some(3));
+        assert!(!store.delete_if("/a", 2));
+        assert!(store.delete_if("/a", 3));
+        assert_eq!(store.range("/").await.unwrap(), Range { revision: 4, items: vec![] });
+    }
+
+    #[tokio::test]
+    async fn a_range_ends_where_its_prefix_ends() {
+        let store = Store::default();
+        for key in ["/registry/secrets/a", "/registry/secrets/b", "/registry/secretsx", "/registry/r"] {
+            store.put(key, b"v").await.unwrap();
+        }
+        let keys: Vec<String> =
+            store.range("/registry/secrets/").await.unwrap().items.into_iter().map(|i| i.key).collect();
+        assert_eq!(keys, ["/registry/secrets/a", "/registry/secrets/b"]);
+    }
+}

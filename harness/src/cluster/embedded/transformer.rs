@@ -1,0 +1,202 @@
+//! Between plaintext and what etcd holds: the envelope of one KMS v2 provider, and the provider list of a resource.
+//!
+//! Follows `envelopeTransformer` and `prefixTransformers` in k8s.io/apiserver v0.36.3, `pkg/storage/value`.
+
+use std::sync::Arc;
+
+use kmslab_keycore::Clock;
+use kmslab_kmsv2::socket::DecryptRequest;
+use kmslab_kmsv2::stored::{self, EncryptedObject};
+use zeroize::Zeroizing;
+
+use super::cache::{CacheKey, DekCache, DekSource};
+use super::client::PluginClient;
+use super::config::{Config, Providers, Sabotage};
+use super::random::Random;
+use super::state::{Probe, SEED};
+use crate::etcd::envelope;
+
+/// How every encrypted value begins, whoever encrypted it.
+const ENCRYPTED: &[u8] = b"k8s:enc:";
+
+/// A value read from etcd.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    /// A no-op update writes it anew.
+    pub(crate) stale: bool,
+}
+
+/// One KMS v2 provider of one running server: its probe and what it has decrypted so far.
+#[derive(Debug)]
+pub(crate) struct Kms {
+    provider: String,
+    client: Arc<PluginClient>,
+    clock: Arc<dyn Clock>,
+    random: Arc<Random>,
+    cache: DekCache,
+    sabotage: Sabotage,
+    pub(crate) probe: Probe,
+}
+
+impl Kms {
+    pub(crate) fn new(config: &Config, random: Arc<Random>) -> Self {
+        let client = Arc::new(PluginClient::new(config.plugin_socket.clone(), config.timeout));
+        let clock: Arc<dyn Clock> = config.clock.clone();
+        let probe = Probe::new(&config.provider, client.clone(), clock.clone(), random.clone());
+        let (provider, sabotage) = (config.provider.clone(), config.sabotage);
+        Self { provider, client, clock, random, cache: DekCache::default(), sabotage, probe }
+    }
+
+    /// How many DEK sources are decrypted at the moment: upstream's metric `dek_source_cache_size`.
+    pub(crate) fn cache_size(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn aad<'a>(&self, key: &'a str) -> &'a [u8] {
+        if self.sabotage.aad { b"" } else { key.as_bytes() }
+    }
+
+    async fn read(&self, key: &str, payload: &[u8]) -> Result<Opened, String> {
+        let object = stored::decode(payload).map_err(|err| err.to_string())?;
+        let state = self.probe.state()?;
+        let source = self.dek_source(&object).await?;
+        let opened = envelope::open(&object, &source, self.aad(key));
+        // Values from before the sabotage stay readable.
+        let opened = if self.sabotage.aad {
+            opened.or_else(|_| envelope::open(&object, &source, key.as_bytes()))
+        } else {
+            opened
+        };
+        let plaintext = opened.map_err(|err| err.to_string())?;
+        let stale = object.key_id != state.key_id || object.encrypted_dek_source_type != SEED;
+        Ok(Opened { plaintext, stale: stale && !self.sabotage.stale })
+    }
+
+    /// The plaintext of a value's DEK source, from the cache or the plugin.
+    async fn dek_source(&self, object: &EncryptedObject) -> Result<DekSource, String> {
+        let kind = object.encrypted_dek_source_type;
+        let key = CacheKey::new(kind, &object.encrypted_dek_source, &object.key_id, &object.annotations);
+        if let Some(source) = self.cache.get(&key) {
+            return Ok(source);
+        }
+        let request = DecryptRequest {
+            ciphertext: object.encrypted_dek_source.clone(),
+            uid: self.random.uuid(),
+            key_id: object.key_id.clone(),
+            annotations: object.annotations.clone(),
+        };
+        let plaintext =
+            self.client.decrypt(&request).await.map_err(|err| format!("failed to decrypt DEK, error: {err}"))?;
+        match plaintext.len() {
+            len if kind == SEED && len < envelope::DEK_SOURCE_LEN => {
+                return Err(format!("invalid seed length {len} used for key generation"));
+            }
+            len if kind != SEED && ![16, 24, 32].contains(&len) => {
+                return Err(format!("crypto/aes: invalid key size {len}"));
+            }
+            _ => {}
+        }
+        let source = Arc::new(plaintext);
+        self.cache.set(key, source.clone(), self.clock.now());
+        Ok(source)
+    }
+
+    /// Whether a write would go through now.
+    pub(crate) fn check_write(&self) -> Result<(), String> {
+        let state = self.probe.state()?;
+        if self.sabotage.expiry { Ok(()) } else { state.check_write(self.clock.now()) }
+    }
+
+    /// Seals under the present seed; the plugin has no part in it.
+    fn write(&self, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, String> {
+        self.check_write()?;
+        let state = self.probe.state()?;
+        // Reads of what this seed wrote need no plugin. Setting is also what drops expired entries.
+        self.cache.set(state.cache_key, Arc::new(Zeroizing::new(state.seed.to_vec())), self.clock.now());
+        let (info, nonce) = (self.random.array(), self.random.array());
+        let object = EncryptedObject {
+            encrypted_data: envelope::seal_seed(&state.seed, &info, &nonce, self.aad(key), plaintext),
+            key_id: state.key_id.clone(),
+            encrypted_dek_source: state.encrypted_dek_source.clone(),
+            annotations: state.annotations.clone(),
+            encrypted_dek_source_type: SEED,
+        };
+        stored::encode(&self.provider, &object).map_err(|err| err.to_string())
+    }
+}
+
+/// What stands in a provider list.
+#[derive(Debug, Clone)]
+enum Layer {
+    Kms(Arc<Kms>),
+    Identity,
+}
+
+/// The provider list of a resource: the first writes, all read.
+#[derive(Debug, Clone)]
+pub(crate) enum Chain {
+    /// The resource is not in the EncryptionConfiguration.
+    NotConfigured,
+    /// Its list.
+    Configured(ChainOf),
+}
+
+/// A configured list.
+#[derive(Debug, Clone)]
+pub(crate) struct ChainOf(Vec<Layer>);
+
+impl Chain {
+    /// The list that `providers` stands for.
+    pub(crate) fn configured(providers: Providers, kms: Option<Arc<Kms>>) -> Self {
+        let kms = kms.map(Layer::Kms);
+        let layers = match providers {
+            Providers::Kms => vec![kms],
+            Providers::KmsThenIdentity => vec![kms, Some(Layer::Identity)],
+            Providers::IdentityThenKms => vec![Some(Layer::Identity), kms],
+            Providers::Identity => vec![Some(Layer::Identity)],
+        };
+        Self::Configured(ChainOf(layers.into_iter().flatten().collect()))
+    }
+
+    /// Tries every provider whose prefix the value has; what another than the first opens is stale.
+    pub(crate) async fn read(&self, key: &str, value: &[u8]) -> Result<Opened, String> {
+        let plain = |stale| Opened { plaintext: Zeroizing::new(value.to_vec()), stale };
+        let encrypted = value.starts_with(ENCRYPTED);
+        let layers = match self {
+            Self::NotConfigured if encrypted => return Err("identity transformer tried to read encrypted data".into()),
+            Self::NotConfigured => return Ok(plain(false)),
+            Self::Configured(ChainOf(layers)) => layers,
+        };
+        let mut refused = None;
+        for (position, layer) in layers.iter().enumerate() {
+            match layer {
+                // Identity's own refusal is not reported: the next provider may fit.
+                Layer::Identity if encrypted => {}
+                Layer::Identity => return Ok(plain(position != 0)),
+                Layer::Kms(kms) => {
+                    let Some((_, payload)) = stored::split(value).filter(|(provider, _)| *provider == kms.provider)
+                    else {
+                        continue;
+                    };
+                    match kms.read(key, payload).await {
+                        Ok(opened) => return Ok(Opened { stale: opened.stale || position != 0, ..opened }),
+                        Err(err) => refused = Some(err),
+                    }
+                }
+            }
+        }
+        Err(refused.unwrap_or_else(|| "no matching prefix found".into()))
+    }
+
+    /// The value to store under `key`.
+    pub(crate) fn write(&self, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, String> {
+        match self {
+            Self::NotConfigured => Ok(plaintext.to_vec()),
+            Self::Configured(ChainOf(layers)) => match layers.first() {
+                Some(Layer::Kms(kms)) => kms.write(key, plaintext),
+                Some(Layer::Identity) | None => Ok(plaintext.to_vec()),
+            },
+        }
+    }
+}

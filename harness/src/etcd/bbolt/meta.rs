@@ -1,0 +1,70 @@
+//! The two meta pages: bbolt writes them in turn, last in a transaction, so the newest whole one is the truth.
+
+use super::BboltError;
+use super::page::{META, u16_at, u32_at, u64_at};
+
+const MAGIC: u32 = 0xED0C_DAED;
+const VERSION: u32 = 2;
+/// The fields begin behind the page header.
+const FIELDS: usize = 16;
+/// Bytes that the checksum covers.
+const SUMMED: usize = 56;
+/// bbolt's own range for the page size when the first meta page is broken: 1 KiB to 16 MiB.
+const PAGE_SIZES: std::ops::RangeInclusive<u32> = 10..=24;
+
+/// What the reader needs of a meta page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) page_size: usize,
+    /// Page of the root bucket.
+    pub(super) root: u64,
+    /// First page number that was never used.
+    pub(super) high_water: u64,
+    /// Number of the transaction that wrote it.
+    pub(super) transaction: u64,
+}
+
+/// The valid meta page with the highest transaction.
+pub(super) fn newest(file: &[u8]) -> Result<Meta, BboltError> {
+    let first = read(file, 0);
+    let second = match &first {
+        Ok(meta) => read(file, meta.page_size),
+        // Without the first nothing tells the page size; the second stands at one of a few places.
+        Err(_) => PAGE_SIZES
+            .map(|bits| 1usize << bits)
+            .find_map(|size| read(file, size).ok().filter(|meta| meta.page_size == size))
+            .ok_or_else(|| "not found at any page size".to_owned()),
+    };
+    match (first, second) {
+        (Ok(a), Ok(b)) if b.page_size == a.page_size && b.transaction > a.transaction => Ok(b),
+        (Ok(meta), _) | (Err(_), Ok(meta)) => Ok(meta),
+        (Err(a), Err(b)) => Err(BboltError::NoMeta(format!("meta page 0: {a}; meta page 1: {b}"))),
+    }
+}
+
+fn read(file: &[u8], at: usize) -> Result<Meta, String> {
+    let page = file.get(at..).unwrap_or_default();
+    let fields = page.get(FIELDS..FIELDS + SUMMED + 8).ok_or("the file ends before it")?;
+    let flags = u16_at(page, 8).unwrap_or_default();
+    let word = |at| u32_at(fields, at).unwrap_or_default();
+    let long = |at| u64_at(fields, at).unwrap_or_default();
+    if flags != META || word(0) != MAGIC {
+        return Err("has no bbolt magic number".to_owned());
+    }
+    if word(4) != VERSION {
+        return Err(format!("is format version {}, this reads {VERSION}", word(4)));
+    }
+    if long(SUMMED) != fnv1a(&fields[..SUMMED]) {
+        return Err("its checksum does not match".to_owned());
+    }
+    let page_size = word(8) as usize;
+    if !page_size.is_power_of_two() || page_size < 1 << PAGE_SIZES.start() {
+        return Err(format!("has page size {page_size}"));
+    }
+    Ok(Meta { page_size, root: long(16), high_water: long(40), transaction: long(48) })
+}
+
+/// FNV-1a, 64 bits, as Go's `hash/fnv`.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}

@@ -1,0 +1,158 @@
+use std::io::Read as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use flate2::read::GzDecoder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::etcd::history::History;
+
+/// fixtures/etcd/README.md says how it was made.
+fn snapshot() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(&include_bytes!("../../../../fixtures/etcd/snapshot.db.gz")[..]).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// The same without its checksum, as the file in a member's directory is.
+fn database() -> Vec<u8> {
+    let mut bytes = snapshot();
+    bytes.truncate(bytes.len() - CHECKSUM_LEN);
+    bytes
+}
+
+fn history(bytes: Vec<u8>) -> Result<History, BboltError> {
+    History::read(&Database::parse(bytes)?)
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    revision: i64,
+    /// Name, create revision, mod revision, version, SHA-256 of the value.
+    keys: Vec<(String, i64, i64, i64, String)>,
+}
+
+#[test]
+fn a_snapshot_holds_what_its_server_answered() {
+    let expected: Answer = serde_json::from_str(include_str!("../../../../fixtures/etcd/snapshot.json")).unwrap();
+    let range = history(snapshot()).unwrap().live("/");
+    let found = range.items.into_iter().map(|one| {
+        let sum = hex::encode(&digest(&SHA256, &one.value).as_ref()[..8]);
+        (one.key, one.create_revision, one.mod_revision, one.version, sum)
+    });
+    assert_eq!(range.revision, expected.revision);
+    assert_eq!(found.collect::<Vec<_>>(), expected.keys);
+}
+
+#[test]
+fn history_keeps_what_was_deleted_and_overwritten() {
+    let history = history(snapshot()).unwrap();
+    let of = |key: &str| {
+        let records = history.records.iter().filter(|one| one.stored.key == key);
+        records.map(|one| (one.main, one.sub, one.deleted, &one.stored.value[..])).collect::<Vec<_>>()
+    };
+    let gone = of("/registry/secrets/default/gone");
+    assert_eq!(gone, [(126, 0, false, &b"first"[..]), (127, 0, false, b"second"), (128, 0, true, b"")]);
+    assert_eq!(of("/registry/secrets/default/t1"), [(134, 1, false, &b"b"[..])]);
+}
+
+#[test]
+fn etcds_buckets_are_found_inline_ones_too() {
+    let database = Database::parse(snapshot()).unwrap();
+    assert!(database.has_checksum());
+    assert!(database.buckets().unwrap().contains(&b"key".to_vec()));
+    let mut version = None;
+    database
+        .for_each("cluster", &mut |key, value| {
+            if key == b"clusterVersion" {
+                version = Some(value);
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(version, Some(&b"3.6.0"[..]));
+    let missing = database.for_each("nope", &mut |_, _| Ok(())).unwrap_err();
+    assert_eq!(missing, BboltError::NoBucket("nope".into()));
+}
+
+#[test]
+fn a_changed_byte_of_a_snapshot_is_noticed() {
+    let mut bytes = snapshot();
+    let length = bytes.len() - CHECKSUM_LEN;
+    bytes[40_000] ^= 1;
+    assert_eq!(Database::parse(bytes).unwrap_err(), BboltError::Checksum(length));
+}
+
+#[test]
+fn the_newest_whole_meta_page_counts() {
+    let newest = Database::parse(database()).unwrap().meta;
+    // Transactions take turns, so breaking the newest leaves the one before, wherever it stands.
+    let mut bytes = database();
+    let at = (newest.transaction % 2) as usize * newest.page_size;
+    bytes[at + 64] ^= 1;
+    let older = Database::parse(bytes.clone()).unwrap().meta;
+    assert_eq!((older.transaction, older.page_size), (newest.transaction - 1, newest.page_size));
+
+    bytes[newest.page_size - at + 64] ^= 1;
+    let error = Database::parse(bytes).unwrap_err().to_string();
+    assert!(error.contains("meta page 0:") && error.contains("checksum"), "{error}");
+    assert!(Database::parse(b"k8s".to_vec()).is_err());
+}
+
+#[test]
+fn a_tree_that_bites_its_tail_is_refused() {
+    let mut bytes = database();
+    let branch = (0..bytes.len() / 4096).find(|page| bytes[page * 4096 + 8] == 1).unwrap();
+    bytes[branch * 4096 + 24..][..8].copy_from_slice(&(branch as u64).to_le_bytes());
+    let error = history(bytes).unwrap_err();
+    assert_eq!(error, BboltError::Page { page: branch as u64, reason: "is part of the tree twice".into() });
+}
+
+#[test]
+fn a_file_cut_in_the_middle_names_the_page() {
+    let mut bytes = database();
+    bytes.truncate(6 * 4096);
+    let error = history(bytes).unwrap_err().to_string();
+    assert!(error.contains("is not in the file of 24576 bytes"), "{error}");
+}
+
+#[test]
+fn the_hash_is_fnv_1a() {
+    // From the test vectors of the FNV reference code.
+    assert_eq!(meta::fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(meta::fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn mutated_files_never_panic_and_never_grow(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        in_headers: bool,
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = database();
+        for (at, to) in changes {
+            let mut at = at.index(bytes.len());
+            if in_headers {
+                // Page headers and first elements decide where the reader goes.
+                at = at / 4096 * 4096 + at % 64;
+            }
+            bytes[at] = to;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let length = bytes.len();
+        if let Ok(history) = history(bytes) {
+            let held: usize = history.records.iter().map(|one| one.stored.value.len()).sum();
+            prop_assert!(held <= length);
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_no_database(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
+        prop_assert!(Database::parse(bytes).is_err());
+    }
+}

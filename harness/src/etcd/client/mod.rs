@@ -1,0 +1,281 @@
+//! A small client of etcd's v3 API: ranges at one revision, single writes, and the whole database as a snapshot.
+//!
+//! It reads and writes below the API server, so it takes full keys (`/registry/…`) and stored bytes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+use super::r#gen::etcdserverpb as pb;
+use super::r#gen::mvccpb::KeyValue;
+use super::{Etcd, Range, Stored};
+
+mod snapshot;
+mod transport;
+
+pub use transport::TlsFiles;
+
+/// Keys in one page of a range. A value is at most 1.5 MiB by default, so a page stays under 400 MiB.
+const PAGE: i64 = 256;
+/// A range starts again this often when a compaction takes its revision away.
+const COMPACTED_TRIES: usize = 3;
+/// Deadline of one call, or of one message of a snapshot.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What etcd's own client accepts: a page has no other limit.
+const MAX_MESSAGE: usize = i32::MAX as usize;
+
+/// What goes wrong between here and etcd.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdError {
+    /// The text is no endpoint.
+    #[error("{endpoint:?} is no etcd endpoint: use http://HOST:PORT, https://HOST:PORT or unix:///PATH ({reason})")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// What about it.
+        reason: String,
+    },
+    /// A certificate or key file cannot be used.
+    #[error("{file} for etcd's TLS: {reason}")]
+    Tls {
+        /// Its path, or what is missing.
+        file: String,
+        /// What about it.
+        reason: String,
+    },
+    /// Nothing answers there.
+    #[error("etcd at {endpoint} cannot be reached: {reason}")]
+    Connect {
+        /// Where.
+        endpoint: String,
+        /// The chain of causes.
+        reason: String,
+    },
+    /// etcd refused or did not answer.
+    #[error("etcd at {endpoint}, {call}: {} ({:?})", status.message(), status.code())]
+    Call {
+        /// Where.
+        endpoint: String,
+        /// Call and key.
+        call: String,
+        /// The answer.
+        status: Box<Status>,
+    },
+    /// The snapshot is not what etcd sent.
+    #[error("snapshot of etcd at {endpoint}: {reason}; take it again")]
+    Snapshot {
+        /// Where.
+        endpoint: String,
+        /// What about it.
+        reason: String,
+    },
+    /// The snapshot's file cannot be written.
+    #[error("snapshot file {path}: {source}")]
+    File {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// One connection to one etcd server.
+#[derive(Debug, Clone)]
+pub struct EtcdClient {
+    endpoint: String,
+    kv: pb::kv_client::KvClient<Channel>,
+    maintenance: pb::maintenance_client::MaintenanceClient<Channel>,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// `3.6.16`.
+    pub version: String,
+    /// Bytes of the database file.
+    pub database_bytes: i64,
+    /// Newest revision of the store.
+    pub revision: i64,
+}
+
+impl EtcdClient {
+    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (system roots are not used: see [`TlsFiles`]) or `unix:///PATH`.
+    pub async fn connect(endpoint: &str) -> Result<Self, EtcdError> {
+        Self::connect_with(endpoint, &TlsFiles::default()).await
+    }
+
+    /// Connects with a CA and, where etcd asks for one, a client certificate.
+    pub async fn connect_with(endpoint: &str, tls: &TlsFiles) -> Result<Self, EtcdError> {
+        let channel = transport::channel(endpoint, tls).await?;
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            kv: pb::kv_client::KvClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE),
+            maintenance: pb::maintenance_client::MaintenanceClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+        })
+    }
+
+    /// Version, size and revision: also the cheapest proof that etcd answers.
+    pub async fn status(&self) -> Result<ServerStatus, EtcdError> {
+        let answer = self.maintenance.clone().status(request(pb::StatusRequest {})).await;
+        let status = answer.map_err(|status| self.failed("Status", status))?.into_inner();
+        let revision = revision(status.header.as_ref());
+        Ok(ServerStatus { version: status.version, database_bytes: status.db_size, revision })
+    }
+
+    /// Writes `value` if the key still is at `mod_revision` (0: does not exist). The new revision, or `None` if it changed.
+    pub async fn put_if_unchanged(&self, key: &str, value: &[u8], mod_revision: i64) -> Result<Option<i64>, EtcdError> {
+        let unchanged = pb::Compare {
+            result: pb::compare::CompareResult::Equal.into(),
+            target: pb::compare::CompareTarget::Mod.into(),
+            key: key.into(),
+            target_union: Some(pb::compare::TargetUnion::ModRevision(mod_revision)),
+            ..Default::default()
+        };
+        let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+        let put = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) };
+        let txn = pb::TxnRequest { compare: vec![unchanged], success: vec![put], failure: Vec::new() };
+        let answer = self.kv.clone().txn(request(txn)).await;
+        let answer = answer.map_err(|status| self.failed(&format!("Txn on {key}"), status))?.into_inner();
+        Ok(answer.succeeded.then(|| revision(answer.header.as_ref())))
+    }
+
+    /// The database as etcd streams it, its checksum verified and left off.
+    pub async fn snapshot(&self) -> Result<Vec<u8>, EtcdError> {
+        let mut bytes = snapshot::receive(self).await?;
+        bytes.truncate(bytes.len() - snapshot::CHECKSUM_LEN);
+        Ok(bytes)
+    }
+
+    /// Writes the snapshot to `path` with its trailing checksum, as `etcdctl snapshot save` does; the file appears whole
+    /// or not at all. Returns its size.
+    pub async fn snapshot_to(&self, path: &Path) -> Result<u64, EtcdError> {
+        let bytes = snapshot::receive(self).await?;
+        snapshot::write(path, &bytes)
+            .await
+            .map_err(|source| EtcdError::File { path: path.display().to_string(), source })?;
+        Ok(bytes.len() as u64)
+    }
+
+    async fn range_once(&self, prefix: &str) -> Result<Range, EtcdError> {
+        let mut from = non_empty(prefix.as_bytes());
+        let end = end_of_prefix(prefix.as_bytes());
+        let mut found = Range { revision: 0, items: Vec::new() };
+        loop {
+            let page = self.page(prefix, &from, &end, found.revision).await?;
+            if found.revision == 0 {
+                found.revision = revision(page.header.as_ref());
+            }
+            let Some(last) = page.kvs.last() else {
+                return Ok(found);
+            };
+            from = [&last.key[..], &[0]].concat();
+            found.items.extend(page.kvs.into_iter().map(Stored::from));
+            if !page.more {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn page(&self, prefix: &str, from: &[u8], end: &[u8], at: i64) -> Result<pb::RangeResponse, EtcdError> {
+        let range = pb::RangeRequest {
+            key: from.to_vec(),
+            range_end: end.to_vec(),
+            limit: PAGE,
+            revision: at,
+            ..Default::default()
+        };
+        let answer = self.kv.clone().range(request(range)).await;
+        Ok(answer.map_err(|status| self.failed(&format!("Range of {prefix}"), status))?.into_inner())
+    }
+
+    fn failed(&self, call: &str, status: Status) -> EtcdError {
+        EtcdError::Call { endpoint: self.endpoint.clone(), call: call.to_owned(), status: Box::new(status) }
+    }
+}
+
+#[async_trait]
+impl Etcd for EtcdClient {
+    async fn range(&self, prefix: &str) -> anyhow::Result<Range> {
+        let mut left = COMPACTED_TRIES;
+        loop {
+            left -= 1;
+            match self.range_once(prefix).await {
+                // The pinned revision was compacted between two pages; the newest state is as good.
+                Err(EtcdError::Call { status, .. }) if status.code() == Code::OutOfRange && left > 0 => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    async fn get(&self, key: &str) -> anyhow::Result<Option<Stored>> {
+        let page = self.page(key, key.as_bytes(), &[], 0).await?;
+        Ok(page.kvs.into_iter().next().map(Stored::from))
+    }
+
+    async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<i64> {
+        let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+        let answer = self.kv.clone().put(request(put)).await;
+        let answer = answer.map_err(|status| self.failed(&format!("Put of {key}"), status))?;
+        Ok(revision(answer.into_inner().header.as_ref()))
+    }
+
+    async fn delete(&self, key: &str) -> anyhow::Result<bool> {
+        let delete = pb::DeleteRangeRequest { key: key.into(), ..Default::default() };
+        let answer = self.kv.clone().delete_range(request(delete)).await;
+        let answer = answer.map_err(|status| self.failed(&format!("Delete of {key}"), status))?;
+        Ok(answer.into_inner().deleted > 0)
+    }
+
+    async fn database(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(self.snapshot().await?)
+    }
+}
+
+impl From<KeyValue> for Stored {
+    fn from(kv: KeyValue) -> Self {
+        Self {
+            // Kubernetes writes UTF-8 keys only; another program's key shows with U+FFFD instead of hiding the rest.
+            key: String::from_utf8(kv.key)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+            value: kv.value,
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+        }
+    }
+}
+
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
+    header.map_or(0, |header| header.revision)
+}
+
+/// The first key that does not begin with `prefix`; a zero byte (every later key) where there is none.
+fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
+    match prefix.iter().rposition(|byte| *byte < 0xff) {
+        Some(at) => {
+            let mut end = prefix[..=at].to_vec();
+            end[at] += 1;
+            end
+        }
+        None => vec![0],
+    }
+}
+
+/// etcd refuses an empty key; a zero byte is the least there is.
+fn non_empty(prefix: &[u8]) -> Vec<u8> {
+    if prefix.is_empty() { vec![0] } else { prefix.to_vec() }
+}
+
+#[cfg(test)]
+mod tests;

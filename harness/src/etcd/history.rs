@@ -1,0 +1,131 @@
+//! The keys in etcd's database: every revision that the bucket `key` still holds, and the state that they end in.
+//!
+//! A bucket key is the revision, `u64be main ‖ '_' ‖ u64be sub`, with a `t` behind it where the key was deleted; its value is
+//! a `mvccpb.KeyValue`. What etcd has only in its write-ahead log is not in the file: a snapshot has everything, a copy of
+//! the file of a server that crashed may lack the last tenth of a second.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use super::bbolt::{BboltError, Database};
+use super::r#gen::mvccpb::KeyValue;
+use super::{Range, Stored};
+
+const BUCKET: &str = "key";
+const REVISION_LEN: usize = 17;
+const TOMBSTONE: u8 = b't';
+
+/// One write or deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Revision of the transaction.
+    pub main: i64,
+    /// Place within the transaction.
+    pub sub: i64,
+    /// Whether it deleted the key; the value is empty then.
+    pub deleted: bool,
+    /// Key and value at that revision.
+    pub stored: Stored,
+}
+
+/// All that a database file remembers, oldest first. What a compaction removed is gone (until then old values stay readable
+/// to whoever has the file and the old key).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// In order of their revisions.
+    pub records: Vec<Record>,
+}
+
+impl History {
+    /// Reads the bucket `key`.
+    pub fn read(database: &Database) -> Result<Self, BboltError> {
+        let mut records = Vec::new();
+        database.for_each(BUCKET, &mut |key, value| {
+            let broken =
+                |reason: String| BboltError::Entry { bucket: BUCKET.to_owned(), entry: hex::encode(key), reason };
+            let (main, sub, deleted) = revision(key).ok_or_else(|| broken("its key is no revision".to_owned()))?;
+            let kv = KeyValue::decode(value).map_err(|error| broken(error.to_string()))?;
+            if !deleted && kv.mod_revision != main {
+                return Err(broken(format!("says it was written at revision {}", kv.mod_revision)));
+            }
+            let mut stored = Stored::from(kv);
+            stored.mod_revision = main;
+            records.push(Record { main, sub, deleted, stored });
+            Ok(())
+        })?;
+        Ok(Self { records })
+    }
+
+    /// The newest live value of each key under `prefix`, as a range over the running server would give it.
+    #[must_use]
+    pub fn live(&self, prefix: &str) -> Range {
+        let mut keys: BTreeMap<&str, &Stored> = BTreeMap::new();
+        for record in self.records.iter().filter(|record| record.stored.key.starts_with(prefix)) {
+            if record.deleted {
+                keys.remove(record.stored.key.as_str());
+            } else {
+                keys.insert(&record.stored.key, &record.stored);
+            }
+        }
+        let revision = self.records.last().map_or(0, |record| record.main);
+        Range { revision, items: keys.into_values().cloned().collect() }
+    }
+}
+
+fn revision(key: &[u8]) -> Option<(i64, i64, bool)> {
+    let (numbers, mark) = key.split_at_checked(REVISION_LEN)?;
+    let deleted = match mark {
+        [] => false,
+        [TOMBSTONE] => true,
+        _ => return None,
+    };
+    let main = i64::from_be_bytes(*numbers.first_chunk()?);
+    let sub = i64::from_be_bytes(*numbers.last_chunk()?);
+    (numbers[8] == b'_' && main >= 0 && sub >= 0).then_some((main, sub, deleted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_are_read_with_their_mark() {
+        let mut key = [&7u64.to_be_bytes()[..], b"_", &2u64.to_be_bytes()].concat();
+        assert_eq!(revision(&key), Some((7, 2, false)));
+        key.push(b't');
+        assert_eq!(revision(&key), Some((7, 2, true)));
+        for broken in [&key[..16], b"", &[&key[..], b"t"].concat(), &key.iter().map(|b| b | 0x80).collect::<Vec<_>>()] {
+            assert_eq!(revision(broken), None);
+        }
+    }
+
+    #[test]
+    fn the_last_record_of_a_key_decides() {
+        let record = |main, key: &str, value: &[u8], deleted| Record {
+            main,
+            sub: 0,
+            deleted,
+            stored: Stored {
+                key: key.to_owned(),
+                value: value.to_vec(),
+                create_revision: 1,
+                mod_revision: main,
+                version: 1,
+            },
+        };
+        let history = History {
+            records: vec![
+                record(2, "/r/a", b"1", false),
+                record(3, "/r/b", b"1", false),
+                record(4, "/r/a", b"2", false),
+                record(5, "/r/b", b"", true),
+                record(6, "/other", b"3", false),
+            ],
+        };
+        let range = history.live("/r/");
+        assert_eq!(range.revision, 6);
+        assert_eq!(range.items.iter().map(|one| (&one.key[..], one.mod_revision)).collect::<Vec<_>>(), [("/r/a", 4)]);
+        assert_eq!(history.live("").items.first().unwrap().key, "/other");
+    }
+}

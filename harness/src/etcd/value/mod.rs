@@ -1,0 +1,360 @@
+//! What a stored value is, told from its first bytes: one row of Kubernetes' storage formats each.
+//!
+//! An encrypted value is `k8s:enc:<scheme>:<version>:<name>:` and a payload; what it decrypts to is one of the
+//! plaintext rows again. Values come from a database that anything may have written to, so [`recognise`] is total:
+//! it never fails, it names what it sees, and a payload that breaks its format is [`Value::Malformed`] with the reason.
+
+use std::fmt;
+
+use kmslab_kmsv2::stored::{self, EncryptedObject};
+use prost::Message;
+
+/// Begins every value that an encryption provider wrote; the API server's `identity` refuses to read such a value.
+pub const ENCRYPTED: &[u8] = b"k8s:enc:";
+/// Begins a plaintext protobuf value.
+pub const PROTOBUF_MAGIC: &[u8] = b"k8s\0";
+/// CBOR's self-described tag (RFC 8949 §3.4.6), with which Kubernetes begins a CBOR value.
+pub const CBOR_MAGIC: &[u8] = &[0xd9, 0xd9, 0xf7];
+
+const GCM_OVERHEAD: usize = 12 + 16;
+const CBC_BLOCK: usize = 16;
+const SECRETBOX_OVERHEAD: usize = 24 + 16;
+
+/// One stored value, by format.
+#[derive(Clone, PartialEq)]
+pub enum Value<'a> {
+    /// `k8s:enc:kms:v2:<provider>:` and an `EncryptedObject` that passes the API server's validation.
+    KmsV2 {
+        /// `kms.name` of the configuration; never has a `:`.
+        provider: &'a str,
+        /// The decoded payload.
+        object: Box<EncryptedObject>,
+    },
+    /// `k8s:enc:kms:v1:<provider>:`, u16 length, encrypted DEK, data.
+    KmsV1 {
+        /// Up to the first `:`; v1 allowed `:` in a name, so see `ambiguous`.
+        provider: &'a str,
+        /// As the plugin returned it.
+        encrypted_dek: &'a [u8],
+        /// nonce ‖ AES-GCM (since 1.25) or IV ‖ AES-CBC.
+        data: &'a [u8],
+    },
+    /// `k8s:enc:aesgcm:v1:<key>:`.
+    AesGcm(Local<'a>),
+    /// `k8s:enc:aescbc:v1:<key>:`, not authenticated.
+    AesCbc(Local<'a>),
+    /// `k8s:enc:secretbox:v1:<key>:`.
+    Secretbox(Local<'a>),
+    /// `k8s:enc:` and a scheme that is none of the above.
+    UnknownEncrypted {
+        /// The text of the prefix as far as it is readable, at most 64 bytes.
+        prefix: String,
+    },
+    /// `k8s\0` and a `runtime.Unknown`.
+    Protobuf {
+        /// `v1`, `apps/v1`.
+        api_version: String,
+        /// `Secret`.
+        kind: String,
+    },
+    /// `{`: custom resources, CRDs, APIServices.
+    Json {
+        /// Empty where the object has none.
+        api_version: String,
+        /// Empty where the object has none.
+        kind: String,
+    },
+    /// Self-described CBOR.
+    Cbor,
+    /// A known beginning whose rest breaks the format.
+    Malformed {
+        /// Whose beginning it is.
+        format: Format,
+        /// The provider's or key's name, where that much could be read.
+        name: Option<&'a str>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// None of the beginnings; `identity` hands it to the object decoder, which fails.
+    Unrecognised,
+}
+
+/// What the three local AES and NaCl providers have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Local<'a> {
+    /// Name of the key in the configuration, up to the first `:`. Names may have a `:`, which only the configuration tells.
+    pub key_name: &'a str,
+    /// Nonce or IV, ciphertext, tag.
+    pub data: &'a [u8],
+}
+
+/// The format that a value's beginning announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are Value's")]
+pub enum Format {
+    KmsV2,
+    KmsV1,
+    AesGcm,
+    AesCbc,
+    Secretbox,
+    UnknownEncrypted,
+    Protobuf,
+    Json,
+    Cbor,
+    Unrecognised,
+}
+
+impl Format {
+    /// The short name that tables, JSON and snapshots use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KmsV2 => "kms-v2",
+            Self::KmsV1 => "kms-v1",
+            Self::AesGcm => "aesgcm",
+            Self::AesCbc => "aescbc",
+            Self::Secretbox => "secretbox",
+            Self::UnknownEncrypted => "unknown-encrypted",
+            Self::Protobuf => "protobuf",
+            Self::Json => "json",
+            Self::Cbor => "cbor",
+            Self::Unrecognised => "unrecognised",
+        }
+    }
+
+    /// Whether whoever reads the database reads the object.
+    #[must_use]
+    pub fn is_plaintext(self) -> bool {
+        matches!(self, Self::Protobuf | Self::Json | Self::Cbor)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The format; a malformed value's is the one that it began as.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Self::KmsV2 { .. } => Format::KmsV2,
+            Self::KmsV1 { .. } => Format::KmsV1,
+            Self::AesGcm(_) => Format::AesGcm,
+            Self::AesCbc(_) => Format::AesCbc,
+            Self::Secretbox(_) => Format::Secretbox,
+            Self::UnknownEncrypted { .. } => Format::UnknownEncrypted,
+            Self::Protobuf { .. } => Format::Protobuf,
+            Self::Json { .. } => Format::Json,
+            Self::Cbor => Format::Cbor,
+            Self::Malformed { format, .. } => *format,
+            Self::Unrecognised => Format::Unrecognised,
+        }
+    }
+
+    /// Name of the KMS provider or local key that wrote it.
+    #[must_use]
+    pub fn name(&self) -> Option<&'a str> {
+        match self {
+            Self::KmsV2 { provider, .. } | Self::KmsV1 { provider, .. } => Some(provider),
+            Self::AesGcm(local) | Self::AesCbc(local) | Self::Secretbox(local) => Some(local.key_name),
+            Self::Malformed { name, .. } => *name,
+            _ => None,
+        }
+    }
+}
+
+/// Names formats, names and sizes; payloads and plaintext stay out.
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Value");
+        out.field("format", &self.format().as_str());
+        if let Some(name) = self.name() {
+            out.field("name", &name);
+        }
+        match self {
+            Self::KmsV2 { object, .. } => out.field("key_id", &object.key_id),
+            Self::Protobuf { api_version, kind } | Self::Json { api_version, kind } => {
+                out.field("api_version", api_version).field("kind", kind)
+            }
+            Self::Malformed { reason, .. } => out.field("malformed", reason),
+            Self::UnknownEncrypted { prefix } => out.field("prefix", prefix),
+            _ => &mut out,
+        }
+        .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Local<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("key_name", &self.key_name).field("bytes", &self.data.len()).finish()
+    }
+}
+
+/// What `bytes` are. Never fails and never panics.
+#[must_use]
+pub fn recognise(bytes: &[u8]) -> Value<'_> {
+    if bytes.starts_with(ENCRYPTED) {
+        return encrypted(bytes);
+    }
+    if let Some(body) = bytes.strip_prefix(PROTOBUF_MAGIC) {
+        return protobuf(body);
+    }
+    if bytes.starts_with(b"{") {
+        return json(bytes);
+    }
+    if bytes.starts_with(CBOR_MAGIC) {
+        return Value::Cbor;
+    }
+    Value::Unrecognised
+}
+
+fn encrypted(bytes: &[u8]) -> Value<'_> {
+    type Reader = for<'a> fn(&'a str, &'a [u8]) -> Result<Value<'a>, String>;
+    const SCHEMES: [(&[u8], Format, Reader); 5] = [
+        (b"k8s:enc:kms:v2:", Format::KmsV2, kms_v2),
+        (b"k8s:enc:kms:v1:", Format::KmsV1, kms_v1),
+        (b"k8s:enc:aesgcm:v1:", Format::AesGcm, aes_gcm),
+        (b"k8s:enc:aescbc:v1:", Format::AesCbc, aes_cbc),
+        (b"k8s:enc:secretbox:v1:", Format::Secretbox, secretbox),
+    ];
+    for (prefix, format, read) in SCHEMES {
+        let Some(rest) = bytes.strip_prefix(prefix) else {
+            continue;
+        };
+        let (name, outcome) = match split_name(rest) {
+            Ok((name, payload)) => (Some(name), read(name, payload)),
+            Err(reason) => (None, Err(reason)),
+        };
+        return outcome.unwrap_or_else(|reason| Value::Malformed { format, name, reason });
+    }
+    Value::UnknownEncrypted { prefix: readable(bytes) }
+}
+
+fn split_name(rest: &[u8]) -> Result<(&str, &[u8]), String> {
+    let colon = rest.iter().position(|byte| *byte == b':').ok_or("the prefix ends without `<name>:`")?;
+    let (name, payload) = rest.split_at(colon);
+    let name = str::from_utf8(name).map_err(|_| "the name in the prefix is not UTF-8")?;
+    if name.is_empty() {
+        return Err("the name in the prefix is empty".to_owned());
+    }
+    Ok((name, &payload[1..]))
+}
+
+fn kms_v2<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String> {
+    let object = Box::new(stored::decode(payload).map_err(|error| error.to_string())?);
+    Ok(Value::KmsV2 { provider, object })
+}
+
+fn kms_v1<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String> {
+    let (length, rest) = payload.split_first_chunk::<2>().ok_or("ends before the length of the encrypted DEK")?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    let (encrypted_dek, data) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| format!("announces {length} bytes of encrypted DEK, {} follow", rest.len()))?;
+    if encrypted_dek.is_empty() {
+        return Err("the encrypted DEK is empty".to_owned());
+    }
+    at_least(data, GCM_OVERHEAD, "nonce and tag")?;
+    Ok(Value::KmsV1 { provider, encrypted_dek, data })
+}
+
+fn aes_gcm<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
+    at_least(data, GCM_OVERHEAD, "nonce and tag")?;
+    Ok(Value::AesGcm(Local { key_name, data }))
+}
+
+fn aes_cbc<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
+    // PKCS#7 always pads, so one block follows the IV even for an empty plaintext.
+    at_least(data, 2 * CBC_BLOCK, "IV and one block")?;
+    if !data.len().is_multiple_of(CBC_BLOCK) {
+        return Err(format!("{} bytes are not whole blocks of {CBC_BLOCK}", data.len()));
+    }
+    Ok(Value::AesCbc(Local { key_name, data }))
+}
+
+fn secretbox<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
+    at_least(data, SECRETBOX_OVERHEAD, "nonce and tag")?;
+    Ok(Value::Secretbox(Local { key_name, data }))
+}
+
+fn at_least(data: &[u8], least: usize, what: &str) -> Result<(), String> {
+    if data.len() < least {
+        return Err(format!("{} bytes of data, {what} alone take {least}", data.len()));
+    }
+    Ok(())
+}
+
+/// `runtime.Unknown` of apimachinery as far as it names the object; prost skips the other fields.
+#[derive(Clone, PartialEq, Message)]
+struct Unknown {
+    #[prost(message, optional, tag = "1")]
+    type_meta: Option<TypeMeta>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TypeMeta {
+    #[prost(string, tag = "1")]
+    api_version: String,
+    #[prost(string, tag = "2")]
+    kind: String,
+}
+
+fn protobuf(body: &[u8]) -> Value<'_> {
+    match Unknown::decode(body) {
+        Ok(unknown) => {
+            let TypeMeta { api_version, kind } = unknown.type_meta.unwrap_or_default();
+            Value::Protobuf { api_version, kind }
+        }
+        Err(error) => malformed(Format::Protobuf, &error),
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonMeta {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+}
+
+fn json(bytes: &[u8]) -> Value<'_> {
+    match serde_json::from_slice(bytes) {
+        Ok(JsonMeta { api_version, kind }) => Value::Json { api_version, kind },
+        // serde's message may quote the value, which may be a secret: its class and place are enough.
+        Err(error) => malformed(
+            Format::Json,
+            &format!(
+                "not a JSON object ({:?} error at byte {} of line {})",
+                error.classify(),
+                error.column(),
+                error.line()
+            ),
+        ),
+    }
+}
+
+fn malformed<'a>(format: Format, reason: &dyn fmt::Display) -> Value<'a> {
+    Value::Malformed { format, name: None, reason: reason.to_string() }
+}
+
+/// The start of a prefix nobody knows, up to its fourth `:` after `k8s:enc:` or its first unprintable byte.
+fn readable(bytes: &[u8]) -> String {
+    let mut colons = 0;
+    bytes
+        .iter()
+        .take(64)
+        .take_while(|byte| {
+            let go_on = byte.is_ascii_graphic() && colons < 5;
+            colons += usize::from(**byte == b':');
+            go_on
+        })
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

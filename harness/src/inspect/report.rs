@@ -1,0 +1,275 @@
+//! What an inspection says: a row per value and a summary; the JSON form is stable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kmslab_kmsv2::stored::{EncryptedDekSourceType, EncryptedObject};
+use kmslab_plugin::{ANNOTATION, Label};
+use serde::Serialize;
+
+use crate::etcd::Stored;
+use crate::etcd::keytable::{blob_id, label_of};
+use crate::etcd::stale::Reason;
+use crate::etcd::value::{Value, recognise};
+
+/// Hex digits of a DEK source's hash: enough to tell a million apart by eye.
+const SHORT: usize = 12;
+
+/// One value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Row {
+    /// The etcd key.
+    pub key: String,
+    /// Revision of its last change; 0 from a pipe.
+    pub revision: i64,
+    /// Bytes stored.
+    pub bytes: usize,
+    /// `kms-v2`, `protobuf`, `unknown-encrypted` …
+    pub kind: &'static str,
+    /// KMS provider or local key.
+    pub provider: Option<String>,
+    /// As stored.
+    pub key_id: Option<String>,
+    /// Which DEK source.
+    pub dek_source: Option<DekSource>,
+    /// Key and version in the words of kmslab's plugin.
+    pub label: Option<Label>,
+    /// Other annotations; what is not UTF-8 in base64.
+    pub annotations: BTreeMap<String, String>,
+    /// Why it is not under the key of the newest value; `None`: it is, or its resource is not encrypted.
+    pub stale: Option<Reason>,
+    /// What is wrong with it, and what to do.
+    pub problem: Option<String>,
+    /// The object, where it could be read.
+    pub object: Option<Object>,
+    /// Why it did not decrypt.
+    pub decrypt_error: Option<String>,
+    /// What it decrypted to.
+    pub plaintext: Option<Plaintext>,
+}
+
+/// A DEK source, named by what is stored of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DekSource {
+    /// The first digits of the SHA-256 over its ciphertext.
+    pub id: String,
+    /// `seed`, or `dek` for values from before Kubernetes 1.28.
+    pub kind: &'static str,
+    /// Hex of the key material's id, where the ciphertext is an AWS blob.
+    pub blob_id: Option<String>,
+}
+
+/// A Kubernetes object's type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Object {
+    /// `v1`
+    pub api_version: String,
+    /// `Secret`
+    pub kind: String,
+}
+
+/// A plaintext, redacted unless its bytes were asked for.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Plaintext {
+    /// Its length.
+    pub bytes: usize,
+    /// Hex of its SHA-256.
+    pub sha256: String,
+    /// The plaintext itself: text, or bytes escaped as in a Rust literal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+impl std::fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plaintext").field("bytes", &self.bytes).field("sha256", &self.sha256).finish_non_exhaustive()
+    }
+}
+
+impl Row {
+    /// What the stored bytes say without any key.
+    #[must_use]
+    pub fn of(stored: &Stored, value: &Value<'_>) -> Self {
+        let mut row = Self {
+            key: stored.key.clone(),
+            revision: stored.mod_revision,
+            bytes: stored.value.len(),
+            kind: value.format().as_str(),
+            provider: value.name().map(str::to_owned),
+            key_id: None,
+            dek_source: None,
+            label: None,
+            annotations: BTreeMap::new(),
+            stale: None,
+            problem: problem(value),
+            object: object(value),
+            decrypt_error: None,
+            plaintext: None,
+        };
+        if let Value::KmsV2 { object, .. } = value {
+            row.key_id = Some(object.key_id.clone());
+            row.dek_source = Some(DekSource::of(object));
+            row.label = label_of(object);
+            row.annotations = annotations(object, row.label.is_some());
+        }
+        row
+    }
+
+    /// Adds what it decrypted to.
+    pub fn opened(&mut self, plaintext: &[u8], show_value: bool) {
+        self.object = object(&recognise(plaintext));
+        self.plaintext = Some(Plaintext {
+            bytes: plaintext.len(),
+            sha256: hex::encode(digest(&SHA256, plaintext)),
+            value: show_value.then(|| readable(plaintext)),
+        });
+    }
+}
+
+impl DekSource {
+    fn of(object: &EncryptedObject) -> Self {
+        let source = &object.encrypted_dek_source;
+        let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
+        let mut id = hex::encode(digest(&SHA256, source));
+        id.truncate(SHORT);
+        Self {
+            id,
+            kind: if object.encrypted_dek_source_type == seed { "seed" } else { "dek" },
+            blob_id: blob_id(source).map(hex::encode),
+        }
+    }
+}
+
+fn annotations(object: &EncryptedObject, labelled: bool) -> BTreeMap<String, String> {
+    let others = object.annotations.iter().filter(|(name, _)| !(labelled && name.as_str() == ANNOTATION));
+    others
+        .map(|(name, value)| {
+            let text = str::from_utf8(value).map_or_else(|_| STANDARD.encode(value), str::to_owned);
+            (name.clone(), text)
+        })
+        .collect()
+}
+
+fn object(value: &Value<'_>) -> Option<Object> {
+    match value {
+        Value::Protobuf { api_version, kind } | Value::Json { api_version, kind } => {
+            Some(Object { api_version: api_version.clone(), kind: kind.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// The API server fails on these too, so each says what is left to do.
+fn problem(value: &Value<'_>) -> Option<String> {
+    const RESTORE: &str = "the API server cannot read it either; restore the key from a snapshot that has it whole";
+    match value {
+        Value::Malformed { reason, .. } => Some(format!("truncated or damaged: {reason}; {RESTORE}")),
+        Value::UnknownEncrypted { prefix } => Some(format!(
+            "{prefix} is the prefix of no provider known here; read it with the Kubernetes release that wrote it"
+        )),
+        Value::Unrecognised => Some(format!("begins like none of the formats that Kubernetes stores; {RESTORE}")),
+        _ => None,
+    }
+}
+
+fn readable(plaintext: &[u8]) -> String {
+    let clean = |text: &&str| !text.contains(|c: char| c.is_control() && c != '\n');
+    match str::from_utf8(plaintext).ok().filter(clean) {
+        Some(text) => text.to_owned(),
+        None => plaintext.escape_ascii().to_string(),
+    }
+}
+
+/// All rows and their summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The counts.
+    pub summary: Summary,
+    /// In the order of the keys.
+    pub values: Vec<Row>,
+}
+
+/// Counts over all rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Values.
+    pub total: usize,
+    /// Of them encrypted by whatever provider, readable or not.
+    pub encrypted: usize,
+    /// Not under the key of the newest value of their resource.
+    pub stale: usize,
+    /// That nothing here recognises, or that are damaged.
+    pub problems: usize,
+    /// Distinct DEK sources: what an API server decrypts after a restart.
+    pub dek_sources: usize,
+    /// Values decrypted.
+    pub decrypted: usize,
+    /// Values that the given keys did not open.
+    pub not_decrypted: usize,
+    /// By kind, provider and key.
+    pub groups: Vec<Group>,
+}
+
+/// Values that need the same key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// As in the rows.
+    pub kind: &'static str,
+    /// As in the rows.
+    pub provider: Option<String>,
+    /// As in the rows.
+    pub key_id: Option<String>,
+    /// What that key_id stands for.
+    pub label: Option<Label>,
+    /// Values.
+    pub count: usize,
+    /// Distinct DEK sources among them.
+    pub dek_sources: usize,
+    /// Of them stale.
+    pub stale: usize,
+}
+
+impl Report {
+    /// Adds the summary.
+    #[must_use]
+    pub fn new(values: Vec<Row>) -> Self {
+        let count = |wanted: fn(&Row) -> bool| values.iter().filter(|row| wanted(row)).count();
+        let summary = Summary {
+            total: values.len(),
+            encrypted: count(|row| !matches!(row.kind, "protobuf" | "json" | "cbor" | "unrecognised")),
+            stale: count(|row| row.stale.is_some()),
+            problems: count(|row| row.problem.is_some()),
+            dek_sources: distinct_sources(&values),
+            decrypted: count(|row| row.plaintext.is_some()),
+            not_decrypted: count(|row| row.decrypt_error.is_some()),
+            groups: groups(&values),
+        };
+        Self { summary, values }
+    }
+}
+
+fn distinct_sources<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
+    rows.into_iter().filter_map(|row| Some(&row.dek_source.as_ref()?.id)).collect::<BTreeSet<_>>().len()
+}
+
+fn groups(rows: &[Row]) -> Vec<Group> {
+    let mut by_key: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        by_key.entry((row.kind, &row.provider, &row.key_id)).or_default().push(row);
+    }
+    by_key
+        .into_iter()
+        .map(|((kind, provider, key_id), rows)| Group {
+            kind,
+            provider: provider.clone(),
+            key_id: key_id.clone(),
+            label: rows[0].label.clone(),
+            count: rows.len(),
+            dek_sources: distinct_sources(rows.iter().copied()),
+            stale: rows.iter().filter(|row| row.stale.is_some()).count(),
+        })
+        .collect()
+}

@@ -1,0 +1,107 @@
+//! Where the values come from.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::etcd::bbolt::Database;
+use crate::etcd::client::{EtcdClient, TlsFiles};
+use crate::etcd::history::History;
+use crate::etcd::value::{Value, recognise};
+use crate::etcd::{Etcd, Stored};
+use crate::exit::{environment, usage};
+
+/// The live values under `prefix` of the first endpoint that answers.
+pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> anyhow::Result<Vec<Stored>> {
+    let mut failures = Vec::new();
+    for endpoint in endpoints {
+        match EtcdClient::connect_with(endpoint, tls).await {
+            Ok(client) => {
+                let range = client.range(prefix).await.map_err(|error| environment(format!("{error:#}")))?;
+                return Ok(range.items);
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    Err(environment(failures.join("\n")))
+}
+
+/// Values in a snapshot or a member's database file: the live ones, or with `history` every revision that is still in it.
+pub fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Vec<Stored>> {
+    let unusable = |error: &dyn std::fmt::Display| usage(format!("--snapshot {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| unusable(&error))?;
+    let database = Database::parse(bytes).map_err(|error| unusable(&error))?;
+    if !database.has_checksum() {
+        eprintln!(
+            "{}: no checksum at its end, so a member's file and no snapshot; what etcd had only in its log is not in it",
+            path.display()
+        );
+    }
+    let read = History::read(&database).map_err(|error| unusable(&error))?;
+    if !history {
+        return Ok(read.live(prefix).items);
+    }
+    let written = read.records.into_iter().filter(|record| !record.deleted && record.stored.key.starts_with(prefix));
+    Ok(written.map(|record| record.stored).collect())
+}
+
+/// One value from `input`, taken to stand under `key`.
+pub fn from_pipe(mut input: impl Read, key: &str) -> anyhow::Result<Vec<Stored>> {
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes).map_err(|error| usage(format!("standard input: {error}")))?;
+    if bytes.is_empty() {
+        return Err(usage("standard input is empty: pipe in `etcdctl get KEY --print-value-only`"));
+    }
+    let value = without_newline(bytes);
+    Ok(vec![Stored { key: key.to_owned(), value, create_revision: 0, mod_revision: 0, version: 0 }])
+}
+
+/// etcdctl ends what it prints with a newline that is not in etcd; it goes where the value does not parse with it.
+fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
+    let broken = |bytes: &[u8]| matches!(recognise(bytes), Value::Malformed { .. });
+    if let Some((b'\n', rest)) = bytes.split_last()
+        && broken(&bytes)
+        && !broken(rest)
+    {
+        bytes.pop();
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use kmslab_kmsv2::stored::{self, EncryptedObject};
+
+    use super::*;
+
+    #[test]
+    fn the_newline_of_etcdctl_is_dropped_only_where_it_breaks_the_value() {
+        let object = EncryptedObject {
+            encrypted_data: vec![7; 60],
+            key_id: "k".into(),
+            encrypted_dek_source: vec![1],
+            encrypted_dek_source_type: 1,
+            ..Default::default()
+        };
+        let value = stored::encode("p", &object).unwrap();
+        for (stored, piped) in [
+            (value.clone(), value.clone()),
+            (value.clone(), [&value[..], b"\n"].concat()),
+            (b"{}\n".to_vec(), b"{}\n".to_vec()),
+            (b"k8s\0\n\x02\n\0".to_vec(), b"k8s\0\n\x02\n\0\n".to_vec()),
+        ] {
+            assert_eq!(from_pipe(&piped[..], "").unwrap()[0].value, stored);
+        }
+        assert!(from_pipe(&b""[..], "").unwrap_err().to_string().contains("etcdctl get KEY"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let error = from_file(Path::new("/nonexistent.db"), "/", false).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent.db"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "no database").unwrap();
+        let error = from_file(file.path(), "/", false).unwrap_err();
+        assert!(error.to_string().contains("not a bbolt database"), "{error}");
+        assert_eq!(crate::exit::code(&error), 2);
+    }
+}

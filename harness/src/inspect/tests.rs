@@ -1,0 +1,227 @@
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use kmslab_kmsv2::socket;
+use kmslab_kmsv2::socket::key_management_service_server::{KeyManagementService, KeyManagementServiceServer};
+use kmslab_kmsv2::stored::{self, EncryptedObject};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+use super::*;
+
+const SNAPSHOT: &[u8] = include_bytes!("../../../fixtures/etcd/snapshot.db.gz");
+const SEED: &str = "ffe5a729740433f0215c809844d05e1a4f964ae07eece06e4982536cfeba6727";
+const DEK: &str = "gafIvwT0ASoKdZ/D1L2SlH73LUMj5qa3hroljfS51wc=";
+
+fn snapshot(history: bool) -> Vec<Stored> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::copy(&mut GzDecoder::new(SNAPSHOT), &mut file).unwrap();
+    file.flush().unwrap();
+    source::from_file(file.path(), "/", history).unwrap()
+}
+
+fn row<'a>(report: &'a Report, ending: &str) -> &'a Row {
+    report.values.iter().find(|row| row.key.ends_with(ending)).unwrap()
+}
+
+/// Upstream's test plugin: base64 is its cipher. Counts its Decrypts.
+#[derive(Clone, Default)]
+struct Base64Plugin(Arc<AtomicUsize>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[async_trait]
+impl KeyManagementService for Base64Plugin {
+    async fn status(&self, _: Request<socket::StatusRequest>) -> Answer<socket::StatusResponse> {
+        Err(Status::unimplemented("not asked by the inspector"))
+    }
+
+    async fn encrypt(&self, _: Request<socket::EncryptRequest>) -> Answer<socket::EncryptResponse> {
+        Err(Status::unimplemented("not asked by the inspector"))
+    }
+
+    async fn decrypt(&self, request: Request<socket::DecryptRequest>) -> Answer<socket::DecryptResponse> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let request = request.into_inner();
+        if request.uid.is_empty() || request.key_id != "1" {
+            return Err(Status::failed_precondition("key disabled"));
+        }
+        let plaintext = STANDARD.decode(request.ciphertext).map_err(|_| Status::invalid_argument("not base64"))?;
+        Ok(Response::new(socket::DecryptResponse { plaintext }))
+    }
+}
+
+async fn plugin() -> (tempfile::TempDir, Base64Plugin, Openers) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let plugin = Base64Plugin::default();
+    let server = tonic::transport::Server::builder().add_service(KeyManagementServiceServer::new(plugin.clone()));
+    tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    let mut openers = Openers::default();
+    openers.add_plugin(&path).await.unwrap();
+    (dir, plugin, openers)
+}
+
+fn seeds(text: &str) -> anyhow::Result<Openers> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "{text}").unwrap();
+    let mut openers = Openers::default();
+    openers.add_seeds(file.path())?;
+    Ok(openers)
+}
+
+#[tokio::test]
+async fn a_snapshot_is_listed_without_any_key() {
+    let report = inspect(&snapshot(false), &mut Openers::default(), false).await;
+    let seed = row(&report, "aes-gcm-seed");
+    assert_eq!(
+        (seed.kind, seed.provider.as_deref(), seed.key_id.as_deref()),
+        ("kms-v2", Some("kms-provider"), Some("1"))
+    );
+    assert_eq!(seed.dek_source.as_ref().map(|source| source.kind), Some("seed"));
+    assert_eq!(seed.annotations["local-kek.kms.kubernetes.io"], "encrypted-local-kek");
+    assert_eq!(row(&report, "/node-007").object.as_ref().map(|object| object.kind.as_str()), Some("Lease"));
+    assert!(
+        row(&report, "default/cut")
+            .problem
+            .as_ref()
+            .unwrap()
+            .starts_with("truncated or damaged: not an EncryptedObject")
+    );
+    assert!(
+        row(&report, "default/future")
+            .problem
+            .as_ref()
+            .unwrap()
+            .starts_with("k8s:enc:kms:v9:p1: is the prefix of no provider")
+    );
+    let summary = &report.summary;
+    assert_eq!((summary.total, summary.encrypted, summary.problems, summary.dek_sources), (129, 4, 5, 2));
+    assert_eq!((summary.decrypted, summary.not_decrypted), (0, 0));
+}
+
+#[tokio::test]
+async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
+    let (_dir, plugin, mut openers) = plugin().await;
+    let report = inspect(&[snapshot(false), snapshot(false)].concat(), &mut openers, false).await;
+    assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (4, 0));
+    assert_eq!(plugin.0.load(Ordering::Relaxed), 2);
+    let opened = row(&report, "aes-gcm-seed");
+    assert_eq!(opened.object.as_ref().map(|object| object.kind.as_str()), Some("Secret"));
+    assert_eq!(opened.plaintext.as_ref().and_then(|plaintext| plaintext.value.as_ref()), None);
+    assert!(!serde_json::to_string(&report).unwrap().contains("api_key"));
+}
+
+#[tokio::test]
+async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
+    let mut openers = seeds(&format!("# 1.27\n{DEK}\n\n{SEED} # 1.28\n")).unwrap();
+    let report = inspect(&snapshot(false), &mut openers, true).await;
+    assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (2, 0));
+    assert!(table::values(&report).contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
+    assert!(!format!("{report:?} {openers:?}").contains("086a7ffc"));
+
+    let report = inspect(&snapshot(false), &mut seeds(SEED).unwrap(), false).await;
+    let failed = row(&report, "aes-gcm-key").decrypt_error.as_ref().unwrap();
+    assert!(failed.starts_with("none of the 1 keys in"), "{failed}");
+    assert!(!table::values(&report).contains("086a7ffc"));
+}
+
+#[tokio::test]
+async fn a_value_under_another_key_says_what_that_can_mean() {
+    let (_dir, _, mut openers) = plugin().await;
+    let mut items = snapshot(false);
+    items.retain(|stored| stored.key.ends_with("aes-gcm-seed"));
+    items[0].key = "/registry/secrets/default/copied".to_owned();
+    let report = inspect(&items, &mut openers, false).await;
+    let failed = report.values[0].decrypt_error.as_ref().unwrap();
+    assert!(failed.contains("message authentication failed") && failed.contains("another key of etcd"), "{failed}");
+}
+
+#[tokio::test]
+async fn what_the_plugin_says_is_passed_on_once() {
+    let (_dir, plugin, mut openers) = plugin().await;
+    let object = EncryptedObject {
+        encrypted_data: vec![7; 60],
+        key_id: "2".into(),
+        encrypted_dek_source: vec![1],
+        encrypted_dek_source_type: 1,
+        ..Default::default()
+    };
+    let value = stored::encode("p", &object).unwrap();
+    let item =
+        |key: &str| Stored { key: key.into(), value: value.clone(), create_revision: 1, mod_revision: 1, version: 1 };
+    let report = inspect(&[item("/registry/secrets/a/a"), item("/registry/secrets/a/b")], &mut openers, false).await;
+    let failed = report.values[1].decrypt_error.as_ref().unwrap();
+    assert!(failed.ends_with("FailedPrecondition: key disabled"), "{failed}");
+    assert_eq!(plugin.0.load(Ordering::Relaxed), 1, "a dead key is asked once per DEK source");
+}
+
+#[tokio::test]
+async fn values_are_stale_relative_to_the_newest_of_their_provider() {
+    let value = |key_id: &str| {
+        let object = EncryptedObject {
+            encrypted_data: vec![7; 60],
+            key_id: key_id.into(),
+            encrypted_dek_source: key_id.as_bytes().to_vec(),
+            encrypted_dek_source_type: 1,
+            ..Default::default()
+        };
+        stored::encode("p", &object).unwrap()
+    };
+    let items: Vec<_> = [
+        ("/registry/configmaps/a/a", value("old"), 1),
+        ("/registry/leases/a/a", b"k8s\0".to_vec(), 9),
+        ("/registry/secrets/a/a", value("old"), 2),
+        ("/registry/secrets/a/b", value("new"), 8),
+        ("/registry/secrets/a/c", b"k8s\0".to_vec(), 7),
+        ("/registry/e.com/widgets/a", value("new"), 5),
+        ("/registry/e.com/gadgets/a", b"{}".to_vec(), 6),
+    ]
+    .into_iter()
+    .map(|(key, value, at)| Stored { key: key.to_owned(), value, create_revision: 1, mod_revision: at, version: 1 })
+    .collect();
+    let report = inspect(&items, &mut Openers::default(), false).await;
+    let stale: Vec<_> = report.values.iter().map(|row| row.stale).collect();
+    let (old, plain) = (Some(Reason::OtherKeyId), Some(Reason::Plaintext));
+    assert_eq!(stale, [old, None, old, None, plain, None, None]);
+}
+
+#[tokio::test]
+async fn history_lists_old_revisions_too() {
+    let report = inspect(&snapshot(true), &mut Openers::default(), false).await;
+    let gone = report.values.iter().filter(|row| row.key.ends_with("default/gone")).map(|row| row.revision);
+    assert_eq!(gone.collect::<Vec<_>>(), [126, 127]);
+}
+
+#[tokio::test]
+async fn unusable_keys_are_refused_with_the_remedy() {
+    let line = seeds("zz\n").unwrap_err();
+    assert!(line.to_string().contains("line 1 is no key in hex or base64"), "{line}");
+    assert!(seeds("# nothing\n").unwrap_err().to_string().contains("it holds no keys"));
+    let socket = Openers::default().add_plugin(std::path::Path::new("/nonexistent/s.sock")).await.unwrap_err();
+    assert!(socket.to_string().contains("/nonexistent/s.sock"), "{socket}");
+    assert_eq!((crate::exit::code(&line), crate::exit::code(&socket)), (2, 3));
+}
+
+#[test]
+fn resources_are_told_from_keys() {
+    for (key, expected) in [
+        ("/registry/secrets/default/s1", "/registry/secrets/"),
+        ("/registry/example.com/widgets/default/w1", "/registry/example.com/widgets"),
+        ("/registry/services/specs/default/kubernetes", "/registry/services/specs"),
+        ("/43da/registry/secrets/a", "/43da/registry/secrets/"),
+        ("/other/secrets/a", "/other/secrets/"),
+    ] {
+        assert_eq!(resource(key), expected, "{key}");
+    }
+    for odd in ["", "/", "-", "é/é", "/registry/"] {
+        let _ = resource(odd);
+    }
+}

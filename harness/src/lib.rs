@@ -1,0 +1,15 @@
+//! Kubernetes encryption at rest with a cloud KMS, as an experiment that one command runs: emulator, plugin, API server, etcd.
+//!
+//! The modules are in the order in which a run uses them: find the tools, start the processes, join them into a world,
+//! play a scenario in it, read what etcd holds, report.
+
+pub mod assets;
+pub mod cli;
+pub mod clock;
+pub mod cluster;
+pub mod etcd;
+pub mod exit;
+pub mod inspect;
+pub mod platform;
+pub mod process;
+pub mod runtime_dir;

@@ -1,0 +1,5 @@
+//! The one binary: see [`kmslab::cli`].
+
+fn main() -> std::process::ExitCode {
+    kmslab::cli::main()
+}

@@ -1,0 +1,76 @@
+//! A claim that keeps a service of another process's lab down: an flock'ed file, which the kernel gives back when the holder dies.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// How often a claim is looked at; there is no call that waits for an flock without blocking a thread.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// While this lives, the lab's supervisor does not start the service again.
+#[derive(Debug)]
+pub struct Hold {
+    _file: File,
+}
+
+impl Hold {
+    /// Takes the claim on `service` in the lab's directory, waiting for whoever has it.
+    pub async fn take(dir: &Path, service: &str) -> io::Result<Self> {
+        let file = open(&path(dir, service), true)?;
+        while !try_lock(&file)? {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(Self { _file: file })
+    }
+
+    /// Waits until nobody holds `service` down.
+    pub(super) async fn released(dir: &Path, service: &str) -> io::Result<()> {
+        let file = match open(&path(dir, service), false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        while !try_lock(&file)? {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+}
+
+fn path(dir: &Path, service: &str) -> PathBuf {
+    dir.join(format!("{service}.hold"))
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+}
+
+fn try_lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_is_down_while_it_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        Hold::released(dir.path(), "etcd").await.unwrap();
+        let hold = Hold::take(dir.path(), "etcd").await.unwrap();
+        let released = Hold::released(dir.path(), "etcd");
+        tokio::pin!(released);
+        assert!(futures::poll!(released.as_mut()).is_pending());
+        Hold::released(dir.path(), "other").await.unwrap();
+        drop(hold);
+        released.await.unwrap();
+    }
+}

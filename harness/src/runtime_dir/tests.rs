@@ -1,0 +1,115 @@
+//! What a lab's directory promises, with labs of dead owners made by hand.
+
+use std::os::unix::process::CommandExt;
+
+use super::*;
+use crate::platform;
+
+fn roots() -> (tempfile::TempDir, Roots) {
+    let temp = tempfile::tempdir().unwrap();
+    let roots = Roots { runtime: vec![temp.path().join("run")], state: temp.path().join("state") };
+    (temp, roots)
+}
+
+/// What a SIGKILL leaves: the directory and the lock file, the lock free.
+fn leave_behind(dir: RuntimeDir) {
+    let mut dir = std::mem::ManuallyDrop::new(dir);
+    dir.lock = None;
+}
+
+fn sleeper() -> std::process::Child {
+    std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap()
+}
+
+#[test]
+fn a_lab_is_private_has_one_owner_and_leaves_nothing() {
+    let (_temp, roots) = roots();
+    let dir = RuntimeDir::create_in(&roots, "one").unwrap();
+    let error = RuntimeDir::create_in(&roots, "one").unwrap_err();
+    assert!(matches!(&error, RuntimeDirError::InUse { owner: Some(pid), .. } if *pid == std::process::id()), "{error}");
+    assert_eq!(sweep_in(&roots), []);
+    let found = labs_in(&roots);
+    assert!(found.len() == 1 && found[0].alive && found[0].path == dir.path());
+    let secret = dir.write_private("kubeconfig", b"x").unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(secret).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(dir.path()).unwrap().mode() & 0o777, 0o700);
+    drop(dir);
+    assert_eq!(std::fs::read_dir(&roots.runtime[0]).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_dead_lab_left_is_swept_and_its_logs_are_kept() {
+    let (_temp, roots) = roots();
+    let dir = RuntimeDir::create_in(&roots, "dead").unwrap();
+    std::fs::write(dir.logs().join("etcd.log"), "why").unwrap();
+    let mut child = sleeper();
+    dir.note("etcd", child.id(), platform::start_time(child.id()).unwrap().unwrap()).unwrap();
+    leave_behind(dir);
+    let swept = sweep_in(&roots);
+    assert_eq!(swept.len(), 1);
+    assert_eq!((swept[0].name.as_str(), &*swept[0].killed), ("dead", &["etcd".to_owned()][..]));
+    assert_eq!(std::fs::read_to_string(swept[0].logs.as_ref().unwrap().join("etcd.log")).unwrap(), "why");
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(std::fs::read_dir(&roots.runtime[0]).unwrap().count(), 0);
+}
+
+#[test]
+fn a_pid_that_is_another_process_by_now_is_left_alone() {
+    let (_temp, roots) = roots();
+    let dir = RuntimeDir::create_in(&roots, "reused").unwrap();
+    let mut innocent = sleeper();
+    let other = platform::start_time(std::process::id()).unwrap().unwrap();
+    let before = platform::start_time(innocent.id()).unwrap().unwrap();
+    // Ticks of 10 ms: on a fast machine both could have the same.
+    let other = if other == before { serde_json::from_str("\"earlier\"").unwrap() } else { other };
+    dir.note("etcd", innocent.id(), other).unwrap();
+    leave_behind(dir);
+    assert_eq!(sweep_in(&roots)[0].killed, [""; 0]);
+    assert!(innocent.try_wait().unwrap().is_none());
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+}
+
+#[test]
+fn a_name_is_free_again_after_its_owner_died() {
+    let (_temp, roots) = roots();
+    leave_behind(RuntimeDir::create_in(&roots, "again").unwrap());
+    let dir = RuntimeDir::create_in(&roots, "again").unwrap();
+    assert!(dir.path().is_dir());
+}
+
+#[test]
+fn half_made_and_half_removed_labs_are_swept() {
+    let (_temp, roots) = roots();
+    drop(RuntimeDir::create_in(&roots, "x").unwrap());
+    std::fs::create_dir(roots.runtime[0].join("no-state")).unwrap();
+    std::fs::write(roots.runtime[0].join("no-dir.lock"), "").unwrap();
+    sweep_in(&roots);
+    assert_eq!(std::fs::read_dir(&roots.runtime[0]).unwrap().count(), 0);
+}
+
+#[test]
+fn names_and_roots_that_do_not_fit_are_refused() {
+    let (_temp, roots) = roots();
+    for name in ["", "-a", "A", "a/b", "..", "a b", &"x".repeat(33)] {
+        assert!(matches!(RuntimeDir::create_in(&roots, name), Err(RuntimeDirError::BadName(_))), "{name}");
+    }
+    drop(RuntimeDir::create_in(&roots, "x").unwrap());
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&roots.runtime[0], std::fs::Permissions::from_mode(0o755)).unwrap();
+    let error = RuntimeDir::create_in(&roots, "x").unwrap_err();
+    assert!(error.to_string().contains("is open to other users: remove it"), "{error}");
+}
+
+#[test]
+fn logs_of_the_last_twenty_labs_are_kept() {
+    let (_temp, roots) = roots();
+    let dir = RuntimeDir::create_in(&roots, "logs").unwrap();
+    assert_eq!(dir.keep_logs().unwrap_err().kind(), io::ErrorKind::NotFound);
+    std::fs::write(dir.logs().join("x.log"), "x").unwrap();
+    for _ in 0..25 {
+        assert!(dir.keep_logs().unwrap().join("x.log").is_file());
+    }
+    assert_eq!(std::fs::read_dir(roots.state.join("logs")).unwrap().count(), 20);
+}

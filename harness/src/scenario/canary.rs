@@ -1,0 +1,98 @@
+//! Canaries: random bytes put into an object, which must never be found in etcd's database, raw or as base64.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// 24 random bytes; 16 would do against chance (2^-128 per position), 24 leave 16 whole in every base64 alignment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Canary([u8; 24]);
+
+impl std::fmt::Debug for Canary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Canary(not shown)")
+    }
+}
+
+impl Canary {
+    /// A canary of these bytes.
+    pub fn new(bytes: [u8; 24]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// As text that JSON and YAML carry unchanged: hex.
+    pub fn text(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Every form in which it could stand in a database: raw, hex, and the base64 of both at each of the three alignments.
+    fn forms(&self) -> Vec<Vec<u8>> {
+        let text = self.text().into_bytes();
+        let mut forms = vec![self.0.to_vec(), text.clone()];
+        for raw in [&self.0[..], &text] {
+            for shift in 0..3 {
+                // The characters at both ends depend on the neighbours; those in between don't.
+                let padded = [vec![0; shift], raw.to_vec()].concat();
+                let encoded = STANDARD.encode(padded);
+                let from = [0, 2, 3][shift];
+                let whole = (raw.len() + shift) / 3 * 4;
+                forms.push(encoded.as_bytes()[from..whole].to_vec());
+            }
+        }
+        forms
+    }
+
+    /// Where it first occurs in `haystack`, in any form.
+    pub fn find_in(&self, haystack: &[u8]) -> Option<usize> {
+        self.forms().iter().filter_map(|form| find(haystack, form)).min()
+    }
+}
+
+/// First occurrence of `needle`. Skips by the rarest thing at hand, the needle's first byte.
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let (&first, _) = needle.split_first()?;
+    let mut from = 0;
+    while let Some(offset) = haystack.get(from..)?.iter().position(|&b| b == first) {
+        let at = from + offset;
+        if haystack[at..].starts_with(needle) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canary() -> Canary {
+        Canary::new(std::array::from_fn(|i| (i as u8).wrapping_mul(37).wrapping_add(11)))
+    }
+
+    #[test]
+    fn every_form_is_found_at_every_alignment() {
+        let canary = canary();
+        for before in 0..7 {
+            let mut raw = vec![7; before];
+            raw.extend_from_slice(canary.bytes());
+            raw.extend_from_slice(&[9; 5]);
+            assert!(canary.find_in(&raw).is_some(), "raw after {before} bytes");
+            assert!(canary.find_in(STANDARD.encode(&raw).as_bytes()).is_some(), "base64 after {before} bytes");
+            let text = [vec![b'x'; before], canary.text().into_bytes(), vec![b'y'; 4]].concat();
+            assert!(canary.find_in(&text).is_some());
+            assert!(canary.find_in(STANDARD.encode(&text).as_bytes()).is_some());
+        }
+    }
+
+    #[test]
+    fn others_are_not_found() {
+        assert_eq!(canary().find_in(&[0; 4096]), None);
+        assert_eq!(canary().find_in(&canary().bytes()[..20]), None);
+        assert_eq!(canary().find_in(b""), None);
+    }
+}

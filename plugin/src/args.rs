@@ -1,0 +1,129 @@
+//! The command line: flags of the guide's plugins, and ours.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+/// Which cloud holds the key.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PluginArgs {
+    /// Encrypt with a key in AWS KMS.
+    Aws(AwsArgs),
+}
+
+/// `kmslab plugin aws`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  On a control-plane node, credentials from the instance:
+    kmslab plugin aws --key=arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab \\
+      --region=us-east-1 --listen=/var/run/kmsplugin/socket.sock
+  Against the emulator:
+    AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
+    kmslab plugin aws --key=alias/kmslab --region=us-east-1 --endpoint-url=http://127.0.0.1:7600 --listen=/tmp/kms.sock
+
+Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
+A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
+pub struct AwsArgs {
+    /// The key: its ARN, its id, or alias/NAME. An ARN also says the region.
+    #[arg(long, value_name = "ARN")]
+    pub key: String,
+    /// The key's region. Default: the ARN's, else AWS_REGION.
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Where KMS answers, if not at the region's own endpoint.
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL_KMS")]
+    pub endpoint_url: Option<String>,
+    /// The CA of the endpoint's certificate, PEM. Default: the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// What every cloud has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags that have nothing to do with the cloud.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// The unix socket, /path or unix:///path. Made with mode 0600; its directory must be there.
+    #[arg(long, value_name = "PATH")]
+    pub listen: String,
+    /// A number that goes into every key_id. Raise it when an alias goes back to a key that it named before.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub generation: u32,
+    /// Time between two probes of the key: a rotation is noticed within it.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub probe_interval: Duration,
+    /// Deadline of one call to the cloud, its retries included. kube-apiserver waits 3s for all of them.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub call_timeout: Duration,
+    /// How long Status stays ok after the last proof that the key is usable, while the cloud does not answer. At least twice the
+    /// probe interval.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub grace: Duration,
+    /// How long calls in flight have to end after SIGTERM.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub drain: Duration,
+    /// Serve /livez, /readyz and /metrics there, such as 127.0.0.1:8080. Off unless given.
+    #[arg(long, value_name = "ADDR")]
+    pub health_listen: Option<SocketAddr>,
+    /// How log lines on stderr look. What is logged: RUST_LOG, `info` unless set.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 500ms, 10s or 2m");
+    let span: SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(span).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        plugin: PluginArgs,
+    }
+
+    #[test]
+    fn the_guides_flags_are_enough() {
+        let arn = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        let cli = Cli::try_parse_from([
+            "x",
+            "aws",
+            &format!("--key={arn}"),
+            "--region=us-east-1",
+            "--listen=/var/run/kmsplugin/socket.sock",
+        ]);
+        let PluginArgs::Aws(args) = cli.unwrap().plugin;
+        assert_eq!((args.key.as_str(), args.region.as_deref()), (arn, Some("us-east-1")));
+        assert_eq!(args.common.probe_interval, Duration::from_secs(10));
+        assert_eq!((args.common.grace, args.common.health_listen), (Duration::from_secs(60), None));
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "5", "0s", "-1s", "soon"] {
+            assert!(duration(wrong).unwrap_err().contains("is not a time such as"), "{wrong}");
+        }
+    }
+}

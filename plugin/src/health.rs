@@ -1,0 +1,42 @@
+//! The HTTP port for probes and metrics: `/livez`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::metrics::Readings;
+use crate::service::Service;
+
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"))
+        .with_state(service)
+}
+
+/// Alive means that the process answers; a dead key is no reason to restart it. Ready is what Status would say.
+async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, String) {
+    match service.current.health_now() {
+        Ok(_) => (StatusCode::OK, "ok\n".into()),
+        Err(status) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", status.message())),
+    }
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    let readings = Readings {
+        cloud_requests: service.kek.requests(),
+        in_flight: service.calls.in_flight.load(std::sync::atomic::Ordering::Relaxed),
+        healthy: service.current.health_now().is_ok(),
+    };
+    match service.metrics.render(readings) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
+        Err(err) => (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {err}\n")).into_response(),
+    }
+}

@@ -1,0 +1,241 @@
+//! The SDK's client: region, endpoint, CA, credentials, deadlines, and a count of what goes out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use aws_config::BehaviorVersion;
+use aws_credential_types::Credentials;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_kms::config::retry::RetryConfig;
+use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::config::{
+    ConfigBag, Intercept, Region, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_kms::error::BoxError;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::AwsKek;
+use super::errors::Origin;
+use super::name::{KeyName, NameError, is_region};
+
+/// Attempts of one call, the first included; all of them within the call's deadline.
+const ATTEMPTS: u32 = 3;
+/// Between attempts: kube-apiserver waits 3 s, the SDK's default of up to 20 s would outlive that.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+/// Longer than the time between probes, so that a request finds a warm connection.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A configuration that can never work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// `--key`.
+    #[error(transparent)]
+    Key(#[from] NameError),
+    /// The key's ARN and `--region` disagree.
+    #[error("--key is in region {key} but --region says {region}: give the key's own region, or leave --region out")]
+    OtherRegion {
+        /// In the ARN.
+        key: String,
+        /// As given.
+        region: String,
+    },
+    /// No region anywhere.
+    #[error("no region: give --region, set AWS_REGION, or give --key as an ARN")]
+    NoRegion,
+    /// Not a region's name.
+    #[error("--region {0:?} is not a region's name such as us-east-1")]
+    Region(String),
+    /// Not a URL of a server.
+    #[error("--endpoint-url {0:?} is not a URL such as http://127.0.0.1:7600 or https://kms.us-east-1.amazonaws.com")]
+    Endpoint(String),
+    /// The CA file cannot be read.
+    #[error("--ca-file {path}: {reason}; give a PEM file with the CA that signed the endpoint's certificate", path = path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Makes an [`AwsKek`]; see its `builder`.
+#[derive(Debug)]
+pub struct AwsKekBuilder {
+    key: String,
+    region: Option<String>,
+    endpoint_url: Option<String>,
+    ca_file: Option<PathBuf>,
+    credentials: Option<Credentials>,
+    call_timeout: Duration,
+}
+
+impl AwsKekBuilder {
+    pub(super) fn new(key: String) -> Self {
+        let call_timeout = Duration::from_secs(2);
+        Self { key, region: None, endpoint_url: None, ca_file: None, credentials: None, call_timeout }
+    }
+
+    /// The region; needed where the key is not given as an ARN.
+    #[must_use]
+    pub fn region(mut self, region: Option<impl Into<String>>) -> Self {
+        self.region = region.map(Into::into);
+        self
+    }
+
+    /// Where to send requests instead of the region's own endpoint.
+    #[must_use]
+    pub fn endpoint_url(mut self, url: Option<impl Into<String>>) -> Self {
+        self.endpoint_url = url.map(Into::into);
+        self
+    }
+
+    /// A PEM file: the only CAs that the endpoint's certificate may come from.
+    #[must_use]
+    pub fn ca_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
+        self.ca_file = path.map(Into::into);
+        self
+    }
+
+    /// Fixed credentials, and nothing read from the environment or from files. Without this, the SDK's default chain: environment,
+    /// profile, web identity, container, instance.
+    #[must_use]
+    pub fn credentials(mut self, access_key_id: &str, secret_access_key: &str) -> Self {
+        self.credentials = Some(Credentials::new(access_key_id, secret_access_key, None, None, "kmslab"));
+        self
+    }
+
+    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline of one attempt.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// Checks all that can be checked without the cloud; makes no call.
+    pub async fn build(self) -> Result<AwsKek, ConfigError> {
+        let name = KeyName::parse(&self.key)?;
+        let region = self.checked_region(&name)?;
+        let (builder, from_environment) = self.base(&region).await;
+        let endpoint = self.endpoint_url.clone().or(from_environment);
+        if let Some(url) = &endpoint {
+            check_url(url)?;
+        }
+        let plain = endpoint.as_deref().is_some_and(|url| url.starts_with("http:"));
+        let requests = Arc::new(AtomicU64::new(0));
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.call_timeout / 2)
+            .operation_attempt_timeout(self.call_timeout / 2)
+            .operation_timeout(self.call_timeout)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS)
+            .with_initial_backoff(BACKOFF.0)
+            .with_max_backoff(BACKOFF.1);
+        let mut builder = builder
+            .http_client(self.http_client(plain)?)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .interceptor(CountAttempts(requests.clone()));
+        builder.set_endpoint_url(endpoint.clone());
+        Ok(AwsKek {
+            client: Client::from_conf(builder.build()),
+            arn: ArcSwapOption::empty(),
+            origin: Origin {
+                key: self.key,
+                endpoint: endpoint.unwrap_or_else(|| format!("AWS KMS in {region}")),
+                timeout: self.call_timeout,
+            },
+            name,
+            requests,
+        })
+    }
+
+    /// The client's configuration so far, and an endpoint that the environment names.
+    async fn base(&self, region: &str) -> (aws_sdk_kms::config::Builder, Option<String>) {
+        let region = Region::new(region.to_owned());
+        if let Some(credentials) = &self.credentials {
+            let builder = aws_sdk_kms::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(region)
+                .credentials_provider(credentials.clone());
+            return (builder, None);
+        }
+        let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
+        (aws_sdk_kms::config::Builder::from(&shared), shared.endpoint_url().map(str::to_owned))
+    }
+
+    fn checked_region(&self, name: &KeyName) -> Result<String, ConfigError> {
+        match (name.region(), self.region.as_deref()) {
+            (_, Some(region)) if !is_region(region) => Err(ConfigError::Region(region.to_owned())),
+            (Some(key), Some(region)) if key != region => {
+                Err(ConfigError::OtherRegion { key: key.to_owned(), region: region.to_owned() })
+            }
+            (Some(region), _) | (None, Some(region)) => Ok(region.to_owned()),
+            (None, None) => ["AWS_REGION", "AWS_DEFAULT_REGION"]
+                .into_iter()
+                .find_map(|variable| std::env::var(variable).ok().filter(|region| is_region(region)))
+                .ok_or(ConfigError::NoRegion),
+        }
+    }
+
+    fn http_client(&self, plain: bool) -> Result<SharedHttpClient, ConfigError> {
+        let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(IDLE);
+        let trust = match &self.ca_file {
+            Some(path) => TrustStore::empty().with_pem_certificate(read_ca(path)?),
+            None if plain => return Ok(builder.build_http()),
+            None => TrustStore::default(),
+        };
+        let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|err| ConfigError::CaFile {
+            path: self.ca_file.clone().unwrap_or_default(),
+            reason: err.to_string(),
+        })?;
+        Ok(builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls).build_https())
+    }
+}
+
+fn check_url(url: &str) -> Result<(), ConfigError> {
+    let good = url.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if good { Ok(()) } else { Err(ConfigError::Endpoint(url.to_owned())) }
+}
+
+/// The file's bytes, if every certificate in it can be a root; the SDK would panic over one that cannot.
+fn read_ca(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
+    let error = |reason: String| ConfigError::CaFile { path: path.clone(), reason };
+    let pem = std::fs::read(path).map_err(|err| error(err.to_string()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|err| error(format!("not PEM: {err}")))?;
+        roots.add(certificate).map_err(|err| error(format!("a certificate in it is malformed: {err}")))?;
+    }
+    if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(pem) }
+}
+
+/// Counts each attempt that goes out, so retries count as the server sees them.
+#[derive(Debug)]
+struct CountAttempts(Arc<AtomicU64>);
+
+impl Intercept for CountAttempts {
+    fn name(&self) -> &'static str {
+        "CountAttempts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! From the SDK's errors to errors by meaning.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+
+use crate::kek::KekError;
+
+/// Where a call went and for what, for the messages.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// As configured.
+    pub(super) key: String,
+    pub(super) endpoint: String,
+    pub(super) timeout: Duration,
+}
+
+impl Origin {
+    pub(super) fn meaning<E>(&self, error: &SdkError<E, HttpResponse>) -> KekError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        match error {
+            SdkError::ServiceError(service) => match service.err().code() {
+                Some(code) => self.said(code, service.err().message().unwrap_or_default()),
+                None => self.no_answer_of_kms(service.raw()),
+            },
+            SdkError::ResponseError(response) => self.no_answer_of_kms(response.raw()),
+            SdkError::TimeoutError(_) => self.unreachable(format!("nothing within {:?}", self.timeout)),
+            other => self.never_arrived(other),
+        }
+    }
+
+    /// The service answered with an error of its own.
+    fn said(&self, code: &str, message: &str) -> KekError {
+        let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+        let key = self.key.clone();
+        match code {
+            "DisabledException" => KekError::Disabled { key },
+            "KMSInvalidStateException"
+                if message.contains("pending deletion") || message.contains("pending replica deletion") =>
+            {
+                KekError::PendingDeletion { key, when: String::new() }
+            }
+            "KMSInvalidStateException" if message.contains("pending import") => KekError::Unusable { key, detail },
+            "NotFoundException" | "InvalidArnException" => KekError::Gone { key, detail },
+            "AccessDeniedException" => KekError::Denied { key, detail },
+            "InvalidKeyUsageException" | "UnsupportedOperationException" => KekError::Unusable { key, detail },
+            "InvalidCiphertextException" | "IncorrectKeyException" => KekError::Corrupt { detail },
+            "ThrottlingException"
+            | "Throttling"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException" => KekError::Throttled { detail },
+            "RequestExpired" | "RequestTimeTooSkewed" => KekError::ClockSkew { detail },
+            "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => {
+                KekError::ClockSkew { detail }
+            }
+            "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "ExpiredToken"
+            | "ExpiredTokenException" => KekError::Credentials { detail },
+            "KMSInternalException"
+            | "KMSInvalidStateException"
+            | "DependencyTimeoutException"
+            | "KeyUnavailableException"
+            | "InternalFailure"
+            | "InternalServerError"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException" => KekError::Fault { detail },
+            _ => KekError::Unexpected { detail },
+        }
+    }
+
+    /// Something answered that does not speak KMS: a proxy, a load balancer, another service.
+    fn no_answer_of_kms(&self, response: &HttpResponse) -> KekError {
+        let status = response.status().as_u16();
+        let detail =
+            format!("HTTP {status} from {}, which is not an answer of AWS KMS: check --endpoint-url", self.endpoint);
+        if status >= 500 { KekError::Fault { detail } } else { KekError::Unexpected { detail } }
+    }
+
+    /// The request could not be made, signed, or brought to the server.
+    fn never_arrived(&self, error: &(dyn Error + 'static)) -> KekError {
+        if let Some(credentials) = find::<CredentialsError>(error) {
+            return KekError::Credentials { detail: root(credentials) };
+        }
+        if let Some(tls) = find::<rustls::Error>(error) {
+            let (endpoint, detail) = (self.endpoint.clone(), tls.to_string());
+            return match tls {
+                rustls::Error::InvalidCertificate(_) => KekError::Certificate { endpoint, detail },
+                _ => KekError::Unreachable { endpoint, detail },
+            };
+        }
+        self.unreachable(root(error))
+    }
+
+    fn unreachable(&self, detail: String) -> KekError {
+        KekError::Unreachable { endpoint: self.endpoint.clone(), detail }
+    }
+}
+
+fn is_about_time(message: &str) -> bool {
+    message.contains("expired") || message.contains("not yet current")
+}
+
+/// What an error stands on. An `io::Error` that wraps another hides it from `source`.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    std::iter::successors(Some(error), |error| below(*error)).find_map(|error| error.downcast_ref::<T>())
+}
+
+/// The innermost text, which says what really happened.
+fn root(error: &(dyn Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| below(*error)).last().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: &str, message: &str) -> KekError {
+        let origin = Origin { key: "alias/k".into(), endpoint: "http://e".into(), timeout: Duration::from_secs(2) };
+        origin.said(code, message)
+    }
+
+    #[test]
+    fn codes_have_a_meaning() {
+        for (code, message, kind, dead) in [
+            ("DisabledException", "arn is disabled.", "disabled", true),
+            ("KMSInvalidStateException", "arn is pending deletion.", "pending_deletion", true),
+            ("KMSInvalidStateException", "arn is pending import.", "unusable", true),
+            ("KMSInvalidStateException", "arn is updating.", "fault", false),
+            ("NotFoundException", "Key 'arn' does not exist", "gone", true),
+            ("AccessDeniedException", "", "denied", true),
+            (
+                "InvalidKeyUsageException",
+                "arn key usage is SIGN_VERIFY which is not valid for Encrypt.",
+                "unusable",
+                true,
+            ),
+            ("InvalidCiphertextException", "", "corrupt", false),
+            ("ThrottlingException", "Rate exceeded", "throttled", false),
+            ("KMSInternalException", "", "fault", false),
+            (
+                "UnrecognizedClientException",
+                "The security token included in the request is invalid.",
+                "credentials",
+                false,
+            ),
+            (
+                "InvalidSignatureException",
+                "Signature expired: 20200101T000000Z is now earlier than …",
+                "clock_skew",
+                false,
+            ),
+            ("InvalidSignatureException", "The request signature we calculated does not match …", "credentials", false),
+            ("ValidationException", "", "unexpected", false),
+        ] {
+            let error = said(code, message);
+            assert_eq!((error.kind(), error.is_dead_key()), (kind, dead), "{code} {message}");
+        }
+        assert_eq!(
+            said("AccessDeniedException", "no").to_string(),
+            "access to the key alias/k is denied (AccessDeniedException: no): allow the plugin's identity to encrypt, decrypt and describe it"
+        );
+    }
+
+    #[test]
+    fn an_error_inside_an_io_error_is_found() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        assert!(matches!(find::<rustls::Error>(&outer), Some(rustls::Error::InvalidCertificate(_))));
+        assert!(root(&outer).contains("UnknownIssuer"), "{}", root(&outer));
+    }
+}

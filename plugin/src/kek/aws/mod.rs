@@ -1,0 +1,165 @@
+//! A key in AWS KMS, through the official SDK.
+
+mod client;
+mod errors;
+mod name;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::{Blob, DateTimeFormat};
+use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, KeyUsageType};
+use zeroize::Zeroizing;
+
+pub use client::{AwsKekBuilder, ConfigError};
+pub use name::{NameError, canonical};
+
+use self::errors::Origin;
+use self::name::KeyName;
+use super::{Kek, KekError, KeyVersion, Wrapped};
+
+/// One KMS key. Every call has its own deadline, retries included.
+#[derive(Debug)]
+pub struct AwsKek {
+    client: Client,
+    name: KeyName,
+    /// The ARN behind the configured name, once known: a name that is no ARN is asked for.
+    arn: ArcSwapOption<String>,
+    origin: Origin,
+    requests: Arc<AtomicU64>,
+}
+
+impl AwsKek {
+    /// A client for `key`: an ARN of a key or an alias, `alias/<name>`, or a key id.
+    pub fn builder(key: impl Into<String>) -> AwsKekBuilder {
+        AwsKekBuilder::new(key.into())
+    }
+
+    async fn describe(&self) -> Result<KeyMetadata, KekError> {
+        let described = self.client.describe_key().key_id(self.name.given()).send().await;
+        let described = described.map_err(|err| self.origin.meaning(&err))?;
+        let metadata = described.key_metadata.ok_or_else(|| unnamed("DescribeKey", "KeyMetadata"))?;
+        if let Some(arn) = &metadata.arn {
+            self.learn(arn);
+        }
+        Ok(metadata)
+    }
+
+    fn learn(&self, arn: &str) {
+        if self.arn.load().as_deref().is_none_or(|known| known != arn) {
+            self.arn.store(Some(Arc::new(arn.to_owned())));
+        }
+    }
+
+    /// The ARN of the configured key, asked for once where the configured name is not one.
+    async fn arn(&self) -> Result<String, KekError> {
+        if let Some(arn) = self.name.key_arn() {
+            return Ok(arn.to_owned());
+        }
+        if let Some(arn) = self.arn.load_full() {
+            return Ok(arn.to_string());
+        }
+        self.describe().await?.arn.ok_or_else(|| unnamed("DescribeKey", "Arn"))
+    }
+
+    /// Decrypt with the key pinned: plaintext, and the material that opened it.
+    async fn decrypt(&self, ciphertext: &[u8], arn: &str) -> Result<(Zeroizing<Vec<u8>>, KeyVersion), KekError> {
+        let opened = self.client.decrypt().key_id(arn).ciphertext_blob(Blob::new(ciphertext)).send().await;
+        let opened = opened.map_err(|err| self.origin.meaning(&err))?;
+        let plaintext = Zeroizing::new(opened.plaintext.ok_or_else(|| unnamed("Decrypt", "Plaintext"))?.into_inner());
+        let key = opened.key_id.ok_or_else(|| unnamed("Decrypt", "KeyId"))?;
+        let version = opened.key_material_id.ok_or_else(|| unnamed("Decrypt", "KeyMaterialId"))?;
+        Ok((plaintext, KeyVersion { key: canonical(&key), version }))
+    }
+}
+
+/// An endpoint that is not KMS, or an emulator that leaves out what KMS says since June 2025.
+fn unnamed(operation: &str, field: &str) -> KekError {
+    KekError::Unexpected {
+        detail: format!(
+            "{operation} answered without {field}, which AWS KMS always names: the endpoint is another service or an incomplete emulator"
+        ),
+    }
+}
+
+#[async_trait]
+impl Kek for AwsKek {
+    fn provider(&self) -> &'static str {
+        "aws"
+    }
+
+    async fn current(&self) -> Result<KeyVersion, KekError> {
+        let metadata = self.describe().await?;
+        let key = metadata.arn.as_deref().ok_or_else(|| unnamed("DescribeKey", "Arn"))?;
+        check_usable(key, &metadata)?;
+        let version =
+            metadata.current_key_material_id.clone().ok_or_else(|| unnamed("DescribeKey", "CurrentKeyMaterialId"))?;
+        Ok(KeyVersion { key: canonical(key), version })
+    }
+
+    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
+        let sealed = self.client.encrypt().key_id(self.name.given()).plaintext(Blob::new(plaintext)).send().await;
+        let sealed = sealed.map_err(|err| self.origin.meaning(&err))?;
+        let arn = sealed.key_id.ok_or_else(|| unnamed("Encrypt", "KeyId"))?;
+        let ciphertext = sealed.ciphertext_blob.ok_or_else(|| unnamed("Encrypt", "CiphertextBlob"))?.into_inner();
+        self.learn(&arn);
+        // Encrypt's answer does not say which material it used; only a Decrypt of the blob does.
+        let (opened, version) = self.decrypt(&ciphertext, &arn).await?;
+        if opened.as_slice() != plaintext {
+            return Err(KekError::Unexpected {
+                detail: "Decrypt of a fresh ciphertext gave other bytes than were encrypted".into(),
+            });
+        }
+        Ok(Wrapped { ciphertext, version })
+    }
+
+    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
+        let arn = self.arn().await?;
+        if canonical(&arn) != version.key {
+            return Err(KekError::Foreign { wanted: version.key.clone(), configured: arn });
+        }
+        let (plaintext, opened_by) = self.decrypt(ciphertext, &arn).await?;
+        if opened_by != *version {
+            return Err(KekError::Corrupt {
+                detail: format!("labelled with key material {}, opened by {}", version.version, opened_by.version),
+            });
+        }
+        Ok(plaintext)
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+fn check_usable(key: &str, metadata: &KeyMetadata) -> Result<(), KekError> {
+    let key = key.to_owned();
+    match metadata.key_state() {
+        Some(KeyState::Disabled) => return Err(KekError::Disabled { key }),
+        Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => {
+            let date = metadata.deletion_date().and_then(|date| date.fmt(DateTimeFormat::DateTime).ok());
+            return Err(KekError::PendingDeletion {
+                key,
+                when: date.map(|date| format!(" on {date}")).unwrap_or_default(),
+            });
+        }
+        Some(KeyState::PendingImport) => {
+            return Err(KekError::Unusable { key, detail: "it waits for the import of its key material".into() });
+        }
+        _ => {}
+    }
+    let spec = metadata.key_spec().unwrap_or(&KeySpec::SymmetricDefault);
+    let usage = metadata.key_usage().unwrap_or(&KeyUsageType::EncryptDecrypt);
+    if *spec != KeySpec::SymmetricDefault || *usage != KeyUsageType::EncryptDecrypt {
+        let detail = format!(
+            "its KeySpec is {} and its KeyUsage {}, needed are SYMMETRIC_DEFAULT and ENCRYPT_DECRYPT",
+            spec.as_str(),
+            usage.as_str()
+        );
+        return Err(KekError::Unusable { key, detail });
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! The key-encryption key in a cloud: one trait, one module per cloud, and errors by meaning that every cloud maps its own to.
+
+pub mod aws;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+/// Which material of which key: what a `key_id` stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyVersion {
+    /// The key's canonical name: never an alias, the same for every replica of a key.
+    pub key: String,
+    /// The version of its material.
+    pub version: String,
+}
+
+/// A ciphertext, and the version that the cloud really sealed it with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Wrapped {
+    /// The cloud's ciphertext, as it is.
+    pub ciphertext: Vec<u8>,
+    /// What the cloud says opens it: asked after sealing, not assumed before.
+    pub version: KeyVersion,
+}
+
+impl fmt::Debug for Wrapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wrapped")
+            .field("ciphertext", &format_args!("<{} bytes>", self.ciphertext.len()))
+            .field("version", &self.version)
+            .finish()
+    }
+}
+
+/// One configured key in one cloud. Every call ends within the implementation's own deadline.
+#[async_trait]
+pub trait Kek: Send + Sync + fmt::Debug {
+    /// The cloud's name as it goes into key ids: `aws`.
+    fn provider(&self) -> &'static str;
+
+    /// Most bytes that one [`Kek::wrap`] takes.
+    fn max_plaintext(&self) -> usize {
+        4096
+    }
+
+    /// The version that the cloud would seal with now, and whether the key is of a usable kind and state.
+    async fn current(&self) -> Result<KeyVersion, KekError>;
+
+    /// Seals, then opens what came out: so that the answer names the version that was really used, and what cannot be opened again
+    /// is never handed out.
+    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError>;
+
+    /// Opens `ciphertext`, which must have been sealed by `version`. A key other than the configured one is
+    /// [`KekError::Foreign`], without a call to the cloud.
+    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError>;
+
+    /// Requests that went out to the cloud so far, retries included.
+    fn requests(&self) -> u64 {
+        0
+    }
+}
+
+/// What is wrong, by meaning; `Display` names the cause and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KekError {
+    /// The key is disabled.
+    #[error("the key {key} is disabled: enable it again; until then nothing can be written or read with it")]
+    Disabled {
+        /// Which key.
+        key: String,
+    },
+    /// The key waits for its deletion.
+    #[error(
+        "the key {key} is pending deletion{when}: cancel the deletion and enable the key before everything under it is lost"
+    )]
+    PendingDeletion {
+        /// Which key.
+        key: String,
+        /// ` at <time>`, where the cloud says so.
+        when: String,
+    },
+    /// There is no such key.
+    #[error(
+        "the key {key} was not found ({detail}): check --key, the region and the account; if it was deleted, \
+         what it encrypted is lost and a new key is needed"
+    )]
+    Gone {
+        /// Which key.
+        key: String,
+        /// The cloud's words.
+        detail: String,
+    },
+    /// The caller may not use the key.
+    #[error(
+        "access to the key {key} is denied ({detail}): allow the plugin's identity to encrypt, decrypt and describe it"
+    )]
+    Denied {
+        /// Which key.
+        key: String,
+        /// The cloud's words.
+        detail: String,
+    },
+    /// The key is there but of the wrong kind.
+    #[error("the key {key} cannot be used for this: {detail}; give a symmetric encryption key")]
+    Unusable {
+        /// Which key.
+        key: String,
+        /// Why not.
+        detail: String,
+    },
+    /// The data is under another key than the configured one.
+    #[error(
+        "the data was encrypted with the key {wanted}, but this plugin is configured for {configured}: \
+         run a plugin with --key {wanted} under another provider name to read it"
+    )]
+    Foreign {
+        /// The key that the data names.
+        wanted: String,
+        /// The key that is configured.
+        configured: String,
+    },
+    /// The ciphertext is not what the cloud made, or not under the version that it is labelled with.
+    #[error(
+        "the ciphertext does not belong to this key and version ({detail}): the stored value was damaged or relabelled; restore it from a backup"
+    )]
+    Corrupt {
+        /// What did not fit.
+        detail: String,
+    },
+    /// The cloud asks for fewer calls.
+    #[error("the cloud throttles calls ({detail}): it is tried again; raise the account's request quota if this lasts")]
+    Throttled {
+        /// The cloud's words.
+        detail: String,
+    },
+    /// No answer in time, or no connection.
+    #[error(
+        "the cloud's endpoint {endpoint} gave no answer ({detail}): check the network, the endpoint URL and the region"
+    )]
+    Unreachable {
+        /// Where the request went.
+        endpoint: String,
+        /// What happened instead.
+        detail: String,
+    },
+    /// The endpoint's certificate is not trusted.
+    #[error(
+        "the certificate of {endpoint} is not trusted ({detail}): give the CA that signed it with --ca-file, or correct the endpoint URL"
+    )]
+    Certificate {
+        /// Where the request went.
+        endpoint: String,
+        /// What the check said.
+        detail: String,
+    },
+    /// There are no credentials, or the cloud does not take them.
+    #[error(
+        "the credentials are missing or not accepted ({detail}): give the plugin valid credentials for the key's account"
+    )]
+    Credentials {
+        /// What was said.
+        detail: String,
+    },
+    /// The request's time is too far from the cloud's.
+    #[error("the cloud refuses the request's time ({detail}): set this machine's clock, it runs ahead or behind")]
+    ClockSkew {
+        /// The cloud's words.
+        detail: String,
+    },
+    /// The cloud failed on its side.
+    #[error("the cloud had a fault of its own ({detail}): it is tried again")]
+    Fault {
+        /// The cloud's words.
+        detail: String,
+    },
+    /// An answer that fits nothing above.
+    #[error("unexpected answer from the cloud: {detail}")]
+    Unexpected {
+        /// What came.
+        detail: String,
+    },
+}
+
+impl KekError {
+    /// The cloud has answered and said that the key cannot be used: waiting does not help, so Status fails at once. Everything
+    /// else may pass by itself.
+    pub fn is_dead_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Disabled { .. }
+                | Self::PendingDeletion { .. }
+                | Self::Gone { .. }
+                | Self::Denied { .. }
+                | Self::Unusable { .. }
+        )
+    }
+
+    /// One word for logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Disabled { .. } => "disabled",
+            Self::PendingDeletion { .. } => "pending_deletion",
+            Self::Gone { .. } => "gone",
+            Self::Denied { .. } => "denied",
+            Self::Unusable { .. } => "unusable",
+            Self::Foreign { .. } => "foreign",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Throttled { .. } => "throttled",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Certificate { .. } => "certificate",
+            Self::Credentials { .. } => "credentials",
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::Fault { .. } => "fault",
+            Self::Unexpected { .. } => "unexpected",
+        }
+    }
+}

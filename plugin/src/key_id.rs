@@ -1,0 +1,111 @@
+//! The `key_id` that kube-apiserver compares and stores, and the annotation that says in the open what it stands for.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::kek::KeyVersion;
+
+/// The one annotation on every ciphertext: JSON of [`Label`].
+pub const ANNOTATION: &str = "kek.kmslab.dev";
+
+/// `k1-` and 64 hex digits: SHA-256 over provider, canonical key, version (each behind its length as u32, big-endian) and generation
+/// (u32, big-endian). Changes exactly when one of the four does, and gives none of them away.
+pub fn key_id(provider: &str, key: &str, version: &str, generation: u32) -> String {
+    let mut hashed = Vec::with_capacity(provider.len() + key.len() + version.len() + 16);
+    for field in [provider, key, version] {
+        // A field of 4 GiB does not exist; saturating keeps the function total.
+        hashed.extend_from_slice(&u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
+        hashed.extend_from_slice(field.as_bytes());
+    }
+    hashed.extend_from_slice(&generation.to_be_bytes());
+    format!("k1-{}", hex::encode(digest(&SHA256, &hashed)))
+}
+
+/// What a `key_id` stands for, readable: stands in etcd beside the ciphertext, in the open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// The cloud: `aws`.
+    pub provider: String,
+    /// The canonical name of the key.
+    pub key: String,
+    /// The version of its material.
+    pub version: String,
+    /// The operator's number, to part two lives of one key.
+    pub generation: u32,
+}
+
+/// An annotation that is not a [`Label`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("annotation {ANNOTATION} is not JSON with provider, key, version and generation: {0}")]
+pub struct LabelError(String);
+
+impl Label {
+    /// The label of what `version` sealed.
+    pub fn new(provider: &str, version: &KeyVersion, generation: u32) -> Self {
+        let KeyVersion { key, version } = version.clone();
+        Self { provider: provider.to_owned(), key, version, generation }
+    }
+
+    /// The key id of this label.
+    pub fn key_id(&self) -> String {
+        key_id(&self.provider, &self.key, &self.version, self.generation)
+    }
+
+    /// Key and version.
+    pub fn key_version(&self) -> KeyVersion {
+        KeyVersion { key: self.key.clone(), version: self.version.clone() }
+    }
+
+    /// The annotation's value.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("three strings and a number are always JSON")
+    }
+}
+
+/// Reads the annotation's value; fields that a later release may add are skipped.
+pub fn parse_annotation(value: &[u8]) -> Result<Label, LabelError> {
+    serde_json::from_slice(value).map_err(|err| LabelError(err.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+    #[test]
+    fn the_format_never_changes() {
+        // printf '\x00\x00\x00\x03aws\x00\x00\x00\x01k\x00\x00\x00\x01v\x00\x00\x00\x00' | sha256sum
+        assert_eq!(key_id("aws", "k", "v", 0), "k1-e59b74d856bff808544403640369a2602ff6d8abaa6ef890ab90e6701dd67604");
+    }
+
+    #[test]
+    fn every_field_counts_and_fields_do_not_run_together() {
+        let all = [
+            key_id("aws", KEY, "1", 0),
+            key_id("gcp", KEY, "1", 0),
+            key_id("aws", "other", "1", 0),
+            key_id("aws", KEY, "2", 0),
+            key_id("aws", KEY, "1", 1),
+            key_id("aw", &format!("s{KEY}"), "1", 0),
+            key_id("aws", &format!("{KEY}1"), "", 0),
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        for id in &all {
+            assert!(id.len() == 67 && id.starts_with("k1-") && !id.contains("arn"), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_label_reads_back_and_names_its_key_id() {
+        let version = KeyVersion { key: KEY.into(), version: "ab".repeat(32) };
+        let label = Label::new("aws", &version, 3);
+        let read = parse_annotation(&label.to_json()).unwrap();
+        assert_eq!(read, label);
+        assert_eq!(read.key_version(), version);
+        assert_eq!(read.key_id(), key_id("aws", KEY, &"ab".repeat(32), 3));
+        assert!(parse_annotation(b"{}").unwrap_err().to_string().contains("kek.kmslab.dev is not JSON with provider"));
+        assert!(parse_annotation(&[0xff, 0]).is_err());
+    }
+}

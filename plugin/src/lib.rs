@@ -1,0 +1,33 @@
+//! A Kubernetes KMS v2 plugin: the unix socket on one side, a key in a cloud on the other.
+//!
+//! | module | what |
+//! |---|---|
+//! | `socket` | binds, owns and removes the socket's file |
+//! | `service` | Status, Encrypt, Decrypt; knows no cloud |
+//! | `status` | the one current key version, and a prober that keeps it true |
+//! | [`kek`] | the trait of a key in a cloud, and one module per cloud |
+//! | `key_id` | what kube-apiserver compares, and the annotation that explains it |
+//! | [`time`] | the clock, for a virtual one to stand in |
+//! | `server` | [`Plugin`] and [`RunningPlugin`]: all of it together |
+//! | `health`, `metrics` | the HTTP port |
+//! | [`args`], `run` | the command line |
+//!
+//! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which HTTP/2 in Rust refuses.
+
+pub mod args;
+mod error;
+mod health;
+pub mod kek;
+mod key_id;
+mod metrics;
+mod run;
+mod server;
+mod service;
+mod socket;
+mod status;
+pub mod time;
+
+pub use key_id::{ANNOTATION, Label, LabelError, key_id, parse_annotation};
+pub use run::run;
+pub use server::{Counts, Plugin, RunningPlugin, StartError};
+pub use socket::{MAX_PATH, SocketError};

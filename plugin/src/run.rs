@@ -1,0 +1,105 @@
+//! `kmslab plugin …` and `kmslab-plugin …`: one plugin until a signal ends it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{AwsArgs, CommonArgs, LogFormat, PluginArgs};
+use crate::kek::Kek;
+use crate::kek::aws::{AwsKek, ConfigError};
+use crate::server::{Plugin, StartError};
+use crate::socket::{self, SocketError};
+
+const USAGE: u8 = 2;
+const ENVIRONMENT: u8 = 3;
+
+/// Serves until SIGTERM or SIGINT, then lets calls in flight end. Messages go to stderr, nothing to stdout.
+pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
+    // Whoever embeds the plugin may have chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let PluginArgs::Aws(args) = args;
+    start_logging(args.common.log_format);
+    let plugin = match prepare(&args).await {
+        Ok(plugin) => plugin,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    // Taken before the socket is there: who sees the socket may send a signal.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let running = match plugin.start().await {
+        Ok(running) => running,
+        Err(error) => return Ok(refuse(&Refusal::Start(error))),
+    };
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{name}: calls in flight end, then the plugin does");
+    running.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why the plugin does not run.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] SocketError),
+    #[error(transparent)]
+    Start(StartError),
+}
+
+impl Refusal {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Start(StartError::Grace { .. }) => USAGE,
+            Self::Listen(error) | Self::Start(StartError::Socket(error)) => match error {
+                SocketError::Abstract(_) | SocketError::TooLong { .. } => USAGE,
+                _ => ENVIRONMENT,
+            },
+            Self::Start(StartError::Health { .. }) => ENVIRONMENT,
+        }
+    }
+}
+
+fn refuse(error: &Refusal) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+async fn prepare(args: &AwsArgs) -> Result<Plugin, Refusal> {
+    let CommonArgs { listen, generation, probe_interval, call_timeout, grace, drain, health_listen, log_format: _ } =
+        &args.common;
+    let path = socket::path_of(listen)?;
+    let kek = AwsKek::builder(&args.key)
+        .region(args.region.as_deref())
+        .endpoint_url(args.endpoint_url.as_deref().filter(|url| !url.is_empty()))
+        .ca_file(args.ca_file.as_deref())
+        .call_timeout(*call_timeout)
+        .build()
+        .await?;
+    let kek: Arc<dyn Kek> = Arc::new(kek);
+    let mut plugin =
+        Plugin::builder(kek, path).generation(*generation).probe_interval(*probe_interval).grace(*grace).drain(*drain);
+    if let Some(addr) = health_listen {
+        plugin = plugin.health_listen(*addr);
+    }
+    Ok(plugin)
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails where the embedding program has set up logging; then that one is used.
+    let _ = match format {
+        LogFormat::Human => {
+            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            lines.with_ansi(colour).with_target(false).try_init()
+        }
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}

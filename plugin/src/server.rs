@@ -1,0 +1,285 @@
+//! Builds, runs and ends one plugin: in its own process or as tasks of another program.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kmslab_kmsv2::socket::key_management_service_server::KeyManagementServiceServer;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::health;
+use crate::kek::Kek;
+use crate::metrics::Metrics;
+use crate::service::{Calls, Service};
+use crate::socket::{self, Bound, Door, Incoming, SocketError};
+use crate::status::Current;
+use crate::time::{Timer, TokioTimer};
+
+/// Most bytes of one message. The largest that kube-apiserver sends is a Decrypt: 1 KiB of ciphertext, 1 KiB of key id, 32 KiB of
+/// annotations.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Why a plugin did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The HTTP port for probes.
+    #[error("--health-listen {addr}: cannot listen: {source}; choose a free port")]
+    Health {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The two don't go together.
+    #[error(
+        "--grace {grace:?} is shorter than --probe-interval {interval:?}: Status would fail between two probes; give at least twice the interval"
+    )]
+    Grace {
+        /// How long Status stays ok without a probe that held.
+        grace: Duration,
+        /// How often probes are.
+        interval: Duration,
+    },
+}
+
+/// What a plugin has answered so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Status calls received.
+    pub status: u64,
+    /// Encrypt calls received.
+    pub encrypt: u64,
+    /// Decrypt calls received.
+    pub decrypt: u64,
+    /// Calls being answered now.
+    pub in_flight: u64,
+    /// Requests sent to the cloud, retries included.
+    pub sdk_requests: u64,
+}
+
+/// A plugin to be: see [`Plugin::builder`].
+#[derive(Debug)]
+pub struct Plugin {
+    kek: Arc<dyn Kek>,
+    listen: PathBuf,
+    timer: Arc<dyn Timer>,
+    generation: u32,
+    probe_interval: Duration,
+    grace: Duration,
+    drain: Duration,
+    health: Option<SocketAddr>,
+}
+
+impl Plugin {
+    /// A plugin for one key, on the real clock, that will listen on `listen`.
+    pub fn builder(kek: Arc<dyn Kek>, listen: impl Into<PathBuf>) -> Self {
+        Self {
+            kek,
+            listen: listen.into(),
+            timer: Arc::new(TokioTimer::new()),
+            generation: 0,
+            probe_interval: Duration::from_secs(10),
+            grace: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+            health: None,
+        }
+    }
+
+    /// Another clock for probes and grace.
+    #[must_use]
+    pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
+        self.timer = timer;
+        self
+    }
+
+    /// A number that goes into every key id, 0 unless given. Raised when an alias goes back to an earlier key, since a key_id must
+    /// not come back.
+    #[must_use]
+    pub fn generation(mut self, generation: u32) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// Time between probes of the key, 10 s unless given.
+    #[must_use]
+    pub fn probe_interval(mut self, interval: Duration) -> Self {
+        self.probe_interval = interval;
+        self
+    }
+
+    /// How long Status stays ok after the last proof that the key is usable, 60 s unless given.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long calls in flight have on shutdown, 10 s unless given.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Serves `/livez`, `/readyz` and `/metrics` there.
+    #[must_use]
+    pub fn health_listen(mut self, addr: SocketAddr) -> Self {
+        self.health = Some(addr);
+        self
+    }
+
+    /// Binds and serves. The key need not be reachable: until it is, Status answers why not.
+    pub async fn start(self) -> Result<RunningPlugin, StartError> {
+        if self.grace < self.probe_interval * 2 {
+            return Err(StartError::Grace { grace: self.grace, interval: self.probe_interval });
+        }
+        let (listener, bound) = socket::bind(&self.listen).await?;
+        let http = match self.health {
+            None => None,
+            Some(addr) => match tokio::net::TcpListener::bind(addr).await {
+                Ok(http) => Some(http),
+                Err(source) => {
+                    drop(listener);
+                    bound.unlink();
+                    return Err(StartError::Health { addr, source });
+                }
+            },
+        };
+        let current = Arc::new(Current::new(self.kek.clone(), self.timer.clone(), self.generation, self.grace));
+        let service = Service {
+            kek: self.kek,
+            current: current.clone(),
+            calls: Arc::new(Calls::default()),
+            metrics: Arc::new(Metrics::new()),
+            killed: CancellationToken::new(),
+        };
+        let door = Door::new(listener);
+        let stop = CancellationToken::new();
+
+        // The ticker is made here and not in its task, so that a virtual clock waits for the first probe from now on.
+        let ticker = self.timer.ticker();
+        let interval = self.probe_interval;
+        let killed = service.killed.clone();
+        let prober = async move { killed.run_until_cancelled(current.keep_fresh(ticker, interval)).await };
+        let mut background = vec![tokio::spawn(async move {
+            prober.await;
+        })];
+        let health_addr = http.as_ref().and_then(|http| http.local_addr().ok());
+        if let Some(http) = http {
+            let router = health::router(Arc::new(service.clone()));
+            background.push(tokio::spawn(async move { drop(axum::serve(http, router).await) }));
+        }
+        let serving = tokio::spawn(serve(service.clone(), door.clone(), stop.clone()));
+        tracing::info!(socket = %bound.path().display(), "listening");
+        Ok(RunningPlugin {
+            service,
+            bound,
+            door,
+            stop,
+            serving: Some(serving),
+            background,
+            drain: self.drain,
+            health_addr,
+        })
+    }
+}
+
+async fn serve(service: Service, door: Door, stop: CancellationToken) {
+    let incoming = Incoming::new(door, service.killed.clone());
+    let grpc = KeyManagementServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let served = tonic::transport::Server::builder()
+        .add_service(grpc)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await;
+    if let Err(err) = served {
+        tracing::error!("the gRPC server ended: {err}");
+    }
+}
+
+/// A plugin that serves. Dropping it kills it.
+#[derive(Debug)]
+pub struct RunningPlugin {
+    service: Service,
+    bound: Bound,
+    door: Door,
+    stop: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+    drain: Duration,
+    health_addr: Option<SocketAddr>,
+}
+
+impl RunningPlugin {
+    /// Calls received and requests sent.
+    pub fn counts(&self) -> Counts {
+        let calls = &self.service.calls;
+        Counts {
+            status: calls.status.load(Ordering::Relaxed),
+            encrypt: calls.encrypt.load(Ordering::Relaxed),
+            decrypt: calls.decrypt.load(Ordering::Relaxed),
+            in_flight: calls.in_flight.load(Ordering::Relaxed),
+            sdk_requests: self.service.kek.requests(),
+        }
+    }
+
+    /// What Status and Encrypt say now; `None` until a probe has succeeded.
+    pub fn key_id(&self) -> Option<String> {
+        self.service.current.snapshot().map(|snapshot| snapshot.key_id.clone())
+    }
+
+    /// Waits for the first probe, and gives what Status would answer: the key id, or why there is none.
+    pub async fn first_probe(&self) -> Result<String, String> {
+        self.service.current.probed().await;
+        self.service
+            .current
+            .health_now()
+            .map(|snapshot| snapshot.key_id.clone())
+            .map_err(|status| status.message().to_owned())
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &std::path::Path {
+        self.bound.path()
+    }
+
+    /// Where probes and metrics are served, if they are.
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.health_addr
+    }
+
+    /// Takes no more connections, removes the socket, lets calls in flight end (for the drain time at most).
+    pub async fn shutdown(mut self) {
+        self.door.close();
+        self.bound.unlink();
+        self.stop.cancel();
+        if let Some(mut serving) = self.serving.take()
+            && tokio::time::timeout(self.drain, &mut serving).await.is_err()
+        {
+            let left = self.counts().in_flight;
+            tracing::warn!(left, "calls in flight did not end within {:?} and are dropped", self.drain);
+            serving.abort();
+        }
+        // Drop does the rest.
+    }
+
+    /// Ends it as SIGKILL ends a process: connections break, calls in flight are dropped, the socket's file stays.
+    pub fn kill(self) {}
+}
+
+impl Drop for RunningPlugin {
+    fn drop(&mut self) {
+        self.door.close();
+        self.service.killed.cancel();
+        for task in self.serving.iter().chain(&self.background) {
+            task.abort();
+        }
+    }
+}

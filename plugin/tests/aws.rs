@@ -1,0 +1,261 @@
+//! The plugin against the emulator, with the official SDK and verified signatures in between.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::config::{BehaviorVersion, Region};
+use hyper_util::rt::TokioIo;
+use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
+use kmslab_kmsv2::socket::{DecryptRequest, EncryptRequest, EncryptResponse, StatusRequest};
+use kmslab_plugin::kek::aws::{AwsKek, AwsKekBuilder};
+use kmslab_plugin::kek::{Kek, KekError};
+use kmslab_plugin::{ANNOTATION, Plugin, RunningPlugin, parse_annotation};
+use tonic::transport::{Channel, Endpoint};
+
+/// A cloud, and the person who administers it: under another access key than the plugin, so that requests can be told apart.
+struct Cloud {
+    emulator: RunningEmulator,
+    admin: Client,
+}
+
+impl Cloud {
+    async fn start() -> Self {
+        let emulator = Emulator::builder()
+            .credential("admin", "admin-secret", "123456789012")
+            .tls_listen(Some("127.0.0.1:0".parse().unwrap()))
+            .start()
+            .await
+            .unwrap();
+        let http = aws_smithy_http_client::Builder::new().build_http();
+        let config = aws_sdk_kms::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", emulator.http_addr()))
+            .credentials_provider(Credentials::new("admin", "admin-secret", None, None, "test"))
+            .http_client(http)
+            .build();
+        Self { admin: Client::from_conf(config), emulator }
+    }
+
+    async fn key(&self) -> String {
+        self.admin.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
+    }
+
+    async fn material(&self, key: &str) -> String {
+        let described = self.admin.describe_key().key_id(key).send().await.unwrap();
+        described.key_metadata.unwrap().current_key_material_id.unwrap()
+    }
+
+    fn kek(&self, key: &str) -> AwsKekBuilder {
+        AwsKek::builder(key)
+            .region(Some("us-east-1"))
+            .endpoint_url(Some(format!("http://{}", self.emulator.http_addr())))
+            .credentials("test", "test")
+            .call_timeout(Duration::from_secs(10))
+    }
+
+    async fn plugin(&self, key: &str) -> Lab {
+        let dir = tempfile::tempdir().unwrap();
+        let kek = Arc::new(self.kek(key).build().await.unwrap());
+        let socket = dir.path().join("kms.sock");
+        let running = Plugin::builder(kek, &socket).probe_interval(Duration::from_millis(20)).start().await.unwrap();
+        Lab { running, client: connect(socket).await, _dir: dir }
+    }
+
+    /// Requests that came under the plugin's access key.
+    fn plugin_requests(&self) -> u64 {
+        self.emulator.requests().rows.iter().filter(|row| row.caller == "test").map(|row| row.count).sum()
+    }
+}
+
+struct Lab {
+    running: RunningPlugin,
+    client: KeyManagementServiceClient<Channel>,
+    _dir: tempfile::TempDir,
+}
+
+impl Lab {
+    async fn status(&mut self) -> Result<String, tonic::Status> {
+        self.client.status(StatusRequest {}).await.map(|answer| answer.into_inner().key_id)
+    }
+
+    async fn status_until(
+        &mut self,
+        what: &str,
+        holds: impl Fn(&Result<String, tonic::Status>) -> bool,
+    ) -> Result<String, tonic::Status> {
+        for _ in 0..2000 {
+            let answer = self.status().await;
+            if holds(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("Status did not become {what}");
+    }
+
+    async fn encrypt(&mut self, plaintext: &[u8]) -> EncryptResponse {
+        let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "u".into() };
+        self.client.encrypt(request).await.unwrap().into_inner()
+    }
+
+    async fn decrypt(&mut self, made: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
+        let EncryptResponse { ciphertext, key_id, annotations } = made.clone();
+        let request = DecryptRequest { ciphertext, uid: "u".into(), key_id, annotations };
+        self.client.decrypt(request).await.map(|answer| answer.into_inner().plaintext)
+    }
+}
+
+async fn connect(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    KeyManagementServiceClient::new(
+        Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
+    let cloud = Cloud::start().await;
+    let key = cloud.key().await;
+    let mut lab = cloud.plugin(&key).await;
+    let seed = [7; 32];
+    let old = lab.encrypt(&seed).await;
+    assert_eq!(old.key_id, lab.status().await.unwrap());
+    let label = parse_annotation(&old.annotations[ANNOTATION]).unwrap();
+    assert_eq!((&label.key, label.version), (&key, cloud.material(&key).await));
+    assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
+
+    cloud.admin.rotate_key_on_demand().key_id(&key).send().await.unwrap();
+    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    let new = lab.encrypt(&seed).await;
+    assert_ne!(new.key_id, old.key_id);
+    assert_eq!(parse_annotation(&new.annotations[ANNOTATION]).unwrap().version, cloud.material(&key).await);
+    assert_eq!(lab.decrypt(&old).await.unwrap(), seed, "what is older still opens");
+    assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
+
+    // A year later the plugin still signs what the emulator accepts: signatures live by the wall clock, keys by the lab clock.
+    cloud.emulator.clock().advance(Duration::from_hours(365 * 24)).unwrap();
+    assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
+    lab.encrypt(&seed).await;
+
+    // Swapped labels: consistent in themselves, but the cloud names what really made the blob.
+    let swapped = EncryptResponse { ciphertext: old.ciphertext, ..new };
+    let refused = lab.decrypt(&swapped).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sdks_attempts_are_the_emulators_requests() {
+    let cloud = Cloud::start().await;
+    let key = cloud.key().await;
+    let kek = cloud.kek(&key).build().await.unwrap();
+    for size in [1, 32, 4096] {
+        let plaintext = vec![3; size];
+        let wrapped = kek.wrap(&plaintext).await.unwrap();
+        assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), plaintext);
+    }
+    kek.current().await.unwrap();
+    cloud.admin.disable_key().key_id(&key).send().await.unwrap();
+    kek.wrap(b"x").await.unwrap_err();
+    assert_eq!(kek.requests(), 3 * 3 + 1 + 1);
+    assert_eq!(kek.requests(), cloud.plugin_requests());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
+    let cloud = Cloud::start().await;
+    let key = cloud.key().await;
+    let mut lab = cloud.plugin(&key).await;
+    let made = lab.encrypt(b"x").await;
+    cloud.admin.disable_key().key_id(&key).send().await.unwrap();
+    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    assert_eq!(failed.code(), tonic::Code::FailedPrecondition);
+    assert!(failed.message().contains(&key) && failed.message().contains("is disabled: enable it again"), "{failed}");
+    assert!(lab.decrypt(&made).await.unwrap_err().message().contains("is disabled"));
+    cloud.admin.enable_key().key_id(&key).send().await.unwrap();
+    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+
+    cloud.admin.schedule_key_deletion().key_id(&key).pending_window_in_days(7).send().await.unwrap();
+    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    assert!(failed.message().contains("pending deletion"), "{failed}");
+    cloud.emulator.clock().advance(Duration::from_hours(8 * 24)).unwrap();
+    let gone = |answer: &Result<String, tonic::Status>| {
+        answer.as_ref().is_err_and(|status| status.message().contains("was not found"))
+    };
+    lab.status_until("not found", gone).await.unwrap_err();
+    lab.running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alias_is_never_part_of_a_key_id() {
+    let cloud = Cloud::start().await;
+    let (first, second) = (cloud.key().await, cloud.key().await);
+    cloud.admin.create_alias().alias_name("alias/k8s").target_key_id(&first).send().await.unwrap();
+    let mut lab = cloud.plugin("alias/k8s").await;
+    let made = lab.encrypt(b"x").await;
+    assert_eq!(made.key_id, cloud.plugin(&first).await.running.first_probe().await.unwrap());
+
+    cloud.admin.update_alias().alias_name("alias/k8s").target_key_id(&second).send().await.unwrap();
+    lab.status_until("the second key", |answer| answer.as_ref().is_ok_and(|id| *id != made.key_id)).await.unwrap();
+    let refused = lab.decrypt(&made).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert!(refused.message().contains(&first), "it says which key is needed: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_cannot_be_used_are_named_with_the_remedy() {
+    let cloud = Cloud::start().await;
+    let missing = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000";
+    for (key, says) in [
+        (missing, "check --key, the region and the account"),
+        ("alias/nowhere", "check --key, the region and the account"),
+    ] {
+        let kek = cloud.kek(key).build().await.unwrap();
+        for error in [kek.current().await.unwrap_err(), kek.wrap(b"x").await.unwrap_err()] {
+            assert!(error.is_dead_key() && error.to_string().contains(says), "{key}: {error}");
+        }
+    }
+    // The right key in the wrong region.
+    let kek = cloud.kek(cloud.key().await.rsplit('/').next().unwrap()).region(Some("eu-west-1")).build().await.unwrap();
+    assert!(matches!(kek.current().await, Err(KekError::Gone { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_and_clocks_that_are_wrong_are_told_apart() {
+    let cloud = Cloud::start().await;
+    let key = cloud.key().await;
+    for (id, secret) in [("test", "wrong"), ("nobody", "test")] {
+        let kek = cloud.kek(&key).credentials(id, secret).build().await.unwrap();
+        let error = kek.current().await.unwrap_err();
+        assert!(matches!(error, KekError::Credentials { .. }), "{error}");
+        assert!(!error.to_string().contains("wrong"), "a secret is never printed");
+    }
+    let ahead = kmslab_keycore::LabClock::new(Arc::new(kmslab_keycore::SystemClock));
+    ahead.advance(Duration::from_hours(1)).unwrap();
+    let emulator = Emulator::builder().wall_clock(Arc::new(ahead)).start().await.unwrap();
+    let kek = cloud.kek(&key).endpoint_url(Some(format!("http://{}", emulator.http_addr()))).build().await.unwrap();
+    let error = kek.current().await.unwrap_err();
+    assert!(matches!(error, KekError::ClockSkew { .. }), "{error}");
+    assert!(error.to_string().contains("set this machine's clock"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_with_its_own_ca_and_with_a_wrong_one() {
+    let (cloud, other) = (Cloud::start().await, Cloud::start().await);
+    let key = cloud.key().await;
+    let https = format!("https://{}", cloud.emulator.https_addr().unwrap());
+    let kek = cloud.kek(&key).endpoint_url(Some(&https)).ca_file(cloud.emulator.ca_path()).build().await.unwrap();
+    kek.wrap(b"x").await.unwrap();
+    let kek = cloud.kek(&key).endpoint_url(Some(&https)).ca_file(other.emulator.ca_path()).build().await.unwrap();
+    let error = kek.wrap(b"x").await.unwrap_err();
+    assert!(matches!(error, KekError::Certificate { .. }), "{error}");
+    assert!(error.to_string().contains(&https) && error.to_string().contains("--ca-file"), "{error}");
+}

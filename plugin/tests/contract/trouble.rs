@@ -1,0 +1,131 @@
+//! A dead key fails Status at once; passing trouble only after the grace.
+
+use kmslab_plugin::kek::KekError;
+use tonic::Code;
+
+use crate::support::{KEY, Lab, decrypt, decrypt_request, encrypt, status, status_until};
+
+fn unreachable() -> KekError {
+    KekError::Unreachable { endpoint: "http://cloud".into(), detail: "connection refused".into() }
+}
+
+#[tokio::test]
+async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
+    let key = || KEY.to_owned();
+    let detail = || "said so".to_owned();
+    for (error, code, remedy) in [
+        (KekError::Disabled { key: key() }, Code::FailedPrecondition, "enable it again"),
+        (
+            KekError::PendingDeletion { key: key(), when: String::new() },
+            Code::FailedPrecondition,
+            "cancel the deletion",
+        ),
+        (KekError::Gone { key: key(), detail: detail() }, Code::FailedPrecondition, "check --key"),
+        (KekError::Denied { key: key(), detail: detail() }, Code::PermissionDenied, "allow the plugin's identity"),
+        (
+            KekError::Unusable { key: key(), detail: detail() },
+            Code::FailedPrecondition,
+            "give a symmetric encryption key",
+        ),
+    ] {
+        let lab = Lab::new();
+        let (_running, mut client) = lab.start().await;
+        let id = status(&mut client).await.unwrap();
+        lab.kek.fail(error.clone());
+        lab.advance_to_probe(10).await;
+        let failed = status_until(&mut client, "an error", Result::is_err).await.unwrap_err();
+        assert_eq!(failed.code(), code, "{failed}");
+        assert!(failed.message().contains(KEY) && failed.message().contains(remedy), "{failed}");
+        lab.kek.fail(None);
+        lab.advance_to_probe(10).await;
+        assert_eq!(status_until(&mut client, "ok again", Result::is_ok).await.unwrap(), id);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_key_that_a_request_meets_need_not_wait_for_the_probe() {
+    let lab = Lab::new();
+    let (_running, mut client) = lab.start().await;
+    let made = encrypt(&mut client, b"x").await.unwrap();
+    lab.timer.advance(1);
+    lab.kek.fail(KekError::Disabled { key: KEY.into() });
+    assert_eq!(decrypt(&mut client, decrypt_request(&made)).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(status(&mut client).await.unwrap_err().code(), Code::FailedPrecondition);
+    // A request that gets through later proves the contrary.
+    lab.timer.advance(1);
+    lab.kek.fail(None);
+    encrypt(&mut client, b"x").await.unwrap();
+    status(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn passing_trouble_keeps_status_ok_for_the_grace() {
+    let lab = Lab::new();
+    let (_running, mut client) = lab.start().await;
+    lab.kek.fail(unreachable());
+    for _ in 0..6 {
+        lab.advance_to_probe(10).await;
+        status(&mut client).await.expect("60 s are not over");
+    }
+    assert_eq!(
+        encrypt(&mut client, b"x").await.unwrap_err().code(),
+        Code::Unavailable,
+        "a request learns the truth at once"
+    );
+    lab.timer.advance(1);
+    let failed = status(&mut client).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Unavailable);
+    for part in ["last proven usable 61 s ago", "http://cloud", "connection refused", "check the network"] {
+        assert!(failed.message().contains(part), "{part}: {failed}");
+    }
+    lab.kek.fail(None);
+    lab.advance_to_probe(9).await;
+    status_until(&mut client, "ok again", Result::is_ok).await.unwrap();
+}
+
+#[tokio::test]
+async fn traffic_that_succeeds_counts_as_proof() {
+    let lab = Lab::new();
+    let (_running, mut client) = lab.start().await;
+    lab.timer.advance(5);
+    encrypt(&mut client, b"x").await.unwrap();
+    lab.kek.fail(unreachable());
+    lab.advance_to_probe(58).await;
+    status(&mut client).await.expect("58 s since the Encrypt, 63 s since the probe");
+    lab.timer.advance(3);
+    assert!(status(&mut client).await.unwrap_err().message().contains("61 s ago"));
+}
+
+#[tokio::test]
+async fn a_plugin_without_its_cloud_comes_up_says_why_and_heals() {
+    let lab = Lab::new();
+    lab.kek.fail(unreachable());
+    let (running, mut client) = lab.start().await;
+    assert_eq!(running.key_id(), None);
+    assert!(running.first_probe().await.unwrap_err().contains("http://cloud"));
+    for answer in [status(&mut client).await.map(drop), encrypt(&mut client, b"x").await.map(drop)] {
+        let failed = answer.unwrap_err();
+        assert!(failed.code() == Code::Unavailable && failed.message().contains("connection refused"), "{failed}");
+    }
+    lab.kek.fail(None);
+    // An Encrypt does not wait for the next probe.
+    encrypt(&mut client, b"x").await.unwrap();
+    status(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_not_encrypt_can_still_read_after_a_restart() {
+    let lab = Lab::new();
+    let (running, mut client) = lab.start().await;
+    let made = encrypt(&mut client, b"x").await.unwrap();
+    running.shutdown().await;
+    lab.kek.fail(unreachable());
+    let (running, mut client) = lab.start().await;
+    assert_eq!(running.key_id(), None);
+    lab.kek.fail(None);
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&made)).await.unwrap(),
+        b"x",
+        "reading needs no proof that writing works"
+    );
+}
