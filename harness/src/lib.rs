@@ -6,10 +6,16 @@
 pub mod assets;
 pub mod cli;
 pub mod clock;
+pub mod cloud;
 pub mod cluster;
 pub mod etcd;
 pub mod exit;
 pub mod inspect;
 pub mod platform;
 pub mod process;
+pub mod report;
 pub mod runtime_dir;
+pub mod scenario;
+pub mod scrape;
+pub mod tls;
+pub mod world;

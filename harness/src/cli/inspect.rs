@@ -135,6 +135,7 @@ async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {
             endpoint_url: Some(url.clone()),
             region: args.region.clone(),
             ca_file: args.kms_ca_file.clone(),
+            credentials: None,
         });
     }
     if let Some(file) = &args.dek_seeds {

@@ -1,6 +1,8 @@
 //! The command line, one verb a file.
 
 pub mod inspect;
+pub mod list;
+pub mod run;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Play scenarios on an emulated cloud and a cluster, and say what held
+    Run(Box<run::RunArgs>),
+    /// List the scenarios
+    List(list::ListArgs),
     /// Serve AWS KMS on this machine until a signal ends it
     Emulator(Box<EmulatorArgs>),
     /// Serve a Kubernetes KMS v2 plugin on a unix socket until a signal ends it
@@ -43,8 +49,7 @@ pub fn main() -> ExitCode {
     if let Verb::ExecChild(args) = cli.verb {
         return exec_child::run(args);
     }
-    // Whoever embeds this library may have chosen already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    crate::tls::install_provider();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&exit::environment(format!("cannot start the async runtime: {error}"))),
@@ -62,6 +67,8 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     }
     match verb {
+        Verb::Run(args) => run::run(*args).await,
+        Verb::List(args) => list::run(args),
         Verb::Emulator(args) => kmslab_emulator::args::run(*args).await,
         Verb::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Verb::Inspect(args) => inspect::run(*args).await,

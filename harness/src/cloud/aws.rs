@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials as SdkCredentials, Region};
 use aws_sdk_kms::error::DisplayErrorContext;
 
-use super::{Admin, Cloud, CloudKind, KeyRow};
+use super::{Admin, Cloud, CloudKind};
+use crate::etcd::keytable::KeyTable;
 
 /// An access key.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -44,6 +45,7 @@ pub const ALIAS: &str = "alias/kmslab";
 /// One key in AWS KMS, emulated.
 #[derive(Debug)]
 pub struct AwsCloud {
+    endpoint: String,
     admin: Admin,
     sdk: aws_sdk_kms::Client,
     key: String,
@@ -57,7 +59,7 @@ impl AwsCloud {
             Some(key) => key,
             None => make_key(&sdk).await?,
         };
-        Ok(Self { admin, sdk, key })
+        Ok(Self { endpoint: endpoint.to_owned(), admin, sdk, key })
     }
 }
 
@@ -99,7 +101,23 @@ impl Cloud for AwsCloud {
         Ok(())
     }
 
-    async fn key_table(&self) -> anyhow::Result<Vec<KeyRow>> {
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    async fn disable(&self) -> anyhow::Result<()> {
+        let disabled = self.sdk.disable_key().key_id(&self.key).send().await;
+        disabled.map_err(|e| anyhow::anyhow!("DisableKey {}: {}", self.key, DisplayErrorContext(e)))?;
+        Ok(())
+    }
+
+    async fn enable(&self) -> anyhow::Result<()> {
+        let enabled = self.sdk.enable_key().key_id(&self.key).send().await;
+        enabled.map_err(|e| anyhow::anyhow!("EnableKey {}: {}", self.key, DisplayErrorContext(e)))?;
+        Ok(())
+    }
+
+    async fn key_table(&self) -> anyhow::Result<KeyTable> {
         self.admin.keys().await
     }
 

@@ -5,11 +5,15 @@ mod aws;
 
 use async_trait::async_trait;
 
-pub use admin::{Admin, KeyRow, VersionRow};
-pub use aws::{AwsCloud, Credentials};
+pub use admin::Admin;
+pub use aws::{ACCOUNT, ALIAS, AwsCloud, Credentials, REGION, client};
+
+use crate::etcd::keytable::KeyTable;
 
 /// Which cloud's KMS a run uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum CloudKind {
     /// AWS KMS.
@@ -34,7 +38,13 @@ pub trait Cloud: Send + Sync {
     /// Gives the key new material, through the vendor's API.
     async fn rotate(&self) -> anyhow::Result<()>;
     /// The emulator's own record of every key and its versions.
-    async fn key_table(&self) -> anyhow::Result<Vec<KeyRow>>;
+    async fn key_table(&self) -> anyhow::Result<KeyTable>;
+    /// Where the cloud's API answers: the emulator's URL.
+    fn endpoint(&self) -> &str;
+    /// Lets nobody use the key, until it is enabled.
+    async fn disable(&self) -> anyhow::Result<()>;
+    /// Lets the key be used again.
+    async fn enable(&self) -> anyhow::Result<()>;
     /// How many requests of the plugin's credentials the emulator has answered.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }

@@ -18,6 +18,7 @@ use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 use zeroize::Zeroizing;
 
+use crate::cloud::Credentials;
 use crate::etcd::envelope::{self, EnvelopeError};
 use crate::etcd::keytable::label_of;
 use crate::exit::{environment, usage};
@@ -46,7 +47,7 @@ struct Seeds {
     all: Vec<Zeroizing<Vec<u8>>>,
 }
 
-/// How AWS KMS is reached; credentials come from the environment as in any AWS tool.
+/// How AWS KMS is reached.
 #[derive(Debug, Clone, Default)]
 pub struct AwsOptions {
     /// An emulator or another endpoint; `None`: AWS itself.
@@ -55,6 +56,8 @@ pub struct AwsOptions {
     pub region: Option<String>,
     /// The endpoint's CA.
     pub ca_file: Option<PathBuf>,
+    /// Who asks; without it, whom the environment names, as in any AWS tool.
+    pub credentials: Option<Credentials>,
 }
 
 /// Names the ways, holds back what they found.
@@ -211,12 +214,13 @@ async fn kek(options: &AwsOptions, label: &Label) -> Result<AwsKek, String> {
     };
     // An ARN with a region brings its own, and refuses another.
     let region = (name != label.key).then(|| options.region.clone()).flatten();
-    AwsKek::builder(name)
+    let mut builder = AwsKek::builder(name)
         .region(region)
         .endpoint_url(options.endpoint_url.clone())
         .ca_file(options.ca_file.clone())
-        .call_timeout(PLUGIN_TIMEOUT)
-        .build()
-        .await
-        .map_err(|error| error.to_string())
+        .call_timeout(PLUGIN_TIMEOUT);
+    if let Some(Credentials { id, secret }) = &options.credentials {
+        builder = builder.credentials(id, secret);
+    }
+    builder.build().await.map_err(|error| error.to_string())
 }

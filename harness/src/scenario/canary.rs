@@ -1,5 +1,6 @@
 //! Canaries: random bytes put into an object, which must never be found in etcd's database, raw or as base64.
 
+use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -48,22 +49,30 @@ impl Canary {
 
     /// Where it first occurs in `haystack`, in any form.
     pub fn find_in(&self, haystack: &[u8]) -> Option<usize> {
-        self.forms().iter().filter_map(|form| find(haystack, form)).min()
+        Search::new([self]).first(haystack).map(|(_, at)| at)
     }
 }
 
-/// First occurrence of `needle`. Skips by the rarest thing at hand, the needle's first byte.
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let (&first, _) = needle.split_first()?;
-    let mut from = 0;
-    while let Some(offset) = haystack.get(from..)?.iter().position(|&b| b == first) {
-        let at = from + offset;
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
-        }
-        from = at + 1;
+/// A search for many canaries in one pass.
+#[derive(Debug)]
+pub struct Search {
+    forms: AhoCorasick,
+    per_canary: usize,
+}
+
+impl Search {
+    /// For all forms of all these.
+    pub fn new<'a>(canaries: impl IntoIterator<Item = &'a Canary>) -> Self {
+        let forms: Vec<Vec<Vec<u8>>> = canaries.into_iter().map(Canary::forms).collect();
+        let per_canary = forms.first().map_or(1, Vec::len);
+        let forms = AhoCorasick::new(forms.into_iter().flatten()).expect("a few kilobytes of patterns always build");
+        Self { forms, per_canary }
     }
-    None
+
+    /// The first one found: its place in the order in which they were given, and where it stands.
+    pub fn first(&self, haystack: &[u8]) -> Option<(usize, usize)> {
+        self.forms.find(haystack).map(|found| (found.pattern().as_usize() / self.per_canary, found.start()))
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 mod canary;
 mod check;
 mod encrypt;
-mod inventory;
-mod objects;
+pub mod objects;
 mod play;
 mod rewrite;
 mod rotate;
@@ -12,10 +11,9 @@ mod runner;
 
 use futures::future::BoxFuture;
 
-pub use canary::Canary;
+pub use canary::{Canary, Search};
 pub use check::{Unmet, expect, unmet};
-pub use inventory::{Inventory, Item, Sealed};
-pub use play::{Figures, Play};
+pub use play::{Figures, Play, key_id_of};
 pub use runner::{Outcome, Pause, StepFailure, run};
 
 use crate::cluster::ClusterKind;

@@ -30,6 +30,19 @@ pub struct StepFailure {
     pub logs: Option<PathBuf>,
 }
 
+impl StepFailure {
+    /// The calls of a scenario whose checks all held did not go the whole way from the API server to the cloud.
+    pub fn of_traffic(seen: String) -> Self {
+        Self {
+            step: "traffic".into(),
+            does: "compare what the plugin answered and sent with what the emulator saw".into(),
+            expected: Some("every call to go the whole way from the API server to the emulator".into()),
+            seen,
+            logs: None,
+        }
+    }
+}
+
 impl std::fmt::Display for StepFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "step `{}` failed ({})", self.step, self.does)?;

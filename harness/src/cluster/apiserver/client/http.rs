@@ -26,8 +26,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
-        // Fails where a provider is installed already, as by main: then there is one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        crate::tls::install_provider();
         let client = client(access).map_err(|source| StartError::Client { url: url.into(), source })?;
         Ok(Self { client, url: url.into() })
     }

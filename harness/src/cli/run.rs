@@ -1,0 +1,162 @@
+//! `kmslab run`: the main job. Plays scenarios and says what held.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::cloud::CloudKind;
+use crate::cluster::ClusterKind;
+use crate::exit::usage;
+use crate::report::{self, Report, Row};
+use crate::scenario::{self, Pause, Scenario};
+use crate::world::{Plan, World};
+
+const EXAMPLES: &str = "\
+Examples:
+  kmslab run                                          # encrypt, rotate, rewrite on every cloud, on the embedded model
+  kmslab run rotate --format json
+  kmslab run rewrite --pause-at second-half           # waits in the middle, for a look at it or a blow to it
+
+Exit code 1: something did not hold; the step, what was expected and what was seen are named.";
+
+/// Flags of `kmslab run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// What to play, in this order; everything that `kmslab list` shows when absent
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Whose KMS
+    #[arg(long, value_enum, default_value_t = CloudChoice::All)]
+    pub cloud: CloudChoice,
+    /// On which cluster
+    #[arg(long, value_enum, default_value_t = ClusterKind::Embedded)]
+    pub cluster: ClusterKind,
+    /// Wait before this step, until Enter is pressed
+    #[arg(long, value_name = "STEP")]
+    pub pause_at: Option<String>,
+    /// With --pause-at: wait until this file exists, instead of for Enter
+    #[arg(long, value_name = "FILE", requires = "pause_at")]
+    pub pause_file: Option<PathBuf>,
+    /// How to print what came of it
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// One cloud, or every one there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CloudChoice {
+    /// AWS KMS
+    Aws,
+    /// Every cloud, one after another
+    All,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table
+    Human,
+    /// One object: `passed` and `results`
+    Json,
+}
+
+impl CloudChoice {
+    fn kinds(self) -> &'static [CloudKind] {
+        match self {
+            Self::Aws | Self::All => &[CloudKind::Aws],
+        }
+    }
+}
+
+/// Plays, prints to standard output, and exits with 1 where something did not hold.
+pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let scenarios = chosen(&args)?;
+    let mut interrupted = std::pin::pin!(signals()?);
+    let played = tokio::select! {
+        played = play_all(&args, &scenarios) => played?,
+        // What was started goes with the future that is dropped here.
+        () = &mut interrupted => {
+            eprintln!("interrupted: everything that was started is ended");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    let report = Report::new(played);
+    print(&report, args.format)?;
+    Ok(ExitCode::from(u8::from(!report.passed)))
+}
+
+/// The scenarios by their names, and a pause that one of them has a step for.
+fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
+    let names = || scenario::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+    let scenarios: Vec<&'static Scenario> = if args.scenarios.is_empty() {
+        scenario::ALL.to_vec()
+    } else {
+        let find = |name: &String| {
+            scenario::find(name).ok_or_else(|| usage(format!("there is no scenario {name:?}; there are {}", names())))
+        };
+        args.scenarios.iter().map(find).collect::<anyhow::Result<_>>()?
+    };
+    for scenario in &scenarios {
+        if !scenario.clusters.contains(&args.cluster) {
+            return Err(usage(format!("the scenario {} does not run on {}", scenario.name, args.cluster)));
+        }
+    }
+    if let Some(step) = &args.pause_at {
+        let steps: Vec<&str> =
+            scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(|step| step.name)).collect();
+        if !steps.contains(&step.as_str()) {
+            return Err(usage(format!("--pause-at {step}: no such step; there are {}", steps.join(", "))));
+        }
+    }
+    Ok(scenarios)
+}
+
+async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Result<Vec<Row>> {
+    let pause = args.pause_at.clone().map(|step| Pause { step, file: args.pause_file.clone() });
+    let mut rows = Vec::new();
+    for cloud in args.cloud.kinds() {
+        progress(&format!("{cloud} / {}: starting", args.cluster));
+        let world = World::start(&Plan::new(*cloud, args.cluster)).await?;
+        for scenario in scenarios {
+            progress(&format!("{cloud} / {}: {}", args.cluster, scenario.name));
+            let outcome = scenario::run(scenario, &world, pause.as_ref()).await;
+            let traffic = world.traffic().await;
+            rows.push(Row::new(outcome, *cloud, args.cluster, world.cluster.kubernetes(), traffic));
+        }
+        world.shutdown().await?;
+    }
+    Ok(rows)
+}
+
+fn progress(line: &str) {
+    if io::stderr().is_terminal() {
+        eprintln!("{line}");
+    }
+}
+
+fn print(report: &Report, format: Format) -> io::Result<()> {
+    let text = match format {
+        Format::Human => report::table(report),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+fn signals() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,59 @@
+//! The table on a terminal.
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use super::Report;
+
+/// One line per result, what was called, and each failure in full.
+pub fn table(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "scenario",
+        "cloud",
+        "cluster",
+        "kubernetes",
+        "result",
+        "seconds",
+        "objects",
+        "key versions",
+        "stale",
+    ]);
+    let number = |value: Option<u64>| {
+        Cell::new(value.map_or("-".to_owned(), |n| n.to_string())).set_alignment(CellAlignment::Right)
+    };
+    for row in &report.results {
+        let stale = match (row.figures.stale_before, row.figures.stale_after) {
+            (None, None) => "-".to_owned(),
+            (before, after) => format!("{} → {}", shown(before), shown(after)),
+        };
+        table.add_row([
+            Cell::new(row.scenario),
+            Cell::new(row.cloud),
+            Cell::new(row.cluster),
+            Cell::new(&row.kubernetes),
+            Cell::new(if row.passed { "passed" } else { "FAILED" }),
+            Cell::new(format!("{:.2}", row.seconds)).set_alignment(CellAlignment::Right),
+            number(row.figures.objects),
+            number(row.figures.key_versions),
+            Cell::new(stale),
+        ]);
+    }
+    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    if let Some(traffic) = report.results.last().and_then(|row| row.traffic) {
+        text.push_str(&format!(
+            "\nplugin: {} gRPC calls answered, {} SDK requests sent; emulator: {} of them seen\n",
+            traffic.grpc_calls, traffic.sdk_requests, traffic.emulator_requests
+        ));
+    }
+    for row in &report.results {
+        if let Some(failure) = &row.failure {
+            text.push_str(&format!("\n{} on {} / {}: {failure}\n", row.scenario, row.cloud, row.cluster));
+        }
+    }
+    text
+}
+
+fn shown(value: Option<u64>) -> String {
+    value.map_or("?".to_owned(), |n| n.to_string())
+}

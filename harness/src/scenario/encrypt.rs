@@ -1,0 +1,111 @@
+//! What is written is encrypted: in etcd's bytes, by the cloud's key, and nowhere in clear.
+
+use anyhow::Context;
+use futures::FutureExt;
+
+use super::canary::Search;
+use super::objects::{self, SIZES};
+use super::play::key_id_of;
+use super::{Play, Scenario, Step, expect, unmet};
+use crate::cloud::{Credentials, REGION};
+use crate::cluster::ClusterKind;
+use crate::etcd::value::{Value, recognise};
+use crate::inspect::opener::{AwsOptions, Openers};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "encrypt",
+    shows: "Secrets, ConfigMaps and custom objects of 1 B to 1 MiB are encrypted in etcd, open with the cloud's key, and read back",
+    source: "mission G11, G12; Kubernetes docs, \"Verifying that the data is encrypted\"",
+    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
+    steps: &[
+        Step { name: "write", does: "write objects of every size in two namespaces", run: |play| write(play).boxed() },
+        Step {
+            name: "stored",
+            does: "look at the prefix and the key_id of what etcd holds",
+            run: |play| stored(play).boxed(),
+        },
+        Step { name: "open", does: "decrypt it with the vendor's SDK alone", run: |play| open(play).boxed() },
+        Step { name: "search", does: "search etcd's database for the plaintext", run: |play| search(play).boxed() },
+        Step { name: "read-back", does: "read all of it through the API", run: |play| read_back(play).boxed() },
+    ],
+};
+
+async fn write(play: &mut Play) -> anyhow::Result<()> {
+    play.prepare("encrypt").await?;
+    for namespace in play.namespaces() {
+        for size in SIZES {
+            let canary = play.canary();
+            play.plant(objects::secret(&namespace, &format!("secret-of-{size}"), *size, &canary), canary).await?;
+        }
+        for size in [1, 50_000] {
+            let canary = play.canary();
+            play.plant(objects::config_map(&namespace, &format!("config-of-{size}"), size, &canary), canary).await?;
+        }
+        let canary = play.canary();
+        play.plant(objects::widget(&namespace, "widget", &canary), canary).await?;
+    }
+    play.figures.objects = Some(play.planted.len() as u64);
+    Ok(())
+}
+
+async fn stored(play: &mut Play) -> anyhow::Result<()> {
+    let prefix = format!("k8s:enc:kms:v2:{}:", play.world.provider);
+    let current = play.world.plugin.key_id().await?;
+    for planted in &play.planted {
+        let value = play.stored(&planted.at).await?;
+        expect(
+            value.value.starts_with(prefix.as_bytes()),
+            || format!("{} to begin with {prefix}", value.key),
+            || recognise(&value.value).format().to_string(),
+        )?;
+        let key_id = key_id_of(&value).unwrap_or_default();
+        expect(key_id == current, || format!("{} under the plugin's key_id {current}", value.key), || key_id.clone())?;
+    }
+    play.key_table().await?;
+    Ok(())
+}
+
+async fn open(play: &mut Play) -> anyhow::Result<()> {
+    let mut openers = Openers::default();
+    openers.add_aws(AwsOptions {
+        endpoint_url: Some(play.world.cloud.endpoint().to_owned()),
+        region: Some(REGION.to_owned()),
+        ca_file: None,
+        credentials: Some(Credentials::operator()),
+    });
+    for planted in &play.planted {
+        let value = play.stored(&planted.at).await?;
+        let Value::KmsV2 { object, .. } = recognise(&value.value) else {
+            return Err(unmet(format!("{} encrypted by KMS v2", value.key), "another format"));
+        };
+        let plaintext = openers.open(&object, value.key.as_bytes()).await.map_err(anyhow::Error::msg);
+        let plaintext = plaintext.with_context(|| format!("decrypting {} with the SDK alone", value.key))?;
+        let found = planted.canary.find_in(&plaintext).is_some();
+        expect(found, || format!("the content of {} in its plaintext", planted.at), || "none of it".into())?;
+        let moved = openers.open(&object, format!("{}-moved", value.key).as_bytes()).await;
+        expect(moved.is_err(), || format!("{} bound to its key in etcd", value.key), || "it opens elsewhere".into())?;
+    }
+    Ok(())
+}
+
+async fn search(play: &mut Play) -> anyhow::Result<()> {
+    let database = play.world.cluster.etcd().database().await?;
+    let in_clear = play.in_clear.as_ref().context("the scenario was not prepared")?;
+    expect(
+        in_clear.find_in(&database).is_some(),
+        || "the search to find what a Namespace, which is not encrypted, has in clear".into(),
+        || format!("nothing in {} bytes of etcd's database", database.len()),
+    )?;
+    let search = Search::new(play.planted.iter().map(|planted| &planted.canary));
+    match search.first(&database) {
+        None => Ok(()),
+        Some((canary, at)) => Err(unmet(
+            "no plaintext in etcd's database",
+            format!("content of {} at byte {at} of {}", play.planted[canary].at, database.len()),
+        )),
+    }
+}
+
+async fn read_back(play: &mut Play) -> anyhow::Result<()> {
+    play.all_read_back().await
+}

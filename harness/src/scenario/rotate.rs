@@ -1,0 +1,88 @@
+//! After a rotation in the cloud, new writes are under the new version, and old values still read.
+
+use anyhow::Context;
+use futures::FutureExt;
+
+use super::play::key_id_of;
+use super::{Play, Scenario, Step, expect, unmet};
+use crate::cluster::{ClusterKind, ObjectRef};
+use crate::etcd::value::{Value, recognise};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "rotate",
+    shows: "a rotation of the cloud key reaches new writes without a restart, and old values still read",
+    source: "mission G15; KEP-3299, \"Rotation\"",
+    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
+    steps: &[
+        Step { name: "write", does: "write objects under the current version", run: |play| write(play).boxed() },
+        Step { name: "rotate", does: "rotate the key through the vendor's API", run: |play| rotate(play).boxed() },
+        Step {
+            name: "notice",
+            does: "wait until the API server writes under the new version",
+            run: |play| notice(play).boxed(),
+        },
+        Step { name: "compare", does: "look at which version sealed each value", run: |play| compare(play).boxed() },
+        Step { name: "read-back", does: "read all of it through the API", run: |play| read_back(play).boxed() },
+    ],
+};
+
+pub(super) async fn write(play: &mut Play) -> anyhow::Result<()> {
+    play.prepare("rotate").await?;
+    play.plant_some().await?;
+    play.figures.objects = Some(play.planted.len() as u64);
+    Ok(())
+}
+
+pub(super) async fn rotate(play: &mut Play) -> anyhow::Result<()> {
+    play.old_key_id = play.world.plugin.key_id().await?;
+    let before = versions(play).await?;
+    play.world.cloud.rotate().await?;
+    let after = versions(play).await?;
+    expect(after == before + 1, || format!("{} versions of the key", before + 1), || after.to_string())
+}
+
+async fn versions(play: &mut Play) -> anyhow::Result<u64> {
+    play.key_table().await?;
+    play.figures.key_versions.context("the key has no versions")
+}
+
+pub(super) async fn notice(play: &mut Play) -> anyhow::Result<()> {
+    let old = play.old_key_id.clone();
+    play.until_written_under_another(&old).await
+}
+
+/// The last object is the one written after the rotation.
+async fn compare(play: &mut Play) -> anyhow::Result<()> {
+    let (table, current) = (play.key_table().await?, play.world.plugin.key_id().await?);
+    let primary = table.rows.first().map(|row| row.primary).unwrap_or_default();
+    let last = play.planted.len().saturating_sub(1);
+    for (n, planted) in play.planted.iter().enumerate() {
+        let (key_id, version) = sealed_by(play, &planted.at, &table).await?;
+        let (wanted_id, wanted) = if n == last { (&current, primary) } else { (&play.old_key_id, primary - 1) };
+        expect(
+            version == wanted && key_id == *wanted_id,
+            || format!("{} sealed by version {wanted} under {wanted_id}", planted.at),
+            || format!("version {version} under {key_id}"),
+        )?;
+    }
+    expect(current != play.old_key_id, || "another key_id in the plugin's Status".into(), || current.clone())
+}
+
+/// The key_id that a value has, and the version of the key that its bytes show.
+async fn sealed_by(
+    play: &Play,
+    at: &ObjectRef,
+    table: &crate::etcd::keytable::KeyTable,
+) -> anyhow::Result<(String, u64)> {
+    let stored = play.stored(at).await?;
+    let Value::KmsV2 { object, .. } = recognise(&stored.value) else {
+        return Err(unmet(format!("{at} encrypted by KMS v2"), "another format"));
+    };
+    let used = table.used_by(&object.encrypted_dek_source);
+    let used = used.with_context(|| format!("the DEK source of {at} was sealed by no version of the lab's key"))?;
+    Ok((key_id_of(&stored).unwrap_or_default(), used.version.number))
+}
+
+async fn read_back(play: &mut Play) -> anyhow::Result<()> {
+    play.all_read_back().await
+}

@@ -1,0 +1,90 @@
+//! All of it in this process, on one virtual clock: the emulator on loopback, the plugin on a unix socket, the model between.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_keycore::{Clock, LabClock, SystemClock};
+use kmslab_plugin::kek::aws::AwsKek;
+use kmslab_plugin::{Plugin, RunningPlugin};
+
+use super::{PROVIDER, Parts, Plan, PluginPort, World};
+use crate::clock::VirtualClock;
+use crate::cloud::{ACCOUNT, Admin, AwsCloud, Cloud, CloudKind, Credentials, REGION};
+use crate::cluster::embedded::{Config, EmbeddedCluster};
+use crate::exit::environment;
+use crate::runtime_dir::{RuntimeDir, sweep};
+
+struct Tasks {
+    plugin: Mutex<Option<RunningPlugin>>,
+    emulator: Mutex<Option<RunningEmulator>>,
+    /// Last, so that it goes last.
+    _dir: Arc<RuntimeDir>,
+}
+
+#[async_trait]
+impl Parts for Tasks {
+    async fn shutdown(&self) -> anyhow::Result<()> {
+        let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(plugin) = plugin {
+            plugin.shutdown().await;
+        }
+        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(emulator) = emulator {
+            emulator.shutdown().await;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
+    let CloudKind::Aws = plan.cloud;
+    let any_port = Some(([127, 0, 0, 1], 0).into());
+    drop(sweep());
+    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(|error| environment(error.to_string()))?);
+    let clock = VirtualClock::at(SystemClock.now());
+    let plugins = Credentials::plugin();
+    let emulator = Emulator::builder()
+        .admin_listen(any_port)
+        .credential(&plugins.id, &plugins.secret, ACCOUNT)
+        .lab_clock(Arc::new(LabClock::new(Arc::clone(&clock) as Arc<dyn Clock>)))
+        .start()
+        .await
+        .map_err(|error| environment(error.to_string()))?;
+    let endpoint = format!("http://{}", emulator.http_addr());
+    let admin = emulator.admin_addr().context("the emulator has no admin port")?;
+    let cloud = AwsCloud::connect(&endpoint, Admin::new(format!("http://{admin}"))?, None).await?;
+
+    let kek = AwsKek::builder(cloud.key())
+        .region(Some(REGION))
+        .endpoint_url(Some(endpoint.as_str()))
+        .credentials(&plugins.id, &plugins.secret)
+        .build()
+        .await?;
+    let socket = dir.file("kms.sock");
+    let plugin = Plugin::builder(Arc::new(kek), &socket)
+        .timer(Arc::clone(&clock) as _)
+        .health_listen(([127, 0, 0, 1], 0).into())
+        .start()
+        .await
+        .map_err(|error| environment(error.to_string()))?;
+    plugin.first_probe().await.map_err(|why| anyhow::anyhow!("the plugin's key is not usable: {why}"))?;
+    let health = plugin.health_addr().context("the plugin has no health port")?;
+    let port = PluginPort::new(&socket, &health.to_string())?;
+
+    let config = Config {
+        resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),
+        sabotage: plan.sabotage,
+        ..Config::new(clock, &socket, PROVIDER)
+    };
+    let cluster = EmbeddedCluster::start(config).await?;
+    let parts = Tasks { plugin: Some(plugin).into(), emulator: Some(emulator).into(), _dir: dir };
+    Ok(World {
+        cloud: Arc::new(cloud),
+        cluster: Arc::new(cluster),
+        plugin: port,
+        provider: PROVIDER.into(),
+        parts: Arc::new(parts),
+    })
+}

@@ -1,0 +1,131 @@
+//! Emulator, plugin and cluster joined: what a scenario plays on.
+
+mod embedded;
+mod plugin;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use plugin::{Counts, PluginPort};
+
+use crate::cloud::{Cloud, CloudKind};
+use crate::cluster::embedded::Sabotage;
+use crate::cluster::{Cluster, ClusterKind, Resource};
+
+/// `kms.name` of every lab's EncryptionConfiguration, as in kind-config/.
+pub const PROVIDER: &str = "kmslab";
+
+/// What is to be joined.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Whose KMS.
+    pub cloud: CloudKind,
+    /// Which kind of cluster.
+    pub cluster: ClusterKind,
+    /// Faults of the model, for tests that show they would be noticed.
+    #[doc(hidden)]
+    pub sabotage: Sabotage,
+}
+
+impl Plan {
+    /// A world of that cloud and that cluster.
+    pub fn new(cloud: CloudKind, cluster: ClusterKind) -> Self {
+        Self { cloud, cluster, sabotage: Sabotage::default() }
+    }
+}
+
+/// What was called, and whether all of it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// gRPC calls that the plugin answered.
+    pub grpc_calls: u64,
+    /// Requests that the plugin's SDK sent.
+    pub sdk_requests: u64,
+    /// Requests under the plugin's credentials that the emulator saw.
+    pub emulator_requests: u64,
+}
+
+impl Traffic {
+    /// Why these counts show no way from the API server through the plugin to the cloud; `None` where they do.
+    pub fn broken(&self) -> Option<String> {
+        let Self { grpc_calls, sdk_requests, emulator_requests } = *self;
+        if grpc_calls == 0 {
+            return Some("the plugin answered no gRPC call".into());
+        }
+        if sdk_requests == 0 {
+            return Some("the plugin's SDK sent no request".into());
+        }
+        (sdk_requests != emulator_requests).then(|| {
+            format!("the plugin's SDK sent {sdk_requests} requests, and the emulator saw {emulator_requests} of them")
+        })
+    }
+}
+
+/// One emulator, one plugin, one cluster.
+#[derive(Clone)]
+pub struct World {
+    /// The key and its operator.
+    pub cloud: Arc<dyn Cloud>,
+    /// The API server and its etcd.
+    pub cluster: Arc<dyn Cluster>,
+    /// The plugin.
+    pub plugin: PluginPort,
+    /// `kms.name`.
+    pub provider: String,
+    parts: Arc<dyn Parts>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (cloud, cluster) = (self.cloud.kind(), self.cluster.kind());
+        f.debug_struct("World").field("cloud", &cloud).field("cluster", &cluster).finish_non_exhaustive()
+    }
+}
+
+/// What a world has started besides its cluster. Dropped, it is ended as a crash ends it.
+#[async_trait::async_trait]
+trait Parts: Send + Sync {
+    /// Ends plugin and emulator, in this order, once the cluster has ended.
+    async fn shutdown(&self) -> anyhow::Result<()>;
+}
+
+/// How often counts are read again until they agree.
+const COUNT_TRIES: u32 = 20;
+
+impl World {
+    /// Starts all of it.
+    pub async fn start(plan: &Plan) -> anyhow::Result<Self> {
+        match plan.cluster {
+            ClusterKind::Embedded => embedded::start(plan).await,
+            ClusterKind::Apiserver => anyhow::bail!("not yet"),
+        }
+    }
+
+    /// What is encrypted, as kind-config/ has it.
+    pub fn resources() -> [Resource; 3] {
+        [Resource::secrets(), Resource::config_maps(), Resource::new("example.com", "v1", "widgets", "Widget", true)]
+    }
+
+    /// What was called so far. A probe of the plugin may be under way at any time; the counts are read until none is between
+    /// the plugin and the emulator, or until it is sure that one was lost.
+    pub async fn traffic(&self) -> anyhow::Result<Traffic> {
+        let mut tries = COUNT_TRIES;
+        loop {
+            let Counts { grpc_calls, sdk_requests } = self.plugin.counts().await?;
+            let emulator_requests = self.cloud.plugin_requests().await?;
+            let traffic = Traffic { grpc_calls, sdk_requests, emulator_requests };
+            tries -= 1;
+            if sdk_requests == emulator_requests || tries == 0 {
+                return Ok(traffic);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends everything, in order: API server and etcd, plugin, emulator.
+    pub async fn shutdown(&self) -> anyhow::Result<()> {
+        let cluster = self.cluster.shutdown().await;
+        self.parts.shutdown().await?;
+        cluster
+    }
+}

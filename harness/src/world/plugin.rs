@@ -1,0 +1,67 @@
+//! The plugin as a run sees it: its socket and its health port, the same whether it is a task or a process.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use kmslab_kmsv2::socket::StatusRequest;
+use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::scrape;
+
+/// kube-apiserver gives a call as much.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the plugin has answered and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// gRPC calls answered, ours and the API server's.
+    pub grpc_calls: u64,
+    /// Requests that its SDK sent to the cloud, retries included.
+    pub sdk_requests: u64,
+}
+
+/// A running plugin.
+#[derive(Debug, Clone)]
+pub struct PluginPort {
+    socket: PathBuf,
+    metrics: String,
+    http: reqwest::Client,
+    client: KeyManagementServiceClient<Channel>,
+}
+
+impl PluginPort {
+    /// The plugin that listens on `socket` and serves metrics at `health`, `127.0.0.1:8080`.
+    pub fn new(socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
+        let socket = socket.into();
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
+            .with_context(|| format!("the plugin's socket {} is no endpoint", socket.display()))?;
+        let client = KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
+        Ok(Self { socket, metrics: format!("http://{health}/metrics"), http: scrape::local_client()?, client })
+    }
+
+    /// Its unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The key_id in its Status now; else the plugin's own words for why there is none.
+    pub async fn key_id(&self) -> anyhow::Result<String> {
+        let mut request = Request::new(StatusRequest {});
+        request.set_timeout(CALL_TIMEOUT);
+        let answer = self.client.clone().status(request).await;
+        let answer = answer.map_err(|status| anyhow::anyhow!("the plugin's Status: {}", status.message()))?;
+        Ok(answer.into_inner().key_id)
+    }
+
+    /// What it has answered and sent so far.
+    pub async fn counts(&self) -> anyhow::Result<Counts> {
+        let metrics = scrape::text(&self.http, "the plugin's health port", &self.metrics).await?;
+        Ok(Counts {
+            grpc_calls: scrape::sum_of(&metrics, "kmslab_plugin_requests_total", |_| true),
+            sdk_requests: scrape::sum_of(&metrics, "kmslab_plugin_cloud_requests_total", |_| true),
+        })
+    }
+}

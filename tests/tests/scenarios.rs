@@ -1,0 +1,75 @@
+//! The scenarios on the embedded cluster: they hold, and they fail when a part is broken on purpose.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use kmslab::cloud::CloudKind;
+use kmslab::cluster::ClusterKind;
+use kmslab::cluster::embedded::Sabotage;
+use kmslab::scenario::{self, Outcome};
+use kmslab::world::{Plan, Traffic, World};
+
+fn plan() -> Plan {
+    Plan::new(CloudKind::Aws, ClusterKind::Embedded)
+}
+
+async fn play(name: &str, plan: &Plan) -> (Outcome, Traffic) {
+    let world = World::start(plan).await.unwrap();
+    let outcome = scenario::run(scenario::find(name).unwrap(), &world, None).await;
+    let traffic = world.traffic().await.unwrap();
+    world.shutdown().await.unwrap();
+    (outcome, traffic)
+}
+
+async fn failed_step(name: &str, sabotage: Sabotage) -> (String, String) {
+    let (outcome, _) = play(name, &Plan { sabotage, ..plan() }).await;
+    let failure = outcome.failure.expect("the broken model was not noticed");
+    (failure.step.clone(), failure.to_string())
+}
+
+#[tokio::test]
+async fn every_scenario_holds_alone_and_goes_the_whole_way() {
+    for scenario in scenario::ALL {
+        let (outcome, traffic) = play(scenario.name, &plan()).await;
+        assert_eq!(outcome.failure, None, "{}", scenario.name);
+        assert_eq!(traffic.broken(), None, "{}: {traffic:?}", scenario.name);
+        assert!(traffic.grpc_calls > 0 && traffic.sdk_requests == traffic.emulator_requests);
+        assert!(outcome.figures.objects.unwrap() > 10, "{:?}", outcome.figures);
+    }
+}
+
+#[tokio::test]
+async fn a_rewrite_counts_what_was_stale_and_what_is_left() {
+    let (outcome, _) = play("rewrite", &plan()).await;
+    let figures = outcome.figures;
+    // 18 objects before the rotation, one after it.
+    assert_eq!((figures.objects, figures.stale_before, figures.stale_after), (Some(19), Some(18), Some(0)));
+    assert_eq!(figures.key_versions, Some(2));
+}
+
+#[tokio::test]
+async fn a_model_that_never_finds_anything_stale_fails_the_rewrite() {
+    let (step, text) = failed_step("rewrite", Sabotage { stale: true, ..Sabotage::default() }).await;
+    assert_eq!(step, "prove");
+    assert!(text.contains("expected: no value under an old version") && text.contains("other-key-id"), "{text}");
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_bind_values_to_their_key_fails_the_encryption() {
+    let (step, text) = failed_step("encrypt", Sabotage { aad: true, ..Sabotage::default() }).await;
+    assert_eq!(step, "open");
+    assert!(text.contains("message authentication failed"), "{text}");
+}
+
+#[test]
+fn calls_that_do_not_go_the_whole_way_are_a_failure() {
+    let all = Traffic { grpc_calls: 3, sdk_requests: 4, emulator_requests: 4 };
+    assert_eq!(all.broken(), None);
+    for broken in [
+        Traffic { grpc_calls: 0, ..all },
+        Traffic { sdk_requests: 0, emulator_requests: 0, ..all },
+        Traffic { emulator_requests: 3, ..all },
+        Traffic { emulator_requests: 5, ..all },
+    ] {
+        assert!(broken.broken().is_some(), "{broken:?}");
+    }
+}
