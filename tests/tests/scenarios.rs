@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use kmslab::assets::Quiet;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::ClusterKind;
 use kmslab::cluster::embedded::Sabotage;
@@ -13,7 +14,7 @@ fn plan() -> Plan {
 }
 
 async fn play(name: &str, plan: &Plan) -> (Outcome, Traffic) {
-    let world = World::start(plan).await.unwrap();
+    let world = World::start(plan, &Quiet).await.unwrap();
     let outcome = scenario::run(scenario::find(name).unwrap(), &world, None).await;
     let traffic = world.traffic().await.unwrap();
     world.shutdown().await.unwrap();

@@ -1,5 +1,6 @@
 //! The command line, one verb a file.
 
+pub mod assets;
 pub mod inspect;
 pub mod list;
 pub mod run;
@@ -35,6 +36,8 @@ enum Verb {
         #[command(subcommand)]
         cloud: Box<PluginArgs>,
     },
+    /// What real clusters need: kube-apiserver, etcd and their clients
+    Assets(assets::AssetsArgs),
     /// Show what every value in etcd is, and which key it needs
     Inspect(Box<inspect::InspectArgs>),
     /// Becomes a program that dies when its parent does.
@@ -71,6 +74,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::List(args) => list::run(args),
         Verb::Emulator(args) => kmslab_emulator::args::run(*args).await,
         Verb::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
+        Verb::Assets(args) => assets::run(args).await,
         Verb::Inspect(args) => inspect::run(*args).await,
         Verb::ExecChild(args) => Ok(exec_child::run(args)),
     }

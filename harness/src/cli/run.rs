@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::assets::Shown;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
 use crate::exit::usage;
@@ -119,7 +120,7 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
     let mut rows = Vec::new();
     for cloud in args.cloud.kinds() {
         progress(&format!("{cloud} / {}: starting", args.cluster));
-        let world = World::start(&Plan::new(*cloud, args.cluster)).await?;
+        let world = World::start(&Plan::new(*cloud, args.cluster), &Shown::default()).await?;
         for scenario in scenarios {
             progress(&format!("{cloud} / {}: {}", args.cluster, scenario.name));
             let outcome = scenario::run(scenario, &world, pause.as_ref()).await;

@@ -2,12 +2,15 @@
 
 mod embedded;
 mod plugin;
+mod processes;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use plugin::{Counts, PluginPort};
 
+use crate::assets::Progress;
 use crate::cloud::{Cloud, CloudKind};
 use crate::cluster::embedded::Sabotage;
 use crate::cluster::{Cluster, ClusterKind, Resource};
@@ -22,6 +25,8 @@ pub struct Plan {
     pub cloud: CloudKind,
     /// Which kind of cluster.
     pub cluster: ClusterKind,
+    /// The kmslab binary to run as emulator and plugin, where it is not the running program.
+    pub kmslab: Option<PathBuf>,
     /// Faults of the model, for tests that show they would be noticed.
     #[doc(hidden)]
     pub sabotage: Sabotage,
@@ -30,7 +35,7 @@ pub struct Plan {
 impl Plan {
     /// A world of that cloud and that cluster.
     pub fn new(cloud: CloudKind, cluster: ClusterKind) -> Self {
-        Self { cloud, cluster, sabotage: Sabotage::default() }
+        Self { cloud, cluster, kmslab: None, sabotage: Sabotage::default() }
     }
 }
 
@@ -93,11 +98,11 @@ trait Parts: Send + Sync {
 const COUNT_TRIES: u32 = 20;
 
 impl World {
-    /// Starts all of it.
-    pub async fn start(plan: &Plan) -> anyhow::Result<Self> {
+    /// Starts all of it. `progress` hears of programs that are built first.
+    pub async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Self> {
         match plan.cluster {
             ClusterKind::Embedded => embedded::start(plan).await,
-            ClusterKind::Apiserver => anyhow::bail!("not yet"),
+            ClusterKind::Apiserver => processes::start(plan, progress).await,
         }
     }
 

@@ -1,0 +1,175 @@
+//! One `go build` of all programs from the pinned modules. Go checks every module against go.sum, and resumes what was interrupted
+//! from its own cache.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{Cache, KUBERNETES, Tool, cache};
+use crate::exit::environment;
+use crate::process::Program;
+
+/// Packages that the build compiles, about; for the bar only.
+const PACKAGES: u64 = 2100;
+/// Variables of Go, and of whatever stands between it and its module proxy.
+const GO_VARIABLES: &[&str] = &[
+    "GOPROXY",
+    "GONOPROXY",
+    "GOPRIVATE",
+    "GOSUMDB",
+    "GONOSUMDB",
+    "GOMODCACHE",
+    "GOCACHE",
+    "GOPATH",
+    "GOROOT",
+    "GOTOOLCHAIN",
+    "GOMAXPROCS",
+    "GOINSECURE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NETRC",
+];
+
+/// Hears how a build goes.
+pub trait Progress: Send + Sync {
+    /// Something that a person should know.
+    fn say(&self, line: &str);
+    /// So many of about so many packages are compiled.
+    fn step(&self, done: u64, of: u64);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn say(&self, _: &str) {}
+    fn step(&self, _: u64, _: u64) {}
+}
+
+/// Builds all of it into the cache, unless another process has done so meanwhile.
+pub(super) async fn all(cache: &Cache, progress: &dyn Progress) -> anyhow::Result<()> {
+    let waits = || progress.say("waiting for another kmslab, which is filling the cache");
+    let root = cache.root().display();
+    let _lock =
+        cache.lock(waits).await.map_err(|error| environment(format!("cannot use the cache {root}: {error}")))?;
+    if Tool::ALL.iter().all(|tool| cache.find(*tool).is_some()) {
+        return Ok(());
+    }
+    let go = go()?;
+    let (work, partial) = (cache.root().join("assets/build"), cache.bin().with_added_extension("partial"));
+    prepare(&work, &partial).with_context(|| format!("cannot write into the cache {root}"))?;
+    progress.say(&format!(
+        "building kube-apiserver, etcd and their clients {KUBERNETES} from Go modules: once, 5 to 15 minutes on 2 cores; log {}",
+        work.join("log").display()
+    ));
+    let finished = run(&program(&go, &work, &partial), progress).await?;
+    if let Err(why) = finished {
+        let log = work.join("log");
+        let tail = crate::process::tail(&log, 0, 12);
+        return Err(environment(format!(
+            "go build {why}; its log {} ends with:\n{tail}\nRun it again to resume; without a network, name the programs by \
+             KUBEBUILDER_ASSETS",
+            log.display()
+        )));
+    }
+    // etcd's main package is named after its folder.
+    std::fs::rename(partial.join("server"), partial.join("etcd")).context("the build made no etcd")?;
+    let _ = std::fs::remove_dir_all(cache.bin());
+    std::fs::rename(&partial, cache.bin())
+        .with_context(|| format!("cannot move the programs to {}", cache.bin().display()))?;
+    let _ = std::fs::remove_dir_all(&work);
+    Ok(())
+}
+
+/// The Go command, which PATH must have.
+fn go() -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("go")).find(|go| super::is_program(go));
+    found.ok_or_else(|| {
+        environment(
+            "kube-apiserver and etcd are not there, and there is no go to build them with: install Go 1.26 or later, or set \
+             KUBEBUILDER_ASSETS to a directory with both",
+        )
+    })
+}
+
+fn prepare(work: &Path, partial: &Path) -> std::io::Result<()> {
+    for dir in [work, partial] {
+        if dir.exists() {
+            std::fs::remove_dir_all(dir)?;
+        }
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::write(work.join("go.mod"), cache::GO_MOD)?;
+    std::fs::write(work.join("go.sum"), cache::GO_SUM)
+}
+
+fn program(go: &Path, work: &Path, partial: &Path) -> Program {
+    let inherited = GO_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let mut program = Program::new("go build", go, work.join("log"))
+        .arg("-C")
+        .arg(work)
+        .args(["build", "-v", "-trimpath", "-ldflags", &linker_flags(), "-o"])
+        .arg(format!("{}/", partial.display()))
+        .arg("tool");
+    for (name, value) in inherited {
+        program = program.env(name, value);
+    }
+    program.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "-mod=readonly")
+}
+
+/// Stripped, and with the version that a release says of itself.
+fn linker_flags() -> String {
+    let mut numbers = KUBERNETES.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let mut flags = String::from("-s -w");
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+        for (name, value) in
+            [("gitVersion", KUBERNETES), ("gitMajor", major), ("gitMinor", minor), ("gitTreeState", "clean")]
+        {
+            flags.push_str(&format!(" -X {package}.{name}={value}"));
+        }
+    }
+    flags
+}
+
+/// Runs to its end; each line of its log is a package. The inner error says how it failed.
+async fn run(program: &Program, progress: &dyn Progress) -> anyhow::Result<Result<(), String>> {
+    let child = program.spawn()?;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            ended = child.wait() => {
+                let status = ended?;
+                return Ok(if status.success() { Ok(()) } else { Err(format!("failed ({status})")) });
+            }
+            _ = tick.tick() => {
+                let log = std::fs::read(child.log()).unwrap_or_default();
+                let lines = log.iter().filter(|byte| **byte == b'\n').count() as u64;
+                progress.step(lines, PACKAGES);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_say_the_version_of_a_release() {
+        let flags = linker_flags();
+        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"), "{flags}");
+        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"), "{flags}");
+    }
+}

@@ -1,0 +1,87 @@
+//! kmslab's own place for programs: one directory per pinned set, complete or not there.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::{KUBERNETES, Tool, is_program};
+
+/// The pinned modules, as they are written for the build.
+pub(super) const GO_MOD: &str = include_str!("../../pins/go.mod");
+pub(super) const GO_SUM: &str = include_str!("../../pins/go.sum");
+
+/// The cache of this user, `$XDG_CACHE_HOME/kmslab` or `~/.cache/kmslab`, or another directory.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// The one that the environment says.
+    pub fn from_env() -> Self {
+        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+        Self { root: cache.unwrap_or_else(|| "/tmp".into()).join("kmslab") }
+    }
+
+    /// One in `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where everything is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of the pinned programs. Its name changes with the pins, so that another kmslab keeps its own.
+    pub fn bin(&self) -> PathBuf {
+        let pins = digest(&SHA256, [GO_MOD.as_bytes(), GO_SUM.as_bytes()].concat().as_slice());
+        self.root.join("assets").join(format!("{KUBERNETES}-{}", hex::encode(&pins.as_ref()[..6])))
+    }
+
+    /// A program in it.
+    pub(super) fn find(&self, tool: Tool) -> Option<PathBuf> {
+        Some(self.bin().join(tool.file())).filter(|path| is_program(path))
+    }
+
+    /// The right to fill the cache, of one process at a time; `waits` is called if another has it.
+    pub(super) async fn lock(&self, waits: impl FnOnce()) -> io::Result<File> {
+        std::fs::create_dir_all(self.root.join("assets"))?;
+        let path = self.root.join("assets/.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                waits();
+                tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.map_err(io::Error::other)?
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_fills_the_cache_and_the_next_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path());
+        let first = cache.lock(|| panic!("nobody has it")).await.unwrap();
+        let (sender, waits) = tokio::sync::oneshot::channel();
+        let second = tokio::spawn(async move { cache.lock(|| sender.send(()).unwrap()).await.map(drop) });
+        waits.await.unwrap();
+        assert!(!second.is_finished());
+        drop(first);
+        second.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn the_pins_name_the_version_that_the_code_does() {
+        assert!(GO_MOD.contains(&format!("k8s.io/kubernetes {KUBERNETES}")));
+    }
+}

@@ -1,0 +1,76 @@
+//! Programs that a person names by the variables of the field's other tools.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{Tool, is_program};
+use crate::exit::environment;
+
+/// A directory with kube-apiserver, etcd and kubectl: controller-runtime's envtest and Kubebuilder read it.
+const DIRECTORY: &str = "KUBEBUILDER_ASSETS";
+
+/// The program that a variable names. One that is named and not there is an error: a run must not go on with another.
+pub(super) fn find(tool: Tool, variable: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<PathBuf>> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = own_variable(tool);
+    if let Some(path) = set(&own) {
+        return if is_program(&path) {
+            Ok(Some(path))
+        } else {
+            Err(environment(format!("{own} names {}, which is no program: correct or unset it", path.display())))
+        };
+    }
+    let Some(path) = set(DIRECTORY).map(|dir| dir.join(tool.file())) else { return Ok(None) };
+    if is_program(&path) {
+        return Ok(Some(path));
+    }
+    match tool {
+        // Every such directory has these; the others are kmslab's own addition.
+        Tool::KubeApiserver | Tool::Etcd => Err(environment(format!(
+            "{DIRECTORY} is set, but {} is no program: fill the directory, for example with setup-envtest, or unset the variable",
+            path.display()
+        ))),
+        Tool::Kubectl | Tool::Etcdctl | Tool::Etcdutl | Tool::Kind => Ok(None),
+    }
+}
+
+/// `TEST_ASSET_KUBE_APISERVER`, as controller-runtime has it.
+fn own_variable(tool: Tool) -> String {
+    format!("TEST_ASSET_{}", tool.file().to_uppercase().replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::*;
+
+    fn program(path: &Path) {
+        std::fs::write(path, "").unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn a_programs_own_variable_wins_and_what_is_named_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, shared) = (dir.path().join("mine"), dir.path().join("etcd"));
+        let mut set = BTreeMap::new();
+        let look = |set: &BTreeMap<&str, PathBuf>, tool| find(tool, &|name| set.get(name).map(|path| path.into()));
+        assert_eq!(look(&set, Tool::Etcd).unwrap(), None);
+
+        set.insert("KUBEBUILDER_ASSETS", dir.path().to_owned());
+        let error = look(&set, Tool::Etcd).unwrap_err();
+        assert!(error.to_string().contains("KUBEBUILDER_ASSETS is set") && crate::exit::code(&error) == 3, "{error}");
+        assert_eq!(look(&set, Tool::Etcdctl).unwrap(), None);
+        program(&shared);
+        assert_eq!(look(&set, Tool::Etcd).unwrap(), Some(shared));
+
+        set.insert("TEST_ASSET_ETCD", own.clone());
+        assert!(look(&set, Tool::Etcd).unwrap_err().to_string().contains("TEST_ASSET_ETCD names"));
+        program(&own);
+        assert_eq!(look(&set, Tool::Etcd).unwrap(), Some(own));
+        assert_eq!(own_variable(Tool::KubeApiserver), "TEST_ASSET_KUBE_APISERVER");
+    }
+}

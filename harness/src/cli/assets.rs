@@ -1,0 +1,135 @@
+//! `kmslab assets`: the programs that real clusters need.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::assets::{self, Cache, Progress, Tool};
+use crate::exit::environment;
+
+const EXAMPLES: &str = "\
+Examples:
+  kmslab assets list                                   # what is there, and where
+  kmslab assets install                                # builds what is not: once, 5 to 15 minutes on 2 cores
+  export KUBEBUILDER_ASSETS=$(kmslab assets path)      # for controller-runtime's envtest
+  $(kmslab assets path kubectl) version --client";
+
+/// Flags of `kmslab assets`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct AssetsArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum What {
+    /// Say which programs are there, and where
+    List,
+    /// Get what is not there
+    Install,
+    /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is not there
+    Path {
+        /// The program
+        #[arg(value_enum)]
+        tool: Option<Tool>,
+    },
+}
+
+/// Runs it and prints to standard output.
+pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
+    let cache = Cache::from_env();
+    let text = match args.what {
+        What::List => list(&cache)?,
+        What::Install => {
+            let found = assets::install(&Tool::ALL, &cache, &Shown::default()).await?;
+            found.iter().map(|found| format!("{}\n", found.path.display())).collect()
+        }
+        What::Path { tool } => path(tool, &cache)?,
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(cache: &Cache) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for (tool, found) in assets::look(&Tool::ALL, cache)? {
+        let where_ = found
+            .map_or("not there: kmslab assets install gets it".to_owned(), |found| found.path.display().to_string());
+        text.push_str(&format!("{:<15} {where_}\n", tool.file()));
+    }
+    Ok(text)
+}
+
+fn path(tool: Option<Tool>, cache: &Cache) -> anyhow::Result<String> {
+    let wanted = tool.unwrap_or(Tool::KubeApiserver);
+    let found = assets::look(&[wanted], cache)?.into_iter().find_map(|(_, found)| found);
+    let found =
+        found.ok_or_else(|| environment(format!("{} is not there: kmslab assets install gets it", wanted.file())))?;
+    let path = if tool.is_some() { Some(found.path.as_path()) } else { found.path.parent() };
+    Ok(path.map(|path| format!("{}\n", path.display())).unwrap_or_default())
+}
+
+/// How a build goes, on standard error: a bar on a terminal, else a line now and then.
+#[derive(Debug)]
+pub struct Shown {
+    bar: Option<ProgressBar>,
+    last: Mutex<Option<Instant>>,
+}
+
+/// Between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+impl Default for Shown {
+    fn default() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} packages, {elapsed}");
+            let bar = ProgressBar::new(0);
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, last: Mutex::new(None) }
+    }
+}
+
+impl Progress for Shown {
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "how often a person is told something is real time")]
+    fn step(&self, done: u64, of: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(of.max(done));
+            bar.set_position(done);
+            return;
+        }
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
+            *last = Some(now);
+            eprintln!("{done} of about {of} packages compiled");
+        }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
