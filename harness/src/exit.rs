@@ -35,6 +35,15 @@ pub fn code(error: &anyhow::Error) -> u8 {
         .unwrap_or(1)
 }
 
+/// `eprintln!` that goes on where standard error is closed: who has closed it is not to be told.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+pub(crate) use say;
+
 /// Prints an error with its causes, each once, and gives its exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let mut text = String::new();
@@ -47,7 +56,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             text.push_str(&cause);
         }
     }
-    eprintln!("error: {text}");
+    say!("error: {text}");
     ExitCode::from(code(error))
 }
 

@@ -2,26 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kmslab::assets::{self, Cache, Tool};
 use kmslab::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Ready, StartError, Tools};
 use kmslab::cluster::{Cluster, ObjectRef, Resource};
 use kmslab::process::Keep;
 use kmslab::runtime_dir::{Roots, RuntimeDir};
 use serde_json::{Value, json};
 
-/// Names the directory with kube-apiserver and etcd.
-const ASSETS: &str = "KMSLAB_TEST_ASSETS";
-
+/// The pinned programs, which tests/run has got.
 fn tools() -> Tools {
-    let Some(dir) = std::env::var_os(ASSETS).map(PathBuf::from) else {
-        panic!(
-            "{ASSETS} must name a directory with kube-apiserver and etcd: `kmslab assets path` prints one, .ci/run sets it"
-        )
+    let found = assets::look(&[Tool::KubeApiserver, Tool::Etcd], &Cache::from_env()).unwrap();
+    let path = |n: usize| {
+        let (tool, found) = &found[n];
+        found.as_ref().unwrap_or_else(|| panic!("no {}: `kmslab assets install` gets it", tool.file())).path.clone()
     };
-    Tools { kube_apiserver: dir.join("kube-apiserver"), etcd: dir.join("etcd") }
+    Tools { kube_apiserver: path(0), etcd: path(1) }
 }
 
 /// A directory for one lab, and the configuration of a cluster in it.

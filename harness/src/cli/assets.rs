@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::assets::{self, Cache, Progress, Tool};
-use crate::exit::environment;
+use crate::exit::{environment, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -106,7 +106,7 @@ impl Progress for Shown {
     fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => say!("{line}"),
         }
     }
 
@@ -121,7 +121,7 @@ impl Progress for Shown {
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
             *last = Some(now);
-            eprintln!("{done} of about {of} packages compiled");
+            say!("{done} of about {of} packages compiled");
         }
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::assets::Shown;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
-use crate::exit::usage;
+use crate::exit::{say, usage};
 use crate::report::{self, Report, Row};
 use crate::scenario::{self, Pause, Scenario};
 use crate::world::{Plan, World};
@@ -80,7 +80,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         played = play_all(&args, &scenarios) => played?,
         // What was started goes with the future that is dropped here.
         () = &mut interrupted => {
-            eprintln!("interrupted: everything that was started is ended");
+            say!("interrupted: everything that was started is ended");
             return Ok(ExitCode::from(130));
         }
     };
@@ -134,7 +134,7 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
 
 fn progress(line: &str) {
     if io::stderr().is_terminal() {
-        eprintln!("{line}");
+        say!("{line}");
     }
 }
 

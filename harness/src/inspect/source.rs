@@ -8,7 +8,7 @@ use crate::etcd::client::{EtcdClient, TlsFiles};
 use crate::etcd::history::History;
 use crate::etcd::value::{Value, recognise};
 use crate::etcd::{Etcd, Stored};
-use crate::exit::{environment, usage};
+use crate::exit::{environment, say, usage};
 
 /// The live values under `prefix` of the first endpoint that answers.
 pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> anyhow::Result<Vec<Stored>> {
@@ -31,7 +31,7 @@ pub fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Vec
     let bytes = std::fs::read(path).map_err(|error| unusable(&error))?;
     let database = Database::parse(bytes).map_err(|error| unusable(&error))?;
     if !database.has_checksum() {
-        eprintln!(
+        say!(
             "{}: no checksum at its end, so a member's file and no snapshot; what etcd had only in its log is not in it",
             path.display()
         );

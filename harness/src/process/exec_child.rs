@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
+use crate::exit::say;
 use crate::platform::{Guard, fallback};
 
 /// Arguments of `kmslab exec-child`.
@@ -45,6 +46,6 @@ pub fn run(args: ExecChildArgs) -> ExitCode {
 
 /// Standard error is the child's log, where whoever waits for the child looks for the reason.
 fn refuse(code: u8, reason: &str) -> ExitCode {
-    eprintln!("kmslab exec-child: {reason}");
+    say!("kmslab exec-child: {reason}");
     ExitCode::from(code)
 }

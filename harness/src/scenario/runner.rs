@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Figures, Play, Scenario, Unmet};
+use crate::exit::say;
 use crate::world::World;
 
 /// Where to wait for a person.
@@ -99,13 +100,13 @@ pub async fn run(scenario: &'static Scenario, world: &World, pause: Option<&Paus
 async fn wait_for_person(scenario: &Scenario, pause: &Pause) {
     match &pause.file {
         Some(file) => {
-            eprintln!("paused before {} / {}: goes on when {} exists", scenario.name, pause.step, file.display());
+            say!("paused before {} / {}: goes on when {} exists", scenario.name, pause.step, file.display());
             while !tokio::fs::try_exists(file).await.unwrap_or(false) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         None => {
-            eprintln!("paused before {} / {}: press Enter to go on", scenario.name, pause.step);
+            say!("paused before {} / {}: press Enter to go on", scenario.name, pause.step);
             let (sender, pressed) = tokio::sync::oneshot::channel();
             // A thread of its own: a read of a terminal cannot be cancelled, and must not hold the runtime's end up.
             std::thread::spawn(move || {
@@ -115,7 +116,7 @@ async fn wait_for_person(scenario: &Scenario, pause: &Pause) {
                 }
             });
             if pressed.await.is_err() {
-                eprintln!("standard input is closed; stop with Ctrl-C, or use --pause-file");
+                say!("standard input is closed; stop with Ctrl-C, or use --pause-file");
                 std::future::pending::<()>().await;
             }
         }
