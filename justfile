@@ -1,0 +1,31 @@
+# `just` lists these. Each is a command that can also be typed.
+
+_default:
+    @just --list
+
+# What CI runs: format, lints, every tier of tests.
+ci:
+    .ci/run
+
+# The tests whose needs are met.
+test:
+    tests/run
+
+# Format and lints.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The code made from protos, anew.
+gen:
+    cargo run --locked -p kmslab-kmsv2 --example gen
+    cargo run --locked -p kmslab --example gen
+
+# Whether the checked-in code is what the protos make.
+gen-check:
+    cargo run --locked -p kmslab-kmsv2 --example gen -- --check
+    cargo run --locked -p kmslab --example gen -- --check
+
+# Throughput of the emulator against its own floor, a bare axum server.
+bench:
+    cargo bench --locked -p kmslab-emulator
