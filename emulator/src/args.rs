@@ -199,7 +199,9 @@ fn announce(emulator: &RunningEmulator, format: Format) {
             }
             lines.extend(admin.map(|admin| format!("# admin  {admin}")));
             lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
+            // The SDKs read the first, the AWS CLI the second.
             lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));
+            lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
             lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
             lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
             lines.join("\n")
@@ -209,9 +211,9 @@ fn announce(emulator: &RunningEmulator, format: Format) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Ends at the first SIGINT or SIGTERM.
+/// Ends at the first SIGINT or SIGTERM. Listens from this call on, not from the first poll.
 #[cfg(unix)]
-fn signals() -> std::io::Result<impl Future<Output = ()>> {
+pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -222,8 +224,9 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Ends at Ctrl-C.
 #[cfg(not(unix))]
-fn signals() -> std::io::Result<impl Future<Output = ()>> {
+pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })

@@ -1,4 +1,4 @@
-//! What a failure means to whoever called the command: its exit code (design: 1 a check failed, 2 usage, 3 environment).
+//! What a failure means to whoever called the command: its exit code: 1 a check failed, 2 usage, 3 environment.
 
 use std::process::ExitCode;
 
@@ -25,14 +25,10 @@ pub fn environment(message: impl Into<String>) -> anyhow::Error {
 
 /// The exit code of an error: that of the first cause that names one, else 1.
 pub fn code(error: &anyhow::Error) -> u8 {
-    error
-        .chain()
-        .find_map(|cause| match cause.downcast_ref::<Problem>() {
-            Some(Problem::Usage(_)) => Some(2),
-            Some(Problem::Environment(_)) => Some(3),
-            None => None,
-        })
-        .unwrap_or(1)
+    error.chain().find_map(|cause| cause.downcast_ref::<Problem>()).map_or(1, |problem| match problem {
+        Problem::Usage(_) => 2,
+        Problem::Environment(_) => 3,
+    })
 }
 
 /// `eprintln!` that goes on where standard error is closed: who has closed it is not to be told.

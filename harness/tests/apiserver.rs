@@ -10,6 +10,7 @@ use kmslab::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Rea
 use kmslab::cluster::{Cluster, ObjectRef, Resource};
 use kmslab::process::Keep;
 use kmslab::runtime_dir::{Roots, RuntimeDir};
+use kmslab::scenario::objects::{widget_definition, widgets};
 use serde_json::{Value, json};
 
 /// The pinned programs, which tests/run has got.
@@ -37,24 +38,6 @@ fn secret(name: &str, value: &str) -> Value {
 
 fn at(name: &str) -> ObjectRef {
     ObjectRef::new(Resource::secrets(), Some("default"), name)
-}
-
-fn widgets() -> Resource {
-    Resource::new("example.com", "v1", "widgets", "Widget", true)
-}
-
-fn widget_definition() -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced",
-            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-            }],
-        },
-    })
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]

@@ -114,3 +114,17 @@ fn wrong_usage_is_exit_2_and_shows_no_secret() {
         assert!(!text.contains("hunter2"), "{flags:?}: {text}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_it_prints_is_all_that_the_sdks_and_the_cli_need() {
+    let mut running = Running(command(&["--no-tls"]).spawn().unwrap());
+    let lines: Vec<String> =
+        BufReader::new(running.0.stdout.as_mut().unwrap()).lines().take(7).collect::<Result<_, _>>().unwrap();
+    for variable in
+        ["AWS_ENDPOINT_URL_KMS", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("export {variable}="))), "{variable}: {lines:?}");
+    }
+    assert_eq!(running.signalled("-TERM"), Some(0));
+}

@@ -1,6 +1,6 @@
 //! `kmslab assets`: the programs that real clusters need.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -51,11 +51,7 @@ pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
         }
         What::Path { tool } => path(tool, &cache)?,
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

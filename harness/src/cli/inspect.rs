@@ -1,6 +1,6 @@
 //! `kmslab inspect`: what is stored, which key each value needs, and whether it opens.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -145,17 +145,9 @@ async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {
 }
 
 fn print(report: &Report, format: Format) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let written = match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from).and_then(|()| writeln!(out))
-        }
-        Format::Summary => write!(out, "{}", table::summary(&report.summary)),
-        Format::Table => write!(out, "{}\n{}", table::values(report), table::summary(&report.summary)),
-    };
-    match written.and_then(|()| out.flush()) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
-    }
+    super::print(&match format {
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+        Format::Summary => table::summary(&report.summary),
+        Format::Table => format!("{}\n{}", table::values(report), table::summary(&report.summary)),
+    })
 }

@@ -1,6 +1,5 @@
 //! `kmslab list`: the scenarios.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -56,10 +55,6 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
             table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
         }
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

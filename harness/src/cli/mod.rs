@@ -5,6 +5,7 @@ pub mod inspect;
 pub mod list;
 pub mod run;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -77,5 +78,14 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Assets(args) => assets::run(args).await,
         Verb::Inspect(args) => inspect::run(*args).await,
         Verb::ExecChild(args) => Ok(exec_child::run(args)),
+    }
+}
+
+/// Writes a result to standard output. A reader that has seen enough, as `| head`, is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }

@@ -1,6 +1,6 @@
 //! `kmslab run`: the main job. Plays scenarios and says what held.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -75,7 +75,7 @@ impl CloudChoice {
 /// Plays, prints to standard output, and exits with 1 where something did not hold.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = chosen(&args)?;
-    let mut interrupted = std::pin::pin!(signals()?);
+    let mut interrupted = std::pin::pin!(kmslab_emulator::args::signals()?);
     let played = tokio::select! {
         played = play_all(&args, &scenarios) => played?,
         // What was started goes with the future that is dropped here.
@@ -143,21 +143,5 @@ fn print(report: &Report, format: Format) -> io::Result<()> {
         Format::Human => report::table(report),
         Format::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
-}
-
-/// Ends at the first SIGINT or SIGTERM.
-fn signals() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
+    super::print(&text)
 }

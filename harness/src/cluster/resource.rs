@@ -63,7 +63,7 @@ impl Resource {
     }
 
     /// Where etcd keeps its objects under the default prefix, with the trailing slash. Built-in resources go without their
-    /// group, but for the two that define groups themselves (kubernetes.md §1.1).
+    /// group, but for the two that define groups themselves.
     pub fn etcd_prefix(&self) -> String {
         let built_in = !self.group.contains('.') || self.group.ends_with(".k8s.io");
         let keeps_group = matches!(self.group.as_str(), "apiextensions.k8s.io" | "apiregistration.k8s.io");

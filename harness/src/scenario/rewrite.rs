@@ -13,7 +13,7 @@ use crate::etcd::stale::{StaleReport, count_stale};
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rewrite",
     shows: "after a rotation a rewrite leaves no value under the old version, changes nothing else, and a second one writes nothing",
-    source: "mission G11, G16; kubernetes.md, storage migration",
+    source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Ensure all relevant data are encrypted\"",
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
     steps: &[
         Step { name: "write", does: "write objects under the current version", run: |play| write(play).boxed() },

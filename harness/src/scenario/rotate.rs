@@ -11,7 +11,7 @@ use crate::etcd::value::{Value, recognise};
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rotate",
     shows: "a rotation of the cloud key reaches new writes without a restart, and old values still read",
-    source: "mission G15; KEP-3299, \"Rotation\"",
+    source: "KEP-3299, KMS v2 improvements: rotation by key_id",
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
     steps: &[
         Step { name: "write", does: "write objects under the current version", run: |play| write(play).boxed() },
@@ -22,7 +22,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             run: |play| notice(play).boxed(),
         },
         Step { name: "compare", does: "look at which version sealed each value", run: |play| compare(play).boxed() },
-        Step { name: "read-back", does: "read all of it through the API", run: |play| read_back(play).boxed() },
+        Step { name: "read-back", does: "read all of it through the API", run: |play| play.all_read_back().boxed() },
     ],
 };
 
@@ -81,8 +81,4 @@ async fn sealed_by(
     let used = table.used_by(&object.encrypted_dek_source);
     let used = used.with_context(|| format!("the DEK source of {at} was sealed by no version of the lab's key"))?;
     Ok((key_id_of(&stored).unwrap_or_default(), used.version.number))
-}
-
-async fn read_back(play: &mut Play) -> anyhow::Result<()> {
-    play.all_read_back().await
 }
