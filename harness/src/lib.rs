@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod etcd;
 pub mod exit;
 pub mod inspect;
+pub mod lab;
 pub mod platform;
 pub mod process;
 pub mod report;

@@ -63,7 +63,7 @@ async fn a_model_that_does_not_bind_values_to_their_key_fails_the_encryption() {
 
 #[test]
 fn calls_that_do_not_go_the_whole_way_are_a_failure() {
-    let all = Traffic { grpc_calls: 3, sdk_requests: 4, emulator_requests: 4 };
+    let all = Traffic { grpc_calls: 3, sdk_requests: 4, emulator_requests: 4, others: false };
     assert_eq!(all.broken(), None);
     for broken in [
         Traffic { grpc_calls: 0, ..all },

@@ -1,9 +1,12 @@
 //! The command line, one verb a file.
 
 pub mod assets;
+pub mod down;
 pub mod inspect;
 pub mod list;
 pub mod run;
+pub mod status;
+pub mod up;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -27,6 +30,12 @@ pub struct Cli {
 enum Verb {
     /// Play scenarios on an emulated cloud and a cluster, and say what held
     Run(Box<run::RunArgs>),
+    /// Start a lab that stays: emulator, plugin, API server, etcd
+    Up(Box<up::UpArgs>),
+    /// End a lab
+    Down(down::DownArgs),
+    /// Show which labs are up, where everything is, and whether it works
+    Status(status::StatusArgs),
     /// List the scenarios
     List(list::ListArgs),
     /// Serve AWS KMS on this machine until a signal ends it
@@ -72,6 +81,9 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     }
     match verb {
         Verb::Run(args) => run::run(*args).await,
+        Verb::Up(args) => up::run(*args).await,
+        Verb::Down(args) => down::run(args).await,
+        Verb::Status(args) => status::run(args).await,
         Verb::List(args) => list::run(args),
         Verb::Emulator(args) => kmslab_emulator::args::run(*args).await,
         Verb::Plugin { cloud } => kmslab_plugin::run(*cloud).await,

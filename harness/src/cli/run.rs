@@ -4,20 +4,23 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::assets::Shown;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
 use crate::exit::{say, usage};
+use crate::lab::Description;
 use crate::report::{self, Report, Row};
 use crate::scenario::{self, Pause, Scenario};
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, attach};
 
 const EXAMPLES: &str = "\
 Examples:
   kmslab run                                          # encrypt, rotate, rewrite on every cloud, on the embedded model
   kmslab run rotate --format json
+  kmslab run rewrite --lab default                    # on the lab that `kmslab up` keeps
   kmslab run rewrite --pause-at second-half           # waits in the middle, for a look at it or a blow to it
 
 Exit code 1: something did not hold; the step, what was expected and what was seen are named.";
@@ -35,6 +38,9 @@ pub struct RunArgs {
     /// On which cluster
     #[arg(long, value_enum, default_value_t = ClusterKind::Embedded)]
     pub cluster: ClusterKind,
+    /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster"])]
+    pub lab: Option<String>,
     /// Wait before this step, until Enter is pressed
     #[arg(long, value_name = "STEP")]
     pub pause_at: Option<String>,
@@ -62,6 +68,13 @@ pub enum Format {
     Human,
     /// One object: `passed` and `results`
     Json,
+}
+
+impl RunArgs {
+    /// The kind of cluster; labs are of one.
+    fn on(&self) -> ClusterKind {
+        if self.lab.is_some() { ClusterKind::Apiserver } else { self.cluster }
+    }
 }
 
 impl CloudChoice {
@@ -101,8 +114,8 @@ fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
         args.scenarios.iter().map(find).collect::<anyhow::Result<_>>()?
     };
     for scenario in &scenarios {
-        if !scenario.clusters.contains(&args.cluster) {
-            return Err(usage(format!("the scenario {} does not run on {}", scenario.name, args.cluster)));
+        if !scenario.clusters.contains(&args.on()) {
+            return Err(usage(format!("the scenario {} does not run on {}", scenario.name, args.on())));
         }
     }
     if let Some(step) = &args.pause_at {
@@ -118,18 +131,29 @@ fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
 async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Result<Vec<Row>> {
     let pause = args.pause_at.clone().map(|step| Pause { step, file: args.pause_file.clone() });
     let mut rows = Vec::new();
+    if let Some(name) = &args.lab {
+        let description = Description::find(name)?;
+        let world = attach(&description).await.with_context(|| format!("the lab {name}"))?;
+        play(&world, scenarios, pause.as_ref(), &mut rows).await;
+        return Ok(rows);
+    }
     for cloud in args.cloud.kinds() {
         progress(&format!("{cloud} / {}: starting", args.cluster));
         let world = World::start(&Plan::new(*cloud, args.cluster), &Shown::default()).await?;
-        for scenario in scenarios {
-            progress(&format!("{cloud} / {}: {}", args.cluster, scenario.name));
-            let outcome = scenario::run(scenario, &world, pause.as_ref()).await;
-            let traffic = world.traffic().await;
-            rows.push(Row::new(outcome, *cloud, args.cluster, world.cluster.kubernetes(), traffic));
-        }
+        play(&world, scenarios, pause.as_ref(), &mut rows).await;
         world.shutdown().await?;
     }
     Ok(rows)
+}
+
+async fn play(world: &World, scenarios: &[&'static Scenario], pause: Option<&Pause>, rows: &mut Vec<Row>) {
+    let (cloud, cluster) = (world.cloud.kind(), world.cluster.kind());
+    for scenario in scenarios {
+        progress(&format!("{cloud} / {cluster}: {}", scenario.name));
+        let outcome = scenario::run(scenario, world, pause).await;
+        let traffic = world.traffic().await;
+        rows.push(Row::new(outcome, cloud, cluster, world.cluster.kubernetes(), traffic));
+    }
 }
 
 fn progress(line: &str) {

@@ -27,6 +27,15 @@ impl Credentials {
     pub fn plugin() -> Self {
         Self { id: "kmslab-plugin".into(), secret: "kmslab-plugin-secret".into() }
     }
+
+    /// Those of the environment, as the SDKs read them; else the operator's.
+    pub fn from_env() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => Self { id, secret },
+            _ => Self::operator(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -42,33 +51,68 @@ pub const ACCOUNT: &str = "123456789012";
 /// Alias of the key that a lab makes for itself; the guide's own alias stays free.
 pub const ALIAS: &str = "alias/kmslab";
 
+/// An emulator, and who calls it as what.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// `http://127.0.0.1:7600`.
+    pub endpoint: String,
+    /// Its admin port.
+    pub admin: Admin,
+    /// The key's region.
+    pub region: String,
+    /// The operator's credentials.
+    pub operator: Credentials,
+    /// The plugin's. Where they are the operator's too, requests cannot be told apart.
+    pub plugin: Credentials,
+}
+
+impl Access {
+    /// An emulator that a lab has started for itself.
+    pub fn own(endpoint: impl Into<String>, admin: Admin) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            admin,
+            region: REGION.into(),
+            operator: Credentials::operator(),
+            plugin: Credentials::plugin(),
+        }
+    }
+}
+
 /// One key in AWS KMS, emulated.
 #[derive(Debug)]
 pub struct AwsCloud {
-    endpoint: String,
-    admin: Admin,
+    access: Access,
     sdk: aws_sdk_kms::Client,
     key: String,
 }
 
 impl AwsCloud {
-    /// Connects as the operator. `key` is the ARN to work on; without it a key is made, and named `alias/kmslab`.
-    pub async fn connect(endpoint: &str, admin: Admin, key: Option<String>) -> anyhow::Result<Self> {
-        let sdk = client(endpoint, &Credentials::operator());
-        let key = match key {
-            Some(key) => key,
-            None => make_key(&sdk).await?,
-        };
-        Ok(Self { endpoint: endpoint.to_owned(), admin, sdk, key })
+    /// Makes a key as the operator, and names it `alias/kmslab`.
+    pub async fn with_own_key(access: Access) -> anyhow::Result<Self> {
+        let sdk = client(&access);
+        let key = make_key(&sdk).await?;
+        Ok(Self { access, sdk, key })
+    }
+
+    /// Works on the key that is there under this ARN.
+    pub fn with_key(access: Access, key: impl Into<String>) -> Self {
+        Self { sdk: client(&access), access, key: key.into() }
+    }
+
+    /// The emulator, and the credentials.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 }
 
-/// An SDK client over HTTP to an emulator on this machine.
-pub fn client(endpoint: &str, credentials: &Credentials) -> aws_sdk_kms::Client {
+/// The operator's SDK client, over HTTP to an emulator on this machine.
+fn client(access: &Access) -> aws_sdk_kms::Client {
+    let Access { endpoint, region, operator: credentials, .. } = access;
     let http = aws_smithy_http_client::Builder::new().build_http();
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(REGION))
+        .region(Region::new(region.clone()))
         .endpoint_url(endpoint)
         .http_client(http)
         .credentials_provider(SdkCredentials::new(&credentials.id, &credentials.secret, None, None, "kmslab"))
@@ -102,7 +146,7 @@ impl Cloud for AwsCloud {
     }
 
     fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.access.endpoint
     }
 
     async fn disable(&self) -> anyhow::Result<()> {
@@ -118,10 +162,10 @@ impl Cloud for AwsCloud {
     }
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
-        self.admin.keys().await
+        self.access.admin.keys().await
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.admin.requests_of(&Credentials::plugin().id).await
+        self.access.admin.requests_of(&self.access.plugin.id).await
     }
 }

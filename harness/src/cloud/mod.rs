@@ -6,7 +6,7 @@ mod aws;
 use async_trait::async_trait;
 
 pub use admin::Admin;
-pub use aws::{ACCOUNT, ALIAS, AwsCloud, Credentials, REGION, client};
+pub use aws::{ACCOUNT, ALIAS, Access, AwsCloud, Credentials, REGION};
 
 use crate::etcd::keytable::KeyTable;
 

@@ -19,7 +19,7 @@ pub use child::Child;
 pub use error::ProcessError;
 pub use hold::Hold;
 pub use log::tail;
-pub use program::Program;
+pub use program::{Program, quoted};
 pub use rustix::process::Signal;
 pub use service::{Ended, Keep, Service};
 

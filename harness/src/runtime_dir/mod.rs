@@ -234,7 +234,8 @@ fn lab(path: &Path) -> Option<Lab> {
     Some(Lab { path: path.into(), alive: state.owner.is_running(), state })
 }
 
-fn check_name(name: &str) -> Result<(), RuntimeDirError> {
+/// Whether a lab may be called so.
+pub fn check_name(name: &str) -> Result<(), RuntimeDirError> {
     let fits = (1..=LONGEST_NAME).contains(&name.len())
         && !name.starts_with('-')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

@@ -27,6 +27,8 @@ pub struct StepFailure {
     pub expected: Option<String>,
     /// What was seen, or the error.
     pub seen: String,
+    /// What the plugin says is wrong, where it says so: often the cause.
+    pub plugin: Option<String>,
     /// Where the logs are.
     pub logs: Option<PathBuf>,
 }
@@ -39,6 +41,7 @@ impl StepFailure {
             does: "compare what the plugin answered and sent with what the emulator saw".into(),
             expected: Some("every call to go the whole way from the API server to the emulator".into()),
             seen,
+            plugin: None,
             logs: None,
         }
     }
@@ -51,6 +54,9 @@ impl std::fmt::Display for StepFailure {
             writeln!(f, "  expected: {expected}")?;
         }
         write!(f, "  saw:      {}", self.seen)?;
+        if let Some(plugin) = &self.plugin {
+            write!(f, "\n  cause:    {plugin}")?;
+        }
         if let Some(logs) = &self.logs {
             write!(f, "\n  logs:     {}", logs.display())?;
         }
@@ -88,10 +94,18 @@ pub async fn run(scenario: &'static Scenario, world: &World, pause: Option<&Paus
                 does: step.does.into(),
                 expected: unmet.map(|u| u.expected.clone()),
                 seen: unmet.map_or_else(|| format!("{error:#}"), |u| u.seen.clone()),
+                plugin: world.plugin.key_id().await.err().map(|error| format!("{error:#}")),
                 logs: world.cluster.logs(),
             });
             break;
         }
+    }
+    // What a failed playing wrote stays, for a look at it; in a world that ends there is nothing to tidy.
+    if failure.is_none()
+        && world.stays()
+        && let Err(error) = play.tidy().await
+    {
+        say!("warning: what {} wrote is left in the lab: {error:#}", scenario.name);
     }
     Outcome { scenario: scenario.name, figures: play.figures, failure, took: started.elapsed() }
 }

@@ -11,7 +11,7 @@ use kmslab_plugin::{Plugin, RunningPlugin};
 
 use super::{PROVIDER, Parts, Plan, PluginPort, World};
 use crate::clock::VirtualClock;
-use crate::cloud::{ACCOUNT, Admin, AwsCloud, Cloud, CloudKind, Credentials, REGION};
+use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials, REGION};
 use crate::cluster::embedded::{Config, EmbeddedCluster};
 use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
@@ -54,7 +54,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         .map_err(|error| environment(error.to_string()))?;
     let endpoint = format!("http://{}", emulator.http_addr());
     let admin = emulator.admin_addr().context("the emulator has no admin port")?;
-    let cloud = AwsCloud::connect(&endpoint, Admin::new(format!("http://{admin}"))?, None).await?;
+    let cloud = AwsCloud::with_own_key(Access::own(&endpoint, Admin::new(format!("http://{admin}"))?)).await?;
 
     let kek = AwsKek::builder(cloud.key())
         .region(Some(REGION))
@@ -85,6 +85,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         cluster: Arc::new(cluster),
         plugin: port,
         provider: PROVIDER.into(),
+        baseline: None,
         parts: Arc::new(parts),
     })
 }

@@ -1,6 +1,7 @@
 //! Emulator, plugin and cluster joined: what a scenario plays on.
 
 mod embedded;
+mod lab;
 mod plugin;
 mod processes;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use lab::{GivenKey, LabPlan, RunningLab, attach};
 pub use plugin::{Counts, PluginPort};
 
 use crate::assets::Progress;
@@ -48,19 +50,44 @@ pub struct Traffic {
     pub sdk_requests: u64,
     /// Requests under the plugin's credentials that the emulator saw.
     pub emulator_requests: u64,
+    /// Whether others may have sent some of those: in a lab that stays, which people use besides.
+    #[serde(skip)]
+    pub others: bool,
+}
+
+/// What had been called before a run began that did not start the lab.
+#[derive(Debug, Clone, Copy)]
+struct Baseline {
+    plugin: Counts,
+    emulator_requests: u64,
+}
+
+impl Baseline {
+    /// What came since. A plugin that was started again meanwhile counts from 0 again.
+    fn taken_from(&self, plugin: Counts, emulator_requests: u64) -> Traffic {
+        let restarted = plugin.grpc_calls < self.plugin.grpc_calls || plugin.sdk_requests < self.plugin.sdk_requests;
+        let before = if restarted { Counts { grpc_calls: 0, sdk_requests: 0 } } else { self.plugin };
+        Traffic {
+            grpc_calls: plugin.grpc_calls - before.grpc_calls,
+            sdk_requests: plugin.sdk_requests - before.sdk_requests,
+            emulator_requests: emulator_requests.saturating_sub(self.emulator_requests),
+            others: true,
+        }
+    }
 }
 
 impl Traffic {
     /// Why these counts show no way from the API server through the plugin to the cloud; `None` where they do.
     pub fn broken(&self) -> Option<String> {
-        let Self { grpc_calls, sdk_requests, emulator_requests } = *self;
+        let Self { grpc_calls, sdk_requests, emulator_requests, others } = *self;
         if grpc_calls == 0 {
             return Some("the plugin answered no gRPC call".into());
         }
         if sdk_requests == 0 {
             return Some("the plugin's SDK sent no request".into());
         }
-        (sdk_requests != emulator_requests).then(|| {
+        let lost = if others { sdk_requests > emulator_requests } else { sdk_requests != emulator_requests };
+        lost.then(|| {
             format!("the plugin's SDK sent {sdk_requests} requests, and the emulator saw {emulator_requests} of them")
         })
     }
@@ -77,6 +104,8 @@ pub struct World {
     pub plugin: PluginPort,
     /// `kms.name`.
     pub provider: String,
+    /// In a lab that stays.
+    baseline: Option<Baseline>,
     parts: Arc<dyn Parts>,
 }
 
@@ -106,6 +135,11 @@ impl World {
         }
     }
 
+    /// Whether it stays when this run is over, so that the run must clean up after itself.
+    pub fn stays(&self) -> bool {
+        self.baseline.is_some()
+    }
+
     /// What is encrypted, as kind-config/ has it.
     pub fn resources() -> [Resource; 3] {
         [Resource::secrets(), Resource::config_maps(), Resource::new("example.com", "v1", "widgets", "Widget", true)]
@@ -116,11 +150,17 @@ impl World {
     pub async fn traffic(&self) -> anyhow::Result<Traffic> {
         let mut tries = COUNT_TRIES;
         loop {
-            let Counts { grpc_calls, sdk_requests } = self.plugin.counts().await?;
+            let counts = self.plugin.counts().await?;
             let emulator_requests = self.cloud.plugin_requests().await?;
-            let traffic = Traffic { grpc_calls, sdk_requests, emulator_requests };
+            let traffic = match &self.baseline {
+                Some(baseline) => baseline.taken_from(counts, emulator_requests),
+                None => {
+                    let Counts { grpc_calls, sdk_requests } = counts;
+                    Traffic { grpc_calls, sdk_requests, emulator_requests, others: false }
+                }
+            };
             tries -= 1;
-            if sdk_requests == emulator_requests || tries == 0 {
+            if traffic.broken().is_none() || tries == 0 {
                 return Ok(traffic);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -27,24 +27,29 @@ pub struct Counts {
 #[derive(Debug, Clone)]
 pub struct PluginPort {
     socket: PathBuf,
-    metrics: String,
+    health: String,
     http: reqwest::Client,
     client: KeyManagementServiceClient<Channel>,
 }
 
 impl PluginPort {
-    /// The plugin that listens on `socket` and serves metrics at `health`, `127.0.0.1:8080`.
+    /// The plugin that listens on `socket` and serves health and metrics at `health`, `127.0.0.1:8080`.
     pub fn new(socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
         let socket = socket.into();
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .with_context(|| format!("the plugin's socket {} is no endpoint", socket.display()))?;
         let client = KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
-        Ok(Self { socket, metrics: format!("http://{health}/metrics"), http: scrape::local_client()?, client })
+        Ok(Self { socket, health: format!("http://{health}"), http: scrape::local_client()?, client })
     }
 
     /// Its unix socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// `http://127.0.0.1:8080`, of its health port.
+    pub fn health(&self) -> &str {
+        &self.health
     }
 
     /// The key_id in its Status now; else the plugin's own words for why there is none.
@@ -58,7 +63,7 @@ impl PluginPort {
 
     /// What it has answered and sent so far.
     pub async fn counts(&self) -> anyhow::Result<Counts> {
-        let metrics = scrape::text(&self.http, "the plugin's health port", &self.metrics).await?;
+        let metrics = scrape::text(&self.http, "the plugin's health port", &format!("{}/metrics", self.health)).await?;
         Ok(Counts {
             grpc_calls: scrape::sum_of(&metrics, "kmslab_plugin_requests_total", |_| true),
             sdk_requests: scrape::sum_of(&metrics, "kmslab_plugin_cloud_requests_total", |_| true),

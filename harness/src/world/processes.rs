@@ -10,37 +10,86 @@ use serde::Deserialize;
 
 use super::{PROVIDER, Parts, Plan, PluginPort, World};
 use crate::assets::{self, Cache, Progress, Tool};
-use crate::cloud::{ACCOUNT, Admin, AwsCloud, Cloud, CloudKind, Credentials, REGION};
-use crate::cluster::Cluster;
+use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
 use crate::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Tools};
-use crate::exit::environment;
+use crate::exit::{environment, usage};
 use crate::platform::free_port;
 use crate::process::{Keep, Program, Service, own_binary};
-use crate::runtime_dir::{RuntimeDir, sweep};
+use crate::runtime_dir::{RuntimeDir, RuntimeDirError, sweep};
 
 /// How long emulator and plugin have to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(20);
 
 /// What `kmslab emulator --format json` prints first.
-#[derive(Debug, Deserialize)]
-struct Addresses {
-    http: String,
-    admin: String,
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Addresses {
+    pub(super) http: String,
+    pub(super) https: Option<String>,
+    pub(super) admin: String,
+    pub(super) ca: Option<PathBuf>,
 }
 
-struct Processes {
+/// Whose emulator it is.
+pub(super) enum Kms {
+    /// Started here, with a key of its own.
+    Own {
+        /// Whether HTTPS is served too.
+        https: bool,
+    },
+    /// Somebody's that runs, with somebody's key in it.
+    Given {
+        /// How it is reached.
+        access: Access,
+        /// The key's ARN.
+        key: String,
+    },
+}
+
+/// What to start, and how.
+pub(super) struct Settings {
+    pub(super) kmslab: PathBuf,
+    pub(super) kms: Kms,
+    /// Whether what ends is started again. Not the emulator, whose keys are gone then.
+    pub(super) keep: Keep,
+}
+
+/// All of it, running.
+pub(super) struct Joined {
+    pub(super) cloud: AwsCloud,
+    /// Of an emulator that was started here.
+    pub(super) addresses: Option<Addresses>,
+    pub(super) plugin: PluginPort,
+    pub(super) cluster: ApiServerCluster,
+    pub(super) parts: Processes,
+}
+
+pub(super) struct Processes {
     plugin: Service,
-    emulator: Service,
+    emulator: Option<Service>,
     /// Last, so that it goes last.
     _dir: Arc<RuntimeDir>,
+}
+
+impl Processes {
+    /// Waits until the emulator that was started here has ended by itself; for ever where there is none.
+    pub(super) async fn emulator_ended(&self) -> anyhow::Error {
+        let Some(emulator) = &self.emulator else { return std::future::pending().await };
+        let child = emulator.child();
+        match child.wait().await {
+            Ok(status) => child.ended(status).into(),
+            Err(error) => error.into(),
+        }
+    }
 }
 
 #[async_trait]
 impl Parts for Processes {
     async fn shutdown(&self) -> anyhow::Result<()> {
         self.plugin.stop(PATIENCE).await?;
-        self.emulator.stop(PATIENCE).await?;
+        if let Some(emulator) = &self.emulator {
+            emulator.stop(PATIENCE).await?;
+        }
         Ok(())
     }
 }
@@ -54,47 +103,79 @@ pub(super) async fn tools(progress: &dyn Progress) -> anyhow::Result<Tools> {
     Ok(Tools { kube_apiserver: path(Tool::KubeApiserver)?, etcd: path(Tool::Etcd)? })
 }
 
+/// The kmslab binary that children are started through.
+pub(super) fn kmslab(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    given.cloned().map_or_else(|| own_binary().context("cannot find the kmslab binary to run again"), Ok)
+}
+
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
+    let CloudKind::Aws = plan.cloud;
     let tools = tools(progress).await?;
     drop(sweep());
-    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(|error| environment(error.to_string()))?);
-    let started = start_in(plan, tools, &dir).await;
+    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(unusable)?);
+    let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms: Kms::Own { https: false }, keep: Keep::Once };
+    let Joined { cloud, plugin, cluster, parts, .. } = join(settings, tools, &dir).await?;
+    Ok(World {
+        cloud: Arc::new(cloud),
+        cluster: Arc::new(cluster),
+        plugin,
+        provider: PROVIDER.into(),
+        baseline: None,
+        parts: Arc::new(parts),
+    })
+}
+
+/// Starts all of it in `dir`. Where that fails the logs are kept, and said to be.
+pub(super) async fn join(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
+    let joined = join_in(settings, tools, dir).await;
     // The directory goes with whatever was started; its logs tell why it was not all of it.
-    started.map_err(|error| match dir.keep_logs() {
+    joined.map_err(|error| match dir.keep_logs() {
         Ok(logs) => error.context(format!("logs are kept in {}", logs.display())),
         Err(_) => error,
     })
 }
 
-async fn start_in(plan: &Plan, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<World> {
-    let CloudKind::Aws = plan.cloud;
-    let kmslab = match &plan.kmslab {
-        Some(given) => given.clone(),
-        None => own_binary().context("cannot find the kmslab binary to run again")?,
+async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
+    let Settings { kmslab, kms, keep } = settings;
+    let (emulator, addresses, cloud) = match kms {
+        Kms::Own { https } => {
+            let (emulator, addresses) = start_emulator(&kmslab, dir, https).await?;
+            let access = Access::own(&addresses.http, Admin::new(&addresses.admin)?);
+            (Some(emulator), Some(addresses), AwsCloud::with_own_key(access).await?)
+        }
+        Kms::Given { access, key } => (None, None, AwsCloud::with_key(access, key)),
     };
-    let (emulator, addresses) = start_emulator(&kmslab, dir).await?;
-    let admin = Admin::new(&addresses.admin)?;
-    let cloud = AwsCloud::connect(&addresses.http, admin, None).await?;
-    let (plugin, port) = start_plugin(&kmslab, dir, &cloud, &addresses.http).await?;
+    let (plugin, port) = start_plugin(&kmslab, dir, &cloud, keep).await?;
     let resources = World::resources().iter().map(|resource| resource.group_resource()).collect();
     let encryption = EncryptionConfig::Kms { provider: PROVIDER.into(), socket: port.socket().to_owned(), resources };
-    let config = Config { kmslab: Some(kmslab), ..Config::new(tools, Arc::clone(dir), encryption) };
-    let cluster: Arc<dyn Cluster> = Arc::new(ApiServerCluster::start(config).await?);
+    let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
+    let cluster = ApiServerCluster::start(config).await?;
     let parts = Processes { plugin, emulator, _dir: Arc::clone(dir) };
-    Ok(World { cloud: Arc::new(cloud), cluster, plugin: port, provider: PROVIDER.into(), parts: Arc::new(parts) })
+    Ok(Joined { cloud, addresses, plugin: port, cluster, parts })
 }
 
-async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>) -> anyhow::Result<(Service, Addresses)> {
+/// A name that doesn't fit is the caller's, everything else the machine's.
+pub(super) fn unusable(error: RuntimeDirError) -> anyhow::Error {
+    match error {
+        RuntimeDirError::BadName(_) => usage(error.to_string()),
+        _ => environment(error.to_string()),
+    }
+}
+
+async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>, https: bool) -> anyhow::Result<(Service, Addresses)> {
     // Not as a flag: other users of the machine can read those.
     let Credentials { id, secret } = Credentials::plugin();
     let seed = serde_json::json!({ "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }] });
     let seed = dir.write_private("emulator-seed.json", seed.to_string().as_bytes())?;
     let log = dir.logs().join("emulator.log");
-    let program = Program::new("emulator", kmslab, &log)
-        .args(["emulator", "--listen", "127.0.0.1:0", "--no-tls", "--admin-listen", "127.0.0.1:0", "--format", "json"])
-        .arg("--seed")
+    let mut program = Program::new("emulator", kmslab, &log)
+        .args(["emulator", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--format", "json", "--seed"])
         .arg(seed)
         .through(kmslab);
+    program = match https {
+        true => program.args(["--tls-listen", "127.0.0.1:0", "--tls-dir"]).arg(dir.file("tls")),
+        false => program.arg("--no-tls"),
+    };
     let service = Service::start(program, Keep::Once, Arc::clone(dir))?;
     let addresses = wait("the emulator to print its addresses", &service, async || {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -110,19 +191,19 @@ async fn start_plugin(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
     cloud: &AwsCloud,
-    endpoint: &str,
+    keep: Keep,
 ) -> anyhow::Result<(Service, PluginPort)> {
-    let Credentials { id, secret } = Credentials::plugin();
+    let Access { endpoint, region, plugin: Credentials { id, secret }, .. } = cloud.access();
     let socket = dir.file("kms.sock");
     let health = format!("127.0.0.1:{}", free_port()?);
     let program = Program::new("plugin", kmslab, dir.logs().join("plugin.log"))
-        .args(["plugin", "aws", "--key", cloud.key(), "--region", REGION, "--endpoint-url", endpoint])
+        .args(["plugin", "aws", "--key", cloud.key(), "--region", region, "--endpoint-url", endpoint])
         .args(["--probe-interval", "1s", "--health-listen", &health, "--listen"])
         .arg(&socket)
         .env("AWS_ACCESS_KEY_ID", id)
         .env("AWS_SECRET_ACCESS_KEY", secret)
         .through(kmslab);
-    let service = Service::start(program, Keep::Once, Arc::clone(dir))?;
+    let service = Service::start(program, keep, Arc::clone(dir))?;
     let port = PluginPort::new(&socket, &health)?;
     wait("the plugin's Status to be ok", &service, async || port.key_id().await.map_err(|error| error.to_string()))
         .await?;

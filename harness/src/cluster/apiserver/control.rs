@@ -93,6 +93,15 @@ impl Control {
         }
     }
 
+    /// What is to be waited for: the current run of a server.
+    pub(super) fn run_of(&self, description: &ApiServerDescription, server: usize) -> Run {
+        let owned = match self {
+            Self::Owned(owned) => owned.service(server).ok().map(|service| Run::of(service.child())),
+            Self::Attached(_) => None,
+        };
+        owned.unwrap_or_else(|| Run::of_another(&description.logs, server_name(server)))
+    }
+
     pub(super) async fn shutdown(&self) -> anyhow::Result<()> {
         match self {
             Self::Owned(owned) => {
@@ -165,6 +174,6 @@ impl Attached {
         tokio::time::timeout(SUPERVISOR_PATIENCE, started)
             .await
             .with_context(|| format!("the lab {} has not started {name} again", self.lab))??;
-        Ok(Run { log: self.logs.join(format!("{name}.log")), name, child: None })
+        Ok(Run::of_another(&self.logs, name))
     }
 }

@@ -118,6 +118,11 @@ impl ApiServerCluster {
         Ok(Self { control: Control::attached(&description), description, apis, etcd })
     }
 
+    /// Waits until the first server is ready, as one is not that has just been started, or whose key has just been enabled.
+    pub async fn until_ready(&self) -> Result<(), StartError> {
+        ready::ready(&self.control.run_of(&self.description, 0), &self.apis[0]).await
+    }
+
     /// What another process needs to use it.
     pub fn description(&self) -> &ApiServerDescription {
         &self.description

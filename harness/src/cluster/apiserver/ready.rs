@@ -1,6 +1,6 @@
 //! When etcd and kube-apiserver can be used: awaited conditions, with what was last seen where they don't come.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,11 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn of(child: Arc<Child>) -> Self {
         Self { name: child.program().name().into(), log: child.log().into(), child: Some(child) }
+    }
+
+    /// One that another process has started.
+    pub(super) fn of_another(logs: &Path, name: String) -> Self {
+        Self { log: logs.join(format!("{name}.log")), name, child: None }
     }
 
     /// Looks until `probe` is `Ok`; its `Err` says what was seen instead.

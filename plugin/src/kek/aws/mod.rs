@@ -15,7 +15,7 @@ use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, KeyUsageType};
 use zeroize::Zeroizing;
 
 pub use client::{AwsKekBuilder, ConfigError};
-pub use name::{NameError, canonical};
+pub use name::{NameError, canonical, region_of_key_arn};
 
 use self::errors::Origin;
 use self::name::KeyName;

@@ -90,6 +90,15 @@ fn is_key_id(text: &str) -> bool {
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| hex(group))
 }
 
+/// The region of a key's own ARN; an alias, an id and everything else is refused.
+pub fn region_of_key_arn(given: &str) -> Result<String, NameError> {
+    let name = KeyName::parse(given)?;
+    match (name.region, name.is_key_arn) {
+        (Some(region), true) => Ok(region),
+        _ => Err(NameError { given: given.to_owned(), reason: "it must be the key's own ARN here" }),
+    }
+}
+
 /// The name that goes into key ids: the key's ARN; that of a multi-region key without its region, since all replicas open what one
 /// of them sealed.
 pub fn canonical(arn: &str) -> String {

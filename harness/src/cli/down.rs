@@ -1,0 +1,81 @@
+//! `kmslab down`: ends a lab, and what a dead one has left.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use rustix::process::{Signal, kill_process};
+use tokio::time::{sleep, timeout};
+
+use crate::exit::{say, usage};
+use crate::lab::{DEFAULT_NAME, Description};
+use crate::platform::pid;
+use crate::runtime_dir::{Lab, check_name, find, labs, sweep};
+
+/// A lab ends in about a second; kube-apiserver and the plugin may use up their grace first.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Flags of `kmslab down`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  kmslab down\n  kmslab down ci\n  kmslab down --all      # and whatever dead labs have left"
+)]
+pub struct DownArgs {
+    /// The lab's name
+    #[arg(value_name = "NAME", default_value = DEFAULT_NAME, conflicts_with = "all")]
+    pub name: String,
+    /// Every lab of this user
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Ends it and waits until nothing of it is left. A lab that is not there is no error.
+pub async fn run(args: DownArgs) -> anyhow::Result<ExitCode> {
+    let ending: Vec<Lab> = if args.all {
+        // Those that stay: a `kmslab run` that is under way ends by itself.
+        labs().into_iter().filter(|lab| lab.alive && Description::of(lab).is_some()).collect()
+    } else {
+        check_name(&args.name).map_err(|error| usage(error.to_string()))?;
+        find(&args.name).into_iter().filter(|lab| lab.alive).collect()
+    };
+    for lab in &ending {
+        end(lab).await?;
+        say!("the lab {} is down", lab.state.name);
+    }
+    let swept = sweep();
+    for one in &swept {
+        say!("removed what the dead lab {} had left", one.name);
+    }
+    if ending.is_empty() && swept.is_empty() {
+        say!("{}", if args.all { "no lab is up".to_owned() } else { format!("no lab {} is up", args.name) });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn end(lab: &Lab) -> anyhow::Result<()> {
+    signal(lab, Signal::TERM)?;
+    if timeout(PATIENCE, gone(lab)).await.is_err() {
+        say!("the lab {} has not ended in {} s: killing it", lab.state.name, PATIENCE.as_secs());
+        signal(lab, Signal::KILL)?;
+        gone(lab).await;
+    }
+    Ok(())
+}
+
+async fn gone(lab: &Lab) {
+    while lab.state.owner.is_running() {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// To the owner alone, which ends the others in order. One that has just ended needs none.
+fn signal(lab: &Lab, signal: Signal) -> anyhow::Result<()> {
+    let owner = lab.state.owner.pid;
+    match pid(owner).map(|owner| kill_process(owner, signal)) {
+        Some(Err(error)) if error != rustix::io::Errno::SRCH => {
+            Err(anyhow::Error::new(error).context(format!("signalling process {owner}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,133 @@
+//! `kmslab status`: which labs are up, where everything is, and whether it works.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::up;
+use crate::cluster::Cluster as _;
+use crate::cluster::apiserver::ApiServerCluster;
+use crate::lab::{DEFAULT_NAME, Description};
+use crate::runtime_dir::{Lab, labs};
+use crate::world::PluginPort;
+
+const EXAMPLES: &str = "\
+Examples:
+  kmslab status                                # every lab of this user
+  . \"$(kmslab status --variables)\"             # kubectl, etcdctl, aws now use the lab
+  kmslab status ci --format json | jq -r '.labs[0].lab.cluster.kubeconfig'
+
+Exit code 1: a part of a lab does not work; 3: the lab that was named is not up.";
+
+/// Flags of `kmslab status`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StatusArgs {
+    /// Only this lab
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print only the path of the file of variables to source
+    #[arg(long)]
+    pub variables: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines
+    Human,
+    /// One object: `labs`
+    Json,
+}
+
+/// One lab, and how its parts are.
+#[derive(Debug, Serialize)]
+struct Row {
+    lab: Description,
+    healthy: bool,
+    parts: Vec<Part>,
+}
+
+/// One part of a lab.
+#[derive(Debug, Serialize)]
+struct Part {
+    name: String,
+    pid: Option<u32>,
+    healthy: bool,
+    says: String,
+}
+
+/// Prints it. Exit code 1 where a part does not work.
+pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    if args.variables {
+        let description = Description::find(args.name.as_deref().unwrap_or(DEFAULT_NAME))?;
+        super::print(&format!("{}\n", description.variables.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(name) = &args.name {
+        Description::find(name)?;
+    }
+    let mut rows = Vec::new();
+    for lab in labs().into_iter().filter(|lab| lab.alive) {
+        if args.name.as_ref().is_none_or(|name| *name == lab.state.name)
+            && let Some(description) = Description::of(&lab)
+        {
+            rows.push(row(&lab, description).await);
+        }
+    }
+    let text = match args.format {
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&serde_json::json!({ "labs": rows }))?),
+        Format::Human if rows.is_empty() => "no lab is up: `kmslab up` starts one\n".to_owned(),
+        Format::Human => rows.iter().map(human).collect::<Vec<_>>().join("\n"),
+    };
+    super::print(&text)?;
+    Ok(ExitCode::from(u8::from(rows.iter().any(|row| !row.healthy))))
+}
+
+async fn row(lab: &Lab, description: Description) -> Row {
+    let mut parts = Vec::new();
+    for (name, process) in &lab.state.processes {
+        let says = match name.as_str() {
+            _ if !process.is_running() => Err("not running".into()),
+            "plugin" => plugin(&description).await,
+            "kube-apiserver" => server(&description).await,
+            _ => Ok("running".into()),
+        };
+        let (healthy, says) = says.map_or_else(|why: String| (false, why), |says| (true, says));
+        parts.push(Part { name: name.clone(), pid: process.is_running().then_some(process.pid), healthy, says });
+    }
+    Row { healthy: parts.iter().all(|part| part.healthy), lab: description, parts }
+}
+
+/// The key_id of its Status.
+async fn plugin(description: &Description) -> Result<String, String> {
+    let health = description.plugin.health.trim_start_matches("http://");
+    let port = PluginPort::new(&description.plugin.socket, health).map_err(|error| format!("{error:#}"))?;
+    let key_id = port.key_id().await.map_err(|error| format!("{error:#}"))?;
+    Ok(format!("key_id {key_id}"))
+}
+
+/// Its `/readyz`, with the checks that fail.
+async fn server(description: &Description) -> Result<String, String> {
+    let cluster = ApiServerCluster::attach(description.cluster.clone()).await.map_err(|error| error.to_string())?;
+    let health = cluster.health("/readyz?verbose").await.map_err(|error| error.message)?;
+    if health.ok() {
+        return Ok("ready".into());
+    }
+    let failing: Vec<&str> = health.body.lines().filter(|line| line.starts_with("[-]")).collect();
+    Err(format!("/readyz is {}: {}", health.status, failing.join(", ")))
+}
+
+fn human(row: &Row) -> String {
+    let mut text = up::human(&row.lab);
+    text.push('\n');
+    for Part { name, pid, says, .. } in &row.parts {
+        let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
+        text.push_str(&format!("{name:<15} {pid:>8}  {says}\n"));
+    }
+    text
+}

@@ -1,0 +1,216 @@
+//! `kmslab up`: a lab that stays until it is told to end.
+
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use rustix::process::{Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::assets::Shown;
+use crate::assets::{self, Cache, Tool};
+use crate::cloud::CloudKind;
+use crate::exit::{environment, say, usage};
+use crate::lab::{DEFAULT_NAME, Description};
+use crate::platform::pid;
+use crate::process::own_binary;
+use crate::runtime_dir::{Roots, check_name};
+use crate::world::{GivenKey, LabPlan, RunningLab};
+
+const EXAMPLES: &str = "\
+Examples:
+  kmslab up                                   # in one terminal; Ctrl-C, or `kmslab down` in another, ends it
+  . \"$(kmslab status --variables)\"            # in another: kubectl, etcdctl, aws now use the lab
+  kmslab up ci --detach                       # in CI: comes back when the lab is ready
+  kmslab run rewrite --lab ci
+  kmslab up --key arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
+
+--key takes a key of an emulator that runs (`kmslab emulator`), with the credentials of the environment.";
+
+/// Flags of `kmslab up`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct UpArgs {
+    /// The lab's name
+    #[arg(value_name = "NAME", default_value = DEFAULT_NAME)]
+    pub name: String,
+    /// Whose KMS
+    #[arg(long, value_enum, default_value_t = CloudKind::Aws)]
+    pub cloud: CloudKind,
+    /// Which cluster
+    #[arg(long, value_enum, default_value_t = LabCluster::Apiserver)]
+    pub cluster: LabCluster,
+    /// Use this key of an emulator that runs; otherwise the lab starts an emulator and makes a key, alias/kmslab
+    #[arg(long, value_name = "ARN")]
+    pub key: Option<String>,
+    /// With --key: the emulator; by default what AWS_ENDPOINT_URL_KMS says, else http://127.0.0.1:7600
+    #[arg(long, value_name = "URL", requires = "key")]
+    pub endpoint_url: Option<String>,
+    /// With --key: the emulator's admin port
+    #[arg(long, value_name = "URL", requires = "key", default_value = "http://127.0.0.1:7690")]
+    pub admin_url: String,
+    /// Come back when the lab is ready, and leave it running until `kmslab down`
+    #[arg(long)]
+    pub detach: bool,
+    /// How to print where everything is
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// Clusters that can stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LabCluster {
+    /// The stock kube-apiserver and etcd as processes
+    Apiserver,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines for people; the variables stand in the file that is named
+    Human,
+    /// One object
+    Json,
+}
+
+/// Keeps a lab up until a signal comes.
+pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    if args.detach {
+        return detached(&args).await;
+    }
+    let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
+    let endpoint = args.endpoint();
+    let key = args.key.map(|arn| GivenKey { arn, endpoint, admin: args.admin_url });
+    let plan = LabPlan { name: args.name.clone(), cloud: args.cloud, key, kmslab: None };
+    let shown = Shown::default();
+    let lab = tokio::select! {
+        started = RunningLab::start(&plan, &shown) => started?,
+        () = &mut told_to_end => {
+            say!("interrupted: everything that was started is ended");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    drop(shown);
+    announce(lab.description(), args.format)?;
+    tokio::select! {
+        () = told_to_end => {
+            lab.shutdown().await?;
+            say!("the lab {} is down", args.name);
+            Ok(ExitCode::SUCCESS)
+        }
+        why = lab.broken() => Err(why),
+    }
+}
+
+fn announce(description: &Description, format: Format) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Json => format!("{}\n", serde_json::to_string(description)?),
+        Format::Human => human(description),
+    };
+    Ok(super::print(&text)?)
+}
+
+/// Where everything is, for people.
+pub(super) fn human(description: &Description) -> String {
+    let Description { kms, plugin, cluster, variables } = description;
+    let whose = if kms.own { "the lab's own, alias/kmslab" } else { "given" };
+    let mut rows = vec![
+        ("lab", cluster.lab.clone()),
+        ("kubernetes", format!("{} at {}", cluster.kubernetes, cluster.servers.join(", "))),
+        ("kubeconfig", cluster.kubeconfig.display().to_string()),
+        ("etcd", cluster.etcd.clone()),
+        ("AWS KMS", kms.endpoint.clone()),
+    ];
+    if let (Some(https), Some(ca)) = (&kms.https, &kms.ca) {
+        rows.push(("", format!("{https}, CA {}", ca.display())));
+    }
+    rows.extend([
+        ("admin", kms.admin.clone()),
+        ("key", format!("{} ({whose})", kms.key)),
+        ("plugin", format!("{} on {}", plugin.provider, plugin.socket.display())),
+        ("health", plugin.health.clone()),
+        ("logs", cluster.logs.display().to_string()),
+    ]);
+    let mut text: String = rows.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
+    text.push_str(&format!("\nin another terminal:  . {}\n", variables.display()));
+    text.push_str(&format!("to end it:            Ctrl-C, or kmslab down {}\n", cluster.lab));
+    text
+}
+
+/// Starts the same command again, apart from this terminal, and waits until it has said that the lab is ready.
+async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
+    let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
+    // What takes long is done here, where it is seen.
+    let (cache, shown) = (Cache::from_env(), Shown::default());
+    tokio::select! {
+        installed = assets::install(&[Tool::KubeApiserver, Tool::Etcd], &cache, &shown) => drop(installed?),
+        () = &mut told_to_end => return Ok(ExitCode::from(130)),
+    }
+    let log = log_file(&args.name)?;
+    let stderr = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
+    let mut child = tokio::process::Command::new(own_binary().context("cannot find the kmslab binary to run again")?)
+        .args(args.in_the_foreground())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        // Ctrl-C here is not meant for it.
+        .process_group(0)
+        .spawn()
+        .context("cannot start kmslab again")?;
+    let mut out = BufReader::new(child.stdout.take().context("the other kmslab has no standard output")?).lines();
+    tokio::select! {
+        line = out.next_line() => {
+            if let Some(line) = line? {
+                let description = serde_json::from_str(&line).context("the other kmslab said something else")?;
+                announce(&description, args.format)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        () = &mut told_to_end => {
+            if let Some(id) = child.id().and_then(pid) {
+                kill_process(id, Signal::TERM).ok();
+            }
+            child.wait().await?;
+            return Ok(ExitCode::from(130));
+        }
+    }
+    // It ended without a word on standard output; it has said why on the other.
+    let code = child.wait().await?.code().and_then(|code| u8::try_from(code).ok());
+    say!("{}", std::fs::read_to_string(&log).unwrap_or_default().trim_end());
+    Ok(ExitCode::from(code.filter(|code| *code != 0).unwrap_or(1)))
+}
+
+/// What a detached lab writes to standard error, kept when it is gone.
+fn log_file(name: &str) -> anyhow::Result<PathBuf> {
+    check_name(name).map_err(|error| usage(error.to_string()))?;
+    let dir = Roots::from_env().state.join("up");
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|error| environment(format!("creating {}: {error}", dir.display())))?;
+    Ok(dir.join(format!("{name}.log")))
+}
+
+impl UpArgs {
+    fn endpoint(&self) -> String {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let given = self.endpoint_url.clone();
+        given.or_else(|| variable("AWS_ENDPOINT_URL_KMS")).unwrap_or_else(|| "http://127.0.0.1:7600".into())
+    }
+
+    /// The arguments of the same lab in the foreground.
+    fn in_the_foreground(&self) -> Vec<String> {
+        let mut arguments = vec!["up".into(), self.name.clone(), "--cloud".into(), self.cloud.to_string()];
+        arguments.extend(["--format".into(), "json".into()]);
+        if let Some(key) = &self.key {
+            let admin = self.admin_url.clone();
+            arguments.extend(["--key".into(), key.clone(), "--endpoint-url".into(), self.endpoint()]);
+            arguments.extend(["--admin-url".into(), admin]);
+        }
+        arguments
+    }
+}

@@ -1,0 +1,129 @@
+//! A lab that stays: what `kmslab up` tells others about it, in `lab.json` of its directory. No secret is in it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::assets::Tool;
+use crate::cloud::CloudKind;
+use crate::cluster::apiserver::ApiServerDescription;
+use crate::exit::environment;
+use crate::process::quoted;
+use crate::runtime_dir::{self, Lab, RuntimeDir};
+
+/// The name of a lab that was given none.
+pub const DEFAULT_NAME: &str = "default";
+const FILE: &str = "lab.json";
+const VARIABLES: &str = "env.sh";
+
+/// All that another command needs to use a lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The emulated cloud and the key in it.
+    pub kms: Kms,
+    /// The plugin.
+    pub plugin: Plugin,
+    /// API server and etcd.
+    pub cluster: ApiServerDescription,
+    /// The file of variables to source.
+    pub variables: PathBuf,
+}
+
+/// The emulated cloud and the key in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kms {
+    /// Whose.
+    pub cloud: CloudKind,
+    /// `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// `https://localhost:PORT`, where the lab has started the emulator.
+    pub https: Option<String>,
+    /// The CA of that.
+    pub ca: Option<PathBuf>,
+    /// `http://127.0.0.1:PORT`.
+    pub admin: String,
+    /// Region of the key.
+    pub region: String,
+    /// ARN of the key.
+    pub key: String,
+    /// Whether emulator and key are the lab's own, and end with it.
+    pub own: bool,
+}
+
+/// The plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// `kms.name` in the EncryptionConfiguration.
+    pub provider: String,
+    /// Its unix socket.
+    pub socket: PathBuf,
+    /// `http://127.0.0.1:PORT`: /healthz, /readyz, /metrics.
+    pub health: String,
+}
+
+impl Description {
+    /// The variables that the vendor's CLI and SDKs, kubectl and etcdctl read, as a shell sets them.
+    pub fn exports(&self, programs: Option<&Path>) -> String {
+        let mut lines = vec![
+            format!("export KUBECONFIG={}", quoted(&self.cluster.kubeconfig.display().to_string())),
+            format!("export ETCDCTL_ENDPOINTS={}", quoted(&self.cluster.etcd)),
+            format!("export AWS_ENDPOINT_URL_KMS={}", self.kms.endpoint),
+            format!("export AWS_REGION={0} AWS_DEFAULT_REGION={0}", self.kms.region),
+            format!("export KMSLAB_KEY={}", self.kms.key),
+            format!("export KMSLAB_ADMIN={}", self.kms.admin),
+            format!("export KMSLAB_SOCKET={}", quoted(&self.plugin.socket.display().to_string())),
+        ];
+        if self.kms.own {
+            // Else the caller has those that know the key.
+            lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
+        }
+        if let Some(programs) = programs {
+            // Last, so that a kubectl of the caller's own comes first.
+            lines.push(format!("export PATH=\"$PATH\":{}", quoted(&programs.display().to_string())));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// Writes it, and the variables, for others to find.
+    pub(crate) fn publish(&self, dir: &RuntimeDir, programs: Option<&Path>) -> io::Result<()> {
+        dir.write_private(VARIABLES, self.exports(programs).as_bytes())?;
+        dir.write_private(FILE, &serde_json::to_vec_pretty(self)?)?;
+        Ok(())
+    }
+
+    /// Where [`Description::publish`] puts the variables.
+    pub(crate) fn variables_in(dir: &RuntimeDir) -> PathBuf {
+        dir.file(VARIABLES)
+    }
+
+    /// The description of a lab, if it has one: a run that ends by itself and a lab that still starts have none.
+    pub fn of(lab: &Lab) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(lab.path.join(FILE)).ok()?).ok()
+    }
+
+    /// The lab of that name that is up.
+    pub fn find(name: &str) -> anyhow::Result<Self> {
+        let lab = runtime_dir::find(name).filter(|lab| lab.alive);
+        let Some(lab) = lab else {
+            let up: Vec<String> = names().collect();
+            let others = if up.is_empty() { String::new() } else { format!("; up: {}", up.join(", ")) };
+            return Err(environment(format!("there is no lab {name:?}: `kmslab up {name}` starts one{others}")));
+        };
+        Self::of(&lab).ok_or_else(|| environment(format!("the lab {name} is still starting, or a run that will end")))
+    }
+}
+
+/// The names of labs that are up.
+fn names() -> impl Iterator<Item = String> {
+    let up = runtime_dir::labs().into_iter().filter(|lab| lab.alive && Description::of(lab).is_some());
+    up.map(|lab| lab.state.name)
+}
+
+/// Where kubectl and etcdctl are, if a person can use those that kmslab has.
+pub(crate) fn programs() -> Option<PathBuf> {
+    let cache = crate::assets::Cache::from_env();
+    let found = crate::assets::look(&[Tool::Kubectl], &cache).ok()?;
+    let kubectl = found.into_iter().find_map(|(_, found)| found)?;
+    kubectl.path.parent().map(Into::into)
+}

@@ -1,0 +1,130 @@
+//! The key of a lab: disabled in the middle of a rewrite, and a person's own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kmslab::cloud::{Access, Admin, AwsCloud, Cloud, Credentials};
+use kmslab::cluster::apiserver::ApiServerCluster;
+use kmslab::cluster::{Cluster as _, ObjectRef};
+use kmslab::lab::Description;
+use kmslab::runtime_dir::{LabState, Process};
+use kmslab::scenario::objects::content;
+use kmslab::world::World;
+use serde_json::Value;
+
+use super::support::{Kmslab, text};
+
+fn operator(lab: &Description) -> AwsCloud {
+    let access = Access::own(&lab.kms.endpoint, Admin::new(&lab.kms.admin).unwrap());
+    AwsCloud::with_key(access, &lab.kms.key)
+}
+
+fn server(lab: &Description) -> Process {
+    LabState::read(&lab.cluster.dir).unwrap().processes["kube-apiserver"].clone()
+}
+
+/// Every object of the encrypted resources, with what is in it.
+async fn objects(cluster: &ApiServerCluster) -> BTreeMap<ObjectRef, String> {
+    let api = cluster.api();
+    let mut all = BTreeMap::new();
+    for resource in World::resources() {
+        for object in api.list(&resource, None).await.unwrap() {
+            all.insert(ObjectRef::of(&resource, &object).unwrap(), content(&object));
+        }
+    }
+    all
+}
+
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..1200 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("waited a minute for {what}");
+}
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
+    let kmslab = Kmslab::new();
+    let lab = kmslab.up(&[]);
+    let cluster = ApiServerCluster::attach(lab.cluster.clone()).await.unwrap();
+    let go_on = lab.cluster.dir.join("go-on");
+    let mut run = kmslab
+        .command(&["run", "rewrite", "--lab", "default", "--pause-at", "second-half", "--pause-file"])
+        .arg(&go_on)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.starts_with("paused before rewrite / second-half")), "it ended before its pause");
+    let before = objects(&cluster).await;
+
+    let operator = operator(&lab);
+    operator.disable().await.unwrap();
+    let old = server(&lab);
+    assert!(Command::new("kill").args(["-9", &old.pid.to_string()]).status().unwrap().success());
+    until("another API server", async || {
+        server(&lab) != old && cluster.health("/livez/ping").await.is_ok_and(|health| health.ok())
+    })
+    .await;
+    std::fs::write(&go_on, "").unwrap();
+    let failed = run.wait_with_output().unwrap();
+    let out = text(&failed.stdout);
+    assert_eq!(failed.status.code(), Some(1), "{out}");
+    assert!(out.contains("step `second-half` failed"), "{out}");
+    assert!(out.contains(&format!("cause:    the plugin's Status: the key {} is disabled", lab.kms.key)), "{out}");
+    let status = kmslab.run(&["status", "default"]);
+    assert_eq!(status.status.code(), Some(1), "{}", text(&status.stdout));
+
+    operator.enable().await.unwrap();
+    let report: Value =
+        serde_json::from_str(&kmslab.ok(&["run", "rewrite", "--lab", "default", "--format", "json"])).unwrap();
+    assert_eq!(report["results"][0]["stale_after"], 0, "{report}");
+    let after = objects(&cluster).await;
+    for (at, content) in &before {
+        assert!(after.get(at) == Some(content), "{at} is lost or changed");
+    }
+    let inspected: Value =
+        serde_json::from_str(&kmslab.ok(&["inspect", "--etcd", &lab.cluster.etcd, "--format", "json"])).unwrap();
+    assert_eq!(inspected["summary"]["stale"], 0, "{}", inspected["summary"]);
+}
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lab_uses_a_persons_key_in_an_emulator_that_runs() {
+    let kmslab = Kmslab::new();
+    let any = Some(([127, 0, 0, 1], 0).into());
+    let emulator = kmslab_emulator::Emulator::builder().admin_listen(any).start().await.unwrap();
+    let endpoint = format!("http://{}", emulator.http_addr());
+    let admin = format!("http://{}", emulator.admin_addr().unwrap());
+    let access = Access { plugin: Credentials::operator(), ..Access::own(&endpoint, Admin::new(&admin).unwrap()) };
+    let key = AwsCloud::with_own_key(access).await.unwrap().key().to_owned();
+
+    let other = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let refused = kmslab.run(&["up", "--key", other, "--endpoint-url", &endpoint, "--admin-url", &admin]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("has no such key"), "{}", text(&refused.stderr));
+
+    let lab = kmslab.up(&["--key", &key, "--endpoint-url", &endpoint, "--admin-url", &admin]);
+    assert_eq!((&lab.kms.key, lab.kms.own), (&key, false));
+    let report: Value =
+        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "default", "--format", "json"])).unwrap();
+    assert_eq!(report["results"][0]["passed"], true, "{report}");
+    kmslab.ok(&["down"]);
+    assert_eq!(
+        AwsCloud::with_key(Access::own(&endpoint, Admin::new(&admin).unwrap()), &key)
+            .key_table()
+            .await
+            .unwrap()
+            .rows
+            .len(),
+        1
+    );
+    emulator.shutdown().await;
+}

@@ -1,0 +1,97 @@
+//! A lab by hand and in the background: what it tells, and that it goes without a trace.
+
+use std::path::Path;
+use std::process::Command;
+
+use kmslab::platform::is_running;
+use kmslab::runtime_dir::LabState;
+use serde_json::Value;
+
+use super::support::{Kmslab, text};
+
+fn nothing_is_left_of(state: &LabState, dir: &Path) {
+    for (name, process) in &state.processes {
+        assert!(!is_running(process.pid, &process.started), "{name} still runs");
+    }
+    assert!(!dir.exists(), "{} is left over", dir.display());
+}
+
+#[test]
+fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
+    let kmslab = Kmslab::new();
+    for (args, code, says) in [
+        (&["status", "ci"][..], 3, "`kmslab up ci` starts one"),
+        (&["status", "--variables"], 3, "`kmslab up default` starts one"),
+        (&["run", "rewrite", "--lab", "ci"], 3, "`kmslab up ci` starts one"),
+        (&["run", "--lab", "ci", "--cluster", "apiserver"], 2, "cannot be used with"),
+        (&["up", "No Name"], 2, "use 1 to 32 of a-z"),
+        (&["up", "No Name", "--detach"], 2, "use 1 to 32 of a-z"),
+        (&["down", "../x"], 2, "use 1 to 32 of a-z"),
+        (&["up", "--key", "alias/x"], 2, "the key's own ARN"),
+        (&["up", "--key", "arn:aws:s3:::x"], 2, "third part must be kms"),
+        (&["up", "--endpoint-url", "http://127.0.0.1:1"], 2, "--key"),
+    ] {
+        let output = kmslab.run(args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+        assert!(error.contains(says), "{args:?}: {error}");
+    }
+    assert!(kmslab.ok(&["status"]).contains("no lab is up"));
+    let down = kmslab.run(&["down", "ci"]);
+    assert_eq!((down.status.code(), text(&down.stderr).trim()), (Some(0), "no lab ci is up"));
+}
+
+#[test]
+fn a_key_of_an_emulator_that_does_not_run_is_told_with_the_remedy() {
+    let kmslab = Kmslab::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let up = kmslab.run(&["up", "--key", key, "--admin-url", &format!("http://{closed}")]);
+    let error = text(&up.stderr);
+    assert_eq!(up.status.code(), Some(3), "{error}");
+    assert!(error.contains("kmslab emulator") && error.contains("--admin-url"), "{error}");
+}
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[test]
+fn a_lab_is_up_for_others_and_down_without_a_trace() {
+    let kmslab = Kmslab::new();
+    let lab = kmslab.up(&["ci"]);
+    let dir = lab.cluster.dir.clone();
+    let state = LabState::read(&dir).unwrap();
+    assert_eq!(state.processes.len(), 4, "emulator, plugin, etcd, kube-apiserver");
+    let variables = std::fs::read_to_string(kmslab.ok(&["status", "ci", "--variables"]).trim()).unwrap();
+    assert!(variables.contains(&format!("KMSLAB_KEY={}", lab.kms.key)), "{variables}");
+
+    let again = kmslab.run(&["up", "ci"]);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(text(&again.stderr).contains("`kmslab down ci` ends it"), "{}", text(&again.stderr));
+
+    let status: Value = serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
+    assert_eq!(status["labs"][0]["healthy"], true, "{status}");
+
+    let report: Value =
+        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"])).unwrap();
+    assert_eq!(report["results"][0]["passed"], true);
+    let summary = kmslab.ok(&["inspect", "--etcd", &lab.cluster.etcd, "--format", "json"]);
+    let left = summary.matches("kmslab-encrypt").count();
+    assert_eq!(left, 0, "the scenario has left objects or namespaces in the lab");
+
+    kmslab.ok(&["down", "ci"]);
+    nothing_is_left_of(&state, &dir);
+    assert_eq!(std::fs::read_dir(kmslab.labs()).unwrap().count(), 0);
+}
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[test]
+fn a_killed_lab_is_removed_by_the_next_down() {
+    let kmslab = Kmslab::new();
+    let lab = kmslab.up(&[]);
+    let state = LabState::read(&lab.cluster.dir).unwrap();
+    let killed = Command::new("kill").args(["-9", &state.owner.pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+    let down = kmslab.run(&["down"]);
+    assert!(down.status.success());
+    nothing_is_left_of(&state, &lab.cluster.dir);
+    assert_eq!(kmslab.run(&["status", "default"]).status.code(), Some(3));
+}

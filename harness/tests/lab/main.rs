@@ -1,0 +1,7 @@
+//! A lab that stays.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod key;
+mod life;
+mod support;

@@ -1,0 +1,56 @@
+//! The command, with labs of the test's own.
+
+use std::process::{Command, Output};
+
+use kmslab::lab::Description;
+
+/// kmslab with labs of its own below `root`.
+pub(crate) struct Kmslab {
+    root: tempfile::TempDir,
+}
+
+impl Kmslab {
+    pub(crate) fn new() -> Self {
+        Self { root: tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap() }
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kmslab"));
+        command
+            .args(args)
+            .env("XDG_RUNTIME_DIR", self.root.path())
+            .env("XDG_STATE_HOME", self.root.path().join("state"));
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    pub(crate) fn up(&self, args: &[&str]) -> Description {
+        serde_json::from_str(&self.ok(&[&["up", "--detach", "--format", "json"], args].concat())).unwrap()
+    }
+
+    pub(crate) fn labs(&self) -> std::path::PathBuf {
+        self.root.path().join("kmslab")
+    }
+}
+
+impl Drop for Kmslab {
+    fn drop(&mut self) {
+        let _ = self.run(&["down", "--all"]);
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
