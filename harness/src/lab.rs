@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::assets::Tool;
+use crate::assets::{Assets, Options, Tool};
 use crate::cloud::CloudKind;
 use crate::cluster::apiserver::ApiServerDescription;
 use crate::exit::environment;
@@ -121,9 +121,8 @@ fn names() -> impl Iterator<Item = String> {
 }
 
 /// Where kubectl and etcdctl are, if a person can use those that kmslab has.
-pub(crate) fn programs() -> Option<PathBuf> {
-    let cache = crate::assets::Cache::from_env();
-    let found = crate::assets::look(&[Tool::Kubectl], &cache).ok()?;
+pub(crate) fn programs(options: &Options) -> Option<PathBuf> {
+    let found = Assets::from_env(options).look(&[Tool::Kubectl]).ok()?;
     let kubectl = found.into_iter().find_map(|(_, found)| found)?;
     kubectl.path.parent().map(Into::into)
 }

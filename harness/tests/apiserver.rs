@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kmslab::assets::{self, Cache, Tool};
+use kmslab::assets::{Assets, Options, Tool};
 use kmslab::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Ready, StartError, Tools};
 use kmslab::cluster::{Cluster, ObjectRef, Resource};
 use kmslab::process::Keep;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 /// The pinned programs, which tests/run has got.
 fn tools() -> Tools {
-    let found = assets::look(&[Tool::KubeApiserver, Tool::Etcd], &Cache::from_env()).unwrap();
+    let found = Assets::from_env(&Options::default()).look(&[Tool::KubeApiserver, Tool::Etcd]).unwrap();
     let path = |n: usize| {
         let (tool, found) = &found[n];
         found.as_ref().unwrap_or_else(|| panic!("no {}: `kmslab assets install` gets it", tool.file())).path.clone()

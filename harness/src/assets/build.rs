@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{Cache, KUBERNETES, Tool, cache};
+use super::{Cache, KUBERNETES, cache};
 use crate::exit::environment;
 use crate::process::Program;
 
@@ -56,15 +56,9 @@ impl Progress for Quiet {
     fn step(&self, _: u64, _: u64) {}
 }
 
-/// Builds all of it into the cache, unless another process has done so meanwhile.
-pub(super) async fn all(cache: &Cache, progress: &dyn Progress) -> anyhow::Result<()> {
-    let waits = || progress.say("waiting for another kmslab, which is filling the cache");
+/// Builds all of it into the cache, whose lock the caller holds. `offline`: from the modules that Go has on this machine.
+pub(super) async fn all(cache: &Cache, offline: bool, progress: &dyn Progress) -> anyhow::Result<()> {
     let root = cache.root().display();
-    let _lock =
-        cache.lock(waits).await.map_err(|error| environment(format!("cannot use the cache {root}: {error}")))?;
-    if Tool::ALL.iter().all(|tool| cache.find(*tool).is_some()) {
-        return Ok(());
-    }
     let go = go()?;
     let (work, partial) = (cache.root().join("assets/build"), cache.bin().with_added_extension("partial"));
     prepare(&work, &partial).with_context(|| format!("cannot write into the cache {root}"))?;
@@ -72,14 +66,15 @@ pub(super) async fn all(cache: &Cache, progress: &dyn Progress) -> anyhow::Resul
         "building kube-apiserver, etcd and their clients {KUBERNETES} from Go modules: once, 5 to 15 minutes on 2 cores; log {}",
         work.join("log").display()
     ));
-    let finished = run(&program(&go, &work, &partial), progress).await?;
+    let finished = run(&program(&go, &work, &partial, offline), progress).await?;
     if let Err(why) = finished {
         let log = work.join("log");
         let tail = crate::process::tail(&log, 0, 12);
         return Err(environment(format!(
             "go build {why}; its log {} ends with:\n{tail}\nRun it again to resume; without a network, name the programs by \
-             KUBEBUILDER_ASSETS",
-            log.display()
+             KUBEBUILDER_ASSETS{}",
+            log.display(),
+            if offline { ", or leave out --offline once" } else { "" }
         )));
     }
     // etcd's main package is named after its folder.
@@ -114,7 +109,7 @@ fn prepare(work: &Path, partial: &Path) -> std::io::Result<()> {
     std::fs::write(work.join("go.sum"), cache::GO_SUM)
 }
 
-fn program(go: &Path, work: &Path, partial: &Path) -> Program {
+fn program(go: &Path, work: &Path, partial: &Path, offline: bool) -> Program {
     let inherited = GO_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
     let mut program = Program::new("go build", go, work.join("log"))
         .arg("-C")
@@ -124,6 +119,10 @@ fn program(go: &Path, work: &Path, partial: &Path) -> Program {
         .arg("tool");
     for (name, value) in inherited {
         program = program.env(name, value);
+    }
+    if offline {
+        // After the inherited ones, which they replace.
+        program = program.env("GOPROXY", "off").env("GOVCS", "*:off").env("GOTOOLCHAIN", "local");
     }
     program.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "-mod=readonly")
 }

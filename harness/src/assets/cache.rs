@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{KUBERNETES, Tool, is_program};
+use super::{KUBERNETES, Tool, is_program, release};
 
 /// The pinned modules, as they are written for the build.
 pub(super) const GO_MOD: &str = include_str!("../../pins/go.mod");
@@ -42,9 +42,14 @@ impl Cache {
         self.root.join("assets").join(format!("{KUBERNETES}-{}", hex::encode(&pins.as_ref()[..6])))
     }
 
-    /// A program in it.
+    /// The directory of the programs of the official release.
+    pub(super) fn release(&self) -> PathBuf {
+        self.root.join("assets").join(format!("release-{}", release::VERSION))
+    }
+
+    /// A program in either: what was built has all of them.
     pub(super) fn find(&self, tool: Tool) -> Option<PathBuf> {
-        Some(self.bin().join(tool.file())).filter(|path| is_program(path))
+        [self.bin(), self.release()].into_iter().map(|dir| dir.join(tool.file())).find(|path| is_program(path))
     }
 
     /// The right to fill the cache, of one process at a time; `waits` is called if another has it.

@@ -1,7 +1,7 @@
 //! Programs that a person names by the variables of the field's other tools.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Tool, is_program};
 use crate::exit::environment;
@@ -20,14 +20,23 @@ pub(super) fn find(tool: Tool, variable: &dyn Fn(&str) -> Option<OsString>) -> a
             Err(environment(format!("{own} names {}, which is no program: correct or unset it", path.display())))
         };
     }
-    let Some(path) = set(DIRECTORY).map(|dir| dir.join(tool.file())) else { return Ok(None) };
+    set(DIRECTORY).map_or(Ok(None), |dir| among(tool, &dir, DIRECTORY))
+}
+
+/// The program in the directory that `--assets` names.
+pub(super) fn in_directory(tool: Tool, dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    among(tool, dir, "--assets")
+}
+
+fn among(tool: Tool, dir: &Path, named_by: &str) -> anyhow::Result<Option<PathBuf>> {
+    let path = dir.join(tool.file());
     if is_program(&path) {
         return Ok(Some(path));
     }
     match tool {
         // Every such directory has these; the others are kmslab's own addition.
         Tool::KubeApiserver | Tool::Etcd => Err(environment(format!(
-            "{DIRECTORY} is set, but {} is no program: fill the directory, for example with setup-envtest, or unset the variable",
+            "{named_by} is set, but {} is no program: fill the directory, for example with setup-envtest, or leave {named_by} out",
             path.display()
         ))),
         Tool::Kubectl | Tool::Etcdctl | Tool::Etcdutl | Tool::Kind => Ok(None),
@@ -42,15 +51,9 @@ fn own_variable(tool: Tool) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::path::Path;
 
     use super::*;
-
-    fn program(path: &Path) {
-        std::fs::write(path, "").unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    use crate::assets::tests::program;
 
     #[test]
     fn a_programs_own_variable_wins_and_what_is_named_must_be_there() {

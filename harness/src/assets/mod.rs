@@ -1,12 +1,16 @@
-//! The programs of real clusters: kube-apiserver, etcd, kubectl and their like. Found where a person has them, else built once.
+//! The programs of real clusters: kube-apiserver, etcd, kubectl and their like. Found where a person has them, else got once.
 //!
-//! Looked for in this order, all of a set in one place, never in PATH: variables that name them ([`given`]); kmslab's cache
-//! ([`cache`]); else built with Go from the modules pinned in `harness/pins/` ([`build`]) into that cache.
+//! Looked for in this order, never in PATH: a directory named by `--assets`, then variables that name them ([`given`]); kmslab's
+//! cache ([`cache`]); what setup-envtest has put on this machine ([`store`]). Got in this order, into the cache: the official
+//! release, checked against a pinned hash ([`release`]); else built with Go from the modules pinned in `harness/pins/` ([`build`]).
 
 mod build;
 mod cache;
 mod given;
+mod release;
+mod store;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +19,7 @@ pub use build::{Progress, Quiet};
 pub use cache::Cache;
 
 use crate::exit::environment;
+use release::Release;
 
 /// The Kubernetes version that is pinned.
 pub const KUBERNETES: &str = "v1.36.3";
@@ -60,10 +65,16 @@ impl Tool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
+    /// `--assets` named its directory.
+    Flag,
     /// A variable named it.
     Variable,
     /// It was in kmslab's cache.
     Cache,
+    /// setup-envtest had put it on this machine.
+    EnvtestStore,
+    /// It was fetched just now.
+    Release,
     /// It was built just now.
     Built,
 }
@@ -79,36 +90,112 @@ pub struct Found {
     pub source: Source,
 }
 
-/// Programs that are there, with nothing built or fetched; `None` for one that is not.
-pub fn look(tools: &[Tool], cache: &Cache) -> anyhow::Result<Vec<(Tool, Option<Found>)>> {
-    tools.iter().map(|tool| Ok((*tool, find(*tool, cache)?))).collect()
+/// Where programs are looked for, and how they may be got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct Options {
+    /// Take kube-apiserver, etcd and their clients from this directory
+    #[arg(long, value_name = "DIR")]
+    pub assets: Option<PathBuf>,
+    /// Fetch nothing: what is not on this machine is an error
+    #[arg(long)]
+    pub offline: bool,
 }
 
-fn find(tool: Tool, cache: &Cache) -> anyhow::Result<Option<Found>> {
-    if let Some(path) = given::find(tool, &|name| std::env::var_os(name))? {
-        return Ok(Some(Found { tool, path, source: Source::Variable }));
-    }
-    Ok(cache.find(tool).map(|path| Found { tool, path, source: Source::Cache }))
+/// Finds the programs of real clusters, and gets what is missing.
+#[derive(Debug, Clone)]
+pub struct Assets {
+    options: Options,
+    variable: fn(&str) -> Option<OsString>,
+    cache: Cache,
+    store: Option<PathBuf>,
+    release: Option<Release>,
 }
 
-/// The programs, built where they are not there. `progress` hears what takes long.
-pub async fn install(tools: &[Tool], cache: &Cache, progress: &dyn Progress) -> anyhow::Result<Vec<Found>> {
-    let looked = look(tools, cache)?;
-    if let Some(all) = looked.iter().map(|(_, found)| found.clone()).collect::<Option<Vec<_>>>() {
-        return Ok(all);
-    }
-    build::all(cache, progress).await?;
-    let found = looked.into_iter().map(|(tool, found)| match found {
-        Some(found) => Ok(found),
-        None => {
-            let path = cache.find(tool).ok_or_else(|| missing(tool, cache))?;
-            Ok(Found { tool, path, source: Source::Built })
+impl Assets {
+    /// In the places that the environment says.
+    pub fn from_env(options: &Options) -> Self {
+        Self {
+            options: options.clone(),
+            variable: |name| std::env::var_os(name),
+            cache: Cache::from_env(),
+            store: store::default_root(),
+            release: Release::from_env(),
         }
-    });
-    found.collect()
+    }
+
+    /// Fetches no release: what is missing is built.
+    #[must_use]
+    pub fn built(mut self) -> Self {
+        self.release = None;
+        self
+    }
+
+    /// Programs that are there, with nothing built or fetched; `None` for one that is not.
+    pub fn look(&self, tools: &[Tool]) -> anyhow::Result<Vec<(Tool, Option<Found>)>> {
+        tools.iter().map(|tool| Ok((*tool, self.find(*tool)?))).collect()
+    }
+
+    fn find(&self, tool: Tool) -> anyhow::Result<Option<Found>> {
+        let found = |source| move |path| Found { tool, path, source };
+        if let Some(dir) = &self.options.assets
+            && let Some(path) = given::in_directory(tool, dir)?
+        {
+            return Ok(Some(found(Source::Flag)(path)));
+        }
+        if let Some(path) = given::find(tool, &self.variable)? {
+            return Ok(Some(found(Source::Variable)(path)));
+        }
+        let cached = self.cache.find(tool).map(found(Source::Cache));
+        Ok(cached.or_else(|| store::find(self.store.as_deref()?, tool).map(found(Source::EnvtestStore))))
+    }
+
+    /// The programs, fetched or built where they are not there. `progress` hears what takes long.
+    pub async fn install(&self, tools: &[Tool], progress: &dyn Progress) -> anyhow::Result<Vec<Found>> {
+        let looked = self.look(tools)?;
+        let missing: Vec<Tool> = looked.iter().filter(|(_, found)| found.is_none()).map(|(tool, _)| *tool).collect();
+        if missing.is_empty() {
+            return Ok(looked.into_iter().filter_map(|(_, found)| found).collect());
+        }
+        let source = self.get(&missing, progress).await?;
+        let found = looked.into_iter().map(|(tool, found)| match found {
+            Some(found) => Ok(found),
+            None => {
+                let path = self.cache.find(tool).ok_or_else(|| lost(tool, &self.cache))?;
+                Ok(Found { tool, path, source })
+            }
+        });
+        found.collect()
+    }
+
+    /// Fills the cache with at least these, unless another process has done so meanwhile.
+    async fn get(&self, missing: &[Tool], progress: &dyn Progress) -> anyhow::Result<Source> {
+        let waits = || progress.say("waiting for another kmslab, which is filling the cache");
+        let root = self.cache.root().display();
+        let _lock = self
+            .cache
+            .lock(waits)
+            .await
+            .map_err(|error| environment(format!("cannot use the cache {root}: {error}")))?;
+        if missing.iter().all(|tool| self.cache.find(*tool).is_some()) {
+            return Ok(Source::Cache);
+        }
+        if let Some(release) = self.release.as_ref().filter(|_| !self.options.offline)
+            && missing.iter().all(|tool| release::TOOLS.contains(tool))
+        {
+            match release.fetch(&self.cache, progress).await {
+                Ok(()) => return Ok(Source::Release),
+                Err(release::Failure::Bad(error)) => return Err(error),
+                Err(release::Failure::Unreachable(why)) => {
+                    progress.say(&format!("the release can't be fetched ({why}); building it instead"));
+                }
+            }
+        }
+        build::all(&self.cache, self.options.offline, progress).await?;
+        Ok(Source::Built)
+    }
 }
 
-fn missing(tool: Tool, cache: &Cache) -> anyhow::Error {
+fn lost(tool: Tool, cache: &Cache) -> anyhow::Error {
     environment(format!(
         "{} is not in {} after the build: remove that directory and run it again",
         tool.file(),
@@ -116,8 +203,71 @@ fn missing(tool: Tool, cache: &Cache) -> anyhow::Error {
     ))
 }
 
+/// Operating system and architecture of this machine, by Go's names.
+fn platform() -> Option<(&'static str, &'static str)> {
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        "linux" => "linux",
+        _ => return None,
+    };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        _ => return None,
+    };
+    Some((os, arch))
+}
+
 /// Whether `path` is a file that may be run.
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Makes a program, and the directories that it is in.
+    pub(super) fn program(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn assets(root: &Path) -> Assets {
+        let cache = Cache::at(root.join("cache"));
+        Assets {
+            options: Options::default(),
+            variable: |_| None,
+            cache,
+            store: Some(root.join("store")),
+            release: None,
+        }
+    }
+
+    #[test]
+    fn the_flag_goes_before_the_cache_and_that_before_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut assets = assets(dir.path());
+        let source = |assets: &Assets, tool| assets.find(tool).unwrap().map(|found| found.source);
+        assert_eq!(source(&assets, Tool::Etcd), None);
+        let (os, arch) = platform().unwrap();
+        program(&dir.path().join(format!("store/1.36.0-{os}-{arch}/etcd")));
+        assert_eq!(source(&assets, Tool::Etcd), Some(Source::EnvtestStore));
+        program(&assets.cache.release().join("etcd"));
+        assert_eq!(source(&assets, Tool::Etcd), Some(Source::Cache));
+        program(&assets.cache.bin().join("etcd"));
+        assert_eq!(assets.find(Tool::Etcd).unwrap().unwrap().path, assets.cache.bin().join("etcd"));
+
+        assets.options.assets = Some(dir.path().join("mine"));
+        let error = assets.find(Tool::Etcd).unwrap_err();
+        assert!(error.to_string().contains("--assets"), "{error}");
+        assert_eq!(crate::exit::code(&error), 3);
+        program(&dir.path().join("mine/etcd"));
+        assert_eq!(source(&assets, Tool::Etcd), Some(Source::Flag));
+        assert_eq!(source(&assets, Tool::Kubectl), None);
+    }
 }

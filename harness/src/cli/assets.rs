@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::assets::{self, Cache, Progress, Tool};
+use crate::assets::{Assets, Options, Progress, Tool};
 use crate::exit::{environment, say};
 
 const EXAMPLES: &str = "\
 Examples:
   kmslab assets list                                   # what is there, and where
   kmslab assets install                                # builds what is not: once, 5 to 15 minutes on 2 cores
+  kmslab assets install kube-apiserver etcd            # fetches the official release, where it can be reached
   export KUBEBUILDER_ASSETS=$(kmslab assets path)      # for controller-runtime's envtest
   $(kmslab assets path kubectl) version --client";
 
@@ -22,6 +23,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AssetsArgs {
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
     what: What,
 }
@@ -30,8 +33,15 @@ pub struct AssetsArgs {
 enum What {
     /// Say which programs are there, and where
     List,
-    /// Get what is not there
-    Install,
+    /// Get what is not there: the official release where that has all that is wanted, else a build
+    Install {
+        /// The programs; all of them when absent, which only a build has
+        #[arg(value_enum, value_name = "TOOL")]
+        tools: Vec<Tool>,
+        /// Build them, from modules that Go checks, instead of fetching a release
+        #[arg(long)]
+        build: bool,
+    },
     /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is not there
     Path {
         /// The program
@@ -42,22 +52,24 @@ enum What {
 
 /// Runs it and prints to standard output.
 pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
-    let cache = Cache::from_env();
+    let assets = Assets::from_env(&args.options);
     let text = match args.what {
-        What::List => list(&cache)?,
-        What::Install => {
-            let found = assets::install(&Tool::ALL, &cache, &Shown::default()).await?;
+        What::List => list(&assets)?,
+        What::Install { tools, build } => {
+            let assets = if build { assets.built() } else { assets };
+            let tools = if tools.is_empty() { Tool::ALL.to_vec() } else { tools };
+            let found = assets.install(&tools, &Shown::default()).await?;
             found.iter().map(|found| format!("{}\n", found.path.display())).collect()
         }
-        What::Path { tool } => path(tool, &cache)?,
+        What::Path { tool } => path(tool, &assets)?,
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(cache: &Cache) -> anyhow::Result<String> {
+fn list(assets: &Assets) -> anyhow::Result<String> {
     let mut text = String::new();
-    for (tool, found) in assets::look(&Tool::ALL, cache)? {
+    for (tool, found) in assets.look(&Tool::ALL)? {
         let where_ = found
             .map_or("not there: kmslab assets install gets it".to_owned(), |found| found.path.display().to_string());
         text.push_str(&format!("{:<15} {where_}\n", tool.file()));
@@ -65,9 +77,9 @@ fn list(cache: &Cache) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn path(tool: Option<Tool>, cache: &Cache) -> anyhow::Result<String> {
+fn path(tool: Option<Tool>, assets: &Assets) -> anyhow::Result<String> {
     let wanted = tool.unwrap_or(Tool::KubeApiserver);
-    let found = assets::look(&[wanted], cache)?.into_iter().find_map(|(_, found)| found);
+    let found = assets.look(&[wanted])?.into_iter().find_map(|(_, found)| found);
     let found =
         found.ok_or_else(|| environment(format!("{} is not there: kmslab assets install gets it", wanted.file())))?;
     let path = if tool.is_some() { Some(found.path.as_path()) } else { found.path.parent() };

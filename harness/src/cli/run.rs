@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::assets::Shown;
+use crate::assets::Options;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
 use crate::exit::{say, usage};
@@ -41,6 +42,8 @@ pub struct RunArgs {
     /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster"])]
     pub lab: Option<String>,
+    #[command(flatten)]
+    pub assets: Options,
     /// Wait before this step, until Enter is pressed
     #[arg(long, value_name = "STEP")]
     pub pause_at: Option<String>,
@@ -139,7 +142,8 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
     }
     for cloud in args.cloud.kinds() {
         progress(&format!("{cloud} / {}: starting", args.cluster));
-        let world = World::start(&Plan::new(*cloud, args.cluster), &Shown::default()).await?;
+        let plan = Plan { assets: args.assets.clone(), ..Plan::new(*cloud, args.cluster) };
+        let world = World::start(&plan, &Shown::default()).await?;
         play(&world, scenarios, pause.as_ref(), &mut rows).await;
         world.shutdown().await?;
     }

@@ -11,7 +11,7 @@ use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::assets::Shown;
-use crate::assets::{self, Cache, Tool};
+use crate::assets::{Assets, Options, Tool};
 use crate::cloud::CloudKind;
 use crate::exit::{environment, say, usage};
 use crate::lab::{DEFAULT_NAME, Description};
@@ -52,6 +52,8 @@ pub struct UpArgs {
     /// With --key: the emulator's admin port
     #[arg(long, value_name = "URL", requires = "key", default_value = "http://127.0.0.1:7690")]
     pub admin_url: String,
+    #[command(flatten)]
+    pub assets: Options,
     /// Come back when the lab is ready, and leave it running until `kmslab down`
     #[arg(long)]
     pub detach: bool,
@@ -84,7 +86,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
     let endpoint = args.endpoint();
     let key = args.key.map(|arn| GivenKey { arn, endpoint, admin: args.admin_url });
-    let plan = LabPlan { name: args.name.clone(), cloud: args.cloud, key, kmslab: None };
+    let plan = LabPlan { name: args.name.clone(), cloud: args.cloud, key, assets: args.assets, kmslab: None };
     let shown = Shown::default();
     let lab = tokio::select! {
         started = RunningLab::start(&plan, &shown) => started?,
@@ -144,9 +146,9 @@ pub(super) fn human(description: &Description) -> String {
 async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
     // What takes long is done here, where it is seen.
-    let (cache, shown) = (Cache::from_env(), Shown::default());
+    let (assets, shown) = (Assets::from_env(&args.assets), Shown::default());
     tokio::select! {
-        installed = assets::install(&[Tool::KubeApiserver, Tool::Etcd], &cache, &shown) => drop(installed?),
+        installed = assets.install(&[Tool::KubeApiserver, Tool::Etcd], &shown) => drop(installed?),
         () = &mut told_to_end => return Ok(ExitCode::from(130)),
     }
     let log = log_file(&args.name)?;
@@ -206,6 +208,12 @@ impl UpArgs {
     fn in_the_foreground(&self) -> Vec<String> {
         let mut arguments = vec!["up".into(), self.name.clone(), "--cloud".into(), self.cloud.to_string()];
         arguments.extend(["--format".into(), "json".into()]);
+        if let Some(dir) = &self.assets.assets {
+            arguments.extend(["--assets".into(), dir.display().to_string()]);
+        }
+        if self.assets.offline {
+            arguments.push("--offline".into());
+        }
         if let Some(key) = &self.key {
             let admin = self.admin_url.clone();
             arguments.extend(["--key".into(), key.clone(), "--endpoint-url".into(), self.endpoint()]);

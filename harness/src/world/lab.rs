@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::processes::{self, Addresses, Joined, Kms, Processes, Settings};
 use super::{Baseline, PROVIDER, Parts, PluginPort, World};
-use crate::assets::Progress;
+use crate::assets::{Options, Progress};
 use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
 use crate::cluster::Cluster;
 use crate::cluster::apiserver::ApiServerCluster;
@@ -36,6 +36,8 @@ pub struct LabPlan {
     pub cloud: CloudKind,
     /// The key; without it the lab starts an emulator and makes one.
     pub key: Option<GivenKey>,
+    /// Where kube-apiserver and etcd come from.
+    pub assets: Options,
     /// The kmslab binary to run as emulator and plugin, where it is not the running program.
     pub kmslab: Option<PathBuf>,
 }
@@ -64,7 +66,7 @@ impl RunningLab {
         drop(sweep());
         // Before anything is built, so that a name that is taken is said at once.
         let dir = Arc::new(RuntimeDir::create(&plan.name).map_err(processes::unusable)?);
-        let tools = processes::tools(progress).await?;
+        let tools = processes::tools(&plan.assets, progress).await?;
         let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
         let Joined { cloud, addresses, plugin, cluster, parts } =
             processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
@@ -91,7 +93,7 @@ impl RunningLab {
             variables: Description::variables_in(&dir),
         };
         description
-            .publish(&dir, lab::programs().as_deref())
+            .publish(&dir, lab::programs(&plan.assets).as_deref())
             .map_err(|error| environment(format!("writing in {}: {error}", dir.path().display())))?;
         Ok(Self { description, cluster, parts })
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use lab::{GivenKey, LabPlan, RunningLab, attach};
 pub use plugin::{Counts, PluginPort};
 
-use crate::assets::Progress;
+use crate::assets::{Options, Progress};
 use crate::cloud::{Cloud, CloudKind};
 use crate::cluster::embedded::Sabotage;
 use crate::cluster::{Cluster, ClusterKind, Resource};
@@ -27,6 +27,8 @@ pub struct Plan {
     pub cloud: CloudKind,
     /// Which kind of cluster.
     pub cluster: ClusterKind,
+    /// Where kube-apiserver and etcd come from.
+    pub assets: Options,
     /// The kmslab binary to run as emulator and plugin, where it is not the running program.
     pub kmslab: Option<PathBuf>,
     /// Faults of the model, for tests that show they would be noticed.
@@ -37,7 +39,7 @@ pub struct Plan {
 impl Plan {
     /// A world of that cloud and that cluster.
     pub fn new(cloud: CloudKind, cluster: ClusterKind) -> Self {
-        Self { cloud, cluster, kmslab: None, sabotage: Sabotage::default() }
+        Self { cloud, cluster, assets: Options::default(), kmslab: None, sabotage: Sabotage::default() }
     }
 }
 

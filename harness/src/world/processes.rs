@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::{PROVIDER, Parts, Plan, PluginPort, World};
-use crate::assets::{self, Cache, Progress, Tool};
+use crate::assets::{Assets, Options, Progress, Tool};
 use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
 use crate::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Tools};
 use crate::exit::{environment, usage};
@@ -95,8 +95,8 @@ impl Parts for Processes {
 }
 
 /// kube-apiserver and etcd, got where they are not there.
-pub(super) async fn tools(progress: &dyn Progress) -> anyhow::Result<Tools> {
-    let found = assets::install(&[Tool::KubeApiserver, Tool::Etcd], &Cache::from_env(), progress).await?;
+pub(super) async fn tools(options: &Options, progress: &dyn Progress) -> anyhow::Result<Tools> {
+    let found = Assets::from_env(options).install(&[Tool::KubeApiserver, Tool::Etcd], progress).await?;
     let path = |tool| {
         found.iter().find(|found| found.tool == tool).map(|found| found.path.clone()).context("an asset is missing")
     };
@@ -110,7 +110,7 @@ pub(super) fn kmslab(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
     let CloudKind::Aws = plan.cloud;
-    let tools = tools(progress).await?;
+    let tools = tools(&plan.assets, progress).await?;
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(unusable)?);
     let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms: Kms::Own { https: false }, keep: Keep::Once };
