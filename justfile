@@ -18,13 +18,13 @@ lint:
 
 # The code made from protos, anew.
 gen:
-    cargo run --locked -p kmslab-kmsv2 --example gen
-    cargo run --locked -p kmslab --example gen
+    cargo run --locked -p kmslab-kmsv2 --example gen_kmsv2
+    cargo run --locked -p kmslab --example gen_etcd
 
 # Whether the checked-in code is what the protos make.
 gen-check:
-    cargo run --locked -p kmslab-kmsv2 --example gen -- --check
-    cargo run --locked -p kmslab --example gen -- --check
+    cargo run --locked -p kmslab-kmsv2 --example gen_kmsv2 -- --check
+    cargo run --locked -p kmslab --example gen_etcd -- --check
 
 # Throughput of the emulator against its own floor, a bare axum server.
 bench:

@@ -197,7 +197,8 @@ fn announce(emulator: &RunningEmulator, format: Format) {
             if let (Some(https), Some(ca)) = (&https, &ca) {
                 lines.push(format!("#        and {https}, CA {}", ca.display()));
             }
-            lines.extend(admin.map(|admin| format!("# admin  {admin}")));
+            lines.push("# the lab clock, reset, keys, metrics".into());
+            lines.extend(admin.map(|admin| format!("export KMSLAB_ADMIN={admin}")));
             lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
             // The SDKs read the first, the AWS CLI the second.
             lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));

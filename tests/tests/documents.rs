@@ -60,3 +60,14 @@ fn every_sentence_of_semantics_names_a_test_that_exists() {
     }
     assert!(sentences > 10, "{sentences}");
 }
+
+#[test]
+fn generated_code_is_what_its_protos_make() {
+    let test = std::env::current_exe().unwrap();
+    let examples = test.parent().unwrap().parent().unwrap().join("examples");
+    for name in ["gen_kmsv2", "gen_etcd"] {
+        let output = std::process::Command::new(examples.join(name)).arg("--check").output();
+        let output = output.unwrap_or_else(|error| panic!("{name}: {error}; run the tests with --workspace"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -49,9 +49,9 @@ pub struct UpArgs {
     /// With --key: the emulator; by default what AWS_ENDPOINT_URL_KMS says, else http://127.0.0.1:7600
     #[arg(long, value_name = "URL", requires = "key")]
     pub endpoint_url: Option<String>,
-    /// With --key: the emulator's admin port
-    #[arg(long, value_name = "URL", requires = "key", default_value = "http://127.0.0.1:7690")]
-    pub admin_url: String,
+    /// With --key: the emulator's admin port; by default what KMSLAB_ADMIN says, else http://127.0.0.1:7690
+    #[arg(long, value_name = "URL", requires = "key")]
+    pub admin_url: Option<String>,
     #[command(flatten)]
     pub assets: Options,
     /// Come back when the lab is ready, and leave it running until `kmslab down`
@@ -84,8 +84,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         return detached(&args).await;
     }
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
-    let endpoint = args.endpoint();
-    let key = args.key.map(|arn| GivenKey { arn, endpoint, admin: args.admin_url });
+    let (endpoint, admin) = (args.endpoint(), args.admin());
+    let key = args.key.map(|arn| GivenKey { arn, endpoint, admin });
     let plan = LabPlan { name: args.name.clone(), cloud: args.cloud, key, assets: args.assets, kmslab: None };
     let shown = Shown::default();
     let lab = tokio::select! {
@@ -199,9 +199,13 @@ fn log_file(name: &str) -> anyhow::Result<PathBuf> {
 
 impl UpArgs {
     fn endpoint(&self) -> String {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let given = self.endpoint_url.clone();
         given.or_else(|| variable("AWS_ENDPOINT_URL_KMS")).unwrap_or_else(|| "http://127.0.0.1:7600".into())
+    }
+
+    fn admin(&self) -> String {
+        let given = self.admin_url.clone();
+        given.or_else(|| variable("KMSLAB_ADMIN")).unwrap_or_else(|| "http://127.0.0.1:7690".into())
     }
 
     /// The arguments of the same lab in the foreground.
@@ -215,10 +219,14 @@ impl UpArgs {
             arguments.push("--offline".into());
         }
         if let Some(key) = &self.key {
-            let admin = self.admin_url.clone();
+            let admin = self.admin();
             arguments.extend(["--key".into(), key.clone(), "--endpoint-url".into(), self.endpoint()]);
             arguments.extend(["--admin-url".into(), admin]);
         }
         arguments
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -20,7 +20,7 @@ impl Kmslab {
             .args(args)
             .env("XDG_RUNTIME_DIR", self.root.path())
             .env("XDG_STATE_HOME", self.root.path().join("state"));
-        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS"] {
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS", "KMSLAB_ADMIN"] {
             command.env_remove(name);
         }
         command

@@ -2,5 +2,10 @@
 
 #![allow(clippy::all, missing_docs, unreachable_pub, dead_code, reason = "generated code")]
 
-pub(crate) mod etcdserverpb;
-pub(crate) mod mvccpb;
+// Included, not modules of their own, so that rustfmt leaves them as the generator has made them.
+pub(crate) mod etcdserverpb {
+    include!("etcdserverpb.rs");
+}
+pub(crate) mod mvccpb {
+    include!("mvccpb.rs");
+}

@@ -1,4 +1,4 @@
-//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-kmsv2 --example gen [-- --check]`.
+//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-kmsv2 --example gen_kmsv2 [-- --check]`.
 
 use std::error::Error;
 use std::fs;
@@ -32,7 +32,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if stale.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("{} differs from its proto: run `cargo run -p kmslab-kmsv2 --example gen` and commit", stale.join(", "));
+    eprintln!(
+        "{} differs from its proto: run `cargo run -p kmslab-kmsv2 --example gen_kmsv2` and commit",
+        stale.join(", ")
+    );
     Ok(ExitCode::FAILURE)
 }
 

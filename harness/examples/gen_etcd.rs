@@ -37,7 +37,7 @@ fn check(root: &Path, target: &Path) -> Result<ExitCode> {
         let committed = fs::read_to_string(target.join(name)).unwrap_or_default();
         if committed != fs::read_to_string(fresh.path().join(name))? {
             eprintln!(
-                "{} differs from its proto: run `cargo run -p kmslab --example gen`",
+                "{} differs from its proto: run `cargo run -p kmslab --example gen_etcd`",
                 target.join(name).display()
             );
             code = ExitCode::FAILURE;
