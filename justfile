@@ -26,6 +26,10 @@ gen-check:
     cargo run --locked -p kmslab-kmsv2 --example gen_kmsv2 -- --check
     cargo run --locked -p kmslab --example gen_etcd -- --check
 
+# Breaks one part at a time and sees that a test notices.
+mutants *NAMES:
+    tests/mutants {{NAMES}}
+
 # Throughput of the emulator against its own floor, a bare axum server.
 bench:
     cargo bench --locked -p kmslab-emulator

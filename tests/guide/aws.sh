@@ -56,6 +56,13 @@ grep -q ', 0 stale' summary.txt
 test "$(kubectl get secret test-secret --namespace default -o 'jsonpath={.data.key1}' | base64 -d)" = supersecret
 kmslab run rewrite --lab guide
 
+step "the same from a snapshot and from the data directory, with no server asked"
+etcdctl snapshot save snapshot.db >saved.txt 2>&1
+kmslab inspect --snapshot snapshot.db --prefix /registry/secrets/ --format summary | grep -q ', 0 stale'
+kmslab inspect --snapshot "$(dirname "$KUBECONFIG")/etcd" --prefix /registry/secrets/ --format summary 2>member.txt \
+  | grep -Eq ', [1-9][0-9]* encrypted'
+grep -q "a member's file and no snapshot" member.txt
+
 step "a disabled key is told, and heals"
 aws kms disable-key --key-id "$arn"
 for n in $(seq 1 60); do

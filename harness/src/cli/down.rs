@@ -7,13 +7,15 @@ use clap::Args;
 use rustix::process::{Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
-use crate::exit::{say, usage};
+use crate::exit::{environment, say, usage};
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::platform::pid;
 use crate::runtime_dir::{Lab, check_name, find, labs, sweep};
 
 /// A lab ends in about a second; kube-apiserver and the plugin may use up their grace first.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A killed owner's threads may outlive its first by some milliseconds.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Flags of `kmslab down`.
@@ -34,23 +36,35 @@ pub struct DownArgs {
 pub async fn run(args: DownArgs) -> anyhow::Result<ExitCode> {
     let ending: Vec<Lab> = if args.all {
         // Those that stay: a `kmslab run` that is under way ends by itself.
-        labs().into_iter().filter(|lab| lab.alive && Description::of(lab).is_some()).collect()
+        labs().into_iter().filter(|lab| !lab.alive || Description::of(lab).is_some()).collect()
     } else {
         check_name(&args.name).map_err(|error| usage(error.to_string()))?;
-        find(&args.name).into_iter().filter(|lab| lab.alive).collect()
+        find(&args.name).into_iter().collect()
     };
-    for lab in &ending {
-        end(lab).await?;
-        say!("the lab {} is down", lab.state.name);
-    }
-    let swept = sweep();
-    for one in &swept {
-        say!("removed what the dead lab {} had left", one.name);
-    }
-    if ending.is_empty() && swept.is_empty() {
+    if ending.is_empty() {
         say!("{}", if args.all { "no lab is up".to_owned() } else { format!("no lab {} is up", args.name) });
     }
+    for lab in &ending {
+        if lab.alive {
+            end(lab).await?;
+        }
+        timeout(SWEEP_PATIENCE, removed(lab)).await.map_err(|_| {
+            environment(format!("{} is left over: see what holds it, and remove it", lab.path.display()))
+        })?;
+        say!("the lab {} is down", lab.state.name);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the owner did not remove is swept: at once, or as soon as the kernel has let go of a killed owner's lock.
+async fn removed(lab: &Lab) {
+    loop {
+        sweep();
+        if !lab.path.exists() {
+            return;
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn end(lab: &Lab) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ Examples:
   kmslab inspect --etcd http://127.0.0.1:2379
   kmslab inspect --etcd unix:///tmp/etcd.sock --prefix /registry/secrets/ --format json
   kmslab inspect --snapshot backup.db --format summary
+  kmslab inspect --snapshot /var/lib/etcd             # a data directory, with no etcd running
   kmslab inspect --snapshot backup.db --decrypt /run/kmsplugin/socket.sock
   kmslab inspect --snapshot backup.db --kms-endpoint http://127.0.0.1:7600 --show-values
   etcdctl get /registry/secrets/default/s1 --print-value-only | kmslab inspect - --key /registry/secrets/default/s1 --dek-seeds seeds.txt
@@ -34,8 +35,8 @@ pub struct InspectArgs {
     /// etcd's endpoints; the first that answers is read
     #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with = "snapshot")]
     pub etcd: Vec<String>,
-    /// A file of `etcdctl snapshot save`, or a stopped member's `member/snap/db`
-    #[arg(long, value_name = "FILE")]
+    /// A file of `etcdctl snapshot save`, or a stopped member's data directory
+    #[arg(long, value_name = "FILE|DIR")]
     pub snapshot: Option<PathBuf>,
     /// With --snapshot: every revision that is still in the file, not only the live values
     #[arg(long, requires = "snapshot")]

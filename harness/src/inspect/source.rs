@@ -1,7 +1,7 @@
 //! Where the values come from.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::etcd::bbolt::Database;
 use crate::etcd::client::{EtcdClient, TlsFiles};
@@ -25,8 +25,14 @@ pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> an
     Err(environment(failures.join("\n")))
 }
 
-/// Values in a snapshot or a member's database file: the live ones, or with `history` every revision that is still in it.
+/// The database file of a member, where its data directory was named.
+fn database_in(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("member/snap/db") } else { path.to_owned() }
+}
+
+/// Values in a snapshot, in a member's database file or in its data directory: the live ones, or with `history` every revision that is still in it.
 pub fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Vec<Stored>> {
+    let path = &database_in(path);
     let unusable = |error: &dyn std::fmt::Display| usage(format!("--snapshot {}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| unusable(&error))?;
     let database = Database::parse(bytes).map_err(|error| unusable(&error))?;
@@ -98,6 +104,9 @@ mod tests {
     fn a_file_that_is_no_database_is_named() {
         let error = from_file(Path::new("/nonexistent.db"), "/", false).unwrap_err();
         assert!(error.to_string().contains("/nonexistent.db"), "{error}");
+        let dir = tempfile::tempdir().unwrap();
+        let error = from_file(dir.path(), "/", false).unwrap_err();
+        assert!(error.to_string().contains("member/snap/db"), "{error}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "no database").unwrap();
         let error = from_file(file.path(), "/", false).unwrap_err();
