@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod cluster;
+pub mod engine;
 pub mod etcd;
 pub mod exit;
 pub mod inspect;

@@ -12,6 +12,8 @@ use crate::process::Program;
 
 /// Packages that the build compiles, about; for the bar only.
 const PACKAGES: u64 = 2100;
+/// And the build of a node's components, of which the programs share about two thirds.
+const NODE_PACKAGES: u64 = 1200;
 /// Variables of Go, and of whatever stands between it and its module proxy.
 const GO_VARIABLES: &[&str] = &[
     "GOPROXY",
@@ -56,17 +58,62 @@ impl Progress for Quiet {
     fn step(&self, _: u64, _: u64) {}
 }
 
-/// Builds all of it into the cache, whose lock the caller holds. `offline`: from the modules that Go has on this machine.
-pub(super) async fn all(cache: &Cache, offline: bool, progress: &dyn Progress) -> anyhow::Result<()> {
+/// One run of `go build`.
+struct Job {
+    /// What it makes, and how long that takes.
+    says: String,
+    /// Packages of the pinned module, or `tool`: every `tool` line of its go.mod.
+    packages: &'static [&'static str],
+    /// How many packages it compiles, about.
+    count: u64,
+    /// Where its programs go; complete, or not there.
+    target: PathBuf,
+}
+
+/// Builds the programs into the cache, whose lock the caller holds. `offline`: from the modules that Go has on this machine.
+pub(super) async fn tools(cache: &Cache, offline: bool, progress: &dyn Progress) -> anyhow::Result<()> {
+    let says = format!(
+        "building kube-apiserver, etcd and their clients {KUBERNETES} from Go modules: once, 5 to 15 minutes on 2 cores"
+    );
+    let job = Job { says, packages: &["tool"], count: PACKAGES, target: cache.bin() };
+    build(&job, cache, offline, progress, async |_, partial| {
+        // etcd's main package is named after its folder.
+        std::fs::rename(partial.join("server"), partial.join("etcd")).context("the build made no etcd")
+    })
+    .await
+}
+
+/// Builds what a node image for kind is made of: Kubernetes' components, and beside them kind's own files and the programs of etcd.
+pub(super) async fn node_parts(cache: &Cache, offline: bool, progress: &dyn Progress) -> anyhow::Result<()> {
+    let says = format!(
+        "building the Kubernetes components of a node {KUBERNETES} from Go modules: once, 4 to 15 minutes on 2 cores"
+    );
+    let job = Job { says, packages: &["./hyperkube", "./pause"], count: NODE_PACKAGES, target: cache.node() };
+    build(&job, cache, offline, progress, async |work, partial| {
+        let files = module_dir(work, "sigs.k8s.io/kind").await?.join("images/base/files");
+        copy_dir(&files, &partial.join("kind-files")).with_context(|| format!("copying {}", files.display()))?;
+        for name in ["etcd", "etcdctl", "etcdutl"] {
+            std::fs::copy(cache.bin().join(name), partial.join(name)).with_context(|| format!("copying {name}"))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Runs the job, lets `finish` complete what it has made, and only then puts it where it is looked for.
+async fn build(
+    job: &Job,
+    cache: &Cache,
+    offline: bool,
+    progress: &dyn Progress,
+    finish: impl AsyncFnOnce(&Path, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let root = cache.root().display();
     let go = go()?;
-    let (work, partial) = (cache.root().join("assets/build"), cache.bin().with_added_extension("partial"));
+    let (work, partial) = (cache.root().join("assets/build"), job.target.with_added_extension("partial"));
     prepare(&work, &partial).with_context(|| format!("cannot write into the cache {root}"))?;
-    progress.say(&format!(
-        "building kube-apiserver, etcd and their clients {KUBERNETES} from Go modules: once, 5 to 15 minutes on 2 cores; log {}",
-        work.join("log").display()
-    ));
-    let finished = run(&program(&go, &work, &partial, offline), progress).await?;
+    progress.say(&format!("{}; log {}", job.says, work.join("log").display()));
+    let finished = run(&program(&go, job, &work, &partial, offline), job.count, progress).await?;
     if let Err(why) = finished {
         let log = work.join("log");
         let tail = crate::process::tail(&log, 0, 12);
@@ -77,12 +124,46 @@ pub(super) async fn all(cache: &Cache, offline: bool, progress: &dyn Progress) -
             if offline { ", or leave out --offline once" } else { "" }
         )));
     }
-    // etcd's main package is named after its folder.
-    std::fs::rename(partial.join("server"), partial.join("etcd")).context("the build made no etcd")?;
-    let _ = std::fs::remove_dir_all(cache.bin());
-    std::fs::rename(&partial, cache.bin())
-        .with_context(|| format!("cannot move the programs to {}", cache.bin().display()))?;
+    finish(&work, &partial).await?;
+    let _ = std::fs::remove_dir_all(&job.target);
+    std::fs::rename(&partial, &job.target)
+        .with_context(|| format!("cannot move the programs to {}", job.target.display()))?;
     let _ = std::fs::remove_dir_all(&work);
+    Ok(())
+}
+
+/// Where Go keeps the files of a module of the build, which it has checked against go.sum.
+async fn module_dir(work: &Path, module: &str) -> anyhow::Result<PathBuf> {
+    let output = tokio::process::Command::new(go()?)
+        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
+        .current_dir(work)
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "")
+        .output()
+        .await
+        .context("running go list")?;
+    let dir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if output.status.success() && dir.is_dir() {
+        return Ok(dir);
+    }
+    Err(environment(format!("go list {module}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+/// Copies a tree, writable for its owner, which Go's cache is not.
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+            let mode = std::fs::metadata(&target)?.permissions().mode();
+            std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode | 0o200))?;
+        }
+    }
     Ok(())
 }
 
@@ -105,18 +186,22 @@ fn prepare(work: &Path, partial: &Path) -> std::io::Result<()> {
         }
         std::fs::create_dir_all(dir)?;
     }
-    std::fs::write(work.join("go.mod"), cache::GO_MOD)?;
-    std::fs::write(work.join("go.sum"), cache::GO_SUM)
+    for (name, content) in cache::PINS {
+        let path = work.join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(work))?;
+        std::fs::write(path, content)?;
+    }
+    Ok(())
 }
 
-fn program(go: &Path, work: &Path, partial: &Path, offline: bool) -> Program {
+fn program(go: &Path, job: &Job, work: &Path, partial: &Path, offline: bool) -> Program {
     let inherited = GO_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
     let mut program = Program::new("go build", go, work.join("log"))
         .arg("-C")
         .arg(work)
         .args(["build", "-v", "-trimpath", "-ldflags", &linker_flags(), "-o"])
         .arg(format!("{}/", partial.display()))
-        .arg("tool");
+        .args(job.packages.iter().copied());
     for (name, value) in inherited {
         program = program.env(name, value);
     }
@@ -143,7 +228,7 @@ fn linker_flags() -> String {
 }
 
 /// Runs to its end; each line of its log is a package. The inner error says how it failed.
-async fn run(program: &Program, progress: &dyn Progress) -> anyhow::Result<Result<(), String>> {
+async fn run(program: &Program, packages: u64, progress: &dyn Progress) -> anyhow::Result<Result<(), String>> {
     let child = program.spawn()?;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -155,7 +240,7 @@ async fn run(program: &Program, progress: &dyn Progress) -> anyhow::Result<Resul
             _ = tick.tick() => {
                 let log = std::fs::read(child.log()).unwrap_or_default();
                 let lines = log.iter().filter(|byte| **byte == b'\n').count() as u64;
-                progress.step(lines, PACKAGES);
+                progress.step(lines, packages);
             }
         }
     }

@@ -11,6 +11,13 @@ use super::{KUBERNETES, Tool, is_program, release};
 /// The pinned modules, as they are written for the build.
 pub(super) const GO_MOD: &str = include_str!("../../pins/go.mod");
 pub(super) const GO_SUM: &str = include_str!("../../pins/go.sum");
+/// All files of the pinned module.
+pub(super) const PINS: [(&str, &str); 4] = [
+    ("go.mod", GO_MOD),
+    ("go.sum", GO_SUM),
+    ("hyperkube/main.go", include_str!("../../pins/hyperkube/main.go")),
+    ("pause/main.go", include_str!("../../pins/pause/main.go")),
+];
 
 /// The cache of this user, `$XDG_CACHE_HOME/kmslab` or `~/.cache/kmslab`, or another directory.
 #[derive(Debug, Clone)]
@@ -38,8 +45,18 @@ impl Cache {
 
     /// The directory of the pinned programs. Its name changes with the pins, so that another kmslab keeps its own.
     pub fn bin(&self) -> PathBuf {
-        let pins = digest(&SHA256, [GO_MOD.as_bytes(), GO_SUM.as_bytes()].concat().as_slice());
-        self.root.join("assets").join(format!("{KUBERNETES}-{}", hex::encode(&pins.as_ref()[..6])))
+        self.root.join("assets").join(format!("{KUBERNETES}-{}", short_hash(&[GO_MOD, GO_SUM])))
+    }
+
+    /// The directory of what a node image for kind is made of.
+    pub fn node(&self) -> PathBuf {
+        let pins = PINS.map(|(_, content)| content);
+        self.root.join("assets").join(format!("node-{KUBERNETES}-{}", short_hash(&pins)))
+    }
+
+    /// The file of a node image.
+    pub(super) fn node_image(&self, tag: &str) -> PathBuf {
+        self.root.join("assets").join(format!("{}.tar.zst", tag.replace(':', "-")))
     }
 
     /// The directory of the programs of the official release.
@@ -66,6 +83,12 @@ impl Cache {
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Twelve hexadecimal digits that change with any of the texts.
+pub(super) fn short_hash(texts: &[&str]) -> String {
+    let hash = digest(&SHA256, texts.concat().as_bytes());
+    hex::encode(&hash.as_ref()[..6])
 }
 
 #[cfg(test)]

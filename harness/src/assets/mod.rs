@@ -7,6 +7,7 @@
 mod build;
 mod cache;
 mod given;
+pub mod node;
 mod release;
 mod store;
 
@@ -167,15 +168,16 @@ impl Assets {
         found.collect()
     }
 
-    /// Fills the cache with at least these, unless another process has done so meanwhile.
-    async fn get(&self, missing: &[Tool], progress: &dyn Progress) -> anyhow::Result<Source> {
+    /// The right to fill the cache.
+    async fn lock(&self, progress: &dyn Progress) -> anyhow::Result<std::fs::File> {
         let waits = || progress.say("waiting for another kmslab, which is filling the cache");
         let root = self.cache.root().display();
-        let _lock = self
-            .cache
-            .lock(waits)
-            .await
-            .map_err(|error| environment(format!("cannot use the cache {root}: {error}")))?;
+        self.cache.lock(waits).await.map_err(|error| environment(format!("cannot use the cache {root}: {error}")))
+    }
+
+    /// Fills the cache with at least these, unless another process has done so meanwhile.
+    async fn get(&self, missing: &[Tool], progress: &dyn Progress) -> anyhow::Result<Source> {
+        let _lock = self.lock(progress).await?;
         if missing.iter().all(|tool| self.cache.find(*tool).is_some()) {
             return Ok(Source::Cache);
         }
@@ -190,7 +192,7 @@ impl Assets {
                 }
             }
         }
-        build::all(&self.cache, self.options.offline, progress).await?;
+        build::tools(&self.cache, self.options.offline, progress).await?;
         Ok(Source::Built)
     }
 }

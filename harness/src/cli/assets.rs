@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::assets::{Assets, Options, Progress, Tool};
+use crate::engine::Engine;
 use crate::exit::{environment, say};
 
 const EXAMPLES: &str = "\
@@ -17,7 +18,8 @@ Examples:
   kmslab assets install                                # builds what is not: once, 5 to 15 minutes on 2 cores
   kmslab assets install kube-apiserver etcd            # fetches the official release, where it can be reached
   export KUBEBUILDER_ASSETS=$(kmslab assets path)      # for controller-runtime's envtest
-  $(kmslab assets path kubectl) version --client";
+  $(kmslab assets path kubectl) version --client
+  kind create cluster --image $(kmslab assets node) --config kind-config/cluster.yaml";
 
 /// Flags of `kmslab assets`.
 #[derive(Debug, Clone, Args)]
@@ -42,6 +44,12 @@ enum What {
         #[arg(long)]
         build: bool,
     },
+    /// Get the node image for kind that takes kindest/node's place where that can't be pulled, and print its name
+    Node {
+        /// Only build what goes into it, and print that directory
+        #[arg(long)]
+        parts: bool,
+    },
     /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is not there
     Path {
         /// The program
@@ -60,6 +68,12 @@ pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
             let tools = if tools.is_empty() { Tool::ALL.to_vec() } else { tools };
             let found = assets.install(&tools, &Shown::default()).await?;
             found.iter().map(|found| format!("{}\n", found.path.display())).collect()
+        }
+        What::Node { parts: true } => {
+            format!("{}\n", assets.node_parts(&Shown::default()).await?.display())
+        }
+        What::Node { parts: false } => {
+            format!("{}\n", assets.node_image(&Engine::find().await?, &Shown::default()).await?)
         }
         What::Path { tool } => path(tool, &assets)?,
     };

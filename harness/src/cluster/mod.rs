@@ -2,6 +2,7 @@
 
 pub mod apiserver;
 pub mod embedded;
+pub mod kind;
 mod resource;
 
 use std::path::PathBuf;

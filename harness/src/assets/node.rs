@@ -1,0 +1,169 @@
+//! A node image for kind where `kindest/node` can't be had: built once by the recipe in `kind-config/image/`.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Assets, Cache, KUBERNETES, Progress, Tool, build, cache};
+use crate::engine::Engine;
+use crate::exit::environment;
+use crate::process::{Program, quoted, tail};
+
+/// The recipe, as it lies in `kind-config/image/`.
+const RECIPE: [(&str, &str); 4] = [
+    ("build", include_str!("../../../kind-config/image/build")),
+    ("Dockerfile", include_str!("../../../kind-config/image/Dockerfile")),
+    ("default-cni.yaml", include_str!("../../../kind-config/image/default-cni.yaml")),
+    ("10-kmslab.conflist", include_str!("../../../kind-config/image/10-kmslab.conflist")),
+];
+/// What the build takes at most: components, Debian's tree, layers, and the image in two forms.
+const ROOM: u64 = 6 << 30;
+
+/// `kmslab-node:v1.36.3-<hash>`; the hash changes with everything that goes into the image.
+pub fn tag() -> String {
+    let all: Vec<&str> = cache::PINS.iter().chain(&RECIPE).map(|(_, content)| *content).collect();
+    format!("kmslab-node:{KUBERNETES}-{}", cache::short_hash(&all))
+}
+
+impl Assets {
+    /// What goes into the image: a directory with Kubernetes' components, etcd's programs and kind's own files.
+    pub async fn node_parts(&self, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
+        self.clone().built().install(&[Tool::Etcd, Tool::Etcdctl, Tool::Etcdutl], progress).await?;
+        let _lock = self.lock(progress).await?;
+        let parts = self.cache.node();
+        if !parts.exists() {
+            // Not those that a person names: the image is to be the same on every machine.
+            if Tool::ALL.iter().any(|tool| !self.cache.bin().join(tool.file()).exists()) {
+                build::tools(&self.cache, self.options.offline, progress).await?;
+            }
+            build::node_parts(&self.cache, self.options.offline, progress).await?;
+        }
+        Ok(parts)
+    }
+
+    /// The image, in the engine: there already, loaded from the cache, or built.
+    pub async fn node_image(&self, engine: &Engine, progress: &dyn Progress) -> anyhow::Result<String> {
+        let tag = tag();
+        if engine.has_image(&tag).await? {
+            return Ok(tag);
+        }
+        let saved = self.cache.node_image(&tag);
+        if !saved.exists() {
+            can_build(&self.cache)?;
+            let parts = self.node_parts(progress).await?;
+            let _lock = self.lock(progress).await?;
+            if !saved.exists() {
+                self.build_image(engine, &parts, &tag, &saved, progress).await?;
+            }
+        }
+        if !engine.has_image(&tag).await? {
+            progress.say(&format!("loading the node image {tag}"));
+            let script = format!("set -o pipefail; zstd -q -d -c {} | {} load", shell(&saved), shell(engine.program()));
+            self.shell("node-load", &script, progress).await?;
+        }
+        Ok(tag)
+    }
+
+    async fn build_image(
+        &self,
+        engine: &Engine,
+        parts: &Path,
+        tag: &str,
+        saved: &Path,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<()> {
+        let work = self.cache.root().join("assets/node-work");
+        let recipe = work.join("recipe");
+        write_recipe(&recipe).with_context(|| format!("cannot write {}", recipe.display()))?;
+        progress.say(&format!("building the node image {tag}: once, 2 to 8 minutes on 2 cores"));
+        let new = saved.with_added_extension("new");
+        let script = format!(
+            "set -eu -o pipefail; {} {} {} {tag}; {} save {tag} | zstd -q -T0 -3 -f -o {}; mv {} {}",
+            shell(&recipe.join("build")),
+            shell(parts),
+            shell(&work),
+            shell(engine.program()),
+            shell(&new),
+            shell(&new),
+            shell(saved)
+        );
+        self.shell("node-build", &script, progress).await
+    }
+
+    /// Runs a script by bash, and passes its lines that begin with `== ` on.
+    async fn shell(&self, name: &str, script: &str, progress: &dyn Progress) -> anyhow::Result<()> {
+        let log = self.cache.root().join("assets").join(format!("{name}.log"));
+        let _ = std::fs::remove_file(&log);
+        let mut program = Program::new(name, "/bin/bash", &log).args(["-c", script]);
+        for variable in ["DOCKER_HOST", "KMSLAB_DEBIAN_MIRROR", "http_proxy", "https_proxy", "no_proxy"] {
+            if let Some(value) = std::env::var_os(variable) {
+                program = program.env(variable, value);
+            }
+        }
+        let child = program.spawn()?;
+        let (mut told, mut tick) = (0, tokio::time::interval(Duration::from_millis(200)));
+        let status = loop {
+            tokio::select! {
+                ended = child.wait() => break ended?,
+                _ = tick.tick() => {}
+            }
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let steps: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+            for step in &steps[told..] {
+                progress.say(step);
+            }
+            told = steps.len();
+        };
+        if status.success() {
+            return Ok(());
+        }
+        Err(environment(format!("{name} failed; its log {} ends with:\n{}", log.display(), tail(&log, 0, 20))))
+    }
+}
+
+fn shell(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// Whether the recipe can be followed here; said before it begins.
+fn can_build(cache: &Cache) -> anyhow::Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    let missing: Vec<&str> = ["debootstrap", "zstd"].into_iter().filter(|name| !is_there(name)).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(" ");
+        return Err(environment(format!(
+            "kindest/node can't be had, and building a node image needs {missing}: sudo apt-get install {missing}; or give an \
+             image that is on this machine with --node-image"
+        )));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(environment(
+            "kindest/node can't be had, and debootstrap, which makes a node image's root file system, needs root: run \
+             `sudo kmslab assets node` once, or give an image that is on this machine with --node-image",
+        ));
+    }
+    std::fs::create_dir_all(cache.root().join("assets"))
+        .map_err(|error| environment(format!("cannot use the cache {}: {error}", cache.root().display())))?;
+    let found = rustix::fs::statvfs(cache.root()).context("asking for the room in the cache")?;
+    let left = found.f_bavail.saturating_mul(found.f_frsize);
+    if left < ROOM {
+        return Err(environment(format!(
+            "{} has {} GiB left, and building a node image takes up to {}: free some, or set XDG_CACHE_HOME",
+            cache.root().display(),
+            left >> 30,
+            ROOM >> 30
+        )));
+    }
+    Ok(())
+}
+
+fn write_recipe(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for (name, content) in RECIPE {
+        std::fs::write(dir.join(name), content)?;
+    }
+    std::fs::set_permissions(dir.join("build"), std::fs::Permissions::from_mode(0o755))
+}

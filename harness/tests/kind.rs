@@ -1,0 +1,62 @@
+//! kind with the node image that is built where kindest/node can't be pulled.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use kmslab::assets::{Assets, Options, Quiet, Tool};
+use kmslab::cluster::kind::{Remedies, config};
+use kmslab::engine::Engine;
+
+/// A cluster by kind's own command, gone with this.
+struct Kind {
+    program: PathBuf,
+    name: String,
+    dir: tempfile::TempDir,
+}
+
+impl Kind {
+    fn run(&self, args: &[&str]) {
+        let output = Command::new(&self.program)
+            .args(args)
+            .args(["--name", &self.name, "--kubeconfig"])
+            .arg(self.dir.path().join("kubeconfig"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "kind {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Kind {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return self.run(&["delete", "cluster"]);
+        }
+        let delete = ["delete", "cluster", "--name", &self.name];
+        let _ = Command::new(&self.program).args(delete).env("KUBECONFIG", self.dir.path().join("kubeconfig")).output();
+    }
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test]
+async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
+    let assets = Assets::from_env(&Options::default());
+    let engine = Engine::find().await.unwrap();
+    let image = assets.node_image(&engine, &Quiet).await.unwrap();
+    let tools = assets.look(&[Tool::Kind, Tool::Kubectl]).unwrap();
+    let path = |n: usize| tools[n].1.as_ref().expect("tests/run has installed it").path.clone();
+    let dir = tempfile::tempdir().unwrap();
+    let remedies = Remedies::find(&engine, &image).await.unwrap();
+    let file = dir.path().join("cluster.yaml");
+    std::fs::write(&file, config::cluster(remedies).unwrap()).unwrap();
+    let kind = Kind { program: path(0), name: format!("kmslab-test-{}", std::process::id()), dir };
+    kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]);
+    let nodes = Command::new(path(1))
+        .args(["get", "nodes", "--no-headers", "--kubeconfig"])
+        .arg(kind.dir.path().join("kubeconfig"))
+        .output()
+        .unwrap();
+    let nodes = String::from_utf8(nodes.stdout).unwrap();
+    assert!(nodes.contains(" Ready ") && nodes.contains("v1.36.3"), "{nodes}");
+}
