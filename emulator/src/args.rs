@@ -48,6 +48,9 @@ pub struct EmulatorArgs {
     /// Keep the certificate authority in this directory, and use the one that is there
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
+    /// One more name or address that the certificate is good for, beside localhost; may be repeated
+    #[arg(long = "tls-name", value_name = "NAME", value_parser = tls_name, conflicts_with = "no_tls")]
+    pub tls_names: Vec<String>,
     /// Credentials, keys and aliases that exist from the start (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
@@ -102,6 +105,11 @@ impl CredentialArg {
     }
 }
 
+fn tls_name(text: &str) -> Result<String, String> {
+    let name = rustls::pki_types::ServerName::try_from(text);
+    name.map(|_| text.to_owned()).map_err(|_| format!("{text:?} is no host name or IP address"))
+}
+
 /// What to log: `KMSLAB_LOG`, else warnings.
 pub fn log_filter() -> EnvFilter {
     EnvFilter::try_from_env("KMSLAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"))
@@ -136,8 +144,19 @@ fn report(error: &StartError) {
 }
 
 fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
-    let EmulatorArgs { listen, tls_listen, no_tls, admin_listen, tls_dir, seed, clock, credentials, auth, format: _ } =
-        args;
+    let EmulatorArgs {
+        listen,
+        tls_listen,
+        no_tls,
+        admin_listen,
+        tls_dir,
+        tls_names,
+        seed,
+        clock,
+        credentials,
+        auth,
+        format: _,
+    } = args;
     let tls_listen = (!no_tls).then_some(tls_listen);
     warn_if_reachable(listen, tls_listen, admin_listen, auth);
     let wall = Arc::new(SystemClock);
@@ -150,6 +169,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         .tls_listen(tls_listen)
         .admin_listen(Some(admin_listen))
         .tls_dir(tls_dir)
+        .tls_names(tls_names)
         .auth(auth)
         .lab_clock(Arc::new(lab));
     for credential in credentials {

@@ -66,6 +66,7 @@ impl Emulator {
             tls_listen: None,
             admin_listen: None,
             tls_dir: None,
+            tls_names: Vec::new(),
             auth: Auth::On,
             credentials: Vec::new(),
             seed: SeedFile::default(),
@@ -85,6 +86,7 @@ pub struct EmulatorBuilder {
     tls_listen: Option<SocketAddr>,
     admin_listen: Option<SocketAddr>,
     tls_dir: Option<PathBuf>,
+    tls_names: Vec<String>,
     auth: Auth,
     credentials: Vec<(String, Credential)>,
     seed: SeedFile,
@@ -116,6 +118,12 @@ impl EmulatorBuilder {
     /// Where the CA is kept; without it each start has its own.
     pub fn tls_dir(mut self, dir: Option<PathBuf>) -> Self {
         self.tls_dir = dir;
+        self
+    }
+
+    /// More names and addresses that the certificate is good for, beside localhost.
+    pub fn tls_names(mut self, names: Vec<String>) -> Self {
+        self.tls_names = names;
         self
     }
 
@@ -180,7 +188,7 @@ impl EmulatorBuilder {
         let http = bind("--listen", self.listen).await?;
         let https = match self.tls_listen {
             Some(address) => {
-                let tls = Tls::new(self.tls_dir.as_deref(), address.ip(), self.wall.now())?;
+                let tls = Tls::new(self.tls_dir.as_deref(), address.ip(), &self.tls_names, self.wall.now())?;
                 Some((bind("--tls-listen", address).await?, tls))
             }
             None => None,

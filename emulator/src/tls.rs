@@ -75,8 +75,13 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// With the CA in `dir` (made there when absent), or one for this run only. `listening` is in the certificate, too.
-    pub(crate) fn new(dir: Option<&Path>, listening: IpAddr, now: Timestamp) -> Result<Self, TlsError> {
+    /// With the CA in `dir` (made there when absent), or one for this run only. `listening` and `others` are in the certificate, too.
+    pub(crate) fn new(
+        dir: Option<&Path>,
+        listening: IpAddr,
+        others: &[String],
+        now: Timestamp,
+    ) -> Result<Self, TlsError> {
         let temporary = match dir {
             Some(_) => None,
             None => Some(
@@ -95,8 +100,8 @@ impl Tls {
             }
             (None, None) => return Err(TlsError::Make("no directory for the CA".to_owned())),
         };
-        let (certificate, key) = server_certificate(&ca_key, listening, now)?;
-        check(&ca_pem, &certificate, now).map_err(|reason| TlsError::Unusable { dir: dir.clone(), reason })?;
+        let (certificate, key) = server_certificate(&ca_key, listening, others, now)?;
+        check(&ca_pem, &certificate, others, now).map_err(|reason| TlsError::Unusable { dir: dir.clone(), reason })?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key));
@@ -152,11 +157,17 @@ fn new_ca(now: Timestamp) -> Result<(String, KeyPair), TlsError> {
 
 type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-fn server_certificate(ca_key: &KeyPair, listening: IpAddr, now: Timestamp) -> Result<Pair, TlsError> {
+fn server_certificate(
+    ca_key: &KeyPair,
+    listening: IpAddr,
+    others: &[String],
+    now: Timestamp,
+) -> Result<Pair, TlsError> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !listening.is_unspecified() && !names.contains(&listening.to_string()) {
         names.push(listening.to_string());
     }
+    names.extend(others.iter().cloned());
     let mut params = CertificateParams::new(names).map_err(make)?;
     params.distinguished_name.push(DnType::CommonName, "kmslab emulator");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -182,16 +193,19 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
 }
 
 /// What a client will do: catches a CA file that is no certificate or not the one of the key.
-fn check(ca_pem: &str, certificate: &CertificateDer<'_>, now: Timestamp) -> Result<(), String> {
+fn check(ca_pem: &str, certificate: &CertificateDer<'_>, others: &[String], now: Timestamp) -> Result<(), String> {
     let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|error| format!("{CA_FILE}: {error:?}"))?;
     let mut roots = RootCertStore::empty();
     roots.add(ca).map_err(|error| error.to_string())?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
-    let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_second().unsigned_abs()));
-    verifier.verify_server_cert(certificate, &[], &name, &[], time).map(drop).map_err(|error| error.to_string())
+    for name in std::iter::once("localhost").chain(others.iter().map(String::as_str)) {
+        let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
+        verifier.verify_server_cert(certificate, &[], &name, &[], time).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
@@ -227,9 +241,9 @@ mod tests {
     #[test]
     fn a_kept_ca_is_used_again_and_its_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Tls::new(Some(dir.path()), LOOPBACK, now()).unwrap();
+        let first = Tls::new(Some(dir.path()), LOOPBACK, &[], now()).unwrap();
         // The server's certificate of the first start would be expired by then.
-        let second = Tls::new(Some(dir.path()), LOOPBACK, "2028-06-01T00:00:00Z".parse().unwrap()).unwrap();
+        let second = Tls::new(Some(dir.path()), LOOPBACK, &[], "2028-06-01T00:00:00Z".parse().unwrap()).unwrap();
         assert_eq!(first.ca_pem, second.ca_pem);
         assert_eq!(fs::read_to_string(&second.ca_path).unwrap(), second.ca_pem);
         #[cfg(unix)]
@@ -241,8 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn the_certificate_is_good_for_further_names() {
+        let names = ["kms.kmslab.internal".to_owned(), "172.18.0.2".to_owned()];
+        Tls::new(None, LOOPBACK, &names, now()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (_, key) = kept_ca(dir.path(), now()).unwrap();
+        let (certificate, _) = server_certificate(&key, LOOPBACK, &[], now()).unwrap();
+        let ca = fs::read_to_string(dir.path().join(CA_FILE)).unwrap();
+        check(&ca, &certificate, &[], now()).unwrap();
+        assert!(check(&ca, &certificate, &names[..1], now()).is_err());
+    }
+
+    #[test]
     fn a_temporary_ca_goes_with_the_emulator() {
-        let tls = Tls::new(None, LOOPBACK, now()).unwrap();
+        let tls = Tls::new(None, LOOPBACK, &[], now()).unwrap();
         let path = tls.ca_path.clone();
         assert!(path.exists());
         drop(tls);
@@ -252,12 +278,12 @@ mod tests {
     #[test]
     fn a_broken_ca_is_named_with_its_remedy() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Tls::new(Some(dir.path()), LOOPBACK, now()).unwrap());
+        drop(Tls::new(Some(dir.path()), LOOPBACK, &[], now()).unwrap());
         let other = new_ca(now()).unwrap().0;
         fs::write(dir.path().join(CA_FILE), other).unwrap();
-        let error = Tls::new(Some(dir.path()), LOOPBACK, now()).unwrap_err().to_string();
+        let error = Tls::new(Some(dir.path()), LOOPBACK, &[], now()).unwrap_err().to_string();
         assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");
         fs::remove_file(dir.path().join(CA_FILE)).unwrap();
-        assert!(matches!(Tls::new(Some(dir.path()), LOOPBACK, now()), Err(TlsError::Half(_))));
+        assert!(matches!(Tls::new(Some(dir.path()), LOOPBACK, &[], now()), Err(TlsError::Half(_))));
     }
 }

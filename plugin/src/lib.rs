@@ -10,6 +10,7 @@
 //! | [`time`] | the clock, for a virtual one to stand in |
 //! | `server` | [`Plugin`] and [`RunningPlugin`]: all of it together |
 //! | `health`, `metrics` | the HTTP port |
+//! | `notify` | tells a service manager: ready, stopping |
 //! | [`args`], `run` | the command line |
 //!
 //! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which HTTP/2 in Rust refuses.
@@ -20,6 +21,7 @@ mod health;
 pub mod kek;
 mod key_id;
 mod metrics;
+mod notify;
 mod run;
 mod server;
 mod service;

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{AwsArgs, CommonArgs, LogFormat, PluginArgs};
 use crate::kek::Kek;
 use crate::kek::aws::{AwsKek, ConfigError};
+use crate::notify::Manager;
 use crate::server::{Plugin, StartError};
 use crate::socket::{self, SocketError};
 
@@ -33,11 +34,14 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
         Ok(running) => running,
         Err(error) => return Ok(refuse(&Refusal::Start(error))),
     };
+    let manager = Manager::from_env();
+    manager.ready();
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!("{name}: calls in flight end, then the plugin does");
+    manager.stopping();
     running.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use kmslab_plugin::kek::aws::region_of_key_arn;
 use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -80,6 +81,11 @@ pub enum Format {
 
 /// Keeps a lab up until a signal comes.
 pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    // Said before anything is built or started.
+    check_name(&args.name).map_err(|error| usage(error.to_string()))?;
+    if let Some(key) = &args.key {
+        region_of_key_arn(key).map_err(|error| usage(error.to_string()))?;
+    }
     if args.detach {
         return detached(&args).await;
     }
@@ -145,13 +151,13 @@ pub(super) fn human(description: &Description) -> String {
 /// Starts the same command again, apart from this terminal, and waits until it has said that the lab is ready.
 async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
+    let log = log_file(&args.name)?;
     // What takes long is done here, where it is seen.
     let (assets, shown) = (Assets::from_env(&args.assets), Shown::default());
     tokio::select! {
         installed = assets.install(&[Tool::KubeApiserver, Tool::Etcd], &shown) => drop(installed?),
         () = &mut told_to_end => return Ok(ExitCode::from(130)),
     }
-    let log = log_file(&args.name)?;
     let stderr = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
     let mut child = tokio::process::Command::new(own_binary().context("cannot find the kmslab binary to run again")?)
         .args(args.in_the_foreground())
@@ -187,7 +193,6 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
 
 /// What a detached lab writes to standard error, kept when it is gone.
 fn log_file(name: &str) -> anyhow::Result<PathBuf> {
-    check_name(name).map_err(|error| usage(error.to_string()))?;
     let dir = Roots::from_env().state.join("up");
     std::fs::DirBuilder::new()
         .recursive(true)

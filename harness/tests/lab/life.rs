@@ -28,10 +28,12 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
         (&["up", "No Name", "--detach"], 2, "use 1 to 32 of a-z"),
         (&["down", "../x"], 2, "use 1 to 32 of a-z"),
         (&["up", "--key", "alias/x"], 2, "the key's own ARN"),
+        (&["up", "--key", "alias/x", "--detach"], 2, "the key's own ARN"),
         (&["up", "--key", "arn:aws:s3:::x"], 2, "third part must be kms"),
         (&["up", "--endpoint-url", "http://127.0.0.1:1"], 2, "--key"),
     ] {
-        let output = kmslab.run(args);
+        // With nothing cached and no Go: what is wrong must be said before anything would be got.
+        let output = kmslab.command(args).env("XDG_CACHE_HOME", "/nonexistent").env("PATH", "").output().unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");

@@ -54,6 +54,28 @@ async fn end(child: Child, signal: Signal) -> Output {
     tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await.unwrap().unwrap()
 }
 
+/// systemd's side of the protocol: it starts what waits for the plugin when this has come.
+#[tokio::test]
+async fn a_service_manager_hears_when_the_socket_serves_and_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, notify) = (dir.path().join("kms.sock"), dir.path().join("notify"));
+    let manager = tokio::net::UnixDatagram::bind(&notify).unwrap();
+    let heard = async || {
+        let mut buffer = [0; 64];
+        let receiving = tokio::time::timeout(Duration::from_secs(30), manager.recv(&mut buffer));
+        let length = receiving.await.expect("nothing was said").unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let (key, listen) = (format!("--key={ARN}"), format!("--listen={}", socket.display()));
+    let child =
+        plugin(&[&key, &listen, "--endpoint-url=http://127.0.0.1:1"]).env("NOTIFY_SOCKET", &notify).spawn().unwrap();
+    // At once, although the key's cloud is away.
+    assert!(heard().await.starts_with("READY=1"));
+    std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    assert_eq!(end(child, Signal::TERM).await.status.code(), Some(0));
+    assert_eq!(heard().await, "STOPPING=1");
+}
+
 #[tokio::test]
 async fn wrong_usage_is_2_and_says_what_and_where() {
     let dir = tempfile::tempdir().unwrap();

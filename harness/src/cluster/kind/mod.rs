@@ -1,5 +1,6 @@
 //! kind: a Kubernetes cluster whose nodes are containers of this machine's engine.
 
+pub mod bundle;
 pub mod config;
 
 use crate::engine::Engine;

@@ -1,0 +1,136 @@
+//! kmslab for containers and nodes: the program with the loader and the libraries that it was linked to, so that it runs whatever
+//! libc the container has, or none. A statically linked program is a bundle by itself.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::exit::environment;
+
+/// Where a bundle lies in containers and on nodes.
+pub const HOME: &str = "/opt/kmslab";
+const PROGRAM: &str = "kmslab";
+const LOADER: &str = "loader";
+
+/// A directory that holds all of it.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    dir: PathBuf,
+    dynamic: bool,
+}
+
+impl Bundle {
+    /// Makes one of `program` in `dir`.
+    pub fn create(program: &Path, dir: &Path) -> anyhow::Result<Self> {
+        if !cfg!(target_os = "linux") {
+            return Err(environment(
+                "nodes run Linux, and this kmslab does not: build one for Linux, and run it there",
+            ));
+        }
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let copy = |from: &Path, name: &str| {
+            let to = dir.join(name);
+            std::fs::copy(from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o755))?;
+            anyhow::Ok(())
+        };
+        copy(program, PROGRAM)?;
+        let needed = needed(program)?;
+        for library in &needed {
+            let name = library.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            copy(library, if is_loader(name) { LOADER } else { name })?;
+        }
+        Ok(Self { dir: dir.to_owned(), dynamic: !needed.is_empty() })
+    }
+
+    /// Where it is on this machine.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The command that runs it where the bundle lies at [`HOME`].
+    pub fn command(&self) -> Vec<String> {
+        let program = format!("{HOME}/{PROGRAM}");
+        if self.dynamic {
+            vec![format!("{HOME}/{LOADER}"), "--library-path".into(), HOME.into(), program]
+        } else {
+            vec![program]
+        }
+    }
+
+    /// A file system with nothing but the bundle at [`HOME`], as a tar archive for `docker import`.
+    pub fn archive(&self, into: impl std::io::Write) -> anyhow::Result<()> {
+        let mut archive = tar::Builder::new(into);
+        archive.append_dir_all(HOME.trim_start_matches('/'), &self.dir)?;
+        // Where the emulator keeps what it makes for one run.
+        let mut tmp = tar::Header::new_gnu();
+        tmp.set_entry_type(tar::EntryType::Directory);
+        tmp.set_mode(0o1777);
+        tmp.set_size(0);
+        archive.append_data(&mut tmp, "tmp", std::io::empty())?;
+        archive.into_inner()?.flush()?;
+        Ok(())
+    }
+}
+
+/// The loader and the libraries of a program, by `ldd`; none where it is linked statically.
+fn needed(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).env("LC_ALL", "C").output().context("running ldd")?;
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if text.contains("statically linked") || error.contains("not a dynamic executable") {
+        return Ok(Vec::new());
+    }
+    if !output.status.success() || text.contains("not found") {
+        return Err(environment(format!("ldd {}: {}{}", program.display(), text.trim(), error.trim())));
+    }
+    Ok(parse(&text))
+}
+
+/// Lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)` and `/lib64/ld-linux-x86-64.so.2 (0x00007f…)`; the kernel's
+/// own, `linux-vdso.so.1`, has no path.
+fn parse(text: &str) -> Vec<PathBuf> {
+    let paths = text.lines().filter_map(|line| {
+        let path = line.split_once(" => ").map_or(line, |(_, path)| path).trim();
+        path.starts_with('/').then(|| PathBuf::from(path.split(" (").next().unwrap_or(path)))
+    });
+    paths.collect()
+}
+
+fn is_loader(name: &str) -> bool {
+    name.starts_with("ld-linux") || name.starts_with("ld-musl") || name.starts_with("ld64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ldd_is_read() {
+        let text = "\tlinux-vdso.so.1 (0x00007f98c66b4000)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f98c481e000)\n\t\
+                    /lib64/ld-linux-x86-64.so.2 (0x00007f98c66b6000)\n";
+        assert_eq!(
+            parse(text),
+            [Path::new("/lib/x86_64-linux-gnu/libc.so.6"), Path::new("/lib64/ld-linux-x86-64.so.2")]
+        );
+        assert!(is_loader("ld-linux-aarch64.so.1") && !is_loader("libc.so.6"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_bundle_runs_by_its_own_loader() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = Bundle::create(Path::new("/bin/true"), dir.path()).unwrap();
+        let here = |word: &String| word.replace(HOME, dir.path().to_str().unwrap());
+        let command: Vec<String> = bundle.command().iter().map(here).collect();
+        let status = Command::new(&command[0]).args(&command[1..]).env_clear().status().unwrap();
+        assert!(status.success());
+        let mut archive = Vec::new();
+        bundle.archive(&mut archive).unwrap();
+        let mut archive = tar::Archive::new(&archive[..]);
+        let names = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        let names: Vec<String> = names.collect();
+        assert!(names.iter().any(|name| name == "opt/kmslab/kmslab"), "{names:?}");
+    }
+}
