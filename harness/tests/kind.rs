@@ -17,24 +17,20 @@ struct Kind {
 }
 
 impl Kind {
-    fn run(&self, args: &[&str]) {
-        let output = Command::new(&self.program)
-            .args(args)
-            .args(["--name", &self.name, "--kubeconfig"])
-            .arg(self.dir.path().join("kubeconfig"))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "kind {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    fn run(&self, args: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(&self.program);
+        let kubeconfig = self.dir.path().join("kubeconfig");
+        let output = command.args(args).args(["--name", &self.name, "--kubeconfig"]).arg(kubeconfig).output().unwrap();
+        let said = || format!("kind {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(()) } else { Err(said()) }
     }
 }
 
 impl Drop for Kind {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return self.run(&["delete", "cluster"]);
-        }
-        let delete = ["delete", "cluster", "--name", &self.name];
-        let _ = Command::new(&self.program).args(delete).env("KUBECONFIG", self.dir.path().join("kubeconfig")).output();
+        let deleted = self.run(&["delete", "cluster"]);
+        // Of two failures the first is the one to see.
+        assert!(deleted.is_ok() || std::thread::panicking(), "{deleted:?}");
     }
 }
 
@@ -51,7 +47,7 @@ async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
     let file = dir.path().join("cluster.yaml");
     std::fs::write(&file, config::cluster(remedies).unwrap()).unwrap();
     let kind = Kind { program: path(0), name: format!("kmslab-test-{}", std::process::id()), dir };
-    kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]);
+    kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]).unwrap();
     let nodes = Command::new(path(1))
         .args(["get", "nodes", "--no-headers", "--kubeconfig"])
         .arg(kind.dir.path().join("kubeconfig"))

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +12,11 @@ use kmslab::cluster::embedded::{Config, EmbeddedCluster, ReadOutcome};
 use kmslab::cluster::{Cluster, ClusterKind, ObjectRef, Resource};
 use kmslab::scenario::{self, Canary, key_id_of, objects};
 use kmslab::world::{Plan, World};
+use kmslab_e2e::built;
 use kmslab_keycore::{Clock, SystemClock};
 
-/// The binary beside this test program: cargo builds it for the harness's own tests.
-fn kmslab() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let binary = test.parent().unwrap().parent().unwrap().join("kmslab");
-    assert!(binary.exists(), "no {}: run the tests with --workspace", binary.display());
-    binary
-}
-
 async fn world() -> World {
-    let plan = Plan { kmslab: Some(kmslab()), ..Plan::new(CloudKind::Aws, ClusterKind::Apiserver) };
+    let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(CloudKind::Aws, ClusterKind::Apiserver) };
     World::start(&plan, &Quiet).await.unwrap()
 }
 

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use kmslab_e2e::root;
+
 /// A package that the workspace is built, tested or generated with on this platform.
 struct Package {
     name: String,
@@ -13,10 +15,6 @@ struct Package {
     license: String,
     /// `None`: a registry.
     source: Option<String>,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// What cargo resolves. Not by `cargo metadata`, which also lists what only unused features want, as rustls' ring.

@@ -6,9 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use kmslab_e2e::{built, root};
 
 /// Every `.rs` file of the workspace that is not generated or a build product.
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -28,7 +26,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 /// The names of all test functions.
 fn tests() -> BTreeSet<String> {
     let mut files = Vec::new();
-    sources(&root(), &mut files);
+    sources(root(), &mut files);
     let mut names = BTreeSet::new();
     for file in files {
         let text = fs::read_to_string(file).unwrap();
@@ -63,8 +61,7 @@ fn every_sentence_of_semantics_names_a_test_that_exists() {
 
 #[test]
 fn generated_code_is_what_its_protos_make() {
-    let test = std::env::current_exe().unwrap();
-    let examples = test.parent().unwrap().parent().unwrap().join("examples");
+    let examples = built().join("examples");
     for name in ["gen_kmsv2", "gen_etcd"] {
         let output = std::process::Command::new(examples.join(name)).arg("--check").output();
         let output = output.unwrap_or_else(|error| panic!("{name}: {error}; run the tests with --workspace"));

@@ -2,15 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use kmslab::assets::{Assets, Options, Tool};
-
-fn kmslab() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().to_owned()
-}
+use kmslab_e2e::{built, root};
 
 /// The AWS CLI that `tests/run` has got; another one in PATH where a person runs this test alone.
 fn aws() -> Option<PathBuf> {
@@ -21,7 +17,7 @@ fn aws() -> Option<PathBuf> {
 fn run(script: &str) -> String {
     let temp = tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap();
     let dirs = Assets::from_env(&Options::default()).look(&[Tool::Kubectl, Tool::Etcdctl]).unwrap();
-    let mut path = vec![kmslab()];
+    let mut path = vec![built()];
     path.extend(dirs.into_iter().map(|(tool, found)| {
         found.unwrap_or_else(|| panic!("no {}: kmslab assets install", tool.file())).path.parent().unwrap().to_owned()
     }));
@@ -46,10 +42,6 @@ fn run(script: &str) -> String {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
     printed
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// Where kube-apiserver and its clients are cached, although HOME is another.

@@ -7,14 +7,15 @@
 use std::time::Duration;
 
 use kmslab::assets::Quiet;
-use kmslab::cloud::{CloudKind, Credentials, REGION};
+use kmslab::cloud::CloudKind;
 use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
 use kmslab::etcd::Stored;
 use kmslab::etcd::snapshot_text::{Names, Plaintexts};
 use kmslab::etcd::value::{Value, recognise};
-use kmslab::inspect::opener::{AwsOptions, Openers};
+use kmslab::inspect::opener::Openers;
 use kmslab::scenario::{Canary, key_id_of, objects};
 use kmslab::world::{Plan, World};
+use kmslab_e2e::built;
 use serde_json::json;
 
 /// A world with a few objects in it, and the names that its keys, DEK sources and plaintexts have been given so far.
@@ -27,16 +28,9 @@ struct Lab {
 
 impl Lab {
     async fn new(cluster: ClusterKind) -> Self {
-        let kmslab = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("kmslab");
-        let plan = Plan { kmslab: Some(kmslab), ..Plan::new(CloudKind::Aws, cluster) };
+        let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(CloudKind::Aws, cluster) };
         let world = World::start(&plan, &Quiet).await.unwrap();
-        let mut openers = Openers::default();
-        openers.add_aws(AwsOptions {
-            endpoint_url: Some(world.cloud.endpoint().to_owned()),
-            region: Some(REGION.to_owned()),
-            ca_file: None,
-            credentials: Some(Credentials::operator()),
-        });
+        let openers = world.cloud.openers();
         let mut lab = Self { world, openers, names: Names::default(), objects: Vec::new() };
         lab.create(&objects::widget_definition()).await;
         let canary = Canary::new([7; 24]);

@@ -45,8 +45,8 @@ const GO_VARIABLES: &[&str] = &[
 pub trait Progress: Send + Sync {
     /// Something that a person should know.
     fn say(&self, line: &str);
-    /// So many of about so many packages are compiled.
-    fn step(&self, done: u64, of: u64);
+    /// So many of about so many are done: packages compiled, MiB fetched.
+    fn step(&self, done: u64, of: u64, what: &'static str);
 }
 
 /// Tells nobody.
@@ -55,7 +55,7 @@ pub struct Quiet;
 
 impl Progress for Quiet {
     fn say(&self, _: &str) {}
-    fn step(&self, _: u64, _: u64) {}
+    fn step(&self, _: u64, _: u64, _: &'static str) {}
 }
 
 /// One run of `go build`.
@@ -240,7 +240,7 @@ async fn run(program: &Program, packages: u64, progress: &dyn Progress) -> anyho
             _ = tick.tick() => {
                 let log = std::fs::read(child.log()).unwrap_or_default();
                 let lines = log.iter().filter(|byte| **byte == b'\n').count() as u64;
-                progress.step(lines, packages);
+                progress.step(lines, packages, "packages compiled");
             }
         }
     }

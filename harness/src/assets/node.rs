@@ -30,7 +30,6 @@ pub fn tag() -> String {
 impl Assets {
     /// What goes into the image: a directory with Kubernetes' components, etcd's programs and kind's own files.
     pub async fn node_parts(&self, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
-        self.clone().built().install(&[Tool::Etcd, Tool::Etcdctl, Tool::Etcdutl], progress).await?;
         let _lock = self.lock(progress).await?;
         let parts = self.cache.node();
         if !parts.exists() {

@@ -19,6 +19,7 @@ Examples:
   kmslab assets install kube-apiserver etcd            # fetches the official release, where it can be reached
   export KUBEBUILDER_ASSETS=$(kmslab assets path)      # for controller-runtime's envtest
   $(kmslab assets path kubectl) version --client
+  KMSLAB_ASSETS_MIRROR=https://mirror.example kmslab assets install etcd    # the release from elsewhere; its hash is pinned all the same
   kind create cluster --image $(kmslab assets node) --config kind-config/cluster.yaml";
 
 /// Flags of `kmslab assets`.
@@ -113,7 +114,7 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 impl Default for Shown {
     fn default() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} packages, {elapsed}");
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {elapsed}");
             let bar = ProgressBar::new(0);
             if let Ok(style) = style {
                 bar.set_style(style);
@@ -133,8 +134,9 @@ impl Progress for Shown {
     }
 
     #[expect(clippy::disallowed_methods, reason = "how often a person is told something is real time")]
-    fn step(&self, done: u64, of: u64) {
+    fn step(&self, done: u64, of: u64, what: &'static str) {
         if let Some(bar) = &self.bar {
+            bar.set_message(what);
             bar.set_length(of.max(done));
             bar.set_position(done);
             return;
@@ -143,7 +145,7 @@ impl Progress for Shown {
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
             *last = Some(now);
-            say!("{done} of about {of} packages compiled");
+            say!("{done} of about {of} {what}");
         }
     }
 }

@@ -85,6 +85,9 @@ async fn gone(lab: &Lab) {
 
 /// To the owner alone, which ends the others in order. One that has just ended needs none.
 fn signal(lab: &Lab, signal: Signal) -> anyhow::Result<()> {
+    if !lab.state.owner.is_running() {
+        return Ok(());
+    }
     let owner = lab.state.owner.pid;
     match pid(owner).map(|owner| kill_process(owner, signal)) {
         Some(Err(error)) if error != rustix::io::Errno::SRCH => {

@@ -40,7 +40,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = ClusterKind::Embedded)]
     pub cluster: ClusterKind,
     /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster", "assets", "offline"])]
     pub lab: Option<String>,
     #[command(flatten)]
     pub assets: Options,

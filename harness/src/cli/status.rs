@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::up;
-use crate::cluster::Cluster as _;
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::runtime_dir::{Lab, labs};
@@ -92,34 +91,26 @@ async fn row(lab: &Lab, description: Description) -> Row {
     let mut parts = Vec::new();
     for (name, process) in &lab.state.processes {
         let says = match name.as_str() {
-            _ if !process.is_running() => Err("not running".into()),
+            _ if !process.is_running() => Err(anyhow::Error::msg("not running")),
             "plugin" => plugin(&description).await,
             "kube-apiserver" => server(&description).await,
             _ => Ok("running".into()),
         };
-        let (healthy, says) = says.map_or_else(|why: String| (false, why), |says| (true, says));
+        let (healthy, says) = says.map_or_else(|why| (false, format!("{why:#}")), |says| (true, says));
         parts.push(Part { name: name.clone(), pid: process.is_running().then_some(process.pid), healthy, says });
     }
     Row { healthy: parts.iter().all(|part| part.healthy), lab: description, parts }
 }
 
 /// The key_id of its Status.
-async fn plugin(description: &Description) -> Result<String, String> {
-    let health = description.plugin.health.trim_start_matches("http://");
-    let port = PluginPort::new(&description.plugin.socket, health).map_err(|error| format!("{error:#}"))?;
-    let key_id = port.key_id().await.map_err(|error| format!("{error:#}"))?;
-    Ok(format!("key_id {key_id}"))
+async fn plugin(Description { plugin, .. }: &Description) -> anyhow::Result<String> {
+    Ok(format!("key_id {}", PluginPort::new(&plugin.socket, &plugin.health)?.key_id().await?))
 }
 
-/// Its `/readyz`, with the checks that fail.
-async fn server(description: &Description) -> Result<String, String> {
-    let cluster = ApiServerCluster::attach(description.cluster.clone()).await.map_err(|error| error.to_string())?;
-    let health = cluster.health("/readyz?verbose").await.map_err(|error| error.message)?;
-    if health.ok() {
-        return Ok("ready".into());
-    }
-    let failing: Vec<&str> = health.body.lines().filter(|line| line.starts_with("[-]")).collect();
-    Err(format!("/readyz is {}: {}", health.status, failing.join(", ")))
+async fn server(description: &Description) -> anyhow::Result<String> {
+    let cluster = ApiServerCluster::attach(description.cluster.clone()).await?;
+    cluster.readiness().await.map_err(anyhow::Error::msg)?;
+    Ok("ready".into())
 }
 
 fn human(row: &Row) -> String {

@@ -7,6 +7,7 @@ use aws_sdk_kms::error::DisplayErrorContext;
 
 use super::{Admin, Cloud, CloudKind};
 use crate::etcd::keytable::KeyTable;
+use crate::inspect::opener::{AwsOptions, Openers};
 
 /// An access key.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -77,6 +78,13 @@ impl Access {
             plugin: Credentials::plugin(),
         }
     }
+
+    /// A person's emulator, where operator and plugin both have the credentials of the environment.
+    pub fn given(endpoint: impl Into<String>, admin: Admin, region: impl Into<String>) -> Self {
+        let credentials = Credentials::from_env();
+        let (endpoint, region) = (endpoint.into(), region.into());
+        Self { endpoint, admin, region, operator: credentials.clone(), plugin: credentials }
+    }
 }
 
 /// One key in AWS KMS, emulated.
@@ -145,10 +153,6 @@ impl Cloud for AwsCloud {
         Ok(())
     }
 
-    fn endpoint(&self) -> &str {
-        &self.access.endpoint
-    }
-
     async fn disable(&self) -> anyhow::Result<()> {
         let disabled = self.sdk.disable_key().key_id(&self.key).send().await;
         disabled.map_err(|e| anyhow::anyhow!("DisableKey {}: {}", self.key, DisplayErrorContext(e)))?;
@@ -163,6 +167,18 @@ impl Cloud for AwsCloud {
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
         self.access.admin.keys().await
+    }
+
+    fn openers(&self) -> Openers {
+        let Access { endpoint, region, operator, .. } = &self.access;
+        let mut openers = Openers::default();
+        openers.add_aws(AwsOptions {
+            endpoint_url: Some(endpoint.clone()),
+            region: Some(region.clone()),
+            ca_file: None,
+            credentials: Some(operator.clone()),
+        });
+        openers
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {

@@ -9,6 +9,7 @@ pub use admin::Admin;
 pub use aws::{ACCOUNT, ALIAS, Access, AwsCloud, Credentials, REGION};
 
 use crate::etcd::keytable::KeyTable;
+use crate::inspect::opener::Openers;
 
 /// Which cloud's KMS a run uses.
 #[derive(
@@ -39,12 +40,12 @@ pub trait Cloud: Send + Sync {
     async fn rotate(&self) -> anyhow::Result<()>;
     /// The emulator's own record of every key and its versions.
     async fn key_table(&self) -> anyhow::Result<KeyTable>;
-    /// Where the cloud's API answers: the emulator's URL.
-    fn endpoint(&self) -> &str;
     /// Lets nobody use the key, until it is enabled.
     async fn disable(&self) -> anyhow::Result<()>;
     /// Lets the key be used again.
     async fn enable(&self) -> anyhow::Result<()>;
+    /// Opens what the key sealed, as its operator, with the vendor's SDK alone.
+    fn openers(&self) -> Openers;
     /// How many requests of the plugin's credentials the emulator has answered.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }

@@ -52,12 +52,6 @@ impl Engine {
         Ok(self.output(&["image", "inspect", "--format", "{{.Id}}", image]).await?.status.success())
     }
 
-    /// Fetches an image; the engine's own words where it can't.
-    pub async fn pull(&self, image: &str) -> anyhow::Result<Result<(), String>> {
-        let answer = self.output(&["pull", "--quiet", image]).await?;
-        Ok(if answer.status.success() { Ok(()) } else { Err(said(&answer)) })
-    }
-
     /// Runs a command to its end, and gives what it printed.
     pub async fn run(&self, args: &[&str]) -> anyhow::Result<String> {
         let answer = self.output(args).await?;

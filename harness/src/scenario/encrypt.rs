@@ -7,10 +7,8 @@ use super::canary::Search;
 use super::objects::{self, SIZES};
 use super::play::key_id_of;
 use super::{Play, Scenario, Step, expect, unmet};
-use crate::cloud::{Credentials, REGION};
 use crate::cluster::ClusterKind;
 use crate::etcd::value::{Value, recognise};
-use crate::inspect::opener::{AwsOptions, Openers};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "encrypt",
@@ -66,13 +64,7 @@ async fn stored(play: &mut Play) -> anyhow::Result<()> {
 }
 
 async fn open(play: &mut Play) -> anyhow::Result<()> {
-    let mut openers = Openers::default();
-    openers.add_aws(AwsOptions {
-        endpoint_url: Some(play.world.cloud.endpoint().to_owned()),
-        region: Some(REGION.to_owned()),
-        ca_file: None,
-        credentials: Some(Credentials::operator()),
-    });
+    let mut openers = play.world.cloud.openers();
     for planted in &play.planted {
         let value = play.stored(&planted.at).await?;
         let Value::KmsV2 { object, .. } = recognise(&value.value) else {

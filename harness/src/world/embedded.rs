@@ -9,7 +9,7 @@ use kmslab_keycore::{Clock, LabClock, SystemClock};
 use kmslab_plugin::kek::aws::AwsKek;
 use kmslab_plugin::{Plugin, RunningPlugin};
 
-use super::{PROVIDER, Parts, Plan, PluginPort, World};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
 use crate::clock::VirtualClock;
 use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials, REGION};
 use crate::cluster::embedded::{Config, EmbeddedCluster};
@@ -71,7 +71,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         .map_err(|error| environment(error.to_string()))?;
     plugin.first_probe().await.map_err(|why| anyhow::anyhow!("the plugin's key is not usable: {why}"))?;
     let health = plugin.health_addr().context("the plugin has no health port")?;
-    let port = PluginPort::new(&socket, &health.to_string())?;
+    let port = PluginPort::new(&socket, &format!("http://{health}"))?;
 
     let config = Config {
         resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),
@@ -85,7 +85,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         cluster: Arc::new(cluster),
         plugin: port,
         provider: PROVIDER.into(),
-        baseline: None,
+        baseline: Baseline::default(),
         parts: Arc::new(parts),
     })
 }

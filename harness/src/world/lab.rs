@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::processes::{self, Addresses, Joined, Kms, Processes, Settings};
 use super::{Baseline, PROVIDER, Parts, PluginPort, World};
 use crate::assets::{Options, Progress};
-use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
+use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind};
 use crate::cluster::Cluster;
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::exit::{environment, usage};
@@ -128,8 +128,7 @@ async fn access(given: &GivenKey) -> anyhow::Result<Access> {
     if !known.rows.iter().any(|row| row.key == given.arn) {
         return Err(usage(format!("--key {}: the emulator of {} has no such key", given.arn, given.admin)));
     }
-    let credentials = Credentials::from_env();
-    Ok(Access { endpoint: given.endpoint.clone(), admin, region, operator: credentials.clone(), plugin: credentials })
+    Ok(Access::given(&given.endpoint, admin, region))
 }
 
 /// Nothing here was started by who attaches, so nothing is ended.
@@ -146,15 +145,9 @@ impl Parts for Attached {
 pub async fn attach(description: &Description) -> anyhow::Result<World> {
     let lab::Kms { endpoint, admin, region, key, own, .. } = &description.kms;
     let admin = Admin::new(admin)?;
-    let access = if *own {
-        Access::own(endpoint, admin)
-    } else {
-        let credentials = Credentials::from_env();
-        let (operator, plugin) = (credentials.clone(), credentials);
-        Access { endpoint: endpoint.clone(), admin, region: region.clone(), operator, plugin }
-    };
+    let access = if *own { Access::own(endpoint, admin) } else { Access::given(endpoint, admin, region) };
     let lab::Plugin { provider, socket, health } = &description.plugin;
-    let plugin = PluginPort::new(socket, health.strip_prefix("http://").unwrap_or(health))?;
+    let plugin = PluginPort::new(socket, health)?;
     let cloud = AwsCloud::with_key(access, key);
     let cluster = ApiServerCluster::attach(description.cluster.clone()).await?;
     if let Err(error) = cluster.until_ready().await {
@@ -165,13 +158,13 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
     }
     // The emulator's count first: what is sent in between is then in the later difference, not missing from it.
     let emulator_requests = cloud.plugin_requests().await?;
-    let baseline = Baseline { emulator_requests, plugin: plugin.counts().await? };
+    let baseline = Baseline { emulator_requests, plugin: plugin.counts().await?, stays: true };
     Ok(World {
         cloud: Arc::new(cloud),
         cluster: Arc::new(cluster),
         plugin,
         provider: provider.clone(),
-        baseline: Some(baseline),
+        baseline,
         parts: Arc::new(Attached),
     })
 }

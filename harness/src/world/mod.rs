@@ -57,23 +57,25 @@ pub struct Traffic {
     pub others: bool,
 }
 
-/// What had been called before a run began that did not start the lab.
-#[derive(Debug, Clone, Copy)]
+/// What had been called before a run began: nothing, but in a lab that stays.
+#[derive(Debug, Clone, Copy, Default)]
 struct Baseline {
     plugin: Counts,
     emulator_requests: u64,
+    /// Whether the lab stays, and so has others who call.
+    stays: bool,
 }
 
 impl Baseline {
     /// What came since. A plugin that was started again meanwhile counts from 0 again.
     fn taken_from(&self, plugin: Counts, emulator_requests: u64) -> Traffic {
         let restarted = plugin.grpc_calls < self.plugin.grpc_calls || plugin.sdk_requests < self.plugin.sdk_requests;
-        let before = if restarted { Counts { grpc_calls: 0, sdk_requests: 0 } } else { self.plugin };
+        let before = if restarted { Counts::default() } else { self.plugin };
         Traffic {
             grpc_calls: plugin.grpc_calls - before.grpc_calls,
             sdk_requests: plugin.sdk_requests - before.sdk_requests,
             emulator_requests: emulator_requests.saturating_sub(self.emulator_requests),
-            others: true,
+            others: self.stays,
         }
     }
 }
@@ -106,8 +108,7 @@ pub struct World {
     pub plugin: PluginPort,
     /// `kms.name`.
     pub provider: String,
-    /// In a lab that stays.
-    baseline: Option<Baseline>,
+    baseline: Baseline,
     parts: Arc<dyn Parts>,
 }
 
@@ -139,7 +140,7 @@ impl World {
 
     /// Whether it stays when this run is over, so that the run must clean up after itself.
     pub fn stays(&self) -> bool {
-        self.baseline.is_some()
+        self.baseline.stays
     }
 
     /// What is encrypted, as kind-config/ has it.
@@ -154,13 +155,7 @@ impl World {
         loop {
             let counts = self.plugin.counts().await?;
             let emulator_requests = self.cloud.plugin_requests().await?;
-            let traffic = match &self.baseline {
-                Some(baseline) => baseline.taken_from(counts, emulator_requests),
-                None => {
-                    let Counts { grpc_calls, sdk_requests } = counts;
-                    Traffic { grpc_calls, sdk_requests, emulator_requests, others: false }
-                }
-            };
+            let traffic = self.baseline.taken_from(counts, emulator_requests);
             tries -= 1;
             if traffic.broken().is_none() || tries == 0 {
                 return Ok(traffic);
@@ -174,5 +169,25 @@ impl World {
         let cluster = self.cluster.shutdown().await;
         self.parts.shutdown().await?;
         cluster
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_lab_that_stays_only_what_came_since_counts_and_others_may_call() {
+        let before = Counts { grpc_calls: 100, sdk_requests: 50 };
+        let baseline = Baseline { plugin: before, emulator_requests: 80, stays: true };
+        let traffic = baseline.taken_from(Counts { grpc_calls: 103, sdk_requests: 54 }, 90);
+        assert_eq!((traffic.grpc_calls, traffic.sdk_requests, traffic.emulator_requests), (3, 4, 10));
+        assert_eq!(traffic.broken(), None);
+        let lost = baseline.taken_from(Counts { grpc_calls: 103, sdk_requests: 54 }, 83);
+        assert!(lost.broken().unwrap().contains("sent 4 requests, and the emulator saw 3"));
+        assert!(baseline.taken_from(before, 90).broken().is_some(), "nothing was called since");
+        // A plugin that was started again has counted from 0.
+        let restarted = baseline.taken_from(Counts { grpc_calls: 2, sdk_requests: 3 }, 90);
+        assert_eq!((restarted.grpc_calls, restarted.sdk_requests, restarted.broken()), (2, 3, None));
     }
 }

@@ -15,7 +15,7 @@ use crate::scrape;
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the plugin has answered and sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// gRPC calls answered, ours and the API server's.
     pub grpc_calls: u64,
@@ -33,13 +33,13 @@ pub struct PluginPort {
 }
 
 impl PluginPort {
-    /// The plugin that listens on `socket` and serves health and metrics at `health`, `127.0.0.1:8080`.
+    /// The plugin that listens on `socket` and serves health and metrics at `health`, `http://127.0.0.1:8080`.
     pub fn new(socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
         let socket = socket.into();
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .with_context(|| format!("the plugin's socket {} is no endpoint", socket.display()))?;
         let client = KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
-        Ok(Self { socket, health: format!("http://{health}"), http: scrape::local_client()?, client })
+        Ok(Self { socket, health: health.to_owned(), http: scrape::local_client()?, client })
     }
 
     /// Its unix socket.

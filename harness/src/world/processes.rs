@@ -8,7 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use super::{PROVIDER, Parts, Plan, PluginPort, World};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
 use crate::assets::{Assets, Options, Progress, Tool};
 use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
 use crate::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Tools};
@@ -120,7 +120,7 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
         cluster: Arc::new(cluster),
         plugin,
         provider: PROVIDER.into(),
-        baseline: None,
+        baseline: Baseline::default(),
         parts: Arc::new(parts),
     })
 }
@@ -204,7 +204,7 @@ async fn start_plugin(
         .env("AWS_SECRET_ACCESS_KEY", secret)
         .through(kmslab);
     let service = Service::start(program, keep, Arc::clone(dir))?;
-    let port = PluginPort::new(&socket, &health)?;
+    let port = PluginPort::new(&socket, &format!("http://{health}"))?;
     wait("the plugin's Status to be ok", &service, async || port.key_id().await.map_err(|error| error.to_string()))
         .await?;
     Ok((service, port))

@@ -98,33 +98,33 @@ async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lab_uses_a_persons_key_in_an_emulator_that_runs() {
-    let kmslab = Kmslab::new();
+    // Another access key, account and region than a lab's own.
+    let (id, secret, region) = ("AKIAPERSON", "persons-secret", "eu-central-1");
+    let kmslab = Kmslab::new().env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
     let any = Some(([127, 0, 0, 1], 0).into());
-    let emulator = kmslab_emulator::Emulator::builder().admin_listen(any).start().await.unwrap();
+    let emulator = kmslab_emulator::Emulator::builder().admin_listen(any).credential(id, secret, "111122223333");
+    let emulator = emulator.start().await.unwrap();
     let endpoint = format!("http://{}", emulator.http_addr());
     let admin = format!("http://{}", emulator.admin_addr().unwrap());
-    let access = Access { plugin: Credentials::operator(), ..Access::own(&endpoint, Admin::new(&admin).unwrap()) };
-    let key = AwsCloud::with_own_key(access).await.unwrap().key().to_owned();
+    let person = Credentials { id: id.into(), secret: secret.into() };
+    let access =
+        Access { region: region.into(), operator: person, ..Access::own(&endpoint, Admin::new(&admin).unwrap()) };
+    let cloud = AwsCloud::with_own_key(access).await.unwrap();
 
-    let other = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let other = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
     let refused = kmslab.run(&["up", "--key", other, "--endpoint-url", &endpoint, "--admin-url", &admin]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("has no such key"), "{}", text(&refused.stderr));
 
-    let lab = kmslab.up(&["--key", &key, "--endpoint-url", &endpoint, "--admin-url", &admin]);
-    assert_eq!((&lab.kms.key, lab.kms.own), (&key, false));
+    let lab = kmslab.up(&["--key", cloud.key(), "--endpoint-url", &endpoint, "--admin-url", &admin]);
+    assert_eq!((lab.kms.key.as_str(), lab.kms.region.as_str(), lab.kms.own), (cloud.key(), region, false));
     let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "default", "--format", "json"])).unwrap();
-    assert_eq!(report["results"][0]["passed"], true, "{report}");
+        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "rotate", "--lab", "default", "--format", "json"]))
+            .unwrap();
+    assert_eq!(report["passed"], true, "{report}");
     kmslab.ok(&["down"]);
-    assert_eq!(
-        AwsCloud::with_key(Access::own(&endpoint, Admin::new(&admin).unwrap()), &key)
-            .key_table()
-            .await
-            .unwrap()
-            .rows
-            .len(),
-        1
-    );
+    // It outlives the lab, with the rotation that the scenario made.
+    let table = cloud.key_table().await.unwrap();
+    assert_eq!((table.rows.len(), table.rows[0].versions.len()), (1, 2));
     emulator.shutdown().await;
 }

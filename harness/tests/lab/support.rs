@@ -7,11 +7,12 @@ use kmslab::lab::Description;
 /// kmslab with labs of its own below `root`.
 pub(crate) struct Kmslab {
     root: tempfile::TempDir,
+    env: Vec<(&'static str, &'static str)>,
 }
 
 impl Kmslab {
     pub(crate) fn new() -> Self {
-        Self { root: tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap() }
+        Self { root: tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap(), env: Vec::new() }
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -23,7 +24,14 @@ impl Kmslab {
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS", "KMSLAB_ADMIN"] {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().copied());
         command
+    }
+
+    /// With one more variable.
+    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.push((name, value));
+        self
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {

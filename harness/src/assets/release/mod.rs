@@ -104,7 +104,7 @@ impl Release {
             into.write_all(&chunk)
                 .map_err(|error| Failure::Bad(environment(format!("writing the download: {error}"))))?;
             done += chunk.len() as u64;
-            progress.step(done >> 20, length >> 20);
+            progress.step(done >> 20, length >> 20, "MiB fetched");
         }
         Ok(hash.finish().as_ref().to_vec())
     }

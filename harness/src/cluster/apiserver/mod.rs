@@ -118,6 +118,11 @@ impl ApiServerCluster {
         Ok(Self { control: Control::attached(&description), description, apis, etcd })
     }
 
+    /// Whether the first server is ready; `Err` says which checks fail.
+    pub async fn readiness(&self) -> Result<(), String> {
+        ready::healthy(&self.apis[0], ready::READY).await
+    }
+
     /// Waits until the first server is ready, as one is not that has just been started, or whose key has just been enabled.
     pub async fn until_ready(&self) -> Result<(), StartError> {
         ready::ready(&self.control.run_of(&self.description, 0), &self.apis[0]).await

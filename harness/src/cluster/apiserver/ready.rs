@@ -22,6 +22,8 @@ const SERVER_PATIENCE: Duration = Duration::from_secs(90);
 const CACHES_PATIENCE: Duration = Duration::from_secs(10);
 const TAIL_LINES: usize = 12;
 /// A check that fails for 60 s after a restart with a dead key; everything else of `/livez` tells that the server serves.
+/// The plugin included; says of every check how it is.
+pub(super) const READY: &str = "/readyz?verbose";
 const ALIVE: &str = "/livez?exclude=poststarthook%2Fstorage-readiness";
 
 /// A run that is waited for.
@@ -97,7 +99,7 @@ pub(super) async fn etcd(run: &Run, endpoint: &str) -> Result<EtcdClient, StartE
 
 /// Everything is in order, the plugin included, and the namespace `default` is there.
 pub(super) async fn ready(run: &Run, api: &HttpApi) -> Result<(), StartError> {
-    run.until("ready", SERVER_PATIENCE, || healthy(api, "/readyz?verbose")).await?;
+    run.until("ready", SERVER_PATIENCE, || healthy(api, READY)).await?;
     let default = ObjectRef::new(Resource::namespaces(), None, "default");
     run.until("ready", SERVER_PATIENCE, || async {
         api.get(&default).await.map(drop).map_err(|error| format!("namespace default: {error}"))
@@ -122,7 +124,7 @@ pub(super) async fn alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
 }
 
 /// 200, or which checks fail.
-async fn healthy(api: &HttpApi, path: &str) -> Result<(), String> {
+pub(super) async fn healthy(api: &HttpApi, path: &str) -> Result<(), String> {
     let health = api.health(path).await.map_err(|error| error.message)?;
     if health.ok() {
         return Ok(());
