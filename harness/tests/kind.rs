@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use kmslab::assets::{Assets, Options, Quiet, Tool};
-use kmslab::cluster::kind::{Remedies, config};
+use kmslab::cluster::kind::Remedies;
+use kmslab::cluster::kind::config::{self, Machine};
 use kmslab::engine::Engine;
 
 /// A cluster by kind's own command, gone with this.
@@ -45,7 +46,7 @@ async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
     let dir = tempfile::tempdir().unwrap();
     let remedies = Remedies::find(&engine, &image).await.unwrap();
     let file = dir.path().join("cluster.yaml");
-    std::fs::write(&file, config::cluster(remedies).unwrap()).unwrap();
+    std::fs::write(&file, config::plain(Machine { remedies, has_addons: false }).unwrap()).unwrap();
     let kind = Kind { program: path(0), name: format!("kmslab-test-{}", std::process::id()), dir };
     kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]).unwrap();
     let nodes = Command::new(path(1))

@@ -4,6 +4,7 @@ pub mod assets;
 pub mod down;
 pub mod inspect;
 pub mod list;
+pub mod relay;
 pub mod run;
 pub mod status;
 pub mod up;
@@ -50,6 +51,9 @@ enum Verb {
     Assets(assets::AssetsArgs),
     /// Show what every value in etcd is, and which key it needs
     Inspect(Box<inspect::InspectArgs>),
+    /// Joins standard input and output with a unix socket.
+    #[command(hide = true)]
+    Relay(relay::RelayArgs),
     /// Becomes a program that dies when its parent does.
     #[command(hide = true)]
     ExecChild(ExecChildArgs),
@@ -89,6 +93,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Verb::Assets(args) => assets::run(args).await,
         Verb::Inspect(args) => inspect::run(*args).await,
+        Verb::Relay(args) => relay::run(args).await,
         Verb::ExecChild(args) => Ok(exec_child::run(args)),
     }
 }

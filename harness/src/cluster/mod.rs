@@ -24,6 +24,8 @@ pub enum ClusterKind {
     Embedded,
     /// The stock kube-apiserver and etcd as processes.
     Apiserver,
+    /// A kind cluster, with the plugin as a unit of its node.
+    Kind,
 }
 
 impl std::fmt::Display for ClusterKind {
@@ -31,6 +33,7 @@ impl std::fmt::Display for ClusterKind {
         f.write_str(match self {
             Self::Embedded => "embedded",
             Self::Apiserver => "apiserver",
+            Self::Kind => "kind",
         })
     }
 }
@@ -107,8 +110,8 @@ pub trait Cluster: Send + Sync {
     async fn start_server(&self) -> anyhow::Result<()>;
     /// Lets time pass: real seconds on real processes, virtual ones on the model.
     async fn pass(&self, time: Duration);
-    /// Where logs are, if this kind writes any.
-    fn logs(&self) -> Option<PathBuf>;
+    /// Collects what logs there are, and says where they are, also after the end.
+    async fn logs(&self) -> Option<PathBuf>;
     /// Ends everything that this cluster started, in order, and waits for it.
     async fn shutdown(&self) -> anyhow::Result<()>;
 }

@@ -1,10 +1,16 @@
 //! The container engine of this machine, by its command line: Docker, or Podman where there is no Docker.
 
+mod owned;
+mod stream;
+
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::Context as _;
 use tokio::process::Command;
+
+pub use owned::{KIND_LABEL, LABEL, Owned};
+pub use stream::{Stream, Way};
 
 use crate::exit::environment;
 
@@ -42,6 +48,11 @@ impl Engine {
         }))
     }
 
+    /// The engine with this command, which was found before.
+    pub fn at(program: &Path) -> Self {
+        Self { program: program.to_owned() }
+    }
+
     /// Its command.
     pub fn program(&self) -> &Path {
         &self.program
@@ -61,12 +72,69 @@ impl Engine {
         Err(environment(format!("{} {}: {}", self.name(), args.first().copied().unwrap_or_default(), said(&answer))))
     }
 
+    /// Runs a command in a container to its end, and gives what it printed.
+    pub async fn exec(&self, container: &str, command: &[&str]) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&self.exec_bytes(container, command).await?).into_owned())
+    }
+
+    /// [`Engine::exec`] for what is no text.
+    pub async fn exec_bytes(&self, container: &str, command: &[&str]) -> anyhow::Result<Vec<u8>> {
+        let answer = self.output(&[&["exec", container], command].concat()).await?;
+        if answer.status.success() {
+            return Ok(answer.stdout);
+        }
+        let (out, error) = (String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
+        Err(anyhow::anyhow!("in {container}, {}: {}{}", command.join(" "), out.trim(), error.trim()))
+    }
+
+    /// An image of a file system that `archive` writes as a tar archive, with changes as in a Dockerfile.
+    pub async fn import(
+        &self,
+        tag: &str,
+        changes: &[String],
+        archive: impl FnOnce(std::process::ChildStdin) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let mut command = std::process::Command::new(&self.program);
+        command.arg("import");
+        for change in changes {
+            command.args(["--change", change]);
+        }
+        command.args(["-", tag]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let name = self.name().to_owned();
+        let imported = tokio::task::spawn_blocking(move || {
+            let mut child = command.spawn()?;
+            let input = child.stdin.take().context("the engine's command has no pipe")?;
+            // A pipe that breaks is the lesser news: what the engine says tells why.
+            let written = archive(input);
+            let answer = child.wait_with_output()?;
+            if answer.status.success() {
+                return written;
+            }
+            Err(environment(format!("{name} import: {}", said(&answer))))
+        });
+        imported.await.context("importing an image")?
+    }
+
+    /// What a container has written, to either stream; of a container that is gone, nothing.
+    pub async fn logs(&self, container: &str) -> String {
+        let Ok(answer) = self.output(&["logs", "--tail", "20", container]).await else { return String::new() };
+        format!("{}{}", String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr))
+    }
+
+    /// Where a container's port is reached on this machine, `127.0.0.1:32768`.
+    pub async fn port(&self, container: &str, port: u16) -> anyhow::Result<String> {
+        let found = self.run(&["port", container, &format!("{port}/tcp")]).await?;
+        let first = found.lines().find(|line| line.starts_with("127.0.0.1:"));
+        first.map(str::to_owned).with_context(|| format!("{container} does not publish its port {port}: {found:?}"))
+    }
+
     async fn output(&self, args: &[&str]) -> anyhow::Result<Output> {
         let command = Command::new(&self.program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
         command.await.with_context(|| format!("running {}", self.program.display()))
     }
 
-    fn name(&self) -> &str {
+    /// `docker` or `podman`.
+    pub fn name(&self) -> &str {
         self.program.file_name().and_then(|name| name.to_str()).unwrap_or("docker")
     }
 

@@ -19,6 +19,7 @@ pub use roots::Roots;
 pub use state::{LabState, Process};
 pub use sweep::{Swept, sweep, sweep_in};
 
+use crate::engine::Owned;
 use crate::platform::{StartTime, start_time};
 use lock::Lock;
 
@@ -178,6 +179,23 @@ impl RuntimeDir {
         state.write(&self.path)
     }
 
+    /// Notes what the lab is about to make in a container engine: the sweep removes it.
+    pub fn note_containers(&self, owned: Owned) -> io::Result<()> {
+        let mut state = self.state();
+        state.containers = Some(owned);
+        state.write(&self.path)
+    }
+
+    /// Removes what the lab has in a container engine, and takes the note back. Blocks.
+    pub fn remove_containers(&self) -> io::Result<()> {
+        let owned = self.state().containers.clone();
+        let Some(owned) = owned else { return Ok(()) };
+        owned.remove()?;
+        let mut state = self.state();
+        state.containers = None;
+        state.write(&self.path)
+    }
+
     /// Copies the logs to where they outlast the lab, and says where that is: after a failure.
     pub fn keep_logs(&self) -> io::Result<PathBuf> {
         kept::keep(&self.logs(), &self.state_root, &self.name)
@@ -191,6 +209,10 @@ impl RuntimeDir {
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
         sweep::end_processes(&self.state());
+        if let Err(error) = self.remove_containers() {
+            tracing::warn!(%error, "cannot remove the lab's containers; the next start will");
+            return;
+        }
         if let Err(error) = sweep::remove_all(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "cannot remove the lab's directory; the next start will");
             return;
@@ -254,7 +276,7 @@ impl LabState {
     fn of_this_process(name: &str) -> io::Result<Self> {
         let pid = std::process::id();
         let started = start_time(pid)?.ok_or_else(|| io::Error::other("this process is not in the process table"))?;
-        Ok(Self { name: name.into(), owner: Process { pid, started }, processes: Default::default() })
+        Ok(Self { name: name.into(), owner: Process { pid, started }, processes: Default::default(), containers: None })
     }
 }
 

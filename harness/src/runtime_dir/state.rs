@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Owned;
 use crate::platform::{self, StartTime};
 
 const FILE: &str = "state.json";
@@ -35,6 +36,9 @@ pub struct LabState {
     pub owner: Process,
     /// What it started, by the names of the programs in the lab.
     pub processes: BTreeMap<String, Process>,
+    /// What it has in a container engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<Owned>,
 }
 
 impl LabState {

@@ -1,4 +1,4 @@
-//! What dead labs left: ends their processes, keeps their logs, removes their files.
+//! What dead labs left: ends their processes, removes their containers, keeps their logs, removes their files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,11 @@ pub(super) fn remove_lab(path: &Path, state: &Path, name: &str) -> io::Result<Op
         return Ok(None);
     }
     // Without a readable state its owner died while it made the directory, before any process.
-    let killed = LabState::read(path).map(|state| end_processes(&state)).unwrap_or_default();
+    let state_of_it = LabState::read(path).ok();
+    let killed = state_of_it.as_ref().map(end_processes).unwrap_or_default();
+    if let Some(owned) = state_of_it.and_then(|state| state.containers) {
+        owned.remove()?;
+    }
     let logs = kept::keep(&path.join("logs"), state, name).ok();
     remove_all(path)?;
     Ok(Some(Swept { name: name.into(), killed, logs }))

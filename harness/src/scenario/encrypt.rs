@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "encrypt",
     shows: "Secrets, ConfigMaps and custom objects of 1 B to 1 MiB are encrypted in etcd, open with the cloud's key, and read back",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Verify that newly written data is encrypted\"",
-    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
+    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver, ClusterKind::Kind],
     steps: &[
         Step { name: "write", does: "write objects of every size in two namespaces", run: |play| write(play).boxed() },
         Step {

@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "rewrite",
     shows: "after a rotation a rewrite leaves no value under the old version, changes nothing else, and a second one writes nothing",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Ensure all relevant data are encrypted\"",
-    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
+    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver, ClusterKind::Kind],
     steps: &[
         Step { name: "write", does: "write objects under the current version", run: |play| write(play).boxed() },
         Step {

@@ -95,7 +95,7 @@ pub async fn run(scenario: &'static Scenario, world: &World, pause: Option<&Paus
                 expected: unmet.map(|u| u.expected.clone()),
                 seen: unmet.map_or_else(|| format!("{error:#}"), |u| u.seen.clone()),
                 plugin: world.plugin.key_id().await.err().map(|error| format!("{error:#}")),
-                logs: world.cluster.logs(),
+                logs: world.cluster.logs().await,
             });
             break;
         }

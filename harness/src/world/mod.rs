@@ -1,6 +1,8 @@
 //! Emulator, plugin and cluster joined: what a scenario plays on.
 
 mod embedded;
+mod emulator_container;
+mod kind;
 mod lab;
 mod plugin;
 mod processes;
@@ -135,6 +137,7 @@ impl World {
         match plan.cluster {
             ClusterKind::Embedded => embedded::start(plan).await,
             ClusterKind::Apiserver => processes::start(plan, progress).await,
+            ClusterKind::Kind => kind::start(plan, progress).await,
         }
     }
 

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use hyper_util::rt::TokioIo;
 use kmslab_kmsv2::socket::StatusRequest;
 use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
 use tonic::Request;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::engine::Way;
 use crate::scrape;
 
 /// kube-apiserver gives a call as much.
@@ -40,6 +42,18 @@ impl PluginPort {
             .with_context(|| format!("the plugin's socket {} is no endpoint", socket.display()))?;
         let client = KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
         Ok(Self { socket, health: health.to_owned(), http: scrape::local_client()?, client })
+    }
+
+    /// The plugin in a container: `way` leads to its socket, whose path there is `socket`.
+    pub fn inside(way: Way, socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
+        // The connector knows where to; the URI is a form.
+        let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CALL_TIMEOUT);
+        let connector = tower::service_fn(move |_: Uri| {
+            let opened = way.open();
+            async move { opened.map(TokioIo::new) }
+        });
+        let client = KeyManagementServiceClient::new(endpoint.connect_with_connector_lazy(connector));
+        Ok(Self { socket: socket.into(), health: health.to_owned(), http: scrape::local_client()?, client })
     }
 
     /// Its unix socket.

@@ -37,7 +37,7 @@ impl EncryptionConfig {
     }
 
     /// The file for kube-apiserver.
-    pub(super) fn render(&self) -> Result<String, StartError> {
+    pub(in crate::cluster) fn render(&self) -> Result<String, StartError> {
         let mut template = Template::read()?;
         match self {
             Self::Kms { provider, socket, resources } => {

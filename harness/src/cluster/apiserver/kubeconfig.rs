@@ -11,7 +11,7 @@ use super::certs::Certs;
 use crate::runtime_dir::write_private;
 
 /// What a client shows, and trusts.
-pub(super) struct Access {
+pub(in crate::cluster) struct Access {
     /// PEM of the cluster's CA.
     pub(super) ca: Vec<u8>,
     /// PEM of the administrator's certificate, then of its key.
@@ -60,7 +60,7 @@ pub(super) fn write(path: &Path, lab: &str, url: &str, certs: &Certs) -> Result<
 }
 
 /// Reads what [`write`] wrote.
-pub(super) fn read(path: &Path) -> Result<Access, StartError> {
+pub(in crate::cluster) fn read(path: &Path) -> Result<Access, StartError> {
     let invalid = |why: String| StartError::Invalid { what: format!("the kubeconfig {}", path.display()), why };
     let text = std::fs::read_to_string(path).map_err(StartError::file("reading", path))?;
     let config: Kubeconfig =

@@ -49,7 +49,8 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
         servers: servers.into_iter().map(|server| (server.service, server.port)).collect(),
         etcd: etcd_service,
     };
-    Ok(ApiServerCluster { description, apis, etcd: Arc::new(etcd), control: Control::Owned(owned) })
+    let dir = Some(Arc::clone(&config.dir));
+    Ok(ApiServerCluster { description, apis, etcd: Arc::new(etcd), control: Control::Owned(owned), dir })
 }
 
 struct Server {

@@ -10,9 +10,9 @@ mod control;
 mod diagnose;
 mod error;
 mod fragment;
-mod kubeconfig;
+pub(super) mod kubeconfig;
 mod launch;
-mod ready;
+pub(super) mod ready;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,6 +101,8 @@ pub struct ApiServerCluster {
     apis: Vec<Arc<HttpApi>>,
     etcd: Arc<EtcdClient>,
     control: Control,
+    /// Where this process has started it.
+    dir: Option<Arc<RuntimeDir>>,
 }
 
 impl ApiServerCluster {
@@ -115,7 +117,7 @@ impl ApiServerCluster {
         let apis = description.servers.iter().map(|url| Ok(Arc::new(HttpApi::new(url, &access)?)));
         let apis = apis.collect::<Result<Vec<_>, StartError>>()?;
         let etcd = Arc::new(EtcdClient::connect(&description.etcd).await.map_err(StartError::etcd)?);
-        Ok(Self { control: Control::attached(&description), description, apis, etcd })
+        Ok(Self { control: Control::attached(&description), description, apis, etcd, dir: None })
     }
 
     /// Whether the first server is ready; `Err` says which checks fail.
@@ -200,8 +202,12 @@ impl Cluster for ApiServerCluster {
         tokio::time::sleep(time).await;
     }
 
-    fn logs(&self) -> Option<PathBuf> {
-        Some(self.description.logs.clone())
+    async fn logs(&self) -> Option<PathBuf> {
+        match &self.dir {
+            // They outlast the processes that way.
+            Some(dir) => dir.keep_logs().ok(),
+            None => Some(self.description.logs.clone()),
+        }
     }
 
     async fn shutdown(&self) -> anyhow::Result<()> {

@@ -23,8 +23,8 @@ const CACHES_PATIENCE: Duration = Duration::from_secs(10);
 const TAIL_LINES: usize = 12;
 /// A check that fails for 60 s after a restart with a dead key; everything else of `/livez` tells that the server serves.
 /// The plugin included; says of every check how it is.
-pub(super) const READY: &str = "/readyz?verbose";
-const ALIVE: &str = "/livez?exclude=poststarthook%2Fstorage-readiness";
+pub(in crate::cluster) const READY: &str = "/readyz?verbose";
+pub(in crate::cluster) const ALIVE: &str = "/livez?exclude=poststarthook%2Fstorage-readiness";
 
 /// A run that is waited for.
 pub(super) struct Run {
@@ -124,7 +124,7 @@ pub(super) async fn alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
 }
 
 /// 200, or which checks fail.
-pub(super) async fn healthy(api: &HttpApi, path: &str) -> Result<(), String> {
+pub(in crate::cluster) async fn healthy(api: &HttpApi, path: &str) -> Result<(), String> {
     let health = api.health(path).await.map_err(|error| error.message)?;
     if health.ok() {
         return Ok(());

@@ -160,7 +160,7 @@ impl Cluster for EmbeddedCluster {
         self.shared.config.clock.advance(time).await;
     }
 
-    fn logs(&self) -> Option<PathBuf> {
+    async fn logs(&self) -> Option<PathBuf> {
         None
     }
 

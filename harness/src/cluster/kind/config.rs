@@ -1,34 +1,123 @@
-//! kind's own configuration: the file in kind-config/ that people also use by hand, and what a machine needs besides.
+//! kind's own configuration: the files in kind-config/ that people also use by hand, and what a machine needs besides.
+
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::Remedies;
 
-const CLUSTER: &str = include_str!("../../../../kind-config/cluster.yaml");
+const PLAIN: &str = include_str!("../../../../kind-config/cluster.yaml");
+const ENCRYPTED: &str = include_str!("../../../../kind-config/encrypted.yaml");
 
-/// The configuration of a cluster of one node, for `kind create cluster --config`.
-pub fn cluster(remedies: Remedies) -> anyhow::Result<String> {
-    let mut config: Value = serde_saphyr::from_str(CLUSTER)?;
-    if remedies.restrict_oom_score_adj {
+/// kubeadm's own steps that our node image has no images for.
+const LEFT_OUT: [&str; 2] = ["addon/coredns", "addon/kube-proxy"];
+
+/// What is on this machine, and differs from others.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// What it lacks.
+    pub remedies: Remedies,
+    /// Whether the node image is `kindest/node`, with all of kubeadm's images in it.
+    pub has_addons: bool,
+}
+
+/// A plain cluster of one node, for `kind create cluster --config`.
+pub fn plain(machine: Machine) -> anyhow::Result<String> {
+    rendered(serde_saphyr::from_str(PLAIN)?, machine)
+}
+
+/// One whose API server encrypts, with what is mounted below `files` instead of `node/`.
+pub fn encrypted(machine: Machine, files: &Path) -> anyhow::Result<String> {
+    let mut config: Value = serde_saphyr::from_str(ENCRYPTED)?;
+    for node in config["nodes"].as_array_mut().into_iter().flatten() {
+        for mount in node["extraMounts"].as_array_mut().into_iter().flatten() {
+            let relative = mount["hostPath"].as_str().and_then(|path| path.strip_prefix("node/"));
+            let relative = relative.ok_or_else(|| anyhow::anyhow!("a mount of {ENCRYPTED:?} is not below node/"))?;
+            mount["hostPath"] = files.join(relative).display().to_string().into();
+        }
+    }
+    rendered(config, machine)
+}
+
+fn rendered(mut config: Value, machine: Machine) -> anyhow::Result<String> {
+    if machine.remedies.restrict_oom_score_adj {
         config["containerdConfigPatches"] =
             json!(["[plugins.\"io.containerd.grpc.v1.cri\"]\n  restrict_oom_score_adj = true\n"]);
     }
+    if !machine.has_addons
+        && let Some(patches) = config["kubeadmConfigPatches"].as_array_mut()
+    {
+        for version in ["v1beta4", "v1beta3"] {
+            patches.push(skip(version).into());
+        }
+    }
     Ok(serde_saphyr::to_string(&config)?)
+}
+
+/// kind leaves preflight out by itself; a patch replaces the whole list.
+fn skip(version: &str) -> String {
+    let phases: Vec<&str> = ["preflight"].into_iter().chain(LEFT_OUT).collect();
+    format!("kind: InitConfiguration\napiVersion: kubeadm.k8s.io/{version}\nskipPhases: [{}]\n", phases.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn value(text: &str) -> Value {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    fn machine(restrict_oom_score_adj: bool, has_addons: bool) -> Machine {
+        Machine { remedies: Remedies { restrict_oom_score_adj }, has_addons }
+    }
+
     #[test]
     fn a_remedy_is_added_where_it_is_needed_and_the_rest_stays() {
-        let plain: Value = serde_saphyr::from_str(CLUSTER).unwrap();
-        let as_it_is = cluster(Remedies { restrict_oom_score_adj: false }).unwrap();
-        assert_eq!(serde_saphyr::from_str::<Value>(&as_it_is).unwrap(), plain);
-        let with = cluster(Remedies { restrict_oom_score_adj: true }).unwrap();
-        let mut with: Value = serde_saphyr::from_str(&with).unwrap();
+        let as_it_is = plain(machine(false, true)).unwrap();
+        assert_eq!(value(&as_it_is), value(PLAIN));
+        let mut with = value(&plain(machine(true, true)).unwrap());
         let patches = with.as_object_mut().unwrap().remove("containerdConfigPatches").unwrap();
         assert!(patches[0].as_str().unwrap().contains("restrict_oom_score_adj = true"));
-        assert_eq!(with, plain);
+        assert_eq!(with, value(PLAIN));
+    }
+
+    #[test]
+    fn what_is_mounted_comes_from_the_lab_and_nothing_else_changes() {
+        let by_hand = value(ENCRYPTED);
+        let ours = encrypted(machine(false, true), Path::new("node")).unwrap();
+        assert_eq!(value(&ours), by_hand);
+        let mounts = value(&encrypted(machine(false, true), Path::new("/lab/node")).unwrap());
+        let mounts = mounts["nodes"][0]["extraMounts"].as_array().unwrap().clone();
+        for mount in mounts {
+            let (host, container) = (mount["hostPath"].as_str().unwrap(), mount["containerPath"].as_str().unwrap());
+            assert_eq!(host, format!("/lab/node{container}"), "node/ is laid out as the node");
+        }
+    }
+
+    #[test]
+    fn both_forms_of_the_patches_say_the_same_as_the_fragment_for_kubeadm_by_hand() {
+        let fragment = value(include_str!("../../../../kind-config/api-server.yaml"));
+        let config = value(ENCRYPTED);
+        let patches = config["kubeadmConfigPatches"].as_array().unwrap();
+        let patches: Vec<Value> = patches.iter().map(|patch| value(patch.as_str().unwrap())).collect();
+        let of =
+            |version: &str| patches.iter().find(|p| p["apiVersion"] == format!("kubeadm.k8s.io/{version}")).unwrap();
+        assert_eq!(*of("v1beta4"), fragment);
+        let old = of("v1beta3");
+        assert_eq!(old["apiServer"]["extraVolumes"], fragment["apiServer"]["extraVolumes"]);
+        let args = fragment["apiServer"]["extraArgs"].as_array().unwrap();
+        assert_eq!(old["apiServer"]["extraArgs"].as_object().unwrap().len(), args.len());
+        for arg in args {
+            assert_eq!(old["apiServer"]["extraArgs"][arg["name"].as_str().unwrap()], arg["value"]);
+        }
+    }
+
+    #[test]
+    fn steps_that_need_images_that_are_not_there_are_left_out() {
+        let config = value(&plain(machine(false, false)).unwrap());
+        let patches = config["kubeadmConfigPatches"].as_array().unwrap();
+        let skips = patches.iter().filter(|patch| patch.as_str().unwrap().contains("addon/coredns")).count();
+        assert_eq!(skips, 2, "one for each form of kubeadm's configuration");
     }
 }

@@ -1,47 +1,219 @@
-//! kind: a Kubernetes cluster whose nodes are containers of this machine's engine.
+//! kind: a Kubernetes cluster whose nodes are containers of this machine's engine, with the plugin on each control-plane node as a
+//! systemd unit that is up before the API server.
+//!
+//! `files` is what is mounted into a node, `config` what kind is told, `launch` starts it, `node` is what is done on a node.
 
 pub mod bundle;
 pub mod config;
+pub mod files;
+mod launch;
+mod node;
+mod remedies;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+pub use launch::Config;
+pub use remedies::Remedies;
+
+use super::apiserver::HttpApi;
+use super::apiserver::{kubeconfig, ready};
+use super::{Api, ApiError, Cluster, ClusterKind, Health, ObjectRef, Resource};
 use crate::engine::Engine;
+use crate::etcd::Etcd;
+use crate::etcd::client::{EtcdClient, TlsFiles};
+use crate::runtime_dir::RuntimeDir;
 
-/// What this machine lacks, and what is done about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Remedies {
-    /// Containers can't lower their oom_score_adj: containerd in the node must not try.
-    pub restrict_oom_score_adj: bool,
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A static pod takes 10 s to be there again, or a minute where its plugin keeps the caches from filling.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How etcd of a node is reached from this machine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EtcdAccess {
+    /// `https://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// etcdctl's `--cacert`.
+    pub ca: PathBuf,
+    /// `--cert`.
+    pub cert: PathBuf,
+    /// `--key`.
+    pub key: PathBuf,
 }
 
-impl Remedies {
-    /// Looks into a privileged container of `image`, since it is the engine's rights that count and not this process's.
-    pub async fn find(engine: &Engine, image: &str) -> anyhow::Result<Self> {
-        let run = ["run", "--rm", "--privileged", "--network", "none", "--entrypoint", "/bin/cat", image];
-        let status = engine.run(&[&run[..], &["/proc/self/status"]].concat()).await?;
-        Ok(Self { restrict_oom_score_adj: !has_sys_resource(&status) })
+/// All that another process needs to use a running cluster. Holds no secret: those are in the files that it names.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KindDescription {
+    /// The lab.
+    pub lab: String,
+    /// The cluster's name for kind, and the network's.
+    pub cluster: String,
+    /// `v1.36.3`.
+    pub kubernetes: String,
+    /// `https://127.0.0.1:PORT`.
+    pub servers: Vec<String>,
+    /// For kubectl, with cluster-admin rights by client certificate.
+    pub kubeconfig: PathBuf,
+    /// etcd of the first node.
+    pub etcd: EtcdAccess,
+    /// The engine's command.
+    pub engine: PathBuf,
+    /// The control-plane nodes, by the names of their containers.
+    pub nodes: Vec<String>,
+    /// The lab's directory.
+    pub dir: PathBuf,
+    /// The directory of the logs.
+    pub logs: PathBuf,
+}
+
+/// A cluster of kind's.
+#[derive(Debug)]
+pub struct KindCluster {
+    description: KindDescription,
+    engine: Engine,
+    api: Arc<HttpApi>,
+    etcd: Arc<EtcdClient>,
+    /// Where this process has started it.
+    dir: Option<Arc<RuntimeDir>>,
+}
+
+impl KindCluster {
+    /// Starts it and waits until it is ready. What is started goes with the directory in `config`.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        launch::cluster(config).await
     }
 
-    /// What is done, for a person to read.
-    pub fn said(self) -> Option<&'static str> {
-        self.restrict_oom_score_adj.then_some(
-            "containers get no CAP_SYS_RESOURCE here: containerd in the node is told not to lower oom_score_adj",
-        )
+    /// Uses a cluster that runs; with `dir`, one of this process.
+    pub(crate) async fn attach(mut description: KindDescription, dir: Option<Arc<RuntimeDir>>) -> anyhow::Result<Self> {
+        let access = kubeconfig::read(&description.kubeconfig)?;
+        let server = description.servers.first().context("the cluster has no API server")?;
+        let api = Arc::new(HttpApi::new(server, &access)?.with_controllers());
+        let EtcdAccess { endpoint, ca, cert, key } = description.etcd.clone();
+        let tls = TlsFiles { ca: Some(ca), cert: Some(cert), key: Some(key) };
+        let etcd = Arc::new(EtcdClient::connect_with(&endpoint, &tls).await?);
+        if description.kubernetes.is_empty() {
+            description.kubernetes = api.version().await?;
+        }
+        let engine = Engine::at(&description.engine);
+        Ok(Self { description, engine, api, etcd, dir })
+    }
+
+    /// What another process needs to use it.
+    pub fn description(&self) -> &KindDescription {
+        &self.description
+    }
+
+    /// The engine that its nodes run in.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Whether it is ready; `Err` says which checks fail.
+    pub async fn readiness(&self) -> Result<(), String> {
+        ready::healthy(&self.api, ready::READY).await
+    }
+
+    /// Waits until it is ready, the plugin included, and the namespace `default` is there.
+    pub async fn until_ready(&self) -> anyhow::Result<()> {
+        self.until("ready", || self.readiness()).await?;
+        let default = ObjectRef::new(Resource::namespaces(), None, "default");
+        let there = || async { self.api.get(&default).await.map(drop).map_err(|error| error.to_string()) };
+        self.until("serving the namespace default", there).await
+    }
+
+    async fn enable_plugin(&self) -> anyhow::Result<()> {
+        for name in &self.description.nodes {
+            node::enable_plugin(&self.engine, name).await?;
+        }
+        Ok(())
+    }
+
+    /// The container of a control-plane node, counted from 0.
+    pub fn node(&self, number: usize) -> anyhow::Result<&str> {
+        let node = self.description.nodes.get(number).map(String::as_str);
+        node.with_context(|| format!("there is no control-plane node {number}"))
+    }
+
+    /// Looks until `probe` is `Ok`; else says what was seen last, and what the node says.
+    async fn until<F>(&self, what: &str, probe: impl Fn() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let since = Instant::now();
+        loop {
+            let Err(seen) = probe().await else { return Ok(()) };
+            if since.elapsed() > PATIENCE {
+                let node = self.node(0)?;
+                node::save_logs(&self.engine, node, &self.description.logs).await;
+                let told = node::diagnose(&self.engine, node).await;
+                anyhow::bail!("the API server of {node} is not {what} after {} s: {seen}{told}", PATIENCE.as_secs());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
-/// Whether the bounding set in `/proc/<pid>/status` has bit 24.
-fn has_sys_resource(status: &str) -> bool {
-    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & (1 << 24) != 0)
-}
+#[async_trait]
+impl Cluster for KindCluster {
+    fn kind(&self) -> ClusterKind {
+        ClusterKind::Kind
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn kubernetes(&self) -> String {
+        self.description.kubernetes.clone()
+    }
 
-    #[test]
-    fn the_bounding_set_is_what_counts() {
-        assert!(has_sys_resource("CapEff:\t0\nCapBnd:\t000001ffffffffff\n"));
-        assert!(!has_sys_resource("CapEff:\t000001ffffffffff\nCapBnd:\t000001fffeffffff\n"));
-        assert!(!has_sys_resource(""));
+    fn api(&self) -> Arc<dyn Api> {
+        Arc::clone(&self.api) as _
+    }
+
+    fn etcd(&self) -> Arc<dyn Etcd> {
+        Arc::clone(&self.etcd) as _
+    }
+
+    async fn health(&self, path: &str) -> Result<Health, ApiError> {
+        self.api.health(path).await
+    }
+
+    async fn kill_server(&self) -> anyhow::Result<()> {
+        node::kill_server(&self.engine, self.node(0)?).await?;
+        let down = || async {
+            match self.api.health("/livez").await {
+                Err(_) => Ok(()),
+                Ok(_) => Err("it still answers".into()),
+            }
+        };
+        self.until("down", down).await
+    }
+
+    async fn start_server(&self) -> anyhow::Result<()> {
+        node::release_server(&self.engine, self.node(0)?).await?;
+        self.until("alive", || ready::healthy(&self.api, ready::ALIVE)).await
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    async fn logs(&self) -> Option<PathBuf> {
+        for name in &self.description.nodes {
+            node::save_logs(&self.engine, name, &self.description.logs).await;
+        }
+        match &self.dir {
+            // They outlast the nodes that way.
+            Some(dir) => dir.keep_logs().ok(),
+            None => Some(self.description.logs.clone()),
+        }
+    }
+
+    async fn shutdown(&self) -> anyhow::Result<()> {
+        let Some(dir) = self.dir.clone() else { return Ok(()) };
+        tokio::task::spawn_blocking(move || dir.remove_containers()).await??;
+        Ok(())
     }
 }

@@ -21,11 +21,19 @@ const PAGE: usize = 500;
 pub struct HttpApi {
     http: Http,
     kinds: Kinds,
+    /// Whether a controller manager runs, which lets deleted namespaces go once they are empty.
+    controllers: bool,
 }
 
 impl HttpApi {
-    pub(super) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
-        Ok(Self { http: Http::new(url, access)?, kinds: Kinds::default() })
+    pub(in crate::cluster) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
+        Ok(Self { http: Http::new(url, access)?, kinds: Kinds::default(), controllers: false })
+    }
+
+    /// Of a cluster with a controller manager.
+    pub(in crate::cluster) fn with_controllers(mut self) -> Self {
+        self.controllers = true;
+        self
     }
 
     /// `https://127.0.0.1:PORT`.
@@ -135,7 +143,10 @@ impl Api for HttpApi {
 
     async fn delete(&self, at: &ObjectRef) -> Result<(), ApiError> {
         let deleted = self.http.json(Method::DELETE, &at.path(), &[], None).await?;
-        if at.resource == Resource::namespaces() && deleted.pointer("/metadata/deletionTimestamp").is_some() {
+        if !self.controllers
+            && at.resource == Resource::namespaces()
+            && deleted.pointer("/metadata/deletionTimestamp").is_some()
+        {
             return self.finalize(at, deleted).await;
         }
         Ok(())

@@ -1,0 +1,167 @@
+//! `kind create cluster`, and the ways to what then runs in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{EtcdAccess, KindCluster, KindDescription, config, node};
+use crate::engine::{Engine, KIND_LABEL};
+use crate::exit::{environment, usage};
+use crate::process::{Keep, Program, Service, tail};
+use crate::runtime_dir::RuntimeDir;
+
+/// How long kind waits for a node to be Ready: 15 s on 2 free cores with the image there.
+const WAIT: &str = "300s";
+/// How much of kind's log an error shows.
+const TAIL_LINES: usize = 15;
+/// How long kind's command has to end after it was told to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What to start.
+#[derive(Debug)]
+pub struct Config {
+    /// Where nodes run.
+    pub engine: Engine,
+    /// kind's command.
+    pub kind: PathBuf,
+    /// The node image.
+    pub image: String,
+    /// What this machine needs.
+    pub machine: config::Machine,
+    /// Where configuration and logs go; the nodes' files stand in its `node/`.
+    pub dir: Arc<RuntimeDir>,
+    /// The network, which is there, and the cluster's name as well.
+    pub network: String,
+    /// The kmslab binary to start children through, where it is not [`crate::process::own_binary`].
+    pub kmslab: Option<PathBuf>,
+}
+
+pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
+    let dir = &config.dir;
+    let kubeconfig = dir.file("kubeconfig");
+    let file = dir.write_private("kind.yaml", config::encrypted(config.machine, &dir.file("node"))?.as_bytes())?;
+    if let Err(error) = create(&config, &file, &kubeconfig).await {
+        // The node is still there, and knows more than kind.
+        let nodes = nodes(&config).await.unwrap_or_default();
+        let mut told = String::new();
+        for name in &nodes {
+            node::save_logs(&config.engine, name, &dir.logs()).await;
+            told.push_str(&node::diagnose(&config.engine, name).await);
+        }
+        return Err(if told.is_empty() { error } else { error.context(format!("the cluster does not start: {told}")) });
+    }
+    let nodes = nodes(&config).await?;
+    let first = nodes.first().context("kind has made no control-plane node")?;
+    let etcd = EtcdAccess {
+        endpoint: format!("https://{}", config.engine.port(first, node::ETCD_PORT).await?),
+        ca: save(&config, first, node::ETCD_CA, "etcd-ca.crt").await?,
+        cert: save(&config, first, node::ETCD_CERT, "etcd-client.crt").await?,
+        key: save(&config, first, node::ETCD_KEY, "etcd-client.key").await?,
+    };
+    let server = format!("https://{}", config.engine.port(first, node::API_PORT).await?);
+    let description = KindDescription {
+        lab: dir.name().to_owned(),
+        cluster: config.network.clone(),
+        kubernetes: String::new(),
+        servers: vec![server],
+        kubeconfig,
+        etcd,
+        engine: config.engine.program().to_owned(),
+        nodes,
+        dir: dir.path().to_owned(),
+        logs: dir.logs(),
+    };
+    let cluster = KindCluster::attach(description, Some(Arc::clone(dir))).await?;
+    cluster.until_ready().await?;
+    cluster.enable_plugin().await?;
+    Ok(cluster)
+}
+
+/// Runs `kind create cluster` to its end. A failed node is retained: what it says is wanted.
+async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Result<()> {
+    let log = config.dir.logs().join("kind.log");
+    let mut program = Program::new("kind", &config.kind, &log)
+        .args(["create", "cluster", "--retain", "--wait", WAIT, "--name", &config.network, "--image", &config.image])
+        .arg("--config")
+        .arg(file)
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .env("KIND_EXPERIMENTAL_PROVIDER", config.engine.name())
+        .env(format!("KIND_EXPERIMENTAL_{}_NETWORK", config.engine.name().to_ascii_uppercase()), &config.network);
+    for variable in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CONTAINER_HOST", "XDG_RUNTIME_DIR"] {
+        if let Some(value) = std::env::var_os(variable) {
+            program = program.env(variable, value);
+        }
+    }
+    if let Some(kmslab) = &config.kmslab {
+        program = program.through(kmslab);
+    }
+    let service = Service::start(program, Keep::Once, Arc::clone(&config.dir))?;
+    let status = service.child().wait().await?;
+    service.stop(GRACE).await?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(explained(&tail(&log, 0, usize::MAX), &config.network, &log))
+}
+
+/// kind's failure with its remedy, where it is known.
+fn explained(said: &str, cluster: &str, log: &Path) -> anyhow::Error {
+    let error = said.lines().find_map(|line| line.strip_prefix("ERROR: ")).unwrap_or("it has not said why");
+    if said.contains("already exist for a cluster with the name") {
+        return usage(format!(
+            "there are nodes of a kind cluster {cluster} already: `kind delete cluster --name {cluster}` removes them, or choose \
+             another name for the lab"
+        ));
+    }
+    if said.contains("port is already allocated") {
+        return environment(format!("{error}: another program took the port meanwhile; try again"));
+    }
+    if said.contains("failed to get docker info") || said.contains("failed to pull image") {
+        return environment(format!("kind: {error}"));
+    }
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+    anyhow::anyhow!("kind: {error}; its log {} ends with:\n{last}", log.display())
+}
+
+/// The control-plane nodes, in order.
+async fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
+    let ours = format!("label={KIND_LABEL}={}", config.network);
+    let role = "label=io.x-k8s.kind.role=control-plane";
+    let format = "{{.Names}}";
+    let names = config.engine.run(&["ps", "--all", "--filter", &ours, "--filter", role, "--format", format]).await?;
+    let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
+    // NAME-control-plane, NAME-control-plane2, NAME-control-plane3.
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    Ok(names)
+}
+
+/// Copies a file of the node to the lab, for this user's eyes only.
+async fn save(config: &Config, node: &str, from: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let content = config.engine.exec_bytes(node, &["cat", from]).await?;
+    Ok(config.dir.write_private(name, &content)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kind_says_is_told_with_a_remedy() {
+        let log = Path::new("/x/kind.log");
+        let taken = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"kmslab-x\"\n";
+        let error = explained(taken, "kmslab-x", log);
+        assert!(error.to_string().contains("kind delete cluster --name kmslab-x"), "{error}");
+        assert_eq!(crate::exit::code(&error), 2);
+        let port = "Bind for 127.0.0.1:6443 failed: port is already allocated\nERROR: failed to create cluster: x\n";
+        assert_eq!(crate::exit::code(&explained(port, "x", log)), 3);
+        let other = explained("one\nERROR: failed to init node with kubeadm\ntwo\n", "x", log);
+        assert!(
+            other.to_string().starts_with("kind: failed to init node with kubeadm; its log /x/kind.log"),
+            "{other}"
+        );
+    }
+}

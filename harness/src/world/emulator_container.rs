@@ -1,0 +1,107 @@
+//! The emulator in a container of its own, beside kind's nodes, which reach it by name over TLS.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+
+use crate::cloud::{ACCOUNT, Admin, Credentials};
+use crate::cluster::kind::bundle::Bundle;
+use crate::engine::{Engine, Owned};
+use crate::runtime_dir::RuntimeDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Ports in the container: those of `kmslab emulator` by default.
+const HTTP: u16 = 7600;
+const HTTPS: u16 = 7643;
+const ADMIN: u16 = 7690;
+/// In the container: where the emulator keeps its CA, and who may call.
+const TLS_DIR: &str = "/tmp/tls";
+const SEED: &str = "/tmp/seed.json";
+
+/// It runs, and ends with the lab's network.
+pub(super) struct EmulatorContainer {
+    /// `http://127.0.0.1:PORT`, of this machine.
+    pub(super) http: String,
+    /// `http://127.0.0.1:PORT`, of this machine.
+    pub(super) admin: String,
+    /// `https://NAME:7643`, on the lab's network.
+    pub(super) inside: String,
+    /// PEM.
+    pub(super) ca: Vec<u8>,
+}
+
+/// What the container is called, and its name on the network.
+pub(super) fn name(network: &str) -> String {
+    format!("{network}-emulator")
+}
+
+pub(super) async fn start(
+    engine: &Engine,
+    bundle: &Bundle,
+    network: &str,
+    owned: &Owned,
+    dir: &RuntimeDir,
+) -> anyhow::Result<EmulatorContainer> {
+    let (name, label) = (name(network), owned.label());
+    // The lab's own, by its label, so that it goes with the lab.
+    let image = format!("kmslab-emulator:{network}");
+    let archive = bundle.clone();
+    engine.import(&image, &[format!("LABEL {label}")], move |pipe| archive.archive(pipe)).await?;
+
+    let publish = [HTTP, ADMIN].map(|port| format!("127.0.0.1::{port}"));
+    let mut create = vec!["create", "--name", &name, "--network", network, "--label", &label];
+    for port in &publish {
+        create.extend(["--publish", port]);
+    }
+    create.push(&image);
+    let command = bundle.command();
+    let listen = [HTTP, HTTPS, ADMIN].map(|port| format!("0.0.0.0:{port}"));
+    create.extend(command.iter().map(String::as_str));
+    create.extend(["emulator", "--listen", &listen[0], "--tls-listen", &listen[1], "--admin-listen", &listen[2]]);
+    create.extend(["--tls-dir", TLS_DIR, "--tls-name", &name, "--seed", SEED, "--format", "json"]);
+    engine.run(&create).await?;
+    // By copy and not as a flag: everybody who may use the engine can read those.
+    let Credentials { id, secret } = Credentials::plugin();
+    let seed = serde_json::json!({ "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }] });
+    let seed = dir.write_private("emulator-seed.json", seed.to_string().as_bytes())?;
+    engine.run(&["cp", &seed.display().to_string(), &format!("{name}:{SEED}")]).await?;
+    engine.run(&["start", &name]).await?;
+
+    let admin = format!("http://{}", engine.port(&name, ADMIN).await?);
+    answers(engine, &name, &Admin::new(&admin)?).await?;
+    let ca = dir.file("emulator-ca.pem");
+    engine.run(&["cp", &format!("{name}:{TLS_DIR}/ca.pem"), &ca.display().to_string()]).await?;
+    Ok(EmulatorContainer {
+        http: format!("http://{}", engine.port(&name, HTTP).await?),
+        admin,
+        inside: format!("https://{name}:{HTTPS}"),
+        ca: std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?,
+    })
+}
+
+/// Asks until the admin port answers; a container that has ended says why in its log.
+async fn answers(engine: &Engine, name: &str, admin: &Admin) -> anyhow::Result<()> {
+    let since = Instant::now();
+    loop {
+        let Err(error) = admin.keys().await else { return Ok(()) };
+        let running = engine.run(&["inspect", "--format", "{{.State.Running}}", name]).await?;
+        if running.trim() != "true" || since.elapsed() > PATIENCE {
+            let log = engine.logs(name).await;
+            return Err(error.context(format!("the emulator in the container {name} does not answer; its log:\n{log}")));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_name_is_a_host_name_for_the_longest_lab() {
+        let longest = format!("kmslab-{}", "a".repeat(32));
+        assert!(name(&longest).len() <= 63);
+    }
+}
