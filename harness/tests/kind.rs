@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use kmslab::assets::{Assets, Options, Quiet, Tool};
-use kmslab::cluster::kind::Remedies;
-use kmslab::cluster::kind::config::{self, Machine};
+use kmslab::cluster::kind::{Machine, config};
 use kmslab::engine::Engine;
 
 /// A cluster by kind's own command, gone with this.
@@ -40,13 +39,13 @@ impl Drop for Kind {
 async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
     let assets = Assets::from_env(&Options::default());
     let engine = Engine::find().await.unwrap();
-    let image = assets.node_image(&engine, &Quiet).await.unwrap();
+    let image = assets.node_image(&engine, None, &Quiet).await.unwrap();
     let tools = assets.look(&[Tool::Kind, Tool::Kubectl]).unwrap();
     let path = |n: usize| tools[n].1.as_ref().expect("tests/run has installed it").path.clone();
     let dir = tempfile::tempdir().unwrap();
-    let remedies = Remedies::find(&engine, &image).await.unwrap();
+    let machine = Machine::find(&engine, &image).await.unwrap();
     let file = dir.path().join("cluster.yaml");
-    std::fs::write(&file, config::plain(Machine { remedies, has_addons: false }).unwrap()).unwrap();
+    std::fs::write(&file, config::plain(machine).unwrap()).unwrap();
     let kind = Kind { program: path(0), name: format!("kmslab-test-{}", std::process::id()), dir };
     kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]).unwrap();
     let nodes = Command::new(path(1))

@@ -152,3 +152,9 @@ async fn etcd_reads_as_its_snapshots_on_the_model() {
 async fn etcd_reads_as_its_snapshots_on_the_stock_server() {
     snapshots(ClusterKind::Apiserver).await;
 }
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_reads_as_its_snapshots_on_kind() {
+    snapshots(ClusterKind::Kind).await;
+}

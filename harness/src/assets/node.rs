@@ -11,6 +11,10 @@ use crate::engine::Engine;
 use crate::exit::environment;
 use crate::process::{Program, quoted, tail};
 
+/// The image of the pinned Kubernetes' minor version that kind's release notes name for the pinned kind.
+pub const KINDEST: &str =
+    "kindest/node:v1.36.4@sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed";
+
 /// The recipe, as it lies in `kind-config/image/`.
 const RECIPE: [(&str, &str); 4] = [
     ("build", include_str!("../../../kind-config/image/build")),
@@ -42,8 +46,44 @@ impl Assets {
         Ok(parts)
     }
 
-    /// The image, in the engine: there already, loaded from the cache, or built.
-    pub async fn node_image(&self, engine: &Engine, progress: &dyn Progress) -> anyhow::Result<String> {
+    /// The node image, in the engine: the one that is given, else `kindest/node` or ours if one is there, else `kindest/node` if it
+    /// can be pulled, else ours, built.
+    pub async fn node_image(
+        &self,
+        engine: &Engine,
+        given: Option<&str>,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<String> {
+        if let Some(given) = given {
+            if !engine.has_image(given).await? {
+                self.pull(engine, given, progress).await?;
+            }
+            return Ok(given.to_owned());
+        }
+        if engine.has_image(KINDEST).await? {
+            return Ok(KINDEST.to_owned());
+        }
+        if !self.options.offline && !engine.has_image(&tag()).await? && !self.cache.node_image(&tag()).exists() {
+            match self.pull(engine, KINDEST, progress).await {
+                Ok(()) => return Ok(KINDEST.to_owned()),
+                Err(why) => progress.say(&format!("{why:#}; building a node image instead")),
+            }
+        }
+        self.own_node_image(engine, progress).await
+    }
+
+    async fn pull(&self, engine: &Engine, image: &str, progress: &dyn Progress) -> anyhow::Result<()> {
+        if self.options.offline {
+            return Err(environment(format!(
+                "the node image {image} is not on this machine, and --offline fetches nothing: pull it, or name one that is"
+            )));
+        }
+        progress.say(&format!("pulling the node image {image}: about 400 MB, once"));
+        engine.run(&["pull", "--quiet", image]).await.map(drop)
+    }
+
+    /// Our image, in the engine: there already, loaded from the cache, or built.
+    pub async fn own_node_image(&self, engine: &Engine, progress: &dyn Progress) -> anyhow::Result<String> {
         let tag = tag();
         if engine.has_image(&tag).await? {
             return Ok(tag);

@@ -45,10 +45,13 @@ enum What {
         #[arg(long)]
         build: bool,
     },
-    /// Get the node image for kind that takes kindest/node's place where that can't be pulled, and print its name
+    /// Get a node image for kind, and print its name: kindest/node if it can be pulled, else one that is built here
     Node {
-        /// Only build what goes into it, and print that directory
+        /// Build it, from modules that Go checks and Debian's packages, instead of pulling kindest/node
         #[arg(long)]
+        build: bool,
+        /// Only build what goes into it, and print that directory
+        #[arg(long, conflicts_with = "build")]
         parts: bool,
     },
     /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is not there
@@ -70,11 +73,16 @@ pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
             let found = assets.install(&tools, &Shown::default()).await?;
             found.iter().map(|found| format!("{}\n", found.path.display())).collect()
         }
-        What::Node { parts: true } => {
+        What::Node { parts: true, .. } => {
             format!("{}\n", assets.node_parts(&Shown::default()).await?.display())
         }
-        What::Node { parts: false } => {
-            format!("{}\n", assets.node_image(&Engine::find().await?, &Shown::default()).await?)
+        What::Node { build, .. } => {
+            let (engine, shown) = (Engine::find().await?, Shown::default());
+            let image = match build {
+                true => assets.own_node_image(&engine, &shown).await?,
+                false => assets.node_image(&engine, None, &shown).await?,
+            };
+            format!("{image}\n")
         }
         What::Path { tool } => path(tool, &assets)?,
     };

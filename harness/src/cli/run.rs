@@ -21,6 +21,8 @@ const EXAMPLES: &str = "\
 Examples:
   kmslab run                                          # encrypt, rotate, rewrite on every cloud, on the embedded model
   kmslab run rotate --format json
+  kmslab run --cluster apiserver                      # on the stock kube-apiserver and etcd
+  kmslab run --cluster kind                           # on a kind cluster, with the plugin as a unit of its node
   kmslab run rewrite --lab default                    # on the lab that `kmslab up` keeps
   kmslab run rewrite --pause-at second-half           # waits in the middle, for a look at it or a blow to it
 
@@ -42,6 +44,9 @@ pub struct RunArgs {
     /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster", "assets", "offline"])]
     pub lab: Option<String>,
+    /// The node image of a kind cluster; by default kindest/node, or one that is built where that can't be pulled
+    #[arg(long, value_name = "IMAGE", conflicts_with = "lab")]
+    pub node_image: Option<String>,
     #[command(flatten)]
     pub assets: Options,
     /// Wait before this step, until Enter is pressed
@@ -91,6 +96,9 @@ impl CloudChoice {
 /// Plays, prints to standard output, and exits with 1 where something did not hold.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = chosen(&args)?;
+    if args.node_image.is_some() && args.cluster != ClusterKind::Kind {
+        return Err(usage(format!("--node-image is for --cluster kind, and this runs on {}", args.cluster)));
+    }
     let mut interrupted = std::pin::pin!(kmslab_emulator::args::signals()?);
     let played = tokio::select! {
         played = play_all(&args, &scenarios) => played?,
@@ -142,7 +150,8 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
     }
     for cloud in args.cloud.kinds() {
         progress(&format!("{cloud} / {}: starting", args.cluster));
-        let plan = Plan { assets: args.assets.clone(), ..Plan::new(*cloud, args.cluster) };
+        let node_image = args.node_image.clone();
+        let plan = Plan { assets: args.assets.clone(), node_image, ..Plan::new(*cloud, args.cluster) };
         let world = World::start(&plan, &Shown::default()).await?;
         play(&world, scenarios, pause.as_ref(), &mut rows).await;
         world.shutdown().await?;

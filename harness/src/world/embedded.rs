@@ -86,6 +86,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         plugin: port,
         provider: PROVIDER.into(),
         baseline: Baseline::default(),
+        kind: None,
         parts: Arc::new(parts),
     })
 }

@@ -10,9 +10,8 @@ use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World, processes};
 use crate::assets::{Assets, Options, Progress, Tool};
 use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
 use crate::cluster::kind::bundle::Bundle;
-use crate::cluster::kind::config::Machine;
 use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, SOCKET};
-use crate::cluster::kind::{Config, KindCluster, Remedies};
+use crate::cluster::kind::{Config, KindCluster, Machine};
 use crate::engine::{Engine, Owned, Way};
 use crate::runtime_dir::{RuntimeDir, sweep};
 
@@ -32,29 +31,31 @@ pub(super) struct Joined {
 }
 
 /// Gets what is missing: kind, a node image.
-pub(super) async fn ready(options: &Options, progress: &dyn Progress) -> anyhow::Result<Ready> {
+pub(super) async fn ready(options: &Options, given: Option<&str>, progress: &dyn Progress) -> anyhow::Result<Ready> {
     let engine = Engine::find().await?;
     let assets = Assets::from_env(options);
     let kind = assets.install(&[Tool::Kind], progress).await?.into_iter().map(|found| found.path).next();
     let kind = kind.ok_or_else(|| crate::exit::environment("kind is not there: `kmslab assets install kind`"))?;
-    let image = assets.node_image(&engine, progress).await?;
-    let remedies = Remedies::find(&engine, &image).await?;
-    if let Some(said) = remedies.said() {
+    let image = assets.node_image(&engine, given, progress).await?;
+    let machine = Machine::find(&engine, &image).await?;
+    if let Some(said) = machine.remedies.said() {
         progress.say(said);
     }
-    Ok(Ready { engine, kind, image, machine: Machine { remedies, has_addons: false } })
+    Ok(Ready { engine, kind, image, machine })
 }
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
     let CloudKind::Aws = plan.cloud;
-    let ready = ready(&plan.assets, progress).await?;
+    let ready = ready(&plan.assets, plan.node_image.as_deref(), progress).await?;
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::unusable)?);
     let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
     let Joined { cloud, plugin, cluster, .. } = join(ready, kmslab, &dir, progress).await?;
+    let cluster = Arc::new(cluster);
     Ok(World {
         cloud: Arc::new(cloud),
-        cluster: Arc::new(cluster),
+        cluster: Arc::clone(&cluster) as _,
+        kind: Some(cluster),
         plugin,
         provider: PROVIDER.into(),
         baseline: Baseline::default(),

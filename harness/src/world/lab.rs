@@ -165,6 +165,7 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
         plugin,
         provider: provider.clone(),
         baseline,
+        kind: None,
         parts: Arc::new(Attached),
     })
 }

@@ -17,6 +17,7 @@ pub use plugin::{Counts, PluginPort};
 use crate::assets::{Options, Progress};
 use crate::cloud::{Cloud, CloudKind};
 use crate::cluster::embedded::Sabotage;
+use crate::cluster::kind::KindCluster;
 use crate::cluster::{Cluster, ClusterKind, Resource};
 
 /// `kms.name` of every lab's EncryptionConfiguration, as in kind-config/.
@@ -31,6 +32,8 @@ pub struct Plan {
     pub cluster: ClusterKind,
     /// Where kube-apiserver and etcd come from.
     pub assets: Options,
+    /// The node image of a kind cluster, where it is a given one.
+    pub node_image: Option<String>,
     /// The kmslab binary to run as emulator and plugin, where it is not the running program.
     pub kmslab: Option<PathBuf>,
     /// Faults of the model, for tests that show they would be noticed.
@@ -41,7 +44,14 @@ pub struct Plan {
 impl Plan {
     /// A world of that cloud and that cluster.
     pub fn new(cloud: CloudKind, cluster: ClusterKind) -> Self {
-        Self { cloud, cluster, assets: Options::default(), kmslab: None, sabotage: Sabotage::default() }
+        Self {
+            cloud,
+            cluster,
+            assets: Options::default(),
+            node_image: None,
+            kmslab: None,
+            sabotage: Sabotage::default(),
+        }
     }
 }
 
@@ -112,6 +122,7 @@ pub struct World {
     pub provider: String,
     baseline: Baseline,
     parts: Arc<dyn Parts>,
+    kind: Option<Arc<KindCluster>>,
 }
 
 impl std::fmt::Debug for World {
@@ -144,6 +155,11 @@ impl World {
     /// Whether it stays when this run is over, so that the run must clean up after itself.
     pub fn stays(&self) -> bool {
         self.baseline.stays
+    }
+
+    /// The cluster, where it is kind's: for what only that has, its nodes.
+    pub fn kind(&self) -> Option<&KindCluster> {
+        self.kind.as_deref()
     }
 
     /// What is encrypted, as kind-config/ has it.

@@ -121,6 +121,7 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
         plugin,
         provider: PROVIDER.into(),
         baseline: Baseline::default(),
+        kind: None,
         parts: Arc::new(parts),
     })
 }

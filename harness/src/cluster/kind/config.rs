@@ -4,22 +4,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Remedies;
+use super::Machine;
 
 const PLAIN: &str = include_str!("../../../../kind-config/cluster.yaml");
 const ENCRYPTED: &str = include_str!("../../../../kind-config/encrypted.yaml");
 
 /// kubeadm's own steps that our node image has no images for.
 const LEFT_OUT: [&str; 2] = ["addon/coredns", "addon/kube-proxy"];
-
-/// What is on this machine, and differs from others.
-#[derive(Debug, Clone, Copy)]
-pub struct Machine {
-    /// What it lacks.
-    pub remedies: Remedies,
-    /// Whether the node image is `kindest/node`, with all of kubeadm's images in it.
-    pub has_addons: bool,
-}
 
 /// A plain cluster of one node, for `kind create cluster --config`.
 pub fn plain(machine: Machine) -> anyhow::Result<String> {
@@ -63,6 +54,7 @@ fn skip(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::kind::Remedies;
 
     fn value(text: &str) -> Value {
         serde_saphyr::from_str(text).unwrap()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{EtcdAccess, KindCluster, KindDescription, config, node};
+use super::{EtcdAccess, KindCluster, KindDescription, Machine, config, node};
 use crate::engine::{Engine, KIND_LABEL};
 use crate::exit::{environment, usage};
 use crate::process::{Keep, Program, Service, tail};
@@ -29,7 +29,7 @@ pub struct Config {
     /// The node image.
     pub image: String,
     /// What this machine needs.
-    pub machine: config::Machine,
+    pub machine: Machine,
     /// Where configuration and logs go; the nodes' files stand in its `node/`.
     pub dir: Arc<RuntimeDir>,
     /// The network, which is there, and the cluster's name as well.

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub use launch::Config;
-pub use remedies::Remedies;
+pub use remedies::{Machine, Remedies};
 
 use super::apiserver::HttpApi;
 use super::apiserver::{kubeconfig, ready};

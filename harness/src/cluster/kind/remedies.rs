@@ -9,14 +9,34 @@ pub struct Remedies {
     pub restrict_oom_score_adj: bool,
 }
 
-impl Remedies {
-    /// Looks into a privileged container of `image`, since it is the engine's rights that count and not this process's.
+/// What differs between machines and between node images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// What it lacks.
+    pub remedies: Remedies,
+    /// Whether the node image has what kubeadm installs besides: coredns and kube-proxy. Ours has not.
+    pub has_addons: bool,
+}
+
+/// The bounding set that containers get, then the node image's own network configurations.
+const LOOK: &str = "cat /proc/self/status; ls /etc/cni/net.d";
+/// In images that kind-config/image/build has made.
+const OURS: &str = "10-kmslab.conflist";
+
+impl Machine {
+    /// Looks into a privileged container of the node image, since it is the engine's rights that count and not this process's.
     pub async fn find(engine: &Engine, image: &str) -> anyhow::Result<Self> {
-        let run = ["run", "--rm", "--privileged", "--network", "none", "--entrypoint", "/bin/cat", image];
-        let status = engine.run(&[&run[..], &["/proc/self/status"]].concat()).await?;
-        Ok(Self { restrict_oom_score_adj: !has_sys_resource(&status) })
+        let run = ["run", "--rm", "--privileged", "--network", "none", "--entrypoint", "/bin/sh", image, "-c", LOOK];
+        Ok(Self::read(&engine.run(&run).await?))
     }
 
+    fn read(look: &str) -> Self {
+        let remedies = Remedies { restrict_oom_score_adj: !has_sys_resource(look) };
+        Self { remedies, has_addons: !look.lines().any(|line| line == OURS) }
+    }
+}
+
+impl Remedies {
     /// What is done, for a person to read.
     pub fn said(self) -> Option<&'static str> {
         self.restrict_oom_score_adj.then_some(
@@ -40,5 +60,14 @@ mod tests {
         assert!(has_sys_resource("CapEff:\t0\nCapBnd:\t000001ffffffffff\n"));
         assert!(!has_sys_resource("CapEff:\t000001ffffffffff\nCapBnd:\t000001fffeffffff\n"));
         assert!(!has_sys_resource(""));
+    }
+
+    #[test]
+    fn our_image_is_known_by_its_network() {
+        let ours = Machine::read("CapBnd:\t000001ffffffffff\n10-kmslab.conflist\n");
+        assert_eq!(ours, Machine { remedies: Remedies { restrict_oom_score_adj: false }, has_addons: false });
+        assert!(Machine::read("CapBnd:\t0\n").has_addons, "kindest/node gets its network later");
+        let conflist = include_str!("../../../../kind-config/image/Dockerfile");
+        assert!(conflist.contains(&format!("/etc/cni/net.d/{OURS}")));
     }
 }

@@ -1,0 +1,112 @@
+//! A kind cluster with the plugin as a systemd unit of its node: the same scenarios, and what a person sees on the node.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use kmslab::assets::Quiet;
+use kmslab::cloud::CloudKind;
+use kmslab::cluster::kind::KindCluster;
+use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
+use kmslab::etcd::bbolt::Database;
+use kmslab::etcd::history::History;
+use kmslab::scenario::{self, Canary, objects};
+use kmslab::world::{Plan, World};
+use kmslab_e2e::built;
+
+async fn world() -> World {
+    let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(CloudKind::Aws, ClusterKind::Kind) };
+    World::start(&plan, &Quiet).await.unwrap()
+}
+
+/// Runs a command on the first node, as `docker exec` does by hand.
+async fn on_node(kind: &KindCluster, script: &str) -> String {
+    kind.engine().exec(kind.node(0).unwrap(), &["bash", "-c", script]).await.unwrap()
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
+    let world = world().await;
+    let kind = world.kind().unwrap();
+    for scenario in scenario::ALL {
+        let outcome = scenario::run(scenario, &world, None).await;
+        assert_eq!(outcome.failure, None, "{}", scenario.name);
+        if scenario.name == "rewrite" {
+            let (written, all) = (18 + 1, outcome.figures.objects.unwrap());
+            assert!(all > written, "kubeadm's own Secrets and ConfigMaps count too: {:?}", outcome.figures);
+            assert!(outcome.figures.stale_before.unwrap() > 0);
+            assert_eq!(outcome.figures.stale_after, Some(0));
+        }
+    }
+    let traffic = world.traffic().await.unwrap();
+    assert_eq!(traffic.broken(), None, "{traffic:?}");
+
+    the_unit_is_as_the_guide_installs_it(kind).await;
+    etcdctl_shows_the_prefix(&world, kind).await;
+    the_database_file_holds_what_a_snapshot_holds(&world, kind).await;
+    world.shutdown().await.unwrap();
+}
+
+async fn the_unit_is_as_the_guide_installs_it(kind: &KindCluster) {
+    let verified = on_node(kind, "systemd-analyze verify --man=no kmslab-plugin.service kubelet.service 2>&1").await;
+    let about_us: Vec<&str> = verified.lines().filter(|line| line.contains("kmslab")).collect();
+    assert_eq!(about_us, Vec::<&str>::new());
+    assert_eq!(on_node(kind, "systemctl is-active kmslab-plugin").await.trim(), "active");
+    assert_eq!(on_node(kind, "systemctl is-enabled kmslab-plugin").await.trim(), "enabled");
+    let shown = on_node(kind, "systemctl show kmslab-plugin --property=Restart,RestartUSec,Type,After,Before").await;
+    for wanted in ["Restart=always", "RestartUSec=5s", "Type=notify", "kubelet.service"] {
+        assert!(shown.contains(wanted), "{wanted} in {shown}");
+    }
+    let log = on_node(kind, "journalctl --unit=kmslab-plugin --no-pager").await;
+    assert!(log.contains("listening"), "{log}");
+    let mode = on_node(kind, "stat --format=%a /var/run/kmsplugin/socket.sock /etc/kmslab/plugin.env").await;
+    assert_eq!(mode, "600\n600\n");
+}
+
+/// The guide's own check (G12), typed on the node, also on a Secret that was there before any of ours.
+async fn etcdctl_shows_the_prefix(world: &World, kind: &KindCluster) {
+    let canary = Canary::new([5; 24]);
+    world.cluster.api().create(&objects::secret("default", "secret1", 32, &canary)).await.unwrap();
+    let tokens = world.cluster.api().list(&Resource::secrets(), Some("kube-system")).await.unwrap();
+    let token = tokens.iter().filter_map(|secret| ObjectRef::of(&Resource::secrets(), secret));
+    let token = token.into_iter().find(|at| at.name.starts_with("bootstrap-token-")).unwrap();
+    for key in ["/registry/secrets/default/secret1".to_owned(), token.etcd_key()] {
+        let etcdctl = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/server.crt \
+                       --key=/etc/kubernetes/pki/etcd/server.key";
+        let script = format!(
+            "export KUBECONFIG=/etc/kubernetes/admin.conf; \
+             kubectl --namespace=kube-system exec etcd-$(hostname) -- {etcdctl} get {key} | od -A x -t x1z"
+        );
+        let shown = on_node(kind, &script).await;
+        let text: String =
+            shown.lines().filter_map(|line| line.split_once('>')).map(|(_, text)| &text[..text.len() - 1]).collect();
+        assert!(text.contains("k8s:enc:kms:v2:kmslab:"), "{key}: {shown}");
+        assert!(!text.contains(&canary.text()), "{key}");
+    }
+}
+
+/// etcd's own file on the node, as it lies there, against a snapshot by the API.
+async fn the_database_file_holds_what_a_snapshot_holds(world: &World, kind: &KindCluster) {
+    // First the snapshot, for which etcd commits what it has.
+    let snapshot = world.cluster.etcd().database().await.unwrap();
+    let of_snapshot = value(snapshot).unwrap();
+    let of_file = async {
+        loop {
+            let db = kind.engine().exec_bytes(kind.node(0).unwrap(), &["cat", "/var/lib/etcd/member/snap/db"]).await;
+            // etcd writes on while it is read, so that a copy may be torn; another one is not.
+            if let Some(found) = value(db.unwrap()) {
+                return found;
+            }
+        }
+    };
+    let of_file = tokio::time::timeout(Duration::from_secs(20), of_file).await.unwrap();
+    assert_eq!(of_file, of_snapshot);
+    assert!(of_file.starts_with(b"k8s:enc:kms:v2:kmslab:"));
+}
+
+/// What a database has for the Secret `secret1`.
+fn value(database: Vec<u8>) -> Option<Vec<u8>> {
+    let history = History::read(&Database::parse(database).ok()?).ok()?;
+    history.live("/registry/secrets/default/secret1").items.into_iter().map(|stored| stored.value).next()
+}
