@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::assets::{Assets, Options, Tool};
 use crate::cloud::CloudKind;
-use crate::cluster::apiserver::ApiServerDescription;
+use crate::cluster;
+use crate::etcd::client::TlsFiles;
 use crate::exit::environment;
 use crate::process::quoted;
-use crate::runtime_dir::{self, Lab, RuntimeDir};
+use crate::runtime_dir::{self, Lab, write_private};
 
 /// The name of a lab that was given none.
 pub const DEFAULT_NAME: &str = "default";
@@ -25,7 +26,7 @@ pub struct Description {
     /// The plugin.
     pub plugin: Plugin,
     /// API server and etcd.
-    pub cluster: ApiServerDescription,
+    pub cluster: cluster::Description,
     /// The file of variables to source.
     pub variables: PathBuf,
 }
@@ -74,6 +75,16 @@ impl Description {
             format!("export KMSLAB_ADMIN={}", self.kms.admin),
             format!("export KMSLAB_SOCKET={}", quoted(&self.plugin.socket.display().to_string())),
         ];
+        if let Some(TlsFiles { ca, cert, key }) = &self.cluster.etcd_tls {
+            for (name, file) in [("CACERT", ca), ("CERT", cert), ("KEY", key)] {
+                let Some(file) = file else { continue };
+                lines.push(format!("export ETCDCTL_{name}={}", quoted(&file.display().to_string())));
+            }
+        }
+        if let Some(node) = self.cluster.kind.as_ref().and_then(|nodes| nodes.control_planes.first()) {
+            // The socket is a path on it.
+            lines.push(format!("export KMSLAB_NODE={node}"));
+        }
         if self.kms.own {
             // Else the caller has those that know the key.
             lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
@@ -86,15 +97,14 @@ impl Description {
     }
 
     /// Writes it, and the variables, for others to find.
-    pub(crate) fn publish(&self, dir: &RuntimeDir, programs: Option<&Path>) -> io::Result<()> {
-        dir.write_private(VARIABLES, self.exports(programs).as_bytes())?;
-        dir.write_private(FILE, &serde_json::to_vec_pretty(self)?)?;
-        Ok(())
+    pub(crate) fn publish(&self, programs: Option<&Path>) -> io::Result<()> {
+        write_private(&self.variables, self.exports(programs).as_bytes())?;
+        write_private(&self.cluster.dir.join(FILE), &serde_json::to_vec_pretty(self)?)
     }
 
     /// Where [`Description::publish`] puts the variables.
-    pub(crate) fn variables_in(dir: &RuntimeDir) -> PathBuf {
-        dir.file(VARIABLES)
+    pub(crate) fn variables_in(dir: &Path) -> PathBuf {
+        dir.join(VARIABLES)
     }
 
     /// The description of a lab, if it has one: a run that ends by itself and a lab that still starts have none.

@@ -79,9 +79,10 @@ pub enum Format {
 }
 
 impl RunArgs {
-    /// The kind of cluster; labs are of one.
-    fn on(&self) -> ClusterKind {
-        if self.lab.is_some() { ClusterKind::Apiserver } else { self.cluster }
+    /// The kind of cluster; a lab has its own.
+    fn on(&self) -> anyhow::Result<ClusterKind> {
+        let Some(name) = &self.lab else { return Ok(self.cluster) };
+        Ok(Description::find(name)?.cluster.of())
     }
 }
 
@@ -124,9 +125,10 @@ fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
         };
         args.scenarios.iter().map(find).collect::<anyhow::Result<_>>()?
     };
+    let on = args.on()?;
     for scenario in &scenarios {
-        if !scenario.clusters.contains(&args.on()) {
-            return Err(usage(format!("the scenario {} does not run on {}", scenario.name, args.on())));
+        if !scenario.clusters.contains(&on) {
+            return Err(usage(format!("the scenario {} does not run on {on}", scenario.name)));
         }
     }
     if let Some(step) = &args.pause_at {

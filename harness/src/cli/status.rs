@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::up;
-use crate::cluster::apiserver::ApiServerCluster;
+use crate::engine::Engine;
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::runtime_dir::{Lab, labs};
-use crate::world::PluginPort;
+use crate::world::{cluster_of, plugin_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,29 +96,41 @@ async fn row(lab: &Lab, description: Description) -> Row {
             "kube-apiserver" => server(&description).await,
             _ => Ok("running".into()),
         };
-        let (healthy, says) = says.map_or_else(|why| (false, format!("{why:#}")), |says| (true, says));
-        parts.push(Part { name: name.clone(), pid: process.is_running().then_some(process.pid), healthy, says });
+        parts.push(part(name, process.is_running().then_some(process.pid), says));
+    }
+    if let Some(nodes) = &description.cluster.kind {
+        let engine = Engine::at(&nodes.engine);
+        for container in nodes.control_planes.iter().chain([&nodes.emulator]) {
+            parts.push(part(container, None, engine.state(container).await));
+        }
+        parts.push(part("kube-apiserver", None, server(&description).await));
+        parts.push(part("plugin", None, plugin(&description).await));
     }
     Row { healthy: parts.iter().all(|part| part.healthy), lab: description, parts }
 }
 
+fn part(name: &str, pid: Option<u32>, says: anyhow::Result<String>) -> Part {
+    let (healthy, says) = says.map_or_else(|why| (false, format!("{why:#}")), |says| (true, says));
+    Part { name: name.to_owned(), pid, healthy, says }
+}
+
 /// The key_id of its Status.
-async fn plugin(Description { plugin, .. }: &Description) -> anyhow::Result<String> {
-    Ok(format!("key_id {}", PluginPort::new(&plugin.socket, &plugin.health)?.key_id().await?))
+async fn plugin(description: &Description) -> anyhow::Result<String> {
+    Ok(format!("key_id {}", plugin_of(description)?.key_id().await?))
 }
 
 async fn server(description: &Description) -> anyhow::Result<String> {
-    let cluster = ApiServerCluster::attach(description.cluster.clone()).await?;
-    cluster.readiness().await.map_err(anyhow::Error::msg)?;
+    cluster_of(description).await?.readiness().await.map_err(anyhow::Error::msg)?;
     Ok("ready".into())
 }
 
 fn human(row: &Row) -> String {
     let mut text = up::human(&row.lab);
     text.push('\n');
+    let wide = row.parts.iter().map(|part| part.name.len()).max().unwrap_or_default();
     for Part { name, pid, says, .. } in &row.parts {
         let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
-        text.push_str(&format!("{name:<15} {pid:>8}  {says}\n"));
+        text.push_str(&format!("{name:<wide$} {pid:>8}  {says}\n"));
     }
     text
 }

@@ -12,14 +12,15 @@ use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::assets::Shown;
-use crate::assets::{Assets, Options, Tool};
+use crate::assets::Options;
 use crate::cloud::CloudKind;
+use crate::cluster::ClusterKind;
 use crate::exit::{environment, say, usage};
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::platform::pid;
 use crate::process::own_binary;
 use crate::runtime_dir::{Roots, check_name};
-use crate::world::{GivenKey, LabPlan, RunningLab};
+use crate::world::{GivenKey, LabPlan, Plan, RunningLab, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +28,7 @@ Examples:
   . \"$(kmslab status --variables)\"            # in another: kubectl, etcdctl, aws now use the lab
   kmslab up ci --detach                       # in CI: comes back when the lab is ready
   kmslab run rewrite --lab ci
+  kmslab up --cluster kind                    # on a kind cluster: docker exec its node for systemctl, journalctl
   kmslab up --key arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
 
 --key takes a key of an emulator that runs (`kmslab emulator`), with the credentials of the environment.";
@@ -53,6 +55,9 @@ pub struct UpArgs {
     /// With --key: the emulator's admin port; by default what KMSLAB_ADMIN says, else http://127.0.0.1:7690
     #[arg(long, value_name = "URL", requires = "key")]
     pub admin_url: Option<String>,
+    /// The node image of a kind cluster; by default kindest/node, or one that is built where that can't be pulled
+    #[arg(long, value_name = "IMAGE")]
+    pub node_image: Option<String>,
     #[command(flatten)]
     pub assets: Options,
     /// Come back when the lab is ready, and leave it running until `kmslab down`
@@ -68,6 +73,17 @@ pub struct UpArgs {
 pub enum LabCluster {
     /// The stock kube-apiserver and etcd as processes
     Apiserver,
+    /// A kind cluster, with the plugin as a unit of its node
+    Kind,
+}
+
+impl From<LabCluster> for ClusterKind {
+    fn from(cluster: LabCluster) -> Self {
+        match cluster {
+            LabCluster::Apiserver => Self::Apiserver,
+            LabCluster::Kind => Self::Kind,
+        }
+    }
 }
 
 /// Forms of output.
@@ -86,13 +102,16 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if let Some(key) = &args.key {
         region_of_key_arn(key).map_err(|error| usage(error.to_string()))?;
     }
+    if args.node_image.is_some() && args.cluster != LabCluster::Kind {
+        return Err(usage("--node-image is for --cluster kind"));
+    }
     if args.detach {
         return detached(&args).await;
     }
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
-    let (endpoint, admin) = (args.endpoint(), args.admin());
+    let (endpoint, admin, world) = (args.endpoint(), args.admin(), args.world());
     let key = args.key.map(|arn| GivenKey { arn, endpoint, admin });
-    let plan = LabPlan { name: args.name.clone(), cloud: args.cloud, key, assets: args.assets, kmslab: None };
+    let plan = LabPlan { name: args.name.clone(), key, world };
     let shown = Shown::default();
     let lab = tokio::select! {
         started = RunningLab::start(&plan, &shown) => started?,
@@ -124,6 +143,8 @@ fn announce(description: &Description, format: Format) -> anyhow::Result<()> {
 /// Where everything is, for people.
 pub(super) fn human(description: &Description) -> String {
     let Description { kms, plugin, cluster, variables } = description;
+    let node = cluster.kind.as_ref().and_then(|nodes| nodes.control_planes.first());
+    let node = node.map(|node| format!(" of the node {node}")).unwrap_or_default();
     let whose = if kms.own { "the lab's own, alias/kmslab" } else { "given" };
     let mut rows = vec![
         ("lab", cluster.lab.clone()),
@@ -138,7 +159,7 @@ pub(super) fn human(description: &Description) -> String {
     rows.extend([
         ("admin", kms.admin.clone()),
         ("key", format!("{} ({whose})", kms.key)),
-        ("plugin", format!("{} on {}", plugin.provider, plugin.socket.display())),
+        ("plugin", format!("{} on {}{node}", plugin.provider, plugin.socket.display())),
         ("health", plugin.health.clone()),
         ("logs", cluster.logs.display().to_string()),
     ]);
@@ -153,9 +174,9 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
     let log = log_file(&args.name)?;
     // What takes long is done here, where it is seen.
-    let (assets, shown) = (Assets::from_env(&args.assets), Shown::default());
+    let (plan, shown) = (args.world(), Shown::default());
     tokio::select! {
-        installed = assets.install(&[Tool::KubeApiserver, Tool::Etcd], &shown) => drop(installed?),
+        prepared = World::prepare(&plan, &shown) => prepared?,
         () = &mut told_to_end => return Ok(ExitCode::from(130)),
     }
     let stderr = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
@@ -213,10 +234,19 @@ impl UpArgs {
         given.or_else(|| variable("KMSLAB_ADMIN")).unwrap_or_else(|| "http://127.0.0.1:7690".into())
     }
 
+    fn world(&self) -> Plan {
+        let (assets, node_image) = (self.assets.clone(), self.node_image.clone());
+        Plan { assets, node_image, ..Plan::new(self.cloud, self.cluster.into()) }
+    }
+
     /// The arguments of the same lab in the foreground.
     fn in_the_foreground(&self) -> Vec<String> {
         let mut arguments = vec!["up".into(), self.name.clone(), "--cloud".into(), self.cloud.to_string()];
+        arguments.extend(["--cluster".into(), ClusterKind::from(self.cluster).to_string()]);
         arguments.extend(["--format".into(), "json".into()]);
+        if let Some(image) = &self.node_image {
+            arguments.extend(["--node-image".into(), image.clone()]);
+        }
         if let Some(dir) = &self.assets.assets {
             arguments.extend(["--assets".into(), dir.display().to_string()]);
         }

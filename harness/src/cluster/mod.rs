@@ -1,6 +1,7 @@
 //! A Kubernetes API server with encryption at rest, as scenarios see it: the same trait over the model and over real processes.
 
 pub mod apiserver;
+mod description;
 pub mod embedded;
 pub mod kind;
 mod resource;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use description::{Description, Nodes};
 pub use resource::{ObjectRef, Resource};
 
 use crate::etcd::Etcd;
@@ -71,6 +73,16 @@ impl Health {
     pub fn ok(&self) -> bool {
         self.status == 200
     }
+
+    /// `Err` says which checks of `path` fail.
+    pub fn verdict(&self, path: &str) -> Result<(), String> {
+        if self.ok() {
+            return Ok(());
+        }
+        let failing: Vec<&str> = self.body.lines().filter(|line| line.starts_with("[-]")).collect();
+        let seen = if failing.is_empty() { self.body.trim().to_owned() } else { failing.join(", ") };
+        Err(format!("{path} is {}: {seen}", self.status))
+    }
 }
 
 /// The part of the Kubernetes API that scenarios need. Objects are JSON, as on the wire.
@@ -104,6 +116,13 @@ pub trait Cluster: Send + Sync {
     fn etcd(&self) -> Arc<dyn Etcd>;
     /// GET of a health path such as `/readyz` or `/readyz/kms-providers`. `Err` only where no answer came.
     async fn health(&self, path: &str) -> Result<Health, ApiError>;
+    /// Whether it is ready now, the plugin included; `Err` says which checks fail.
+    async fn readiness(&self) -> Result<(), String> {
+        let path = "/readyz?verbose";
+        self.health(path).await.map_err(|error| error.message)?.verdict(path)
+    }
+    /// Waits until it is ready, as one is not that has just been started, or whose key has just been enabled.
+    async fn until_ready(&self) -> anyhow::Result<()>;
     /// Ends the API server at once, as a crash does; etcd goes on.
     async fn kill_server(&self) -> anyhow::Result<()>;
     /// Starts it again on the same etcd and waits until its port answers: not for `/readyz`, which a dead key keeps at 500.

@@ -115,6 +115,12 @@ impl Engine {
         imported.await.context("importing an image")?
     }
 
+    /// `running`, or what a container is instead.
+    pub async fn state(&self, container: &str) -> anyhow::Result<String> {
+        let state = self.run(&["inspect", "--format", "{{.State.Status}}", container]).await?.trim().to_owned();
+        if state == "running" { Ok(state) } else { Err(anyhow::anyhow!("{state}")) }
+    }
+
     /// What a container has written, to either stream; of a container that is gone, nothing.
     pub async fn logs(&self, container: &str) -> String {
         let Ok(answer) = self.output(&["logs", "--tail", "20", container]).await else { return String::new() };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub const LABEL: &str = "dev.kmslab.lab";
 /// kind's own, on nodes: the cluster's name.
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
+/// How often no node must be found, and how long apart, for there to be none.
+const QUIET_LOOKS: u32 = 3;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Which engine the commands speak to.
 const VARIABLES: [&str; 3] = ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST"];
 
@@ -40,20 +44,39 @@ impl Owned {
     /// tried again; `Ok` where nothing is left. Blocks.
     pub fn remove(&self) -> io::Result<()> {
         let ours = format!("label={}", self.label());
+        self.remove_containers(&ours)?;
+        // Without a network of ours the cluster's name is not ours either, and its nodes are somebody else's.
         let networks = self.ids(&["network", "ls", "--quiet", "--no-trunc", "--filter", &ours])?;
-        self.each(&["rm", "--force", "--volumes"], &self.ids(&["ps", "--all", "--quiet", "--filter", &ours])?)?;
-        let node = format!("label={KIND_LABEL}={}", self.cluster);
+        if !networks.is_empty() {
+            self.remove_nodes()?;
+        }
         for network in networks {
-            let on_it = format!("network={network}");
-            let nodes = self.ids(&["ps", "--all", "--quiet", "--filter", &node, "--filter", &on_it])?;
-            self.each(&["rm", "--force", "--volumes"], &nodes)?;
             // What people have joined to it is theirs.
-            for guest in self.ids(&["ps", "--all", "--quiet", "--filter", &on_it])? {
+            for guest in self.ids(&["ps", "--all", "--quiet", "--filter", &format!("network={network}")])? {
                 self.run(&["network", "disconnect", "--force", &network, &guest])?;
             }
             self.run(&["network", "rm", &network])?;
         }
         self.each(&["rmi", "--force"], &self.ids(&["image", "ls", "--quiet", "--filter", &ours])?)
+    }
+
+    /// A node that kind had asked for when it was killed appears a moment later: they are looked for until none has come for a while.
+    fn remove_nodes(&self) -> io::Result<()> {
+        let nodes = format!("label={KIND_LABEL}={}", self.cluster);
+        let mut quiet = 0;
+        while quiet < QUIET_LOOKS {
+            let found = self.remove_containers(&nodes)?;
+            quiet = if found { 0 } else { quiet + 1 };
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Whether there were any.
+    fn remove_containers(&self, filter: &str) -> io::Result<bool> {
+        let found = self.ids(&["ps", "--all", "--quiet", "--filter", filter])?;
+        self.each(&["rm", "--force", "--volumes"], &found)?;
+        Ok(!found.is_empty())
     }
 
     fn each(&self, command: &[&str], ids: &[String]) -> io::Result<()> {
@@ -94,8 +117,9 @@ mod tests {
     fn engine(dir: &Path) -> PathBuf {
         let (program, log) = (dir.join("engine"), dir.join("log"));
         let script = format!(
-            "#!/bin/sh\necho \"$*\" >> {log}\ncase \"$*\" in\n'network ls'*) echo net1;;\n*kind.cluster*) echo node1;;\n\
-             *'--filter network=net1') echo guest1;;\n'ps '*) echo emulator1;;\n'image ls'*) ;;\nesac\n",
+            "#!/bin/sh\ngone() {{ grep -q \"^rm .*$1\" {log} || echo $1; }}\ncase \"$*\" in\n'network ls'*) echo net1;;\n\
+             *kind.cluster*) gone node1;;\n*'--filter network=net1') echo guest1;;\n'ps '*) gone emulator1;;\nesac\n\
+             echo \"$*\" >> {log}\n",
             log = log.display()
         );
         std::fs::write(&program, script).unwrap();

@@ -1,5 +1,6 @@
 //! The emulator in a container of its own, beside kind's nodes, which reach it by name over TLS.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,14 +23,20 @@ const SEED: &str = "/tmp/seed.json";
 
 /// It runs, and ends with the lab's network.
 pub(super) struct EmulatorContainer {
+    /// The container's name.
+    pub(super) container: String,
     /// `http://127.0.0.1:PORT`, of this machine.
     pub(super) http: String,
+    /// `https://localhost:PORT`, of this machine.
+    pub(super) https: Option<String>,
     /// `http://127.0.0.1:PORT`, of this machine.
     pub(super) admin: String,
     /// `https://NAME:7643`, on the lab's network.
     pub(super) inside: String,
-    /// PEM.
+    /// The CA's certificate, PEM.
     pub(super) ca: Vec<u8>,
+    /// The file that has it.
+    pub(super) ca_file: PathBuf,
 }
 
 /// What the container is called, and its name on the network.
@@ -50,7 +57,7 @@ pub(super) async fn start(
     let archive = bundle.clone();
     engine.import(&image, &[format!("LABEL {label}")], move |pipe| archive.archive(pipe)).await?;
 
-    let publish = [HTTP, ADMIN].map(|port| format!("127.0.0.1::{port}"));
+    let publish = [HTTP, HTTPS, ADMIN].map(|port| format!("127.0.0.1::{port}"));
     let mut create = vec!["create", "--name", &name, "--network", network, "--label", &label];
     for port in &publish {
         create.extend(["--publish", port]);
@@ -73,11 +80,17 @@ pub(super) async fn start(
     answers(engine, &name, &Admin::new(&admin)?).await?;
     let ca = dir.file("emulator-ca.pem");
     engine.run(&["cp", &format!("{name}:{TLS_DIR}/ca.pem"), &ca.display().to_string()]).await?;
+    let https = engine.port(&name, HTTPS).await?;
+    // The certificate is for names.
+    let https = https.rsplit_once(':').map(|(_, port)| format!("https://localhost:{port}"));
     Ok(EmulatorContainer {
         http: format!("http://{}", engine.port(&name, HTTP).await?),
+        https,
         admin,
         inside: format!("https://{name}:{HTTPS}"),
         ca: std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?,
+        ca_file: ca,
+        container: name,
     })
 }
 

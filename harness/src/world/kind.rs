@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 
 use super::emulator_container::{self, EmulatorContainer};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World, processes};
-use crate::assets::{Assets, Options, Progress, Tool};
+use crate::assets::{Assets, Progress, Tool};
 use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
+use crate::cluster::Nodes;
 use crate::cluster::kind::bundle::Bundle;
 use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, SOCKET};
 use crate::cluster::kind::{Config, KindCluster, Machine};
@@ -26,17 +28,19 @@ pub(super) struct Ready {
 /// All of it, running.
 pub(super) struct Joined {
     pub(super) cloud: AwsCloud,
+    pub(super) emulator: EmulatorContainer,
     pub(super) plugin: PluginPort,
-    pub(super) cluster: KindCluster,
+    pub(super) cluster: Arc<KindCluster>,
+    pub(super) parts: Containers,
 }
 
 /// Gets what is missing: kind, a node image.
-pub(super) async fn ready(options: &Options, given: Option<&str>, progress: &dyn Progress) -> anyhow::Result<Ready> {
+pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
     let engine = Engine::find().await?;
-    let assets = Assets::from_env(options);
+    let assets = Assets::from_env(&plan.assets);
     let kind = assets.install(&[Tool::Kind], progress).await?.into_iter().map(|found| found.path).next();
     let kind = kind.ok_or_else(|| crate::exit::environment("kind is not there: `kmslab assets install kind`"))?;
-    let image = assets.node_image(&engine, given, progress).await?;
+    let image = assets.node_image(&engine, plan.node_image.as_deref(), progress).await?;
     let machine = Machine::find(&engine, &image).await?;
     if let Some(said) = machine.remedies.said() {
         progress.say(said);
@@ -46,12 +50,11 @@ pub(super) async fn ready(options: &Options, given: Option<&str>, progress: &dyn
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
     let CloudKind::Aws = plan.cloud;
-    let ready = ready(&plan.assets, plan.node_image.as_deref(), progress).await?;
+    let ready = ready(plan, progress).await?;
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::unusable)?);
     let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
-    let Joined { cloud, plugin, cluster, .. } = join(ready, kmslab, &dir, progress).await?;
-    let cluster = Arc::new(cluster);
+    let Joined { cloud, plugin, cluster, parts, .. } = join(ready, kmslab, &dir, progress).await?;
     Ok(World {
         cloud: Arc::new(cloud),
         cluster: Arc::clone(&cluster) as _,
@@ -59,7 +62,7 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
         plugin,
         provider: PROVIDER.into(),
         baseline: Baseline::default(),
-        parts: Arc::new(Directory(dir)),
+        parts: Arc::new(parts),
     })
 }
 
@@ -95,20 +98,29 @@ async fn join_in(
     let cloud = AwsCloud::with_own_key(Access::own(&emulator.http, Admin::new(&emulator.admin)?)).await?;
 
     progress.say("creating the kind cluster");
-    let command = node_files(&kmslab, &cloud, &emulator).write(&dir.file("node"))?.command();
-    let config =
-        Config { engine: engine.clone(), kind, image, machine, dir: Arc::clone(dir), network, kmslab: Some(kmslab) };
-    let cluster = KindCluster::start(config).await?;
-    let plugin = port(&cluster, &command, 0).await?;
-    Ok(Joined { cloud, plugin, cluster })
+    let bundle = node_files(&kmslab, &cloud, &emulator).write(&dir.file("node"))?;
+    let config = Config {
+        engine: engine.clone(),
+        kind,
+        image,
+        machine,
+        dir: Arc::clone(dir),
+        network,
+        emulator: emulator.container.clone(),
+        command: bundle.command(),
+        kmslab: Some(kmslab),
+    };
+    let cluster = Arc::new(KindCluster::start(config).await?);
+    let health = format!("http://{}", engine.port(cluster.node(0)?, HEALTH_PORT).await?);
+    let plugin = port(cluster.nodes(), &health)?;
+    let parts = Containers { engine, emulator: emulator.container.clone(), dir: Arc::clone(dir) };
+    Ok(Joined { cloud, emulator, plugin, cluster, parts })
 }
 
-/// The plugin of one of the nodes, counted from 0.
-pub(super) async fn port(cluster: &KindCluster, kmslab: &[String], node: usize) -> anyhow::Result<PluginPort> {
-    let engine = cluster.engine();
-    let node = cluster.node(node)?;
-    let health = format!("http://{}", engine.port(node, HEALTH_PORT).await?);
-    PluginPort::inside(Way::new(engine.program(), node, kmslab, SOCKET.as_ref()), SOCKET, &health)
+/// The plugin of the first node.
+pub(super) fn port(nodes: &Nodes, health: &str) -> anyhow::Result<PluginPort> {
+    let node = nodes.control_planes.first().context("the cluster has no node")?;
+    PluginPort::inside(Way::new(&nodes.engine, node, &nodes.kmslab, SOCKET.as_ref()), SOCKET, health)
 }
 
 fn node_files<'a>(kmslab: &'a PathBuf, cloud: &AwsCloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
@@ -131,14 +143,28 @@ fn node_files<'a>(kmslab: &'a PathBuf, cloud: &AwsCloud, emulator: &'a EmulatorC
     }
 }
 
-/// What is in the engine goes with the directory that notes it.
-struct Directory(Arc<RuntimeDir>);
+/// The emulator's and all other containers of a lab.
+pub(super) struct Containers {
+    engine: Engine,
+    emulator: String,
+    dir: Arc<RuntimeDir>,
+}
 
 #[async_trait]
-impl Parts for Directory {
+impl Parts for Containers {
     async fn shutdown(&self) -> anyhow::Result<()> {
-        let dir = Arc::clone(&self.0);
+        let dir = Arc::clone(&self.dir);
         tokio::task::spawn_blocking(move || dir.remove_containers()).await??;
         Ok(())
+    }
+
+    async fn emulator_ended(&self) -> anyhow::Error {
+        match self.engine.run(&["wait", &self.emulator]).await {
+            Ok(code) => {
+                let log = self.engine.logs(&self.emulator).await;
+                anyhow::anyhow!("{} ended with {}; its log:\n{log}", self.emulator, code.trim())
+            }
+            Err(error) => error,
+        }
     }
 }

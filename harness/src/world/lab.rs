@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::processes::{self, Addresses, Joined, Kms, Processes, Settings};
-use super::{Baseline, PROVIDER, Parts, PluginPort, World};
-use crate::assets::{Options, Progress};
-use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind};
-use crate::cluster::Cluster;
+use super::processes::{self, Addresses, Kms, Settings};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World, kind};
+use crate::assets::Progress;
+use crate::cloud::{Access, Admin, AwsCloud, Cloud};
 use crate::cluster::apiserver::ApiServerCluster;
+use crate::cluster::kind::KindCluster;
+use crate::cluster::{self, Cluster, ClusterKind};
 use crate::exit::{environment, usage};
 use crate::lab::{self, Description};
 use crate::process::Keep;
@@ -32,21 +33,17 @@ pub struct GivenKey {
 pub struct LabPlan {
     /// The lab's name.
     pub name: String,
-    /// Whose KMS.
-    pub cloud: CloudKind,
     /// The key; without it the lab starts an emulator and makes one.
     pub key: Option<GivenKey>,
-    /// Where kube-apiserver and etcd come from.
-    pub assets: Options,
-    /// The kmslab binary to run as emulator and plugin, where it is not the running program.
-    pub kmslab: Option<PathBuf>,
+    /// What is joined.
+    pub world: Plan,
 }
 
 /// A lab of this process. Dropped, it is ended as a crash ends it.
 pub struct RunningLab {
     description: Description,
-    cluster: ApiServerCluster,
-    parts: Processes,
+    cluster: Arc<dyn Cluster>,
+    parts: Arc<dyn Parts>,
 }
 
 impl std::fmt::Debug for RunningLab {
@@ -58,44 +55,18 @@ impl std::fmt::Debug for RunningLab {
 impl RunningLab {
     /// Starts all of it and tells others where it is. `progress` hears of programs that are built first.
     pub async fn start(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Self> {
-        let CloudKind::Aws = plan.cloud;
-        let kms = match &plan.key {
-            None => Kms::Own { https: true },
-            Some(given) => Kms::Given { access: access(given).await?, key: given.arn.clone() },
+        let lab = match plan.world.cluster {
+            ClusterKind::Embedded => {
+                return Err(usage("the embedded model lives in one run: a lab that stays has none"));
+            }
+            ClusterKind::Apiserver => of_processes(plan, progress).await?,
+            ClusterKind::Kind => on_kind(plan, progress).await?,
         };
-        drop(sweep());
-        // Before anything is built, so that a name that is taken is said at once.
-        let dir = Arc::new(RuntimeDir::create(&plan.name).map_err(processes::unusable)?);
-        let tools = processes::tools(&plan.assets, progress).await?;
-        let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
-        let Joined { cloud, addresses, plugin, cluster, parts } =
-            processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
-        let Access { endpoint, admin, region, .. } = cloud.access();
-        let own = addresses.is_some();
-        let (https, ca) = addresses.map_or((None, None), |Addresses { https, ca, .. }| (https, ca));
-        let description = Description {
-            kms: lab::Kms {
-                cloud: plan.cloud,
-                endpoint: endpoint.clone(),
-                https,
-                ca,
-                admin: admin.url().to_owned(),
-                region: region.clone(),
-                key: cloud.key().to_owned(),
-                own,
-            },
-            plugin: lab::Plugin {
-                provider: PROVIDER.into(),
-                socket: plugin.socket().to_owned(),
-                health: plugin.health().to_owned(),
-            },
-            cluster: cluster.description().clone(),
-            variables: Description::variables_in(&dir),
-        };
-        description
-            .publish(&dir, lab::programs(&plan.assets).as_deref())
-            .map_err(|error| environment(format!("writing in {}: {error}", dir.path().display())))?;
-        Ok(Self { description, cluster, parts })
+        let dir = &lab.description.cluster.dir;
+        lab.description
+            .publish(lab::programs(&plan.world.assets).as_deref())
+            .map_err(|error| environment(format!("writing in {}: {error}", dir.display())))?;
+        Ok(lab)
     }
 
     /// What others know of it.
@@ -114,6 +85,73 @@ impl RunningLab {
         self.parts.shutdown().await?;
         cluster
     }
+}
+
+/// Before anything is built, so that a name that is taken is said at once.
+fn directory(plan: &LabPlan) -> anyhow::Result<Arc<RuntimeDir>> {
+    drop(sweep());
+    Ok(Arc::new(RuntimeDir::create(&plan.name).map_err(processes::unusable)?))
+}
+
+async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
+    let kms = match &plan.key {
+        None => Kms::Own { https: true },
+        Some(given) => Kms::Given { access: access(given).await?, key: given.arn.clone() },
+    };
+    let dir = directory(plan)?;
+    let tools = processes::tools(&plan.world.assets, progress).await?;
+    let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
+    let processes::Joined { cloud, addresses, plugin, cluster, parts } =
+        processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
+    let own = addresses.is_some();
+    let (https, ca) = addresses.map_or((None, None), |Addresses { https, ca, .. }| (https, ca));
+    let description = describe(Emulator { cloud: &cloud, https, ca, own }, &plugin, cluster.description().clone());
+    Ok(RunningLab { description, cluster: Arc::new(cluster), parts: Arc::new(parts) })
+}
+
+async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
+    if plan.key.is_some() {
+        return Err(usage(
+            "--key takes a key of an emulator on this machine's loopback, which a kind node cannot reach: leave it out, and the lab \
+             starts an emulator that it can, or use --cluster apiserver",
+        ));
+    }
+    let dir = directory(plan)?;
+    let ready = kind::ready(&plan.world, progress).await?;
+    let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
+    let kind::Joined { cloud, emulator, plugin, cluster, parts } = kind::join(ready, kmslab, &dir, progress).await?;
+    let emulator = Emulator { cloud: &cloud, https: emulator.https, ca: Some(emulator.ca_file), own: true };
+    let description = describe(emulator, &plugin, cluster.description().clone());
+    Ok(RunningLab { description, cluster, parts: Arc::new(parts) })
+}
+
+/// Whose emulator it is, and where it answers besides its HTTP port.
+struct Emulator<'a> {
+    cloud: &'a AwsCloud,
+    https: Option<String>,
+    ca: Option<PathBuf>,
+    own: bool,
+}
+
+fn describe(emulator: Emulator<'_>, plugin: &PluginPort, cluster: cluster::Description) -> Description {
+    let Emulator { cloud, https, ca, own } = emulator;
+    let Access { endpoint, admin, region, .. } = cloud.access();
+    let kms = lab::Kms {
+        cloud: cloud.kind(),
+        endpoint: endpoint.clone(),
+        https,
+        ca,
+        admin: admin.url().to_owned(),
+        region: region.clone(),
+        key: cloud.key().to_owned(),
+        own,
+    };
+    let plugin = lab::Plugin {
+        provider: PROVIDER.into(),
+        socket: plugin.socket().to_owned(),
+        health: plugin.health().to_owned(),
+    };
+    Description { kms, plugin, variables: Description::variables_in(&cluster.dir), cluster }
 }
 
 /// How a person's key is reached, with the credentials of the environment, once it has answered.
@@ -141,31 +179,44 @@ impl Parts for Attached {
     }
 }
 
+/// The plugin of a lab that another process keeps up.
+pub fn plugin_of(description: &Description) -> anyhow::Result<PluginPort> {
+    let lab::Plugin { socket, health, .. } = &description.plugin;
+    match &description.cluster.kind {
+        None => PluginPort::new(socket, health),
+        Some(nodes) => kind::port(nodes, health),
+    }
+}
+
 /// A lab that another process keeps up, as scenarios see it, once its API server is ready.
 pub async fn attach(description: &Description) -> anyhow::Result<World> {
     let lab::Kms { endpoint, admin, region, key, own, .. } = &description.kms;
     let admin = Admin::new(admin)?;
     let access = if *own { Access::own(endpoint, admin) } else { Access::given(endpoint, admin, region) };
-    let lab::Plugin { provider, socket, health } = &description.plugin;
-    let plugin = PluginPort::new(socket, health)?;
     let cloud = AwsCloud::with_key(access, key);
-    let cluster = ApiServerCluster::attach(description.cluster.clone()).await?;
+    let plugin = plugin_of(description)?;
+    let (cluster, kind) = clusters(&description.cluster).await?;
     if let Err(error) = cluster.until_ready().await {
         let plugin = plugin.key_id().await.err().map(|why| format!("; {why:#}")).unwrap_or_default();
-        return Err(
-            anyhow::Error::new(error).context(format!("the lab {} is not ready{plugin}", description.cluster.lab))
-        );
+        return Err(error.context(format!("the lab {} is not ready{plugin}", description.cluster.lab)));
     }
     // The emulator's count first: what is sent in between is then in the later difference, not missing from it.
     let emulator_requests = cloud.plugin_requests().await?;
     let baseline = Baseline { emulator_requests, plugin: plugin.counts().await?, stays: true };
-    Ok(World {
-        cloud: Arc::new(cloud),
-        cluster: Arc::new(cluster),
-        plugin,
-        provider: provider.clone(),
-        baseline,
-        kind: None,
-        parts: Arc::new(Attached),
-    })
+    let provider = description.plugin.provider.clone();
+    Ok(World { cloud: Arc::new(cloud), cluster, plugin, provider, baseline, kind, parts: Arc::new(Attached) })
+}
+
+/// The cluster of a lab that another process keeps up; the same once more where it is kind's.
+async fn clusters(description: &cluster::Description) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
+    if description.kind.is_none() {
+        return Ok((Arc::new(ApiServerCluster::attach(description.clone()).await?), None));
+    }
+    let cluster = Arc::new(KindCluster::attach(description.clone(), None).await?);
+    Ok((Arc::clone(&cluster) as _, Some(cluster)))
+}
+
+/// [`clusters`], where it is enough to know it by the trait.
+pub async fn cluster_of(description: &Description) -> anyhow::Result<Arc<dyn Cluster>> {
+    Ok(clusters(&description.cluster).await?.0)
 }

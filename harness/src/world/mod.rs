@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use lab::{GivenKey, LabPlan, RunningLab, attach};
+pub use lab::{GivenKey, LabPlan, RunningLab, attach, cluster_of, plugin_of};
 pub use plugin::{Counts, PluginPort};
 
 use crate::assets::{Options, Progress};
@@ -137,6 +137,10 @@ impl std::fmt::Debug for World {
 trait Parts: Send + Sync {
     /// Ends plugin and emulator, in this order, once the cluster has ended.
     async fn shutdown(&self) -> anyhow::Result<()>;
+    /// Waits until an emulator that was started here has ended by itself; for ever where there is none.
+    async fn emulator_ended(&self) -> anyhow::Error {
+        std::future::pending().await
+    }
 }
 
 /// How often counts are read again until they agree.
@@ -149,6 +153,15 @@ impl World {
             ClusterKind::Embedded => embedded::start(plan).await,
             ClusterKind::Apiserver => processes::start(plan, progress).await,
             ClusterKind::Kind => kind::start(plan, progress).await,
+        }
+    }
+
+    /// Gets what such a world needs, and starts nothing. `progress` hears what takes long.
+    pub async fn prepare(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<()> {
+        match plan.cluster {
+            ClusterKind::Embedded => Ok(()),
+            ClusterKind::Apiserver => processes::tools(&plan.assets, progress).await.map(drop),
+            ClusterKind::Kind => kind::ready(plan, progress).await.map(drop),
         }
     }
 

@@ -71,18 +71,6 @@ pub(super) struct Processes {
     _dir: Arc<RuntimeDir>,
 }
 
-impl Processes {
-    /// Waits until the emulator that was started here has ended by itself; for ever where there is none.
-    pub(super) async fn emulator_ended(&self) -> anyhow::Error {
-        let Some(emulator) = &self.emulator else { return std::future::pending().await };
-        let child = emulator.child();
-        match child.wait().await {
-            Ok(status) => child.ended(status).into(),
-            Err(error) => error.into(),
-        }
-    }
-}
-
 #[async_trait]
 impl Parts for Processes {
     async fn shutdown(&self) -> anyhow::Result<()> {
@@ -91,6 +79,15 @@ impl Parts for Processes {
             emulator.stop(PATIENCE).await?;
         }
         Ok(())
+    }
+
+    async fn emulator_ended(&self) -> anyhow::Error {
+        let Some(emulator) = &self.emulator else { return std::future::pending().await };
+        let child = emulator.child();
+        match child.wait().await {
+            Ok(status) => child.ended(status).into(),
+            Err(error) => error.into(),
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use anyhow::Context;
 use rustix::process::{Signal, kill_process_group};
 use tokio::sync::Mutex;
 
-use super::ApiServerDescription;
 use super::launch::server_name;
 use super::ready::Run;
+use crate::cluster::Description;
 use crate::platform::{PortReservation, pid};
 use crate::process::{Hold, Service};
 use crate::runtime_dir::{LabState, Process};
@@ -54,7 +54,7 @@ struct Killed {
 }
 
 impl Control {
-    pub(super) fn attached(description: &ApiServerDescription) -> Self {
+    pub(super) fn attached(description: &Description) -> Self {
         Self::Attached(Attached {
             lab: description.lab.clone(),
             dir: description.dir.clone(),
@@ -94,7 +94,7 @@ impl Control {
     }
 
     /// What is to be waited for: the current run of a server.
-    pub(super) fn run_of(&self, description: &ApiServerDescription, server: usize) -> Run {
+    pub(super) fn run_of(&self, description: &Description, server: usize) -> Run {
         let owned = match self {
             Self::Owned(owned) => owned.service(server).ok().map(|service| Run::of(service.child())),
             Self::Attached(_) => None,

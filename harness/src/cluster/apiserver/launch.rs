@@ -9,7 +9,8 @@ use super::control::{Control, Owned};
 use super::error::StartError;
 use super::kubeconfig::{self, Access};
 use super::ready::{self, Run};
-use super::{ApiServerCluster, ApiServerDescription, Config, Ready, fragment};
+use super::{ApiServerCluster, Config, Ready, fragment};
+use crate::cluster::Description;
 use crate::platform::{PortReservation, check_socket_path};
 use crate::process::{Program, Service};
 
@@ -35,12 +36,14 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
     let lab = config.dir.name().to_owned();
     let kubeconfig = kubeconfig::write(&config.dir.file("kubeconfig"), &lab, &urls[0], &certs)?;
     let kubernetes = servers[0].api.version().await.unwrap_or_default();
-    let description = ApiServerDescription {
+    let description = Description {
         lab,
         kubernetes,
         servers: urls,
         kubeconfig,
         etcd: etcd_endpoint,
+        etcd_tls: None,
+        kind: None,
         dir: config.dir.path().to_owned(),
         logs: config.dir.logs(),
     };

@@ -1,7 +1,7 @@
 //! The stock kube-apiserver and etcd as processes of this machine: real means real.
 //!
 //! `launch` starts them, `ready` says when they can be used and `diagnose` why not; `client` is the API. [`ApiServerCluster`] is
-//! the same for a lab of this process and, by its [`ApiServerDescription`], for one that another process keeps up.
+//! the same for a lab of this process and, by its [`Description`], for one that another process keeps up.
 
 mod certs;
 mod client;
@@ -24,7 +24,7 @@ pub use client::HttpApi;
 pub use config::EncryptionConfig;
 pub use error::StartError;
 
-use super::{Api, ApiError, Cluster, ClusterKind, Health};
+use super::{Api, ApiError, Cluster, ClusterKind, Description, Health};
 use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
 use crate::process::Keep;
@@ -75,29 +75,10 @@ impl Config {
     }
 }
 
-/// All that another process needs to use a running cluster. Holds no secret: those are in the kubeconfig.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ApiServerDescription {
-    /// The lab.
-    pub lab: String,
-    /// `v1.36.3`.
-    pub kubernetes: String,
-    /// `https://127.0.0.1:PORT` of each API server.
-    pub servers: Vec<String>,
-    /// For kubectl, with cluster-admin rights by client certificate.
-    pub kubeconfig: PathBuf,
-    /// `unix:///…/etcd.sock`, for etcdctl `--endpoints`.
-    pub etcd: String,
-    /// The lab's directory, whose state has the current pids.
-    pub dir: PathBuf,
-    /// The directory of the logs.
-    pub logs: PathBuf,
-}
-
 /// Real API servers on a real etcd. Dropped, those that it started are killed.
 #[derive(Debug)]
 pub struct ApiServerCluster {
-    description: ApiServerDescription,
+    description: Description,
     apis: Vec<Arc<HttpApi>>,
     etcd: Arc<EtcdClient>,
     control: Control,
@@ -112,7 +93,7 @@ impl ApiServerCluster {
     }
 
     /// Uses a cluster that another process keeps up.
-    pub async fn attach(description: ApiServerDescription) -> Result<Self, StartError> {
+    pub async fn attach(description: Description) -> Result<Self, StartError> {
         let access = kubeconfig::read(&description.kubeconfig)?;
         let apis = description.servers.iter().map(|url| Ok(Arc::new(HttpApi::new(url, &access)?)));
         let apis = apis.collect::<Result<Vec<_>, StartError>>()?;
@@ -120,18 +101,8 @@ impl ApiServerCluster {
         Ok(Self { control: Control::attached(&description), description, apis, etcd, dir: None })
     }
 
-    /// Whether the first server is ready; `Err` says which checks fail.
-    pub async fn readiness(&self) -> Result<(), String> {
-        ready::healthy(&self.apis[0], ready::READY).await
-    }
-
-    /// Waits until the first server is ready, as one is not that has just been started, or whose key has just been enabled.
-    pub async fn until_ready(&self) -> Result<(), StartError> {
-        ready::ready(&self.control.run_of(&self.description, 0), &self.apis[0]).await
-    }
-
     /// What another process needs to use it.
-    pub fn description(&self) -> &ApiServerDescription {
+    pub fn description(&self) -> &Description {
         &self.description
     }
 
@@ -188,6 +159,10 @@ impl Cluster for ApiServerCluster {
 
     async fn health(&self, path: &str) -> Result<Health, ApiError> {
         self.apis[0].health(path).await
+    }
+
+    async fn until_ready(&self) -> anyhow::Result<()> {
+        Ok(ready::ready(&self.control.run_of(&self.description, 0), &self.apis[0]).await?)
     }
 
     async fn kill_server(&self) -> anyhow::Result<()> {

@@ -125,11 +125,5 @@ pub(super) async fn alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
 
 /// 200, or which checks fail.
 pub(in crate::cluster) async fn healthy(api: &HttpApi, path: &str) -> Result<(), String> {
-    let health = api.health(path).await.map_err(|error| error.message)?;
-    if health.ok() {
-        return Ok(());
-    }
-    let failing: Vec<&str> = health.body.lines().filter(|line| line.starts_with("[-]")).collect();
-    let seen = if failing.is_empty() { health.body.trim().to_owned() } else { failing.join(", ") };
-    Err(format!("{path} is {}: {seen}", health.status))
+    api.health(path).await.map_err(|error| error.message)?.verdict(path)
 }

@@ -33,17 +33,19 @@ async fn no_servers_are_refused() {
 #[tokio::test]
 async fn a_lab_that_is_gone_is_said_to_be() {
     let temp = tempfile::tempdir().unwrap();
-    let description = ApiServerDescription {
+    let description = Description {
         lab: "x".into(),
         kubernetes: "v1.36.3".into(),
         servers: vec!["https://127.0.0.1:1".into()],
         kubeconfig: temp.path().join("kubeconfig"),
+        etcd_tls: None,
+        kind: None,
         etcd: "unix:///nowhere/etcd.sock".into(),
         dir: temp.path().into(),
         logs: temp.path().join("logs"),
     };
     let text = serde_json::to_string(&description).unwrap();
-    assert_eq!(serde_json::from_str::<ApiServerDescription>(&text).unwrap(), description);
+    assert_eq!(serde_json::from_str::<Description>(&text).unwrap(), description);
     let control = Control::attached(&description);
     let error = control.kill(0).await.unwrap_err();
     assert!(error.to_string().contains("the lab x is gone: `kmslab up` starts one"), "{error:#}");

@@ -139,6 +139,10 @@ impl Cluster for EmbeddedCluster {
         Ok(health::answer(&server, path).await)
     }
 
+    async fn until_ready(&self) -> anyhow::Result<()> {
+        self.readiness().await.map_err(anyhow::Error::msg)
+    }
+
     async fn kill_server(&self) -> anyhow::Result<()> {
         if let Some(server) = self.shared.set(None) {
             server.stop().await;

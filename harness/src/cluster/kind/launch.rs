@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{EtcdAccess, KindCluster, KindDescription, Machine, config, node};
+use super::{KindCluster, Machine, config, node};
+use crate::cluster::{Cluster as _, Description, Nodes};
 use crate::engine::{Engine, KIND_LABEL};
+use crate::etcd::client::TlsFiles;
 use crate::exit::{environment, usage};
 use crate::process::{Keep, Program, Service, tail};
 use crate::runtime_dir::RuntimeDir;
@@ -34,6 +36,10 @@ pub struct Config {
     pub dir: Arc<RuntimeDir>,
     /// The network, which is there, and the cluster's name as well.
     pub network: String,
+    /// The emulator's container, which is there.
+    pub emulator: String,
+    /// The command that runs kmslab on the nodes.
+    pub command: Vec<String>,
     /// The kmslab binary to start children through, where it is not [`crate::process::own_binary`].
     pub kmslab: Option<PathBuf>,
 }
@@ -54,24 +60,29 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
     }
     let nodes = nodes(&config).await?;
     let first = nodes.first().context("kind has made no control-plane node")?;
-    let etcd = EtcdAccess {
-        endpoint: format!("https://{}", config.engine.port(first, node::ETCD_PORT).await?),
-        ca: save(&config, first, node::ETCD_CA, "etcd-ca.crt").await?,
-        cert: save(&config, first, node::ETCD_CERT, "etcd-client.crt").await?,
-        key: save(&config, first, node::ETCD_KEY, "etcd-client.key").await?,
+    let etcd = format!("https://{}", config.engine.port(first, node::ETCD_PORT).await?);
+    let etcd_tls = TlsFiles {
+        ca: Some(save(&config, first, node::ETCD_CA, "etcd-ca.crt").await?),
+        cert: Some(save(&config, first, node::ETCD_CERT, "etcd-client.crt").await?),
+        key: Some(save(&config, first, node::ETCD_KEY, "etcd-client.key").await?),
     };
     let server = format!("https://{}", config.engine.port(first, node::API_PORT).await?);
-    let description = KindDescription {
+    let description = Description {
         lab: dir.name().to_owned(),
-        cluster: config.network.clone(),
         kubernetes: String::new(),
         servers: vec![server],
         kubeconfig,
         etcd,
-        engine: config.engine.program().to_owned(),
-        nodes,
+        etcd_tls: Some(etcd_tls),
         dir: dir.path().to_owned(),
         logs: dir.logs(),
+        kind: Some(Nodes {
+            cluster: config.network.clone(),
+            engine: config.engine.program().to_owned(),
+            control_planes: nodes,
+            emulator: config.emulator.clone(),
+            kmslab: config.command.clone(),
+        }),
     };
     let cluster = KindCluster::attach(description, Some(Arc::clone(dir))).await?;
     cluster.until_ready().await?;

@@ -23,58 +23,21 @@ pub use remedies::{Machine, Remedies};
 
 use super::apiserver::HttpApi;
 use super::apiserver::{kubeconfig, ready};
-use super::{Api, ApiError, Cluster, ClusterKind, Health, ObjectRef, Resource};
+use super::{Api, ApiError, Cluster, ClusterKind, Description, Health, Nodes, ObjectRef, Resource};
 use crate::engine::Engine;
 use crate::etcd::Etcd;
-use crate::etcd::client::{EtcdClient, TlsFiles};
+use crate::etcd::client::EtcdClient;
 use crate::runtime_dir::RuntimeDir;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A static pod takes 10 s to be there again, or a minute where its plugin keeps the caches from filling.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How etcd of a node is reached from this machine.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct EtcdAccess {
-    /// `https://127.0.0.1:PORT`.
-    pub endpoint: String,
-    /// etcdctl's `--cacert`.
-    pub ca: PathBuf,
-    /// `--cert`.
-    pub cert: PathBuf,
-    /// `--key`.
-    pub key: PathBuf,
-}
-
-/// All that another process needs to use a running cluster. Holds no secret: those are in the files that it names.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct KindDescription {
-    /// The lab.
-    pub lab: String,
-    /// The cluster's name for kind, and the network's.
-    pub cluster: String,
-    /// `v1.36.3`.
-    pub kubernetes: String,
-    /// `https://127.0.0.1:PORT`.
-    pub servers: Vec<String>,
-    /// For kubectl, with cluster-admin rights by client certificate.
-    pub kubeconfig: PathBuf,
-    /// etcd of the first node.
-    pub etcd: EtcdAccess,
-    /// The engine's command.
-    pub engine: PathBuf,
-    /// The control-plane nodes, by the names of their containers.
-    pub nodes: Vec<String>,
-    /// The lab's directory.
-    pub dir: PathBuf,
-    /// The directory of the logs.
-    pub logs: PathBuf,
-}
-
 /// A cluster of kind's.
 #[derive(Debug)]
 pub struct KindCluster {
-    description: KindDescription,
+    description: Description,
+    nodes: Nodes,
     engine: Engine,
     api: Arc<HttpApi>,
     etcd: Arc<EtcdClient>,
@@ -89,23 +52,28 @@ impl KindCluster {
     }
 
     /// Uses a cluster that runs; with `dir`, one of this process.
-    pub(crate) async fn attach(mut description: KindDescription, dir: Option<Arc<RuntimeDir>>) -> anyhow::Result<Self> {
+    pub(crate) async fn attach(mut description: Description, dir: Option<Arc<RuntimeDir>>) -> anyhow::Result<Self> {
         let access = kubeconfig::read(&description.kubeconfig)?;
         let server = description.servers.first().context("the cluster has no API server")?;
         let api = Arc::new(HttpApi::new(server, &access)?.with_controllers());
-        let EtcdAccess { endpoint, ca, cert, key } = description.etcd.clone();
-        let tls = TlsFiles { ca: Some(ca), cert: Some(cert), key: Some(key) };
-        let etcd = Arc::new(EtcdClient::connect_with(&endpoint, &tls).await?);
+        let tls = description.etcd_tls.clone().unwrap_or_default();
+        let etcd = Arc::new(EtcdClient::connect_with(&description.etcd, &tls).await?);
+        let nodes = description.kind.clone().context("the cluster is none of kind's")?;
         if description.kubernetes.is_empty() {
             description.kubernetes = api.version().await?;
         }
-        let engine = Engine::at(&description.engine);
-        Ok(Self { description, engine, api, etcd, dir })
+        let engine = Engine::at(&nodes.engine);
+        Ok(Self { description, nodes, engine, api, etcd, dir })
     }
 
     /// What another process needs to use it.
-    pub fn description(&self) -> &KindDescription {
+    pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Its containers.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
     }
 
     /// The engine that its nodes run in.
@@ -113,21 +81,8 @@ impl KindCluster {
         &self.engine
     }
 
-    /// Whether it is ready; `Err` says which checks fail.
-    pub async fn readiness(&self) -> Result<(), String> {
-        ready::healthy(&self.api, ready::READY).await
-    }
-
-    /// Waits until it is ready, the plugin included, and the namespace `default` is there.
-    pub async fn until_ready(&self) -> anyhow::Result<()> {
-        self.until("ready", || self.readiness()).await?;
-        let default = ObjectRef::new(Resource::namespaces(), None, "default");
-        let there = || async { self.api.get(&default).await.map(drop).map_err(|error| error.to_string()) };
-        self.until("serving the namespace default", there).await
-    }
-
     async fn enable_plugin(&self) -> anyhow::Result<()> {
-        for name in &self.description.nodes {
+        for name in &self.nodes.control_planes {
             node::enable_plugin(&self.engine, name).await?;
         }
         Ok(())
@@ -135,7 +90,7 @@ impl KindCluster {
 
     /// The container of a control-plane node, counted from 0.
     pub fn node(&self, number: usize) -> anyhow::Result<&str> {
-        let node = self.description.nodes.get(number).map(String::as_str);
+        let node = self.nodes.control_planes.get(number).map(String::as_str);
         node.with_context(|| format!("there is no control-plane node {number}"))
     }
 
@@ -180,6 +135,13 @@ impl Cluster for KindCluster {
         self.api.health(path).await
     }
 
+    async fn until_ready(&self) -> anyhow::Result<()> {
+        self.until("ready", || self.readiness()).await?;
+        let default = ObjectRef::new(Resource::namespaces(), None, "default");
+        let there = || async { self.api.get(&default).await.map(drop).map_err(|error| error.to_string()) };
+        self.until("serving the namespace default", there).await
+    }
+
     async fn kill_server(&self) -> anyhow::Result<()> {
         node::kill_server(&self.engine, self.node(0)?).await?;
         let down = || async {
@@ -201,7 +163,7 @@ impl Cluster for KindCluster {
     }
 
     async fn logs(&self) -> Option<PathBuf> {
-        for name in &self.description.nodes {
+        for name in &self.nodes.control_planes {
             node::save_logs(&self.engine, name, &self.description.logs).await;
         }
         match &self.dir {

@@ -12,7 +12,7 @@ use super::EtcdError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// PEM files for `https://` endpoints, under the names that `etcdctl` gives them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TlsFiles {
     /// `--cacert`: who signed etcd's certificate.
     pub ca: Option<PathBuf>,
