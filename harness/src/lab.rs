@@ -83,7 +83,7 @@ impl Description {
         }
         if let Some(node) = self.cluster.kind.as_ref().and_then(|nodes| nodes.control_planes.first()) {
             // The socket is a path on it.
-            lines.push(format!("export KMSLAB_NODE={node}"));
+            lines.push(format!("export KMSLAB_NODE={}", node.container));
         }
         if self.kms.own {
             // Else the caller has those that know the key.

@@ -45,7 +45,7 @@ async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
     let dir = tempfile::tempdir().unwrap();
     let machine = Machine::find(&engine, &image).await.unwrap();
     let file = dir.path().join("cluster.yaml");
-    std::fs::write(&file, config::plain(machine).unwrap()).unwrap();
+    std::fs::write(&file, config::plain(&machine).unwrap()).unwrap();
     let kind = Kind { program: path(0), name: format!("kmslab-test-{}", std::process::id()), dir };
     kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]).unwrap();
     let nodes = Command::new(path(1))
@@ -54,5 +54,5 @@ async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
         .output()
         .unwrap();
     let nodes = String::from_utf8(nodes.stdout).unwrap();
-    assert!(nodes.contains(" Ready ") && nodes.contains("v1.36.3"), "{nodes}");
+    assert!(nodes.contains(" Ready ") && nodes.contains(" v1.36."), "{nodes}");
 }

@@ -60,6 +60,7 @@ enum Refusal {
 impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
+            Self::Config(ConfigError::NoRoots(_)) => ENVIRONMENT,
             Self::Config(_) | Self::Start(StartError::Grace { .. }) => USAGE,
             Self::Listen(error) | Self::Start(StartError::Socket(error)) => match error {
                 SocketError::Abstract(_) | SocketError::TooLong { .. } => USAGE,

@@ -1,6 +1,10 @@
 //! What the tests of the whole share.
 
+mod typed;
+
 use std::path::{Path, PathBuf};
+
+pub use typed::Typed;
 
 /// The directory of the programs that cargo built for this test program, which lies below it: `kmslab`, and `examples/`.
 pub fn built() -> PathBuf {

@@ -1,53 +1,13 @@
 //! The guide's steps as a person types them, with the vendors' unmodified command lines.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+use kmslab::assets::Tool;
+use kmslab_e2e::{Typed, root};
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use kmslab::assets::{Assets, Options, Tool};
-use kmslab_e2e::{built, root};
-
-/// The AWS CLI that `tests/run` has got; another one in PATH where a person runs this test alone.
-fn aws() -> Option<PathBuf> {
-    std::env::var_os("KMSLAB_AWS_CLI").map(PathBuf::from)
-}
-
-/// Runs a script by bash, in an empty directory and with labs of its own, and gives what it printed.
+/// Runs a script by bash, with labs of its own, and gives what it printed.
 fn run(script: &str) -> String {
-    let temp = tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap();
-    let dirs = Assets::from_env(&Options::default()).look(&[Tool::Kubectl, Tool::Etcdctl]).unwrap();
-    let mut path = vec![built()];
-    path.extend(dirs.into_iter().map(|(tool, found)| {
-        found.unwrap_or_else(|| panic!("no {}: kmslab assets install", tool.file())).path.parent().unwrap().to_owned()
-    }));
-    path.extend(aws());
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     // What a step leaves running when the script fails: its labs by name, the rest with its process group.
     let script = format!("trap 'kmslab down --all; kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
-    let mut command = Command::new("bash");
-    command
-        .args(["-euo", "pipefail", "-c", &script])
-        .current_dir(temp.path())
-        .env("PATH", std::env::join_paths(path).unwrap())
-        .env("HOME", temp.path())
-        .env("XDG_CACHE_HOME", cache())
-        .env("XDG_RUNTIME_DIR", temp.path())
-        .env("XDG_STATE_HOME", temp.path().join("state"))
-        .env("AWS_PAGER", "");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_") && name != "AWS_PAGER") {
-        command.env_remove(name);
-    }
-    let output = command.output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
-    printed
-}
-
-/// Where kube-apiserver and its clients are cached, although HOME is another.
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
-    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from)
+    Typed::new(&[Tool::Kubectl, Tool::Etcdctl]).run(&script)
 }
 
 #[ignore = "tier guide: needs kube-apiserver, etcd and the AWS CLI, which tests/run gets"]

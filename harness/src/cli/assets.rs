@@ -1,16 +1,20 @@
 //! `kmslab assets`: the programs that real clusters need.
 
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::assets::{Assets, Options, Progress, Tool};
+use crate::cluster::kind::bundle::Bundle;
 use crate::engine::Engine;
 use crate::exit::{environment, say};
+use crate::process::own_binary;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +58,19 @@ enum What {
         #[arg(long, conflicts_with = "build")]
         parts: bool,
     },
+    /// Write this kmslab, with the loader and libraries that it needs, as a tree to be mounted into a node: opt/kmslab,
+    /// usr/local/bin/kmslab-plugin
+    Bundle {
+        /// Where the tree begins
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Make a container image of this kmslab, and print its name
+    Image {
+        /// The image's name
+        #[arg(long, value_name = "NAME", default_value = concat!("kmslab:", env!("CARGO_PKG_VERSION")))]
+        tag: String,
+    },
     /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is not there
     Path {
         /// The program
@@ -84,10 +101,23 @@ pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
             };
             format!("{image}\n")
         }
+        What::Bundle { dir } => {
+            Bundle::for_node(&this_program()?, &dir)?;
+            format!("{}\n", dir.display())
+        }
+        What::Image { tag } => {
+            let dir = tempfile::tempdir().context("making a temporary directory")?;
+            Bundle::create(&this_program()?, dir.path())?.image(&Engine::find().await?, &tag, &[]).await?;
+            format!("{tag}\n")
+        }
         What::Path { tool } => path(tool, &assets)?,
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn this_program() -> anyhow::Result<PathBuf> {
+    own_binary().context("cannot find the kmslab binary")
 }
 
 fn list(assets: &Assets) -> anyhow::Result<String> {

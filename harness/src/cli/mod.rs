@@ -1,6 +1,7 @@
 //! The command line, one verb a file.
 
 pub mod assets;
+pub mod balancer;
 pub mod down;
 pub mod inspect;
 pub mod list;
@@ -54,6 +55,9 @@ enum Verb {
     /// Joins standard input and output with a unix socket.
     #[command(hide = true)]
     Relay(relay::RelayArgs),
+    /// Passes connections on to the API servers of a kind cluster.
+    #[command(hide = true)]
+    Balancer(balancer::BalancerArgs),
     /// Becomes a program that dies when its parent does.
     #[command(hide = true)]
     ExecChild(ExecChildArgs),
@@ -93,6 +97,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Verb::Assets(args) => assets::run(args).await,
         Verb::Inspect(args) => inspect::run(*args).await,
+        Verb::Balancer(args) => balancer::run(args).await,
         Verb::Relay(args) => relay::run(args).await,
         Verb::ExecChild(args) => Ok(exec_child::run(args)),
     }

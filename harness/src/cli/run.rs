@@ -15,7 +15,7 @@ use crate::exit::{say, usage};
 use crate::lab::Description;
 use crate::report::{self, Report, Row};
 use crate::scenario::{self, Pause, Scenario};
-use crate::world::{Plan, World, attach};
+use crate::world::{KindOptions, Plan, World, attach};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,11 +42,10 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = ClusterKind::Embedded)]
     pub cluster: ClusterKind,
     /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster", "assets", "offline"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster", "assets", "offline", "node_image", "plugin_form", "control_planes"])]
     pub lab: Option<String>,
-    /// The node image of a kind cluster; by default kindest/node, or one that is built where that can't be pulled
-    #[arg(long, value_name = "IMAGE", conflicts_with = "lab")]
-    pub node_image: Option<String>,
+    #[command(flatten)]
+    pub kind: KindOptions,
     #[command(flatten)]
     pub assets: Options,
     /// Wait before this step, until Enter is pressed
@@ -97,9 +96,7 @@ impl CloudChoice {
 /// Plays, prints to standard output, and exits with 1 where something did not hold.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = chosen(&args)?;
-    if args.node_image.is_some() && args.cluster != ClusterKind::Kind {
-        return Err(usage(format!("--node-image is for --cluster kind, and this runs on {}", args.cluster)));
-    }
+    args.kind.check(args.cluster)?;
     let mut interrupted = std::pin::pin!(kmslab_emulator::args::signals()?);
     let played = tokio::select! {
         played = play_all(&args, &scenarios) => played?,
@@ -152,8 +149,8 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
     }
     for cloud in args.cloud.kinds() {
         progress(&format!("{cloud} / {}: starting", args.cluster));
-        let node_image = args.node_image.clone();
-        let plan = Plan { assets: args.assets.clone(), node_image, ..Plan::new(*cloud, args.cluster) };
+        let kind = args.kind.clone();
+        let plan = Plan { assets: args.assets.clone(), kind, ..Plan::new(*cloud, args.cluster) };
         let world = World::start(&plan, &Shown::default()).await?;
         play(&world, scenarios, pause.as_ref(), &mut rows).await;
         world.shutdown().await?;

@@ -100,7 +100,7 @@ async fn row(lab: &Lab, description: Description) -> Row {
     }
     if let Some(nodes) = &description.cluster.kind {
         let engine = Engine::at(&nodes.engine);
-        for container in nodes.control_planes.iter().chain([&nodes.emulator]) {
+        for container in nodes.control_planes.iter().map(|node| &node.container).chain([&nodes.emulator]) {
             parts.push(part(container, None, engine.state(container).await));
         }
         parts.push(part("kube-apiserver", None, server(&description).await));

@@ -15,12 +15,13 @@ use super::assets::Shown;
 use crate::assets::Options;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
+use crate::cluster::kind::files::PluginForm;
 use crate::exit::{environment, say, usage};
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::platform::pid;
 use crate::process::own_binary;
 use crate::runtime_dir::{Roots, check_name};
-use crate::world::{GivenKey, LabPlan, Plan, RunningLab, World};
+use crate::world::{GivenKey, KindOptions, LabPlan, Plan, RunningLab, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,9 +56,8 @@ pub struct UpArgs {
     /// With --key: the emulator's admin port; by default what KMSLAB_ADMIN says, else http://127.0.0.1:7690
     #[arg(long, value_name = "URL", requires = "key")]
     pub admin_url: Option<String>,
-    /// The node image of a kind cluster; by default kindest/node, or one that is built where that can't be pulled
-    #[arg(long, value_name = "IMAGE")]
-    pub node_image: Option<String>,
+    #[command(flatten)]
+    pub kind: KindOptions,
     #[command(flatten)]
     pub assets: Options,
     /// Come back when the lab is ready, and leave it running until `kmslab down`
@@ -102,9 +102,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if let Some(key) = &args.key {
         region_of_key_arn(key).map_err(|error| usage(error.to_string()))?;
     }
-    if args.node_image.is_some() && args.cluster != LabCluster::Kind {
-        return Err(usage("--node-image is for --cluster kind"));
-    }
+    args.kind.check(args.cluster.into())?;
     if args.detach {
         return detached(&args).await;
     }
@@ -144,7 +142,7 @@ fn announce(description: &Description, format: Format) -> anyhow::Result<()> {
 pub(super) fn human(description: &Description) -> String {
     let Description { kms, plugin, cluster, variables } = description;
     let node = cluster.kind.as_ref().and_then(|nodes| nodes.control_planes.first());
-    let node = node.map(|node| format!(" of the node {node}")).unwrap_or_default();
+    let node = node.map(|node| format!(" of the node {}", node.container)).unwrap_or_default();
     let whose = if kms.own { "the lab's own, alias/kmslab" } else { "given" };
     let mut rows = vec![
         ("lab", cluster.lab.clone()),
@@ -235,8 +233,8 @@ impl UpArgs {
     }
 
     fn world(&self) -> Plan {
-        let (assets, node_image) = (self.assets.clone(), self.node_image.clone());
-        Plan { assets, node_image, ..Plan::new(self.cloud, self.cluster.into()) }
+        let (assets, kind) = (self.assets.clone(), self.kind.clone());
+        Plan { assets, kind, ..Plan::new(self.cloud, self.cluster.into()) }
     }
 
     /// The arguments of the same lab in the foreground.
@@ -244,8 +242,14 @@ impl UpArgs {
         let mut arguments = vec!["up".into(), self.name.clone(), "--cloud".into(), self.cloud.to_string()];
         arguments.extend(["--cluster".into(), ClusterKind::from(self.cluster).to_string()]);
         arguments.extend(["--format".into(), "json".into()]);
-        if let Some(image) = &self.node_image {
+        if let Some(image) = &self.kind.node_image {
             arguments.extend(["--node-image".into(), image.clone()]);
+        }
+        if self.kind.control_planes > 1 {
+            arguments.extend(["--control-planes".into(), self.kind.control_planes.to_string()]);
+        }
+        if self.kind.plugin_form == PluginForm::StaticPod {
+            arguments.extend(["--plugin-form".into(), "static-pod".into()]);
         }
         if let Some(dir) = &self.assets.assets {
             arguments.extend(["--assets".into(), dir.display().to_string()]);

@@ -32,6 +32,17 @@ pub struct Description {
     pub kind: Option<Nodes>,
 }
 
+/// One control-plane node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The name of its container.
+    pub container: String,
+    /// `https://127.0.0.1:PORT` of its API server.
+    pub server: String,
+    /// `http://127.0.0.1:PORT` of its plugin's health port.
+    pub health: String,
+}
+
 impl Description {
     /// Of which kind the cluster is.
     pub fn of(&self) -> ClusterKind {
@@ -46,8 +57,8 @@ pub struct Nodes {
     pub cluster: String,
     /// The command of the engine that they run in.
     pub engine: PathBuf,
-    /// The control-plane nodes, by the names of their containers.
-    pub control_planes: Vec<String>,
+    /// The control-plane nodes; the first is where etcd is read.
+    pub control_planes: Vec<Node>,
     /// The emulator's container, on the same network.
     pub emulator: String,
     /// The command that runs this kmslab on them.

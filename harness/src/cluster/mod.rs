@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-pub use description::{Description, Nodes};
+pub use description::{Description, Node, Nodes};
 pub use resource::{ObjectRef, Resource};
 
 use crate::etcd::Etcd;
@@ -112,6 +112,10 @@ pub trait Cluster: Send + Sync {
     fn kubernetes(&self) -> String;
     /// The API, of the first server.
     fn api(&self) -> Arc<dyn Api>;
+    /// The API of every server.
+    fn apis(&self) -> Vec<Arc<dyn Api>> {
+        vec![self.api()]
+    }
     /// What the API server stores to.
     fn etcd(&self) -> Arc<dyn Etcd>;
     /// GET of a health path such as `/readyz` or `/readyz/kms-providers`. `Err` only where no answer came.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::objects::{self, Planted};
 use super::{Canary, unmet};
-use crate::cluster::{ApiError, ObjectRef};
+use crate::cluster::{Api, ApiError, ObjectRef};
 use crate::etcd::Stored;
 use crate::etcd::keytable::KeyTable;
 use crate::etcd::stale::CurrentKey;
@@ -175,33 +175,49 @@ impl Play {
         Ok(CurrentKey { provider: self.world.provider.clone(), key_id, blob_id })
     }
 
-    /// Lets time pass until the API server writes under another key_id than `old`.
+    /// Lets time pass until every API server writes under another key_id than `old`.
     pub async fn until_written_under_another(&mut self, old: &str) -> anyhow::Result<()> {
         let namespace = self.namespaces.first().cloned().context("the scenario was not prepared")?;
         let canary = self.canary();
         self.plant(objects::secret(&namespace, "under-the-new-key", 32, &canary), canary).await?;
-        let (api, cluster) = (self.world.cluster.api(), Arc::clone(&self.world.cluster));
-        let at = self.planted.last().map(|planted| planted.at.clone()).context("the object was not written")?;
+        let cluster = Arc::clone(&self.world.cluster);
         let mut waited = Duration::ZERO;
+        for (server, api) in cluster.apis().iter().enumerate() {
+            self.until_one_writes_under_another(old, server, &**api, &mut waited).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the latest object through one API server until it is under another key_id.
+    async fn until_one_writes_under_another(
+        &mut self,
+        old: &str,
+        server: usize,
+        api: &dyn Api,
+        waited: &mut Duration,
+    ) -> anyhow::Result<()> {
+        let cluster = Arc::clone(&self.world.cluster);
+        let at = self.planted.last().map(|planted| planted.at.clone()).context("the object was not written")?;
         loop {
+            let mut object = api.get(&at).await.with_context(|| format!("reading {at}"))?;
+            // Another text each time: a write that changes nothing leaves what the last server wrote.
+            object["metadata"]["labels"] = json!({ "written-after": format!("{}s-by-{server}", waited.as_secs()) });
+            let replaced = api.replace(&object).await.with_context(|| format!("writing {at} anew"))?;
+            if let Some(planted) = self.planted.last_mut() {
+                planted.created = replaced;
+            }
             let written = key_id_of(&self.stored(&at).await?);
             if written.as_deref().is_some_and(|id| id != old) {
                 return Ok(());
             }
-            if waited >= NOTICED_WITHIN {
+            if *waited >= NOTICED_WITHIN {
                 let expected = format!("a write under another key_id than {old} within {} s", NOTICED_WITHIN.as_secs());
                 return Err(unmet(expected, format!("the latest write is under {}", written.unwrap_or_default())));
             }
             // The check asks the plugin for its Status, as a load balancer's probe of /readyz does.
             let _ = cluster.health("/readyz/kms-providers").await;
             cluster.pass(TICK).await;
-            waited += TICK;
-            let mut object = api.get(&at).await.with_context(|| format!("reading {at}"))?;
-            object["metadata"]["labels"] = json!({ "written-after": format!("{}s", waited.as_secs()) });
-            let replaced = api.replace(&object).await.with_context(|| format!("writing {at} anew"))?;
-            if let Some(planted) = self.planted.last_mut() {
-                planted.created = replaced;
-            }
+            *waited += TICK;
         }
     }
 

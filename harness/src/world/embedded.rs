@@ -83,7 +83,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
     Ok(World {
         cloud: Arc::new(cloud),
         cluster: Arc::new(cluster),
-        plugin: port,
+        plugin: port.into(),
         provider: PROVIDER.into(),
         baseline: Baseline::default(),
         kind: None,

@@ -54,8 +54,7 @@ pub(super) async fn start(
     let (name, label) = (name(network), owned.label());
     // The lab's own, by its label, so that it goes with the lab.
     let image = format!("kmslab-emulator:{network}");
-    let archive = bundle.clone();
-    engine.import(&image, &[format!("LABEL {label}")], move |pipe| archive.archive(pipe)).await?;
+    bundle.image(engine, &image, std::slice::from_ref(&label)).await?;
 
     let publish = [HTTP, HTTPS, ADMIN].map(|port| format!("127.0.0.1::{port}"));
     let mut create = vec!["create", "--name", &name, "--network", network, "--label", &label];
@@ -63,9 +62,7 @@ pub(super) async fn start(
         create.extend(["--publish", port]);
     }
     create.push(&image);
-    let command = bundle.command();
     let listen = [HTTP, HTTPS, ADMIN].map(|port| format!("0.0.0.0:{port}"));
-    create.extend(command.iter().map(String::as_str));
     create.extend(["emulator", "--listen", &listen[0], "--tls-listen", &listen[1], "--admin-listen", &listen[2]]);
     create.extend(["--tls-dir", TLS_DIR, "--tls-name", &name, "--seed", SEED, "--format", "json"]);
     engine.run(&create).await?;

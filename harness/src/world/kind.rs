@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 
 use super::emulator_container::{self, EmulatorContainer};
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World, processes};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, processes};
 use crate::assets::{Assets, Progress, Tool};
 use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
 use crate::cluster::Nodes;
 use crate::cluster::kind::bundle::Bundle;
-use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, SOCKET};
+use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
+use crate::cluster::kind::standin::balancer_image;
 use crate::cluster::kind::{Config, KindCluster, Machine};
 use crate::engine::{Engine, Owned, Way};
 use crate::runtime_dir::{RuntimeDir, sweep};
@@ -23,13 +23,18 @@ pub(super) struct Ready {
     pub(super) kind: PathBuf,
     pub(super) image: String,
     pub(super) machine: Machine,
+    pub(super) form: PluginForm,
+    pub(super) plugin_args: Vec<String>,
+    pub(super) control_planes: usize,
+    pub(super) offline: bool,
 }
 
 /// All of it, running.
 pub(super) struct Joined {
     pub(super) cloud: AwsCloud,
     pub(super) emulator: EmulatorContainer,
-    pub(super) plugin: PluginPort,
+    /// Of each node, the first one's first.
+    pub(super) plugins: Plugins,
     pub(super) cluster: Arc<KindCluster>,
     pub(super) parts: Containers,
 }
@@ -40,12 +45,14 @@ pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     let assets = Assets::from_env(&plan.assets);
     let kind = assets.install(&[Tool::Kind], progress).await?.into_iter().map(|found| found.path).next();
     let kind = kind.ok_or_else(|| crate::exit::environment("kind is not there: `kmslab assets install kind`"))?;
-    let image = assets.node_image(&engine, plan.node_image.as_deref(), progress).await?;
+    let image = assets.node_image(&engine, plan.kind.node_image.as_deref(), progress).await?;
     let machine = Machine::find(&engine, &image).await?;
     if let Some(said) = machine.remedies.said() {
         progress.say(said);
     }
-    Ok(Ready { engine, kind, image, machine })
+    let (form, plugin_args) = (plan.kind.plugin_form, plan.plugin_args.clone());
+    let (control_planes, offline) = (plan.kind.control_planes, plan.assets.offline);
+    Ok(Ready { engine, kind, image, machine, form, plugin_args, control_planes, offline })
 }
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
@@ -54,12 +61,12 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::unusable)?);
     let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
-    let Joined { cloud, plugin, cluster, parts, .. } = join(ready, kmslab, &dir, progress).await?;
+    let Joined { cloud, plugins, cluster, parts, .. } = join(ready, kmslab, &dir, progress).await?;
     Ok(World {
         cloud: Arc::new(cloud),
         cluster: Arc::clone(&cluster) as _,
         kind: Some(cluster),
-        plugin,
+        plugin: plugins,
         provider: PROVIDER.into(),
         baseline: Baseline::default(),
         parts: Arc::new(parts),
@@ -86,7 +93,7 @@ async fn join_in(
     dir: &Arc<RuntimeDir>,
     progress: &dyn Progress,
 ) -> anyhow::Result<Joined> {
-    let Ready { engine, kind, image, machine } = ready;
+    let Ready { engine, kind, image, machine, form, plugin_args, control_planes, offline } = ready;
     let network = format!("kmslab-{}", dir.name());
     let owned = Owned::new(engine.program(), dir.path(), &network);
     dir.note_containers(owned.clone())?;
@@ -97,13 +104,22 @@ async fn join_in(
     let emulator = emulator_container::start(&engine, &bundle, &network, &owned, dir).await?;
     let cloud = AwsCloud::with_own_key(Access::own(&emulator.http, Admin::new(&emulator.admin)?)).await?;
 
+    if control_planes > 1
+        && let Some(said) = balancer_image(&engine, &image, &bundle, &owned, dir.path(), offline).await?
+    {
+        progress.say(said);
+    }
     progress.say("creating the kind cluster");
-    let bundle = node_files(&kmslab, &cloud, &emulator).write(&dir.file("node"))?;
+    let mut files = node_files(&kmslab, &cloud, &emulator);
+    files.plugin.extend(plugin_args);
+    let bundle = NodeFiles { form, image: &machine.pause, ..files }.write(&dir.file("node"))?;
     let config = Config {
         engine: engine.clone(),
         kind,
         image,
         machine,
+        form,
+        control_planes,
         dir: Arc::clone(dir),
         network,
         emulator: emulator.container.clone(),
@@ -111,16 +127,18 @@ async fn join_in(
         kmslab: Some(kmslab),
     };
     let cluster = Arc::new(KindCluster::start(config).await?);
-    let health = format!("http://{}", engine.port(cluster.node(0)?, HEALTH_PORT).await?);
-    let plugin = port(cluster.nodes(), &health)?;
+    let plugins = ports(cluster.nodes())?;
     let parts = Containers { engine, emulator: emulator.container.clone(), dir: Arc::clone(dir) };
-    Ok(Joined { cloud, emulator, plugin, cluster, parts })
+    Ok(Joined { cloud, emulator, plugins, cluster, parts })
 }
 
-/// The plugin of the first node.
-pub(super) fn port(nodes: &Nodes, health: &str) -> anyhow::Result<PluginPort> {
-    let node = nodes.control_planes.first().context("the cluster has no node")?;
-    PluginPort::inside(Way::new(&nodes.engine, node, &nodes.kmslab, SOCKET.as_ref()), SOCKET, health)
+/// The plugin of each node.
+pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
+    let ports = nodes.control_planes.iter().map(|node| {
+        let way = Way::new(&nodes.engine, &node.container, &nodes.kmslab, SOCKET.as_ref());
+        PluginPort::inside(way, SOCKET, &node.health)
+    });
+    Plugins::new(ports.collect::<anyhow::Result<_>>()?)
 }
 
 fn node_files<'a>(kmslab: &'a PathBuf, cloud: &AwsCloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
@@ -136,7 +154,9 @@ fn node_files<'a>(kmslab: &'a PathBuf, cloud: &AwsCloud, emulator: &'a EmulatorC
             "--probe-interval=1s".into(),
             format!("--health-listen=0.0.0.0:{HEALTH_PORT}"),
         ],
-        variables: vec![("AWS_ACCESS_KEY_ID".into(), id.clone()), ("AWS_SECRET_ACCESS_KEY".into(), secret.clone())],
+        form: PluginForm::default(),
+        image: "",
+        credentials: (id.clone(), secret.clone()),
         ca: &emulator.ca,
         provider: PROVIDER,
         resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),

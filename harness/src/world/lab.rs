@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::processes::{self, Addresses, Kms, Settings};
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World, kind};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, kind};
 use crate::assets::Progress;
 use crate::cloud::{Access, Admin, AwsCloud, Cloud};
 use crate::cluster::apiserver::ApiServerCluster;
@@ -105,7 +105,8 @@ async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result
         processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
     let own = addresses.is_some();
     let (https, ca) = addresses.map_or((None, None), |Addresses { https, ca, .. }| (https, ca));
-    let description = describe(Emulator { cloud: &cloud, https, ca, own }, &plugin, cluster.description().clone());
+    let description =
+        describe(Emulator { cloud: &cloud, https, ca, own }, &plugin.into(), cluster.description().clone());
     Ok(RunningLab { description, cluster: Arc::new(cluster), parts: Arc::new(parts) })
 }
 
@@ -119,9 +120,9 @@ async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Runn
     let dir = directory(plan)?;
     let ready = kind::ready(&plan.world, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let kind::Joined { cloud, emulator, plugin, cluster, parts } = kind::join(ready, kmslab, &dir, progress).await?;
+    let kind::Joined { cloud, emulator, plugins, cluster, parts } = kind::join(ready, kmslab, &dir, progress).await?;
     let emulator = Emulator { cloud: &cloud, https: emulator.https, ca: Some(emulator.ca_file), own: true };
-    let description = describe(emulator, &plugin, cluster.description().clone());
+    let description = describe(emulator, &plugins, cluster.description().clone());
     Ok(RunningLab { description, cluster, parts: Arc::new(parts) })
 }
 
@@ -133,7 +134,7 @@ struct Emulator<'a> {
     own: bool,
 }
 
-fn describe(emulator: Emulator<'_>, plugin: &PluginPort, cluster: cluster::Description) -> Description {
+fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Description) -> Description {
     let Emulator { cloud, https, ca, own } = emulator;
     let Access { endpoint, admin, region, .. } = cloud.access();
     let kms = lab::Kms {
@@ -179,12 +180,12 @@ impl Parts for Attached {
     }
 }
 
-/// The plugin of a lab that another process keeps up.
-pub fn plugin_of(description: &Description) -> anyhow::Result<PluginPort> {
+/// The plugins of a lab that another process keeps up.
+pub fn plugin_of(description: &Description) -> anyhow::Result<Plugins> {
     let lab::Plugin { socket, health, .. } = &description.plugin;
     match &description.cluster.kind {
-        None => PluginPort::new(socket, health),
-        Some(nodes) => kind::port(nodes, health),
+        None => Ok(PluginPort::new(socket, health)?.into()),
+        Some(nodes) => kind::ports(nodes),
     }
 }
 

@@ -12,16 +12,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use lab::{GivenKey, LabPlan, RunningLab, attach, cluster_of, plugin_of};
-pub use plugin::{Counts, PluginPort};
+pub use plugin::{Counts, PluginPort, Plugins};
 
 use crate::assets::{Options, Progress};
 use crate::cloud::{Cloud, CloudKind};
 use crate::cluster::embedded::Sabotage;
 use crate::cluster::kind::KindCluster;
+use crate::cluster::kind::files::PluginForm;
 use crate::cluster::{Cluster, ClusterKind, Resource};
+use crate::exit::usage;
 
 /// `kms.name` of every lab's EncryptionConfiguration, as in kind-config/.
 pub const PROVIDER: &str = "kmslab";
+
+/// What only kind clusters have.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct KindOptions {
+    /// The node image of a kind cluster; by default kindest/node, or one that is built where that can't be pulled
+    #[arg(long, value_name = "IMAGE")]
+    pub node_image: Option<String>,
+    /// How the plugin runs on the node of a kind cluster
+    #[arg(long, value_enum, default_value_t)]
+    pub plugin_form: PluginForm,
+    /// How many control-plane nodes a kind cluster has, each with an API server, a member of etcd and a plugin
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = control_planes)]
+    pub control_planes: usize,
+}
+
+impl Default for KindOptions {
+    fn default() -> Self {
+        Self { node_image: None, plugin_form: PluginForm::default(), control_planes: 1 }
+    }
+}
+
+/// More than five members make no etcd safer.
+fn control_planes(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| (1..=5).contains(number)).ok_or_else(|| "use a number from 1 to 5".into())
+}
+
+impl KindOptions {
+    /// Refuses them for another cluster.
+    pub fn check(&self, cluster: ClusterKind) -> anyhow::Result<()> {
+        let flag = match self {
+            Self { node_image: Some(_), .. } => "--node-image",
+            Self { plugin_form: PluginForm::StaticPod, .. } => "--plugin-form static-pod",
+            Self { control_planes: 2.., .. } => "--control-planes",
+            Self { .. } => return Ok(()),
+        };
+        if cluster == ClusterKind::Kind {
+            return Ok(());
+        }
+        Err(usage(format!("{flag} is for --cluster kind, and this is on {cluster}")))
+    }
+}
 
 /// What is to be joined.
 #[derive(Debug, Clone)]
@@ -32,8 +75,11 @@ pub struct Plan {
     pub cluster: ClusterKind,
     /// Where kube-apiserver and etcd come from.
     pub assets: Options,
-    /// The node image of a kind cluster, where it is a given one.
-    pub node_image: Option<String>,
+    /// What only kind clusters have.
+    pub kind: KindOptions,
+    /// More flags of the plugin, for tests that show what a broken one leads to.
+    #[doc(hidden)]
+    pub plugin_args: Vec<String>,
     /// The kmslab binary to run as emulator and plugin, where it is not the running program.
     pub kmslab: Option<PathBuf>,
     /// Faults of the model, for tests that show they would be noticed.
@@ -48,7 +94,8 @@ impl Plan {
             cloud,
             cluster,
             assets: Options::default(),
-            node_image: None,
+            kind: KindOptions::default(),
+            plugin_args: Vec::new(),
             kmslab: None,
             sabotage: Sabotage::default(),
         }
@@ -116,8 +163,8 @@ pub struct World {
     pub cloud: Arc<dyn Cloud>,
     /// The API server and its etcd.
     pub cluster: Arc<dyn Cluster>,
-    /// The plugin.
-    pub plugin: PluginPort,
+    /// The plugins.
+    pub plugin: Plugins,
     /// `kms.name`.
     pub provider: String,
     baseline: Baseline,

@@ -84,3 +84,64 @@ impl PluginPort {
         })
     }
 }
+
+/// The plugins of a cluster: one for each control-plane node, all with the same key.
+#[derive(Debug, Clone)]
+pub struct Plugins {
+    first: PluginPort,
+    others: Vec<PluginPort>,
+}
+
+impl From<PluginPort> for Plugins {
+    fn from(first: PluginPort) -> Self {
+        Self { first, others: Vec::new() }
+    }
+}
+
+impl Plugins {
+    /// Several; `Err` where there is none.
+    pub fn new(ports: Vec<PluginPort>) -> anyhow::Result<Self> {
+        let mut ports = ports.into_iter();
+        let first = ports.next().context("the cluster has no control-plane node, and so no plugin")?;
+        Ok(Self { first, others: ports.collect() })
+    }
+
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = &PluginPort> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The socket of the first.
+    pub fn socket(&self) -> &Path {
+        self.first.socket()
+    }
+
+    /// The health port of the first.
+    pub fn health(&self) -> &str {
+        self.first.health()
+    }
+
+    /// The key_id that all of them have in their Status; they disagree for a probe's time after a rotation.
+    pub async fn key_id(&self) -> anyhow::Result<String> {
+        let key_id = self.first.key_id().await?;
+        for (number, other) in self.others.iter().enumerate() {
+            let theirs = other.key_id().await.with_context(|| format!("of node {}", number + 2))?;
+            anyhow::ensure!(
+                theirs == key_id,
+                "the plugin of node 1 has {key_id}, and that of node {} {theirs}",
+                number + 2
+            );
+        }
+        Ok(key_id)
+    }
+
+    /// What all of them have answered and sent so far.
+    pub async fn counts(&self) -> anyhow::Result<Counts> {
+        let mut all = Counts::default();
+        for port in self.each() {
+            let Counts { grpc_calls, sdk_requests } = port.counts().await?;
+            all = Counts { grpc_calls: all.grpc_calls + grpc_calls, sdk_requests: all.sdk_requests + sdk_requests };
+        }
+        Ok(all)
+    }
+}

@@ -115,7 +115,7 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     Ok(World {
         cloud: Arc::new(cloud),
         cluster: Arc::new(cluster),
-        plugin,
+        plugin: plugin.into(),
         provider: PROVIDER.into(),
         baseline: Baseline::default(),
         kind: None,

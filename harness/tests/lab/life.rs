@@ -16,6 +16,8 @@ fn nothing_is_left_of(state: &LabState, dir: &Path) {
     assert!(!dir.exists(), "{} is left over", dir.display());
 }
 
+const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
 #[test]
 fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
     let kmslab = Kmslab::new();
@@ -30,6 +32,13 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
         (&["up", "--key", "alias/x"], 2, "the key's own ARN"),
         (&["up", "--key", "alias/x", "--detach"], 2, "the key's own ARN"),
         (&["up", "--key", "arn:aws:s3:::x"], 2, "third part must be kms"),
+        (&["up", "--node-image", "x"], 2, "--node-image is for --cluster kind, and this is on apiserver"),
+        (&["run", "--plugin-form", "static-pod"], 2, "--plugin-form static-pod is for --cluster kind"),
+        (&["run", "--lab", "ci", "--node-image", "x"], 2, "cannot be used with"),
+        (&["up", "--control-planes", "3"], 2, "--control-planes is for --cluster kind"),
+        (&["up", "--control-planes", "9", "--cluster", "kind"], 2, "use a number from 1 to 5"),
+        (&["up", "--cluster", "kind", "--key", KEY], 2, "which a kind node cannot reach"),
+        (&["up", "--cluster", "kind"], 3, "there is no container engine: install Docker"),
         (&["up", "--endpoint-url", "http://127.0.0.1:1"], 2, "--key"),
     ] {
         // With nothing cached and no Go: what is wrong must be said before anything would be got.
@@ -47,8 +56,7 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
 fn a_key_of_an_emulator_that_does_not_run_is_told_with_the_remedy() {
     let kmslab = Kmslab::new();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-    let up = kmslab.run(&["up", "--key", key, "--admin-url", &format!("http://{closed}")]);
+    let up = kmslab.run(&["up", "--key", KEY, "--admin-url", &format!("http://{closed}")]);
     let error = text(&up.stderr);
     assert_eq!(up.status.code(), Some(3), "{error}");
     assert!(error.contains("kmslab emulator") && error.contains("--admin-url"), "{error}");

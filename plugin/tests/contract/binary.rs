@@ -120,6 +120,27 @@ async fn what_the_machine_lacks_is_3() {
     drop(child);
 }
 
+/// As in a container with nothing but the program: the SDK itself panics in debug builds.
+#[tokio::test]
+async fn a_machine_without_root_certificates_is_said_to_be_one_and_needs_none_for_plain_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let (none, socket) = (dir.path().join("none.pem"), dir.path().join("kms.sock"));
+    std::fs::write(&none, "").unwrap();
+    let (key, listen) = (format!("--key={ARN}"), format!("--listen={}", socket.display()));
+    let output = plugin(&[&key, &listen]).env("SSL_CERT_FILE", &none).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("no root certificates to check AWS KMS in us-east-1 against"), "{said}");
+    assert!(said.contains("ca-certificates") && said.contains("--ca-file"), "{said}");
+
+    let plain = "--endpoint-url=http://127.0.0.1:1";
+    let child = plugin(&[&key, &listen, plain]).env("SSL_CERT_FILE", &none).spawn().unwrap();
+    eventually("the socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
+    let output = end(child, Signal::TERM).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !said.contains("panicked"), "{said}");
+}
+
 #[tokio::test]
 async fn it_serves_without_its_cloud_and_ends_with_0_on_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {

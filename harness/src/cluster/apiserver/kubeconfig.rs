@@ -59,20 +59,32 @@ pub(super) fn write(path: &Path, lab: &str, url: &str, certs: &Certs) -> Result<
     Ok(path.into())
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write`] wrote, or kind.
 pub(in crate::cluster) fn read(path: &Path) -> Result<Access, StartError> {
-    let invalid = |why: String| StartError::Invalid { what: format!("the kubeconfig {}", path.display()), why };
+    let invalid = |why: String| StartError::Invalid { what: named(path), why };
+    let (cluster, user) = parts(path)?;
+    let decode = |text: &str| STANDARD.decode(text).map_err(|error| invalid(format!("its base64: {error}")));
+    let identity = [decode(&user.client_certificate_data)?, decode(&user.client_key_data)?].concat();
+    Ok(Access { ca: decode(&cluster.certificate_authority_data)?, identity })
+}
+
+/// The server that it names.
+pub(in crate::cluster) fn server(path: &Path) -> Result<String, StartError> {
+    Ok(parts(path)?.0.server)
+}
+
+fn named(path: &Path) -> String {
+    format!("the kubeconfig {}", path.display())
+}
+
+fn parts(path: &Path) -> Result<(ClusterEntry, UserEntry), StartError> {
+    let invalid = |why: String| StartError::Invalid { what: named(path), why };
     let text = std::fs::read_to_string(path).map_err(StartError::file("reading", path))?;
     let config: Kubeconfig =
         serde_saphyr::from_str(&text).map_err(|error| invalid(error.without_snippet().to_string()))?;
     let cluster = config.clusters.into_iter().find_map(|entry| entry.cluster);
     let user = config.users.into_iter().find_map(|entry| entry.user);
-    let (Some(cluster), Some(user)) = (cluster, user) else {
-        return Err(invalid("it names no cluster and user with certificates in it".into()));
-    };
-    let decode = |text: &str| STANDARD.decode(text).map_err(|error| invalid(format!("its base64: {error}")));
-    let identity = [decode(&user.client_certificate_data)?, decode(&user.client_key_data)?].concat();
-    Ok(Access { ca: decode(&cluster.certificate_authority_data)?, identity })
+    cluster.zip(user).ok_or_else(|| invalid("it names no cluster and user with certificates in it".into()))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -153,6 +153,10 @@ impl Cluster for ApiServerCluster {
         Arc::clone(&self.apis[0]) as _
     }
 
+    fn apis(&self) -> Vec<Arc<dyn Api>> {
+        self.apis.iter().map(|api| Arc::clone(api) as _).collect()
+    }
+
     fn etcd(&self) -> Arc<dyn Etcd> {
         Arc::clone(&self.etcd) as _
     }

@@ -7,10 +7,14 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::engine::Engine;
 use crate::exit::environment;
+use crate::process::quoted;
 
 /// Where a bundle lies in containers and on nodes.
 pub const HOME: &str = "/opt/kmslab";
+/// Where the plugin's unit and its static pod look for it.
+const PLUGIN: &str = "/usr/local/bin/kmslab-plugin";
 const PROGRAM: &str = "kmslab";
 const LOADER: &str = "loader";
 
@@ -45,6 +49,21 @@ impl Bundle {
         Ok(Self { dir: dir.to_owned(), dynamic: !needed.is_empty() })
     }
 
+    /// Makes one where a node's tree begins: at [`HOME`] below `root`, with [`PLUGIN`] beside it, which starts it as the plugin.
+    pub fn for_node(program: &Path, root: &Path) -> anyhow::Result<Self> {
+        let below = |path: &str| root.join(path.trim_start_matches('/'));
+        let bundle = Self::create(program, &below(HOME))?;
+        let plugin = below(PLUGIN);
+        let command: Vec<String> = bundle.command().iter().map(|word| quoted(word)).collect();
+        let written = || {
+            std::fs::create_dir_all(plugin.parent().unwrap_or(root))?;
+            std::fs::write(&plugin, format!("#!/bin/sh\nexec {} plugin \"$@\"\n", command.join(" ")))?;
+            std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755))
+        };
+        written().with_context(|| format!("writing {}", plugin.display()))?;
+        Ok(bundle)
+    }
+
     /// Where it is on this machine.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -58,6 +77,14 @@ impl Bundle {
         } else {
             vec![program]
         }
+    }
+
+    /// Makes an image of it in the engine, which runs kmslab with what it is given, with labels such as `dev.kmslab.lab=…`.
+    pub async fn image(&self, engine: &Engine, tag: &str, labels: &[String]) -> anyhow::Result<()> {
+        let mut changes: Vec<String> = labels.iter().map(|label| format!("LABEL {label}")).collect();
+        changes.push(format!("ENTRYPOINT {}", serde_json::to_string(&self.command())?));
+        let bundle = self.clone();
+        engine.import(tag, &changes, move |pipe| bundle.archive(pipe)).await
     }
 
     /// A file system with nothing but the bundle at [`HOME`], as a tar archive for `docker import`.

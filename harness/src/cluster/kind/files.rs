@@ -4,15 +4,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde_json::{Value, json};
 
 use super::bundle::{Bundle, HOME};
 use crate::cluster::apiserver::EncryptionConfig;
 
 const UNIT: &str = include_str!("../../../../plugin/deploy/kmslab-plugin.service");
 const KUBELET: &str = include_str!("../../../../plugin/deploy/kubelet.service.d/10-kmslab-plugin.conf");
-/// The unit's own word for the program, which a lab puts the bundle in place of.
-const PROGRAM: &str = "/usr/local/bin/kmslab-plugin";
-
 /// The plugin's socket on the node, as the guide has it.
 pub const SOCKET: &str = "/var/run/kmsplugin/socket.sock";
 /// Its health port on the node.
@@ -20,14 +18,34 @@ pub const HEALTH_PORT: u16 = 8080;
 /// Where the CA of the plugin's endpoint lies on the node.
 pub const CA: &str = "/etc/kmslab/ca.pem";
 
+/// Credentials of the plugin, as AWS' own tools write them.
+const CREDENTIALS: &str = "/etc/kmslab/credentials";
+const POD: &str = include_str!("../../../../plugin/deploy/static-pod.yaml");
+/// The static pod's manifest on the node.
+pub(super) const POD_MANIFEST: &str = "/etc/kubernetes/manifests/kmslab-plugin.yaml";
+
+/// How the plugin runs on a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PluginForm {
+    /// A systemd unit, up before the kubelet
+    #[default]
+    Systemd,
+    /// A static pod, which the kubelet starts beside the API server
+    StaticPod,
+}
+
 /// What the plugin on the node is to be.
 pub struct NodeFiles<'a> {
     /// kmslab, to be mounted.
     pub program: &'a Path,
     /// `aws --key=… --endpoint-url=…`; the unit adds the socket.
     pub plugin: Vec<String>,
-    /// Credentials and other variables of the plugin.
-    pub variables: Vec<(String, String)>,
+    /// How it runs.
+    pub form: PluginForm,
+    /// An image that is on the node, for a static pod: what it runs is mounted.
+    pub image: &'a str,
+    /// Access key id and secret access key of the plugin.
+    pub credentials: (String, String),
     /// The CA of its endpoint.
     pub ca: &'a [u8],
     /// `kms.name`.
@@ -37,7 +55,7 @@ pub struct NodeFiles<'a> {
 }
 
 impl std::fmt::Debug for NodeFiles<'_> {
-    /// Without the variables, which are credentials.
+    /// Without the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NodeFiles").field("plugin", &self.plugin).finish_non_exhaustive()
     }
@@ -46,39 +64,52 @@ impl std::fmt::Debug for NodeFiles<'_> {
 impl NodeFiles<'_> {
     /// Writes all of it below `root`, which becomes what `node/` is by hand.
     pub fn write(&self, root: &Path) -> anyhow::Result<Bundle> {
-        let bundle = Bundle::create(self.program, &below(root, HOME))?;
+        let bundle = Bundle::for_node(self.program, root)?;
         let encryption = EncryptionConfig::Kms {
             provider: self.provider.into(),
             socket: SOCKET.into(),
             resources: self.resources.clone(),
         };
-        let unit = "/etc/systemd/system/kmslab-plugin.service";
-        put(root, unit, UNIT, 0o644)?;
-        put(root, &format!("{unit}.d/10-lab.conf"), &self.command(&bundle)?, 0o644)?;
-        put(root, "/etc/systemd/system/kubelet.service.d/10-kmslab-plugin.conf", KUBELET, 0o644)?;
-        put(root, "/etc/kmslab/plugin.env", &self.environment()?, 0o600)?;
+        match self.form {
+            PluginForm::Systemd => {
+                put(root, "/etc/systemd/system/kmslab-plugin.service", UNIT, 0o644)?;
+                put(root, "/etc/systemd/system/kubelet.service.d/10-kmslab-plugin.conf", KUBELET, 0o644)?;
+                put(root, "/etc/kmslab/plugin.env", &self.environment()?, 0o600)?;
+            }
+            PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod(&bundle)?, 0o600)?,
+        }
+        let (id, secret) = &self.credentials;
+        let profile = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+        put(root, CREDENTIALS, &profile, 0o600)?;
         put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
         put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &encryption.render()?, 0o600)?;
         Ok(bundle)
     }
 
-    /// The unit with the bundle as its program, and nothing else changed.
-    fn command(&self, bundle: &Bundle) -> anyhow::Result<String> {
-        let line = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart="));
-        let line = line.and_then(|line| line.strip_prefix(PROGRAM)).context("the plugin's unit does not start it")?;
-        let program = bundle.command().join(" ");
-        Ok(format!("# The lab's own build of the plugin.\n[Service]\nExecStart=\nExecStart={program} plugin{line}\n"))
-    }
-
     /// For systemd's EnvironmentFile.
     fn environment(&self) -> anyhow::Result<String> {
-        let args = ("KMSLAB_PLUGIN_ARGS".to_owned(), self.plugin.join(" "));
+        let args = self.plugin.join(" ");
         let mut text = String::new();
-        for (name, value) in std::iter::once(&args).chain(&self.variables) {
+        for (name, value) in [("KMSLAB_PLUGIN_ARGS", args.as_str()), ("AWS_SHARED_CREDENTIALS_FILE", CREDENTIALS)] {
             anyhow::ensure!(!value.contains('\n'), "the value of {name} has more than one line");
             text.push_str(&format!("{name}={}\n", quoted(value)));
         }
         Ok(text)
+    }
+
+    /// The manifest with the lab's key and the bundle as its program, and nothing else changed.
+    fn pod(&self, bundle: &Bundle) -> anyhow::Result<String> {
+        let mut pod: Value = serde_saphyr::from_str(POD)?;
+        let container = &mut pod["spec"]["containers"][0];
+        let socket = container["args"].as_array().and_then(|args| args.last()).cloned();
+        let socket = socket.context("the plugin's manifest names no socket")?;
+        container["image"] = self.image.into();
+        container["command"] = bundle.command().into_iter().chain(["plugin".to_owned()]).collect();
+        container["args"] = self.plugin.iter().cloned().map(Value::from).chain([socket]).collect();
+        let add = |list: &mut Value, item: Value| list.as_array_mut().context("a list").map(|list| list.push(item));
+        add(&mut container["volumeMounts"], json!({ "name": "program", "mountPath": HOME, "readOnly": true }))?;
+        add(&mut pod["spec"]["volumes"], json!({ "name": "program", "hostPath": { "path": HOME } }))?;
+        Ok(serde_saphyr::to_string(&pod)?)
     }
 }
 
@@ -118,33 +149,65 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn every_mount_of_the_configuration_is_there_and_credentials_are_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = NodeFiles {
+    fn files(form: PluginForm) -> NodeFiles<'static> {
+        NodeFiles {
             program: Path::new("/bin/true"),
             plugin: vec!["aws".into(), "--key=alias/x".into()],
-            variables: vec![("AWS_SECRET_ACCESS_KEY".into(), "a b'c$d".into())],
+            form,
+            image: "pause:1",
+            credentials: ("id".into(), "s3cret".into()),
             ca: b"CA",
             provider: "kmslab",
             resources: vec!["secrets".into()],
-        };
-        files.write(dir.path()).unwrap();
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn every_mount_of_the_configuration_is_there_and_credentials_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        files(PluginForm::Systemd).write(dir.path()).unwrap();
         let config = include_str!("../../../../kind-config/encrypted.yaml");
-        let config: serde_json::Value = serde_saphyr::from_str(config).unwrap();
+        let config: Value = serde_saphyr::from_str(config).unwrap();
         for mount in config["nodes"][0]["extraMounts"].as_array().unwrap() {
             let path = below(dir.path(), mount["containerPath"].as_str().unwrap());
             assert!(path.exists(), "{}", path.display());
         }
-        let environment = dir.path().join("etc/kmslab/plugin.env");
-        assert_eq!(std::fs::metadata(&environment).unwrap().permissions().mode() & 0o777, 0o600);
+        let (environment, credentials) = (below(dir.path(), "/etc/kmslab/plugin.env"), below(dir.path(), CREDENTIALS));
+        assert_eq!((mode(&environment), mode(&credentials)), (0o600, 0o600));
+        assert!(std::fs::read_to_string(credentials).unwrap().contains("aws_secret_access_key = s3cret\n"));
         let text = std::fs::read_to_string(environment).unwrap();
-        assert_eq!(text, "KMSLAB_PLUGIN_ARGS=\"aws --key=alias/x\"\nAWS_SECRET_ACCESS_KEY=\"a b'c\\$d\"\n");
-        let unit = dir.path().join("etc/systemd/system/kmslab-plugin.service.d/10-lab.conf");
-        let unit = std::fs::read_to_string(unit).unwrap();
+        let expected =
+            "KMSLAB_PLUGIN_ARGS=\"aws --key=alias/x\"\nAWS_SHARED_CREDENTIALS_FILE=\"/etc/kmslab/credentials\"\n";
+        assert_eq!(text, expected);
+        let unit = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
         assert!(
-            unit.contains("/opt/kmslab/kmslab plugin $KMSLAB_PLUGIN_ARGS --listen=/var/run/kmsplugin/socket.sock\n"),
-            "{unit}"
+            below(dir.path(), unit.split(' ').next().unwrap()).exists(),
+            "the unit as it is starts the lab's own program"
         );
+        assert!(!format!("{:?}", files(PluginForm::Systemd)).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_value_is_quoted_as_systemd_reads_it() {
+        assert_eq!(quoted(r#"a "b" $c \ '"#), r#""a \"b\" \$c \\ '""#);
+    }
+
+    #[test]
+    fn the_static_pod_is_the_file_with_the_lab_s_key_and_program() {
+        let dir = tempfile::tempdir().unwrap();
+        files(PluginForm::StaticPod).write(dir.path()).unwrap();
+        let path = below(dir.path(), POD_MANIFEST);
+        assert_eq!(mode(&path), 0o600);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(!text.contains("s3cret"), "the API shows what stands here");
+        let pod: Value = serde_saphyr::from_str(&text).unwrap();
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["args"], json!(["aws", "--key=alias/x", "--listen=/var/run/kmsplugin/socket.sock"]));
+        assert_eq!((&container["image"], &container["ports"][0]["name"]), (&json!("pause:1"), &json!("health")));
+        assert_eq!(pod["metadata"]["labels"]["component"], "kms-plugin");
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::files::{HEALTH_PORT, PluginForm};
 use super::{KindCluster, Machine, config, node};
-use crate::cluster::{Cluster as _, Description, Nodes};
+use crate::cluster::{Cluster as _, Description, Node, Nodes};
 use crate::engine::{Engine, KIND_LABEL};
 use crate::etcd::client::TlsFiles;
 use crate::exit::{environment, usage};
@@ -32,6 +33,10 @@ pub struct Config {
     pub image: String,
     /// What this machine needs.
     pub machine: Machine,
+    /// How the plugin runs.
+    pub form: PluginForm,
+    /// How many control-plane nodes.
+    pub control_planes: usize,
     /// Where configuration and logs go; the nodes' files stand in its `node/`.
     pub dir: Arc<RuntimeDir>,
     /// The network, which is there, and the cluster's name as well.
@@ -47,7 +52,10 @@ pub struct Config {
 pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
     let dir = &config.dir;
     let kubeconfig = dir.file("kubeconfig");
-    let file = dir.write_private("kind.yaml", config::encrypted(config.machine, &dir.file("node"))?.as_bytes())?;
+    let file = dir.write_private(
+        "kind.yaml",
+        config::encrypted(&config.machine, &dir.file("node"), config.form, config.control_planes)?.as_bytes(),
+    )?;
     if let Err(error) = create(&config, &file, &kubeconfig).await {
         // The node is still there, and knows more than kind.
         let nodes = nodes(&config).await.unwrap_or_default();
@@ -60,17 +68,22 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
     }
     let nodes = nodes(&config).await?;
     let first = nodes.first().context("kind has made no control-plane node")?;
+    let mut control_planes = Vec::new();
+    for container in &nodes {
+        let server = format!("https://{}", config.engine.port(container, node::API_PORT).await?);
+        let health = format!("http://{}", config.engine.port(container, HEALTH_PORT).await?);
+        control_planes.push(Node { container: container.clone(), server, health });
+    }
     let etcd = format!("https://{}", config.engine.port(first, node::ETCD_PORT).await?);
     let etcd_tls = TlsFiles {
         ca: Some(save(&config, first, node::ETCD_CA, "etcd-ca.crt").await?),
         cert: Some(save(&config, first, node::ETCD_CERT, "etcd-client.crt").await?),
         key: Some(save(&config, first, node::ETCD_KEY, "etcd-client.key").await?),
     };
-    let server = format!("https://{}", config.engine.port(first, node::API_PORT).await?);
     let description = Description {
         lab: dir.name().to_owned(),
         kubernetes: String::new(),
-        servers: vec![server],
+        servers: control_planes.iter().map(|node| node.server.clone()).collect(),
         kubeconfig,
         etcd,
         etcd_tls: Some(etcd_tls),
@@ -79,14 +92,16 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
         kind: Some(Nodes {
             cluster: config.network.clone(),
             engine: config.engine.program().to_owned(),
-            control_planes: nodes,
+            control_planes,
             emulator: config.emulator.clone(),
             kmslab: config.command.clone(),
         }),
     };
     let cluster = KindCluster::attach(description, Some(Arc::clone(dir))).await?;
     cluster.until_ready().await?;
-    cluster.enable_plugin().await?;
+    if config.form == PluginForm::Systemd {
+        cluster.enable_plugin().await?;
+    }
     Ok(cluster)
 }
 

@@ -3,12 +3,14 @@
 //!
 //! `files` is what is mounted into a node, `config` what kind is told, `launch` starts it, `node` is what is done on a node.
 
+pub mod balancer;
 pub mod bundle;
 pub mod config;
 pub mod files;
 mod launch;
 mod node;
 mod remedies;
+pub mod standin;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ pub struct KindCluster {
     description: Description,
     nodes: Nodes,
     engine: Engine,
-    api: Arc<HttpApi>,
+    apis: Vec<Arc<HttpApi>>,
     etcd: Arc<EtcdClient>,
     /// Where this process has started it.
     dir: Option<Arc<RuntimeDir>>,
@@ -54,21 +56,33 @@ impl KindCluster {
     /// Uses a cluster that runs; with `dir`, one of this process.
     pub(crate) async fn attach(mut description: Description, dir: Option<Arc<RuntimeDir>>) -> anyhow::Result<Self> {
         let access = kubeconfig::read(&description.kubeconfig)?;
-        let server = description.servers.first().context("the cluster has no API server")?;
-        let api = Arc::new(HttpApi::new(server, &access)?.with_controllers());
+        let apis = description.servers.iter().map(|url| Ok(Arc::new(HttpApi::new(url, &access)?.with_controllers())));
+        let apis = apis.collect::<anyhow::Result<Vec<_>>>()?;
+        let first = apis.first().context("the cluster has no API server")?;
         let tls = description.etcd_tls.clone().unwrap_or_default();
         let etcd = Arc::new(EtcdClient::connect_with(&description.etcd, &tls).await?);
         let nodes = description.kind.clone().context("the cluster is none of kind's")?;
         if description.kubernetes.is_empty() {
-            description.kubernetes = api.version().await?;
+            description.kubernetes = first.version().await?;
         }
         let engine = Engine::at(&nodes.engine);
-        Ok(Self { description, nodes, engine, api, etcd, dir })
+        Ok(Self { description, nodes, engine, apis, etcd, dir })
     }
 
     /// What another process needs to use it.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// The API by new connections to where the kubeconfig leads: with several control planes to kind's load balancer.
+    pub fn balanced(&self) -> anyhow::Result<HttpApi> {
+        let path = &self.description.kubeconfig;
+        Ok(HttpApi::new(&kubeconfig::server(path)?, &kubeconfig::read(path)?)?.with_controllers())
+    }
+
+    /// The API of one server, counted from 0.
+    pub fn api_of(&self, server: usize) -> Option<Arc<HttpApi>> {
+        self.apis.get(server).cloned()
     }
 
     /// Its containers.
@@ -82,15 +96,15 @@ impl KindCluster {
     }
 
     async fn enable_plugin(&self) -> anyhow::Result<()> {
-        for name in &self.nodes.control_planes {
-            node::enable_plugin(&self.engine, name).await?;
+        for node in &self.nodes.control_planes {
+            node::enable_plugin(&self.engine, &node.container).await?;
         }
         Ok(())
     }
 
     /// The container of a control-plane node, counted from 0.
     pub fn node(&self, number: usize) -> anyhow::Result<&str> {
-        let node = self.nodes.control_planes.get(number).map(String::as_str);
+        let node = self.nodes.control_planes.get(number).map(|node| node.container.as_str());
         node.with_context(|| format!("there is no control-plane node {number}"))
     }
 
@@ -124,7 +138,11 @@ impl Cluster for KindCluster {
     }
 
     fn api(&self) -> Arc<dyn Api> {
-        Arc::clone(&self.api) as _
+        Arc::clone(&self.apis[0]) as _
+    }
+
+    fn apis(&self) -> Vec<Arc<dyn Api>> {
+        self.apis.iter().map(|api| Arc::clone(api) as _).collect()
     }
 
     fn etcd(&self) -> Arc<dyn Etcd> {
@@ -132,20 +150,20 @@ impl Cluster for KindCluster {
     }
 
     async fn health(&self, path: &str) -> Result<Health, ApiError> {
-        self.api.health(path).await
+        self.apis[0].health(path).await
     }
 
     async fn until_ready(&self) -> anyhow::Result<()> {
         self.until("ready", || self.readiness()).await?;
         let default = ObjectRef::new(Resource::namespaces(), None, "default");
-        let there = || async { self.api.get(&default).await.map(drop).map_err(|error| error.to_string()) };
+        let there = || async { self.apis[0].get(&default).await.map(drop).map_err(|error| error.to_string()) };
         self.until("serving the namespace default", there).await
     }
 
     async fn kill_server(&self) -> anyhow::Result<()> {
         node::kill_server(&self.engine, self.node(0)?).await?;
         let down = || async {
-            match self.api.health("/livez").await {
+            match self.apis[0].health("/livez").await {
                 Err(_) => Ok(()),
                 Ok(_) => Err("it still answers".into()),
             }
@@ -155,7 +173,7 @@ impl Cluster for KindCluster {
 
     async fn start_server(&self) -> anyhow::Result<()> {
         node::release_server(&self.engine, self.node(0)?).await?;
-        self.until("alive", || ready::healthy(&self.api, ready::ALIVE)).await
+        self.until("alive", || ready::healthy(&self.apis[0], ready::ALIVE)).await
     }
 
     async fn pass(&self, time: Duration) {
@@ -163,8 +181,8 @@ impl Cluster for KindCluster {
     }
 
     async fn logs(&self) -> Option<PathBuf> {
-        for name in &self.nodes.control_planes {
-            node::save_logs(&self.engine, name, &self.description.logs).await;
+        for node in &self.nodes.control_planes {
+            node::save_logs(&self.engine, &node.container, &self.description.logs).await;
         }
         match &self.dir {
             // They outlast the nodes that way.

@@ -10,16 +10,18 @@ pub struct Remedies {
 }
 
 /// What differs between machines and between node images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// What it lacks.
     pub remedies: Remedies,
     /// Whether the node image has what kubeadm installs besides: coredns and kube-proxy. Ours has not.
     pub has_addons: bool,
+    /// The image of pods' sandboxes, which is on every node.
+    pub pause: String,
 }
 
-/// The bounding set that containers get, then the node image's own network configurations.
-const LOOK: &str = "cat /proc/self/status; ls /etc/cni/net.d";
+/// The bounding set that containers get, then of the node image its own network configurations and the name of its pause image.
+const LOOK: &str = "cat /proc/self/status; ls /etc/cni/net.d; grep pause: /etc/containerd/config.toml";
 /// In images that kind-config/image/build has made.
 const OURS: &str = "10-kmslab.conflist";
 
@@ -32,7 +34,8 @@ impl Machine {
 
     fn read(look: &str) -> Self {
         let remedies = Remedies { restrict_oom_score_adj: !has_sys_resource(look) };
-        Self { remedies, has_addons: !look.lines().any(|line| line == OURS) }
+        let pause = look.split('"').find(|word| word.contains("pause:")).unwrap_or_default().to_owned();
+        Self { remedies, has_addons: !look.lines().any(|line| line == OURS), pause }
     }
 }
 
@@ -64,8 +67,10 @@ mod tests {
 
     #[test]
     fn our_image_is_known_by_its_network() {
-        let ours = Machine::read("CapBnd:\t000001ffffffffff\n10-kmslab.conflist\n");
-        assert_eq!(ours, Machine { remedies: Remedies { restrict_oom_score_adj: false }, has_addons: false });
+        let look = "CapBnd:\t000001ffffffffff\n10-kmslab.conflist\n  sandbox_image = \"registry.k8s.io/pause:3.10\"\n";
+        let remedies = Remedies { restrict_oom_score_adj: false };
+        let pause = "registry.k8s.io/pause:3.10".to_owned();
+        assert_eq!(Machine::read(look), Machine { remedies, has_addons: false, pause });
         assert!(Machine::read("CapBnd:\t0\n").has_addons, "kindest/node gets its network later");
         let conflist = include_str!("../../../../kind-config/image/Dockerfile");
         assert!(conflist.contains(&format!("/etc/cni/net.d/{OURS}")));

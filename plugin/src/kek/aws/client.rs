@@ -55,6 +55,12 @@ pub enum ConfigError {
     /// Not a URL of a server.
     #[error("--endpoint-url {0:?} is not a URL such as http://127.0.0.1:7600 or https://kms.us-east-1.amazonaws.com")]
     Endpoint(String),
+    /// Nothing that a certificate could be checked against.
+    #[error(
+        "this machine has no root certificates to check {0} against: install them (`apt-get install ca-certificates`, in a container \
+         mount /etc/ssl/certs), or give the endpoint's own CA with --ca-file"
+    )]
+    NoRoots(String),
     /// The CA file cannot be read.
     #[error("--ca-file {path}: {reason}; give a PEM file with the CA that signed the endpoint's certificate", path = path.display())]
     CaFile {
@@ -122,12 +128,16 @@ impl AwsKekBuilder {
     pub async fn build(self) -> Result<AwsKek, ConfigError> {
         let name = KeyName::parse(&self.key)?;
         let region = self.checked_region(&name)?;
-        let (builder, from_environment) = self.base(&region).await;
+        let has_roots = !rustls_native_certs::load_native_certs().certs.is_empty();
+        let (builder, from_environment) = self.base(&region, has_roots).await?;
         let endpoint = self.endpoint_url.clone().or(from_environment);
         if let Some(url) = &endpoint {
             check_url(url)?;
         }
         let plain = endpoint.as_deref().is_some_and(|url| url.starts_with("http:"));
+        if !plain && !has_roots && self.ca_file.is_none() {
+            return Err(ConfigError::NoRoots(endpoint.unwrap_or_else(|| format!("AWS KMS in {region}"))));
+        }
         let requests = Arc::new(AtomicU64::new(0));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.call_timeout / 2)
@@ -159,17 +169,27 @@ impl AwsKekBuilder {
     }
 
     /// The client's configuration so far, and an endpoint that the environment names.
-    async fn base(&self, region: &str) -> (aws_sdk_kms::config::Builder, Option<String>) {
+    async fn base(
+        &self,
+        region: &str,
+        has_roots: bool,
+    ) -> Result<(aws_sdk_kms::config::Builder, Option<String>), ConfigError> {
         let region = Region::new(region.to_owned());
         if let Some(credentials) = &self.credentials {
             let builder = aws_sdk_kms::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
                 .region(region)
                 .credentials_provider(credentials.clone());
-            return (builder, None);
+            return Ok((builder, None));
         }
-        let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
-        (aws_sdk_kms::config::Builder::from(&shared), shared.endpoint_url().map(str::to_owned))
+        // Credentials may come from other servers than KMS. Without any roots the SDK must not be left to look for them: it would panic.
+        let mut trust = TrustStore::empty().with_native_roots(has_roots);
+        if let Some(path) = &self.ca_file {
+            trust = trust.with_pem_certificate(read_ca(path)?);
+        }
+        let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(self.https(trust)?);
+        let shared = shared.load().await;
+        Ok((aws_sdk_kms::config::Builder::from(&shared), shared.endpoint_url().map(str::to_owned)))
     }
 
     fn checked_region(&self, name: &KeyName) -> Result<String, ConfigError> {
@@ -187,12 +207,15 @@ impl AwsKekBuilder {
     }
 
     fn http_client(&self, plain: bool) -> Result<SharedHttpClient, ConfigError> {
+        match &self.ca_file {
+            Some(path) => self.https(TrustStore::empty().with_pem_certificate(read_ca(path)?)),
+            None if plain => Ok(aws_smithy_http_client::Builder::new().pool_idle_timeout(IDLE).build_http()),
+            None => self.https(TrustStore::default()),
+        }
+    }
+
+    fn https(&self, trust: TrustStore) -> Result<SharedHttpClient, ConfigError> {
         let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(IDLE);
-        let trust = match &self.ca_file {
-            Some(path) => TrustStore::empty().with_pem_certificate(read_ca(path)?),
-            None if plain => return Ok(builder.build_http()),
-            None => TrustStore::default(),
-        };
         let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|err| ConfigError::CaFile {
             path: self.ca_file.clone().unwrap_or_default(),
             reason: err.to_string(),

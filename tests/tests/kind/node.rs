@@ -1,23 +1,17 @@
 //! A kind cluster with the plugin as a systemd unit of its node: the same scenarios, and what a person sees on the node.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::time::Duration;
 
 use kmslab::assets::Quiet;
-use kmslab::cloud::CloudKind;
 use kmslab::cluster::kind::KindCluster;
-use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
+use kmslab::cluster::kind::files::PluginForm;
+use kmslab::cluster::{ObjectRef, Resource};
 use kmslab::etcd::bbolt::Database;
 use kmslab::etcd::history::History;
 use kmslab::scenario::{self, Canary, objects};
-use kmslab::world::{Plan, World};
-use kmslab_e2e::built;
+use kmslab::world::{KindOptions, Plan, World};
 
-async fn world() -> World {
-    let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(CloudKind::Aws, ClusterKind::Kind) };
-    World::start(&plan, &Quiet).await.unwrap()
-}
+use super::{plan, world};
 
 /// Runs a command on the first node, as `docker exec` does by hand.
 async fn on_node(kind: &KindCluster, script: &str) -> String {
@@ -27,7 +21,7 @@ async fn on_node(kind: &KindCluster, script: &str) -> String {
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
-    let world = world().await;
+    let world = world(KindOptions::default()).await;
     let kind = world.kind().unwrap();
     for scenario in scenario::ALL {
         let outcome = scenario::run(scenario, &world, None).await;
@@ -46,6 +40,33 @@ async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
     etcdctl_shows_the_prefix(&world, kind).await;
     the_database_file_holds_what_a_snapshot_holds(&world, kind).await;
     world.shutdown().await.unwrap();
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plugin_runs_as_a_static_pod_on_kind_too() {
+    let kind = KindOptions { plugin_form: PluginForm::StaticPod, ..KindOptions::default() };
+    let world = world(kind).await;
+    let outcome = scenario::run(scenario::find("encrypt").unwrap(), &world, None).await;
+    assert_eq!(outcome.failure, None);
+    let kind = world.kind().unwrap();
+    let pods = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system get pods --selector=component=kms-plugin \
+                --output=jsonpath={.items[*].status.containerStatuses[*].ready}";
+    assert_eq!(on_node(kind, pods).await, "true");
+    let unit = on_node(kind, "systemctl is-active kmslab-plugin || true").await;
+    assert_eq!(unit.trim(), "inactive");
+    world.shutdown().await.unwrap();
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_pod_on_kind_that_does_not_start_says_why() {
+    let kind = KindOptions { plugin_form: PluginForm::StaticPod, ..KindOptions::default() };
+    let broken = Plan { plugin_args: vec!["--no-such-flag".into()], ..plan(kind) };
+    let error = World::start(&broken, &Quiet).await.unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("unexpected argument '--no-such-flag'"), "{error}");
+    assert!(error.contains("logs are kept in"), "{error}");
 }
 
 async fn the_unit_is_as_the_guide_installs_it(kind: &KindCluster) {

@@ -1,0 +1,64 @@
+//! Scripts as people type them, on a machine as theirs: kmslab and the field's own clients in PATH, an empty home, no credentials.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kmslab::assets::{Assets, Options, Tool};
+
+use crate::built;
+
+/// A person at a shell, in an empty directory.
+#[derive(Debug)]
+pub struct Typed {
+    home: tempfile::TempDir,
+    path: Vec<PathBuf>,
+}
+
+impl Typed {
+    /// With these clients, and the AWS CLI that `tests/run` has got; another one in PATH where a person runs a test alone.
+    pub fn new(tools: &[Tool]) -> Self {
+        let found = Assets::from_env(&Options::default()).look(tools).expect("assets can be looked for");
+        let dirs = found.into_iter().map(|(tool, found)| {
+            let found = found.unwrap_or_else(|| panic!("no {}: kmslab assets install", tool.file()));
+            found.path.parent().expect("a program is in a directory").to_owned()
+        });
+        let mut path: Vec<PathBuf> = std::iter::once(built()).chain(dirs).collect();
+        path.extend(std::env::var_os("KMSLAB_AWS_CLI").map(PathBuf::from));
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        // Short: unix sockets lie below it.
+        let home = tempfile::Builder::new().prefix("k").tempdir_in("/tmp").expect("a directory in /tmp");
+        Self { home, path }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Runs a script by bash, and gives what it printed; a command that fails ends the test.
+    pub fn run(&self, script: &str) -> String {
+        let mut command = Command::new("bash");
+        command
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(self.dir())
+            .env("PATH", std::env::join_paths(&self.path).expect("directories without a colon"))
+            .env("HOME", self.dir())
+            .env("XDG_CACHE_HOME", cache())
+            .env("XDG_RUNTIME_DIR", self.dir())
+            .env("XDG_STATE_HOME", self.dir().join("state"))
+            .env("AWS_PAGER", "");
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_") && name != "AWS_PAGER") {
+            command.env_remove(name);
+        }
+        let output = command.output().expect("bash runs");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+        printed
+    }
+}
+
+/// Where kube-apiserver and its clients are cached, although HOME is another.
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from)
+}
