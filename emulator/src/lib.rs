@@ -7,6 +7,8 @@
 //! println!("export AWS_ENDPOINT_URL_KMS=http://{}", emulator.http_addr());
 //! # Ok(()) }
 //! ```
+//!
+//! With the feature `testcontainers` the module of that name starts it in a container, for tests in any Rust project.
 
 mod admin;
 pub mod args;
@@ -17,6 +19,8 @@ mod running;
 pub mod seed;
 mod server;
 mod service;
+#[cfg(feature = "testcontainers")]
+pub mod testcontainers;
 mod tls;
 
 pub use aws::auth::Auth;

@@ -60,7 +60,14 @@ impl Engine {
 
     /// Whether an image of that name is there.
     pub async fn has_image(&self, image: &str) -> anyhow::Result<bool> {
-        Ok(self.output(&["image", "inspect", "--format", "{{.Id}}", image]).await?.status.success())
+        Ok(self.image_id(image).await?.is_some())
+    }
+
+    /// Which image that name stands for, if it is there.
+    pub async fn image_id(&self, image: &str) -> anyhow::Result<Option<String>> {
+        let answer = self.output(&["image", "inspect", "--format", "{{.Id}}", image]).await?;
+        let id = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        Ok(answer.status.success().then_some(id))
     }
 
     /// Runs a command to its end, and gives what it printed.

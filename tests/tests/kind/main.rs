@@ -8,6 +8,7 @@ mod failures;
 mod ha;
 mod migration;
 mod node;
+mod other_people;
 
 use kmslab::assets::Quiet;
 use kmslab::cloud::CloudKind;

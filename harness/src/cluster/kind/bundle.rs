@@ -83,8 +83,16 @@ impl Bundle {
     pub async fn image(&self, engine: &Engine, tag: &str, labels: &[String]) -> anyhow::Result<()> {
         let mut changes: Vec<String> = labels.iter().map(|label| format!("LABEL {label}")).collect();
         changes.push(format!("ENTRYPOINT {}", serde_json::to_string(&self.command())?));
-        let bundle = self.clone();
-        engine.import(tag, &changes, move |pipe| bundle.archive(pipe)).await
+        let (bundle, before) = (self.clone(), engine.image_id(tag).await?);
+        engine.import(tag, &changes, move |pipe| bundle.archive(pipe)).await?;
+        match before {
+            // Without a name it would be left for good. One that a container runs from stays until that goes.
+            Some(before) if engine.image_id(tag).await?.as_ref() != Some(&before) => {
+                drop(engine.run(&["rmi", &before]).await)
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// A file system with nothing but the bundle at [`HOME`], as a tar archive for `docker import`.
