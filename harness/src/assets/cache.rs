@@ -55,7 +55,7 @@ impl Cache {
     }
 
     /// The file of a node image.
-    pub(super) fn node_image(&self, tag: &str) -> PathBuf {
+    pub fn node_image(&self, tag: &str) -> PathBuf {
         self.root.join("assets").join(format!("{}.tar.zst", tag.replace(':', "-")))
     }
 

@@ -100,7 +100,7 @@ impl Assets {
         if !engine.has_image(&tag).await? {
             progress.say(&format!("loading the node image {tag}"));
             let script = format!("set -o pipefail; zstd -q -d -c {} | {} load", shell(&saved), shell(engine.program()));
-            self.shell("node-load", &script, progress).await?;
+            self.shell("node-load", &script, progress).await.map_err(|error| broken(&saved, &error))?;
         }
         Ok(tag)
     }
@@ -164,6 +164,14 @@ impl Assets {
 
 fn shell(path: &Path) -> String {
     quoted(&path.display().to_string())
+}
+
+/// What to do about a saved image that is not one, as after a disk that was full.
+fn broken(saved: &Path, error: &anyhow::Error) -> anyhow::Error {
+    let saved = saved.display();
+    environment(format!(
+        "the node image in {saved} can't be loaded: {error:#}\nwhere that file is broken, `rm {saved}` and run this again: it is built anew"
+    ))
 }
 
 /// Whether the recipe can be followed here; said before it begins.

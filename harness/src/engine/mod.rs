@@ -58,6 +58,13 @@ impl Engine {
         &self.program
     }
 
+    /// Bytes of memory of the machine that it runs on, which need not be this one.
+    pub async fn memory(&self) -> anyhow::Result<u64> {
+        let format = if self.name() == "podman" { "{{.Host.MemTotal}}" } else { "{{.MemTotal}}" };
+        let said = self.run(&["info", "--format", format]).await?;
+        said.trim().parse().with_context(|| format!("{} info names no memory: {said:?}", self.name()))
+    }
+
     /// Whether an image of that name is there.
     pub async fn has_image(&self, image: &str) -> anyhow::Result<bool> {
         Ok(self.image_id(image).await?.is_some())

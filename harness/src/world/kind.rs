@@ -15,6 +15,7 @@ use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, PluginForm, SOCKET
 use crate::cluster::kind::standin::balancer_image;
 use crate::cluster::kind::{Config, KindCluster, Machine};
 use crate::engine::{Engine, Owned, Way};
+use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
 
 /// What a cluster needs, got where it is not there.
@@ -42,9 +43,10 @@ pub(super) struct Joined {
 /// Gets what is missing: kind, a node image.
 pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
     let engine = Engine::find().await?;
+    enough_memory(engine.memory().await?, plan.kind.control_planes)?;
     let assets = Assets::from_env(&plan.assets);
     let kind = assets.install(&[Tool::Kind], progress).await?.into_iter().map(|found| found.path).next();
-    let kind = kind.ok_or_else(|| crate::exit::environment("kind is not there: `kmslab assets install kind`"))?;
+    let kind = kind.ok_or_else(|| environment("kind is not there: `kmslab assets install kind`"))?;
     let image = assets.node_image(&engine, plan.kind.node_image.as_deref(), progress).await?;
     let machine = Machine::find(&engine, &image).await?;
     if let Some(said) = machine.remedies.said() {
@@ -73,6 +75,24 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     })
 }
 
+/// What a node takes at least: its components rest at 0.4 to 0.5 GB. The engine's own, and this program, come on top.
+const MEMORY_OF_A_NODE: u64 = 512 << 20;
+const MEMORY_BESIDES: u64 = 512 << 20;
+
+/// Said before anything is made: the kernel would end one of Kubernetes' parts, over and over.
+fn enough_memory(there: u64, nodes: usize) -> anyhow::Result<()> {
+    let needed = MEMORY_BESIDES + MEMORY_OF_A_NODE * nodes as u64;
+    if there >= needed {
+        return Ok(());
+    }
+    Err(environment(format!(
+        "the container engine's machine has {} MiB of memory, and a kind cluster of {nodes} control-plane nodes takes {}: give it more (in \
+         Docker Desktop under Resources), or use --cluster apiserver",
+        there >> 20,
+        needed >> 20
+    )))
+}
+
 /// Starts all of it. Where that fails the logs are kept, and said to be.
 pub(super) async fn join(
     ready: Ready,
@@ -97,7 +117,10 @@ async fn join_in(
     let network = format!("kmslab-{}", dir.name());
     let owned = Owned::new(engine.program(), dir.path(), &network);
     dir.note_containers(owned.clone())?;
-    engine.run(&["network", "create", "--label", &owned.label(), &network]).await?;
+    engine
+        .run(&["network", "create", "--label", &owned.label(), &network])
+        .await
+        .map_err(|error| taken(error, &network))?;
 
     progress.say("starting the emulator in a container");
     let bundle = Bundle::create(&kmslab, &dir.file("emulator"))?;
@@ -130,6 +153,17 @@ async fn join_in(
     let plugins = ports(cluster.nodes())?;
     let parts = Containers { engine, emulator: emulator.container.clone(), dir: Arc::clone(dir) };
     Ok(Joined { cloud, emulator, plugins, cluster, parts })
+}
+
+/// A network of that name is somebody else's, and stays.
+fn taken(error: anyhow::Error, network: &str) -> anyhow::Error {
+    if !error.to_string().contains("already exists") {
+        return error;
+    }
+    environment(format!(
+        "a network {network} is there already, of a lab of that name in this engine or of another's making: choose another name for the \
+         lab, or `docker network rm {network}`"
+    ))
 }
 
 /// The plugin of each node.
@@ -186,5 +220,21 @@ impl Parts for Containers {
             }
             Err(error) => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_said_before_anything_is_made() {
+        assert!(enough_memory(1 << 30, 1).is_ok());
+        let error = enough_memory(1 << 30, 3).unwrap_err();
+        assert!(
+            error.to_string().contains("has 1024 MiB of memory") && error.to_string().contains("takes 2048"),
+            "{error}"
+        );
+        assert_eq!(crate::exit::code(&error), 3);
     }
 }

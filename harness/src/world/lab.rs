@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
 use super::processes::{self, Addresses, Kms, Settings};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, kind};
@@ -11,11 +13,17 @@ use crate::assets::Progress;
 use crate::cloud::{Access, Admin, AwsCloud, Cloud};
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::cluster::kind::KindCluster;
-use crate::cluster::{self, Cluster, ClusterKind};
+use crate::cluster::{self, Cluster, ClusterKind, Nodes};
+use crate::engine::Engine;
+use crate::etcd::client::EtcdError;
 use crate::exit::{environment, usage};
 use crate::lab::{self, Description};
 use crate::process::Keep;
 use crate::runtime_dir::{RuntimeDir, sweep};
+
+/// How long a lab's etcd may take to be there again.
+const REACHABLE_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A person's key, in an emulator that runs.
 #[derive(Debug, Clone)]
@@ -196,7 +204,7 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
     let access = if *own { Access::own(endpoint, admin) } else { Access::given(endpoint, admin, region) };
     let cloud = AwsCloud::with_key(access, key);
     let plugin = plugin_of(description)?;
-    let (cluster, kind) = clusters(&description.cluster).await?;
+    let (cluster, kind) = once_reachable(&description.cluster).await?;
     if let Err(error) = cluster.until_ready().await {
         let plugin = plugin.key_id().await.err().map(|why| format!("; {why:#}")).unwrap_or_default();
         return Err(error.context(format!("the lab {} is not ready{plugin}", description.cluster.lab)));
@@ -213,8 +221,42 @@ async fn clusters(description: &cluster::Description) -> anyhow::Result<(Arc<dyn
     if description.kind.is_none() {
         return Ok((Arc::new(ApiServerCluster::attach(description.clone()).await?), None));
     }
+    if let Some(nodes) = &description.kind {
+        are_running(nodes).await?;
+    }
     let cluster = Arc::new(KindCluster::attach(description.clone(), None).await?);
     Ok((Arc::clone(&cluster) as _, Some(cluster)))
+}
+
+/// [`clusters`], as soon as etcd takes connections: a node that has just been started needs 10 s for it.
+async fn once_reachable(
+    description: &cluster::Description,
+) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
+    let since = Instant::now();
+    loop {
+        match clusters(description).await {
+            Err(error) if is_unreachable(&error) && since.elapsed() < REACHABLE_WITHIN => sleep(LOOK_EVERY).await,
+            done => return done,
+        }
+    }
+}
+
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(EtcdError::Connect { .. })))
+}
+
+/// A node that was stopped is no reason to guess at what does not answer.
+async fn are_running(nodes: &Nodes) -> anyhow::Result<()> {
+    let engine = Engine::at(&nodes.engine);
+    for node in &nodes.control_planes {
+        if let Err(state) = engine.state(&node.container).await {
+            let (name, container) = (engine.name(), &node.container);
+            return Err(environment(format!(
+                "the node {container} does not run ({state:#}): `{name} start {container}` starts it"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// [`clusters`], where it is enough to know it by the trait.

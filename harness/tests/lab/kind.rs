@@ -63,12 +63,41 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
         serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"])).unwrap();
     assert_eq!((&report["results"][0]["passed"], &report["results"][0]["cluster"]), (&true.into(), &"kind".into()));
 
+    // A node that somebody has stopped, and started again.
+    let node = &nodes.control_planes[0].container;
+    docker(&["stop", node]);
+    let run = kmslab.run(&["run", "encrypt", "--lab", "ci"]);
+    let error = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{error}");
+    assert!(error.contains(&format!("`docker start {node}` starts it")), "{error}");
+    let status = kmslab.run(&["status", "ci"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status.stdout).contains("exited"), "{}", text(&status.stdout));
+    docker(&["start", node]);
+    kmslab.ok(&["run", "encrypt", "--lab", "ci"]);
+
     let state = kmslab::runtime_dir::LabState::read(&dir).unwrap();
     signal(state.owner.pid, "-9");
     kmslab.ok(&["down", "ci"]);
     assert_eq!(in_the_engine(&dir, &nodes.cluster), Vec::<String>::new());
     assert!(!dir.exists());
     assert_eq!(docker(&["volume", "ls", "--quiet"]), volumes);
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[test]
+fn a_kind_network_of_somebody_else_s_is_named_and_left() {
+    let kmslab = Kmslab::new();
+    let name = format!("taken-{}", std::process::id());
+    let network = format!("kmslab-{name}");
+    docker(&["network", "create", &network]);
+    let up = kmslab.run(&["up", &name, "--cluster", "kind"]);
+    let there = docker(&["network", "ls", "--quiet", "--filter", &format!("name=^{network}$")]);
+    docker(&["network", "rm", &network]);
+    let error = text(&up.stderr);
+    assert_eq!(up.status.code(), Some(3), "{error}");
+    assert!(error.contains(&format!("`docker network rm {network}`")), "{error}");
+    assert!(!there.is_empty(), "a network that was not the lab's was removed");
 }
 
 /// `kmslab run --cluster kind`, at the moment when kind has made its node.

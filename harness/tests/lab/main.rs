@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod engine;
 mod key;
 mod kind;
 mod life;

@@ -11,7 +11,7 @@ use super::{KindCluster, Machine, config, node};
 use crate::cluster::{Cluster as _, Description, Node, Nodes};
 use crate::engine::{Engine, KIND_LABEL};
 use crate::etcd::client::TlsFiles;
-use crate::exit::{environment, usage};
+use crate::exit::environment;
 use crate::process::{Keep, Program, Service, tail};
 use crate::runtime_dir::RuntimeDir;
 
@@ -137,7 +137,7 @@ async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Resu
 fn explained(said: &str, cluster: &str, log: &Path) -> anyhow::Error {
     let error = said.lines().find_map(|line| line.strip_prefix("ERROR: ")).unwrap_or("it has not said why");
     if said.contains("already exist for a cluster with the name") {
-        return usage(format!(
+        return environment(format!(
             "there are nodes of a kind cluster {cluster} already: `kind delete cluster --name {cluster}` removes them, or choose \
              another name for the lab"
         ));
@@ -181,7 +181,7 @@ mod tests {
         let taken = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"kmslab-x\"\n";
         let error = explained(taken, "kmslab-x", log);
         assert!(error.to_string().contains("kind delete cluster --name kmslab-x"), "{error}");
-        assert_eq!(crate::exit::code(&error), 2);
+        assert_eq!(crate::exit::code(&error), 3);
         let port = "Bind for 127.0.0.1:6443 failed: port is already allocated\nERROR: failed to create cluster: x\n";
         assert_eq!(crate::exit::code(&explained(port, "x", log)), 3);
         let other = explained("one\nERROR: failed to init node with kubeadm\ntwo\n", "x", log);
