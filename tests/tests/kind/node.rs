@@ -50,9 +50,10 @@ async fn the_plugin_runs_as_a_static_pod_on_kind_too() {
     let outcome = scenario::run(scenario::find("encrypt").unwrap(), &world, None).await;
     assert_eq!(outcome.failure, None);
     let kind = world.kind().unwrap();
-    let pods = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system get pods --selector=component=kms-plugin \
-                --output=jsonpath={.items[*].status.containerStatuses[*].ready}";
-    assert_eq!(on_node(kind, pods).await, "true");
+    // Its readiness is looked at every 5 s.
+    let ready = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system wait pod --selector=component=kms-plugin \
+                 --for=condition=Ready --timeout=60s";
+    assert!(on_node(kind, ready).await.contains("condition met"));
     let unit = on_node(kind, "systemctl is-active kmslab-plugin || true").await;
     assert_eq!(unit.trim(), "inactive");
     world.shutdown().await.unwrap();
