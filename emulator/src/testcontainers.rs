@@ -29,9 +29,8 @@ pub const ADMIN: ContainerPort = ContainerPort::Tcp(7690);
 
 /// `kmslab:VERSION`, which `kmslab assets image` of the same version makes.
 #[derive(Debug, Clone, Default)]
-pub struct EmulatorImage {
-    _more_later: (),
-}
+#[non_exhaustive]
+pub struct EmulatorImage;
 
 impl Image for EmulatorImage {
     fn name(&self) -> &str {
@@ -84,7 +83,7 @@ impl Emulator {
 /// Starts one, and waits until it answers. Its ports are on loopback; but where this program runs in a container itself, and the engine
 /// may be the one that runs that, they are where testcontainers puts them.
 pub async fn start() -> Result<Emulator, TestcontainersError> {
-    let mut request = ContainerRequest::from(EmulatorImage::default());
+    let mut request = ContainerRequest::from(EmulatorImage);
     let inside = Path::new("/.dockerenv").exists();
     if !inside {
         request = request.with_host_config_modifier(|host| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Assets, Cache, KUBERNETES, Progress, Tool, build, cache};
-use crate::engine::Engine;
+use crate::engine::{Engine, VARIABLES};
 use crate::exit::environment;
 use crate::process::{Program, quoted, tail};
 
@@ -136,7 +136,7 @@ impl Assets {
         let log = self.cache.root().join("assets").join(format!("{name}.log"));
         let _ = std::fs::remove_file(&log);
         let mut program = Program::new(name, "/bin/bash", &log).args(["-c", script]);
-        for variable in ["DOCKER_HOST", "KMSLAB_DEBIAN_MIRROR", "http_proxy", "https_proxy", "no_proxy"] {
+        for variable in VARIABLES.into_iter().chain(["KMSLAB_DEBIAN_MIRROR", "http_proxy", "https_proxy", "no_proxy"]) {
             if let Some(value) = std::env::var_os(variable) {
                 program = program.env(variable, value);
             }

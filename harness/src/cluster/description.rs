@@ -37,8 +37,6 @@ pub struct Description {
 pub struct Node {
     /// The name of its container.
     pub container: String,
-    /// `https://127.0.0.1:PORT` of its API server.
-    pub server: String,
     /// `http://127.0.0.1:PORT` of its plugin's health port.
     pub health: String,
 }

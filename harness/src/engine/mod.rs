@@ -20,6 +20,16 @@ pub struct Engine {
     program: PathBuf,
 }
 
+/// Which engine the commands speak to, and how: what a child or a later process needs to reach the same one.
+pub(crate) const VARIABLES: [&str; 7] = [
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+    "CONTAINER_HOST",
+    "XDG_RUNTIME_DIR",
+];
 /// Engines by their command, in the order in which they are tried: kind's own.
 const COMMANDS: [&str; 2] = ["docker", "podman"];
 

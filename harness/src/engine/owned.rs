@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::VARIABLES;
+
 /// On everything that a lab makes itself: the lab's directory.
 pub const LABEL: &str = "dev.kmslab.lab";
 /// kind's own, on nodes: the cluster's name.
@@ -16,8 +18,6 @@ pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 /// How often no node must be found, and how long apart, for there to be none.
 const QUIET_LOOKS: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Which engine the commands speak to.
-const VARIABLES: [&str; 3] = ["DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST"];
 
 /// A note of what is to be removed with a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,7 +37,7 @@ pub(super) struct Joined {
     /// Of each node, the first one's first.
     pub(super) plugins: Plugins,
     pub(super) cluster: Arc<KindCluster>,
-    pub(super) parts: Containers,
+    pub(super) parts: Emulator,
 }
 
 /// Gets what is missing: kind, a node image.
@@ -49,6 +49,11 @@ pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     let kind = kind.ok_or_else(|| environment("kind is not there: `kmslab assets install kind`"))?;
     let image = assets.node_image(&engine, plan.kind.node_image.as_deref(), progress).await?;
     let machine = Machine::find(&engine, &image).await?;
+    if plan.kind.plugin_form == PluginForm::StaticPod && machine.pause.is_empty() {
+        return Err(environment(format!(
+            "the node image {image} names no pause image, which a static pod runs in here: use --plugin-form systemd"
+        )));
+    }
     if let Some(said) = machine.remedies.said() {
         progress.say(said);
     }
@@ -123,7 +128,8 @@ async fn join_in(
         .map_err(|error| taken(error, &network))?;
 
     progress.say("starting the emulator in a container");
-    let bundle = Bundle::create(&kmslab, &dir.file("emulator"))?;
+    let node = dir.file("node");
+    let bundle = Bundle::for_node(&kmslab, &node)?;
     let emulator = emulator_container::start(&engine, &bundle, &network, &owned, dir).await?;
     let cloud = AwsCloud::with_own_key(Access::own(&emulator.http, Admin::new(&emulator.admin)?)).await?;
 
@@ -133,9 +139,9 @@ async fn join_in(
         progress.say(said);
     }
     progress.say("creating the kind cluster");
-    let mut files = node_files(&kmslab, &cloud, &emulator);
+    let mut files = node_files(&bundle, &cloud, &emulator);
     files.plugin.extend(plugin_args);
-    let bundle = NodeFiles { form, image: &machine.pause, ..files }.write(&dir.file("node"))?;
+    NodeFiles { form, image: &machine.pause, ..files }.write(&node)?;
     let config = Config {
         engine: engine.clone(),
         kind,
@@ -151,7 +157,7 @@ async fn join_in(
     };
     let cluster = Arc::new(KindCluster::start(config).await?);
     let plugins = ports(cluster.nodes())?;
-    let parts = Containers { engine, emulator: emulator.container.clone(), dir: Arc::clone(dir) };
+    let parts = Emulator { engine, container: emulator.container.clone() };
     Ok(Joined { cloud, emulator, plugins, cluster, parts })
 }
 
@@ -175,10 +181,10 @@ pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
     Plugins::new(ports.collect::<anyhow::Result<_>>()?)
 }
 
-fn node_files<'a>(kmslab: &'a PathBuf, cloud: &AwsCloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
+fn node_files<'a>(bundle: &'a Bundle, cloud: &AwsCloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
     let Access { region, plugin: Credentials { id, secret }, .. } = cloud.access();
     NodeFiles {
-        program: kmslab,
+        bundle,
         plugin: vec![
             "aws".into(),
             format!("--key={}", cloud.key()),
@@ -197,26 +203,24 @@ fn node_files<'a>(kmslab: &'a PathBuf, cloud: &AwsCloud, emulator: &'a EmulatorC
     }
 }
 
-/// The emulator's and all other containers of a lab.
-pub(super) struct Containers {
+/// The emulator's container.
+pub(super) struct Emulator {
     engine: Engine,
-    emulator: String,
-    dir: Arc<RuntimeDir>,
+    container: String,
 }
 
 #[async_trait]
-impl Parts for Containers {
+impl Parts for Emulator {
     async fn shutdown(&self) -> anyhow::Result<()> {
-        let dir = Arc::clone(&self.dir);
-        tokio::task::spawn_blocking(move || dir.remove_containers()).await??;
+        // With the cluster's network, and so with the cluster.
         Ok(())
     }
 
     async fn emulator_ended(&self) -> anyhow::Error {
-        match self.engine.run(&["wait", &self.emulator]).await {
+        match self.engine.run(&["wait", &self.container]).await {
             Ok(code) => {
-                let log = self.engine.logs(&self.emulator).await;
-                anyhow::anyhow!("{} ended with {}; its log:\n{log}", self.emulator, code.trim())
+                let log = self.engine.logs(&self.container).await;
+                anyhow::anyhow!("{} ended with {}; its log:\n{log}", self.container, code.trim())
             }
             Err(error) => error,
         }

@@ -218,12 +218,10 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
 
 /// The cluster of a lab that another process keeps up; the same once more where it is kind's.
 async fn clusters(description: &cluster::Description) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
-    if description.kind.is_none() {
+    let Some(nodes) = &description.kind else {
         return Ok((Arc::new(ApiServerCluster::attach(description.clone()).await?), None));
-    }
-    if let Some(nodes) = &description.kind {
-        are_running(nodes).await?;
-    }
+    };
+    are_running(nodes).await?;
     let cluster = Arc::new(KindCluster::attach(description.clone(), None).await?);
     Ok((Arc::clone(&cluster) as _, Some(cluster)))
 }

@@ -149,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn the_step_of_a_migration_that_writes_is_the_file_for_people() {
+        let step = include_str!("../../../../kind-config/migration/2-write.yaml");
+        assert_eq!(parsed(step), parsed(TEMPLATE));
+    }
+
+    #[test]
     fn identity_names_no_plugin() {
         let file = parsed(&EncryptionConfig::Identity.render().unwrap());
         assert_eq!(file["resources"][0]["providers"], serde_json::json!([{ "identity": {} }]));

@@ -36,8 +36,8 @@ pub enum PluginForm {
 
 /// What the plugin on the node is to be.
 pub struct NodeFiles<'a> {
-    /// kmslab, to be mounted.
-    pub program: &'a Path,
+    /// kmslab, which lies in the tree already.
+    pub bundle: &'a Bundle,
     /// `aws --key=… --endpoint-url=…`; the unit adds the socket.
     pub plugin: Vec<String>,
     /// How it runs.
@@ -63,8 +63,7 @@ impl std::fmt::Debug for NodeFiles<'_> {
 
 impl NodeFiles<'_> {
     /// Writes all of it below `root`, which becomes what `node/` is by hand.
-    pub fn write(&self, root: &Path) -> anyhow::Result<Bundle> {
-        let bundle = Bundle::for_node(self.program, root)?;
+    pub fn write(&self, root: &Path) -> anyhow::Result<()> {
         let encryption = EncryptionConfig::Kms {
             provider: self.provider.into(),
             socket: SOCKET.into(),
@@ -76,14 +75,13 @@ impl NodeFiles<'_> {
                 put(root, "/etc/systemd/system/kubelet.service.d/10-kmslab-plugin.conf", KUBELET, 0o644)?;
                 put(root, "/etc/kmslab/plugin.env", &self.environment()?, 0o600)?;
             }
-            PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod(&bundle)?, 0o600)?,
+            PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod()?, 0o600)?,
         }
         let (id, secret) = &self.credentials;
         let profile = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
         put(root, CREDENTIALS, &profile, 0o600)?;
         put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
-        put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &encryption.render()?, 0o600)?;
-        Ok(bundle)
+        put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &encryption.render()?, 0o600)
     }
 
     /// For systemd's EnvironmentFile.
@@ -98,13 +96,13 @@ impl NodeFiles<'_> {
     }
 
     /// The manifest with the lab's key and the bundle as its program, and nothing else changed.
-    fn pod(&self, bundle: &Bundle) -> anyhow::Result<String> {
+    fn pod(&self) -> anyhow::Result<String> {
         let mut pod: Value = serde_saphyr::from_str(POD)?;
         let container = &mut pod["spec"]["containers"][0];
         let socket = container["args"].as_array().and_then(|args| args.last()).cloned();
         let socket = socket.context("the plugin's manifest names no socket")?;
         container["image"] = self.image.into();
-        container["command"] = bundle.command().into_iter().chain(["plugin".to_owned()]).collect();
+        container["command"] = self.bundle.command().into_iter().chain(["plugin".to_owned()]).collect();
         container["args"] = self.plugin.iter().cloned().map(Value::from).chain([socket]).collect();
         let add = |list: &mut Value, item: Value| list.as_array_mut().context("a list").map(|list| list.push(item));
         add(&mut container["volumeMounts"], json!({ "name": "program", "mountPath": HOME, "readOnly": true }))?;
@@ -149,9 +147,9 @@ mod tests {
 
     use super::*;
 
-    fn files(form: PluginForm) -> NodeFiles<'static> {
+    fn files(bundle: &Bundle, form: PluginForm) -> NodeFiles<'_> {
         NodeFiles {
-            program: Path::new("/bin/true"),
+            bundle,
             plugin: vec!["aws".into(), "--key=alias/x".into()],
             form,
             image: "pause:1",
@@ -169,7 +167,8 @@ mod tests {
     #[test]
     fn every_mount_of_the_configuration_is_there_and_credentials_are_private() {
         let dir = tempfile::tempdir().unwrap();
-        files(PluginForm::Systemd).write(dir.path()).unwrap();
+        let bundle = Bundle::for_node(Path::new("/bin/true"), dir.path()).unwrap();
+        files(&bundle, PluginForm::Systemd).write(dir.path()).unwrap();
         let config = include_str!("../../../../kind-config/encrypted.yaml");
         let config: Value = serde_saphyr::from_str(config).unwrap();
         for mount in config["nodes"][0]["extraMounts"].as_array().unwrap() {
@@ -188,7 +187,7 @@ mod tests {
             below(dir.path(), unit.split(' ').next().unwrap()).exists(),
             "the unit as it is starts the lab's own program"
         );
-        assert!(!format!("{:?}", files(PluginForm::Systemd)).contains("s3cret"));
+        assert!(!format!("{:?}", files(&bundle, PluginForm::Systemd)).contains("s3cret"));
     }
 
     #[test]
@@ -199,7 +198,8 @@ mod tests {
     #[test]
     fn the_static_pod_is_the_file_with_the_lab_s_key_and_program() {
         let dir = tempfile::tempdir().unwrap();
-        files(PluginForm::StaticPod).write(dir.path()).unwrap();
+        let bundle = Bundle::for_node(Path::new("/bin/true"), dir.path()).unwrap();
+        files(&bundle, PluginForm::StaticPod).write(dir.path()).unwrap();
         let path = below(dir.path(), POD_MANIFEST);
         assert_eq!(mode(&path), 0o600);
         let text = std::fs::read_to_string(path).unwrap();

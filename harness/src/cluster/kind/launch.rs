@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::files::{HEALTH_PORT, PluginForm};
 use super::{KindCluster, Machine, config, node};
 use crate::cluster::{Cluster as _, Description, Node, Nodes};
-use crate::engine::{Engine, KIND_LABEL};
+use crate::engine::{Engine, KIND_LABEL, VARIABLES};
 use crate::etcd::client::TlsFiles;
 use crate::exit::environment;
 use crate::process::{Keep, Program, Service, tail};
@@ -68,11 +68,11 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
     }
     let nodes = nodes(&config).await?;
     let first = nodes.first().context("kind has made no control-plane node")?;
-    let mut control_planes = Vec::new();
+    let (mut control_planes, mut servers) = (Vec::new(), Vec::new());
     for container in &nodes {
-        let server = format!("https://{}", config.engine.port(container, node::API_PORT).await?);
+        servers.push(format!("https://{}", config.engine.port(container, node::API_PORT).await?));
         let health = format!("http://{}", config.engine.port(container, HEALTH_PORT).await?);
-        control_planes.push(Node { container: container.clone(), server, health });
+        control_planes.push(Node { container: container.clone(), health });
     }
     let etcd = format!("https://{}", config.engine.port(first, node::ETCD_PORT).await?);
     let etcd_tls = TlsFiles {
@@ -83,7 +83,7 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
     let description = Description {
         lab: dir.name().to_owned(),
         kubernetes: String::new(),
-        servers: control_planes.iter().map(|node| node.server.clone()).collect(),
+        servers,
         kubeconfig,
         etcd,
         etcd_tls: Some(etcd_tls),
@@ -116,7 +116,7 @@ async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Resu
         .arg(kubeconfig)
         .env("KIND_EXPERIMENTAL_PROVIDER", config.engine.name())
         .env(format!("KIND_EXPERIMENTAL_{}_NETWORK", config.engine.name().to_ascii_uppercase()), &config.network);
-    for variable in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CONTAINER_HOST", "XDG_RUNTIME_DIR"] {
+    for variable in VARIABLES {
         if let Some(value) = std::env::var_os(variable) {
             program = program.env(variable, value);
         }
