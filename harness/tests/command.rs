@@ -34,6 +34,7 @@ fn the_main_job_holds_and_says_so_in_json() {
             "passed",
             "seconds",
             "objects",
+            "others",
             "key_versions",
             "stale_before",
             "stale_after",

@@ -44,6 +44,7 @@ async fn a_rewrite_counts_what_was_stale_and_what_is_left() {
     let figures = outcome.figures;
     // 18 objects before the rotation, one after it.
     assert_eq!((figures.objects, figures.stale_before, figures.stale_after), (Some(19), Some(18), Some(0)));
+    assert_eq!(figures.others, Some(0));
     assert_eq!(figures.key_versions, Some(2));
 }
 

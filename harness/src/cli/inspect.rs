@@ -49,13 +49,13 @@ pub struct InspectArgs {
     pub key: Option<String>,
 
     /// CA of an https:// etcd
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "ETCDCTL_CACERT", hide_env_values = true)]
     pub etcd_cacert: Option<PathBuf>,
     /// Client certificate for etcd
-    #[arg(long, value_name = "FILE", requires = "etcd_key")]
+    #[arg(long, value_name = "FILE", env = "ETCDCTL_CERT", hide_env_values = true, requires = "etcd_key")]
     pub etcd_cert: Option<PathBuf>,
     /// Key of the client certificate
-    #[arg(long, value_name = "FILE", requires = "etcd_cert")]
+    #[arg(long, value_name = "FILE", env = "ETCDCTL_KEY", hide_env_values = true, requires = "etcd_cert")]
     pub etcd_key: Option<PathBuf>,
 
     /// Decrypt through the KMS v2 plugin on this socket; may be given several times

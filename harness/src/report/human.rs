@@ -16,6 +16,7 @@ pub fn table(report: &Report) -> String {
         "result",
         "seconds",
         "objects",
+        "of others",
         "key versions",
         "stale",
     ]);
@@ -35,6 +36,7 @@ pub fn table(report: &Report) -> String {
             Cell::new(if row.passed { "passed" } else { "FAILED" }),
             Cell::new(format!("{:.2}", row.seconds)).set_alignment(CellAlignment::Right),
             number(row.figures.objects),
+            number(row.figures.others),
             number(row.figures.key_versions),
             Cell::new(stale),
         ]);

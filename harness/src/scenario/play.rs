@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Figures {
     /// Values in etcd that were looked at.
     pub objects: Option<u64>,
+    /// Those of them that the scenario did not write: what the cluster or its users had there before.
+    pub others: Option<u64>,
     /// Versions that the key has had.
     pub key_versions: Option<u64>,
     /// Values that were not under the current key when the rewrite began.

@@ -1,6 +1,6 @@
 //! After a rotation, everything is written again until nothing is left under the old version, and nothing is lost on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use futures::FutureExt;
@@ -51,8 +51,12 @@ async fn stale(play: &mut Play) -> anyhow::Result<StaleReport> {
 }
 
 async fn count(play: &mut Play) -> anyhow::Result<()> {
-    let report = stale(play).await?;
+    let current = play.current().await?;
+    let values = play.values().await?;
+    let report = count_stale(&values, &current);
+    let own: BTreeSet<String> = play.planted.iter().map(|planted| planted.at.etcd_key()).collect();
     play.figures.objects = Some(report.total as u64);
+    play.figures.others = Some(values.iter().filter(|stored| !own.contains(&stored.key)).count() as u64);
     play.figures.stale_before = Some(report.stale as u64);
     expect(report.stale > 0, || "values under the old version".into(), || summary(&report))?;
     expect(report.mislabelled == 0, || "every key_id to tell the truth".into(), || summary(&report))?;

@@ -51,7 +51,7 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
     let script = format!(
         ". {}; set -e; kubectl create secret generic by-hand --from-literal=password=s3cret; \
          etcdctl get /registry/secrets/default/by-hand | head -c 70; {program} inspect --etcd $ETCDCTL_ENDPOINTS \
-         --etcd-cacert $ETCDCTL_CACERT --etcd-cert $ETCDCTL_CERT --etcd-key $ETCDCTL_KEY --format summary; \
+         --format summary; \
          docker exec $KMSLAB_NODE systemctl is-active kmslab-plugin",
         variables.trim()
     );

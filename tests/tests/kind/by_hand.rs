@@ -48,4 +48,5 @@ async fn the_readme_of_kind_config_holds_command_by_command() {
     assert!(printed.contains("k8s:enc:kms:v2:kmslab:"), "{printed}");
     assert!(printed.contains("Active: active (running)") && printed.contains("listening socket="), "{printed}");
     assert!(printed.contains("secret/test-secret replaced"), "{printed}");
+    assert!(printed.contains("\"Description\": \"In the cluster\""), "{printed}");
 }
