@@ -18,6 +18,8 @@ use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use crate::aws::auth::{Auth, Credential, CredentialError, DEFAULT_ACCESS_KEY, DEFAULT_REGION};
+use crate::azure::DEFAULT_VAULT;
+use crate::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
 use crate::{Emulator, EmulatorBuilder, RunningEmulator, SeedFile, StartError};
 
 const EXAMPLES: &str = "\
@@ -39,9 +41,15 @@ pub struct EmulatorArgs {
     /// Where HTTPS listens
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7643")]
     pub tls_listen: SocketAddr,
-    /// No HTTPS
-    #[arg(long, conflicts_with_all = ["tls_listen", "tls_dir"])]
+    /// No HTTPS, and no proxy, which serves nothing else
+    #[arg(long, conflicts_with_all = ["tls_listen", "tls_dir", "proxy_listen"])]
     pub no_tls: bool,
+    /// Where the proxy for the vendors' own host names listens: HTTPS_PROXY of the Azure CLI and SDKs
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7680")]
+    pub proxy_listen: SocketAddr,
+    /// No proxy
+    #[arg(long, conflicts_with = "proxy_listen")]
+    pub no_proxy: bool,
     /// Where the admin port listens. It has no authentication: keep it on loopback
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7690")]
     pub admin_listen: SocketAddr,
@@ -73,7 +81,7 @@ pub struct EmulatorArgs {
 pub enum Format {
     /// Lines for a shell: comments and `export`s
     Human,
-    /// One line: {"http","https","admin","ca"}
+    /// One line: {"http","https","proxy","admin","ca","azureTenant"}
     Json,
 }
 
@@ -148,6 +156,8 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         listen,
         tls_listen,
         no_tls,
+        proxy_listen,
+        no_proxy,
         admin_listen,
         tls_dir,
         tls_names,
@@ -158,7 +168,12 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         format: _,
     } = args;
     let tls_listen = (!no_tls).then_some(tls_listen);
-    warn_if_reachable(listen, tls_listen, admin_listen, auth);
+    let proxy_listen = (!no_tls && !no_proxy).then_some(proxy_listen);
+    warn_if_reachable(
+        &[("--listen", Some(listen)), ("--tls-listen", tls_listen), ("--proxy-listen", proxy_listen)],
+        admin_listen,
+        auth,
+    );
     let wall = Arc::new(SystemClock);
     let lab = match clock {
         Some(start) => LabClock::starting_at(wall, start),
@@ -167,6 +182,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
     let mut builder = Emulator::builder()
         .listen(listen)
         .tls_listen(tls_listen)
+        .proxy_listen(proxy_listen)
         .admin_listen(Some(admin_listen))
         .tls_dir(tls_dir)
         .tls_names(tls_names)
@@ -184,9 +200,9 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
 
 /// The well-known access key and the open admin port are fine on loopback only.
 #[expect(clippy::print_stderr, reason = "a warning to the user")]
-fn warn_if_reachable(listen: SocketAddr, tls_listen: Option<SocketAddr>, admin: SocketAddr, auth: Auth) {
+fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, auth: Auth) {
     let open = if auth == Auth::On { "the access key test/test works" } else { "no signature is checked" };
-    for (flag, address) in [("--listen", Some(listen)), ("--tls-listen", tls_listen)] {
+    for &(flag, address) in listen {
         if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
             eprintln!("warning: {flag} {address} can be reached from other machines, and {open}");
         }
@@ -210,8 +226,13 @@ fn announce(emulator: &RunningEmulator, format: Format) {
     });
     let admin = emulator.admin_addr().map(|address| format!("http://{address}"));
     let ca = emulator.ca_path();
+    let proxy = emulator.proxy_addr().map(|address| format!("http://{address}"));
+    let tenant = emulator.azure_tenant();
     let text = match format {
-        Format::Json => json!({ "http": http, "https": https, "admin": admin, "ca": ca }).to_string(),
+        Format::Json => {
+            json!({ "http": http, "https": https, "proxy": proxy, "admin": admin, "ca": ca, "azureTenant": tenant })
+                .to_string()
+        }
         Format::Human => {
             let mut lines = vec![format!("# AWS KMS at {http}")];
             if let (Some(https), Some(ca)) = (&https, &ca) {
@@ -225,6 +246,13 @@ fn announce(emulator: &RunningEmulator, format: Format) {
             lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
             lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
             lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
+            if let (Some(proxy), Some(ca)) = (&proxy, &ca) {
+                lines.push(format!("# Azure Key Vault at https://{DEFAULT_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"));
+                lines.push(format!("# export HTTPS_PROXY={proxy} REQUESTS_CA_BUNDLE={}", ca.display()));
+                lines.push(format!("export AZURE_TENANT_ID={tenant}"));
+                lines.push(format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
+                lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
+            }
             lines.join("\n")
         }
     };

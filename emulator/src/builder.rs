@@ -5,17 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use kmslab_keycore::{Clock, Entropy, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use crate::admin::Admin;
 use crate::aws::auth::{Auth, Authenticator, Credential, CredentialError, Credentials};
+use crate::aws::service::AwsService;
 use crate::aws::{Aws, Ids, RandomIds};
+use crate::azure::{self, Azure};
 use crate::counts::Counter;
+use crate::front::Fronts;
+use crate::proxy;
 use crate::running::{Listening, RunningEmulator};
 use crate::seed::{SeedError, SeedFile};
-use crate::service::AwsService;
 use crate::tls::{Tls, TlsError};
 
 /// Why an emulator did not start.
@@ -64,6 +68,7 @@ impl Emulator {
         EmulatorBuilder {
             listen: anywhere,
             tls_listen: None,
+            proxy_listen: None,
             admin_listen: None,
             tls_dir: None,
             tls_names: Vec::new(),
@@ -74,6 +79,8 @@ impl Emulator {
             wall,
             entropy: Arc::new(SystemEntropy),
             ids: None,
+            azure_tenant: azure::identity::DEFAULT_TENANT.to_owned(),
+            azure_token_lifetime: azure::TOKEN_LIFETIME,
         }
     }
 }
@@ -84,6 +91,7 @@ impl Emulator {
 pub struct EmulatorBuilder {
     listen: SocketAddr,
     tls_listen: Option<SocketAddr>,
+    proxy_listen: Option<SocketAddr>,
     admin_listen: Option<SocketAddr>,
     tls_dir: Option<PathBuf>,
     tls_names: Vec<String>,
@@ -94,6 +102,8 @@ pub struct EmulatorBuilder {
     wall: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ids: Option<Arc<dyn Ids>>,
+    azure_tenant: String,
+    azure_token_lifetime: SignedDuration,
 }
 
 impl EmulatorBuilder {
@@ -106,6 +116,24 @@ impl EmulatorBuilder {
     /// Where HTTPS listens, or nowhere.
     pub fn tls_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.tls_listen = address;
+        self
+    }
+
+    /// Where the proxy for the vendors' host names listens, or nowhere.
+    pub fn proxy_listen(mut self, address: Option<SocketAddr>) -> Self {
+        self.proxy_listen = address;
+        self
+    }
+
+    /// The tenant of Azure's callers, a GUID.
+    pub fn azure_tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.azure_tenant = tenant.into();
+        self
+    }
+
+    /// How long Azure's tokens are valid; a day less a second when nobody says otherwise, as the service has it.
+    pub fn azure_token_lifetime(mut self, lifetime: SignedDuration) -> Self {
+        self.azure_token_lifetime = lifetime;
         self
     }
 
@@ -186,24 +214,31 @@ impl EmulatorBuilder {
         }
         // Ports first: whoever starts a second emulator by mistake learns it at once.
         let http = bind("--listen", self.listen).await?;
-        let https = match self.tls_listen {
+        let https = bind_where("--tls-listen", self.tls_listen).await?;
+        let proxy = bind_where("--proxy-listen", self.proxy_listen).await?;
+        let tls = match self.tls_listen.or(self.proxy_listen) {
             Some(address) => {
-                let tls = Tls::new(self.tls_dir.as_deref(), address.ip(), &self.tls_names, self.wall.now())?;
-                Some((bind("--tls-listen", address).await?, tls))
+                let patterns = if proxy.is_some() { proxy::NAMES } else { &[] };
+                let dir = self.tls_dir.as_deref();
+                Some(Tls::new(dir, address.ip(), &self.tls_names, patterns, self.wall.now())?)
             }
             None => None,
         };
-        let admin = match self.admin_listen {
-            Some(address) => Some(bind("--admin-listen", address).await?),
-            None => None,
-        };
+        let admin = bind_where("--admin-listen", self.admin_listen).await?;
 
         let lab = self.lab.unwrap_or_else(|| Arc::new(LabClock::new(Arc::clone(&self.wall))));
         let core = KeyCore::new(Arc::new(MemoryStore::default()), lab.clone(), Arc::clone(&self.entropy));
         let core = Arc::new(core);
         let ids = self.ids.unwrap_or_else(|| Arc::new(RandomIds::new(Arc::clone(&self.entropy))));
         let aws = Aws::new(Arc::clone(&core), ids);
-        self.seed.plant(&aws)?;
+        let azure = Azure::new(
+            Arc::clone(&core),
+            &self.azure_tenant,
+            self.azure_token_lifetime,
+            Arc::clone(&self.wall),
+            Arc::clone(&self.entropy),
+        );
+        self.seed.plant(&aws, &azure)?;
         let service = Arc::new(AwsService {
             aws,
             authenticator: Authenticator::new(self.auth, credentials),
@@ -211,13 +246,21 @@ impl EmulatorBuilder {
             entropy: self.entropy,
             counter: Counter::default(),
         });
-        let admin_state = Arc::new(Admin { service: Arc::clone(&service), core, lab, seed: self.seed });
-        Ok(RunningEmulator::serve(Listening { http, https, admin }, service, admin_state))
+        let fronts = Fronts { aws: service, azure: Arc::new(azure) };
+        let admin_state = Arc::new(Admin { fronts: fronts.clone(), core, lab, seed: self.seed });
+        Ok(RunningEmulator::serve(Listening { http, https, proxy, tls, admin }, fronts, admin_state))
     }
 }
 
 /// A bound listener and its address, port 0 resolved.
 pub(crate) type Bound = (TcpListener, SocketAddr);
+
+async fn bind_where(flag: &'static str, address: Option<SocketAddr>) -> Result<Option<Bound>, StartError> {
+    match address {
+        Some(address) => bind(flag, address).await.map(Some),
+        None => Ok(None),
+    }
+}
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<Bound, StartError> {
     let bound = async {

@@ -15,11 +15,11 @@ pub(crate) const UNKNOWN: &str = "unknown";
 /// One row of [`RequestCounts`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RequestCount {
-    /// `aws`.
+    /// `aws` or `azure`.
     pub cloud: &'static str,
     /// For example `Encrypt`; `unknown` for a request that names no operation of the emulator.
     pub operation: String,
-    /// The access key id that the request claims, `unknown` when it claims none.
+    /// The access key id or application that the request claims, `unknown` when it claims none.
     pub caller: String,
     /// `OK`, or the vendor's error code.
     pub code: String,
@@ -53,22 +53,25 @@ impl RequestCounts {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counter(Mutex<BTreeMap<(String, String, String), u64>>);
+pub(crate) struct Counter(Mutex<BTreeMap<Row, u64>>);
+
+/// Cloud, operation, caller and code.
+type Row = (&'static str, String, String, String);
 
 impl Counter {
-    pub(crate) fn count(&self, operation: &str, caller: &str, code: &str) {
+    pub(crate) fn count(&self, cloud: &'static str, operation: &str, caller: &str, code: &str) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (operation.to_owned(), caller.to_owned(), code.to_owned());
+        let mut key = (cloud, operation.to_owned(), caller.to_owned(), code.to_owned());
         if rows.len() >= ROWS && !rows.contains_key(&key) {
-            key.1 = "other".to_owned();
+            key.2 = "other".to_owned();
         }
         *rows.entry(key).or_default() += 1;
     }
 
     pub(crate) fn snapshot(&self) -> RequestCounts {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |((operation, caller, code), count): (&(String, String, String), &u64)| RequestCount {
-            cloud: "aws",
+        let row = |((cloud, operation, caller, code), count): (&Row, &u64)| RequestCount {
+            cloud,
             operation: operation.clone(),
             caller: caller.clone(),
             code: code.clone(),

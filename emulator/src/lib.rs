@@ -1,4 +1,4 @@
-//! AWS KMS in one small process, faithful enough for the vendor's own SDKs and CLI: real keys, verified signatures, a clock that
+//! AWS KMS and Azure Key Vault in one small process, faithful enough for the vendor's own SDKs and CLI: real keys, verified signatures and tokens, a clock that
 //! can be moved. A test double; it keeps keys in memory and must never hold a secret that matters.
 //!
 //! ```no_run
@@ -13,12 +13,15 @@
 mod admin;
 pub mod args;
 pub mod aws;
+pub mod azure;
 mod builder;
 mod counts;
+mod front;
+mod keytable;
+mod proxy;
 mod running;
 pub mod seed;
 mod server;
-mod service;
 #[cfg(feature = "testcontainers")]
 pub mod testcontainers;
 mod tls;
@@ -26,5 +29,6 @@ mod tls;
 pub use aws::auth::Auth;
 pub use builder::{Emulator, EmulatorBuilder, StartError};
 pub use counts::{RequestCount, RequestCounts};
+pub use keytable::{KeyRow, VersionRow};
 pub use running::RunningEmulator;
 pub use seed::SeedFile;

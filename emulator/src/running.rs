@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use kmslab_keycore::LabClock;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admin::{self, Admin};
-use crate::aws::KeyRow;
 use crate::builder::Bound;
 use crate::counts::RequestCounts;
+use crate::front::{self, Fronts};
+use crate::keytable::KeyRow;
+use crate::proxy;
 use crate::server::serve;
-use crate::service::{self, AwsService};
 use crate::tls::Tls;
 
 /// How often rotations and deletions that fell due are carried out when nobody asks for the key.
@@ -22,7 +23,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Listening {
     pub(crate) http: Bound,
-    pub(crate) https: Option<(Bound, Tls)>,
+    pub(crate) https: Option<Bound>,
+    pub(crate) proxy: Option<Bound>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Bound>,
 }
 
@@ -31,32 +34,43 @@ pub(crate) struct Listening {
 #[derive(Debug)]
 pub struct RunningEmulator {
     http: SocketAddr,
-    https: Option<(SocketAddr, Tls)>,
+    https: Option<SocketAddr>,
+    proxy: Option<SocketAddr>,
+    tls: Option<Tls>,
     admin: Option<SocketAddr>,
-    service: Arc<AwsService>,
+    fronts: Fronts,
     lab: Arc<LabClock>,
     stop: CancellationToken,
+    /// What the proxy handed over to TLS is no task of ours to drop.
+    _ends: DropGuard,
     tasks: JoinSet<()>,
 }
 
 impl RunningEmulator {
-    pub(crate) fn serve(listening: Listening, service: Arc<AwsService>, state: Arc<Admin>) -> Self {
+    pub(crate) fn serve(listening: Listening, fronts: Fronts, state: Arc<Admin>) -> Self {
+        let Listening { http: (listener, http), https, proxy, tls, admin } = listening;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let aws = service::router(Arc::clone(&service));
-        let (listener, http) = listening.http;
-        tasks.spawn(serve(listener, None, aws.clone(), stop.clone()));
-        let https = listening.https.map(|((listener, address), tls)| {
-            tasks.spawn(serve(listener, Some(tls.acceptor.clone()), aws, stop.clone()));
-            (address, tls)
+        let router = front::router(fronts.clone());
+        tasks.spawn(serve(listener, None, router.clone(), stop.clone()));
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
+        let https = https.zip(acceptor.clone()).map(|((listener, address), acceptor)| {
+            tasks.spawn(serve(listener, Some(acceptor), router.clone(), stop.clone()));
+            address
+        });
+        let proxy = proxy.zip(acceptor).map(|((listener, address), acceptor)| {
+            let router = proxy::router(router, acceptor, stop.clone());
+            tasks.spawn(serve(listener, None, router, stop.clone()));
+            address
         });
         let lab = Arc::clone(&state.lab);
         tasks.spawn(settle(Arc::clone(&state), stop.clone()));
-        let admin = listening.admin.map(|(listener, address)| {
+        let admin = admin.map(|(listener, address)| {
             tasks.spawn(serve(listener, None, admin::router(state), stop.clone()));
             address
         });
-        Self { http, https, admin, service, lab, stop, tasks }
+        let ends = stop.clone().drop_guard();
+        Self { http, https, proxy, tls, admin, fronts, lab, stop, _ends: ends, tasks }
     }
 
     /// Where HTTP is served.
@@ -66,7 +80,12 @@ impl RunningEmulator {
 
     /// Where HTTPS is served.
     pub fn https_addr(&self) -> Option<SocketAddr> {
-        self.https.as_ref().map(|(address, _)| *address)
+        self.https
+    }
+
+    /// Where the proxy for the vendors' host names is.
+    pub fn proxy_addr(&self) -> Option<SocketAddr> {
+        self.proxy
     }
 
     /// Where the admin port is served.
@@ -74,19 +93,24 @@ impl RunningEmulator {
         self.admin
     }
 
+    /// The tenant that Azure's tokens are of.
+    pub fn azure_tenant(&self) -> String {
+        self.fronts.azure.identity.directory.tenant.clone()
+    }
+
     /// The certificate that a client of HTTPS must trust.
     pub fn ca_pem(&self) -> Option<String> {
-        self.https.as_ref().map(|(_, tls)| tls.ca_pem.clone())
+        self.tls.as_ref().map(|tls| tls.ca_pem.clone())
     }
 
     /// The same as a file. A temporary one goes with the emulator.
     pub fn ca_path(&self) -> Option<PathBuf> {
-        self.https.as_ref().map(|(_, tls)| tls.ca_path.clone())
+        self.tls.as_ref().map(|tls| tls.ca_path.clone())
     }
 
     /// Requests so far, refused ones included.
     pub fn requests(&self) -> RequestCounts {
-        self.service.counter.snapshot()
+        self.fronts.aws.counter.snapshot()
     }
 
     /// The clock that keys live by.
@@ -96,7 +120,7 @@ impl RunningEmulator {
 
     /// Every key with its versions; no material.
     pub fn key_table(&self) -> Vec<KeyRow> {
-        self.service.aws.key_table()
+        self.fronts.key_table()
     }
 
     /// Stops listening, waits for requests under way (5 s at most) and ends.

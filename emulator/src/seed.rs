@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
 use crate::aws::{Aws, AwsError, Caller};
+use crate::azure::Azure;
+use crate::azure::seed::AzureSeed;
 
 /// Why a seed cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,9 @@ pub enum SeedError {
         /// The vendor's words.
         message: String,
     },
+    /// The part under `azure` cannot be made.
+    #[error("seed: azure: {0}")]
+    Azure(String),
 }
 
 /// What a seed file says.
@@ -57,6 +62,9 @@ pub struct SeedFile {
     /// Keys to create, in this order.
     #[serde(default)]
     pub keys: Vec<SeedKey>,
+    /// Applications and vaults of Azure.
+    #[serde(default)]
+    pub azure: AzureSeed,
 }
 
 /// An access key.
@@ -130,7 +138,8 @@ impl SeedFile {
     }
 
     /// Makes the keys, through the same operations as any caller.
-    pub(crate) fn plant(&self, aws: &Aws) -> Result<(), SeedError> {
+    pub(crate) fn plant(&self, aws: &Aws, azure: &Azure) -> Result<(), SeedError> {
+        self.azure.plant(azure).map_err(SeedError::Azure)?;
         for (index, key) in self.keys.iter().enumerate() {
             key.plant(aws).map_err(|(operation, error)| SeedError::Refused {
                 number: index + 1,

@@ -49,23 +49,37 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
 }
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
-    let served = match tls {
-        None => http(stream, router, stop).await,
-        Some(acceptor) => match accept(stream, acceptor, &stop).await {
-            Ok(stream) => http(stream, router, stop).await,
-            Err(error) => return tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?"),
-        },
-    };
+    match tls {
+        None => ended(http(stream, router, stop).await),
+        Some(acceptor) => over_tls(stream, acceptor, router, stop).await,
+    }
+}
+
+/// Serves on a stream that begins with a client's handshake.
+pub(crate) async fn over_tls<S>(stream: S, acceptor: TlsAcceptor, router: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match accept(stream, acceptor, &stop).await {
+        Ok(stream) => ended(http(stream, router, stop).await),
+        Err(error) => tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?"),
+    }
+}
+
+fn ended(served: hyper::Result<()>) {
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
     }
 }
 
-async fn accept(
-    stream: TcpStream,
+async fn accept<S>(
+    stream: S,
     acceptor: TlsAcceptor,
     stop: &CancellationToken,
-) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+) -> io::Result<tokio_rustls::server::TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     tokio::select! {
         () = stop.cancelled() => Err(io::Error::other("the emulator stops")),
         accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => accepted?,
@@ -76,7 +90,8 @@ async fn http<S>(stream: S, router: Router, stop: CancellationToken) -> hyper::R
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let service = TowerToHyperService::new(router);
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         done = serving.as_mut() => return done,

@@ -75,11 +75,13 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// With the CA in `dir` (made there when absent), or one for this run only. `listening` and `others` are in the certificate, too.
+    /// With the CA in `dir` (made there when absent), or one for this run only. `listening`, `others` and what `patterns` stand for
+    /// (`*` is one label) are in the certificate, too.
     pub(crate) fn new(
         dir: Option<&Path>,
         listening: IpAddr,
         others: &[String],
+        patterns: &[&str],
         now: Timestamp,
     ) -> Result<Self, TlsError> {
         let temporary = match dir {
@@ -100,7 +102,9 @@ impl Tls {
             }
             (None, None) => return Err(TlsError::Make("no directory for the CA".to_owned())),
         };
-        let (certificate, key) = server_certificate(&ca_key, listening, others, now)?;
+        let mut names = others.to_vec();
+        names.extend(patterns.iter().map(|&pattern| pattern.to_owned()));
+        let (certificate, key) = server_certificate(&ca_key, listening, &names, now)?;
         check(&ca_pem, &certificate, others, now).map_err(|reason| TlsError::Unusable { dir: dir.clone(), reason })?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -241,9 +245,9 @@ mod tests {
     #[test]
     fn a_kept_ca_is_used_again_and_its_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Tls::new(Some(dir.path()), LOOPBACK, &[], now()).unwrap();
+        let first = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap();
         // The server's certificate of the first start would be expired by then.
-        let second = Tls::new(Some(dir.path()), LOOPBACK, &[], "2028-06-01T00:00:00Z".parse().unwrap()).unwrap();
+        let second = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], "2028-06-01T00:00:00Z".parse().unwrap()).unwrap();
         assert_eq!(first.ca_pem, second.ca_pem);
         assert_eq!(fs::read_to_string(&second.ca_path).unwrap(), second.ca_pem);
         #[cfg(unix)]
@@ -257,7 +261,7 @@ mod tests {
     #[test]
     fn the_certificate_is_good_for_further_names() {
         let names = ["kms.kmslab.internal".to_owned(), "172.18.0.2".to_owned()];
-        Tls::new(None, LOOPBACK, &names, now()).unwrap();
+        Tls::new(None, LOOPBACK, &names, &["*.vault.azure.net"], now()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (_, key) = kept_ca(dir.path(), now()).unwrap();
         let (certificate, _) = server_certificate(&key, LOOPBACK, &[], now()).unwrap();
@@ -268,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_temporary_ca_goes_with_the_emulator() {
-        let tls = Tls::new(None, LOOPBACK, &[], now()).unwrap();
+        let tls = Tls::new(None, LOOPBACK, &[], &[], now()).unwrap();
         let path = tls.ca_path.clone();
         assert!(path.exists());
         drop(tls);
@@ -278,12 +282,12 @@ mod tests {
     #[test]
     fn a_broken_ca_is_named_with_its_remedy() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Tls::new(Some(dir.path()), LOOPBACK, &[], now()).unwrap());
+        drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
         let other = new_ca(now()).unwrap().0;
         fs::write(dir.path().join(CA_FILE), other).unwrap();
-        let error = Tls::new(Some(dir.path()), LOOPBACK, &[], now()).unwrap_err().to_string();
+        let error = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap_err().to_string();
         assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");
         fs::remove_file(dir.path().join(CA_FILE)).unwrap();
-        assert!(matches!(Tls::new(Some(dir.path()), LOOPBACK, &[], now()), Err(TlsError::Half(_))));
+        assert!(matches!(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()), Err(TlsError::Half(_))));
     }
 }

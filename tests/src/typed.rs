@@ -47,8 +47,11 @@ impl Typed {
             .env("XDG_RUNTIME_DIR", self.dir())
             .env("XDG_STATE_HOME", self.dir().join("state"))
             .env("AWS_PAGER", "");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_") && name != "AWS_PAGER") {
-            command.env_remove(name);
+        for (name, _) in std::env::vars() {
+            let credentials = ["AWS_", "AZURE_"].iter().any(|cloud| name.starts_with(cloud)) && name != "AWS_PAGER";
+            if credentials || name.to_ascii_uppercase().ends_with("_PROXY") {
+                command.env_remove(name);
+            }
         }
         let output = command.output().expect("bash runs");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();

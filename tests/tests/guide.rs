@@ -17,6 +17,22 @@ fn the_aws_guide_holds_step_by_step_as_it_is_typed() {
     assert!(run(&script).ends_with("all steps held\n"));
 }
 
+#[ignore = "tier guide: needs Microsoft's SDK for Python, which tests/run gets"]
+#[test]
+fn azures_python_sdk_holds_through_a_keys_life() {
+    let program = root().join("tests/guide/azure_keys.py");
+    let script = format!(
+        r#"kmslab emulator >emulator.env &
+        until test -s emulator.env; do sleep 0.1; done
+        . ./emulator.env
+        eval "$(sed -n 's/^# export/export/p' emulator.env)"
+        export VAULT_URL=https://kmslab.vault.azure.net
+        "$KMSLAB_AZURE_SDK/python" {}"#,
+        program.display()
+    );
+    assert!(run(&script).ends_with("all held\n"));
+}
+
 /// What stands between a README's reader and this test: cargo has built kmslab already, this is one of the tests that `tests/run` runs,
 /// and there is one terminal, so what stays in the foreground goes behind.
 const READER: &str = r#"

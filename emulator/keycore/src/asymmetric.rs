@@ -3,9 +3,10 @@
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::hmac;
+use aws_lc_rs::io;
 use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
-    PrivateDecryptingKey,
+    Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey,
 };
 use aws_lc_rs::signature::{
     self as sig, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
@@ -13,7 +14,7 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
-use crate::{Algorithm, Curve, Hash, KeyError, RsaPadding, SignInput, SignatureAlgorithm};
+use crate::{Algorithm, Curve, Hash, KeyError, PublicKey, RsaPadding, SignInput, SignatureAlgorithm};
 
 const BROKEN: KeyError = KeyError::Internal { what: "the private key does not parse" };
 
@@ -28,51 +29,81 @@ pub(crate) fn signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlg
     }
 }
 
-/// The public key as SubjectPublicKeyInfo, DER.
-pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<Vec<u8>, KeyError> {
+/// The public key of a private one.
+pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicKey, KeyError> {
     let der = |key: Result<PublicKeyX509Der<'_>, _>| {
         key.map(|d| d.as_ref().to_vec()).map_err(|_: aws_lc_rs::error::Unspecified| BROKEN)
     };
     match algorithm {
         Algorithm::Rsa { .. } => {
-            der(PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?.public_key().as_der())
+            let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
+            let bytes = |part: io::Positive<'_>| part.big_endian_without_leading_zero().to_vec();
+            let public = pair.public_key();
+            let (n, e) = (bytes(public.modulus()), bytes(public.exponent()));
+            Ok(PublicKey::Rsa { n, e, der: der(public.as_der())? })
         }
         Algorithm::Ec(Curve::Ed25519) => {
-            der(Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?.public_key().as_der())
+            let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
+            let x = pair.public_key().as_ref().to_vec();
+            Ok(PublicKey::Ec { curve: Curve::Ed25519, x, y: Vec::new(), der: der(pair.public_key().as_der())? })
         }
         Algorithm::Ec(curve) => {
             let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
-            der(EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?.public_key().as_der())
+            let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
+            // 4 ‖ x ‖ y.
+            let (_, point) = pair.public_key().as_ref().split_first().ok_or(BROKEN)?;
+            let (x, y) = point.split_at_checked(curve.coordinate_bytes()).ok_or(BROKEN)?;
+            Ok(PublicKey::Ec { curve, x: x.to_vec(), y: y.to_vec(), der: der(pair.public_key().as_der())? })
         }
-        Algorithm::Aes256 | Algorithm::Hmac { .. } => Err(KeyError::WrongAlgorithm { algorithm }),
+        Algorithm::Aes { .. } | Algorithm::Hmac { .. } => Err(KeyError::WrongAlgorithm { algorithm }),
     }
 }
 
-fn oaep(padding: RsaPadding) -> &'static OaepAlgorithm {
+/// `None`: PKCS #1 v1.5.
+fn oaep(padding: RsaPadding) -> Option<&'static OaepAlgorithm> {
     match padding {
-        RsaPadding::OaepSha1 => &OAEP_SHA1_MGF1SHA1,
-        RsaPadding::OaepSha256 => &OAEP_SHA256_MGF1SHA256,
+        RsaPadding::Pkcs1 => None,
+        RsaPadding::OaepSha1 => Some(&OAEP_SHA1_MGF1SHA1),
+        RsaPadding::OaepSha256 => Some(&OAEP_SHA256_MGF1SHA256),
     }
 }
 
 pub(crate) fn rsa_encrypt(private: &[u8], padding: RsaPadding, plaintext: &[u8]) -> Result<Vec<u8>, KeyError> {
     let public = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?.public_key();
-    let key = OaepPublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
-    let max = key.max_plaintext_size(oaep(padding));
-    if plaintext.len() > max {
-        return Err(KeyError::TooLong { max });
-    }
-    let mut out = vec![0; key.ciphertext_size()];
-    let len = key.encrypt(oaep(padding), plaintext, &mut out, None).map_err(|_| BROKEN)?.len();
+    let mut out = vec![0; public.key_size_bytes()];
+    let len = match oaep(padding) {
+        Some(oaep) => {
+            let key = OaepPublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
+            fits(plaintext, key.max_plaintext_size(oaep))?;
+            key.encrypt(oaep, plaintext, &mut out, None).map_err(|_| BROKEN)?.len()
+        }
+        None => {
+            let key = Pkcs1PublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
+            fits(plaintext, key.max_plaintext_size())?;
+            key.encrypt(plaintext, &mut out).map_err(|_| BROKEN)?.len()
+        }
+    };
     out.truncate(len);
     Ok(out)
 }
 
+fn fits(plaintext: &[u8], max: usize) -> Result<(), KeyError> {
+    if plaintext.len() > max { Err(KeyError::TooLong { max }) } else { Ok(()) }
+}
+
 pub(crate) fn rsa_decrypt(private: &[u8], padding: RsaPadding, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let key = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?;
-    let key = OaepPrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
-    let mut out = Zeroizing::new(vec![0; key.min_output_size()]);
-    let len = key.decrypt(oaep(padding), body, &mut out, None).map_err(|_| KeyError::DoesNotOpen)?.len();
+    let mut out = Zeroizing::new(vec![0; key.key_size_bytes()]);
+    let len = match oaep(padding) {
+        Some(oaep) => {
+            let key = OaepPrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
+            key.decrypt(oaep, body, &mut out, None).map_err(|_| KeyError::DoesNotOpen)?.len()
+        }
+        None => {
+            let key = Pkcs1PrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
+            key.decrypt(body, &mut out).map_err(|_| KeyError::DoesNotOpen)?.len()
+        }
+    };
     out.truncate(len);
     Ok(out)
 }
@@ -110,6 +141,27 @@ fn rsa_encoding(
     })
 }
 
+/// The same, for signatures of fixed length.
+fn fixed_signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlgorithm> {
+    match curve {
+        Curve::P256 => Some(&sig::ECDSA_P256_SHA256_FIXED_SIGNING),
+        Curve::P384 => Some(&sig::ECDSA_P384_SHA384_FIXED_SIGNING),
+        Curve::P521 => Some(&sig::ECDSA_P521_SHA512_FIXED_SIGNING),
+        Curve::Secp256k1 => Some(&sig::ECDSA_P256K1_SHA256_FIXED_SIGNING),
+        Curve::Ed25519 => None,
+    }
+}
+
+fn fixed_verification(curve: Curve) -> Option<(&'static dyn VerificationAlgorithm, Hash)> {
+    Some(match curve {
+        Curve::P256 => (&sig::ECDSA_P256_SHA256_FIXED, Hash::Sha256),
+        Curve::P384 => (&sig::ECDSA_P384_SHA384_FIXED, Hash::Sha384),
+        Curve::P521 => (&sig::ECDSA_P521_SHA512_FIXED, Hash::Sha512),
+        Curve::Secp256k1 => (&sig::ECDSA_P256K1_SHA256_FIXED, Hash::Sha256),
+        Curve::Ed25519 => return None,
+    })
+}
+
 fn ec_verification(curve: Curve) -> Option<(&'static dyn VerificationAlgorithm, Hash)> {
     Some(match curve {
         Curve::P256 => (&sig::ECDSA_P256_SHA256_ASN1, Hash::Sha256),
@@ -137,11 +189,15 @@ pub(crate) fn sign(
             pair.sign_digest(encoding, &digest, &mut out).map_err(refused)?;
             Ok(out)
         }
-        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash))
+        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash) | SignatureAlgorithm::EcdsaFixed(hash))
             if ec_verification(curve).is_some_and(|(_, h)| h == hash) =>
         {
             let digest = hashed(hash, input)?;
-            let signing = signing_algorithm(curve).ok_or(wrong)?;
+            let signing = match how {
+                SignatureAlgorithm::EcdsaFixed(_) => fixed_signing_algorithm(curve),
+                _ => signing_algorithm(curve),
+            };
+            let signing = signing.ok_or(wrong)?;
             let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
             Ok(pair.sign_digest(&digest).map_err(refused)?.as_ref().to_vec())
         }
@@ -162,6 +218,7 @@ pub(crate) fn verify(
 ) -> Result<bool, KeyError> {
     let wrong = KeyError::WrongAlgorithm { algorithm: key };
     let public = public_key(key, private)?;
+    let public = public.der();
     let (algorithm, hash): (&'static dyn VerificationAlgorithm, Hash) = match (key, how) {
         (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_)) => {
             let (_, verification, hash) = rsa_encoding(how).ok_or(wrong)?;
@@ -169,6 +226,9 @@ pub(crate) fn verify(
         }
         (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash)) => {
             ec_verification(curve).filter(|(_, paired)| *paired == hash).ok_or(wrong)?
+        }
+        (Algorithm::Ec(curve), SignatureAlgorithm::EcdsaFixed(hash)) => {
+            fixed_verification(curve).filter(|(_, paired)| *paired == hash).ok_or(wrong)?
         }
         (Algorithm::Ec(Curve::Ed25519), SignatureAlgorithm::Ed25519) => {
             let SignInput::Message(message) = input else { return Err(KeyError::BadDigestLength) };

@@ -1,5 +1,7 @@
 //! What can be wrong, by meaning; each front end has the vendor's words for it.
 
+use jiff::Timestamp;
+
 use crate::{Algorithm, Purpose, VersionState};
 
 /// Why the core refused.
@@ -24,11 +26,22 @@ pub enum KeyError {
     VersionNotFound,
     #[error("the version is {state:?}")]
     VersionUnusable { state: VersionState },
+    #[error("the version may be used from {at} on")]
+    NotYetValid { at: Timestamp },
+    #[error("the version could be used until {at}")]
+    Expired { at: Timestamp },
     /// Tampered with, sealed by another key, or under other additional data; which of these is not told.
     #[error("the ciphertext does not open")]
     DoesNotOpen,
     #[error("at most {max} bytes fit")]
     TooLong { max: usize },
+    /// What a mode takes: whole blocks, an IV of its own length.
+    #[error("the {what} must have {wanted} bytes")]
+    BadLength { what: &'static str, wanted: &'static str },
+    #[error("the key does not parse, or is of another kind than it is said to be")]
+    BadMaterial,
+    #[error("the backup was not made here, or was changed")]
+    BadBackup,
     #[error("the digest's length does not fit the hash")]
     BadDigestLength,
     #[error("keys of this kind are not rotated")]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, KeyError, KeyId, Purpose, Realm, Rotation, Version, VersionId, VersionState};
+use crate::{Algorithm, KeyError, KeyId, NewVersion, Purpose, Realm, Rotation, Version, VersionId, VersionState};
 
 /// Whether a key can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {
     /// It can.
     Enabled,
@@ -25,8 +26,8 @@ pub enum KeyState {
 pub struct NewKey {
     /// Its name in its realm.
     pub id: KeyId,
-    /// Algorithm of its material.
-    pub algorithm: Algorithm,
+    /// Its first version.
+    pub first: NewVersion,
     /// Its one purpose.
     pub purpose: Purpose,
     /// Free text.
@@ -55,7 +56,7 @@ pub struct KeyFields<'a> {
 }
 
 /// A permission handed on to somebody; data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Its name.
     pub id: String,
@@ -66,14 +67,12 @@ pub struct Grant {
 }
 
 /// A key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Key {
     /// Its world.
     pub realm: Realm,
     /// Its name there.
     pub id: KeyId,
-    /// Algorithm of its material.
-    pub algorithm: Algorithm,
     /// Its one purpose.
     pub purpose: Purpose,
     /// Whether it can be used.
@@ -119,6 +118,11 @@ impl Key {
         self.version(&self.primary).expect("a key's primary is one of its versions: only KeyCore sets either")
     }
 
+    /// Algorithm of the version that seals.
+    pub fn algorithm(&self) -> Algorithm {
+        self.primary().algorithm
+    }
+
     /// Why the key as a whole cannot be used, if so.
     pub fn usable(&self) -> Result<(), KeyError> {
         match self.state {
@@ -131,7 +135,11 @@ impl Key {
     /// Whether it can be used for `purpose`.
     pub fn usable_for(&self, purpose: Purpose) -> Result<(), KeyError> {
         self.usable()?;
-        if self.purpose == purpose { Ok(()) } else { Err(KeyError::WrongPurpose { purpose: self.purpose }) }
+        if self.purpose == purpose || self.purpose == Purpose::Any {
+            Ok(())
+        } else {
+            Err(KeyError::WrongPurpose { purpose: self.purpose })
+        }
     }
 
     /// The version of that name, if it can be used now.

@@ -3,11 +3,13 @@
 //! Here is no HTTP, no JSON and no cloud's word. A front end names keys and realms as its vendor does, and puts
 //! [`KeyError`] into its vendor's words.
 
+mod aes;
 mod asymmetric;
 mod clock;
 mod core;
 mod entropy;
 mod error;
+mod imported;
 mod key;
 mod material;
 mod names;
@@ -17,12 +19,13 @@ mod store;
 mod version;
 
 pub use clock::{Clock, ClockError, LabClock, ManualClock, SystemClock};
-pub use core::{KeyCore, Sealed, Settled};
+pub use core::{KeyCore, Named, Sealed, Settled};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::KeyError;
+pub use imported::{Material, RsaParts};
 pub use key::{Alias, Grant, Key, KeyFields, KeyState, NewKey};
 pub use names::{KeyId, ParseVersionIdError, Realm, VersionId};
-pub use rotation::Rotation;
-pub use spec::{Algorithm, Curve, Hash, Purpose, RsaPadding, SignInput, SignatureAlgorithm};
+pub use rotation::{Period, Rotation, Trigger};
+pub use spec::{AesMode, Algorithm, Curve, Hash, PublicKey, Purpose, RsaPadding, SignInput, SignatureAlgorithm};
 pub use store::{Change, MemoryStore, Store};
-pub use version::{Cause, MOVES, Version, VersionState};
+pub use version::{Cause, MOVES, NewVersion, Version, VersionFields, VersionState};

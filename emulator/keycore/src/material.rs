@@ -42,6 +42,25 @@ impl MasterKey {
     }
 }
 
+/// What a backup is bound to; no version's name is as short.
+const BACKUP: &[u8] = b"kmslab backup 1";
+
+impl MasterKey {
+    /// Nonce ‖ ciphertext ‖ tag.
+    pub(crate) fn seal_backup(&self, entropy: &dyn Entropy, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut nonce = [0; 12];
+        entropy.fill(&mut nonce);
+        let body = self.0.encrypt(&Nonce::from(nonce), Payload { msg: bytes, aad: BACKUP }).map_err(|_| SEAL)?;
+        Ok([&nonce[..], &body].concat())
+    }
+
+    pub(crate) fn open_backup(&self, backup: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let (nonce, body) = backup.split_first_chunk::<12>().ok_or(KeyError::BadBackup)?;
+        let opened = self.0.decrypt(&Nonce::from(*nonce), Payload { msg: body, aad: BACKUP });
+        opened.map(Zeroizing::new).map_err(|_| KeyError::BadBackup)
+    }
+}
+
 const SEAL: KeyError = KeyError::Internal { what: "AES-GCM refused to seal" };
 const MAKE: KeyError = KeyError::Internal { what: "the key could not be generated" };
 
@@ -79,7 +98,7 @@ pub(crate) fn open_with(
     opened.map(Zeroizing::new).map_err(|_| KeyError::DoesNotOpen)
 }
 
-/// New material: 32 bytes for AES, as many as the hash has for HMAC, PKCS#8 for the rest. RSA takes up to seconds.
+/// New material: as many bits as the key has for AES and HMAC, PKCS#8 for the rest. RSA takes up to seconds.
 pub(crate) fn generate(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let random = |len: usize| {
         let mut bytes = Zeroizing::new(vec![0; len]);
@@ -88,8 +107,7 @@ pub(crate) fn generate(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Ze
     };
     let rng = aws_lc_rs::rand::SystemRandom::new();
     Ok(match algorithm {
-        Algorithm::Aes256 => random(32),
-        Algorithm::Hmac { bits } => random(usize::from(bits) / 8),
+        Algorithm::Aes { bits } | Algorithm::Hmac { bits } => random(usize::from(bits) / 8),
         Algorithm::Rsa { bits } => {
             let size = match bits {
                 2048 => KeySize::Rsa2048,

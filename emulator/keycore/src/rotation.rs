@@ -1,15 +1,87 @@
 //! The rotation schedule: what is due, from a policy and the time. Pure.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Most rotations that one settling makes up for; a clock that jumps 100 years over a 90-day period is owed 405.
 const MOST_AT_ONCE: usize = 1000;
+const DAY: i64 = 86_400;
+
+/// A stretch of the calendar: months, days and seconds, each of which may be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Period {
+    months: u32,
+    days: u32,
+    seconds: u64,
+}
+
+impl Period {
+    /// Of that many days of 24 hours.
+    pub fn days(days: u32) -> Self {
+        Self { days, ..Self::default() }
+    }
+
+    /// Of a span; `None` where it is negative, or has parts of seconds.
+    pub fn of(span: Span) -> Option<Self> {
+        let part = |units: i64| u32::try_from(units).ok();
+        let years = part(span.get_years().into())?.checked_mul(12)?;
+        let weeks = part(span.get_weeks().into())?.checked_mul(7)?;
+        let minutes = i64::from(span.get_hours()).checked_mul(60)?.checked_add(span.get_minutes())?;
+        let seconds = minutes.checked_mul(60)?.checked_add(span.get_seconds())?;
+        let small = [span.get_milliseconds(), span.get_microseconds(), span.get_nanoseconds()];
+        (small == [0; 3]).then_some(Self {
+            months: part(span.get_months().into())?.checked_add(years)?,
+            days: part(span.get_days().into())?.checked_add(weeks)?,
+            seconds: u64::try_from(seconds).ok()?,
+        })
+    }
+
+    /// As a span; `None` where it is beyond all calendars.
+    fn span(self) -> Option<Span> {
+        let span = Span::new().try_months(self.months).ok()?.try_days(self.days).ok()?;
+        span.try_seconds(i64::try_from(self.seconds).ok()?).ok()
+    }
+
+    /// How many days it has, where it is a number of days and nothing else.
+    pub fn whole_days(self) -> Option<u32> {
+        (Self::days(self.days) == self).then_some(self.days)
+    }
+
+    /// The time so much after `from`, in UTC; `None` where that is beyond all calendars.
+    pub fn after(self, from: Timestamp) -> Option<Timestamp> {
+        let civil: DateTime = TimeZone::UTC.to_datetime(from);
+        let at = civil.checked_add(self.span()?).ok()?;
+        TimeZone::UTC.to_timestamp(at).ok()
+    }
+
+    /// The time so much before `from`.
+    pub fn before(self, from: Timestamp) -> Option<Timestamp> {
+        let civil: DateTime = TimeZone::UTC.to_datetime(from);
+        let at = civil.checked_sub(self.span()?).ok()?;
+        TimeZone::UTC.to_timestamp(at).ok()
+    }
+}
+
+/// What the next rotation is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// Date by date, whatever else makes versions in between.
+    Every(Period),
+    /// So much after the newest version was made.
+    AfterCreation(Period),
+    /// So much before the newest version expires; never, where that does not.
+    BeforeExpiry(Period),
+}
 
 /// A key's rotation policy and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rotation {
-    /// Days between two automatic rotations; `None` where they are off.
-    pub every_days: Option<u32>,
+    /// `None` where automatic rotation is off.
+    pub trigger: Option<Trigger>,
+    /// How long versions that a rotation makes are valid; `None`: for ever.
+    pub lifetime: Option<Period>,
     /// When the next one is due.
     pub next: Option<Timestamp>,
     /// How often somebody rotated on demand; automatic rotations don't count.
@@ -17,30 +89,68 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Switches automatic rotation on, the first one a whole period from `now`, or off.
-    pub fn schedule(&mut self, days: Option<u32>, now: Timestamp) {
-        self.every_days = days;
-        self.next = days.and_then(|days| after_days(now, days));
+    /// Switches automatic rotation on or off. Dates of [`Trigger::Every`] begin a whole period from `now`; the others are
+    /// counted from the newest version, which was `made` and `expires` then.
+    pub(crate) fn schedule(
+        &mut self,
+        trigger: Option<Trigger>,
+        now: Timestamp,
+        made: Timestamp,
+        expires: Option<Timestamp>,
+    ) {
+        self.trigger = trigger;
+        self.next = match trigger {
+            Some(Trigger::Every(period)) => later(period, now),
+            _ => None,
+        };
+        self.made(made, expires);
+    }
+
+    /// Takes note of a new version.
+    pub(crate) fn made(&mut self, made: Timestamp, expires: Option<Timestamp>) {
+        match self.trigger {
+            Some(Trigger::AfterCreation(period)) => self.next = later(period, made),
+            Some(Trigger::BeforeExpiry(period)) => {
+                // Never the day it was made on: such a policy would make versions without end.
+                self.next = expires.and_then(|at| period.before(at)).filter(|at| *at > made);
+            }
+            Some(Trigger::Every(_)) | None => {}
+        }
+    }
+
+    /// When a version made at `at` by a rotation expires.
+    pub(crate) fn expiry(&self, at: Timestamp) -> Option<Timestamp> {
+        self.lifetime.and_then(|lifetime| lifetime.after(at))
     }
 
     /// Takes the dates that are due at `now`, oldest first, and moves `next` past it.
-    pub fn take_due(&mut self, now: Timestamp) -> Vec<Timestamp> {
+    pub(crate) fn take_due(&mut self, now: Timestamp) -> Vec<Timestamp> {
         let mut due = Vec::new();
-        let Some(days) = self.every_days else { return due };
         while let Some(next) = self.next.filter(|next| *next <= now) {
-            if due.len() < MOST_AT_ONCE {
-                due.push(next);
-                self.next = after_days(next, days);
-            } else {
-                self.next = after_days(now, days);
+            if due.len() >= MOST_AT_ONCE {
+                self.restart(now);
+                break;
             }
+            due.push(next);
+            self.restart(next);
         }
         due
     }
+
+    /// The schedule goes on as if a rotation happened at `at`.
+    pub(crate) fn restart(&mut self, at: Timestamp) {
+        self.next = None;
+        if let Some(Trigger::Every(period)) = self.trigger {
+            self.next = later(period, at);
+        }
+        self.made(at, self.expiry(at));
+    }
 }
 
-fn after_days(from: Timestamp, days: u32) -> Option<Timestamp> {
-    from.checked_add(SignedDuration::from_hours(i64::from(days.max(1)) * 24)).ok()
+/// At least a day later: a period of nothing would be due for ever.
+fn later(period: Period, from: Timestamp) -> Option<Timestamp> {
+    let at = period.after(from)?;
+    if at.as_second() - from.as_second() >= DAY { Some(at) } else { Period::days(1).after(from) }
 }
 
 #[cfg(test)]
@@ -48,24 +158,64 @@ mod tests {
     use super::*;
 
     fn day(n: i64) -> Timestamp {
-        Timestamp::from_second(n * 86_400).unwrap()
+        Timestamp::from_second(n * DAY).unwrap()
+    }
+
+    fn scheduled(trigger: Trigger, lifetime: Option<Period>, expires: Option<Timestamp>) -> Rotation {
+        let mut rotation = Rotation { lifetime, ..Rotation::default() };
+        rotation.schedule(Some(trigger), day(0), day(0), expires);
+        rotation
     }
 
     #[test]
     fn a_jump_over_three_periods_is_owed_three_rotations() {
-        let mut rotation = Rotation::default();
-        rotation.schedule(Some(90), day(0));
-        assert_eq!(rotation.take_due(day(89)), []);
-        assert_eq!(rotation.take_due(day(275)), [day(90), day(180), day(270)]);
-        assert_eq!(rotation.next, Some(day(360)));
-        rotation.schedule(None, day(276));
-        assert_eq!(rotation.take_due(day(4000)), []);
+        for trigger in [Trigger::Every(Period::days(90)), Trigger::AfterCreation(Period::days(90))] {
+            let mut rotation = scheduled(trigger, None, None);
+            assert_eq!(rotation.take_due(day(89)), []);
+            assert_eq!(rotation.take_due(day(275)), [day(90), day(180), day(270)]);
+            assert_eq!(rotation.next, Some(day(360)));
+            rotation.schedule(None, day(276), day(270), None);
+            assert_eq!(rotation.take_due(day(4000)), []);
+        }
+    }
+
+    #[test]
+    fn a_version_made_in_between_moves_only_what_is_counted_from_it() {
+        let mut by_date = scheduled(Trigger::Every(Period::days(90)), None, None);
+        by_date.made(day(10), None);
+        assert_eq!(by_date.next, Some(day(90)));
+        let mut by_age = scheduled(Trigger::AfterCreation(Period::days(90)), None, None);
+        by_age.made(day(10), None);
+        assert_eq!(by_age.next, Some(day(100)));
+    }
+
+    #[test]
+    fn before_expiry_follows_each_versions_own_end() {
+        let year = Period::days(365);
+        let mut rotation = scheduled(Trigger::BeforeExpiry(Period::days(30)), Some(year), Some(day(100)));
+        assert_eq!(rotation.take_due(day(500)), [day(70), day(70 + 335)]);
+        assert_eq!(rotation.next, Some(day(70 + 335 * 2)));
+        let never = scheduled(Trigger::BeforeExpiry(Period::days(30)), None, None);
+        assert_eq!(never.next, None);
+        // A life shorter than the lead would rotate without end.
+        let mut short = scheduled(Trigger::BeforeExpiry(Period::days(30)), Some(Period::days(28)), Some(day(100)));
+        assert_eq!(short.take_due(day(500)), [day(70)]);
+        assert_eq!(short.next, None);
+    }
+
+    #[test]
+    fn months_are_the_calendars() {
+        let month = Period::of(Span::new().months(1)).unwrap();
+        let january: Timestamp = "2026-01-31T00:00:00Z".parse().unwrap();
+        assert_eq!(month.after(january), "2026-02-28T00:00:00Z".parse().ok());
+        assert_eq!(month.whole_days(), None);
+        assert_eq!(Period::days(90).whole_days(), Some(90));
+        assert_eq!(Period::of(Span::new().days(-1)), None);
     }
 
     #[test]
     fn a_jump_over_everything_ends() {
-        let mut rotation = Rotation::default();
-        rotation.schedule(Some(0), day(0));
+        let mut rotation = scheduled(Trigger::Every(Period::days(0)), None, None);
         assert_eq!(rotation.take_due(Timestamp::MAX).len(), MOST_AT_ONCE);
         assert_eq!(rotation.next, None);
     }

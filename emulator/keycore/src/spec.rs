@@ -1,10 +1,15 @@
 //! What a key is: its algorithm and what it may be used for.
 
+use serde::{Deserialize, Serialize};
+
 /// The algorithm of a key's material.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
-    /// AES-256, used as AES-256-GCM.
-    Aes256,
+    /// AES with a key of that many bits: 128, 192 or 256.
+    Aes {
+        /// Bits of the key.
+        bits: u16,
+    },
     /// HMAC with a SHA-2 hash of that many bits: 224, 256, 384 or 512.
     Hmac {
         /// Bits of the hash, and of the key.
@@ -19,8 +24,13 @@ pub enum Algorithm {
     Ec(Curve),
 }
 
+impl Algorithm {
+    /// AES-256.
+    pub const AES_256: Self = Self::Aes { bits: 256 };
+}
+
 /// A curve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Curve {
     /// NIST P-256.
     P256,
@@ -34,8 +44,53 @@ pub enum Curve {
     Ed25519,
 }
 
+impl Curve {
+    /// Bytes of a coordinate of its points, and of half a signature.
+    pub fn coordinate_bytes(self) -> usize {
+        match self {
+            Self::P256 | Self::Secp256k1 | Self::Ed25519 => 32,
+            Self::P384 => 48,
+            Self::P521 => 66,
+        }
+    }
+}
+
+/// A public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicKey {
+    /// RSA, big-endian without zeroes at the front.
+    Rsa {
+        /// Modulus.
+        n: Vec<u8>,
+        /// Exponent.
+        e: Vec<u8>,
+        /// SubjectPublicKeyInfo, DER.
+        der: Vec<u8>,
+    },
+    /// A point, as many bytes as the curve's coordinates have; of Ed25519 only `x`, which is the whole key.
+    Ec {
+        /// The curve.
+        curve: Curve,
+        /// Its first coordinate.
+        x: Vec<u8>,
+        /// Its second coordinate.
+        y: Vec<u8>,
+        /// SubjectPublicKeyInfo, DER.
+        der: Vec<u8>,
+    },
+}
+
+impl PublicKey {
+    /// SubjectPublicKeyInfo, DER.
+    pub fn der(&self) -> &[u8] {
+        match self {
+            Self::Rsa { der, .. } | Self::Ec { der, .. } => der,
+        }
+    }
+}
+
 /// What a key may be used for; a key has one purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Purpose {
     /// Encrypt and decrypt.
     EncryptDecrypt,
@@ -45,6 +100,8 @@ pub enum Purpose {
     Mac,
     /// Agree on a shared secret; such keys can be made and described only.
     KeyAgreement,
+    /// Whatever its algorithm can do; the front end says what of that is allowed.
+    Any,
 }
 
 /// A hash of the SHA-2 family.
@@ -60,10 +117,25 @@ pub enum Hash {
 /// Padding of RSA encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RsaPadding {
+    /// PKCS #1 v1.5.
+    Pkcs1,
     /// OAEP with SHA-1.
     OaepSha1,
     /// OAEP with SHA-256.
     OaepSha256,
+}
+
+/// How a caller's own AES key is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AesMode {
+    /// Galois/Counter Mode with a nonce of 12 bytes and a tag of 16, which stands at the ciphertext's end.
+    Gcm,
+    /// Cipher Block Chaining of whole blocks.
+    Cbc,
+    /// The same with the padding of PKCS #7.
+    CbcPkcs7,
+    /// Key Wrap (RFC 3394) of whole half blocks.
+    KeyWrap,
 }
 
 /// How a signature is made.
@@ -75,6 +147,8 @@ pub enum SignatureAlgorithm {
     RsaPkcs1(Hash),
     /// ECDSA, DER-encoded.
     Ecdsa(Hash),
+    /// ECDSA, the two numbers one after the other, each as long as the curve's coordinates.
+    EcdsaFixed(Hash),
     /// Ed25519 over the message itself.
     Ed25519,
 }

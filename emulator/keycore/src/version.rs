@@ -1,14 +1,16 @@
 //! One version of a key: its state, the one table of legal moves, and its sealed material.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::VersionId;
+use crate::{Algorithm, KeyError, Material, VersionId};
 
 /// Whether a version can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VersionState {
     /// It opens, and seals where it is the primary.
     Enabled,
@@ -34,7 +36,7 @@ impl VersionState {
 }
 
 /// Why a version was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// With its key.
     Created,
@@ -44,8 +46,52 @@ pub enum Cause {
     OnDemand,
 }
 
+/// What a version is made from.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// Algorithm of its material.
+    pub algorithm: Algorithm,
+    /// Somebody's own material; made here when absent.
+    pub material: Option<Material>,
+    /// It protects nothing before that time.
+    pub not_before: Option<Timestamp>,
+    /// It protects nothing from that time on.
+    pub expires: Option<Timestamp>,
+    /// Labels, or tags.
+    pub labels: BTreeMap<String, String>,
+    /// A front end's own facts; kept, not understood.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl NewVersion {
+    /// One with new material, for all times.
+    pub fn of(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            material: None,
+            not_before: None,
+            expires: None,
+            labels: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
+/// The part of a version that callers may change without touching its material.
+#[derive(Debug)]
+pub struct VersionFields<'a> {
+    /// It protects nothing before that time.
+    pub not_before: &'a mut Option<Timestamp>,
+    /// It protects nothing from that time on.
+    pub expires: &'a mut Option<Timestamp>,
+    /// Labels, or tags.
+    pub labels: &'a mut BTreeMap<String, String>,
+    /// A front end's own facts.
+    pub attributes: &'a mut BTreeMap<String, String>,
+}
+
 /// One version.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Version {
     /// Its name, unique over all keys.
     pub id: VersionId,
@@ -55,13 +101,46 @@ pub struct Version {
     pub state: VersionState,
     /// When it was made.
     pub created: Timestamp,
+    /// When its data was last changed.
+    pub updated: Timestamp,
     /// Why.
     pub cause: Cause,
+    /// Algorithm of its material.
+    pub algorithm: Algorithm,
+    /// It protects nothing before that time; what it has protected opens all the same.
+    pub not_before: Option<Timestamp>,
+    /// It protects nothing from that time on; what it has protected opens all the same.
+    pub expires: Option<Timestamp>,
+    /// Labels, or tags.
+    pub labels: BTreeMap<String, String>,
+    /// A front end's own facts; kept, not understood.
+    pub attributes: BTreeMap<String, String>,
     /// Sealed under the master key; `None` once destroyed.
     pub(crate) material: Option<Arc<SealedMaterial>>,
 }
 
+impl Version {
+    pub(crate) fn fields(&mut self) -> VersionFields<'_> {
+        VersionFields {
+            not_before: &mut self.not_before,
+            expires: &mut self.expires,
+            labels: &mut self.labels,
+            attributes: &mut self.attributes,
+        }
+    }
+
+    /// Whether its time has come and has not passed: what a version must have to encrypt or to sign.
+    pub fn protects_at(&self, now: Timestamp) -> Result<(), KeyError> {
+        match (self.not_before, self.expires) {
+            (Some(at), _) if now < at => Err(KeyError::NotYetValid { at }),
+            (_, Some(at)) if now >= at => Err(KeyError::Expired { at }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Material as it is kept: nonce, AES-256-GCM ciphertext and tag under the master key.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct SealedMaterial {
     pub(crate) nonce: [u8; 12],
     pub(crate) body: Vec<u8>,
@@ -75,6 +154,7 @@ impl fmt::Debug for Version {
             .field("state", &self.state)
             .field("created", &self.created)
             .field("cause", &self.cause)
+            .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
     }
 }

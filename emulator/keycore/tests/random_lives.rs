@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, Purpose, Realm, Sealed,
-    SeededEntropy, VersionState,
+    Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion, Period, Purpose,
+    Realm, Sealed, SeededEntropy, Trigger, VersionState,
 };
 use proptest::prelude::*;
 
@@ -59,14 +59,14 @@ fn lab(seed: u64) -> Lab {
     let core =
         KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::new(SeededEntropy::new(seed)));
     let (realm, id) = (Realm::new("r"), KeyId::new("k"));
-    core.create(&realm, new_key("k", Algorithm::Aes256, Purpose::EncryptDecrypt)).unwrap();
+    core.create(&realm, new_key("k", Algorithm::AES_256, Purpose::EncryptDecrypt)).unwrap();
     Lab { core, clock, realm, id, sealed: Vec::new() }
 }
 
 fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
     NewKey {
         id: KeyId::new(id),
-        algorithm,
+        first: NewVersion::of(algorithm),
         purpose,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -90,11 +90,13 @@ impl Lab {
                 Err(error) => Some(error),
             },
             Command::Rotate => core.rotate_now(realm, id, Some(25)).err(),
-            Command::Schedule(days) => core.set_rotation(realm, id, days).err(),
+            Command::Schedule(days) => {
+                core.set_rotation(realm, id, days.map(|days| Trigger::Every(Period::days(days))), None).err()
+            }
             Command::Enable => core.enable(realm, id).err(),
             Command::Disable => core.disable(realm, id).err(),
             Command::ScheduleDeletion(days) => core.schedule_deletion(realm, id, DAY * days).err(),
-            Command::CancelDeletion => core.cancel_deletion(realm, id).err(),
+            Command::CancelDeletion => core.cancel_deletion(realm, id, KeyState::Disabled).err(),
             Command::Disables(n) => moved(n, VersionState::Disabled).err(),
             Command::Enables(n) => moved(n, VersionState::Enabled).err(),
             Command::Destroys(n) => moved(n, VersionState::Destroyed).err(),

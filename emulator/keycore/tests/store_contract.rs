@@ -7,7 +7,8 @@ use std::thread;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Alias, KeyCore, KeyError, KeyId, ManualClock, MemoryStore, NewKey, Purpose, Realm, Store, SystemEntropy,
+    Algorithm, Alias, KeyCore, KeyError, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Purpose, Realm, Store,
+    SystemEntropy,
 };
 
 fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
@@ -16,7 +17,7 @@ fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
     let (realm, id) = (Realm::new("r"), KeyId::new(id));
     let new = NewKey {
         id: id.clone(),
-        algorithm: Algorithm::Aes256,
+        first: NewVersion::of(Algorithm::AES_256),
         purpose: Purpose::EncryptDecrypt,
         description: String::new(),
         labels: BTreeMap::new(),

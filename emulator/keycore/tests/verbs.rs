@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Cause, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, Purpose,
-    Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy,
+    Algorithm, Cause, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion,
+    Period, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionId,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -23,7 +23,7 @@ fn make(core: &KeyCore, realm: &Realm, id: &str, algorithm: Algorithm, purpose: 
     let id = KeyId::new(id);
     let new = NewKey {
         id: id.clone(),
-        algorithm,
+        first: NewVersion::of(algorithm),
         purpose,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -34,11 +34,19 @@ fn make(core: &KeyCore, realm: &Realm, id: &str, algorithm: Algorithm, purpose: 
     id
 }
 
+fn every(days: u32) -> Option<Trigger> {
+    Some(Trigger::Every(Period::days(days)))
+}
+
+fn primary(core: &KeyCore, realm: &Realm, id: &KeyId) -> VersionId {
+    core.key(realm, id).unwrap().primary
+}
+
 #[test]
 fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
     let (core, clock, realm) = core();
-    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
-    core.set_rotation(&realm, &id, Some(90)).unwrap();
+    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
+    core.set_rotation(&realm, &id, every(90), None).unwrap();
     clock.advance(DAY * 200).unwrap();
     assert_eq!(core.settle().rotated, 2);
     let days: Vec<_> = core.key(&realm, &id).unwrap().versions.iter().map(|v| v.created.as_second() / 86_400).collect();
@@ -58,16 +66,16 @@ fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
 #[test]
 fn deletion_comes_on_its_day_unless_cancelled() {
     let (core, clock, realm) = core();
-    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
     core.create_alias(&realm, "a", &id).unwrap();
     core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
     assert!(matches!(core.seal(&realm, &id, b"", b""), Err(KeyError::PendingDeletion { .. })));
-    assert_eq!(core.cancel_deletion(&realm, &id).unwrap().state, KeyState::Disabled);
+    assert_eq!(core.cancel_deletion(&realm, &id, KeyState::Disabled).unwrap().state, KeyState::Disabled);
     core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
     clock.advance(DAY * 7 - Duration::from_secs(1)).unwrap();
     assert!(core.key(&realm, &id).is_ok());
     clock.advance(Duration::from_secs(1)).unwrap();
-    assert!(matches!(core.cancel_deletion(&realm, &id), Err(KeyError::NotFound { .. })));
+    assert!(matches!(core.cancel_deletion(&realm, &id, KeyState::Disabled), Err(KeyError::NotFound { .. })));
     assert!(matches!(core.alias(&realm, "a"), Err(KeyError::AliasNotFound { .. })));
     assert_eq!(core.keys(&realm).len(), 0);
 }
@@ -75,8 +83,8 @@ fn deletion_comes_on_its_day_unless_cancelled() {
 #[test]
 fn on_demand_rotations_are_limited_and_leave_the_schedule_alone() {
     let (core, clock, realm) = core();
-    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
-    let next = core.set_rotation(&realm, &id, Some(100)).unwrap().rotation.next;
+    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
+    let next = core.set_rotation(&realm, &id, every(100), None).unwrap().rotation.next;
     clock.advance(DAY).unwrap();
     for _ in 0..25 {
         core.rotate_now(&realm, &id, Some(25)).unwrap();
@@ -90,8 +98,8 @@ fn on_demand_rotations_are_limited_and_leave_the_schedule_alone() {
 #[test]
 fn aliases_are_unique_and_realms_are_separate() {
     let (core, _, realm) = core();
-    let one = make(&core, &realm, "one", Algorithm::Aes256, Purpose::EncryptDecrypt);
-    let two = make(&core, &realm, "two", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    let one = make(&core, &realm, "one", Algorithm::AES_256, Purpose::EncryptDecrypt);
+    let two = make(&core, &realm, "two", Algorithm::AES_256, Purpose::EncryptDecrypt);
     core.create_alias(&realm, "a", &one).unwrap();
     assert!(matches!(core.create_alias(&realm, "a", &two), Err(KeyError::AliasExists { .. })));
     core.update_alias(&realm, "a", &two).unwrap();
@@ -117,20 +125,24 @@ fn every_signing_key_verifies_its_own_signatures_only() {
     ];
     for (n, (algorithm, how, digest)) in cases.into_iter().enumerate() {
         let id = make(&core, &realm, &n.to_string(), algorithm, Purpose::SignVerify);
-        let signature = core.sign(&realm, &id, how, SignInput::Message(b"m")).unwrap();
-        assert!(core.verify(&realm, &id, how, SignInput::Message(b"m"), &signature).unwrap(), "{algorithm:?}");
-        assert!(!core.verify(&realm, &id, how, SignInput::Message(b"n"), &signature).unwrap(), "{algorithm:?}");
-        assert!(core.public_key(&realm, &id).unwrap().len() > 32);
+        let version = primary(&core, &realm, &id);
+        let at = (&realm, &id, &version);
+        let signature = core.sign(at, how, SignInput::Message(b"m")).unwrap();
+        assert!(core.verify(at, how, SignInput::Message(b"m"), &signature).unwrap(), "{algorithm:?}");
+        assert!(!core.verify(at, how, SignInput::Message(b"n"), &signature).unwrap(), "{algorithm:?}");
+        assert!(core.public_key(at).unwrap().der().len() > 32);
         if let Some(len) = digest {
             let digest = vec![7; len];
-            let signature = core.sign(&realm, &id, how, SignInput::Digest(&digest)).unwrap();
-            assert!(core.verify(&realm, &id, how, SignInput::Digest(&digest), &signature).unwrap());
-            let short = core.sign(&realm, &id, how, SignInput::Digest(&digest[1..]));
+            let signature = core.sign(at, how, SignInput::Digest(&digest)).unwrap();
+            assert!(core.verify(at, how, SignInput::Digest(&digest), &signature).unwrap());
+            let short = core.sign(at, how, SignInput::Digest(&digest[1..]));
             assert_eq!(short, Err(KeyError::BadDigestLength));
         }
     }
     let id = KeyId::new("2");
-    let wrong = core.sign(&realm, &id, SignatureAlgorithm::Ecdsa(Hash::Sha512), SignInput::Message(b""));
+    let version = primary(&core, &realm, &id);
+    let at = (&realm, &id, &version);
+    let wrong = core.sign(at, SignatureAlgorithm::Ecdsa(Hash::Sha512), SignInput::Message(b""));
     assert!(matches!(wrong, Err(KeyError::WrongAlgorithm { .. })));
 }
 
@@ -138,18 +150,22 @@ fn every_signing_key_verifies_its_own_signatures_only() {
 fn rsa_encrypts_up_to_what_fits_and_codes_hold() {
     let (core, _, realm) = core();
     let id = make(&core, &realm, "rsa", Algorithm::Rsa { bits: 2048 }, Purpose::EncryptDecrypt);
-    for (padding, max) in [(RsaPadding::OaepSha1, 214), (RsaPadding::OaepSha256, 190)] {
-        let body = core.encrypt_rsa(&realm, &id, padding, &vec![1; max]).unwrap();
-        assert_eq!(core.decrypt_rsa(&realm, &id, padding, &body).unwrap().len(), max);
-        assert_eq!(core.encrypt_rsa(&realm, &id, padding, &vec![1; max + 1]), Err(KeyError::TooLong { max }));
-        assert_eq!(core.decrypt_rsa(&realm, &id, padding, &body[1..]), Err(KeyError::DoesNotOpen));
+    let version = primary(&core, &realm, &id);
+    let at = (&realm, &id, &version);
+    for (padding, max) in [(RsaPadding::OaepSha1, 214), (RsaPadding::OaepSha256, 190), (RsaPadding::Pkcs1, 245)] {
+        let body = core.encrypt_rsa(at, padding, &vec![1; max]).unwrap();
+        assert_eq!(core.decrypt_rsa(at, padding, &body).unwrap().len(), max);
+        assert_eq!(core.encrypt_rsa(at, padding, &vec![1; max + 1]), Err(KeyError::TooLong { max }));
+        assert_eq!(core.decrypt_rsa(at, padding, &body[1..]), Err(KeyError::DoesNotOpen));
     }
     for bits in [224, 256, 384, 512] {
         let id = make(&core, &realm, &bits.to_string(), Algorithm::Hmac { bits }, Purpose::Mac);
-        let tag = core.mac(&realm, &id, b"m").unwrap();
+        let version = primary(&core, &realm, &id);
+        let at = (&realm, &id, &version);
+        let tag = core.mac(at, b"m").unwrap();
         assert_eq!(tag.len(), usize::from(bits) / 8);
-        assert!(core.verify_mac(&realm, &id, b"m", &tag).unwrap());
-        assert!(!core.verify_mac(&realm, &id, b"m", &tag[1..]).unwrap());
+        assert!(core.verify_mac(at, b"m", &tag).unwrap());
+        assert!(!core.verify_mac(at, b"m", &tag[1..]).unwrap());
     }
     assert!(matches!(core.seal(&realm, &id, b"", b""), Err(KeyError::WrongAlgorithm { .. })));
 }
@@ -157,7 +173,7 @@ fn rsa_encrypts_up_to_what_fits_and_codes_hold() {
 #[test]
 fn no_debug_output_shows_material() {
     let (core, _, realm) = core();
-    let id = make(&core, &realm, "k", Algorithm::Aes256, Purpose::EncryptDecrypt);
+    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
     let shown = format!("{core:?} {:?}", core.key(&realm, &id).unwrap());
     assert!(!shown.contains("material") && !shown.contains("body"), "{shown}");
 }

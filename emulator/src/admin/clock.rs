@@ -48,7 +48,7 @@ pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Resp
 }
 
 fn shown(state: &Admin) -> Value {
-    json!({ "lab": state.lab.now().to_string(), "wall": state.service.wall.now().to_string() })
+    json!({ "lab": state.lab.now().to_string(), "wall": state.fronts.aws.wall.now().to_string() })
 }
 
 /// Seconds as a number, or text: `365d`, `2h 30m`, ISO 8601. Days are of 24 hours; months and years have no fixed length.

@@ -16,8 +16,8 @@ use axum::{Router, body::Bytes};
 use kmslab_keycore::{KeyCore, LabClock, Settled};
 use serde_json::{Value, json};
 
+use crate::front::Fronts;
 use crate::seed::SeedFile;
-use crate::service::AwsService;
 
 /// A clock move is a few bytes.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -25,7 +25,7 @@ const LARGEST_BODY: usize = 64 * 1024;
 /// What the admin port reads and changes.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    pub(crate) service: Arc<AwsService>,
+    pub(crate) fronts: Fronts,
     pub(crate) core: Arc<KeyCore>,
     pub(crate) lab: Arc<LabClock>,
     pub(crate) seed: SeedFile,
@@ -64,12 +64,13 @@ async fn ok() -> Json<Value> {
 }
 
 async fn keys(State(state): State<Arc<Admin>>) -> Response {
-    Json(json!({ "keys": state.service.aws.key_table() })).into_response()
+    Json(json!({ "keys": state.fronts.key_table() })).into_response()
 }
 
 async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.core.reset();
-    match state.seed.plant(&state.service.aws) {
+    state.fronts.azure.reset();
+    match state.seed.plant(&state.fronts.aws.aws, &state.fronts.azure) {
         Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }

@@ -174,6 +174,11 @@ impl AwsError {
             | KeyError::WrongPurpose { .. }
             | KeyError::WrongAlgorithm { .. }
             | KeyError::VersionUnusable { .. }
+            | KeyError::NotYetValid { .. }
+            | KeyError::Expired { .. }
+            | KeyError::BadLength { .. }
+            | KeyError::BadMaterial
+            | KeyError::BadBackup
             | KeyError::TooLong { .. }
             | KeyError::BadDigestLength
             | KeyError::AliasNotFound { .. }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kmslab_keycore::{Algorithm, Key, KeyState, NewKey, Purpose};
+use kmslab_keycore::{Algorithm, Key, KeyState, NewKey, NewVersion, Purpose};
 use serde_json::{Map, Value, json};
 
 use super::names::{self, KEY_SPECS, KEY_USAGES, ORIGINS};
@@ -32,7 +32,7 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     }
     let new = NewKey {
         id: names::new_key_id(aws.ids.next(), multi_region),
-        algorithm: Algorithm::Aes256,
+        first: NewVersion::of(Algorithm::AES_256),
         purpose: Purpose::EncryptDecrypt,
         description,
         labels,
@@ -85,7 +85,8 @@ pub(super) fn schedule_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -
 
 pub(super) fn cancel_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    aws.core.cancel_deletion(found.realm(), found.id()).map_err(|error| found.refused(error))?;
+    let disabled = KeyState::Disabled;
+    aws.core.cancel_deletion(found.realm(), found.id(), disabled).map_err(|error| found.refused(error))?;
     Ok(json!({ "KeyId": found.arn }))
 }
 

@@ -13,6 +13,7 @@ mod names;
 mod page;
 mod policy;
 mod rotation;
+pub(crate) mod service;
 pub mod sigv4;
 mod tags;
 mod wire;
@@ -20,14 +21,13 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kmslab_keycore::{Entropy, Key, KeyCore, KeyError, KeyId, KeyState, Realm};
-use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 pub use error::AwsError;
 
+use crate::keytable::{KeyRow, VersionRow};
 use blob::Backing;
 use names::{Arn, Name};
 use wire::Input;
@@ -66,34 +66,6 @@ impl Ids for RandomIds {
         self.0.fill(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
-}
-
-/// One key and its versions, for the admin port and the inspector.
-#[derive(Debug, Clone, Serialize)]
-pub struct KeyRow {
-    /// `aws`.
-    pub cloud: &'static str,
-    /// Its ARN.
-    pub key: String,
-    /// Its KeyState.
-    pub state: &'static str,
-    /// The number of the version that encrypts.
-    pub primary: u32,
-    /// Oldest first.
-    pub versions: Vec<VersionRow>,
-}
-
-/// One version of a key.
-#[derive(Debug, Clone, Serialize)]
-pub struct VersionRow {
-    /// From 1.
-    pub number: u32,
-    /// Its KeyMaterialId.
-    pub id: String,
-    /// The 32 bytes, in hex, by which ciphertexts name it.
-    pub blob_id: String,
-    /// When it was made.
-    pub created: Timestamp,
 }
 
 type Operation = fn(&Aws, &Caller, &Input) -> Result<Value, AwsError>;
@@ -264,7 +236,7 @@ fn row(key: &Key) -> Option<KeyRow> {
     let versions = key.versions.iter().map(|version| VersionRow {
         number: version.number,
         id: version.id.to_string(),
-        blob_id: hex::encode(blob::blob_id(&version.id)),
+        blob_id: Some(hex::encode(blob::blob_id(&version.id))),
         created: version.created,
     });
     Some(KeyRow {

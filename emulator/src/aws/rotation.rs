@@ -1,6 +1,6 @@
 //! Rotation: on demand, by schedule, and its history.
 
-use kmslab_keycore::{Cause, KeyState, Version};
+use kmslab_keycore::{Cause, KeyState, Period, Trigger, Version};
 use serde_json::{Value, json};
 
 use super::page::page;
@@ -23,14 +23,18 @@ pub(super) fn disable_key_rotation(aws: &Aws, caller: &Caller, input: &Input) ->
 
 fn set(aws: &Aws, caller: &Caller, input: &Input, days: Option<u32>) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    aws.core.set_rotation(found.realm(), found.id(), days).map_err(|error| found.refused(error))?;
+    let trigger = days.map(|days| Trigger::Every(Period::days(days)));
+    aws.core.set_rotation(found.realm(), found.id(), trigger, None).map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
 pub(super) fn get_key_rotation_status(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let pending = matches!(found.key.state, KeyState::PendingDeletion { .. });
-    let period = found.key.rotation.every_days.filter(|_| !pending);
+    let period = match found.key.rotation.trigger {
+        Some(Trigger::Every(period)) if !pending => period.whole_days(),
+        _ => None,
+    };
     let mut answer = json!({ "KeyId": found.arn, "KeyRotationEnabled": period.is_some() });
     if let Some(days) = period {
         answer["RotationPeriodInDays"] = days.into();

@@ -13,6 +13,9 @@ fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kmslab-emulator"));
     let free = "127.0.0.1:0";
     command.args(["--listen", free, "--admin-listen", free]).args(flags);
+    if !flags.contains(&"--no-tls") && !flags.contains(&"--proxy-listen") {
+        command.args(["--proxy-listen", free]);
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admin;
+mod azure_login;
+mod azure_refusals;
+mod azure_sdk;
 mod command;
 mod crypto;
 mod keys;

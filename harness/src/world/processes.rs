@@ -171,7 +171,9 @@ async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>, https: bool) ->
         .arg(seed)
         .through(kmslab);
     program = match https {
-        true => program.args(["--tls-listen", "127.0.0.1:0", "--tls-dir"]).arg(dir.file("tls")),
+        true => program
+            .args(["--tls-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--tls-dir"])
+            .arg(dir.file("tls")),
         false => program.arg("--no-tls"),
     };
     let service = Service::start(program, Keep::Once, Arc::clone(dir))?;

@@ -4,8 +4,8 @@ use zeroize::Zeroizing;
 
 use super::{KeyCore, Sealed};
 use crate::{
-    Algorithm, Key, KeyError, KeyId, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, Version, VersionId,
-    asymmetric, material,
+    AesMode, Algorithm, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, Version,
+    VersionId, aes, asymmetric, material,
 };
 
 impl KeyCore {
@@ -13,8 +13,9 @@ impl KeyCore {
     pub fn seal(&self, realm: &Realm, id: &KeyId, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(Purpose::EncryptDecrypt)?;
-        only(&key, Algorithm::Aes256)?;
         let version = key.usable_version(&key.primary)?;
+        only_aes_256(version)?;
+        version.protects_at(self.now())?;
         let (nonce, body) = material::seal_with(&self.material(version)?, self.entropy.as_ref(), plaintext, aad)?;
         Ok(Sealed { version: version.id, nonce, body })
     }
@@ -31,101 +32,120 @@ impl KeyCore {
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(Purpose::EncryptDecrypt)?;
-        only(&key, Algorithm::Aes256)?;
-        material::open_with(&self.material(key.usable_version(version)?)?, nonce, body, aad)
+        let version = key.usable_version(version)?;
+        only_aes_256(version)?;
+        material::open_with(&self.material(version)?, nonce, body, aad)
     }
 
-    /// Encrypts to the key's RSA public key.
+    /// Encrypts with a version's AES key. `iv` has 12 bytes for GCM, 16 for CBC, none for key wrap.
+    pub fn encrypt_aes(
+        &self,
+        (realm, id, version): Named<'_>,
+        mode: AesMode,
+        iv: &[u8],
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, KeyError> {
+        let (algorithm, key) = self.to_protect(realm, id, version, Purpose::EncryptDecrypt)?;
+        only_aes(algorithm)?;
+        aes::encrypt(&key, mode, iv, plaintext, aad)
+    }
+
+    /// Decrypts with a version's AES key.
+    pub fn decrypt_aes(
+        &self,
+        (realm, id, version): Named<'_>,
+        mode: AesMode,
+        iv: &[u8],
+        body: &[u8],
+        aad: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let (algorithm, key) = self.to_use(realm, id, version, Purpose::EncryptDecrypt)?;
+        only_aes(algorithm)?;
+        aes::decrypt(&key, mode, iv, body, aad)
+    }
+
+    /// Encrypts to a version's RSA public key.
     pub fn encrypt_rsa(
         &self,
-        realm: &Realm,
-        id: &KeyId,
+        (realm, id, version): Named<'_>,
         padding: RsaPadding,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
-        let (_, private) = self.use_rsa(realm, id)?;
+        let (algorithm, private) = self.to_protect(realm, id, version, Purpose::EncryptDecrypt)?;
+        only_rsa(algorithm)?;
         asymmetric::rsa_encrypt(&private, padding, plaintext)
     }
 
-    /// Decrypts with the key's RSA private key.
+    /// Decrypts with a version's RSA private key.
     pub fn decrypt_rsa(
         &self,
-        realm: &Realm,
-        id: &KeyId,
+        (realm, id, version): Named<'_>,
         padding: RsaPadding,
         body: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let (_, private) = self.use_rsa(realm, id)?;
+        let (algorithm, private) = self.to_use(realm, id, version, Purpose::EncryptDecrypt)?;
+        only_rsa(algorithm)?;
         asymmetric::rsa_decrypt(&private, padding, body)
     }
 
     /// Signs; ECDSA signatures are DER.
     pub fn sign(
         &self,
-        realm: &Realm,
-        id: &KeyId,
+        (realm, id, version): Named<'_>,
         how: SignatureAlgorithm,
         input: SignInput<'_>,
     ) -> Result<Vec<u8>, KeyError> {
-        let (algorithm, private) = self.use_for(realm, id, Purpose::SignVerify)?;
+        let (algorithm, private) = self.to_protect(realm, id, version, Purpose::SignVerify)?;
         asymmetric::sign(algorithm, &private, how, input)
     }
 
-    /// Whether a signature is the key's over that input.
+    /// Whether a signature is the version's over that input.
     pub fn verify(
         &self,
-        realm: &Realm,
-        id: &KeyId,
+        (realm, id, version): Named<'_>,
         how: SignatureAlgorithm,
         input: SignInput<'_>,
         signature: &[u8],
     ) -> Result<bool, KeyError> {
-        let (algorithm, private) = self.use_for(realm, id, Purpose::SignVerify)?;
+        let (algorithm, private) = self.to_use(realm, id, version, Purpose::SignVerify)?;
         asymmetric::verify(algorithm, &private, how, input, signature)
     }
 
     /// The authentication code of a message.
-    pub fn mac(&self, realm: &Realm, id: &KeyId, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let (bits, secret) = self.use_hmac(realm, id)?;
-        asymmetric::mac(bits, &secret, message)
+    pub fn mac(&self, (realm, id, version): Named<'_>, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let (algorithm, secret) = self.to_protect(realm, id, version, Purpose::Mac)?;
+        asymmetric::mac(hmac_bits(algorithm)?, &secret, message)
     }
 
     /// Whether `tag` is the authentication code of a message.
-    pub fn verify_mac(&self, realm: &Realm, id: &KeyId, message: &[u8], tag: &[u8]) -> Result<bool, KeyError> {
-        let (bits, secret) = self.use_hmac(realm, id)?;
-        asymmetric::mac_holds(bits, &secret, message, tag)
+    pub fn verify_mac(&self, (realm, id, version): Named<'_>, message: &[u8], tag: &[u8]) -> Result<bool, KeyError> {
+        let (algorithm, secret) = self.to_use(realm, id, version, Purpose::Mac)?;
+        asymmetric::mac_holds(hmac_bits(algorithm)?, &secret, message, tag)
     }
 
-    /// The public key as SubjectPublicKeyInfo, DER; of a disabled key too, since it is public.
-    pub fn public_key(&self, realm: &Realm, id: &KeyId) -> Result<Vec<u8>, KeyError> {
+    /// A version's public key; of a disabled one too, since it is public.
+    pub fn public_key(&self, (realm, id, version): Named<'_>) -> Result<PublicKey, KeyError> {
         let key = self.key(realm, id)?;
-        asymmetric::public_key(key.algorithm, &self.material(key.primary())?)
+        let version = key.version(version).ok_or(KeyError::VersionNotFound)?;
+        asymmetric::public_key(version.algorithm, &self.material(version)?)
     }
 
-    fn use_for(
-        &self,
-        realm: &Realm,
-        id: &KeyId,
-        purpose: Purpose,
-    ) -> Result<(Algorithm, Zeroizing<Vec<u8>>), KeyError> {
+    /// What opens, decrypts and verifies: a version that is enabled, whatever its dates.
+    fn to_use(&self, realm: &Realm, id: &KeyId, version: &VersionId, purpose: Purpose) -> Result<Usable, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(purpose)?;
-        Ok((key.algorithm, self.material(key.usable_version(&key.primary)?)?))
+        let version = key.usable_version(version)?;
+        Ok((version.algorithm, self.material(version)?))
     }
 
-    fn use_rsa(&self, realm: &Realm, id: &KeyId) -> Result<(Algorithm, Zeroizing<Vec<u8>>), KeyError> {
-        let (algorithm, private) = self.use_for(realm, id, Purpose::EncryptDecrypt)?;
-        match algorithm {
-            Algorithm::Rsa { .. } => Ok((algorithm, private)),
-            _ => Err(KeyError::WrongAlgorithm { algorithm }),
-        }
-    }
-
-    fn use_hmac(&self, realm: &Realm, id: &KeyId) -> Result<(u16, Zeroizing<Vec<u8>>), KeyError> {
-        match self.use_for(realm, id, Purpose::Mac)? {
-            (Algorithm::Hmac { bits }, secret) => Ok((bits, secret)),
-            (algorithm, _) => Err(KeyError::WrongAlgorithm { algorithm }),
-        }
+    /// What encrypts and signs: its time must be now as well.
+    fn to_protect(&self, realm: &Realm, id: &KeyId, version: &VersionId, purpose: Purpose) -> Result<Usable, KeyError> {
+        let key = self.key(realm, id)?;
+        key.usable_for(purpose)?;
+        let version = key.usable_version(version)?;
+        version.protects_at(self.now())?;
+        Ok((version.algorithm, self.material(version)?))
     }
 
     fn material(&self, version: &Version) -> Result<Zeroizing<Vec<u8>>, KeyError> {
@@ -134,6 +154,34 @@ impl KeyCore {
     }
 }
 
-fn only(key: &Key, algorithm: Algorithm) -> Result<(), KeyError> {
-    if key.algorithm == algorithm { Ok(()) } else { Err(KeyError::WrongAlgorithm { algorithm: key.algorithm }) }
+/// One version of a key in its realm.
+pub type Named<'a> = (&'a Realm, &'a KeyId, &'a VersionId);
+type Usable = (Algorithm, Zeroizing<Vec<u8>>);
+
+fn only_aes_256(version: &Version) -> Result<(), KeyError> {
+    match version.algorithm {
+        Algorithm::AES_256 => Ok(()),
+        algorithm => Err(KeyError::WrongAlgorithm { algorithm }),
+    }
+}
+
+fn only_aes(algorithm: Algorithm) -> Result<(), KeyError> {
+    match algorithm {
+        Algorithm::Aes { .. } => Ok(()),
+        algorithm => Err(KeyError::WrongAlgorithm { algorithm }),
+    }
+}
+
+fn only_rsa(algorithm: Algorithm) -> Result<(), KeyError> {
+    match algorithm {
+        Algorithm::Rsa { .. } => Ok(()),
+        algorithm => Err(KeyError::WrongAlgorithm { algorithm }),
+    }
+}
+
+fn hmac_bits(algorithm: Algorithm) -> Result<u16, KeyError> {
+    match algorithm {
+        Algorithm::Hmac { bits } => Ok(bits),
+        algorithm => Err(KeyError::WrongAlgorithm { algorithm }),
+    }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::KeyCore;
-use crate::{Algorithm, Cause, Key, KeyError, KeyFields, KeyId, KeyState, Purpose, Realm, VersionId, VersionState};
+use crate::{
+    Algorithm, Cause, Key, KeyError, KeyFields, KeyId, KeyState, NewVersion, Period, Purpose, Realm, Trigger, Version,
+    VersionFields, VersionId, VersionState,
+};
 
 impl KeyCore {
     /// Lets a disabled key be used again. A rotation that came due meanwhile happens now, once.
@@ -38,15 +41,23 @@ impl KeyCore {
         })
     }
 
-    /// Keeps a key that waits for its deletion; it is disabled then.
-    pub fn cancel_deletion(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
+    /// Keeps a key that waits for its deletion, in that state from then on.
+    pub fn cancel_deletion(&self, realm: &Realm, id: &KeyId, then: KeyState) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| match key.state {
             KeyState::PendingDeletion { .. } => {
-                key.state = KeyState::Disabled;
-                Ok(())
+                key.state = then;
+                if then == KeyState::Enabled { self.catch_up(key) } else { Ok(()) }
             }
             _ => Err(KeyError::NotPendingDeletion { id: key.id.to_string() }),
         })
+    }
+
+    /// Deletes a key that waits for its deletion, now.
+    pub fn purge(&self, realm: &Realm, id: &KeyId) -> Result<(), KeyError> {
+        self.key(realm, id)?;
+        let waits = |key: &Key| matches!(key.state, KeyState::PendingDeletion { .. });
+        let gone = self.store.remove(realm, id, &waits);
+        if gone { Ok(()) } else { Err(KeyError::NotPendingDeletion { id: id.to_string() }) }
     }
 
     /// Moves one version to another state, where [`crate::MOVES`] allows it. Destroying takes its material away.
@@ -59,24 +70,51 @@ impl KeyCore {
     ) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| {
             let version = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
-            if !version.state.may_become(to) {
-                return Err(KeyError::IllegalMove { from: version.state, to });
-            }
-            version.state = to;
-            if to == VersionState::Destroyed {
-                version.material = None;
+            move_to(version, to)
+        })
+    }
+
+    /// Changes what is only data of one version, and its state where [`crate::MOVES`] allows it.
+    pub fn update_version(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        version: &VersionId,
+        to: Option<VersionState>,
+        f: impl FnMut(VersionFields<'_>),
+    ) -> Result<Arc<Key>, KeyError> {
+        let (mut f, now) = (f, self.now());
+        self.change(realm, id, |key| {
+            not_pending(key)?;
+            let newest = key.versions.last().is_some_and(|newest| newest.id == *version);
+            let changed = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
+            move_to(changed, to.unwrap_or(changed.state))?;
+            f(changed.fields());
+            changed.updated = now;
+            if newest {
+                let (made, expires) = (changed.created, changed.expires);
+                key.rotation.made(made, expires);
             }
             Ok(())
         })
     }
 
-    /// Switches automatic rotation on, every so many days from now, or off.
-    pub fn set_rotation(&self, realm: &Realm, id: &KeyId, days: Option<u32>) -> Result<Arc<Key>, KeyError> {
+    /// Sets when the key rotates by itself, or that it does not, and how long versions made so are valid.
+    pub fn set_rotation(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        trigger: Option<Trigger>,
+        lifetime: Option<Period>,
+    ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.change(realm, id, |key| {
             key.usable()?;
             rotates(key)?;
-            key.rotation.schedule(days, now);
+            let newest = key.versions.last().map(|newest| (newest.created, newest.expires));
+            let (made, expires) = newest.unwrap_or((key.created, None));
+            key.rotation.lifetime = lifetime;
+            key.rotation.schedule(trigger, now, made, expires);
             Ok(())
         })
     }
@@ -91,7 +129,19 @@ impl KeyCore {
                 return Err(KeyError::RotationLimit { limit });
             }
             key.rotation.on_demand_used += 1;
-            self.push_version(key, now, Cause::OnDemand)
+            self.rotate(key, now, Cause::OnDemand)
+        })
+    }
+
+    /// Adds a version that is the primary from then on; it may be of another algorithm than those before.
+    pub fn add_version(&self, realm: &Realm, id: &KeyId, new: NewVersion) -> Result<Arc<Key>, KeyError> {
+        let now = self.now();
+        // Made before the store is locked: RSA takes up to seconds.
+        let made = self.new_version(&new, 0, now, Cause::Created)?;
+        self.change(realm, id, |key| {
+            not_pending(key)?;
+            self.push(key, made.clone());
+            Ok(())
         })
     }
 
@@ -118,12 +168,22 @@ impl KeyCore {
     fn catch_up(&self, key: &mut Key) -> Result<(), KeyError> {
         let now = self.now();
         if key.rotation.next.is_some_and(|next| next <= now) {
-            let days = key.rotation.every_days;
-            key.rotation.schedule(days, now);
-            self.push_version(key, now, Cause::Automatic)?;
+            key.rotation.restart(now);
+            self.rotate(key, now, Cause::Automatic)?;
         }
         Ok(())
     }
+}
+
+fn move_to(version: &mut Version, to: VersionState) -> Result<(), KeyError> {
+    if !version.state.may_become(to) {
+        return Err(KeyError::IllegalMove { from: version.state, to });
+    }
+    version.state = to;
+    if to == VersionState::Destroyed {
+        version.material = None;
+    }
+    Ok(())
 }
 
 fn not_pending(key: &Key) -> Result<(), KeyError> {
@@ -134,8 +194,8 @@ fn not_pending(key: &Key) -> Result<(), KeyError> {
 }
 
 fn rotates(key: &Key) -> Result<(), KeyError> {
-    match (key.algorithm, key.purpose) {
-        (Algorithm::Aes256, Purpose::EncryptDecrypt) => Ok(()),
+    match (key.algorithm(), key.purpose) {
+        (Algorithm::AES_256, Purpose::EncryptDecrypt) | (_, Purpose::Any) => Ok(()),
         _ => Err(KeyError::RotationUnsupported),
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs on keys. Every verb first settles what is due: rotations that the schedule owes, deletions whose day has come.
 
 mod aliases;
+mod backup;
 mod crypto;
 mod life;
 
@@ -12,9 +13,11 @@ use zeroize::Zeroizing;
 
 use crate::material::{self, MasterKey};
 use crate::{
-    Algorithm, Cause, Clock, Entropy, Key, KeyError, KeyId, KeyState, NewKey, Realm, Rotation, Store, Version,
+    Cause, Clock, Entropy, Key, KeyError, KeyId, KeyState, NewKey, NewVersion, Realm, Rotation, Store, Version,
     VersionId, VersionState,
 };
+
+pub use crypto::Named;
 
 /// All keys of one emulator.
 pub struct KeyCore {
@@ -72,11 +75,10 @@ impl KeyCore {
     /// Makes a key and its first version. RSA takes up to seconds.
     pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
-        let first = self.new_version(new.algorithm, 1, now, Cause::Created)?;
+        let first = self.new_version(&new.first, 1, now, Cause::Created)?;
         let key = Key {
             realm: realm.clone(),
             id: new.id.clone(),
-            algorithm: new.algorithm,
             purpose: new.purpose,
             state: KeyState::Enabled,
             created: now,
@@ -144,9 +146,12 @@ impl KeyCore {
             }
             KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
                 let settled = self.store.update(&key.realm, &key.id, &mut |key| {
-                    for due in key.rotation.take_due(now) {
-                        self.push_version(key, due, Cause::Automatic)?;
+                    let due = key.rotation.take_due(now);
+                    let next = key.rotation.next;
+                    for at in due {
+                        self.rotate(key, at, Cause::Automatic)?;
                     }
+                    key.rotation.next = next;
                     Ok(())
                 });
                 settled.ok()
@@ -155,19 +160,49 @@ impl KeyCore {
         }
     }
 
-    /// Adds a version that is the primary from then on.
-    fn push_version(&self, key: &mut Key, at: Timestamp, cause: Cause) -> Result<(), KeyError> {
-        let number = key.versions.last().map_or(1, |last| last.number + 1);
-        let version = self.new_version(key.algorithm, number, at, cause)?;
-        key.primary = version.id;
-        key.versions.push(version);
+    /// Adds a version like the newest, with new material.
+    fn rotate(&self, key: &mut Key, at: Timestamp, cause: Cause) -> Result<(), KeyError> {
+        let newest = key.versions.last().ok_or(KeyError::VersionNotFound)?;
+        let new = NewVersion {
+            algorithm: newest.algorithm,
+            material: None,
+            not_before: None,
+            expires: key.rotation.expiry(at),
+            labels: newest.labels.clone(),
+            attributes: newest.attributes.clone(),
+        };
+        let made = self.new_version(&new, 0, at, cause)?;
+        self.push(key, made);
         Ok(())
     }
 
-    fn new_version(&self, algorithm: Algorithm, number: u32, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
+    fn push(&self, key: &mut Key, version: Version) {
+        let number = key.versions.last().map_or(1, |last| last.number + 1);
+        key.primary = version.id;
+        key.rotation.made(version.created, version.expires);
+        key.versions.push(Version { number, ..version });
+    }
+
+    fn new_version(&self, new: &NewVersion, number: u32, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
         let id = VersionId::random(self.entropy.as_ref());
-        let material = material::generate(algorithm, self.entropy.as_ref())?;
+        let material = match &new.material {
+            Some(material) => material.of(new.algorithm)?,
+            None => material::generate(new.algorithm, self.entropy.as_ref())?,
+        };
         let sealed = self.master.seal(self.entropy.as_ref(), &id, &material)?;
-        Ok(Version { id, number, state: VersionState::Enabled, created: at, cause, material: Some(Arc::new(sealed)) })
+        Ok(Version {
+            id,
+            number,
+            state: VersionState::Enabled,
+            created: at,
+            updated: at,
+            cause,
+            algorithm: new.algorithm,
+            not_before: new.not_before,
+            expires: new.expires,
+            labels: new.labels.clone(),
+            attributes: new.attributes.clone(),
+            material: Some(Arc::new(sealed)),
+        })
     }
 }

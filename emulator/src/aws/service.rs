@@ -5,9 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -16,12 +14,13 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kmslab_keycore::{Clock, Entropy};
 
-use crate::aws::auth::{Authenticator, claimed_access_key};
-use crate::aws::{Aws, AwsError};
+use super::auth::{Authenticator, claimed_access_key};
+use super::{Aws, AwsError};
 use crate::counts::{Counter, OK, UNKNOWN};
 
 /// The largest request of the API is far below: 32 KiB of policy, or 6 KiB of ciphertext, in base64 and JSON.
 const LARGEST_BODY: usize = 1024 * 1024;
+const CLOUD: &str = "aws";
 const TARGET_PREFIX: &str = "TrentService.";
 
 /// What a request needs.
@@ -34,18 +33,13 @@ pub(crate) struct AwsService {
     pub(crate) counter: Counter,
 }
 
-/// Every method and path goes to the same handler: what is not `POST /` gets the vendor's error too.
-pub(crate) fn router(service: Arc<AwsService>) -> Router {
-    Router::new().fallback(handle).with_state(service)
-}
-
-async fn handle(State(service): State<Arc<AwsService>>, request: http::Request<Body>) -> Response {
-    let (parts, body) = request.into_parts();
+/// Answers a request. What is not `POST /` gets the vendor's error, too.
+pub(crate) async fn answer(service: &AwsService, parts: Parts, body: Body) -> Response {
     let operation = target(&parts).filter(|name| Aws::OPERATIONS.contains(name));
     let outcome = unpanicked(service.answer(&parts, operation, body)).await;
     let code = outcome.as_ref().map_or_else(|error| error.kind.as_str(), |_| OK);
     let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
-    service.counter.count(operation.unwrap_or(UNKNOWN), caller, code);
+    service.counter.count(CLOUD, operation.unwrap_or(UNKNOWN), caller, code);
     response(outcome, service.request_id())
 }
 

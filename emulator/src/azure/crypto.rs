@@ -1,0 +1,228 @@
+//! What keys do: encrypt and decrypt, wrap and unwrap, sign and verify, and random bytes.
+
+use kmslab_keycore::{
+    AesMode, Algorithm, Hash, Key, KeyError, RsaPadding, SignInput, SignatureAlgorithm, Version, VersionState,
+};
+use serde_json::{Value, json};
+
+use super::operation::Operation;
+use super::wire::{Input, encoded};
+use super::{Asked, Azure, AzureError, keys, names};
+
+/// How an algorithm of encryption is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cipher {
+    Rsa(RsaPadding),
+    /// With a key of that many bits.
+    Aes(u16, AesMode),
+}
+
+fn cipher(alg: &str) -> Option<Cipher> {
+    use AesMode::{Cbc, CbcPkcs7, Gcm, KeyWrap};
+    Some(match alg {
+        "RSA1_5" => Cipher::Rsa(RsaPadding::Pkcs1),
+        "RSA-OAEP" => Cipher::Rsa(RsaPadding::OaepSha1),
+        "RSA-OAEP-256" => Cipher::Rsa(RsaPadding::OaepSha256),
+        _ => {
+            let (bits, rest) = alg.strip_prefix('A')?.split_at_checked(3)?;
+            let bits = match bits {
+                "128" => 128,
+                "192" => 192,
+                "256" => 256,
+                _ => return None,
+            };
+            let mode = match rest {
+                "GCM" => Gcm,
+                "CBC" => Cbc,
+                "CBCPAD" => CbcPkcs7,
+                "KW" => KeyWrap,
+                _ => return None,
+            };
+            Cipher::Aes(bits, mode)
+        }
+    })
+}
+
+fn signature(alg: &str) -> Option<SignatureAlgorithm> {
+    use Hash::{Sha256, Sha384, Sha512};
+    Some(match alg {
+        "RS256" => SignatureAlgorithm::RsaPkcs1(Sha256),
+        "RS384" => SignatureAlgorithm::RsaPkcs1(Sha384),
+        "RS512" => SignatureAlgorithm::RsaPkcs1(Sha512),
+        "PS256" => SignatureAlgorithm::RsaPss(Sha256),
+        "PS384" => SignatureAlgorithm::RsaPss(Sha384),
+        "PS512" => SignatureAlgorithm::RsaPss(Sha512),
+        "ES256" | "ES256K" | "ECDSA256" => SignatureAlgorithm::EcdsaFixed(Sha256),
+        "ES384" => SignatureAlgorithm::EcdsaFixed(Sha384),
+        "ES512" => SignatureAlgorithm::EcdsaFixed(Sha512),
+        _ => return None,
+    })
+}
+
+/// ES256 and ES256K hash alike and are of different curves.
+fn of_its_curve(alg: &str, algorithm: Algorithm) -> bool {
+    use kmslab_keycore::Curve::{P256, Secp256k1};
+    match alg {
+        "ES256" => algorithm == Algorithm::Ec(P256),
+        "ES256K" | "ECDSA256" => algorithm == Algorithm::Ec(Secp256k1),
+        _ => true,
+    }
+}
+
+fn unknown(alg: &str) -> AzureError {
+    AzureError::bad_parameter(format!("Invalid value for property alg: {alg}"))
+}
+
+fn incompatible(alg: &str, version: &Version) -> AzureError {
+    let kty = version.attributes.get(keys::KTY).map_or("", String::as_str);
+    AzureError::bad_parameter(format!("Algorithm {alg} is not supported by a key of type {kty} and of its size"))
+}
+
+/// The key and version of a request, if they may be used for it: enabled, and for that operation.
+fn usable(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<Key>, Version, &'static str), AzureError> {
+    let word = word(asked.call.operation);
+    let (key, version) = keys::find(azure, asked)?;
+    if version.state == VersionState::Disabled {
+        return Err(AzureError::disabled(word));
+    }
+    if !keys::operations(&version).any(|allowed| allowed == word) {
+        return Err(AzureError::not_permitted(word));
+    }
+    Ok((key, version, word))
+}
+
+/// The operation as `key_ops` and refusals call it.
+fn word(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Encrypt => "encrypt",
+        Operation::Decrypt => "decrypt",
+        Operation::WrapKey => "wrapKey",
+        Operation::UnwrapKey => "unwrapKey",
+        Operation::Sign => "sign",
+        Operation::Verify => "verify",
+        _ => "",
+    }
+}
+
+/// The algorithm of a request, if the key can do it. Key wrap is for keys, and the other modes of AES for the rest.
+fn fitting(asked: &Asked<'_>, version: &Version) -> Result<(String, Cipher), AzureError> {
+    let alg = asked.input.required_text("alg")?.to_owned();
+    let cipher = cipher(&alg).ok_or_else(|| unknown(&alg))?;
+    let wraps = matches!(asked.call.operation, Operation::WrapKey | Operation::UnwrapKey);
+    let fits = match (cipher, version.algorithm) {
+        (Cipher::Rsa(_), Algorithm::Rsa { .. }) => true,
+        (Cipher::Aes(bits, mode), Algorithm::Aes { bits: has }) => bits == has && wraps == (mode == AesMode::KeyWrap),
+        _ => false,
+    };
+    if fits { Ok((alg, cipher)) } else { Err(incompatible(&alg, version)) }
+}
+
+/// Encrypt and wrapKey.
+pub(super) fn protect(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = usable(azure, asked)?;
+    version.protects_at(azure.core.now()).map_err(|error| refused(asked, word, error))?;
+    let (_, cipher) = fitting(asked, &version)?;
+    let value = zeroize::Zeroizing::new(asked.input.required_bytes("value")?);
+    let named = (&key.realm, &key.id, &version.id);
+    let mut answer = json!({ "kid": names::kid(&asked.vault.name, &key, &version.id) });
+    let body = match cipher {
+        Cipher::Rsa(padding) => azure.core.encrypt_rsa(named, padding, &value),
+        Cipher::Aes(_, AesMode::Gcm) => {
+            // The service chooses the nonce, so that none is ever used twice.
+            let iv = azure.core.random(12);
+            let aad = asked.input.bytes("aad")?.unwrap_or_default();
+            let sealed = azure.core.encrypt_aes(named, AesMode::Gcm, &iv, &value, &aad);
+            let mut body = sealed.map_err(|error| refused(asked, word, error))?;
+            let tag = body.split_off(body.len().saturating_sub(16));
+            answer["iv"] = encoded(&iv);
+            answer["tag"] = encoded(&tag);
+            if !aad.is_empty() {
+                answer["aad"] = encoded(&aad);
+            }
+            Ok(body)
+        }
+        Cipher::Aes(_, mode) => {
+            let iv = iv(asked.input, mode)?;
+            if mode != AesMode::KeyWrap {
+                answer["iv"] = encoded(&iv);
+            }
+            azure.core.encrypt_aes(named, mode, &iv, &value, &[])
+        }
+    };
+    answer["value"] = encoded(&body.map_err(|error| refused(asked, word, error))?);
+    Ok(answer)
+}
+
+/// Decrypt and unwrapKey.
+pub(super) fn open(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = usable(azure, asked)?;
+    let (_, cipher) = fitting(asked, &version)?;
+    let value = asked.input.required_bytes("value")?;
+    let named = (&key.realm, &key.id, &version.id);
+    let opened = match cipher {
+        Cipher::Rsa(padding) => azure.core.decrypt_rsa(named, padding, &value),
+        Cipher::Aes(_, AesMode::Gcm) => {
+            let (iv, tag) = (asked.input.required_bytes("iv")?, asked.input.required_bytes("tag")?);
+            let aad = asked.input.bytes("aad")?.unwrap_or_default();
+            if tag.len() != 16 {
+                return Err(super::wire::invalid("tag"));
+            }
+            azure.core.decrypt_aes(named, AesMode::Gcm, &iv, &[value, tag].concat(), &aad)
+        }
+        Cipher::Aes(_, mode) => azure.core.decrypt_aes(named, mode, &iv(asked.input, mode)?, &value, &[]),
+    };
+    let opened = opened.map_err(|error| refused(asked, word, error))?;
+    Ok(json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&opened) }))
+}
+
+fn iv(input: &Input, mode: AesMode) -> Result<Vec<u8>, AzureError> {
+    if mode == AesMode::KeyWrap { Ok(Vec::new()) } else { input.required_bytes("iv") }
+}
+
+pub(super) fn sign(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = usable(azure, asked)?;
+    version.protects_at(azure.core.now()).map_err(|error| refused(asked, word, error))?;
+    let alg = asked.input.required_text("alg")?;
+    let how = signature(alg).ok_or_else(|| unknown(alg))?;
+    if !of_its_curve(alg, version.algorithm) {
+        return Err(incompatible(alg, &version));
+    }
+    let digest = asked.input.required_bytes("value")?;
+    let signed = azure.core.sign((&key.realm, &key.id, &version.id), how, SignInput::Digest(&digest));
+    let signed = signed.map_err(|error| match error {
+        KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
+        error => refused(asked, word, error),
+    })?;
+    Ok(json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&signed) }))
+}
+
+pub(super) fn verify(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = usable(azure, asked)?;
+    let alg = asked.input.required_text("alg")?;
+    let how = signature(alg).ok_or_else(|| unknown(alg))?;
+    if !of_its_curve(alg, version.algorithm) {
+        return Err(incompatible(alg, &version));
+    }
+    let (digest, signature) = (asked.input.required_bytes("digest")?, asked.input.required_bytes("value")?);
+    let named = (&key.realm, &key.id, &version.id);
+    let holds = azure.core.verify(named, how, SignInput::Digest(&digest), &signature);
+    let holds = holds.map_err(|error| match error {
+        KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
+        error => refused(asked, word, error),
+    })?;
+    Ok(json!({ "value": holds }))
+}
+
+pub(super) fn random_bytes(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let count = asked.input.integer("count")?.ok_or_else(|| super::wire::missing("count"))?;
+    let count = usize::try_from(count).ok().filter(|count| (1..=128).contains(count));
+    let count = count.ok_or_else(|| AzureError::bad_parameter("Requested random bytes count must be from 1 to 128"))?;
+    Ok(json!({ "value": encoded(&azure.core.random(count)) }))
+}
+
+fn refused(asked: &Asked<'_>, word: &str, error: KeyError) -> AzureError {
+    match asked.key() {
+        Ok(name) => AzureError::of_key(name, asked.call.version.as_deref(), word, error),
+        Err(missing) => missing,
+    }
+}

@@ -1,0 +1,72 @@
+//! Deleted keys: kept for the vault's days, recovered or purged before.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kmslab_keycore::{Key, KeyState};
+use serde_json::{Value, json};
+
+use super::keys::{self, bundle, item};
+use super::names;
+use super::page::page;
+use super::vaults::Vault;
+use super::wire::seconds;
+use super::{Asked, Azure, AzureError};
+
+const DAY: Duration = Duration::from_hours(24);
+
+pub(super) fn delete(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let (key, _) = keys::find(azure, asked)?;
+    let deleted = azure.core.schedule_deletion(&key.realm, &key.id, DAY * asked.vault.retention_days);
+    let key = deleted.map_err(|error| AzureError::of_key(name, None, "delete", error))?;
+    deleted_bundle(azure, asked.vault, &key)
+}
+
+pub(super) fn get_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let key = azure.core.key(&names::realm(&asked.vault.name), &name.id());
+    let key = key.ok().filter(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
+    let key = key.ok_or_else(|| AzureError::no_deleted_key(name))?;
+    deleted_bundle(azure, asked.vault, &key)
+}
+
+pub(super) fn list_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let vault = asked.vault;
+    let mut keys = azure.core.keys(&names::realm(&vault.name));
+    keys.retain(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
+    keys.sort_by(|a, b| a.id.cmp(&b.id));
+    page(asked, "deletedkeys", &keys, |key| {
+        let mut item = item(vault, key.primary(), names::key_url(&vault.name, key));
+        add_dates(&mut item, vault, key);
+        item
+    })
+}
+
+pub(super) fn recover(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let recovered = azure.core.cancel_deletion(&names::realm(&asked.vault.name), &name.id(), KeyState::Enabled);
+    let key = recovered.map_err(|_| AzureError::no_deleted_key(name))?;
+    bundle(azure, asked.vault, &key, key.primary())
+}
+
+pub(super) fn purge(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let purged = azure.core.purge(&names::realm(&asked.vault.name), &name.id());
+    purged.map_err(|_| AzureError::no_deleted_key(name))?;
+    Ok(Value::Null)
+}
+
+fn deleted_bundle(azure: &Azure, vault: &Vault, key: &Key) -> Result<Value, AzureError> {
+    let mut bundle = bundle(azure, vault, key, key.primary())?;
+    add_dates(&mut bundle, vault, key);
+    Ok(bundle)
+}
+
+fn add_dates(shown: &mut Value, vault: &Vault, key: &Key) {
+    let KeyState::PendingDeletion { at } = key.state else { return };
+    let kept = SignedDuration::from_hours(24 * i64::from(vault.retention_days));
+    shown["recoveryId"] = json!(format!("{}/deletedkeys/{}", names::vault_url(&vault.name), names::shown(key)));
+    shown["deletedDate"] = seconds(at - kept);
+    shown["scheduledPurgeDate"] = seconds(at);
+}

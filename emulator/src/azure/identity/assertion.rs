@@ -1,0 +1,146 @@
+//! Client assertions: an application shows who it is by a JWT that its own certificate signed, or a trusted issuer for it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use serde::Deserialize;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+
+use super::directory::{Application, Directory};
+use super::error::LoginError;
+
+/// The only type there is.
+pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    #[serde(default)]
+    nbf: Option<i64>,
+    exp: i64,
+}
+
+/// RFC 7519 allows both.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn has(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::One(one) => wanted(one),
+            Self::Many(many) => many.iter().any(|one| wanted(one)),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::One(one) => one.clone(),
+            Self::Many(many) => many.join(", "),
+        }
+    }
+}
+
+/// Whether `assertion` stands for `application`.
+pub(super) fn check(
+    directory: &Directory,
+    application: &Arc<Application>,
+    assertion: &str,
+    token_endpoints: impl Fn(&str) -> bool,
+    now: Timestamp,
+) -> Result<(), LoginError> {
+    let header = decode_header(assertion).map_err(|_| LoginError::malformed_assertion())?;
+    let unverified = unverified(assertion)?;
+    if unverified.iss.eq_ignore_ascii_case(&application.client_id) {
+        let key = by_certificate(application, &header)?;
+        let claims = signed(assertion, &header, &key)?;
+        if !claims.aud.has(token_endpoints) {
+            return Err(LoginError::assertion_audience(&claims.aud.shown()));
+        }
+        if !claims.sub.eq_ignore_ascii_case(&application.client_id) {
+            return Err(LoginError::malformed_assertion());
+        }
+        return in_time(&claims, now);
+    }
+    let known = |wanted: &dyn Fn(&super::directory::Federated) -> bool| application.federated.iter().any(wanted);
+    if !known(&|there| there.issuer == unverified.iss) {
+        return Err(LoginError::no_federated("issuer", &unverified.iss, 700_211));
+    }
+    let issuer = directory.issuer(&unverified.iss);
+    let issuer = issuer.ok_or_else(|| LoginError::no_federated("issuer", &unverified.iss, 700_211))?;
+    let kid = header.kid.clone().unwrap_or_default();
+    let jwk = issuer.keys.find(&kid).ok_or_else(|| LoginError::unknown_signing_key(&kid))?;
+    let key = DecodingKey::from_jwk(jwk).map_err(|_| LoginError::unknown_signing_key(&kid))?;
+    let claims = signed(assertion, &header, &key)?;
+    if !known(&|there| there.issuer == claims.iss && there.subject == claims.sub) {
+        return Err(LoginError::no_federated("subject", &claims.sub, 700_213));
+    }
+    let complete = known(&|there| {
+        there.issuer == claims.iss
+            && there.subject == claims.sub
+            && claims.aud.has(|audience| audience == there.audience)
+    });
+    if !complete {
+        return Err(LoginError::no_federated("audience", &claims.aud.shown(), 700_212));
+    }
+    in_time(&claims, now)
+}
+
+/// The claims before anything is checked, to know whose key to check them with.
+fn unverified(assertion: &str) -> Result<Claims, LoginError> {
+    let claims = assertion.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    claims.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(LoginError::malformed_assertion)
+}
+
+fn signed(assertion: &str, header: &Header, key: &DecodingKey) -> Result<Claims, LoginError> {
+    if !matches!(header.alg, Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256) {
+        return Err(LoginError::malformed_assertion());
+    }
+    let mut validation = Validation::new(header.alg);
+    // Time and audience are checked by us: by the emulator's clock, and in the service's words.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let claims = decode::<Claims>(assertion, key, &validation);
+    claims.map(|token| token.claims).map_err(|_| LoginError::assertion_signature())
+}
+
+fn in_time(claims: &Claims, now: Timestamp) -> Result<(), LoginError> {
+    let from = claims.nbf.unwrap_or(i64::MIN);
+    // Five minutes of difference between clocks are allowed.
+    if now.as_second() + 300 < from || now.as_second() - 300 >= claims.exp {
+        return Err(LoginError::assertion_time(now, claims.nbf, claims.exp));
+    }
+    Ok(())
+}
+
+/// The key of the certificate that the header names by its thumbprint.
+fn by_certificate(application: &Application, header: &Header) -> Result<DecodingKey, LoginError> {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+    let thumbprint = |algorithm, der: &[u8]| URL_SAFE_NO_PAD.encode(digest(algorithm, der));
+    let named = application.certificates.iter().find(|der| {
+        let by_sha1 = header
+            .x5t
+            .as_deref()
+            .is_some_and(|x5t| x5t.trim_end_matches('=') == thumbprint(&SHA1_FOR_LEGACY_USE_ONLY, der));
+        by_sha1 || header.x5t_s256.as_deref().is_some_and(|x5t| x5t.trim_end_matches('=') == thumbprint(&SHA256, der))
+    });
+    let der = named.ok_or_else(LoginError::unknown_certificate)?;
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| LoginError::unknown_certificate())?;
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(rsa)) => {
+            let minimal = |bytes: &'_ [u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
+            Ok(DecodingKey::from_rsa_raw_components(&minimal(rsa.modulus), &minimal(rsa.exponent)))
+        }
+        _ => Err(LoginError::unknown_certificate()),
+    }
+}

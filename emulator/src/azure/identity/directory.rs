@@ -1,0 +1,138 @@
+//! Who there is: one tenant, its applications and managed identities, and issuers whose assertions stand for them.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jsonwebtoken::jwk::JwkSet;
+use zeroize::Zeroizing;
+
+/// The tenant when nobody says otherwise.
+pub const DEFAULT_TENANT: &str = "0f7c5d0a-6a1b-4c6e-9d55-6b6d736c6162";
+/// The application that may do everything in the default vault; its secret is `test`.
+pub const DEFAULT_CLIENT_ID: &str = "a1b2c3d4-0000-4000-8000-6b6d736c6162";
+/// Its service principal.
+pub const DEFAULT_OBJECT_ID: &str = "e5f6a7b8-0000-4000-8000-6b6d736c6162";
+/// Its secret.
+pub const DEFAULT_SECRET: &str = "test";
+
+/// An application with its service principal, or a managed identity.
+#[derive(Clone)]
+pub struct Application {
+    /// The id it logs in with.
+    pub client_id: String,
+    /// Its service principal's id, by which permissions name it.
+    pub object_id: String,
+    /// What people call it.
+    pub name: String,
+    /// Secrets that it may log in with.
+    pub secrets: Vec<Zeroizing<String>>,
+    /// Certificates that it may log in with, DER.
+    pub certificates: Vec<Vec<u8>>,
+    /// Whose assertions stand for it.
+    pub federated: Vec<Federated>,
+    /// A managed identity: the resource id by which Azure Resource Manager knows it. The instance metadata service hands its tokens out.
+    pub managed: Option<String>,
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application")
+            .field("client_id", &self.client_id)
+            .field("object_id", &self.object_id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A federated credential: all three must be the assertion's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Federated {
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`, such as `system:serviceaccount:kube-system:kms-plugin`.
+    pub subject: String,
+    /// `aud`; usually `api://AzureADTokenExchange`.
+    pub audience: String,
+}
+
+/// An issuer outside, and the keys that it signs with.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// `iss`.
+    pub url: String,
+    /// Its key set.
+    pub keys: JwkSet,
+}
+
+/// The tenant.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) tenant: String,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    applications: Vec<Arc<Application>>,
+    issuers: Vec<Arc<Issuer>>,
+}
+
+impl Directory {
+    pub(crate) fn new(tenant: &str) -> Self {
+        Self { tenant: tenant.to_owned(), known: RwLock::default() }
+    }
+
+    /// The application that may do everything in the default vault.
+    pub(crate) fn well_known() -> Application {
+        Application {
+            client_id: DEFAULT_CLIENT_ID.to_owned(),
+            object_id: DEFAULT_OBJECT_ID.to_owned(),
+            name: "test".to_owned(),
+            secrets: vec![Zeroizing::new(DEFAULT_SECRET.to_owned())],
+            certificates: Vec::new(),
+            federated: Vec::new(),
+            managed: Some(format!(
+                "/subscriptions/{DEFAULT_TENANT}/resourceGroups/kmslab/providers/Microsoft.ManagedIdentity/\
+                 userAssignedIdentities/test"
+            )),
+        }
+    }
+
+    /// Adds an application, or puts it in the place of the one with its id.
+    pub(crate) fn add(&self, application: Application) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.applications.retain(|there| there.client_id != application.client_id);
+        known.applications.push(Arc::new(application));
+    }
+
+    /// Trusts an issuer's keys.
+    pub(crate) fn trust(&self, issuer: Issuer) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.issuers.retain(|there| there.url != issuer.url);
+        known.issuers.push(Arc::new(issuer));
+    }
+
+    /// Forgets everybody.
+    pub(crate) fn clear(&self) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known::default();
+    }
+
+    pub(crate) fn application(&self, client_id: &str) -> Option<Arc<Application>> {
+        self.find(|there| there.client_id.eq_ignore_ascii_case(client_id))
+    }
+
+    pub(crate) fn find(&self, wanted: impl Fn(&Application) -> bool) -> Option<Arc<Application>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.applications.iter().find(|there| wanted(there)).cloned()
+    }
+
+    pub(crate) fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.issuers.iter().find(|there| there.url == url).cloned()
+    }
+
+    /// Whether a path's first segment names this tenant.
+    pub(crate) fn is_tenant(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case(&self.tenant)
+    }
+}

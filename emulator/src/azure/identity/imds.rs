@@ -1,0 +1,65 @@
+//! The instance metadata service: tokens of managed identities, for whoever can reach it.
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::{Answer, Application, Identity, Request, ok};
+
+const OPERATION: &str = "ManagedIdentityToken";
+
+impl Identity {
+    /// `GET /metadata/identity/oauth2/token`.
+    pub(super) fn imds(&self, request: Request<'_>) -> Answer {
+        let query: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+        let field = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        if !request.metadata {
+            return refused("Required metadata header not specified");
+        }
+        if field("api-version").is_none_or(str::is_empty) {
+            return refused("Required query variable 'api-version' is missing");
+        }
+        let Some(resource) = field("resource").filter(|resource| !resource.is_empty()) else {
+            return refused("Required audience parameter not specified");
+        };
+        let Ok(known) = self.resource(resource) else {
+            let body = json!({
+                "error": "invalid_resource",
+                "error_description": format!(
+                    "AADSTS500011: The resource principal named {resource} was not found in the tenant named {}.",
+                    self.directory.tenant
+                ),
+            });
+            let code = "AADSTS500011".to_owned();
+            return Answer { status: StatusCode::BAD_REQUEST, body, operation: OPERATION, caller: None, code };
+        };
+        let wanted = |there: &Application| {
+            let Some(id) = &there.managed else { return false };
+            field("client_id").is_none_or(|wanted| there.client_id.eq_ignore_ascii_case(wanted))
+                && field("object_id").is_none_or(|wanted| there.object_id.eq_ignore_ascii_case(wanted))
+                && field("msi_res_id").or(field("mi_res_id")).is_none_or(|wanted| id.eq_ignore_ascii_case(wanted))
+        };
+        let Some(application) = self.directory.find(wanted) else { return refused("Identity not found") };
+        let (now, lifetime) = (self.now().as_second(), self.tokens.lifetime().as_secs());
+        let body = json!({
+            "access_token": self.issue_for(&application, known, 2),
+            "client_id": application.client_id,
+            "expires_in": lifetime.to_string(),
+            "expires_on": (now + lifetime).to_string(),
+            "ext_expires_in": lifetime.to_string(),
+            "not_before": now.to_string(),
+            "resource": resource,
+            "token_type": "Bearer",
+        });
+        Answer { caller: Some(application.client_id.clone()), ..ok(OPERATION, body) }
+    }
+}
+
+fn refused(why: &str) -> Answer {
+    Answer {
+        status: StatusCode::BAD_REQUEST,
+        body: json!({ "error": "invalid_request", "error_description": why }),
+        operation: OPERATION,
+        caller: None,
+        code: "invalid_request".to_owned(),
+    }
+}

@@ -1,0 +1,295 @@
+//! Microsoft Entra ID, as far as programs without a person log in to it: discovery, token endpoints of both versions, and the
+//! instance metadata service of a virtual machine.
+
+mod assertion;
+mod directory;
+mod error;
+mod imds;
+mod token;
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use kmslab_keycore::{Clock, Entropy};
+use serde_json::{Value, json};
+
+pub(crate) use directory::Directory;
+pub use directory::{
+    Application, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT, Federated, Issuer,
+};
+pub(crate) use token::{Claims, Refused, issuer};
+
+use error::LoginError;
+use token::{Subject, Tokens};
+
+/// The resource whose tokens Key Vault takes.
+pub(crate) const VAULT_RESOURCE: &str = "https://vault.azure.net";
+/// What tokens are issued for, without the slash that callers may write or not.
+const RESOURCES: &[&str] = &[
+    VAULT_RESOURCE,
+    "https://managedhsm.azure.net",
+    "https://management.azure.com",
+    "https://management.core.windows.net",
+    "https://graph.microsoft.com",
+    "https://graph.windows.net",
+];
+const LOGIN: &str = "https://login.microsoftonline.com";
+
+/// An answer in JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
+    /// For the counters: whose request it was, and what came of it.
+    pub(crate) operation: &'static str,
+    pub(crate) caller: Option<String>,
+    pub(crate) code: String,
+}
+
+/// One request, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a Method,
+    /// Without what a front may stand under.
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    /// `https://HOST` as the caller wrote it.
+    pub(crate) base: &'a str,
+    /// Whether the header `Metadata: true` is there.
+    pub(crate) metadata: bool,
+    pub(crate) body: &'a [u8],
+}
+
+/// The identity platform.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) directory: Directory,
+    tokens: Tokens,
+    wall: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Identity {
+    pub(crate) fn new(tenant: &str, lifetime: SignedDuration, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { directory: Directory::new(tenant), tokens: Tokens::new(lifetime), wall, entropy }
+    }
+
+    /// Whether a path is one of this front's, on a host that has others too.
+    pub(crate) fn has(path: &str) -> bool {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        matches!(
+            segments[..],
+            [_, "oauth2", "token"]
+                | [_, "oauth2", "v2.0", "token"]
+                | [_, ".well-known", "openid-configuration"]
+                | [_, "v2.0", ".well-known", "openid-configuration"]
+                | [_, "discovery", "keys" | "instance"]
+                | [_, "discovery", "v2.0", "keys"]
+                | ["metadata", "identity", "oauth2", "token"]
+        )
+    }
+
+    /// What a token for Key Vault says, if it holds now.
+    pub(crate) fn verify(&self, token: &str) -> Result<Claims, Refused> {
+        self.tokens.verify(token, &self.directory.tenant, VAULT_RESOURCE, self.wall.now())
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(&self, request: Request<'_>) -> Answer {
+        let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+        match (request.method, &segments[..]) {
+            (&Method::POST, [tenant, "oauth2", "token"]) => self.token(tenant, 1, request),
+            (&Method::POST, [tenant, "oauth2", "v2.0", "token"]) => self.token(tenant, 2, request),
+            (&Method::GET, ["metadata", "identity", "oauth2", "token"]) => self.imds(request),
+            (&Method::GET, [tenant, ".well-known", "openid-configuration"]) => self.configuration(tenant, 1, request),
+            (&Method::GET, [tenant, "v2.0", ".well-known", "openid-configuration"]) => {
+                self.configuration(tenant, 2, request)
+            }
+            (&Method::GET, [_, "discovery", "instance"]) => self.instance(request),
+            (&Method::GET, [_, "discovery", "keys"] | [_, "discovery", "v2.0", "keys"]) => {
+                ok("IdentityKeys", self.tokens.jwks())
+            }
+            _ => Answer {
+                status: StatusCode::NOT_FOUND,
+                body: json!({ "error": "invalid_request", "error_description": "there is nothing here" }),
+                operation: "unknown",
+                caller: None,
+                code: "NotFound".into(),
+            },
+        }
+    }
+
+    fn token(&self, tenant: &str, version: u8, request: Request<'_>) -> Answer {
+        let form: Vec<(String, String)> = form_urlencoded::parse(request.body).into_owned().collect();
+        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let caller = field("client_id").map(str::to_owned);
+        match self.issue(tenant, version, request, &field) {
+            Ok(body) => Answer { caller, ..ok("IdentityToken", body) },
+            Err(error) => {
+                let (trace, correlation) = (self.uuid(), self.uuid());
+                Answer {
+                    status: error.status,
+                    body: error.body(self.wall.now(), &trace, &correlation),
+                    operation: "IdentityToken",
+                    caller,
+                    code: format!("AADSTS{}", error.number),
+                }
+            }
+        }
+    }
+
+    fn issue<'f>(
+        &self,
+        tenant: &str,
+        version: u8,
+        request: Request<'_>,
+        field: &impl Fn(&str) -> Option<&'f str>,
+    ) -> Result<Value, LoginError> {
+        if !self.directory.is_tenant(tenant) {
+            return Err(LoginError::no_tenant(tenant));
+        }
+        let required = |name: &'static str| field(name).ok_or_else(|| LoginError::missing(name));
+        let grant = required("grant_type")?;
+        let client_id = required("client_id")?;
+        if grant != "client_credentials" {
+            return Err(LoginError::unsupported_grant(grant));
+        }
+        let resource = match version {
+            1 => self.resource(required("resource")?)?,
+            _ => {
+                let scope = required("scope")?;
+                // `https://vault.azure.net//.default` of a resource that ends with a slash is one, too.
+                let resource = scope.split(' ').find_map(|scope| scope.strip_suffix("/.default"));
+                self.resource(resource.ok_or_else(|| LoginError::scope(scope))?)?
+            }
+        };
+        let application = self.directory.application(client_id);
+        let application = application.ok_or_else(|| LoginError::no_application(client_id, &self.directory.tenant))?;
+        let now = self.wall.now();
+        let by = match (field("client_assertion"), field("client_secret")) {
+            (Some(assertion), _) => {
+                let kind = required("client_assertion_type")?;
+                if kind != assertion::TYPE {
+                    return Err(LoginError::malformed_assertion());
+                }
+                let tenant = &self.directory.tenant;
+                let endpoint = |audience: &str| {
+                    [request.base, LOGIN, "https://login.windows.net"].iter().any(|base| {
+                        audience
+                            .strip_prefix(&format!("{base}/{tenant}/"))
+                            .is_some_and(|rest| matches!(rest, "oauth2/v2.0/token" | "oauth2/token" | "v2.0" | ""))
+                    })
+                };
+                assertion::check(&self.directory, &application, assertion, endpoint, now)?;
+                2
+            }
+            (None, Some(secret)) => {
+                use subtle::ConstantTimeEq;
+                let known = application.secrets.iter().any(|known| known.as_bytes().ct_eq(secret.as_bytes()).into());
+                if !known {
+                    return Err(LoginError::wrong_secret(&application.client_id));
+                }
+                1
+            }
+            (None, None) => return Err(LoginError::no_credential()),
+        };
+        let (token, lifetime) = (self.issue_for(&application, resource, by), self.tokens.lifetime().as_secs());
+        let mut body = json!({ "token_type": "Bearer", "access_token": token });
+        if version == 1 {
+            // The old endpoint's numbers are strings.
+            body["expires_in"] = lifetime.to_string().into();
+            body["ext_expires_in"] = lifetime.to_string().into();
+            body["expires_on"] = (now.as_second() + lifetime).to_string().into();
+            body["not_before"] = now.as_second().to_string().into();
+            body["resource"] = field("resource").unwrap_or(resource).into();
+        } else {
+            body["expires_in"] = lifetime.into();
+            body["ext_expires_in"] = lifetime.into();
+        }
+        Ok(body)
+    }
+
+    fn resource(&self, text: &str) -> Result<&'static str, LoginError> {
+        let plain = text.trim_end_matches('/');
+        let known = RESOURCES.iter().find(|resource| **resource == plain).copied();
+        known.ok_or_else(|| LoginError::no_resource(text, &self.directory.tenant))
+    }
+
+    fn issue_for(&self, application: &Application, resource: &str, by: u8) -> String {
+        let subject = Subject {
+            tenant: self.directory.tenant.clone(),
+            client_id: application.client_id.clone(),
+            object_id: application.object_id.clone(),
+            by,
+        };
+        self.tokens.issue(&subject, resource, self.wall.now(), self.entropy.as_ref()).unwrap_or_default()
+    }
+
+    fn configuration(&self, tenant: &str, version: u8, request: Request<'_>) -> Answer {
+        let shared = ["common", "organizations", "consumers"].contains(&tenant);
+        if !shared && !self.directory.is_tenant(tenant) {
+            let error = LoginError::no_tenant(tenant);
+            let body = error.body(self.wall.now(), &self.uuid(), &self.uuid());
+            let code = format!("AADSTS{}", error.number);
+            return Answer { status: error.status, body, operation: "IdentityConfiguration", caller: None, code };
+        }
+        let base = format!("{}/{tenant}", request.base);
+        let middle = if version == 2 { "/v2.0" } else { "" };
+        let issuer = if version == 2 {
+            format!("{LOGIN}/{}/v2.0", self.directory.tenant)
+        } else {
+            issuer(&self.directory.tenant)
+        };
+        ok(
+            "IdentityConfiguration",
+            json!({
+                "token_endpoint": format!("{base}/oauth2{middle}/token"),
+                "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+                "jwks_uri": format!("{base}/discovery{middle}/keys"),
+                "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+                "subject_types_supported": ["pairwise"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+                "scopes_supported": ["openid", "profile", "email", "offline_access"],
+                "issuer": issuer,
+                "authorization_endpoint": format!("{base}/oauth2{middle}/authorize"),
+                "device_authorization_endpoint": format!("{base}/oauth2{middle}/devicecode"),
+                "tenant_region_scope": null,
+                "cloud_instance_name": "microsoftonline.com",
+            }),
+        )
+    }
+
+    /// Which hosts are one authority. Ours, where it is none of Microsoft's names, is one by itself.
+    fn instance(&self, request: Request<'_>) -> Answer {
+        let host = request.base.trim_start_matches("https://").trim_start_matches("http://");
+        let microsofts = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
+        let mut metadata = vec![json!({
+            "preferred_network": microsofts[0],
+            "preferred_cache": microsofts[1],
+            "aliases": microsofts,
+        })];
+        if !microsofts.contains(&host) {
+            metadata.push(json!({ "preferred_network": host, "preferred_cache": host, "aliases": [host] }));
+        }
+        let discovery = format!("{}/{}/v2.0/.well-known/openid-configuration", request.base, self.directory.tenant);
+        ok(
+            "IdentityInstance",
+            json!({ "tenant_discovery_endpoint": discovery, "api-version": "1.1", "metadata": metadata }),
+        )
+    }
+
+    fn uuid(&self) -> String {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.wall.now()
+    }
+}
+
+fn ok(operation: &'static str, body: Value) -> Answer {
+    Answer { status: StatusCode::OK, body, operation, caller: None, code: crate::counts::OK.to_owned() }
+}

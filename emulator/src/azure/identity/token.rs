@@ -1,0 +1,259 @@
+//! Access tokens: issued as Entra issues them for a resource (version 1.0, RS256), and verified when they come back.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use kmslab_keycore::Entropy;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// How long before its issue a token is valid already, as Entra has it: clocks differ.
+const EARLY: SignedDuration = SignedDuration::from_mins(5);
+
+/// Who a token is for, and how that was found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subject {
+    pub(crate) tenant: String,
+    /// The application's id.
+    pub(crate) client_id: String,
+    /// Its service principal's id, by which permissions name it.
+    pub(crate) object_id: String,
+    /// `appidacr`: 1 by secret, 2 by certificate or assertion.
+    pub(crate) by: u8,
+}
+
+/// What a token says that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) aud: String,
+    pub(crate) iss: String,
+    pub(crate) appid: String,
+    pub(crate) oid: String,
+    pub(crate) tid: String,
+    nbf: i64,
+    exp: i64,
+}
+
+/// Why a token does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// No JWT of this service's: malformed, or signed by somebody else. Its header in base64.
+    Signature(String),
+    Issuer(String),
+    Audience(String),
+    Expired,
+    NotYetValid,
+}
+
+/// Makes and verifies tokens with one key, which is made at the first use: RSA takes a moment that others need not wait for.
+pub(crate) struct Tokens {
+    key: OnceLock<Option<Signing>>,
+    lifetime: SignedDuration,
+}
+
+struct Signing {
+    pair: RsaKeyPair,
+    id: String,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("lifetime", &self.lifetime).finish_non_exhaustive()
+    }
+}
+
+/// `iss` of a tenant's tokens.
+pub(crate) fn issuer(tenant: &str) -> String {
+    format!("https://sts.windows.net/{tenant}/")
+}
+
+impl Tokens {
+    pub(crate) fn new(lifetime: SignedDuration) -> Self {
+        Self { key: OnceLock::new(), lifetime }
+    }
+
+    pub(crate) fn lifetime(&self) -> SignedDuration {
+        self.lifetime
+    }
+
+    fn signing(&self) -> Option<&Signing> {
+        let made = self.key.get_or_init(|| {
+            let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
+            let id = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pair.public_key().as_ref());
+            let id = URL_SAFE_NO_PAD.encode(&id.as_ref()[..20]);
+            Some(Signing { pair, id })
+        });
+        made.as_ref()
+    }
+
+    /// A token for `subject` at `audience`; `None` if no key can be made.
+    pub(crate) fn issue(
+        &self,
+        subject: &Subject,
+        audience: &str,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Option<String> {
+        let Signing { pair, id } = self.signing()?;
+        let mut unique = [0; 16];
+        entropy.fill(&mut unique);
+        let issuer = issuer(&subject.tenant);
+        let header = json!({ "typ": "JWT", "alg": "RS256", "x5t": id, "kid": id });
+        let claims = json!({
+            "aud": audience,
+            "iss": issuer,
+            "iat": (now - EARLY).as_second(),
+            "nbf": (now - EARLY).as_second(),
+            "exp": (now + self.lifetime).as_second(),
+            "appid": subject.client_id,
+            "appidacr": subject.by.to_string(),
+            "idp": issuer,
+            "idtyp": "app",
+            "oid": subject.object_id,
+            "sub": subject.object_id,
+            "tid": subject.tenant,
+            "uti": URL_SAFE_NO_PAD.encode(unique),
+            "ver": "1.0",
+        });
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// What a token says, if it is from here, for `audience` and of now.
+    pub(crate) fn verify(&self, token: &str, tenant: &str, audience: &str, now: Timestamp) -> Result<Claims, Refused> {
+        let encoded = || token.split('.').next().unwrap_or_default().to_owned();
+        let foreign = || Refused::Signature(encoded());
+        let header = decode_header(token).map_err(|_| foreign())?;
+        let Signing { pair, id } = self.signing().ok_or_else(foreign)?;
+        if header.alg != Algorithm::RS256 || header.kid.as_ref() != Some(id) {
+            return Err(foreign());
+        }
+        let public = pair.public_key();
+        let key = DecodingKey::from_rsa_raw_components(
+            public.modulus().big_endian_without_leading_zero(),
+            public.exponent().big_endian_without_leading_zero(),
+        );
+        // The library's own checks of time go by the system's clock; ours is the emulator's wall clock.
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let claims = decode::<Claims>(token, &key, &validation).map_err(|_| foreign())?;
+        let claims = claims.claims;
+        if claims.iss != issuer(tenant) {
+            return Err(Refused::Issuer(claims.iss));
+        }
+        if claims.aud.trim_end_matches('/') != audience {
+            return Err(Refused::Audience(claims.aud));
+        }
+        if now.as_second() < claims.nbf {
+            return Err(Refused::NotYetValid);
+        }
+        if now.as_second() >= claims.exp {
+            return Err(Refused::Expired);
+        }
+        Ok(claims)
+    }
+
+    /// The public key as a JSON Web Key Set.
+    pub(crate) fn jwks(&self) -> Value {
+        let keys = self.signing().map(|Signing { pair, id }| {
+            let public = pair.public_key();
+            let (n, e) = (public.modulus(), public.exponent());
+            json!({
+                "kty": "RSA",
+                "use": "sig",
+                "alg": "RS256",
+                "kid": id,
+                "x5t": id,
+                "n": URL_SAFE_NO_PAD.encode(n.big_endian_without_leading_zero()),
+                "e": URL_SAFE_NO_PAD.encode(e.big_endian_without_leading_zero()),
+            })
+        });
+        json!({ "keys": keys.into_iter().collect::<Vec<_>>() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kmslab_keycore::SystemEntropy;
+
+    use super::*;
+
+    const TENANT: &str = "4f5a1f3c-0000-4000-8000-000000000001";
+    const VAULT: &str = "https://vault.azure.net";
+
+    fn tokens() -> Tokens {
+        Tokens::new(SignedDuration::from_hours(1))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn issued(tokens: &Tokens, tenant: &str, audience: &str) -> String {
+        let subject = Subject { tenant: tenant.to_owned(), client_id: "app".into(), object_id: "oid".into(), by: 1 };
+        tokens.issue(&subject, audience, at(0), &SystemEntropy).unwrap()
+    }
+
+    #[test]
+    fn a_token_holds_here_for_its_audience_and_its_time() {
+        let tokens = tokens();
+        let token = issued(&tokens, TENANT, VAULT);
+        let claims = tokens.verify(&token, TENANT, VAULT, at(0)).unwrap();
+        assert_eq!((claims.oid.as_str(), claims.appid.as_str(), claims.tid.as_str()), ("oid", "app", TENANT));
+        assert!(tokens.verify(&token, TENANT, VAULT, at(3599)).is_ok());
+        assert_eq!(tokens.verify(&token, TENANT, VAULT, at(3600)), Err(Refused::Expired));
+        assert_eq!(tokens.verify(&token, TENANT, VAULT, at(-301)), Err(Refused::NotYetValid));
+        let arm = issued(&tokens, TENANT, "https://management.azure.com/");
+        let audience = Refused::Audience("https://management.azure.com/".into());
+        assert_eq!(tokens.verify(&arm, TENANT, VAULT, at(0)), Err(audience));
+        let other = issued(&tokens, "other", VAULT);
+        assert!(matches!(tokens.verify(&other, TENANT, VAULT, at(0)), Err(Refused::Issuer(_))));
+    }
+
+    #[test]
+    fn what_was_changed_or_signed_elsewhere_does_not_hold() {
+        let ours = tokens();
+        let token = issued(&ours, TENANT, VAULT);
+        let foreign = issued(&tokens(), TENANT, VAULT);
+        assert!(matches!(ours.verify(&foreign, TENANT, VAULT, at(0)), Err(Refused::Signature(_))));
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let (header, claims) = signed.split_once('.').unwrap();
+        let forged = claims.replace(&claims[10..14], "AAAA");
+        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+        for bad in [
+            format!("{header}.{forged}.{signature}"),
+            format!("{header}.{claims}."),
+            format!("{header}.{claims}"),
+            format!("{none}.{claims}."),
+            String::new(),
+            "a.b.c".into(),
+        ] {
+            assert!(ours.verify(&bad, TENANT, VAULT, at(0)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_published_key_is_the_one_that_signs() {
+        let tokens = tokens();
+        let token = issued(&tokens, TENANT, VAULT);
+        let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_value(tokens.jwks()).unwrap();
+        let kid = decode_header(&token).unwrap().kid.unwrap();
+        let key = DecodingKey::from_jwk(jwks.find(&kid).unwrap()).unwrap();
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_exp = false;
+        validation.set_audience(&[VAULT]);
+        assert!(decode::<Value>(&token, &key, &validation).is_ok());
+    }
+}

@@ -1,0 +1,125 @@
+//! Key types, curves and JSON Web Keys: what a request asks for, what an import brings, what a bundle shows.
+
+use kmslab_keycore::{Algorithm, Curve, Material, PublicKey, RsaParts};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::AzureError;
+use super::wire::{Input, encoded, invalid, missing};
+
+/// A key type as it is written, and the algorithm that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// With `-HSM` where it was asked for with it.
+    pub(super) kty: &'static str,
+    pub(super) algorithm: Algorithm,
+}
+
+const CURVES: &[(&str, Curve)] =
+    &[("P-256", Curve::P256), ("P-384", Curve::P384), ("P-521", Curve::P521), ("P-256K", Curve::Secp256k1)];
+const TYPES: &[&str] = &["RSA", "RSA-HSM", "EC", "EC-HSM", "oct", "oct-HSM"];
+
+/// The type as the service writes it.
+pub(super) fn kty(text: &str) -> Result<&'static str, AzureError> {
+    let known = TYPES.iter().find(|known| known.eq_ignore_ascii_case(text)).copied();
+    known.ok_or_else(|| AzureError::bad_parameter(format!("Property kty has an invalid value: {text}")))
+}
+
+impl Kind {
+    /// What a request to make a key asks for.
+    pub(super) fn asked(input: &Input) -> Result<Self, AzureError> {
+        let kty = kty(input.required_text("kty")?)?;
+        let size = input.integer("key_size")?;
+        let algorithm = match kty {
+            "RSA" | "RSA-HSM" => {
+                if let Some(exponent) = input.integer("public_exponent")?.filter(|exponent| *exponent != 65_537) {
+                    return Err(AzureError::bad_parameter(format!(
+                        "Property public_exponent has an invalid value: {exponent}"
+                    )));
+                }
+                match size.unwrap_or(2048) {
+                    2048 => Algorithm::Rsa { bits: 2048 },
+                    3072 => Algorithm::Rsa { bits: 3072 },
+                    4096 => Algorithm::Rsa { bits: 4096 },
+                    _ => return Err(AzureError::bad_parameter("Invalid key size for RSA")),
+                }
+            }
+            "EC" | "EC-HSM" => Algorithm::Ec(curve(input.text("crv")?.unwrap_or("P-256"))?),
+            "oct-HSM" => match size.unwrap_or(256) {
+                128 => Algorithm::Aes { bits: 128 },
+                192 => Algorithm::Aes { bits: 192 },
+                256 => Algorithm::AES_256,
+                _ => return Err(AzureError::bad_parameter("Invalid key size for oct-HSM")),
+            },
+            // Symmetric keys are kept in hardware only.
+            _ => return Err(AzureError::bad_parameter(format!("Property kty has an invalid value: {kty}"))),
+        };
+        Ok(Self { kty, algorithm })
+    }
+
+    /// The operations of a key whose request names none.
+    pub(super) fn operations(self) -> &'static [&'static str] {
+        match self.algorithm {
+            Algorithm::Ec(_) => &["sign", "verify"],
+            Algorithm::Aes { .. } => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
+            _ => &["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"],
+        }
+    }
+}
+
+fn curve(text: &str) -> Result<Curve, AzureError> {
+    // The first versions of the API called secp256k1 so.
+    let text = if text == "SECP256K1" { "P-256K" } else { text };
+    let known = CURVES.iter().find(|(name, _)| *name == text);
+    known.map(|(_, curve)| *curve).ok_or_else(|| AzureError::bad_parameter(format!("Unsupported curve: {text}")))
+}
+
+/// The key that an import brings.
+pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), AzureError> {
+    let kty = kty(jwk.required_text("kty")?)?;
+    let part = |name: &str| jwk.required_bytes(name).map(Zeroizing::new);
+    let material = match kty {
+        "RSA" | "RSA-HSM" => {
+            let (n, e) = (part("n")?, part("e")?);
+            if !matches!(n.iter().skip_while(|byte| **byte == 0).count(), 256 | 384 | 512) {
+                return Err(AzureError::bad_parameter("Invalid key size for RSA"));
+            }
+            let (d, p, q) = (part("d")?, part("p")?, part("q")?);
+            let (d_p, d_q, q_inv) = (part("dp")?, part("dq")?, part("qi")?);
+            let parts = RsaParts { n: &n, e: &e, d: &d, p: &p, q: &q, d_p: &d_p, d_q: &d_q, q_inv: &q_inv };
+            Material::rsa(&parts)
+        }
+        "EC" | "EC-HSM" => {
+            let curve = curve(jwk.text("crv")?.ok_or_else(|| missing("crv"))?)?;
+            Material::ec(curve, &part("d")?, &part("x")?, &part("y")?)
+        }
+        _ => Material::aes(&part("k")?),
+    };
+    let material = material.map_err(|_| invalid("key"))?;
+    let kty = match (kty, hsm) {
+        ("RSA", true) => "RSA-HSM",
+        ("EC", true) => "EC-HSM",
+        ("oct", _) => "oct-HSM",
+        (kty, _) => kty,
+    };
+    Ok((Kind { kty, algorithm: material.algorithm() }, material))
+}
+
+/// The public part of a bundle's `key`. Symmetric keys show nothing.
+pub(super) fn public(key: Option<&PublicKey>) -> Map<String, Value> {
+    let mut members = Map::new();
+    match key {
+        Some(PublicKey::Rsa { n, e, .. }) => {
+            members.insert("n".into(), encoded(n));
+            members.insert("e".into(), encoded(e));
+        }
+        Some(PublicKey::Ec { curve, x, y, .. }) => {
+            let name = CURVES.iter().find(|(_, known)| known == curve).map_or("", |(name, _)| name);
+            members.insert("crv".into(), name.into());
+            members.insert("x".into(), encoded(x));
+            members.insert("y".into(), encoded(y));
+        }
+        None => {}
+    }
+    members
+}

@@ -1,0 +1,281 @@
+//! Keys and their versions: made, imported, shown, listed, changed, rotated, backed up. Deletion is next door.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kmslab_keycore::{Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields, VersionState};
+use serde_json::{Map, Value, json};
+
+use super::jwk::{self, Kind};
+use super::names::{self, KeyName};
+use super::page::page;
+use super::vaults::Vault;
+use super::wire::{Input, encoded, seconds};
+use super::{Asked, Azure, AzureError};
+
+/// Attribute of a key: its name as it was first written.
+pub(super) const NAME: &str = "name";
+/// Attribute of a version: its type, with `-HSM` or without.
+pub(super) const KTY: &str = "kty";
+/// Attribute of a version: what it may be used for, with commas between.
+pub(super) const KEY_OPS: &str = "key_ops";
+const OPERATIONS: &[&str] = &["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey", "import", "export"];
+const MOST_TAGS: usize = 15;
+const LONGEST_TAG: usize = 256;
+
+pub(super) fn create(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let kind = Kind::asked(asked.input)?;
+    make(azure, asked, kind, None, asked.input.texts("key_ops")?)
+}
+
+pub(super) fn import(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let jwk = asked.input.object("key")?.ok_or_else(|| super::wire::missing("key"))?;
+    // `Hsm` in all versions of the API; `hsm` in some clients.
+    let hsm = asked.input.flag("Hsm")?.or(asked.input.flag("hsm")?).unwrap_or(false);
+    let (kind, material) = jwk::imported(&jwk, hsm)?;
+    let operations = jwk.texts("key_ops")?.or(asked.input.texts("key_ops")?);
+    make(azure, asked, kind, Some(material), operations)
+}
+
+/// A new key, or a new version of the key of that name.
+fn make(
+    azure: &Azure,
+    asked: &Asked<'_>,
+    kind: Kind,
+    material: Option<kmslab_keycore::Material>,
+    operations: Option<Vec<String>>,
+) -> Result<Value, AzureError> {
+    let (name, vault) = (asked.key()?, asked.vault);
+    let changes = Changes::asked(asked.input)?;
+    let operations = match operations.filter(|operations| !operations.is_empty()) {
+        Some(operations) => known_operations(operations)?,
+        None => kind.operations().join(","),
+    };
+    let version = NewVersion {
+        algorithm: kind.algorithm,
+        material,
+        not_before: changes.not_before,
+        expires: changes.expires,
+        labels: changes.tags.unwrap_or_default(),
+        attributes: BTreeMap::from([(KTY.to_owned(), kind.kty.to_owned()), (KEY_OPS.to_owned(), operations)]),
+    };
+    let (realm, id) = (names::realm(&vault.name), name.id());
+    let refused = |error| AzureError::of_key(name, None, "create", error);
+    let mut key = match azure.core.key(&realm, &id) {
+        Ok(there) => {
+            not_deleted(&there, name)?;
+            azure.core.add_version(&realm, &id, version).map_err(refused)?
+        }
+        Err(_) => {
+            let attributes = BTreeMap::from([(NAME.to_owned(), name.to_string())]);
+            let new = NewKey {
+                id: id.clone(),
+                first: version.clone(),
+                purpose: Purpose::Any,
+                description: String::new(),
+                labels: BTreeMap::new(),
+                policy: None,
+                attributes,
+            };
+            match azure.core.create(&realm, new) {
+                // Somebody else made it meanwhile.
+                Err(KeyError::AlreadyExists { .. }) => azure.core.add_version(&realm, &id, version).map_err(refused)?,
+                made => made.map_err(refused)?,
+            }
+        }
+    };
+    if changes.enabled == Some(false) {
+        let made = key.primary;
+        let disabled = azure.core.update_version(&realm, &id, &made, Some(VersionState::Disabled), |_| ());
+        key = disabled.map_err(refused)?;
+    }
+    bundle(azure, vault, &key, key.primary())
+}
+
+pub(super) fn get(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let (key, version) = find(azure, asked)?;
+    bundle(azure, asked.vault, &key, &version)
+}
+
+pub(super) fn list(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let mut keys = azure.core.keys(&names::realm(&asked.vault.name));
+    keys.retain(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
+    keys.sort_by(|a, b| a.id.cmp(&b.id));
+    page(asked, "keys", &keys, |key| item(asked.vault, key.primary(), names::key_url(&asked.vault.name, key)))
+}
+
+pub(super) fn list_versions(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let vault = asked.vault;
+    let key = azure.core.key(&names::realm(&vault.name), &name.id());
+    // Of a key that is not there, none.
+    let key = key.ok().filter(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
+    let versions: Vec<(&Key, &Version)> =
+        key.iter().flat_map(|key| key.versions.iter().map(|version| (&**key, version))).collect();
+    page(asked, &format!("keys/{name}/versions"), &versions, |(key, version)| {
+        item(vault, version, names::kid(&vault.name, key, &version.id))
+    })
+}
+
+pub(super) fn update(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let (key, version) = find(azure, asked)?;
+    let changes = Changes::asked(asked.input)?;
+    let operations = asked.input.texts("key_ops")?.map(known_operations).transpose()?;
+    let to = changes.enabled.map(|enabled| if enabled { VersionState::Enabled } else { VersionState::Disabled });
+    let change = |fields: VersionFields<'_>| {
+        if let Some(at) = changes.not_before {
+            *fields.not_before = Some(at);
+        }
+        if let Some(at) = changes.expires {
+            *fields.expires = Some(at);
+        }
+        if let Some(tags) = &changes.tags {
+            fields.labels.clone_from(tags);
+        }
+        if let Some(operations) = &operations {
+            fields.attributes.insert(KEY_OPS.to_owned(), operations.clone());
+        }
+    };
+    let changed = azure.core.update_version(&key.realm, &key.id, &version.id, to, change);
+    let key = changed.map_err(|error| AzureError::of_key(name, None, "update", error))?;
+    let version = key.version(&version.id).ok_or_else(|| AzureError::not_found(name, None))?;
+    bundle(azure, asked.vault, &key, version)
+}
+
+pub(super) fn rotate(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let (key, _) = find(azure, asked)?;
+    let rotated = azure.core.rotate_now(&key.realm, &key.id, None);
+    let key = rotated.map_err(|error| AzureError::of_key(name, None, "rotate", error))?;
+    bundle(azure, asked.vault, &key, key.primary())
+}
+
+pub(super) fn backup(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let name = asked.key()?;
+    let (key, _) = find(azure, asked)?;
+    let backup = azure.core.backup(&key.realm, &key.id);
+    Ok(json!({ "value": encoded(&backup.map_err(|error| AzureError::of_key(name, None, "backup", error))?) }))
+}
+
+pub(super) fn restore(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    let backup = asked.input.required_bytes("value")?;
+    let restored = azure.core.restore(&names::realm(&asked.vault.name), &backup);
+    let key = restored.map_err(|error| {
+        let named = |id: &str| KeyName::parse(id).ok_or_else(|| AzureError::internal("a key without a name"));
+        match &error {
+            KeyError::AlreadyExists { id } => named(id).map_or_else(|e| e, |name| AzureError::already_exists(&name)),
+            KeyError::PendingDeletion { id } => named(id).map_or_else(|e| e, |name| AzureError::is_deleted(&name)),
+            KeyError::BadBackup => AzureError::bad_parameter("Backup blob contains invalid or corrupt version."),
+            other => AzureError::internal(other),
+        }
+    })?;
+    bundle(azure, asked.vault, &key, key.primary())
+}
+
+/// The key and the version that a request names, or its newest. A deleted key is not there.
+pub(super) fn find(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<Key>, Version), AzureError> {
+    let (name, wanted) = (asked.key()?, asked.call.version.as_deref());
+    let not_found = || AzureError::not_found(name, wanted);
+    let key = azure.core.key(&names::realm(&asked.vault.name), &name.id()).map_err(|_| not_found())?;
+    if matches!(key.state, KeyState::PendingDeletion { .. }) {
+        return Err(not_found());
+    }
+    let version = match wanted {
+        Some(wanted) => names::find_version(&key, wanted).ok_or_else(not_found)?,
+        None => key.primary(),
+    };
+    let version = version.clone();
+    Ok((key, version))
+}
+
+pub(super) fn not_deleted(key: &Key, name: &KeyName) -> Result<(), AzureError> {
+    match key.state {
+        KeyState::PendingDeletion { .. } => Err(AzureError::is_deleted(name)),
+        KeyState::Enabled | KeyState::Disabled => Ok(()),
+    }
+}
+
+/// What a request may say about a version.
+struct Changes {
+    enabled: Option<bool>,
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    tags: Option<BTreeMap<String, String>>,
+}
+
+impl Changes {
+    fn asked(input: &Input) -> Result<Self, AzureError> {
+        let attributes = input.object("attributes")?.unwrap_or_default();
+        let (not_before, expires) = (attributes.time("nbf")?, attributes.time("exp")?);
+        if let (Some(from), Some(until)) = (not_before, expires)
+            && until <= from
+        {
+            return Err(AzureError::bad_parameter("Property exp must be later than nbf"));
+        }
+        let tags = input.map("tags")?;
+        if let Some(tags) = &tags
+            && (tags.len() > MOST_TAGS || tags.iter().any(|(k, v)| k.len() > LONGEST_TAG || v.len() > LONGEST_TAG))
+        {
+            return Err(AzureError::bad_parameter(format!(
+                "At most {MOST_TAGS} tags, each of {LONGEST_TAG} characters, are allowed"
+            )));
+        }
+        Ok(Self { enabled: attributes.flag("enabled")?, not_before, expires, tags })
+    }
+}
+
+/// As they are kept; unknown ones are refused.
+fn known_operations(operations: Vec<String>) -> Result<String, AzureError> {
+    let known = operations.iter().map(|asked| {
+        let known = OPERATIONS.iter().find(|known| known.eq_ignore_ascii_case(asked)).copied();
+        known.ok_or_else(|| AzureError::bad_parameter(format!("Property key_ops has an invalid value: {asked}")))
+    });
+    Ok(known.collect::<Result<Vec<_>, _>>()?.join(","))
+}
+
+/// A version's operations.
+pub(super) fn operations(version: &Version) -> impl Iterator<Item = &str> {
+    let text = version.attributes.get(KEY_OPS).map_or("", String::as_str);
+    text.split(',').filter(|operation| !operation.is_empty())
+}
+
+/// `KeyBundle`.
+pub(super) fn bundle(azure: &Azure, vault: &Vault, key: &Key, version: &Version) -> Result<Value, AzureError> {
+    let public = azure.core.public_key((&key.realm, &key.id, &version.id)).ok();
+    let mut jwk = Map::new();
+    jwk.insert("kid".into(), names::kid(&vault.name, key, &version.id).into());
+    jwk.insert("kty".into(), version.attributes.get(KTY).cloned().into());
+    jwk.insert("key_ops".into(), operations(version).collect::<Vec<_>>().into());
+    jwk.extend(jwk::public(public.as_ref()));
+    let mut bundle = json!({ "key": jwk, "attributes": attributes(vault, version) });
+    if !version.labels.is_empty() {
+        bundle["tags"] = json!(version.labels);
+    }
+    Ok(bundle)
+}
+
+/// `KeyItem`.
+pub(super) fn item(vault: &Vault, version: &Version, kid: String) -> Value {
+    let mut item = json!({ "kid": kid, "attributes": attributes(vault, version) });
+    if !version.labels.is_empty() {
+        item["tags"] = json!(version.labels);
+    }
+    item
+}
+
+fn attributes(vault: &Vault, version: &Version) -> Value {
+    let mut attributes = json!({ "enabled": version.state == VersionState::Enabled });
+    if let Some(at) = version.not_before {
+        attributes["nbf"] = seconds(at);
+    }
+    if let Some(at) = version.expires {
+        attributes["exp"] = seconds(at);
+    }
+    attributes["created"] = seconds(version.created);
+    attributes["updated"] = seconds(version.updated);
+    let level = if vault.retention_days < 90 { "CustomizedRecoverable+Purgeable" } else { "Recoverable+Purgeable" };
+    attributes["recoveryLevel"] = level.into();
+    attributes["recoverableDays"] = vault.retention_days.into();
+    attributes
+}

@@ -1,0 +1,101 @@
+//! Names: vaults, keys, versions, and the URLs that keys go by.
+
+use std::fmt;
+
+use kmslab_keycore::{Key, KeyId, Realm, Version, VersionId};
+
+/// What vaults' host names end with.
+pub(crate) const VAULT_SUFFIX: &str = ".vault.azure.net";
+const REALM_PREFIX: &str = "azure/";
+
+/// A key's name: letters, digits and dashes, 1 to 127.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyName(String);
+
+impl KeyName {
+    /// `None` for what is no name. Names are compared without regard to case, and shown as they were first written.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=127).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn id(&self) -> KeyId {
+        KeyId::new(self.0.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A vault's name: 3 to 24 letters, digits and dashes, a letter first, no dash last, no two dashes in a row.
+pub(crate) fn is_vault_name(text: &str) -> bool {
+    (3..=24).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !text.ends_with('-')
+        && !text.contains("--")
+}
+
+/// The keys of one vault.
+pub(crate) fn realm(vault: &str) -> Realm {
+    Realm::new(format!("{REALM_PREFIX}{}", vault.to_ascii_lowercase()))
+}
+
+/// The vault whose keys a realm has.
+pub(crate) fn vault_of(realm: &Realm) -> Option<&str> {
+    realm.as_str().strip_prefix(REALM_PREFIX)
+}
+
+/// `https://NAME.vault.azure.net`: where a vault is for everybody, however a request reached it.
+pub(crate) fn vault_url(vault: &str) -> String {
+    format!("https://{}{VAULT_SUFFIX}", vault.to_ascii_lowercase())
+}
+
+/// A version's name: 32 hexadecimal digits.
+pub(crate) fn version_name(version: &VersionId) -> String {
+    hex::encode(&version.as_bytes()[..16])
+}
+
+/// The version of that name.
+pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> {
+    key.versions.iter().rev().find(|version| version_name(&version.id).eq_ignore_ascii_case(name))
+}
+
+/// What a key is called in answers.
+pub(crate) fn shown(key: &Key) -> &str {
+    key.attributes.get(super::keys::NAME).map_or(key.id.as_str(), String::as_str)
+}
+
+/// The URL of a key.
+pub(crate) fn key_url(vault: &str, key: &Key) -> String {
+    format!("{}/keys/{}", vault_url(vault), shown(key))
+}
+
+/// The URL of one version of it: its `kid`.
+pub(crate) fn kid(vault: &str, key: &Key, version: &VersionId) -> String {
+    format!("{}/{}", key_url(vault, key), version_name(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_the_service_takes() {
+        for good in ["a", "my-key", "K8s", &"a".repeat(127)] {
+            assert!(KeyName::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "a_b", "a.b", "ä", "a/b", &"a".repeat(128)] {
+            assert!(KeyName::parse(bad).is_none(), "{bad}");
+        }
+        for good in ["abc", "k8s-kms-vault", "A1b"] {
+            assert!(is_vault_name(good), "{good}");
+        }
+        for bad in ["ab", "1ab", "a--b", "abc-", "a_c", &"a".repeat(25)] {
+            assert!(!is_vault_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What can be asked of a vault, and what each operation is called: in its audit log, in access policies, as a data action of roles.
+
+use http::Method;
+
+use super::AzureError;
+use super::names::KeyName;
+
+macro_rules! operations {
+    ($($name:ident: $log:literal, $permission:expr, $action:literal;)*) => {
+        /// An operation.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Operation { $($name),* }
+
+        impl Operation {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name in the service's audit log.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$name => $log),* }
+            }
+
+            /// The permission that an access policy must name; `None`: any caller with a token may.
+            pub(crate) fn permission(self) -> Option<&'static str> {
+                match self { $(Self::$name => $permission),* }
+            }
+
+            /// The data action that a role must allow.
+            pub(crate) fn action(self) -> &'static str {
+                match self { $(Self::$name => concat!("Microsoft.KeyVault/vaults/", $action)),* }
+            }
+        }
+    };
+}
+
+operations! {
+    Create: "KeyCreate", Some("create"), "keys/create/action";
+    Import: "KeyImport", Some("import"), "keys/import/action";
+    Get: "KeyGet", Some("get"), "keys/read";
+    List: "KeyList", Some("list"), "keys/read";
+    ListVersions: "KeyListVersions", Some("list"), "keys/read";
+    Update: "KeyUpdate", Some("update"), "keys/update/action";
+    Delete: "KeyDelete", Some("delete"), "keys/delete";
+    Backup: "KeyBackup", Some("backup"), "keys/backup/action";
+    Restore: "KeyRestore", Some("restore"), "keys/restore/action";
+    GetDeleted: "KeyGetDeleted", Some("get"), "keys/read";
+    ListDeleted: "KeyListDeleted", Some("list"), "keys/read";
+    Recover: "KeyRecover", Some("recover"), "keys/recover/action";
+    Purge: "KeyPurge", Some("purge"), "keys/purge/action";
+    Encrypt: "KeyEncrypt", Some("encrypt"), "keys/encrypt/action";
+    Decrypt: "KeyDecrypt", Some("decrypt"), "keys/decrypt/action";
+    WrapKey: "KeyWrap", Some("wrapKey"), "keys/wrap/action";
+    UnwrapKey: "KeyUnwrap", Some("unwrapKey"), "keys/unwrap/action";
+    Sign: "KeySign", Some("sign"), "keys/sign/action";
+    Verify: "KeyVerify", Some("verify"), "keys/verify/action";
+    Rotate: "KeyRotate", Some("rotate"), "keys/rotate/action";
+    GetRotationPolicy: "KeyGetRotationPolicy", Some("getrotationpolicy"), "keyrotationpolicies/read";
+    SetRotationPolicy: "KeySetRotationPolicy", Some("setrotationpolicy"), "keyrotationpolicies/write";
+    RandomBytes: "RandomBytesGet", None, "keys/read";
+}
+
+/// A request to a vault, as its method and path say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) operation: Operation,
+    pub(crate) key: Option<KeyName>,
+    /// As it was written; `None`: the newest.
+    pub(crate) version: Option<String>,
+}
+
+impl Call {
+    /// Whether a path inside a vault is one that vaults have.
+    pub(crate) fn is_of_a_vault(path: &str) -> bool {
+        let first = path.split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
+        ["keys", "deletedkeys", "rng"].iter().any(|known| first.eq_ignore_ascii_case(known))
+    }
+
+    /// From a path inside a vault. Slashes at its front may be two, and where a version could stand and does not, there may be none.
+    pub(crate) fn parse(method: &Method, path: &str) -> Result<Self, AzureError> {
+        use Operation::*;
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let lower: Vec<String> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+        let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+        let (get, post, put) = (method == Method::GET, method == Method::POST, method == Method::PUT);
+        let (patch, delete) = (method == Method::PATCH, method == Method::DELETE);
+        let newest = None::<String>;
+        let named = |version: &str| (!version.is_empty()).then(|| version.to_owned());
+        // The longer forms first: a key may be called `restore`, and a version is never called `create`.
+        let (operation, key, version) = match lower[..] {
+            ["keys"] | ["keys", ""] if get => (List, None, newest),
+            ["keys", "restore"] if post => (Restore, None, newest),
+            ["deletedkeys"] | ["deletedkeys", ""] if get => (ListDeleted, None, newest),
+            ["rng"] if post => (RandomBytes, None, newest),
+            ["deletedkeys", _] if get => (GetDeleted, Some(1), newest),
+            ["deletedkeys", _] if delete => (Purge, Some(1), newest),
+            ["deletedkeys", _, "recover"] if post => (Recover, Some(1), newest),
+            ["keys", _] if get => (Get, Some(1), newest),
+            ["keys", _] if put => (Import, Some(1), newest),
+            ["keys", _] if delete => (Delete, Some(1), newest),
+            ["keys", _] if patch => (Update, Some(1), newest),
+            ["keys", _, "create"] if post => (Create, Some(1), newest),
+            ["keys", _, "backup"] if post => (Backup, Some(1), newest),
+            ["keys", _, "rotate"] if post => (Rotate, Some(1), newest),
+            ["keys", _, "rotationpolicy"] if get => (GetRotationPolicy, Some(1), newest),
+            ["keys", _, "rotationpolicy"] if put => (SetRotationPolicy, Some(1), newest),
+            ["keys", _, "versions"] if get => (ListVersions, Some(1), newest),
+            ["keys", _, version] if get => (Get, Some(1), named(version)),
+            ["keys", _, version] if patch => (Update, Some(1), named(version)),
+            ["keys", _, version, what] if post => {
+                let operation = match what {
+                    "encrypt" => Encrypt,
+                    "decrypt" => Decrypt,
+                    "wrapkey" => WrapKey,
+                    "unwrapkey" => UnwrapKey,
+                    "sign" => Sign,
+                    "verify" => Verify,
+                    _ => return Err(AzureError::no_such_path()),
+                };
+                (operation, Some(1), named(version))
+            }
+            ["keys" | "deletedkeys" | "rng", ..] if lower.len() <= 4 => return Err(AzureError::method_not_allowed()),
+            _ => return Err(AzureError::no_such_path()),
+        };
+        let key = match key.and_then(|at: usize| segments.get(at)) {
+            None => None,
+            Some(text) => {
+                let name = KeyName::parse(text);
+                Some(name.ok_or_else(|| AzureError::bad_parameter(format!("Invalid key name: {text}")))?)
+            }
+        };
+        Ok(Self { operation, key, version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(method: &str, path: &str) -> Result<(Operation, Option<String>, Option<String>), AzureError> {
+        let call = Call::parse(&method.parse().unwrap(), path)?;
+        Ok((call.operation, call.key.map(|key| key.to_string()), call.version))
+    }
+
+    #[test]
+    fn paths_are_read_as_the_sdks_write_them() {
+        use Operation::*;
+        let key = || Some("K".to_owned());
+        let version = || Some("0a".to_owned());
+        for (method, path, wanted) in [
+            ("GET", "/keys", (List, None, None)),
+            ("GET", "//keys", (List, None, None)),
+            ("GET", "/keys/K/", (Get, key(), None)),
+            ("GET", "/keys/K/0a", (Get, key(), version())),
+            ("POST", "/keys/K//wrapkey", (WrapKey, key(), None)),
+            ("POST", "/keys/K/0a/unwrapKey", (UnwrapKey, key(), version())),
+            ("PATCH", "/keys/K/", (Update, key(), None)),
+            ("PUT", "/keys/K", (Import, key(), None)),
+            ("GET", "/keys/K/versions", (ListVersions, key(), None)),
+            ("POST", "/keys/restore", (Restore, None, None)),
+            ("PUT", "/keys/restore", (Import, Some("restore".into()), None)),
+            ("DELETE", "/deletedkeys/K", (Purge, key(), None)),
+            ("POST", "/rng", (RandomBytes, None, None)),
+        ] {
+            assert_eq!(parsed(method, path).unwrap(), wanted, "{method} {path}");
+        }
+        for (method, path, status) in [
+            ("POST", "/keys", 405),
+            ("DELETE", "/keys/K/0a", 405),
+            ("POST", "/keys/K/0a/dance", 404),
+            ("GET", "/keys/K/0a/encrypt/x", 404),
+            ("GET", "/secrets/s", 404),
+            ("GET", "/keys/a_b", 400),
+        ] {
+            assert_eq!(parsed(method, path).unwrap_err().status.as_u16(), status, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Lists in pages: at most 25 items each, and the URL of the next.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::wire::query;
+use super::{Asked, AzureError, names};
+
+const MOST: usize = 25;
+
+/// `{"value":[…],"nextLink":…}` of `all`, which `path` in the vault lists.
+pub(super) fn page<T>(
+    asked: &Asked<'_>,
+    path: &str,
+    all: &[T],
+    item: impl Fn(&T) -> Value,
+) -> Result<Value, AzureError> {
+    let most = match query(asked.query, "maxresults") {
+        None => MOST,
+        Some(text) => {
+            let most = text.parse().ok().filter(|most| (1..=MOST).contains(most));
+            most.ok_or_else(|| AzureError::bad_parameter(format!("maxresults must be from 1 to {MOST}")))?
+        }
+    };
+    let start = match query(asked.query, "$skiptoken") {
+        None => 0,
+        Some(token) => {
+            let decoded = URL_SAFE_NO_PAD.decode(&token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let start = decoded.and_then(|text| text.strip_prefix("from:").and_then(|n| n.parse::<usize>().ok()));
+            start.ok_or_else(|| AzureError::bad_parameter("Invalid continuation token"))?
+        }
+    };
+    let shown: Vec<Value> = all.iter().skip(start).take(most).map(item).collect();
+    let end = start.saturating_add(most);
+    let next = (end < all.len()).then(|| {
+        let token = URL_SAFE_NO_PAD.encode(format!("from:{end}"));
+        let version = query(asked.query, "api-version").unwrap_or_default();
+        let base = names::vault_url(&asked.vault.name);
+        format!("{base}/{path}?api-version={version}&$skiptoken={token}&maxresults={most}")
+    });
+    Ok(json!({ "value": shown, "nextLink": next }))
+}

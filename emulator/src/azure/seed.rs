@@ -1,0 +1,218 @@
+//! What a seed file may say about Azure: applications that log in, issuers whose assertions stand for them, vaults.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::jwk::JwkSet;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::Azure;
+use super::identity::{Application, Federated, Issuer};
+use super::names::is_vault_name;
+use super::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
+
+/// The part of a seed file under `azure`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AzureSeed {
+    /// Applications and managed identities, beside the well-known one.
+    #[serde(default)]
+    pub applications: Vec<SeedApplication>,
+    /// Issuers whose assertions may stand for an application.
+    #[serde(default)]
+    pub issuers: Vec<SeedIssuer>,
+    /// Vaults, beside the well-known one or in its place.
+    #[serde(default)]
+    pub vaults: Vec<SeedVault>,
+}
+
+/// An application with its service principal, or a managed identity.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedApplication {
+    /// The id it logs in with, a GUID.
+    pub client_id: String,
+    /// Its service principal's id, a GUID, by which permissions name it.
+    pub object_id: String,
+    /// What people call it; its client id when absent.
+    pub name: Option<String>,
+    /// A secret to log in with.
+    pub secret: Option<String>,
+    /// A certificate to log in with, PEM.
+    pub certificate: Option<String>,
+    /// Whose assertions stand for it.
+    #[serde(default)]
+    pub federated: Vec<SeedFederated>,
+    /// Whether it is a managed identity, whose tokens the instance metadata service hands out.
+    #[serde(default)]
+    pub managed_identity: bool,
+}
+
+impl fmt::Debug for SeedApplication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeedApplication").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// A federated credential.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedFederated {
+    /// `iss` of the assertion.
+    pub issuer: String,
+    /// `sub` of the assertion.
+    pub subject: String,
+    /// `aud` of the assertion.
+    #[serde(default = "exchange")]
+    pub audience: String,
+}
+
+fn exchange() -> String {
+    "api://AzureADTokenExchange".to_owned()
+}
+
+/// An issuer and its keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedIssuer {
+    /// `iss` of its assertions.
+    pub url: String,
+    /// Its JSON Web Key Set, as JSON in a text: what `kubectl get --raw /openid/v1/jwks` prints.
+    pub jwks: String,
+}
+
+/// A vault.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedVault {
+    /// The first label of its host name.
+    pub name: String,
+    /// `eastus` when absent.
+    pub location: Option<String>,
+    /// Access policies; without roles they decide.
+    #[serde(default)]
+    pub policies: Vec<SeedPolicy>,
+    /// Role assignments; where there are any, roles decide and not policies.
+    #[serde(default)]
+    pub roles: Vec<SeedRole>,
+    /// How long deleted keys can be recovered: 7 to 90 days; 90 when absent.
+    pub retention_days: Option<u32>,
+}
+
+/// What one principal may do with keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedPolicy {
+    /// The principal's object id.
+    pub object_id: String,
+    /// Such as `encrypt` and `decrypt`, or `all`.
+    pub keys: BTreeSet<String>,
+}
+
+/// A role that one principal has on a vault.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedRole {
+    /// The principal's object id.
+    pub object_id: String,
+    /// The role's name, such as `Key Vault Crypto User`, or its id.
+    pub role: String,
+}
+
+impl AzureSeed {
+    /// Makes all of it; the error says what is wrong with which.
+    pub(crate) fn plant(&self, azure: &Azure) -> Result<(), String> {
+        for application in &self.applications {
+            azure.identity.directory.add(application.made()?);
+        }
+        for issuer in &self.issuers {
+            let keys: JwkSet = serde_json::from_str(&issuer.jwks)
+                .map_err(|error| format!("issuer {}: jwks is no JSON Web Key Set: {error}", issuer.url))?;
+            azure.identity.directory.trust(Issuer { url: issuer.url.clone(), keys });
+        }
+        for vault in &self.vaults {
+            azure.vaults.put(vault.made()?);
+        }
+        Ok(())
+    }
+}
+
+impl SeedApplication {
+    fn made(&self) -> Result<Application, String> {
+        for (what, id) in [("clientId", &self.client_id), ("objectId", &self.object_id)] {
+            uuid::Uuid::parse_str(id).map_err(|_| format!("application {}: {what} {id} is no GUID", self.client_id))?;
+        }
+        let certificate = self.certificate.as_deref().map(der).transpose();
+        let certificate = certificate.map_err(|why| format!("application {}: {why}", self.client_id))?;
+        let managed = self.managed_identity.then(|| {
+            format!(
+                "/subscriptions/{}/resourceGroups/kmslab/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{}",
+                super::identity::DEFAULT_TENANT,
+                self.name.as_deref().unwrap_or(&self.client_id)
+            )
+        });
+        Ok(Application {
+            client_id: self.client_id.clone(),
+            object_id: self.object_id.clone(),
+            name: self.name.clone().unwrap_or_else(|| self.client_id.clone()),
+            secrets: self.secret.iter().map(|secret| Zeroizing::new(secret.clone())).collect(),
+            certificates: certificate.into_iter().collect(),
+            federated: self
+                .federated
+                .iter()
+                .map(|there| Federated {
+                    issuer: there.issuer.clone(),
+                    subject: there.subject.clone(),
+                    audience: there.audience.clone(),
+                })
+                .collect(),
+            managed,
+        })
+    }
+}
+
+/// The first certificate of a PEM file.
+fn der(pem: &str) -> Result<Vec<u8>, String> {
+    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----").ok_or("certificate has no PEM certificate")?;
+    let (body, _) = rest.split_once("-----END CERTIFICATE-----").ok_or("certificate has no PEM certificate")?;
+    let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+    STANDARD.decode(body).map_err(|_| "certificate has no PEM certificate".to_owned())
+}
+
+impl SeedVault {
+    fn made(&self) -> Result<Vault, String> {
+        let name = &self.name;
+        if !is_vault_name(name) {
+            return Err(format!(
+                "vault {name}: a vault's name has 3 to 24 letters, digits and dashes, a letter first, no two dashes together"
+            ));
+        }
+        let retention_days = self.retention_days.unwrap_or(90);
+        if !(7..=90).contains(&retention_days) {
+            return Err(format!("vault {name}: retentionDays must be from 7 to 90"));
+        }
+        let roles = self.roles.iter().map(|there| {
+            let role = Role::parse(&there.role).ok_or_else(|| {
+                let known: Vec<&str> = Role::all().map(Role::name).collect();
+                format!("vault {name}: there is no role {}; there are {}", there.role, known.join(", "))
+            })?;
+            Ok(RoleAssignment { object_id: there.object_id.clone(), role })
+        });
+        let mut vault = Vault::new(name);
+        vault.roles = roles.collect::<Result<_, String>>()?;
+        vault.rbac = !vault.roles.is_empty();
+        vault.policies = self
+            .policies
+            .iter()
+            .map(|policy| AccessPolicy { object_id: policy.object_id.clone(), keys: policy.keys.clone() })
+            .collect();
+        vault.retention_days = retention_days;
+        if let Some(location) = &self.location {
+            vault.location.clone_from(location);
+        }
+        Ok(vault)
+    }
+}

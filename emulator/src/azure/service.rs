@@ -1,0 +1,199 @@
+//! The edge to HTTP: bodies with a limit, answers with the headers that the service sends, no panic on anything.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use super::identity::Request;
+use super::operation::Operation;
+use super::wire::Input;
+use super::{Asked, Azure, AzureError, auth};
+use crate::counts::{Counter, OK, UNKNOWN};
+
+/// Far above anything that the service takes: its largest are backups.
+const LARGEST_BODY: usize = 1024 * 1024;
+const CLOUD: &str = "azure";
+const SERVICE_VERSION: &str = "1.9.1720.1";
+const NETWORK_INFO: &str = "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;";
+
+/// Where a request says that it is: the vault's name, the path inside the vault.
+#[derive(Debug, Clone)]
+pub(crate) struct InVault {
+    pub(crate) vault: String,
+    pub(crate) path: String,
+}
+
+impl InVault {
+    /// Whether a path inside a vault is one that vaults have.
+    pub(crate) fn has(path: &str) -> bool {
+        super::Call::is_of_a_vault(path)
+    }
+}
+
+impl Azure {
+    /// Answers a request to a vault.
+    pub(crate) async fn serve_vault(
+        self: Arc<Self>,
+        counter: &Counter,
+        at: InVault,
+        parts: Parts,
+        body: Body,
+    ) -> Response {
+        let Some(vault) = self.vaults.get(&at.vault) else {
+            counter.count(CLOUD, UNKNOWN, UNKNOWN, "VaultNotFound");
+            return self.answer(&parts, None, Err(AzureError::no_vault(&at.vault)));
+        };
+        let location = vault.location.clone();
+        let (who, call) = match self.admit(&vault, &parts, &at.path) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                counter.count(CLOUD, self.claimed(&parts, &at.path), UNKNOWN, error.code);
+                return self.answer(&parts, Some(&location), Err(error));
+            }
+        };
+        let operation = call.operation;
+        let outcome = match read(body).await {
+            Ok(body) => {
+                // RSA takes its time; other requests must not wait for it.
+                let (azure, query) = (Arc::clone(&self), parts.uri.query().unwrap_or_default().to_owned());
+                let ran = tokio::task::spawn_blocking(move || {
+                    let input = Input::parse(&body)?;
+                    azure.run(&Asked { vault: &vault, call: &call, input: &input, query: &query })
+                });
+                ran.await.unwrap_or_else(|_| Err(AzureError::internal("a request made the emulator panic")))
+            }
+            Err(error) => Err(error),
+        };
+        let code = outcome.as_ref().map_or_else(|error| error.inner.unwrap_or(error.code), |_| OK);
+        counter.count(CLOUD, operation.name(), &who.client_id, code);
+        let empty = operation == Operation::Purge;
+        let outcome =
+            outcome.map(|body| if empty { (StatusCode::NO_CONTENT, None) } else { (StatusCode::OK, Some(body)) });
+        self.answer(&parts, Some(&location), outcome)
+    }
+
+    /// What a request that was not let in wanted, as far as its path says.
+    fn claimed(&self, parts: &Parts, path: &str) -> &'static str {
+        super::Call::parse(&parts.method, path).map_or(UNKNOWN, |call| call.operation.name())
+    }
+
+    /// Answers a request to the identity platform.
+    pub(crate) async fn serve_identity(
+        self: Arc<Self>,
+        counter: &Counter,
+        base: String,
+        parts: Parts,
+        body: Body,
+    ) -> Response {
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(error) => {
+                counter.count(CLOUD, UNKNOWN, UNKNOWN, error.code);
+                return self.answer(&parts, None, Err(error));
+            }
+        };
+        let request = Request {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            base: &base,
+            metadata: parts.headers.get("metadata").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            body: &body,
+        };
+        let answer = self.identity.answer(request);
+        counter.count(CLOUD, answer.operation, answer.caller.as_deref().unwrap_or(UNKNOWN), &answer.code);
+        let mut response = json(answer.status, &answer.body);
+        let headers = response.headers_mut();
+        headers.insert("cache-control", HeaderValue::from_static("no-store, no-cache"));
+        headers.insert("pragma", HeaderValue::from_static("no-cache"));
+        if let Ok(id) = HeaderValue::from_str(&self.request_id()) {
+            headers.insert("x-ms-request-id", id);
+        }
+        response
+    }
+
+    fn answer(
+        &self,
+        parts: &Parts,
+        location: Option<&str>,
+        outcome: Result<(StatusCode, Option<Value>), AzureError>,
+    ) -> Response {
+        let (mut response, challenge) = match outcome {
+            Ok((status, Some(body))) => (json(status, &body), false),
+            Ok((status, None)) => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = status;
+                (response, false)
+            }
+            Err(error) => (json(error.status, &error.body()), error.challenge),
+        };
+        let headers = response.headers_mut();
+        for (name, value) in [
+            ("cache-control", "no-cache"),
+            ("pragma", "no-cache"),
+            ("expires", "-1"),
+            ("x-ms-keyvault-service-version", SERVICE_VERSION),
+            ("x-ms-keyvault-network-info", NETWORK_INFO),
+            ("x-content-type-options", "nosniff"),
+            ("strict-transport-security", "max-age=31536000;includeSubDomains"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let mut put = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        if let Some(location) = location {
+            put("x-ms-keyvault-region", location);
+        }
+        put("x-ms-request-id", &self.request_id());
+        if challenge {
+            let authority = authority(parts);
+            put(WWW_AUTHENTICATE.as_str(), &auth::challenge(&authority, &self.identity.directory.tenant));
+        }
+        if let Some(id) = parts.headers.get("x-ms-client-request-id") {
+            headers.insert("x-ms-client-request-id", id.clone());
+        }
+        response
+    }
+
+    fn request_id(&self) -> String {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+/// Where tokens come from, for a caller that reached the vault so: Microsoft's host under Microsoft's names, else this very port.
+fn authority(parts: &Parts) -> String {
+    let host = crate::front::host(parts);
+    if host.ends_with(super::names::VAULT_SUFFIX) {
+        "https://login.microsoftonline.com".to_owned()
+    } else {
+        format!("https://{host}")
+    }
+}
+
+/// The part of the body that the vault's own handler reads, or the refusal.
+async fn read(body: Body) -> Result<Bytes, AzureError> {
+    match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(cause) if cause.is::<LengthLimitError>() => Err(AzureError::too_large(LARGEST_BODY)),
+        Err(_) => Err(AzureError::bad_parameter("The request body ended too early.")),
+    }
+}
+
+fn json(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response
+}

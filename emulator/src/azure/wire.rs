@@ -1,0 +1,196 @@
+//! What a request says and how answers say it: versions of the API, JSON bodies, base64url, times.
+
+use base64::Engine;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::AzureError;
+
+/// Answers have no padding; some clients send it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// The newest version that the service has, which its refusals name.
+const LATEST: &str = "2025-07-01";
+const OLDEST_DATED: &str = "2025-06-01";
+
+/// Takes a version of the API by rule and not by list, so that tomorrow's SDK works, too: 2016-10-01, 7.0 to 7.6, and dated ones,
+/// each of the last two also as previews.
+pub(super) fn api_version(query: &str) -> Result<(), AzureError> {
+    let version = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name.eq_ignore_ascii_case("api-version"));
+    let Some((_, version)) = version.filter(|(_, version)| !version.is_empty()) else {
+        return Err(AzureError::no_version());
+    };
+    let (stable, preview) = match version.split_once("-preview") {
+        Some((stable, rest)) => (stable, rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number)),
+        None => (&*version, true),
+    };
+    let numbered = stable.strip_prefix("7.").is_some_and(|minor| matches!(minor.as_bytes(), [b'0'..=b'6']));
+    let dated = is_date(stable) && stable >= OLDEST_DATED;
+    if version == "2016-10-01" || (preview && (numbered || dated)) {
+        return Ok(());
+    }
+    Err(AzureError::unknown_version(&version, LATEST))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_date(text: &str) -> bool {
+    text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10
+}
+
+/// A parameter of the query.
+pub(super) fn query(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, v)| v.into_owned())
+}
+
+/// A JSON object of a request. Members that nobody asks for are let be.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Input(Map<String, Value>);
+
+impl Input {
+    /// An absent body is an empty object.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, AzureError> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::default());
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(members)) => Ok(Self(members)),
+            Ok(_) => Err(AzureError::bad_parameter("The request body is not a JSON object.")),
+            Err(error) => Err(AzureError::bad_parameter(format!("The request body is not valid JSON: {error}"))),
+        }
+    }
+
+    /// A member, unless it is null.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn object(&self, name: &str) -> Result<Option<Self>, AzureError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(Self(members.clone()))),
+            Some(_) => Err(invalid(name)),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, AzureError> {
+        self.get(name).map(|value| value.as_str().ok_or_else(|| invalid(name))).transpose()
+    }
+
+    pub(super) fn required_text(&self, name: &str) -> Result<&str, AzureError> {
+        self.text(name)?.ok_or_else(|| missing(name))
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, AzureError> {
+        self.get(name).map(|value| value.as_bool().ok_or_else(|| invalid(name))).transpose()
+    }
+
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, AzureError> {
+        self.get(name).map(|value| value.as_i64().ok_or_else(|| invalid(name))).transpose()
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, AzureError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let items = value.as_array().ok_or_else(|| invalid(name))?;
+        items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| invalid(name)))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// A point in time in whole seconds since 1970.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, AzureError> {
+        self.integer(name)?.map(|seconds| Timestamp::from_second(seconds).map_err(|_| invalid(name))).transpose()
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, AzureError> {
+        self.text(name)?.map(|text| BASE64.decode(text).map_err(|_| invalid(name))).transpose()
+    }
+
+    pub(super) fn required_bytes(&self, name: &str) -> Result<Vec<u8>, AzureError> {
+        self.bytes(name)?.ok_or_else(|| missing(name))
+    }
+
+    /// Names and texts, such as tags.
+    pub(super) fn map(&self, name: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, AzureError> {
+        let Some(Self(members)) = self.object(name)? else { return Ok(None) };
+        let pair = |(key, value): (String, Value)| match value {
+            Value::String(text) => Ok((key, text)),
+            _ => Err(invalid(name)),
+        };
+        members.into_iter().map(pair).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+pub(super) fn invalid(name: &str) -> AzureError {
+    AzureError::bad_parameter(format!("Invalid value for property {name}"))
+}
+
+pub(super) fn missing(name: &str) -> AzureError {
+    AzureError::bad_parameter(format!("Property {name} is required"))
+}
+
+pub(super) fn encoded(bytes: &[u8]) -> Value {
+    BASE64.encode(bytes).into()
+}
+
+pub(super) fn seconds(at: Timestamp) -> Value {
+    at.as_second().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_taken_by_rule() {
+        for good in [
+            "2016-10-01",
+            "7.0",
+            "7.6",
+            "7.6-preview.2",
+            "7.5-preview",
+            "2025-07-01",
+            "2031-01-01",
+            "2026-02-01-preview",
+        ] {
+            assert_eq!(api_version(&format!("api-version={good}")), Ok(()), "{good}");
+        }
+        for bad in ["7.7", "7", "1999-01-01", "2024-07-01", "2025-13-01", "7.0-preview.x", "v1", "7.00"] {
+            let refused = api_version(&format!("api-version={bad}")).unwrap_err();
+            assert!(refused.message.contains(&format!("({bad}) is not recognized")), "{refused:?}");
+        }
+        assert!(api_version("").is_err() && api_version("api-version=").is_err());
+    }
+
+    #[test]
+    fn base64url_comes_with_padding_or_without() {
+        let input = Input::parse(br#"{"a":"_-8","b":"_-8=","c":"+/8=","d":null}"#).unwrap();
+        assert_eq!(input.bytes("a").unwrap(), Some(vec![255, 239]));
+        assert_eq!(input.bytes("b").unwrap(), input.bytes("a").unwrap());
+        assert!(input.bytes("c").is_err());
+        assert_eq!(input.bytes("d").unwrap(), None);
+        assert_eq!(encoded(&[255, 239]), "_-8");
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_and_no_query_makes_it_panic(body: Vec<u8>, text: String) {
+            let _ = api_version(&text);
+            if let Ok(input) = Input::parse(&body) {
+                let _ = (input.object(&text), input.texts(&text), input.map(&text), input.time(&text));
+            }
+        }
+    }
+}

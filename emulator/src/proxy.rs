@@ -1,0 +1,90 @@
+//! A proxy for the vendors' own host names: `CONNECT kmslab.vault.azure.net:443` is answered by the emulator itself, over TLS with
+//! a certificate of its CA, so that unmodified programs reach it with no entry in the hosts file. Every other name is refused.
+//!
+//! Plain HTTP to the instance metadata service's address comes in absolute form, and is answered, too.
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::server;
+
+/// Names that are answered, as a certificate has them: `*` is one label.
+pub(crate) const NAMES: &[&str] =
+    &["*.vault.azure.net", "login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
+/// The one address that is asked in clear.
+const METADATA: &str = "169.254.169.254";
+
+/// What the proxy's port serves.
+pub(crate) fn router(fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Router {
+    Router::new().fallback(move |request: Request<Body>| {
+        let (fronts, tls, stop) = (fronts.clone(), tls.clone(), stop.clone());
+        async move { handle(request, fronts, tls, stop).await }
+    })
+}
+
+async fn handle(request: Request<Body>, fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Response {
+    if request.method() != Method::CONNECT {
+        return match request.uri().host() {
+            Some(METADATA) => fronts.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Some(host) => refused(host),
+            None => text(
+                StatusCode::BAD_REQUEST,
+                "this is the emulator's proxy: set HTTPS_PROXY to its address\n".to_owned(),
+            ),
+        };
+    }
+    let Some(authority) = request.uri().authority().cloned() else {
+        return text(StatusCode::BAD_REQUEST, "CONNECT names no host\n".to_owned());
+    };
+    if !answered(authority.host()) || authority.port_u16() != Some(443) {
+        return refused(authority.as_str());
+    }
+    tokio::spawn(async move {
+        match hyper::upgrade::on(request).await {
+            Ok(stream) => server::over_tls(TokioIo::new(stream), tls, fronts, stop).await,
+            Err(error) => tracing::debug!(%error, "a client of the proxy went away"),
+        }
+    });
+    Response::new(Body::empty())
+}
+
+/// Whether a name is one of ours.
+fn answered(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    NAMES.iter().any(|name| match name.strip_prefix('*') {
+        Some(suffix) => host.strip_suffix(suffix).is_some_and(|label| !label.is_empty() && !label.contains('.')),
+        None => *name == host,
+    })
+}
+
+fn refused(host: &str) -> Response {
+    tracing::debug!(host, "the proxy answers for the vendors' KMS names only");
+    text(StatusCode::FORBIDDEN, format!("the emulator's proxy does not answer for {host}\n"))
+}
+
+fn text(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_vendors_names_are_answered() {
+        for host in ["abc.vault.azure.net", "ABC.Vault.Azure.Net", "login.microsoftonline.com"] {
+            assert!(answered(host), "{host}");
+        }
+        for host in ["vault.azure.net", "a.b.vault.azure.net", "abc.vault.azure.net.evil.example", "example.com", ""] {
+            assert!(!answered(host), "{host}");
+        }
+    }
+}
