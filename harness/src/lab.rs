@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
 use serde::{Deserialize, Serialize};
 
 use crate::assets::{Assets, Options, Tool};
@@ -40,13 +41,19 @@ pub struct Kms {
     pub endpoint: String,
     /// `https://localhost:PORT`, where the lab has started the emulator.
     pub https: Option<String>,
-    /// The CA of that.
+    /// `http://127.0.0.1:PORT`: the proxy for the vendors' own names, where the lab has started the emulator.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// The tenant of Azure's callers.
+    #[serde(default)]
+    pub azure_tenant: Option<String>,
+    /// The CA of both.
     pub ca: Option<PathBuf>,
     /// `http://127.0.0.1:PORT`.
     pub admin: String,
-    /// Region of the key.
+    /// Region of the key, where it is AWS'.
     pub region: String,
-    /// ARN of the key.
+    /// The key's ARN or URL.
     pub key: String,
     /// Whether emulator and key are the lab's own, and end with it.
     pub own: bool,
@@ -63,14 +70,40 @@ pub struct Plugin {
     pub health: String,
 }
 
+impl Kms {
+    /// What the vendor's own tools read.
+    fn exports(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        match self.cloud {
+            CloudKind::Aws => {
+                lines.push(format!("export AWS_ENDPOINT_URL_KMS={}", self.endpoint));
+                lines.push(format!("export AWS_REGION={0} AWS_DEFAULT_REGION={0}", self.region));
+                if self.own {
+                    // Else the caller has those that know the key.
+                    lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
+                }
+            }
+            CloudKind::Azure => {
+                if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
+                    let ca = quoted(&ca.display().to_string());
+                    lines.push(format!("export HTTPS_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"));
+                    lines.push(format!("export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca}"));
+                }
+                let tenant = self.azure_tenant.as_deref().unwrap_or_default();
+                lines.push(format!("export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
+                lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
+            }
+        }
+        lines
+    }
+}
+
 impl Description {
     /// The variables that the vendor's CLI and SDKs, kubectl and etcdctl read, as a shell sets them.
     pub fn exports(&self, programs: Option<&Path>) -> String {
         let mut lines = vec![
             format!("export KUBECONFIG={}", quoted(&self.cluster.kubeconfig.display().to_string())),
             format!("export ETCDCTL_ENDPOINTS={}", quoted(&self.cluster.etcd)),
-            format!("export AWS_ENDPOINT_URL_KMS={}", self.kms.endpoint),
-            format!("export AWS_REGION={0} AWS_DEFAULT_REGION={0}", self.kms.region),
             format!("export KMSLAB_KEY={}", self.kms.key),
             format!("export KMSLAB_ADMIN={}", self.kms.admin),
             format!("export KMSLAB_SOCKET={}", quoted(&self.plugin.socket.display().to_string())),
@@ -85,10 +118,7 @@ impl Description {
             // The socket is a path on it.
             lines.push(format!("export KMSLAB_NODE={}", node.container));
         }
-        if self.kms.own {
-            // Else the caller has those that know the key.
-            lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
-        }
+        lines.extend(self.kms.exports());
         if let Some(programs) = programs {
             // Last, so that a kubectl of the caller's own comes first.
             lines.push(format!("export PATH=\"$PATH\":{}", quoted(&programs.display().to_string())));

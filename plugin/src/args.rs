@@ -7,11 +7,25 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::kek::azure::{AuthMethod, Vault};
+
 /// Which cloud holds the key.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PluginArgs {
     /// Encrypt with a key in AWS KMS.
     Aws(AwsArgs),
+    /// Encrypt with a key in Azure Key Vault.
+    Azure(AzureArgs),
+}
+
+impl PluginArgs {
+    /// What every cloud has.
+    pub fn common(&self) -> &CommonArgs {
+        match self {
+            Self::Aws(args) => &args.common,
+            Self::Azure(args) => &args.common,
+        }
+    }
 }
 
 /// `kmslab plugin aws`.
@@ -43,6 +57,63 @@ pub struct AwsArgs {
     /// What every cloud has.
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+/// `kmslab plugin azure`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  On a control-plane node, as an application:
+    AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET=… \\
+    kmslab plugin azure --keyvault-name=k8s-kms-vault --key-name=k8s-secrets --listen=/var/run/kmsplugin/socket.sock
+  With the machine's managed identity:
+    kmslab plugin azure --keyvault-name=k8s-kms-vault --key-name=k8s-secrets --auth=managed-identity --listen=/var/run/kmsplugin/socket.sock
+  Against the emulator, which prints the variables and its CA:
+    kmslab plugin azure --keyvault-name=kmslab --key-name=k8s-secrets --proxy=http://127.0.0.1:7680 --ca-file=ca.pem --listen=/tmp/kms.sock
+
+The identity needs the key permissions encrypt and decrypt, or wrapKey and unwrapKey, and no other. The key is RSA; without
+--key-version its newest version encrypts, so that a rotation is followed, and older ones go on decrypting.
+
+Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
+A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
+pub struct AzureArgs {
+    /// The vault's name, of https://NAME.vault.azure.net
+    #[arg(long, value_name = "NAME", required_unless_present = "vault_url")]
+    pub keyvault_name: Option<String>,
+    /// The vault's whole URL, where it is in another cloud than Azure's public one
+    #[arg(long, value_name = "URL", conflicts_with = "keyvault_name")]
+    pub vault_url: Option<String>,
+    /// The key's name
+    #[arg(long, value_name = "NAME")]
+    pub key_name: String,
+    /// Encrypt with this version only, and follow no rotation
+    #[arg(long, value_name = "VERSION")]
+    pub key_version: Option<String>,
+    /// How to log in
+    #[arg(long, value_enum, default_value_t = AuthMethod::Auto)]
+    pub auth: AuthMethod,
+    /// An azure.json as Kubernetes' nodes have it, /etc/kubernetes/azure.json: its credentials instead of the environment's
+    #[arg(long, value_name = "FILE", conflicts_with = "auth", visible_alias = "config-file-path")]
+    pub config_file: Option<PathBuf>,
+    /// The CAs of the vault's and the login's certificates, PEM. Default: the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// A proxy for all requests. Default: what HTTPS_PROXY and its like say.
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// What every cloud has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl AzureArgs {
+    /// The vault, by what was given.
+    pub fn vault(&self) -> Vault {
+        match (&self.vault_url, &self.keyvault_name) {
+            (Some(url), _) => Vault::Url(url.clone()),
+            (None, name) => Vault::Name(name.clone().unwrap_or_default()),
+        }
+    }
 }
 
 /// Flags that have nothing to do with the cloud.
@@ -112,10 +183,21 @@ mod tests {
             "--region=us-east-1",
             "--listen=/var/run/kmsplugin/socket.sock",
         ]);
-        let PluginArgs::Aws(args) = cli.unwrap().plugin;
+        let PluginArgs::Aws(args) = cli.unwrap().plugin else { panic!("not aws") };
         assert_eq!((args.key.as_str(), args.region.as_deref()), (arn, Some("us-east-1")));
         assert_eq!(args.common.probe_interval, Duration::from_secs(10));
         assert_eq!((args.common.grace, args.common.health_listen), (Duration::from_secs(60), None));
+    }
+
+    #[test]
+    fn the_guides_flags_are_enough_for_azure_too() {
+        let socket = "--listen=/var/run/kmsplugin/socket.sock";
+        let cli =
+            Cli::try_parse_from(["x", "azure", "--keyvault-name=k8s-kms-vault", "--key-name=k8s-secrets", socket]);
+        let PluginArgs::Azure(args) = cli.unwrap().plugin else { panic!("not azure") };
+        assert_eq!((args.keyvault_name.as_deref(), args.key_name.as_str()), (Some("k8s-kms-vault"), "k8s-secrets"));
+        assert_eq!((args.key_version, args.auth), (None, AuthMethod::Auto));
+        assert!(Cli::try_parse_from(["x", "azure", "--key-name=k8s-secrets", socket]).is_err());
     }
 
     #[test]

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{AwsArgs, CommonArgs, LogFormat, PluginArgs};
-use crate::kek::Kek;
-use crate::kek::aws::{AwsKek, ConfigError};
+use crate::args::{CommonArgs, LogFormat, PluginArgs};
+use crate::kek::aws::AwsKek;
+use crate::kek::azure::AzureKek;
+use crate::kek::{Kek, aws, azure};
 use crate::notify::Manager;
 use crate::server::{Plugin, StartError};
 use crate::socket::{self, SocketError};
@@ -21,8 +22,7 @@ const ENVIRONMENT: u8 = 3;
 pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
     // Whoever embeds the plugin may have chosen already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let PluginArgs::Aws(args) = args;
-    start_logging(args.common.log_format);
+    start_logging(args.common().log_format);
     let plugin = match prepare(&args).await {
         Ok(plugin) => plugin,
         Err(error) => return Ok(refuse(&error)),
@@ -50,7 +50,9 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Aws(#[from] aws::ConfigError),
+    #[error(transparent)]
+    Azure(#[from] azure::ConfigError),
     #[error(transparent)]
     Listen(#[from] SocketError),
     #[error(transparent)]
@@ -60,8 +62,8 @@ enum Refusal {
 impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(ConfigError::NoRoots(_)) => ENVIRONMENT,
-            Self::Config(_) | Self::Start(StartError::Grace { .. }) => USAGE,
+            Self::Aws(aws::ConfigError::NoRoots(_)) | Self::Azure(azure::ConfigError::NoRoots(_)) => ENVIRONMENT,
+            Self::Aws(_) | Self::Azure(_) | Self::Start(StartError::Grace { .. }) => USAGE,
             Self::Listen(error) | Self::Start(StartError::Socket(error)) => match error {
                 SocketError::Abstract(_) | SocketError::TooLong { .. } => USAGE,
                 _ => ENVIRONMENT,
@@ -76,18 +78,32 @@ fn refuse(error: &Refusal) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-async fn prepare(args: &AwsArgs) -> Result<Plugin, Refusal> {
+async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
     let CommonArgs { listen, generation, probe_interval, call_timeout, grace, drain, health_listen, log_format: _ } =
-        &args.common;
+        args.common();
     let path = socket::path_of(listen)?;
-    let kek = AwsKek::builder(&args.key)
-        .region(args.region.as_deref())
-        .endpoint_url(args.endpoint_url.as_deref().filter(|url| !url.is_empty()))
-        .ca_file(args.ca_file.as_deref())
-        .call_timeout(*call_timeout)
-        .build()
-        .await?;
-    let kek: Arc<dyn Kek> = Arc::new(kek);
+    let kek: Arc<dyn Kek> = match args {
+        PluginArgs::Aws(args) => Arc::new(
+            AwsKek::builder(&args.key)
+                .region(args.region.as_deref())
+                .endpoint_url(args.endpoint_url.as_deref().filter(|url| !url.is_empty()))
+                .ca_file(args.ca_file.as_deref())
+                .call_timeout(*call_timeout)
+                .build()
+                .await?,
+        ),
+        PluginArgs::Azure(args) => Arc::new(
+            AzureKek::builder(args.vault(), &args.key_name)
+                .version(args.key_version.as_deref())
+                .auth(args.auth)
+                .config_file(args.config_file.as_deref())
+                .ca_file(args.ca_file.as_deref())
+                .proxy(args.proxy.as_deref())
+                .call_timeout(*call_timeout)
+                .build()
+                .await?,
+        ),
+    };
     let mut plugin =
         Plugin::builder(kek, path).generation(*generation).probe_interval(*probe_interval).grace(*grace).drain(*drain);
     if let Some(addr) = health_listen {

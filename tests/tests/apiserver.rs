@@ -15,15 +15,13 @@ use kmslab::world::{Plan, World};
 use kmslab_e2e::built;
 use kmslab_keycore::{Clock, SystemClock};
 
-async fn world() -> World {
-    let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(CloudKind::Aws, ClusterKind::Apiserver) };
+async fn world(cloud: CloudKind) -> World {
+    let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(cloud, ClusterKind::Apiserver) };
     World::start(&plan, &Quiet).await.unwrap()
 }
 
-#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_the_stock_server() {
-    let world = world().await;
+async fn every_scenario_holds(cloud: CloudKind) {
+    let world = world(cloud).await;
     for scenario in scenario::ALL {
         let outcome = scenario::run(scenario, &world, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
@@ -36,6 +34,18 @@ async fn the_scenarios_hold_on_the_stock_server() {
     let traffic = world.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
     world.shutdown().await.unwrap();
+}
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_on_the_stock_server() {
+    every_scenario_holds(CloudKind::Aws).await;
+}
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_on_the_stock_server_with_azure() {
+    every_scenario_holds(CloudKind::Azure).await;
 }
 
 /// A model on the plugin of `world`, with a namespace of its own.
@@ -77,7 +87,7 @@ async fn carried(from: &dyn Cluster, to: &dyn Cluster, name: &str) -> Vec<Object
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn model_and_server_read_each_other_before_and_after_a_rotation() {
-    let world = world().await;
+    let world = world(CloudKind::Aws).await;
     let (model, clock) = model(&world).await;
     for api in [world.cluster.api(), model.api()] {
         api.create(&objects::widget_definition()).await.unwrap();

@@ -10,7 +10,11 @@ use kmslab::scenario::{self, Outcome};
 use kmslab::world::{Plan, Traffic, World};
 
 fn plan() -> Plan {
-    Plan::new(CloudKind::Aws, ClusterKind::Embedded)
+    on(CloudKind::Aws)
+}
+
+fn on(cloud: CloudKind) -> Plan {
+    Plan::new(cloud, ClusterKind::Embedded)
 }
 
 async fn play(name: &str, plan: &Plan) -> (Outcome, Traffic) {
@@ -29,10 +33,10 @@ async fn failed_step(name: &str, sabotage: Sabotage) -> (String, String) {
 
 #[tokio::test]
 async fn every_scenario_holds_alone_and_goes_the_whole_way() {
-    for scenario in scenario::ALL {
-        let (outcome, traffic) = play(scenario.name, &plan()).await;
-        assert_eq!(outcome.failure, None, "{}", scenario.name);
-        assert_eq!(traffic.broken(), None, "{}: {traffic:?}", scenario.name);
+    for (cloud, scenario) in CloudKind::ALL.iter().flat_map(|cloud| scenario::ALL.iter().map(move |one| (cloud, one))) {
+        let (outcome, traffic) = play(scenario.name, &on(*cloud)).await;
+        assert_eq!(outcome.failure, None, "{} on {cloud}", scenario.name);
+        assert_eq!(traffic.broken(), None, "{} on {cloud}: {traffic:?}", scenario.name);
         assert!(traffic.grpc_calls > 0 && traffic.sdk_requests == traffic.emulator_requests);
         assert!(outcome.figures.objects.unwrap() > 10, "{:?}", outcome.figures);
     }
@@ -40,12 +44,17 @@ async fn every_scenario_holds_alone_and_goes_the_whole_way() {
 
 #[tokio::test]
 async fn a_rewrite_counts_what_was_stale_and_what_is_left() {
-    let (outcome, _) = play("rewrite", &plan()).await;
-    let figures = outcome.figures;
-    // 18 objects before the rotation, one after it.
-    assert_eq!((figures.objects, figures.stale_before, figures.stale_after), (Some(19), Some(18), Some(0)));
-    assert_eq!(figures.others, Some(0));
-    assert_eq!(figures.key_versions, Some(2));
+    for cloud in CloudKind::ALL {
+        let (outcome, _) = play("rewrite", &on(*cloud)).await;
+        let figures = outcome.figures;
+        // 18 objects before the rotation, one after it.
+        assert_eq!(
+            (figures.objects, figures.stale_before, figures.stale_after),
+            (Some(19), Some(18), Some(0)),
+            "{cloud}"
+        );
+        assert_eq!((figures.others, figures.key_versions), (Some(0), Some(2)), "{cloud}");
+    }
 }
 
 #[tokio::test]

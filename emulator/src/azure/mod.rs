@@ -126,14 +126,12 @@ impl Azure {
         }
     }
 
-    /// Who calls, and what: everything of a request that its body plays no part in. Clients send their first request without one,
-    /// to be told where to get a token.
-    fn admit(&self, vault: &Vault, parts: &Parts, path: &str) -> Result<(auth::Principal, Call), AzureError> {
-        let who = auth::authenticate(&self.identity, parts)?;
+    /// What a caller may ask for: everything of a request that its body plays no part in.
+    fn admit(&self, vault: &Vault, who: &auth::Principal, parts: &Parts, path: &str) -> Result<Call, AzureError> {
         wire::api_version(parts.uri.query().unwrap_or_default())?;
         let call = Call::parse(&parts.method, path)?;
-        vault.check(&who, call.operation, call.key.as_ref().map(ToString::to_string).as_deref())?;
-        Ok((who, call))
+        vault.check(who, call.operation, call.key.as_ref().map(ToString::to_string).as_deref())?;
+        Ok(call)
     }
 
     /// Every key of every vault, with its versions. No material.

@@ -51,12 +51,18 @@ impl Azure {
             return self.answer(&parts, None, Err(AzureError::no_vault(&at.vault)));
         };
         let location = vault.location.clone();
-        let (who, call) = match self.admit(&vault, &parts, &at.path) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                counter.count(CLOUD, self.claimed(&parts, &at.path), UNKNOWN, error.code);
-                return self.answer(&parts, Some(&location), Err(error));
-            }
+        let refused = |who: &str, error: AzureError| {
+            counter.count(CLOUD, self.claimed(&parts, &at.path), who, error.inner.unwrap_or(error.code));
+            self.answer(&parts, Some(&location), Err(error))
+        };
+        // Before the body is read: clients send their first request without one, to be told where to get a token.
+        let who = match auth::authenticate(&self.identity, &parts) {
+            Ok(who) => who,
+            Err(error) => return refused(UNKNOWN, error),
+        };
+        let call = match self.admit(&vault, &who, &parts, &at.path) {
+            Ok(call) => call,
+            Err(error) => return refused(&who.client_id, error),
         };
         let operation = call.operation;
         let outcome = match read(body).await {

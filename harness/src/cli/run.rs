@@ -64,6 +64,8 @@ pub struct RunArgs {
 pub enum CloudChoice {
     /// AWS KMS
     Aws,
+    /// Azure Key Vault
+    Azure,
     /// Every cloud, one after another
     All,
 }
@@ -88,7 +90,9 @@ impl RunArgs {
 impl CloudChoice {
     fn kinds(self) -> &'static [CloudKind] {
         match self {
-            Self::Aws | Self::All => &[CloudKind::Aws],
+            Self::Aws => &[CloudKind::Aws],
+            Self::Azure => &[CloudKind::Azure],
+            Self::All => CloudKind::ALL,
         }
     }
 }

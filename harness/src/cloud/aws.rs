@@ -5,8 +5,13 @@ use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials as SdkCredentials, Region};
 use aws_sdk_kms::error::DisplayErrorContext;
 
-use super::{Admin, Cloud, CloudKind};
-use crate::etcd::keytable::KeyTable;
+use std::sync::Arc;
+
+use kmslab_plugin::kek::Kek;
+use kmslab_plugin::kek::aws::AwsKek;
+
+use super::{Admin, Cloud, CloudKind, PluginSettings, Reach, SecretFile};
+use crate::etcd::keytable::{KeyRow, KeyTable, blob_id};
 use crate::inspect::opener::{AwsOptions, Openers};
 
 /// An access key.
@@ -76,6 +81,18 @@ impl Access {
             region: REGION.into(),
             operator: Credentials::operator(),
             plugin: Credentials::plugin(),
+        }
+    }
+
+    /// How its emulator is reached.
+    pub fn reach(&self) -> Reach {
+        Reach {
+            http: self.endpoint.clone(),
+            https: None,
+            proxy: None,
+            ca: None,
+            admin: self.admin.url().to_owned(),
+            azure_tenant: String::new(),
         }
     }
 
@@ -167,6 +184,37 @@ impl Cloud for AwsCloud {
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
         self.access.admin.keys().await
+    }
+
+    /// By the id of the material, which the ciphertext shows.
+    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
+        let Some(shown) = blob_id(dek_source).map(hex::encode) else { return Ok(None) };
+        let version = row.versions.iter().find(|version| version.blob_id.eq_ignore_ascii_case(&shown));
+        Ok(version.map(|version| version.number))
+    }
+
+    async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
+        let Access { endpoint, region, plugin: Credentials { id, secret }, .. } = &self.access;
+        let kek = AwsKek::builder(&self.key).region(Some(region)).endpoint_url(Some(endpoint)).credentials(id, secret);
+        Ok(Arc::new(kek.build().await?))
+    }
+
+    fn plugin_settings(&self, reach: &Reach) -> PluginSettings {
+        let Access { region, plugin: Credentials { id, secret }, .. } = &self.access;
+        let mut args = vec!["aws".to_owned(), format!("--key={}", self.key), format!("--region={region}")];
+        args.push(format!("--endpoint-url={}", reach.http));
+        if let Some(ca) = reach.ca.as_ref().filter(|_| reach.http.starts_with("https:")) {
+            args.push(format!("--ca-file={}", ca.display()));
+        }
+        let secrets = vec![("AWS_ACCESS_KEY_ID", id.clone()), ("AWS_SECRET_ACCESS_KEY", secret.clone())];
+        let path = "/etc/kmslab/credentials";
+        let file = SecretFile {
+            path,
+            content: format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"),
+            args: Vec::new(),
+            variables: vec![("AWS_SHARED_CREDENTIALS_FILE", path.to_owned())],
+        };
+        PluginSettings { args, secrets, file }
     }
 
     fn openers(&self) -> Openers {

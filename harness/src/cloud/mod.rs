@@ -2,13 +2,21 @@
 
 mod admin;
 mod aws;
+mod azure;
+mod reach;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use kmslab_plugin::kek::Kek;
+use serde_json::{Value, json};
 
 pub use admin::Admin;
 pub use aws::{ACCOUNT, ALIAS, Access, AwsCloud, Credentials, REGION};
+pub use azure::AzureCloud;
+pub use reach::{PluginSettings, Reach, SecretFile};
 
-use crate::etcd::keytable::KeyTable;
+use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::Openers;
 
 /// Which cloud's KMS a run uses.
@@ -19,12 +27,20 @@ use crate::inspect::opener::Openers;
 pub enum CloudKind {
     /// AWS KMS.
     Aws,
+    /// Azure Key Vault.
+    Azure,
+}
+
+impl CloudKind {
+    /// All of them, in the order in which runs play on them.
+    pub const ALL: &[Self] = &[Self::Aws, Self::Azure];
 }
 
 impl std::fmt::Display for CloudKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Aws => "aws",
+            Self::Azure => "azure",
         })
     }
 }
@@ -34,18 +50,49 @@ impl std::fmt::Display for CloudKind {
 pub trait Cloud: Send + Sync {
     /// Which cloud.
     fn kind(&self) -> CloudKind;
-    /// The key's name in that cloud: an ARN here.
+    /// The key's name in that cloud: an ARN, a key's URL.
     fn key(&self) -> &str;
     /// Gives the key new material, through the vendor's API.
     async fn rotate(&self) -> anyhow::Result<()>;
     /// The emulator's own record of every key and its versions.
     async fn key_table(&self) -> anyhow::Result<KeyTable>;
+    /// The number of the version that sealed a DEK source, by what the ciphertext shows or by the cloud's own act; `row` is the key's.
+    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>>;
     /// Lets nobody use the key, until it is enabled.
     async fn disable(&self) -> anyhow::Result<()>;
     /// Lets the key be used again.
     async fn enable(&self) -> anyhow::Result<()>;
     /// Opens what the key sealed, as its operator, with the vendor's SDK alone.
     fn openers(&self) -> Openers;
+    /// The key as the plugin uses it, with the plugin's credentials.
+    async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
+    /// What starts a plugin on the key, which reaches the emulator so.
+    fn plugin_settings(&self, reach: &Reach) -> PluginSettings;
     /// How many requests of the plugin's credentials the emulator has answered.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
+}
+
+/// The emulator's seed in every lab: the plugin's own credentials in each cloud, so that its requests can be told from everybody else's.
+pub fn seed() -> Value {
+    let Credentials { id, secret } = Credentials::plugin();
+    json!({
+        "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }],
+        "azure": azure::seed(),
+    })
+}
+
+/// Makes a key in an emulator that a lab has started for itself.
+pub async fn with_own_key(kind: CloudKind, reach: &Reach) -> anyhow::Result<Arc<dyn Cloud>> {
+    Ok(match kind {
+        CloudKind::Aws => Arc::new(AwsCloud::with_own_key(Access::own(&reach.http, Admin::new(&reach.admin)?)).await?),
+        CloudKind::Azure => Arc::new(AzureCloud::with_own_key(reach.clone()).await?),
+    })
+}
+
+/// The key that another process has made so.
+pub async fn with_lab_key(kind: CloudKind, reach: &Reach, key: &str) -> anyhow::Result<Arc<dyn Cloud>> {
+    Ok(match kind {
+        CloudKind::Aws => Arc::new(AwsCloud::with_key(Access::own(&reach.http, Admin::new(&reach.admin)?), key)),
+        CloudKind::Azure => Arc::new(AzureCloud::with_key(reach.clone()).await?),
+    })
 }

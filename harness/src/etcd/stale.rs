@@ -1,6 +1,6 @@
 //! Counting what is not under the current key, from stored bytes alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kmslab_kmsv2::stored::EncryptedDekSourceType;
 use serde::Serialize;
@@ -16,8 +16,18 @@ pub struct CurrentKey {
     pub provider: String,
     /// What the plugin's Status says now.
     pub key_id: Option<String>,
-    /// The material that the cloud key encrypts with now.
+    /// The material that the cloud key encrypts with now, where ciphertexts show theirs.
     pub blob_id: Option<BlobId>,
+    /// Where they do not: the DEK sources that the cloud has opened with the version that encrypts now.
+    pub sources: Option<BTreeSet<Vec<u8>>>,
+}
+
+impl CurrentKey {
+    /// Whether a DEK source was sealed by another version than the current one; false where neither is looked at.
+    fn is_of_another_version(&self, dek_source: &[u8]) -> bool {
+        let by_id = self.blob_id.is_some() && self.blob_id != blob_id(dek_source);
+        by_id || self.sources.as_ref().is_some_and(|sources| !sources.contains(dek_source))
+    }
 }
 
 /// Why a value is not under the current key.
@@ -100,11 +110,10 @@ pub fn judge(value: &Value<'_>, current: &CurrentKey) -> Option<Reason> {
     };
     let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed;
     let key_id_differs = current.key_id.as_ref().is_some_and(|id| *id != object.key_id);
-    let sealed_by = blob_id(&object.encrypted_dek_source);
     [
         (*provider != current.provider, Reason::OtherProvider),
         (key_id_differs, Reason::OtherKeyId),
-        (current.blob_id.is_some() && current.blob_id != sealed_by, Reason::OtherKeyVersion),
+        (current.is_of_another_version(&object.encrypted_dek_source), Reason::OtherKeyVersion),
         (object.encrypted_dek_source_type != seed as i32, Reason::OldSourceType),
     ]
     .into_iter()
@@ -134,10 +143,9 @@ pub fn count_stale<'a>(values: impl IntoIterator<Item = &'a Stored>, current: &C
 }
 
 fn disagree(value: &Value<'_>, current: &CurrentKey) -> bool {
-    let (Value::KmsV2 { object, .. }, Some(key_id), Some(blob)) = (value, &current.key_id, current.blob_id) else {
-        return false;
-    };
-    (object.key_id == *key_id) != (blob_id(&object.encrypted_dek_source) == Some(blob))
+    let (Value::KmsV2 { object, .. }, Some(key_id)) = (value, &current.key_id) else { return false };
+    let looked_at = current.blob_id.is_some() || current.sources.is_some();
+    looked_at && (object.key_id == *key_id) == current.is_of_another_version(&object.encrypted_dek_source)
 }
 
 type Origin = (Format, Option<String>, Option<String>, Option<BlobId>, Option<Reason>);
@@ -174,7 +182,7 @@ mod tests {
 
     fn current() -> CurrentKey {
         let blob_id = blob_id(&blob(1, 2, 0));
-        CurrentKey { provider: "p".into(), key_id: Some("id-2".into()), blob_id }
+        CurrentKey { provider: "p".into(), key_id: Some("id-2".into()), blob_id, sources: None }
     }
 
     fn reason(value: &[u8]) -> Option<Reason> {
@@ -201,6 +209,22 @@ mod tests {
         assert_eq!(reason(&opaque), Some(Reason::OtherKeyVersion));
         let by_name = CurrentKey { blob_id: None, ..current() };
         assert_eq!(judge(&recognise(&lying), &by_name), None);
+    }
+
+    #[test]
+    fn where_ciphertexts_show_no_version_the_cloud_says_which_are_current() {
+        let sources = Some([b"rsa-2".to_vec()].into());
+        let current = CurrentKey { blob_id: None, sources, ..current() };
+        for (key_id, source, reason, lies) in [
+            ("id-2", &b"rsa-2"[..], None, false),
+            ("id-2", b"rsa-1", Some(Reason::OtherKeyVersion), true),
+            ("id-1", b"rsa-1", Some(Reason::OtherKeyId), false),
+            ("id-1", b"rsa-2", Some(Reason::OtherKeyId), true),
+        ] {
+            let value = kms_v2("p", key_id, source.to_vec(), 1);
+            let value = recognise(&value);
+            assert_eq!((judge(&value, &current), disagree(&value, &current)), (reason, lies), "{key_id} {source:?}");
+        }
     }
 
     #[test]

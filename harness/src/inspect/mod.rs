@@ -74,6 +74,7 @@ fn current(provider: &str, object: &EncryptedObject) -> CurrentKey {
         provider: provider.to_owned(),
         key_id: Some(object.key_id.clone()),
         blob_id: blob_id(&object.encrypted_dek_source),
+        sources: None,
     }
 }
 

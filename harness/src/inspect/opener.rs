@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -40,6 +41,7 @@ pub struct Openers {
 enum Way {
     Plugin { path: PathBuf, client: KeyManagementServiceClient<Channel>, calls: u64 },
     Aws { options: AwsOptions, keys: HashMap<String, AwsKek> },
+    Key(Arc<dyn Kek>),
 }
 
 struct Seeds {
@@ -66,6 +68,7 @@ impl fmt::Debug for Openers {
         let ways = self.ways.iter().map(|way| match way {
             Way::Plugin { path, .. } => path.display().to_string(),
             Way::Aws { .. } => "aws".to_owned(),
+            Way::Key(kek) => kek.provider().to_owned(),
         });
         f.debug_struct("Openers")
             .field("ways", &ways.collect::<Vec<_>>())
@@ -100,6 +103,11 @@ impl Openers {
     /// Adds AWS KMS, for values that carry kmslab's annotation.
     pub fn add_aws(&mut self, options: AwsOptions) {
         self.ways.push(Way::Aws { options, keys: HashMap::new() });
+    }
+
+    /// Adds one key in a cloud, for values that carry kmslab's annotation.
+    pub fn add_key(&mut self, kek: Arc<dyn Kek>) {
+        self.ways.push(Way::Key(kek));
     }
 
     /// Adds a file with one decrypted DEK source a line, hex or base64; `#` begins a comment.
@@ -160,6 +168,7 @@ impl Openers {
                 by_plugin(path, client, *calls, object).await
             }
             Way::Aws { options, keys } => by_aws(options, keys, object).await,
+            Way::Key(kek) => by_key(kek.as_ref(), object).await,
         };
         self.known.insert(identity, source.clone());
         source
@@ -193,6 +202,13 @@ async fn by_plugin(
         Ok(answer) => Ok(Zeroizing::new(answer.into_inner().plaintext)),
         Err(status) => Err(format!("plugin on {}: {:?}: {}", path.display(), status.code(), status.message())),
     }
+}
+
+async fn by_key(kek: &dyn Kek, object: &EncryptedObject) -> Source {
+    let label = label_of(object).filter(|label| label.provider == kek.provider());
+    let label = label.ok_or_else(|| format!("it has no annotation that names its {} key", kek.provider()))?;
+    let opened = kek.unwrap(&object.encrypted_dek_source, &label.key_version()).await;
+    opened.map_err(|error| error.to_string())
 }
 
 async fn by_aws(options: &AwsOptions, keys: &mut HashMap<String, AwsKek>, object: &EncryptedObject) -> Source {

@@ -1,5 +1,6 @@
 //! One playing of a scenario: its world, what it has written so far, what it has counted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::objects::{self, Planted};
 use super::{Canary, unmet};
 use crate::cluster::{Api, ApiError, ObjectRef};
 use crate::etcd::Stored;
-use crate::etcd::keytable::KeyTable;
+use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::etcd::stale::CurrentKey;
 use crate::etcd::value::{Value as StoredValue, recognise};
 use crate::world::World;
@@ -166,15 +167,36 @@ impl Play {
     }
 
     /// What a value must show to be under the current key: by the plugin's word and by the cloud's.
-    pub async fn current(&mut self) -> anyhow::Result<CurrentKey> {
+    /// Of `values`, in a cloud whose ciphertexts show no version, each DEK source is opened by the key's operator.
+    pub async fn current(&mut self, values: &[Stored]) -> anyhow::Result<CurrentKey> {
         let table = self.key_table().await?;
-        let blob_id = table.rows.first().and_then(|row| {
-            let version = row.versions.iter().find(|version| version.number == row.primary)?;
-            <[u8; 32]>::try_from(hex::decode(&version.blob_id).ok()?).ok()
-        });
-        let blob_id = Some(blob_id.context("the emulator's key table names no id of the current material")?);
+        let row = table.rows.first().context("the key table has no row of the lab's key")?;
+        let primary = row.versions.iter().find(|version| version.number == row.primary);
+        let blob_id = primary.and_then(|version| <[u8; 32]>::try_from(hex::decode(&version.blob_id).ok()?).ok());
+        let sources = match blob_id {
+            Some(_) => None,
+            None => Some(self.sealed_by(row.primary, row, values).await?),
+        };
         let key_id = Some(self.world.plugin.key_id().await?);
-        Ok(CurrentKey { provider: self.world.provider.clone(), key_id, blob_id })
+        Ok(CurrentKey { provider: self.world.provider.clone(), key_id, blob_id, sources })
+    }
+
+    /// The DEK sources among `values` that this version of the key has sealed.
+    async fn sealed_by(&self, version: u64, row: &KeyRow, values: &[Stored]) -> anyhow::Result<BTreeSet<Vec<u8>>> {
+        let sources: BTreeSet<Vec<u8>> = values
+            .iter()
+            .filter_map(|stored| match recognise(&stored.value) {
+                StoredValue::KmsV2 { object, .. } => Some(object.encrypted_dek_source),
+                _ => None,
+            })
+            .collect();
+        let mut current = BTreeSet::new();
+        for source in sources {
+            if self.world.cloud.sealed_by(&source, row).await? == Some(version) {
+                current.insert(source);
+            }
+        }
+        Ok(current)
     }
 
     /// Lets time pass until every API server writes under another key_id than `old`.

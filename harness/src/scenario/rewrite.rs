@@ -46,13 +46,14 @@ async fn write(play: &mut Play) -> anyhow::Result<()> {
 }
 
 async fn stale(play: &mut Play) -> anyhow::Result<StaleReport> {
-    let current = play.current().await?;
-    Ok(count_stale(&play.values().await?, &current))
+    let values = play.values().await?;
+    let current = play.current(&values).await?;
+    Ok(count_stale(&values, &current))
 }
 
 async fn count(play: &mut Play) -> anyhow::Result<()> {
-    let current = play.current().await?;
     let values = play.values().await?;
+    let current = play.current(&values).await?;
     let report = count_stale(&values, &current);
     let own: BTreeSet<String> = play.planted.iter().map(|planted| planted.at.etcd_key()).collect();
     play.figures.objects = Some(report.total as u64);

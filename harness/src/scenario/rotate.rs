@@ -78,7 +78,9 @@ async fn sealed_by(
     let Value::KmsV2 { object, .. } = recognise(&stored.value) else {
         return Err(unmet(format!("{at} encrypted by KMS v2"), "another format"));
     };
-    let used = table.used_by(&object.encrypted_dek_source);
-    let used = used.with_context(|| format!("the DEK source of {at} was sealed by no version of the lab's key"))?;
-    Ok((key_id_of(&stored).unwrap_or_default(), used.version.number))
+    let row = table.rows.first().context("the key table has no row of the lab's key")?;
+    let version = play.world.cloud.sealed_by(&object.encrypted_dek_source, row).await?;
+    let version =
+        version.with_context(|| format!("the DEK source of {at} was sealed by no version of the lab's key"))?;
+    Ok((key_id_of(&stored).unwrap_or_default(), version))
 }

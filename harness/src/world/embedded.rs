@@ -4,14 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use async_trait::async_trait;
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use kmslab_keycore::{Clock, LabClock, SystemClock};
-use kmslab_plugin::kek::aws::AwsKek;
 use kmslab_plugin::{Plugin, RunningPlugin};
 
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
 use crate::clock::VirtualClock;
-use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials, REGION};
+use crate::cloud::{self, CloudKind, Reach};
 use crate::cluster::embedded::{Config, EmbeddedCluster};
 use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
@@ -39,31 +38,32 @@ impl Parts for Tasks {
 }
 
 pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
-    let CloudKind::Aws = plan.cloud;
     let any_port = Some(([127, 0, 0, 1], 0).into());
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(|error| environment(error.to_string()))?);
     let clock = VirtualClock::at(SystemClock.now());
-    let plugins = Credentials::plugin();
+    let seed: SeedFile = serde_json::from_value(cloud::seed()).context("the seed of a lab")?;
     let emulator = Emulator::builder()
         .admin_listen(any_port)
-        .credential(&plugins.id, &plugins.secret, ACCOUNT)
+        .seed(seed)
+        .proxy_listen(any_port.filter(|_| plan.cloud == CloudKind::Azure))
         .lab_clock(Arc::new(LabClock::new(Arc::clone(&clock) as Arc<dyn Clock>)))
         .start()
         .await
         .map_err(|error| environment(error.to_string()))?;
-    let endpoint = format!("http://{}", emulator.http_addr());
-    let admin = emulator.admin_addr().context("the emulator has no admin port")?;
-    let cloud = AwsCloud::with_own_key(Access::own(&endpoint, Admin::new(format!("http://{admin}"))?)).await?;
-
-    let kek = AwsKek::builder(cloud.key())
-        .region(Some(REGION))
-        .endpoint_url(Some(endpoint.as_str()))
-        .credentials(&plugins.id, &plugins.secret)
-        .build()
-        .await?;
+    let url = |address| format!("http://{address}");
+    let reach = Reach {
+        http: url(emulator.http_addr()),
+        https: None,
+        proxy: emulator.proxy_addr().map(url),
+        ca: emulator.ca_path(),
+        admin: url(emulator.admin_addr().context("the emulator has no admin port")?),
+        azure_tenant: emulator.azure_tenant(),
+    };
+    let cloud = cloud::with_own_key(plan.cloud, &reach).await?;
+    let kek = cloud.kek().await?;
     let socket = dir.file("kms.sock");
-    let plugin = Plugin::builder(Arc::new(kek), &socket)
+    let plugin = Plugin::builder(kek, &socket)
         .timer(Arc::clone(&clock) as _)
         .health_listen(([127, 0, 0, 1], 0).into())
         .start()
@@ -81,7 +81,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
     let cluster = EmbeddedCluster::start(config).await?;
     let parts = Tasks { plugin: Some(plugin).into(), emulator: Some(emulator).into(), _dir: dir };
     Ok(World {
-        cloud: Arc::new(cloud),
+        cloud,
         cluster: Arc::new(cluster),
         plugin: port.into(),
         provider: PROVIDER.into(),

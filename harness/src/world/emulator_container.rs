@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kmslab_emulator::azure::identity::DEFAULT_TENANT;
 use tokio::time::Instant;
 
-use crate::cloud::{ACCOUNT, Admin, Credentials};
+use crate::cloud::{self, Admin, Reach};
 use crate::cluster::kind::bundle::Bundle;
 use crate::engine::{Engine, Owned};
 use crate::runtime_dir::RuntimeDir;
@@ -16,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Ports in the container: those of `kmslab emulator` by default.
 const HTTP: u16 = 7600;
 const HTTPS: u16 = 7643;
+const PROXY: u16 = 7680;
 const ADMIN: u16 = 7690;
 /// In the container: where the emulator keeps its CA, and who may call.
 const TLS_DIR: &str = "/tmp/tls";
@@ -31,12 +33,41 @@ pub(super) struct EmulatorContainer {
     pub(super) https: Option<String>,
     /// `http://127.0.0.1:PORT`, of this machine.
     pub(super) admin: String,
+    /// `http://127.0.0.1:PORT`, of this machine.
+    pub(super) proxy: String,
     /// `https://NAME:7643`, on the lab's network.
     pub(super) inside: String,
+    /// `http://NAME:7680`, on the lab's network.
+    pub(super) proxy_inside: String,
     /// The CA's certificate, PEM.
     pub(super) ca: Vec<u8>,
     /// The file that has it.
     pub(super) ca_file: PathBuf,
+}
+
+impl EmulatorContainer {
+    /// As this machine reaches it.
+    pub(super) fn reach(&self) -> Reach {
+        Reach {
+            http: self.http.clone(),
+            https: self.https.clone(),
+            proxy: Some(self.proxy.clone()),
+            ca: Some(self.ca_file.clone()),
+            admin: self.admin.clone(),
+            azure_tenant: DEFAULT_TENANT.to_owned(),
+        }
+    }
+
+    /// As a node reaches it, which has the CA in that file.
+    pub(super) fn reach_of_nodes(&self, ca: &str) -> Reach {
+        Reach {
+            http: self.inside.clone(),
+            https: Some(self.inside.clone()),
+            proxy: Some(self.proxy_inside.clone()),
+            ca: Some(ca.into()),
+            ..self.reach()
+        }
+    }
 }
 
 /// What the container is called, and its name on the network.
@@ -56,19 +87,19 @@ pub(super) async fn start(
     let image = format!("kmslab-emulator:{network}");
     bundle.image(engine, &image, std::slice::from_ref(&label)).await?;
 
-    let publish = [HTTP, HTTPS, ADMIN].map(|port| format!("127.0.0.1::{port}"));
+    let publish = [HTTP, HTTPS, PROXY, ADMIN].map(|port| format!("127.0.0.1::{port}"));
     let mut create = vec!["create", "--name", &name, "--network", network, "--label", &label];
     for port in &publish {
         create.extend(["--publish", port]);
     }
     create.push(&image);
-    let listen = [HTTP, HTTPS, ADMIN].map(|port| format!("0.0.0.0:{port}"));
-    create.extend(["emulator", "--listen", &listen[0], "--tls-listen", &listen[1], "--admin-listen", &listen[2]]);
+    let listen = [HTTP, HTTPS, PROXY, ADMIN].map(|port| format!("0.0.0.0:{port}"));
+    create.extend(["emulator", "--listen", &listen[0], "--tls-listen", &listen[1]]);
+    create.extend(["--proxy-listen", &listen[2], "--admin-listen", &listen[3]]);
     create.extend(["--tls-dir", TLS_DIR, "--tls-name", &name, "--seed", SEED, "--format", "json"]);
     engine.run(&create).await?;
     // By copy and not as a flag: everybody who may use the engine can read those.
-    let Credentials { id, secret } = Credentials::plugin();
-    let seed = serde_json::json!({ "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }] });
+    let seed = cloud::seed();
     let seed = dir.write_private("emulator-seed.json", seed.to_string().as_bytes())?;
     engine.run(&["cp", &seed.display().to_string(), &format!("{name}:{SEED}")]).await?;
     engine.run(&["start", &name]).await?;
@@ -84,7 +115,9 @@ pub(super) async fn start(
         http: format!("http://{}", engine.port(&name, HTTP).await?),
         https,
         admin,
+        proxy: format!("http://{}", engine.port(&name, PROXY).await?),
         inside: format!("https://{name}:{HTTPS}"),
+        proxy_inside: format!("http://{name}:{PROXY}"),
         ca: std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?,
         ca_file: ca,
         container: name,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::emulator_container::{self, EmulatorContainer};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, processes};
 use crate::assets::{Assets, Progress, Tool};
-use crate::cloud::{Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
+use crate::cloud::{self, Cloud, CloudKind, PluginSettings};
 use crate::cluster::Nodes;
 use crate::cluster::kind::bundle::Bundle;
 use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
@@ -20,6 +20,7 @@ use crate::runtime_dir::{RuntimeDir, sweep};
 
 /// What a cluster needs, got where it is not there.
 pub(super) struct Ready {
+    pub(super) cloud: CloudKind,
     pub(super) engine: Engine,
     pub(super) kind: PathBuf,
     pub(super) image: String,
@@ -32,7 +33,7 @@ pub(super) struct Ready {
 
 /// All of it, running.
 pub(super) struct Joined {
-    pub(super) cloud: AwsCloud,
+    pub(super) cloud: Arc<dyn Cloud>,
     pub(super) emulator: EmulatorContainer,
     /// Of each node, the first one's first.
     pub(super) plugins: Plugins,
@@ -59,18 +60,17 @@ pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     }
     let (form, plugin_args) = (plan.kind.plugin_form, plan.plugin_args.clone());
     let (control_planes, offline) = (plan.kind.control_planes, plan.assets.offline);
-    Ok(Ready { engine, kind, image, machine, form, plugin_args, control_planes, offline })
+    Ok(Ready { cloud: plan.cloud, engine, kind, image, machine, form, plugin_args, control_planes, offline })
 }
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
-    let CloudKind::Aws = plan.cloud;
     let ready = ready(plan, progress).await?;
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::unusable)?);
     let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
     let Joined { cloud, plugins, cluster, parts, .. } = join(ready, kmslab, &dir, progress).await?;
     Ok(World {
-        cloud: Arc::new(cloud),
+        cloud,
         cluster: Arc::clone(&cluster) as _,
         kind: Some(cluster),
         plugin: plugins,
@@ -118,7 +118,7 @@ async fn join_in(
     dir: &Arc<RuntimeDir>,
     progress: &dyn Progress,
 ) -> anyhow::Result<Joined> {
-    let Ready { engine, kind, image, machine, form, plugin_args, control_planes, offline } = ready;
+    let Ready { cloud, engine, kind, image, machine, form, plugin_args, control_planes, offline } = ready;
     let network = format!("kmslab-{}", dir.name());
     let owned = Owned::new(engine.program(), dir.path(), &network);
     dir.note_containers(owned.clone())?;
@@ -131,7 +131,7 @@ async fn join_in(
     let node = dir.file("node");
     let bundle = Bundle::for_node(&kmslab, &node)?;
     let emulator = emulator_container::start(&engine, &bundle, &network, &owned, dir).await?;
-    let cloud = AwsCloud::with_own_key(Access::own(&emulator.http, Admin::new(&emulator.admin)?)).await?;
+    let cloud = cloud::with_own_key(cloud, &emulator.reach()).await?;
 
     if control_planes > 1
         && let Some(said) = balancer_image(&engine, &image, &bundle, &owned, dir.path(), offline).await?
@@ -139,7 +139,7 @@ async fn join_in(
         progress.say(said);
     }
     progress.say("creating the kind cluster");
-    let mut files = node_files(&bundle, &cloud, &emulator);
+    let mut files = node_files(&bundle, &*cloud, &emulator);
     files.plugin.extend(plugin_args);
     NodeFiles { form, image: &machine.pause, ..files }.write(&node)?;
     let config = Config {
@@ -181,22 +181,16 @@ pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
     Plugins::new(ports.collect::<anyhow::Result<_>>()?)
 }
 
-fn node_files<'a>(bundle: &'a Bundle, cloud: &AwsCloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
-    let Access { region, plugin: Credentials { id, secret }, .. } = cloud.access();
+fn node_files<'a>(bundle: &'a Bundle, cloud: &dyn Cloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
+    let PluginSettings { args, file, .. } = cloud.plugin_settings(&emulator.reach_of_nodes(CA));
+    let mut plugin = [args, file.args.clone()].concat();
+    plugin.extend(["--probe-interval=1s".into(), format!("--health-listen=0.0.0.0:{HEALTH_PORT}")]);
     NodeFiles {
         bundle,
-        plugin: vec![
-            "aws".into(),
-            format!("--key={}", cloud.key()),
-            format!("--region={region}"),
-            format!("--endpoint-url={}", emulator.inside),
-            format!("--ca-file={CA}"),
-            "--probe-interval=1s".into(),
-            format!("--health-listen=0.0.0.0:{HEALTH_PORT}"),
-        ],
+        plugin,
         form: PluginForm::default(),
         image: "",
-        credentials: (id.clone(), secret.clone()),
+        credentials: file,
         ca: &emulator.ca,
         provider: PROVIDER,
         resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),

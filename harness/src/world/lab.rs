@@ -1,16 +1,15 @@
 //! A lab that stays: started by one process, used by others.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::processes::{self, Addresses, Kms, Settings};
+use super::processes::{self, Kms, Settings};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, kind};
 use crate::assets::Progress;
-use crate::cloud::{Access, Admin, AwsCloud, Cloud};
+use crate::cloud::{self, Access, Admin, AwsCloud, Cloud, CloudKind, REGION, Reach};
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::cluster::kind::KindCluster;
 use crate::cluster::{self, Cluster, ClusterKind, Nodes};
@@ -102,19 +101,30 @@ fn directory(plan: &LabPlan) -> anyhow::Result<Arc<RuntimeDir>> {
 }
 
 async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
-    let kms = match &plan.key {
-        None => Kms::Own { https: true },
-        Some(given) => Kms::Given { access: access(given).await?, key: given.arn.clone() },
+    if plan.key.is_some() && plan.world.cloud != CloudKind::Aws {
+        return Err(usage("--key takes the ARN of a key in AWS KMS: leave it out, and the lab makes a key of its own"));
+    }
+    let (kms, given) = match &plan.key {
+        None => (Kms::Own { cloud: plan.world.cloud }, None),
+        Some(given) => {
+            let access = access(given).await?;
+            let emulator = (access.reach(), access.region.clone());
+            (Kms::Given { access, key: given.arn.clone() }, Some(emulator))
+        }
     };
     let dir = directory(plan)?;
     let tools = processes::tools(&plan.world.assets, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let processes::Joined { cloud, addresses, plugin, cluster, parts } =
+    let processes::Joined { cloud, reach, plugin, cluster, parts } =
         processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
-    let own = addresses.is_some();
-    let (https, ca) = addresses.map_or((None, None), |Addresses { https, ca, .. }| (https, ca));
-    let description =
-        describe(Emulator { cloud: &cloud, https, ca, own }, &plugin.into(), cluster.description().clone());
+    let own = reach.is_some();
+    let (reach, region) = match (reach, given) {
+        (Some(reach), _) => (reach, REGION.to_owned()),
+        (None, Some(given)) => given,
+        (None, None) => anyhow::bail!("a lab without an emulator"),
+    };
+    let emulator = Emulator { cloud: &*cloud, reach, region, own };
+    let description = describe(emulator, &plugin.into(), cluster.description().clone());
     Ok(RunningLab { description, cluster: Arc::new(cluster), parts: Arc::new(parts) })
 }
 
@@ -129,29 +139,30 @@ async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Runn
     let ready = kind::ready(&plan.world, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
     let kind::Joined { cloud, emulator, plugins, cluster, parts } = kind::join(ready, kmslab, &dir, progress).await?;
-    let emulator = Emulator { cloud: &cloud, https: emulator.https, ca: Some(emulator.ca_file), own: true };
+    let emulator = Emulator { cloud: &*cloud, reach: emulator.reach(), region: REGION.to_owned(), own: true };
     let description = describe(emulator, &plugins, cluster.description().clone());
     Ok(RunningLab { description, cluster, parts: Arc::new(parts) })
 }
 
-/// Whose emulator it is, and where it answers besides its HTTP port.
+/// Whose emulator it is, and where it answers.
 struct Emulator<'a> {
-    cloud: &'a AwsCloud,
-    https: Option<String>,
-    ca: Option<PathBuf>,
+    cloud: &'a dyn Cloud,
+    reach: Reach,
+    region: String,
     own: bool,
 }
 
 fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Description) -> Description {
-    let Emulator { cloud, https, ca, own } = emulator;
-    let Access { endpoint, admin, region, .. } = cloud.access();
+    let Emulator { cloud, reach, region, own } = emulator;
     let kms = lab::Kms {
         cloud: cloud.kind(),
-        endpoint: endpoint.clone(),
-        https,
-        ca,
-        admin: admin.url().to_owned(),
-        region: region.clone(),
+        endpoint: reach.http,
+        https: reach.https,
+        proxy: reach.proxy,
+        azure_tenant: Some(reach.azure_tenant).filter(|tenant| !tenant.is_empty()),
+        ca: reach.ca,
+        admin: reach.admin,
+        region,
         key: cloud.key().to_owned(),
         own,
     };
@@ -199,10 +210,7 @@ pub fn plugin_of(description: &Description) -> anyhow::Result<Plugins> {
 
 /// A lab that another process keeps up, as scenarios see it, once its API server is ready.
 pub async fn attach(description: &Description) -> anyhow::Result<World> {
-    let lab::Kms { endpoint, admin, region, key, own, .. } = &description.kms;
-    let admin = Admin::new(admin)?;
-    let access = if *own { Access::own(endpoint, admin) } else { Access::given(endpoint, admin, region) };
-    let cloud = AwsCloud::with_key(access, key);
+    let cloud = cloud_of(&description.kms).await?;
     let plugin = plugin_of(description)?;
     let (cluster, kind) = once_reachable(&description.cluster).await?;
     if let Err(error) = cluster.until_ready().await {
@@ -213,7 +221,24 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
     let emulator_requests = cloud.plugin_requests().await?;
     let baseline = Baseline { emulator_requests, plugin: plugin.counts().await?, stays: true };
     let provider = description.plugin.provider.clone();
-    Ok(World { cloud: Arc::new(cloud), cluster, plugin, provider, baseline, kind, parts: Arc::new(Attached) })
+    Ok(World { cloud, cluster, plugin, provider, baseline, kind, parts: Arc::new(Attached) })
+}
+
+/// The key of a lab that another process keeps up, and its operator.
+async fn cloud_of(kms: &lab::Kms) -> anyhow::Result<Arc<dyn Cloud>> {
+    let lab::Kms { endpoint, admin, region, key, own, .. } = kms;
+    if !own {
+        return Ok(Arc::new(AwsCloud::with_key(Access::given(endpoint, Admin::new(admin)?, region), key)));
+    }
+    let reach = Reach {
+        http: endpoint.clone(),
+        https: kms.https.clone(),
+        proxy: kms.proxy.clone(),
+        ca: kms.ca.clone(),
+        admin: admin.clone(),
+        azure_tenant: kms.azure_tenant.clone().unwrap_or_default(),
+    };
+    cloud::with_lab_key(kms.cloud, &reach, key).await
 }
 
 /// The cluster of a lab that another process keeps up; the same once more where it is kind's.

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use serde::Deserialize;
 
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
 use crate::assets::{Assets, Options, Progress, Tool};
-use crate::cloud::{ACCOUNT, Access, Admin, AwsCloud, Cloud, CloudKind, Credentials};
+use crate::cloud::{self, Access, AwsCloud, Cloud, CloudKind, PluginSettings, Reach};
 use crate::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Tools};
 use crate::exit::{environment, usage};
 use crate::platform::free_port;
@@ -21,21 +20,12 @@ use crate::runtime_dir::{RuntimeDir, RuntimeDirError, sweep};
 const PATIENCE: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(20);
 
-/// What `kmslab emulator --format json` prints first.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Addresses {
-    pub(super) http: String,
-    pub(super) https: Option<String>,
-    pub(super) admin: String,
-    pub(super) ca: Option<PathBuf>,
-}
-
 /// Whose emulator it is.
 pub(super) enum Kms {
     /// Started here, with a key of its own.
     Own {
-        /// Whether HTTPS is served too.
-        https: bool,
+        /// Whose KMS it is there.
+        cloud: CloudKind,
     },
     /// Somebody's that runs, with somebody's key in it.
     Given {
@@ -56,9 +46,9 @@ pub(super) struct Settings {
 
 /// All of it, running.
 pub(super) struct Joined {
-    pub(super) cloud: AwsCloud,
+    pub(super) cloud: Arc<dyn Cloud>,
     /// Of an emulator that was started here.
-    pub(super) addresses: Option<Addresses>,
+    pub(super) reach: Option<Reach>,
     pub(super) plugin: PluginPort,
     pub(super) cluster: ApiServerCluster,
     pub(super) parts: Processes,
@@ -106,14 +96,14 @@ pub(super) fn kmslab(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
 }
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
-    let CloudKind::Aws = plan.cloud;
     let tools = tools(&plan.assets, progress).await?;
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(unusable)?);
-    let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms: Kms::Own { https: false }, keep: Keep::Once };
+    let kms = Kms::Own { cloud: plan.cloud };
+    let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms, keep: Keep::Once };
     let Joined { cloud, plugin, cluster, parts, .. } = join(settings, tools, &dir).await?;
     Ok(World {
-        cloud: Arc::new(cloud),
+        cloud,
         cluster: Arc::new(cluster),
         plugin: plugin.into(),
         provider: PROVIDER.into(),
@@ -135,21 +125,27 @@ pub(super) async fn join(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>
 
 async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
     let Settings { kmslab, kms, keep } = settings;
-    let (emulator, addresses, cloud) = match kms {
-        Kms::Own { https } => {
-            let (emulator, addresses) = start_emulator(&kmslab, dir, https).await?;
-            let access = Access::own(&addresses.http, Admin::new(&addresses.admin)?);
-            (Some(emulator), Some(addresses), AwsCloud::with_own_key(access).await?)
+    let (emulator, reach, cloud, settings) = match kms {
+        Kms::Own { cloud } => {
+            let (emulator, reach) = start_emulator(&kmslab, dir).await?;
+            let cloud = cloud::with_own_key(cloud, &reach).await?;
+            let settings = cloud.plugin_settings(&reach);
+            (Some(emulator), Some(reach), cloud, settings)
         }
-        Kms::Given { access, key } => (None, None, AwsCloud::with_key(access, key)),
+        Kms::Given { access, key } => {
+            let reach = access.reach();
+            let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::with_key(access, key));
+            let settings = cloud.plugin_settings(&reach);
+            (None, None, cloud, settings)
+        }
     };
-    let (plugin, port) = start_plugin(&kmslab, dir, &cloud, keep).await?;
+    let (plugin, port) = start_plugin(&kmslab, dir, settings, keep).await?;
     let resources = World::resources().iter().map(|resource| resource.group_resource()).collect();
     let encryption = EncryptionConfig::Kms { provider: PROVIDER.into(), socket: port.socket().to_owned(), resources };
     let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
     let cluster = ApiServerCluster::start(config).await?;
     let parts = Processes { plugin, emulator, _dir: Arc::clone(dir) };
-    Ok(Joined { cloud, addresses, plugin: port, cluster, parts })
+    Ok(Joined { cloud, reach, plugin: port, cluster, parts })
 }
 
 /// A name that doesn't fit is the caller's, everything else the machine's.
@@ -160,28 +156,22 @@ pub(super) fn unusable(error: RuntimeDirError) -> anyhow::Error {
     }
 }
 
-async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>, https: bool) -> anyhow::Result<(Service, Addresses)> {
+async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>) -> anyhow::Result<(Service, Reach)> {
     // Not as a flag: other users of the machine can read those.
-    let Credentials { id, secret } = Credentials::plugin();
-    let seed = serde_json::json!({ "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }] });
-    let seed = dir.write_private("emulator-seed.json", seed.to_string().as_bytes())?;
+    let seed = dir.write_private("emulator-seed.json", cloud::seed().to_string().as_bytes())?;
     let log = dir.logs().join("emulator.log");
-    let mut program = Program::new("emulator", kmslab, &log)
-        .args(["emulator", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--format", "json", "--seed"])
+    let free = "127.0.0.1:0";
+    let program = Program::new("emulator", kmslab, &log)
+        .args(["emulator", "--listen", free, "--tls-listen", free, "--proxy-listen", free, "--admin-listen", free])
+        .args(["--format", "json", "--seed"])
         .arg(seed)
+        .args(["--tls-dir"])
+        .arg(dir.file("tls"))
         .through(kmslab);
-    program = match https {
-        true => program
-            .args(["--tls-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--tls-dir"])
-            .arg(dir.file("tls")),
-        false => program.arg("--no-tls"),
-    };
     let service = Service::start(program, Keep::Once, Arc::clone(dir))?;
     let addresses = wait("the emulator to print its addresses", &service, async || {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        text.lines()
-            .find_map(|line| serde_json::from_str::<Addresses>(line).ok())
-            .ok_or_else(|| "nothing yet".to_owned())
+        text.lines().find_map(|line| serde_json::from_str::<Reach>(line).ok()).ok_or_else(|| "nothing yet".to_owned())
     });
     let addresses = addresses.await?;
     Ok((service, addresses))
@@ -190,19 +180,21 @@ async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>, https: bool) ->
 async fn start_plugin(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
-    cloud: &AwsCloud,
+    settings: PluginSettings,
     keep: Keep,
 ) -> anyhow::Result<(Service, PluginPort)> {
-    let Access { endpoint, region, plugin: Credentials { id, secret }, .. } = cloud.access();
+    let PluginSettings { args, secrets, file: _ } = settings;
     let socket = dir.file("kms.sock");
     let health = format!("127.0.0.1:{}", free_port()?);
-    let program = Program::new("plugin", kmslab, dir.logs().join("plugin.log"))
-        .args(["plugin", "aws", "--key", cloud.key(), "--region", region, "--endpoint-url", endpoint])
+    let mut program = Program::new("plugin", kmslab, dir.logs().join("plugin.log"))
+        .args(["plugin"])
+        .args(args.iter().map(String::as_str))
         .args(["--probe-interval", "1s", "--health-listen", &health, "--listen"])
         .arg(&socket)
-        .env("AWS_ACCESS_KEY_ID", id)
-        .env("AWS_SECRET_ACCESS_KEY", secret)
         .through(kmslab);
+    for (name, value) in secrets {
+        program = program.env(name, value);
+    }
     let service = Service::start(program, keep, Arc::clone(dir))?;
     let port = PluginPort::new(&socket, &format!("http://{health}"))?;
     wait("the plugin's Status to be ok", &service, async || port.key_id().await.map_err(|error| error.to_string()))

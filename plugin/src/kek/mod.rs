@@ -1,6 +1,7 @@
 //! The key-encryption key in a cloud: one trait, one module per cloud, and errors by meaning that every cloud maps its own to.
 
 pub mod aws;
+pub mod azure;
 
 use std::fmt;
 
@@ -37,7 +38,7 @@ impl fmt::Debug for Wrapped {
 /// One configured key in one cloud. Every call ends within the implementation's own deadline.
 #[async_trait]
 pub trait Kek: Send + Sync + fmt::Debug {
-    /// The cloud's name as it goes into key ids: `aws`.
+    /// The cloud's name as it goes into key ids: `aws`, `azure`.
     fn provider(&self) -> &'static str;
 
     /// Most bytes that one [`Kek::wrap`] takes.
@@ -83,8 +84,8 @@ pub enum KekError {
     },
     /// There is no such key.
     #[error(
-        "the key {key} was not found ({detail}): check --key, the region and the account; if it was deleted, \
-         what it encrypted is lost and a new key is needed"
+        "the key {key} was not found ({detail}): check its name, and the region and account or the vault that it is in; if it was deleted, recover it while that is \
+         possible, else what it encrypted is lost and a new key is needed"
     )]
     Gone {
         /// Which key.
@@ -93,9 +94,7 @@ pub enum KekError {
         detail: String,
     },
     /// The caller may not use the key.
-    #[error(
-        "access to the key {key} is denied ({detail}): allow the plugin's identity to encrypt, decrypt and describe it"
-    )]
+    #[error("access to the key {key} is denied ({detail}): allow the plugin's identity to encrypt and decrypt with it")]
     Denied {
         /// Which key.
         key: String,
@@ -103,7 +102,7 @@ pub enum KekError {
         detail: String,
     },
     /// The key is there but of the wrong kind.
-    #[error("the key {key} cannot be used for this: {detail}; give a symmetric encryption key")]
+    #[error("the key {key} cannot be used for this: {detail}; give a key that encrypts and decrypts")]
     Unusable {
         /// Which key.
         key: String,
@@ -113,7 +112,7 @@ pub enum KekError {
     /// The data is under another key than the configured one.
     #[error(
         "the data was encrypted with the key {wanted}, but this plugin is configured for {configured}: \
-         run a plugin with --key {wanted} under another provider name to read it"
+         run a plugin for {wanted} under another provider name to read it"
     )]
     Foreign {
         /// The key that the data names.
@@ -130,15 +129,13 @@ pub enum KekError {
         detail: String,
     },
     /// The cloud asks for fewer calls.
-    #[error("the cloud throttles calls ({detail}): it is tried again; raise the account's request quota if this lasts")]
+    #[error("the cloud throttles calls ({detail}): it is tried again; raise the request quota if this lasts")]
     Throttled {
         /// The cloud's words.
         detail: String,
     },
     /// No answer in time, or no connection.
-    #[error(
-        "the cloud's endpoint {endpoint} gave no answer ({detail}): check the network, the endpoint URL and the region"
-    )]
+    #[error("the cloud's endpoint {endpoint} gave no answer ({detail}): check the network and the endpoint's URL")]
     Unreachable {
         /// Where the request went.
         endpoint: String,

@@ -196,7 +196,7 @@ async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
     case(Code::InvalidArgument, "the stored value was relabelled", request);
     case(
         Code::FailedPrecondition,
-        "run a plugin with --key other:key",
+        "run a plugin for other:key",
         relabelled(Label { key: "other:key".into(), ..label.clone() }),
     );
     case(

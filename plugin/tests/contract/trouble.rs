@@ -20,12 +20,12 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
             Code::FailedPrecondition,
             "cancel the deletion",
         ),
-        (KekError::Gone { key: key(), detail: detail() }, Code::FailedPrecondition, "check --key"),
+        (KekError::Gone { key: key(), detail: detail() }, Code::FailedPrecondition, "check its name"),
         (KekError::Denied { key: key(), detail: detail() }, Code::PermissionDenied, "allow the plugin's identity"),
         (
             KekError::Unusable { key: key(), detail: detail() },
             Code::FailedPrecondition,
-            "give a symmetric encryption key",
+            "give a key that encrypts and decrypts",
         ),
     ] {
         let lab = Lab::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kmslab::assets::Quiet;
+use kmslab::cloud::CloudKind;
 use kmslab::cluster::kind::KindCluster;
 use kmslab::cluster::kind::files::PluginForm;
 use kmslab::cluster::{ObjectRef, Resource};
@@ -41,6 +42,23 @@ async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
     the_unit_is_as_the_guide_installs_it(kind).await;
     etcdctl_shows_the_prefix(&world, kind).await;
     the_database_file_holds_what_a_snapshot_holds(&world, kind).await;
+    world.shutdown().await.unwrap();
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_on_kind_with_azure() {
+    let plan = Plan { cloud: CloudKind::Azure, ..plan(KindOptions::default()) };
+    let world = World::start(&plan, &Quiet).await.unwrap();
+    for scenario in scenario::ALL {
+        let outcome = scenario::run(scenario, &world, None).await;
+        assert_eq!(outcome.failure, None, "{}", scenario.name);
+    }
+    let traffic = world.traffic().await.unwrap();
+    assert_eq!(traffic.broken(), None, "{traffic:?}");
+    let kind = world.kind().unwrap();
+    assert_eq!(on_node(kind, "stat --format=%a /etc/kmslab/azure.json").await, "600\n");
+    assert_eq!(on_node(kind, "systemctl is-active kmslab-plugin").await.trim(), "active");
     world.shutdown().await.unwrap();
 }
 

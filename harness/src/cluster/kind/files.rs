@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::bundle::{Bundle, HOME};
+use crate::cloud::SecretFile;
 use crate::cluster::apiserver::EncryptionConfig;
 
 const UNIT: &str = include_str!("../../../../plugin/deploy/kmslab-plugin.service");
@@ -18,8 +19,6 @@ pub const HEALTH_PORT: u16 = 8080;
 /// Where the CA of the plugin's endpoint lies on the node.
 pub const CA: &str = "/etc/kmslab/ca.pem";
 
-/// Credentials of the plugin, as AWS' own tools write them.
-const CREDENTIALS: &str = "/etc/kmslab/credentials";
 const POD: &str = include_str!("../../../../plugin/deploy/static-pod.yaml");
 /// The static pod's manifest on the node.
 pub(super) const POD_MANIFEST: &str = "/etc/kubernetes/manifests/kmslab-plugin.yaml";
@@ -38,14 +37,14 @@ pub enum PluginForm {
 pub struct NodeFiles<'a> {
     /// kmslab, which lies in the tree already.
     pub bundle: &'a Bundle,
-    /// `aws --key=… --endpoint-url=…`; the unit adds the socket.
+    /// `aws --key=… --endpoint-url=…`, and what names the credentials; the unit adds the socket.
     pub plugin: Vec<String>,
+    /// The plugin's credentials.
+    pub credentials: SecretFile,
     /// How it runs.
     pub form: PluginForm,
     /// An image that is on the node, for a static pod: what it runs is mounted.
     pub image: &'a str,
-    /// Access key id and secret access key of the plugin.
-    pub credentials: (String, String),
     /// The CA of its endpoint.
     pub ca: &'a [u8],
     /// `kms.name`.
@@ -77,9 +76,7 @@ impl NodeFiles<'_> {
             }
             PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod()?, 0o600)?,
         }
-        let (id, secret) = &self.credentials;
-        let profile = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
-        put(root, CREDENTIALS, &profile, 0o600)?;
+        put(root, self.credentials.path, &self.credentials.content, 0o600)?;
         put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
         put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &encryption.render()?, 0o600)
     }
@@ -88,7 +85,8 @@ impl NodeFiles<'_> {
     fn environment(&self) -> anyhow::Result<String> {
         let args = self.plugin.join(" ");
         let mut text = String::new();
-        for (name, value) in [("KMSLAB_PLUGIN_ARGS", args.as_str()), ("AWS_SHARED_CREDENTIALS_FILE", CREDENTIALS)] {
+        let variables = self.credentials.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in std::iter::once(("KMSLAB_PLUGIN_ARGS", args.as_str())).chain(variables) {
             anyhow::ensure!(!value.contains('\n'), "the value of {name} has more than one line");
             text.push_str(&format!("{name}={}\n", quoted(value)));
         }
@@ -104,6 +102,8 @@ impl NodeFiles<'_> {
         container["image"] = self.image.into();
         container["command"] = self.bundle.command().into_iter().chain(["plugin".to_owned()]).collect();
         container["args"] = self.plugin.iter().cloned().map(Value::from).chain([socket]).collect();
+        let variables = self.credentials.variables.iter();
+        container["env"] = variables.map(|(name, value)| json!({ "name": name, "value": value })).collect();
         let add = |list: &mut Value, item: Value| list.as_array_mut().context("a list").map(|list| list.push(item));
         add(&mut container["volumeMounts"], json!({ "name": "program", "mountPath": HOME, "readOnly": true }))?;
         add(&mut pod["spec"]["volumes"], json!({ "name": "program", "hostPath": { "path": HOME } }))?;
@@ -147,13 +147,20 @@ mod tests {
 
     use super::*;
 
+    const CREDENTIALS: &str = "/etc/kmslab/credentials";
+
     fn files(bundle: &Bundle, form: PluginForm) -> NodeFiles<'_> {
         NodeFiles {
             bundle,
             plugin: vec!["aws".into(), "--key=alias/x".into()],
             form,
             image: "pause:1",
-            credentials: ("id".into(), "s3cret".into()),
+            credentials: SecretFile {
+                path: CREDENTIALS,
+                content: "[default]\naws_secret_access_key = s3cret\n".into(),
+                args: Vec::new(),
+                variables: vec![("AWS_SHARED_CREDENTIALS_FILE", CREDENTIALS.to_owned())],
+            },
             ca: b"CA",
             provider: "kmslab",
             resources: vec!["secrets".into()],

@@ -180,7 +180,7 @@ mod tests {
         }
         assert_eq!(
             said("AccessDeniedException", "no").to_string(),
-            "access to the key alias/k is denied (AccessDeniedException: no): allow the plugin's identity to encrypt, decrypt and describe it"
+            "access to the key alias/k is denied (AccessDeniedException: no): allow the plugin's identity to encrypt and decrypt with it"
         );
     }
 

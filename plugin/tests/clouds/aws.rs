@@ -1,21 +1,18 @@
 //! The plugin against the emulator, with the official SDK and verified signatures in between.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Region};
-use hyper_util::rt::TokioIo;
 use kmslab_emulator::{Emulator, RunningEmulator};
-use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
-use kmslab_kmsv2::socket::{DecryptRequest, EncryptRequest, EncryptResponse, StatusRequest};
+use kmslab_kmsv2::socket::EncryptResponse;
 use kmslab_plugin::kek::aws::{AwsKek, AwsKekBuilder};
 use kmslab_plugin::kek::{Kek, KekError};
-use kmslab_plugin::{ANNOTATION, Plugin, RunningPlugin, parse_annotation};
-use tonic::transport::{Channel, Endpoint};
+use kmslab_plugin::{ANNOTATION, parse_annotation};
+
+use crate::support::Lab;
 
 /// A cloud, and the person who administers it: under another access key than the plugin, so that requests can be told apart.
 struct Cloud {
@@ -60,65 +57,13 @@ impl Cloud {
     }
 
     async fn plugin(&self, key: &str) -> Lab {
-        let dir = tempfile::tempdir().unwrap();
-        let kek = Arc::new(self.kek(key).build().await.unwrap());
-        let socket = dir.path().join("kms.sock");
-        let running = Plugin::builder(kek, &socket).probe_interval(Duration::from_millis(20)).start().await.unwrap();
-        Lab { running, client: connect(socket).await, _dir: dir }
+        Lab::start(Arc::new(self.kek(key).build().await.unwrap())).await
     }
 
     /// Requests that came under the plugin's access key.
     fn plugin_requests(&self) -> u64 {
         self.emulator.requests().rows.iter().filter(|row| row.caller == "test").map(|row| row.count).sum()
     }
-}
-
-struct Lab {
-    running: RunningPlugin,
-    client: KeyManagementServiceClient<Channel>,
-    _dir: tempfile::TempDir,
-}
-
-impl Lab {
-    async fn status(&mut self) -> Result<String, tonic::Status> {
-        self.client.status(StatusRequest {}).await.map(|answer| answer.into_inner().key_id)
-    }
-
-    async fn status_until(
-        &mut self,
-        what: &str,
-        holds: impl Fn(&Result<String, tonic::Status>) -> bool,
-    ) -> Result<String, tonic::Status> {
-        for _ in 0..2000 {
-            let answer = self.status().await;
-            if holds(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("Status did not become {what}");
-    }
-
-    async fn encrypt(&mut self, plaintext: &[u8]) -> EncryptResponse {
-        let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "u".into() };
-        self.client.encrypt(request).await.unwrap().into_inner()
-    }
-
-    async fn decrypt(&mut self, made: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
-        let EncryptResponse { ciphertext, key_id, annotations } = made.clone();
-        let request = DecryptRequest { ciphertext, uid: "u".into(), key_id, annotations };
-        self.client.decrypt(request).await.map(|answer| answer.into_inner().plaintext)
-    }
-}
-
-async fn connect(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
-    let connector = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    KeyManagementServiceClient::new(
-        Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap(),
-    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,8 +160,8 @@ async fn keys_that_cannot_be_used_are_named_with_the_remedy() {
     let cloud = Cloud::start().await;
     let missing = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000";
     for (key, says) in [
-        (missing, "check --key, the region and the account"),
-        ("alias/nowhere", "check --key, the region and the account"),
+        (missing, "check its name, and the region and account"),
+        ("alias/nowhere", "check its name, and the region and account"),
     ] {
         let kek = cloud.kek(key).build().await.unwrap();
         for error in [kek.current().await.unwrap_err(), kek.wrap(b"x").await.unwrap_err()] {

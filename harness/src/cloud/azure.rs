@@ -1,0 +1,205 @@
+//! The operator of a key in Azure Key Vault: the vendor's own SDK as another application than the plugin's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::http::{ClientOptions, Transport};
+use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_security_keyvault_keys::models::{
+    CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyType, UpdateKeyPropertiesParameters,
+};
+use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
+use futures::TryStreamExt as _;
+use kmslab_emulator::azure::DEFAULT_VAULT;
+use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET};
+use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
+use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
+use serde_json::{Value, json};
+
+use super::{Admin, Cloud, CloudKind, PluginSettings, Reach, SecretFile};
+use crate::etcd::keytable::{KeyRow, KeyTable};
+use crate::inspect::opener::Openers;
+
+/// The key that a lab makes for itself, in the emulator's own vault.
+const KEY: &str = "kmslab";
+/// The plugin's application, which has the guide's grant and no other.
+const PLUGIN: &str = "c0ffee00-0000-4000-8000-6b6d736c6162";
+const PLUGIN_OBJECT: &str = "c0ffee01-0000-4000-8000-6b6d736c6162";
+const PLUGIN_SECRET: &str = "kmslab-plugin-secret";
+/// An operator has patience.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the emulator must know from the start: the plugin's application, and that it may encrypt and decrypt.
+pub(super) fn seed() -> Value {
+    json!({
+        "applications": [{
+            "clientId": PLUGIN, "objectId": PLUGIN_OBJECT, "name": "kmslab-plugin", "secret": PLUGIN_SECRET,
+        }],
+        "vaults": [{
+            "name": DEFAULT_VAULT,
+            "policies": [
+                { "objectId": DEFAULT_OBJECT_ID, "keys": ["all"] },
+                { "objectId": PLUGIN_OBJECT, "keys": ["encrypt", "decrypt"] },
+            ],
+        }],
+    })
+}
+
+/// One key in Key Vault, emulated.
+pub struct AzureCloud {
+    reach: Reach,
+    admin: Admin,
+    sdk: KeyClient,
+    /// Opens what the key sealed, as its operator.
+    kek: Arc<AzureKek>,
+    key: String,
+}
+
+impl std::fmt::Debug for AzureCloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AzureCloud").field("reach", &self.reach).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl AzureCloud {
+    /// Makes an RSA key as the operator.
+    pub(super) async fn with_own_key(reach: Reach) -> anyhow::Result<Self> {
+        let cloud = Self::with_key(reach).await?;
+        let parameters =
+            CreateKeyParameters { kty: Some(KeyType::Rsa), key_size: Some(2048), ..CreateKeyParameters::default() };
+        let made = cloud.sdk.create_key(KEY, parameters.try_into()?, None).await;
+        made.with_context(|| format!("creating {}", cloud.key))?;
+        Ok(cloud)
+    }
+
+    /// Works on the key that a lab has made.
+    pub(super) async fn with_key(reach: Reach) -> anyhow::Result<Self> {
+        // Whoever embeds this may have chosen already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let admin = Admin::new(&reach.admin)?;
+        let options = ClientOptions { transport: Some(Transport::new(http(&reach)?)), ..ClientOptions::default() };
+        let credential: Arc<dyn TokenCredential> = ClientSecretCredential::new(
+            &reach.azure_tenant,
+            DEFAULT_CLIENT_ID.to_owned(),
+            Secret::new(DEFAULT_SECRET),
+            Some(ClientSecretCredentialOptions { client_options: options.clone() }),
+        )?;
+        let vault = format!("https://{DEFAULT_VAULT}.vault.azure.net");
+        let key_options = KeyClientOptions { client_options: options, ..KeyClientOptions::default() };
+        let sdk = KeyClient::new(&vault, credential, Some(key_options))?;
+        let kek = builder(&reach).client_secret(&reach.azure_tenant, DEFAULT_CLIENT_ID, DEFAULT_SECRET);
+        let kek = Arc::new(kek.call_timeout(TIMEOUT).build().await?);
+        Ok(Self { admin, sdk, kek, key: format!("{vault}/keys/{KEY}"), reach })
+    }
+
+    /// Switches every version of the key on or off.
+    async fn switch(&self, enabled: bool) -> anyhow::Result<()> {
+        let versions: Vec<_> = self.sdk.list_key_properties_versions(KEY, None)?.try_collect().await?;
+        for version in versions {
+            let key_attributes = Some(KeyAttributes { enabled: Some(enabled), ..KeyAttributes::default() });
+            let parameters =
+                UpdateKeyPropertiesParameters { key_attributes, ..UpdateKeyPropertiesParameters::default() };
+            let key_version = version.resource_id()?.version;
+            let options = KeyClientUpdateKeyPropertiesOptions { key_version, ..Default::default() };
+            let updated = self.sdk.update_key_properties(KEY, parameters.try_into()?, Some(options)).await;
+            updated.with_context(|| format!("updating {}", self.key))?;
+        }
+        Ok(())
+    }
+}
+
+fn http(reach: &Reach) -> anyhow::Result<Arc<reqwest::Client>> {
+    let ca = reach.ca.as_ref().context("the emulator has no CA")?;
+    let ca = std::fs::read(ca).with_context(|| format!("reading {}", ca.display()))?;
+    let proxy = reach.proxy.as_ref().context("the emulator has no proxy")?;
+    let client = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .tls_certs_only(reqwest::Certificate::from_pem_bundle(&ca)?)
+        .proxy(reqwest::Proxy::all(proxy)?);
+    Ok(Arc::new(client.build()?))
+}
+
+fn builder(reach: &Reach) -> AzureKekBuilder {
+    AzureKek::builder(Vault::Name(DEFAULT_VAULT.into()), KEY).proxy(reach.proxy.as_deref()).ca_file(reach.ca.as_deref())
+}
+
+#[async_trait]
+impl Cloud for AzureCloud {
+    fn kind(&self) -> CloudKind {
+        CloudKind::Azure
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    async fn rotate(&self) -> anyhow::Result<()> {
+        self.sdk.rotate_key(KEY, None).await.with_context(|| format!("rotating {}", self.key))?;
+        Ok(())
+    }
+
+    async fn disable(&self) -> anyhow::Result<()> {
+        self.switch(false).await
+    }
+
+    async fn enable(&self) -> anyhow::Result<()> {
+        self.switch(true).await
+    }
+
+    async fn key_table(&self) -> anyhow::Result<KeyTable> {
+        self.admin.keys().await
+    }
+
+    /// By trying each version: an RSA ciphertext does not say which one made it, and opens with no other.
+    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
+        for version in row.versions.iter().rev() {
+            let named = KeyVersion { key: self.key.clone(), version: version.id.clone() };
+            match self.kek.unwrap(dek_source, &named).await {
+                Ok(_) => return Ok(Some(version.number)),
+                Err(KekError::Corrupt { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn openers(&self) -> Openers {
+        let mut openers = Openers::default();
+        openers.add_key(Arc::clone(&self.kek) as _);
+        openers
+    }
+
+    async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
+        let kek = builder(&self.reach).client_secret(&self.reach.azure_tenant, PLUGIN, PLUGIN_SECRET);
+        Ok(Arc::new(kek.build().await?))
+    }
+
+    fn plugin_settings(&self, reach: &Reach) -> PluginSettings {
+        let mut args =
+            vec!["azure".to_owned(), format!("--keyvault-name={DEFAULT_VAULT}"), format!("--key-name={KEY}")];
+        args.extend(reach.proxy.iter().map(|proxy| format!("--proxy={proxy}")));
+        args.extend(reach.ca.iter().map(|ca| format!("--ca-file={}", ca.display())));
+        let secrets = vec![
+            ("AZURE_TENANT_ID", self.reach.azure_tenant.clone()),
+            ("AZURE_CLIENT_ID", PLUGIN.to_owned()),
+            ("AZURE_CLIENT_SECRET", PLUGIN_SECRET.to_owned()),
+        ];
+        let path = "/etc/kmslab/azure.json";
+        let content =
+            json!({ "tenantId": self.reach.azure_tenant, "aadClientId": PLUGIN, "aadClientSecret": PLUGIN_SECRET });
+        let file = SecretFile {
+            path,
+            content: content.to_string(),
+            args: vec![format!("--config-file={path}")],
+            variables: Vec::new(),
+        };
+        PluginSettings { args, secrets, file }
+    }
+
+    async fn plugin_requests(&self) -> anyhow::Result<u64> {
+        self.admin.requests_of(PLUGIN).await
+    }
+}

@@ -1,0 +1,317 @@
+//! The SDK's client: vault, credential, CA, proxy, deadlines, and a count of what goes out.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::http::headers::AUTHORIZATION;
+use azure_core::http::{
+    AsyncRawResponse, ClientOptions, ExponentialRetryOptions, HttpClient, Request, RetryOptions, Transport,
+};
+use azure_identity::{
+    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::AzureKek;
+use super::errors::Origin;
+use super::name::{KeyName, NameError, Vault};
+use super::token::Fresh;
+
+const ATTEMPTS: u32 = 2;
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The flags name no key.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The credential's own settings are incomplete.
+    #[error(
+        "no credential for Azure: {0}; set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or \
+         AZURE_FEDERATED_TOKEN_FILE for workload identity, or use --auth managed-identity"
+    )]
+    Credential(String),
+    /// The `azure.json` cannot be used.
+    #[error("--config-file {}: {reason}", path.display())]
+    ConfigFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The CA file cannot be used.
+    #[error("--ca-file {}: {reason}", path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The proxy's URL cannot be used.
+    #[error("--proxy {url:?} is no URL of a proxy such as http://127.0.0.1:7680: {reason}")]
+    Proxy {
+        /// As given.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// No CA to trust.
+    #[error(
+        "this machine has no CA certificates, which {0} needs: install the package ca-certificates, or give --ca-file"
+    )]
+    NoRoots(String),
+    /// The SDK refuses.
+    #[error("the Azure SDK does not start: {0}")]
+    Sdk(String),
+}
+
+/// How the plugin logs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum AuthMethod {
+    /// What the environment has: a client secret, else a workload identity's token file, else the machine's managed identity
+    #[default]
+    Auto,
+    /// AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
+    ClientSecret,
+    /// AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE
+    WorkloadIdentity,
+    /// The instance metadata service; AZURE_CLIENT_ID chooses a user-assigned identity
+    ManagedIdentity,
+}
+
+/// Puts an [`AzureKek`] together.
+#[derive(Debug)]
+pub struct AzureKekBuilder {
+    vault: Vault,
+    key: String,
+    version: Option<String>,
+    auth: AuthMethod,
+    secret: Option<(String, String, Secret)>,
+    config_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    proxy: Option<String>,
+    call_timeout: Duration,
+}
+
+impl AzureKekBuilder {
+    pub(super) fn new(vault: Vault, key: String) -> Self {
+        Self {
+            vault,
+            key,
+            version: None,
+            auth: AuthMethod::Auto,
+            secret: None,
+            config_file: None,
+            ca_file: None,
+            proxy: None,
+            call_timeout: Duration::from_secs(2),
+        }
+    }
+
+    /// Only this version seals; without it the newest does, and rotations are followed.
+    #[must_use]
+    pub fn version(mut self, version: Option<impl Into<String>>) -> Self {
+        self.version = version.map(Into::into);
+        self
+    }
+
+    /// How to log in.
+    #[must_use]
+    pub fn auth(mut self, auth: AuthMethod) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// A fixed client secret, and nothing read from the environment.
+    #[must_use]
+    pub fn client_secret(mut self, tenant: &str, client_id: &str, secret: &str) -> Self {
+        self.secret = Some((tenant.to_owned(), client_id.to_owned(), Secret::new(secret.to_owned())));
+        self
+    }
+
+    /// An `azure.json` as Kubernetes' nodes have it, whose credentials come before those of the environment.
+    #[must_use]
+    pub fn config_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
+        self.config_file = path.map(Into::into);
+        self
+    }
+
+    /// A PEM file: the only CAs that certificates may come from.
+    #[must_use]
+    pub fn ca_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
+        self.ca_file = path.map(Into::into);
+        self
+    }
+
+    /// A proxy for every request; without it, what HTTPS_PROXY and its like say.
+    #[must_use]
+    pub fn proxy(mut self, url: Option<impl Into<String>>) -> Self {
+        self.proxy = url.map(Into::into);
+        self
+    }
+
+    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline of one attempt.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// Checks all that can be checked without the cloud; makes no call. Needs a Tokio runtime, on which tokens are renewed.
+    pub async fn build(self) -> Result<AzureKek, ConfigError> {
+        let name = KeyName::parse(&self.vault, &self.key, self.version.as_deref())?;
+        let (requests, http) = (Arc::new(AtomicU64::new(0)), self.http(&name.vault)?);
+        let counted = |all| Counted { inner: Arc::clone(&http), requests: Arc::clone(&requests), all };
+        let options = |transport: Counted| ClientOptions {
+            transport: Some(Transport::new(Arc::new(transport))),
+            retry: RetryOptions::exponential(ExponentialRetryOptions {
+                max_retries: ATTEMPTS - 1,
+                initial_delay: azure_core::time::Duration::try_from(BACKOFF).unwrap_or_default(),
+                ..ExponentialRetryOptions::default()
+            }),
+            ..ClientOptions::default()
+        };
+        let credential = Fresh::new(self.credential(options(counted(true)))?);
+        let key_options = KeyClientOptions { client_options: options(counted(false)), ..KeyClientOptions::default() };
+        let client = KeyClient::new(&name.vault, credential, Some(key_options));
+        let client = client.map_err(|error| ConfigError::Sdk(error.to_string()))?;
+        let origin = Origin { key: name.shown(), endpoint: name.vault.clone(), timeout: self.call_timeout };
+        Ok(AzureKek { client, name, wraps: AtomicBool::new(false), known_as: OnceLock::new(), origin, requests })
+    }
+
+    fn http(&self, vault: &str) -> Result<Arc<reqwest::Client>, ConfigError> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(self.call_timeout / 2)
+            .timeout(self.call_timeout / 2)
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = &self.ca_file {
+            builder = builder.tls_certs_only(read_ca(path)?);
+        } else if rustls_native_certs::load_native_certs().certs.is_empty() {
+            return Err(ConfigError::NoRoots(vault.to_owned()));
+        }
+        if let Some(url) = &self.proxy {
+            let proxy = reqwest::Proxy::all(url);
+            let proxy = proxy.map_err(|error| ConfigError::Proxy { url: url.clone(), reason: error.to_string() })?;
+            builder = builder.proxy(proxy);
+        }
+        let client = builder.build().map_err(|error| ConfigError::Sdk(error.to_string()))?;
+        Ok(Arc::new(client))
+    }
+
+    fn credential(&self, options: ClientOptions) -> Result<Arc<dyn TokenCredential>, ConfigError> {
+        if let Some((tenant, client_id, secret)) = &self.secret {
+            return by_secret(tenant, client_id.clone(), secret.clone(), options);
+        }
+        if let Some(path) = &self.config_file {
+            return of_file(path, options);
+        }
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let need = |name: &str| set(name).ok_or_else(|| ConfigError::Credential(format!("{name} is not set")));
+        let auth = match self.auth {
+            AuthMethod::Auto if set("AZURE_CLIENT_SECRET").is_some() => AuthMethod::ClientSecret,
+            AuthMethod::Auto if set("AZURE_FEDERATED_TOKEN_FILE").is_some() => AuthMethod::WorkloadIdentity,
+            AuthMethod::Auto => AuthMethod::ManagedIdentity,
+            chosen => chosen,
+        };
+        let refused = |error: azure_core::Error| ConfigError::Credential(error.to_string());
+        match auth {
+            AuthMethod::ClientSecret => {
+                let secret = Secret::new(need("AZURE_CLIENT_SECRET")?);
+                by_secret(&need("AZURE_TENANT_ID")?, need("AZURE_CLIENT_ID")?, secret, options)
+            }
+            AuthMethod::WorkloadIdentity => {
+                let mut wanted = WorkloadIdentityCredentialOptions {
+                    client_id: Some(need("AZURE_CLIENT_ID")?),
+                    tenant_id: Some(need("AZURE_TENANT_ID")?),
+                    token_file_path: Some(need("AZURE_FEDERATED_TOKEN_FILE")?.into()),
+                    ..WorkloadIdentityCredentialOptions::default()
+                };
+                wanted.credential_options.client_options = options;
+                Ok(WorkloadIdentityCredential::new(Some(wanted)).map_err(refused)?)
+            }
+            AuthMethod::Auto | AuthMethod::ManagedIdentity => {
+                let options = ManagedIdentityCredentialOptions {
+                    user_assigned_id: set("AZURE_CLIENT_ID").map(UserAssignedId::ClientId),
+                    client_options: options,
+                };
+                Ok(ManagedIdentityCredential::new(Some(options)).map_err(refused)?)
+            }
+        }
+    }
+}
+
+/// The fields of `azure.json` that say who logs in.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AzureJson {
+    tenant_id: Option<String>,
+    aad_client_id: Option<String>,
+    aad_client_secret: Option<String>,
+    #[serde(default)]
+    use_managed_identity_extension: bool,
+    #[serde(rename = "userAssignedIdentityID")]
+    user_assigned_identity_id: Option<String>,
+}
+
+fn of_file(path: &Path, options: ClientOptions) -> Result<Arc<dyn TokenCredential>, ConfigError> {
+    let error = |reason: String| ConfigError::ConfigFile { path: path.to_owned(), reason };
+    let text = std::fs::read(path).map(Zeroizing::new).map_err(|err| error(err.to_string()))?;
+    let file: AzureJson =
+        serde_json::from_slice(&text).map_err(|err| error(format!("line {}: not as it must be", err.line())))?;
+    if file.use_managed_identity_extension || file.aad_client_id.as_deref() == Some("msi") {
+        let user_assigned_id = file.user_assigned_identity_id.filter(|id| !id.is_empty()).map(UserAssignedId::ClientId);
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options: options };
+        return Ok(ManagedIdentityCredential::new(Some(options)).map_err(|err| error(err.to_string()))?);
+    }
+    let missing = |field: &str| error(format!("it has no {field}, and does not use a managed identity"));
+    let secret = file.aad_client_secret.ok_or_else(|| missing("aadClientSecret"))?;
+    let tenant = file.tenant_id.ok_or_else(|| missing("tenantId"))?;
+    let client_id = file.aad_client_id.ok_or_else(|| missing("aadClientId"))?;
+    by_secret(&tenant, client_id, Secret::new(secret), options)
+}
+
+fn by_secret(
+    tenant: &str,
+    client_id: String,
+    secret: Secret,
+    client_options: ClientOptions,
+) -> Result<Arc<dyn TokenCredential>, ConfigError> {
+    let options = ClientSecretCredentialOptions { client_options };
+    let credential = ClientSecretCredential::new(tenant, client_id, secret, Some(options));
+    Ok(credential.map_err(|error| ConfigError::Credential(error.to_string()))?)
+}
+
+/// Every certificate in the file.
+fn read_ca(path: &Path) -> Result<Vec<reqwest::Certificate>, ConfigError> {
+    let error = |reason: String| ConfigError::CaFile { path: path.to_owned(), reason };
+    let pem = std::fs::read(path).map_err(|err| error(err.to_string()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| error(err.to_string()))?;
+    if certificates.is_empty() { Err(error("no certificate in it".into())) } else { Ok(certificates) }
+}
+
+/// The transport, counting what goes out. A vault's client sends its first request without a token, to be told where to get one; that
+/// one asks nothing of the key and is not counted.
+#[derive(Debug)]
+struct Counted {
+    inner: Arc<reqwest::Client>,
+    requests: Arc<AtomicU64>,
+    all: bool,
+}
+
+#[async_trait]
+impl HttpClient for Counted {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        if self.all || request.headers().get_optional_str(&AUTHORIZATION).is_some() {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.execute_request(request).await
+    }
+}

@@ -1,0 +1,185 @@
+//! From the SDK's errors to errors by meaning.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use azure_core::error::ErrorKind;
+use serde::Deserialize;
+
+use crate::kek::KekError;
+
+/// Where a call went and for what, for the messages.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) key: String,
+    pub(super) endpoint: String,
+    pub(super) timeout: Duration,
+}
+
+/// What kind of call failed: the same answer means another thing for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    Sealing,
+    Opening,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    error: Said,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Said {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+    innererror: Option<Box<Said>>,
+}
+
+impl Origin {
+    pub(super) fn meaning(&self, error: &azure_core::Error, doing: Doing) -> KekError {
+        match error.kind() {
+            ErrorKind::HttpResponse { status, raw_response, .. } => {
+                let body = raw_response.as_ref().map(|raw| raw.body().as_ref().to_vec()).unwrap_or_default();
+                let said = serde_json::from_slice::<Envelope>(&body).ok().map(|envelope| envelope.error);
+                self.said(u16::from(*status), said.unwrap_or_default(), doing)
+            }
+            ErrorKind::Credential => self.login(error),
+            _ => self.never_arrived(error),
+        }
+    }
+
+    /// No answer within the call's own deadline.
+    pub(super) fn too_late(&self) -> KekError {
+        self.unreachable(format!("nothing within {:?}", self.timeout))
+    }
+
+    /// The vault answered with an error of its own.
+    fn said(&self, status: u16, said: Said, doing: Doing) -> KekError {
+        let inner = said.innererror.map(|inner| inner.code).unwrap_or_default();
+        // The sentence is enough where it is there; its line breaks are for other readers.
+        let words = said.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let code = if inner.is_empty() { said.code.clone() } else { inner.clone() };
+        let detail = if words.is_empty() { format!("HTTP {status} {code}") } else { format!("{code}: {words}") };
+        let key = self.key.clone();
+        match (status, inner.as_str()) {
+            (403, "KeyDisabled") => KekError::Disabled { key },
+            (403, "KeyNotYetValid" | "KeyExpired") => KekError::Unusable { key, detail },
+            (401, _) => KekError::Credentials { detail },
+            (403, _) => KekError::Denied { key, detail },
+            (404, _) if said.code == "KeyNotFound" => KekError::Gone { key, detail },
+            (400, _) if doing == Doing::Opening => KekError::Corrupt { detail },
+            (400, _) if !said.code.is_empty() => KekError::Unusable { key, detail },
+            (429, _) => KekError::Throttled { detail },
+            (500.., _) => KekError::Fault { detail },
+            _ => KekError::Unexpected {
+                detail: format!("{detail} from {}: is it a vault of Azure Key Vault?", self.endpoint),
+            },
+        }
+    }
+
+    /// No token: refused, or not reached. The text has the service's sentence, or what happened on the way.
+    fn login(&self, error: &azure_core::Error) -> KekError {
+        let said = chain(error);
+        match said.iter().find_map(|text| text.find("AADSTS").map(|at| text[at..].to_owned())) {
+            Some(sentence) => {
+                // The rest of the sentence is of this one answer.
+                let sentence = sentence.split(" Trace ID:").next().unwrap_or_default().to_owned();
+                KekError::Credentials { detail: sentence }
+            }
+            None => match self.never_arrived(error) {
+                KekError::Unreachable { endpoint, detail } if !is_io(error) => {
+                    KekError::Credentials { detail: format!("{detail} ({endpoint})") }
+                }
+                other => other,
+            },
+        }
+    }
+
+    /// The request could not be made, or brought to the server.
+    fn never_arrived(&self, error: &(dyn Error + 'static)) -> KekError {
+        if let Some(tls) = find::<rustls::Error>(error) {
+            let (endpoint, detail) = (self.endpoint.clone(), tls.to_string());
+            return match tls {
+                rustls::Error::InvalidCertificate(_) => KekError::Certificate { endpoint, detail },
+                _ => KekError::Unreachable { endpoint, detail },
+            };
+        }
+        self.unreachable(chain(error).pop().unwrap_or_default())
+    }
+
+    fn unreachable(&self, detail: String) -> KekError {
+        KekError::Unreachable { endpoint: self.endpoint.clone(), detail }
+    }
+}
+
+/// What an error stands on. An `io::Error` that wraps another hides it from `source`.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    std::iter::successors(Some(error), |error| below(*error)).find_map(|error| error.downcast_ref::<T>())
+}
+
+fn is_io(error: &(dyn Error + 'static)) -> bool {
+    find::<io::Error>(error).is_some() || find::<reqwest::Error>(error).is_some()
+}
+
+/// Every text of an error, the innermost last.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |error| below(*error)).map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(status: u16, code: &str, inner: Option<&str>, doing: Doing) -> KekError {
+        let origin = Origin {
+            key: "https://v.vault.azure.net/keys/k".into(),
+            endpoint: "https://v.vault.azure.net".into(),
+            timeout: Duration::from_secs(2),
+        };
+        let innererror = inner.map(|inner| Box::new(Said { code: inner.into(), ..Said::default() }));
+        origin.said(status, Said { code: code.into(), message: "a\r\nb".into(), innererror }, doing)
+    }
+
+    #[test]
+    fn answers_have_a_meaning() {
+        for (status, code, inner, doing, kind, dead) in [
+            (403, "Forbidden", Some("KeyDisabled"), Doing::Sealing, "disabled", true),
+            (403, "Forbidden", Some("KeyExpired"), Doing::Sealing, "unusable", true),
+            (403, "Forbidden", Some("AccessDenied"), Doing::Sealing, "denied", true),
+            (403, "Forbidden", Some("ForbiddenByRbac"), Doing::Opening, "denied", true),
+            (404, "KeyNotFound", None, Doing::Opening, "gone", true),
+            (404, "", None, Doing::Opening, "unexpected", false),
+            (401, "Unauthorized", None, Doing::Sealing, "credentials", false),
+            (400, "BadParameter", None, Doing::Opening, "corrupt", false),
+            (400, "BadParameter", None, Doing::Sealing, "unusable", true),
+            (429, "Throttled", None, Doing::Sealing, "throttled", false),
+            (503, "", None, Doing::Sealing, "fault", false),
+        ] {
+            let error = said(status, code, inner, doing);
+            assert_eq!((error.kind(), error.is_dead_key()), (kind, dead), "{status} {code} {inner:?}");
+        }
+        let denied = said(403, "Forbidden", Some("AccessDenied"), Doing::Sealing).to_string();
+        assert!(
+            denied.starts_with("access to the key https://v.vault.azure.net/keys/k is denied (AccessDenied: a b)"),
+            "{denied}"
+        );
+    }
+
+    #[test]
+    fn an_error_inside_an_io_error_is_found() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        assert!(find::<rustls::Error>(&outer).is_some() && chain(&outer).pop().unwrap().contains("UnknownIssuer"));
+    }
+}

@@ -1,0 +1,320 @@
+//! Azure Key Vault: the plugin has exactly what the guide grants, `encrypt` and `decrypt`, and finds the rest out by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use azure_core::credentials::Secret;
+use azure_core::http::{ClientOptions, Transport};
+use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_security_keyvault_keys::models::{
+    CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyType, UpdateKeyPropertiesParameters,
+};
+use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
+use jiff::SignedDuration;
+use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET};
+use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
+use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_kmsv2::socket::EncryptResponse;
+use kmslab_plugin::kek::azure::{AuthMethod, AzureKek, AzureKekBuilder, Vault};
+use kmslab_plugin::kek::{Kek, KekError};
+use kmslab_plugin::{ANNOTATION, parse_annotation};
+
+use crate::support::Lab;
+
+/// The plugin's application, which may do nothing but what its vault says.
+const PLUGIN: &str = "11111111-2222-4333-8444-555555555555";
+const PLUGIN_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
+const SECRET: &str = "the-plugins-secret";
+/// A vault with the guide's access policy, and one where the plugin has a role.
+const BY_POLICY: &str = "by-policy";
+const BY_ROLE: &str = "by-role";
+
+/// A cloud, and the person who administers it.
+struct Cloud {
+    emulator: RunningEmulator,
+}
+
+fn seed() -> SeedFile {
+    let policy = |object: &str, keys: &[&str]| SeedPolicy {
+        object_id: object.into(),
+        keys: keys.iter().map(|&key| key.to_owned()).collect(),
+    };
+    let role = |object: &str, role: &str| SeedRole { object_id: object.into(), role: role.into() };
+    let vault = |name: &str| SeedVault {
+        name: name.into(),
+        location: None,
+        policies: Vec::new(),
+        roles: Vec::new(),
+        retention_days: None,
+    };
+    let application = SeedApplication {
+        client_id: PLUGIN.into(),
+        object_id: PLUGIN_OBJECT.into(),
+        name: None,
+        secret: Some(SECRET.into()),
+        certificate: None,
+        federated: Vec::new(),
+        managed_identity: false,
+    };
+    let policies = vec![policy(DEFAULT_OBJECT_ID, &["all"]), policy(PLUGIN_OBJECT, &["encrypt", "decrypt"])];
+    let roles = vec![
+        role(DEFAULT_OBJECT_ID, "Key Vault Administrator"),
+        role(PLUGIN_OBJECT, "Key Vault Crypto Service Encryption User"),
+    ];
+    let vaults = vec![SeedVault { policies, ..vault(BY_POLICY) }, SeedVault { roles, ..vault(BY_ROLE) }];
+    let azure = AzureSeed { applications: vec![application], vaults, ..AzureSeed::default() };
+    SeedFile { azure, ..SeedFile::default() }
+}
+
+impl Cloud {
+    async fn start() -> Self {
+        Self::with_tokens_for(SignedDuration::from_hours(24)).await
+    }
+
+    async fn with_tokens_for(lifetime: SignedDuration) -> Self {
+        let emulator = Emulator::builder()
+            .proxy_listen(Some("127.0.0.1:0".parse().unwrap()))
+            .azure_token_lifetime(lifetime)
+            .seed(seed())
+            .start()
+            .await
+            .unwrap();
+        Self { emulator }
+    }
+
+    fn proxy(&self) -> String {
+        format!("http://{}", self.emulator.proxy_addr().unwrap())
+    }
+
+    fn admin(&self, vault: &str) -> KeyClient {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = reqwest::Certificate::from_pem(self.emulator.ca_pem().unwrap().as_bytes()).unwrap();
+        let proxy = reqwest::Proxy::all(self.proxy()).unwrap();
+        let http = reqwest::Client::builder().tls_certs_only([ca]).proxy(proxy).build().unwrap();
+        let options = ClientOptions { transport: Some(Transport::new(Arc::new(http))), ..ClientOptions::default() };
+        let credential = ClientSecretCredential::new(
+            &self.emulator.azure_tenant(),
+            DEFAULT_CLIENT_ID.to_owned(),
+            Secret::new(DEFAULT_SECRET),
+            Some(ClientSecretCredentialOptions { client_options: options.clone() }),
+        );
+        let options = KeyClientOptions { client_options: options, ..KeyClientOptions::default() };
+        KeyClient::new(&format!("https://{vault}.vault.azure.net"), credential.unwrap(), Some(options)).unwrap()
+    }
+
+    /// A new key; its newest version.
+    async fn key(&self, vault: &str, name: &str, kty: KeyType) -> String {
+        let parameters = CreateKeyParameters { kty: Some(kty), ..CreateKeyParameters::default() };
+        let made = self.admin(vault).create_key(name, parameters.try_into().unwrap(), None).await.unwrap();
+        made.into_model().unwrap().resource_id().unwrap().version.unwrap()
+    }
+
+    async fn rotate(&self, vault: &str, name: &str) -> String {
+        let rotated = self.admin(vault).rotate_key(name, None).await.unwrap().into_model().unwrap();
+        rotated.resource_id().unwrap().version.unwrap()
+    }
+
+    async fn enable(&self, vault: &str, name: &str, version: &str, enabled: bool) {
+        let key_attributes = Some(KeyAttributes { enabled: Some(enabled), ..KeyAttributes::default() });
+        let parameters = UpdateKeyPropertiesParameters { key_attributes, ..UpdateKeyPropertiesParameters::default() };
+        let options = KeyClientUpdateKeyPropertiesOptions { key_version: Some(version.into()), ..Default::default() };
+        let admin = self.admin(vault);
+        admin.update_key_properties(name, parameters.try_into().unwrap(), Some(options)).await.unwrap();
+    }
+
+    fn kek(&self, vault: &str, key: &str) -> AzureKekBuilder {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        AzureKek::builder(Vault::Name(vault.into()), key)
+            .client_secret(&self.emulator.azure_tenant(), PLUGIN, SECRET)
+            .proxy(Some(self.proxy()))
+            .ca_file(self.emulator.ca_path())
+            .call_timeout(Duration::from_secs(10))
+    }
+
+    async fn plugin(&self, vault: &str, key: &str) -> Lab {
+        Lab::start(Arc::new(self.kek(vault, key).build().await.unwrap())).await
+    }
+
+    /// Requests that came from the plugin's application.
+    fn plugin_requests(&self) -> u64 {
+        self.emulator.requests().rows.iter().filter(|row| row.caller == PLUGIN).map(|row| row.count).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
+    let cloud = Cloud::start().await;
+    let first = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    let mut lab = cloud.plugin(BY_POLICY, "k").await;
+    let seed = [7; 32];
+    let old = lab.encrypt(&seed).await;
+    assert_eq!(old.key_id, lab.status().await.unwrap());
+    let label = parse_annotation(&old.annotations[ANNOTATION]).unwrap();
+    let key = format!("https://{BY_POLICY}.vault.azure.net/keys/k");
+    assert_eq!((label.provider.as_str(), label.key, label.version), ("azure", key, first));
+    assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
+
+    let second = cloud.rotate(BY_POLICY, "k").await;
+    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    let new = lab.encrypt(&seed).await;
+    assert_ne!(new.key_id, old.key_id);
+    assert_eq!(parse_annotation(&new.annotations[ANNOTATION]).unwrap().version, second);
+    assert_eq!(lab.decrypt(&old).await.unwrap(), seed, "what is older still opens");
+    assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
+
+    // Swapped labels: consistent in themselves, and the other version does not open it.
+    let swapped = EncryptResponse { ciphertext: old.ciphertext, ..new };
+    assert_eq!(lab.decrypt(&swapped).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sdks_requests_are_the_emulators_and_wrapping_is_found_out() {
+    for (vault, denied) in [(BY_POLICY, 0), (BY_ROLE, 1)] {
+        let cloud = Cloud::start().await;
+        cloud.key(vault, "k", KeyType::Rsa).await;
+        let kek = cloud.kek(vault, "k").build().await.unwrap();
+        for size in [1, 32, kek.max_plaintext()] {
+            let plaintext = vec![3; size];
+            let wrapped = kek.wrap(&plaintext).await.unwrap();
+            assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), plaintext);
+        }
+        // A token, and three calls for each; where only wrapKey is allowed, one more to learn that.
+        assert_eq!(kek.requests(), 1 + 3 * 3 + denied);
+        assert_eq!(kek.requests(), cloud.plugin_requests());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
+    let cloud = Cloud::start().await;
+    let version = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    let mut lab = cloud.plugin(BY_POLICY, "k").await;
+    let made = lab.encrypt(b"x").await;
+    cloud.enable(BY_POLICY, "k", &version, false).await;
+    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    assert_eq!(failed.code(), tonic::Code::FailedPrecondition);
+    assert!(failed.message().contains("/keys/k is disabled: enable it again"), "{failed}");
+    assert!(lab.decrypt(&made).await.unwrap_err().message().contains("is disabled"));
+    cloud.enable(BY_POLICY, "k", &version, true).await;
+    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+
+    cloud.admin(BY_POLICY).delete_key("k", None).await.unwrap();
+    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    assert!(failed.message().contains("was not found") && failed.message().contains("recover it"), "{failed}");
+    cloud.admin(BY_POLICY).recover_deleted_key("k", None).await.unwrap();
+    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+    assert_eq!(lab.decrypt(&made).await.unwrap(), b"x");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_named_with_its_remedy() {
+    let cloud = Cloud::start().await;
+    cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    cloud.key(BY_POLICY, "ec", KeyType::Ec).await;
+    let wrong_secret = cloud.kek(BY_POLICY, "k").client_secret(&cloud.emulator.azure_tenant(), PLUGIN, "wrong-secret");
+    let closed = cloud.kek(BY_POLICY, "k").proxy(Some("http://127.0.0.1:9")).call_timeout(Duration::from_secs(2));
+    let other_ca = Cloud::start().await;
+    let untrusted = cloud.kek(BY_POLICY, "k").ca_file(other_ca.emulator.ca_path());
+    for (kek, kind, says) in [
+        (cloud.kek(BY_POLICY, "none"), "gone", "keys/none was not found"),
+        (cloud.kek(BY_POLICY, "ec"), "denied", "Operation encrypt is not permitted on this key."),
+        (cloud.kek("kmslab", "k"), "denied", "does not have keys encrypt permission on key vault 'kmslab"),
+        (wrong_secret, "credentials", "AADSTS7000215: Invalid client secret provided."),
+        (closed, "unreachable", "https://by-policy.vault.azure.net gave no answer"),
+        (untrusted, "certificate", "--ca-file"),
+    ] {
+        let error = kek.build().await.unwrap().wrap(b"x").await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(says) && !text.contains("wrong-secret") && !text.contains("Trace ID"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_vaults_ciphertext_is_refused_without_a_call() {
+    let cloud = Cloud::start().await;
+    cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    cloud.key(BY_POLICY, "other", KeyType::Rsa).await;
+    let wrapped = cloud.kek(BY_POLICY, "other").build().await.unwrap().wrap(b"x").await.unwrap();
+    let kek = cloud.kek(BY_POLICY, "k").build().await.unwrap();
+    kek.wrap(b"x").await.unwrap();
+    let before = kek.requests();
+    let refused = kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap_err();
+    assert!(matches!(refused, KekError::Foreign { .. }), "{refused}");
+    assert_eq!(kek.requests(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_pinned_follows_no_rotation() {
+    let cloud = Cloud::start().await;
+    let first = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    let second = cloud.rotate(BY_POLICY, "k").await;
+    let pinned = cloud.kek(BY_POLICY, "k").version(Some(&first)).build().await.unwrap();
+    assert_eq!(pinned.current().await.unwrap().version, first);
+    let free = cloud.kek(BY_POLICY, "k").build().await.unwrap();
+    assert_eq!(free.current().await.unwrap().version, second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_new_token_comes_the_one_that_is_there_is_used() {
+    // Of a length at which the SDK would ask anew for every call.
+    let cloud = Cloud::with_tokens_for(SignedDuration::from_mins(4)).await;
+    cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    let kek = cloud.kek(BY_POLICY, "k").build().await.unwrap();
+    for _ in 0..5 {
+        kek.wrap(b"x").await.unwrap();
+    }
+    let logins = |cloud: &Cloud| {
+        let rows = cloud.emulator.requests().rows;
+        rows.iter()
+            .filter(|row| row.caller == PLUGIN && row.operation == "IdentityToken")
+            .map(|row| row.count)
+            .sum::<u64>()
+    };
+    assert_eq!(logins(&cloud), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_azure_json_of_a_node_logs_in() {
+    let cloud = Cloud::start().await;
+    cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("azure.json");
+    let kek = || {
+        AzureKek::builder(Vault::Name(BY_POLICY.into()), "k")
+            .config_file(Some(&file))
+            .proxy(Some(cloud.proxy()))
+            .ca_file(cloud.emulator.ca_path())
+            .call_timeout(Duration::from_secs(10))
+            .build()
+    };
+    let tenant = cloud.emulator.azure_tenant();
+    let text =
+        format!(r#"{{"tenantId":"{tenant}","aadClientId":"{PLUGIN}","aadClientSecret":"{SECRET}","vmType":"vmss"}}"#);
+    std::fs::write(&file, &text).unwrap();
+    kek().await.unwrap().wrap(b"x").await.unwrap();
+    for (text, says) in [
+        (text.replace("aadClientSecret", "aadClientSekret"), "it has no aadClientSecret"),
+        (text.replace('}', ""), "line 1: not as it must be"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = kek().await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("azure.json") && !error.contains(SECRET), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_managed_identity_needs_no_secret() {
+    let cloud = Cloud::start().await;
+    cloud.key("kmslab", "k", KeyType::Rsa).await;
+    let kek = AzureKek::builder(Vault::Name("kmslab".into()), "k")
+        .auth(AuthMethod::ManagedIdentity)
+        .proxy(Some(cloud.proxy()))
+        .ca_file(cloud.emulator.ca_path())
+        .call_timeout(Duration::from_secs(10))
+        .build()
+        .await
+        .unwrap();
+    let wrapped = kek.wrap(b"x").await.unwrap();
+    assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), b"x");
+}

@@ -1,0 +1,6 @@
+//! The plugin against the emulator, with each vendor's own SDK and verified callers in between.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod aws;
+mod azure;
+mod support;
