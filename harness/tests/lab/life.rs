@@ -105,3 +105,37 @@ fn a_killed_lab_is_removed_by_the_next_down() {
     nothing_is_left_of(&state, &lab.cluster.dir);
     assert_eq!(kmslab.run(&["status", "default"]).status.code(), Some(3));
 }
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[test]
+fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
+    let kmslab = Kmslab::new();
+    let lab = kmslab.up(&["ci", "--cloud", "azure"]);
+    assert_eq!(lab.kms.key, "https://kmslab.vault.azure.net/keys/kmslab");
+    let variables = kmslab.ok(&["status", "ci", "--variables"]);
+    // The vendor's own names, through the lab's proxy: a token, and the key that the plugin uses.
+    let script = format!(
+        r#". {}; set -e
+        kubectl create secret generic by-hand --from-literal=password=s3cret
+        etcdctl get /registry/secrets/default/by-hand | head -c 70
+        token=$(curl --silent --show-error --cacert "$SSL_CERT_FILE" "https://login.microsoftonline.com/$AZURE_TENANT_ID/oauth2/v2.0/token" \
+          --data "client_id=$AZURE_CLIENT_ID&client_secret=$AZURE_CLIENT_SECRET&grant_type=client_credentials&scope=https://vault.azure.net/.default" \
+          | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+        curl --silent --show-error --cacert "$SSL_CERT_FILE" --header "Authorization: Bearer $token" "$KMSLAB_KEY?api-version=7.6"
+        curl --silent --cacert "$SSL_CERT_FILE" https://example.com && exit 9 || true"#,
+        variables.trim()
+    );
+    let typed = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&typed.stdout), String::from_utf8_lossy(&typed.stderr));
+    assert!(typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"), "{said}");
+    assert!(said.contains(r#""kid":"https://kmslab.vault.azure.net/keys/kmslab/"#), "{said}");
+
+    let report: Value =
+        serde_json::from_str(&kmslab.ok(&["run", "rotate", "--lab", "ci", "--format", "json"])).unwrap();
+    let result = &report["results"][0];
+    assert_eq!((&result["passed"], &result["cloud"]), (&true.into(), &"azure".into()), "{report}");
+    let dir = lab.cluster.dir.clone();
+    let state = LabState::read(&dir).unwrap();
+    kmslab.ok(&["down", "ci"]);
+    nothing_is_left_of(&state, &dir);
+}

@@ -24,6 +24,9 @@ impl Kmslab {
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS", "KMSLAB_ADMIN"] {
             command.env_remove(name);
         }
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AZURE_") || name.ends_with("_PROXY")) {
+            command.env_remove(name);
+        }
         command.envs(self.env.iter().copied());
         command
     }

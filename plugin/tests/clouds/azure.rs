@@ -7,7 +7,9 @@ use azure_core::credentials::Secret;
 use azure_core::http::{ClientOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 use azure_security_keyvault_keys::models::{
-    CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyType, UpdateKeyPropertiesParameters,
+    CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyRotationPolicy,
+    KeyRotationPolicyAction, KeyRotationPolicyAttributes, KeyType, LifetimeAction, LifetimeActionTrigger,
+    LifetimeActionType, UpdateKeyPropertiesParameters,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use jiff::SignedDuration;
@@ -165,6 +167,35 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     // Swapped labels: consistent in themselves, and the other version does not open it.
     let swapped = EncryptResponse { ciphertext: old.ciphertext, ..new };
     assert_eq!(lab.decrypt(&swapped).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guides_rotation_policy_changes_the_key_id_ninety_days_later() {
+    let cloud = Cloud::start().await;
+    cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
+    let policy = KeyRotationPolicy {
+        attributes: Some(KeyRotationPolicyAttributes { expiry_time: Some("P1Y".into()), ..Default::default() }),
+        lifetime_actions: Some(vec![LifetimeAction {
+            action: Some(LifetimeActionType { type_prop: Some(KeyRotationPolicyAction::Rotate) }),
+            trigger: Some(LifetimeActionTrigger { time_after_create: Some("P90D".into()), ..Default::default() }),
+        }]),
+        ..KeyRotationPolicy::default()
+    };
+    let admin = cloud.admin(BY_POLICY);
+    admin.update_key_rotation_policy("k", policy.try_into().unwrap(), None).await.unwrap();
+    let mut lab = cloud.plugin(BY_POLICY, "k").await;
+    let old = lab.encrypt(b"x").await;
+    cloud.emulator.clock().advance(Duration::from_hours(90 * 24)).unwrap();
+    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    assert_eq!(lab.decrypt(&old).await.unwrap(), b"x");
+    let new = lab.encrypt(b"y").await;
+    assert_eq!(lab.decrypt(&new).await.unwrap(), b"y");
+    // A year later the version has ended: it seals nothing, and what it has sealed opens.
+    admin.update_key_rotation_policy("k", KeyRotationPolicy::default().try_into().unwrap(), None).await.unwrap();
+    cloud.emulator.clock().advance(Duration::from_hours(366 * 24)).unwrap();
+    let ended = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    assert!(ended.message().contains("KeyExpired"), "{ended}");
+    assert_eq!(lab.decrypt(&new).await.unwrap(), b"y");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
