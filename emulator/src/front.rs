@@ -16,11 +16,15 @@ use crate::aws::service::{self as aws, AwsService};
 use crate::azure::Azure;
 use crate::azure::identity::Identity;
 use crate::azure::names::VAULT_SUFFIX;
-use crate::azure::service::InVault;
+use crate::azure::service::{InVault, Plane};
 use crate::keytable::KeyRow;
 
 /// The hosts of Microsoft's identity platform.
 const LOGIN: &[&str] = &["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
+/// Azure Resource Manager.
+const MANAGEMENT: &str = "management.azure.com";
+/// Microsoft Graph.
+const GRAPH: &str = "graph.microsoft.com";
 /// The instance metadata service.
 const METADATA: &str = "169.254.169.254";
 
@@ -54,6 +58,7 @@ async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> R
             let base = format!("https://{}", host(&parts));
             fronts.azure.serve_identity(counter, base, parts, body).await
         }
+        Front::Management(what) => fronts.azure.serve_management(counter, what, parts, body).await,
         Front::Vault(at) => fronts.azure.serve_vault(counter, at, parts, body).await,
     }
 }
@@ -61,6 +66,7 @@ async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> R
 enum Front {
     Aws,
     Identity,
+    Management(Plane),
     Vault(InVault),
 }
 
@@ -69,6 +75,11 @@ fn front(parts: &Parts) -> Front {
     let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
     if LOGIN.contains(&name) || name == METADATA {
         return Front::Identity;
+    }
+    match name {
+        MANAGEMENT => return Front::Management(Plane::ResourceManager),
+        GRAPH => return Front::Management(Plane::Graph),
+        _ => {}
     }
     if let Some(vault) = name.strip_suffix(VAULT_SUFFIX) {
         return Front::Vault(InVault { vault: vault.to_owned(), path: path.to_owned() });
@@ -106,6 +117,7 @@ mod tests {
         match front(&request.body(()).unwrap().into_parts().0) {
             Front::Aws => "aws".into(),
             Front::Identity => "identity".into(),
+            Front::Management(what) => format!("{what:?}"),
             Front::Vault(InVault { vault, path }) => format!("{vault} {path}"),
         }
     }
@@ -124,6 +136,8 @@ mod tests {
             ("login.microsoftonline.com", "/anything", "identity"),
             ("localhost:7643", "/t/oauth2/v2.0/token", "identity"),
             ("localhost:7643", "/common/discovery/instance?x=y", "identity"),
+            ("management.azure.com", "/subscriptions", "ResourceManager"),
+            ("graph.microsoft.com", "/v1.0/me", "Graph"),
             ("169.254.169.254", "/metadata/identity/oauth2/token", "identity"),
             ("localhost:7643", "/metadata/identity/oauth2/token", "identity"),
         ] {

@@ -15,8 +15,15 @@ use tower::ServiceExt as _;
 use crate::server;
 
 /// Names that are answered, as a certificate has them: `*` is one label.
-pub(crate) const NAMES: &[&str] =
-    &["*.vault.azure.net", "login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
+pub(crate) const NAMES: &[&str] = &[
+    "*.vault.azure.net",
+    "login.microsoftonline.com",
+    "login.windows.net",
+    "login.microsoft.com",
+    "sts.windows.net",
+    "management.azure.com",
+    "graph.microsoft.com",
+];
 /// The one address that is asked in clear.
 const METADATA: &str = "169.254.169.254";
 

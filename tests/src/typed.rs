@@ -15,7 +15,7 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// With these clients, and the AWS CLI that `tests/run` has got; another one in PATH where a person runs a test alone.
+    /// With these clients, and the clouds' CLIs that `tests/run` has got; others in PATH where a person runs a test alone.
     pub fn new(tools: &[Tool]) -> Self {
         let found = Assets::from_env(&Options::default()).look(tools).expect("assets can be looked for");
         let dirs = found.into_iter().map(|(tool, found)| {
@@ -23,7 +23,9 @@ impl Typed {
             found.path.parent().expect("a program is in a directory").to_owned()
         });
         let mut path: Vec<PathBuf> = std::iter::once(built()).chain(dirs).collect();
-        path.extend(std::env::var_os("KMSLAB_AWS_CLI").map(PathBuf::from));
+        for clis in ["KMSLAB_AWS_CLI", "KMSLAB_AZURE_CLI"] {
+            path.extend(std::env::var_os(clis).map(PathBuf::from));
+        }
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         // Short: unix sockets lie below it.
         let home = tempfile::Builder::new().prefix("k").tempdir_in("/tmp").expect("a directory in /tmp");

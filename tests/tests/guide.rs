@@ -17,6 +17,13 @@ fn the_aws_guide_holds_step_by_step_as_it_is_typed() {
     assert!(run(&script).ends_with("all steps held\n"));
 }
 
+#[ignore = "tier guide: needs the Azure CLI, which tests/run gets"]
+#[test]
+fn the_azure_guide_holds_step_by_step_as_it_is_typed() {
+    let script = std::fs::read_to_string(root().join("tests/guide/azure.sh")).unwrap();
+    assert!(run(&script).ends_with("all steps held\n"));
+}
+
 #[ignore = "tier guide: needs Microsoft's SDK for Python, which tests/run gets"]
 #[test]
 fn azures_python_sdk_holds_through_a_keys_life() {

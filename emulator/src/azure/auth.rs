@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::AzureError;
-use super::identity::{Identity, Refused, VAULT_RESOURCE};
+use super::identity::{Claims, Identity, Refused, VAULT_RESOURCE};
 
 /// The caller that a token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +26,25 @@ pub(super) fn challenge(authority: &str, tenant: &str) -> String {
     format!("Bearer authorization=\"{authority}/{tenant}\", resource=\"{VAULT_RESOURCE}\"")
 }
 
-/// The caller, or the refusal in the service's words.
+/// The bearer token of a request.
+pub(super) fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+impl From<Claims> for Principal {
+    fn from(claims: Claims) -> Self {
+        Self { client_id: claims.appid, object_id: claims.oid, issuer: claims.iss }
+    }
+}
+
+/// The caller of a vault, or the refusal in the service's words.
 pub(super) fn authenticate(identity: &Identity, parts: &Parts) -> Result<Principal, AzureError> {
-    let header = parts.headers.get(AUTHORIZATION).ok_or_else(AzureError::no_token)?;
-    let token = header.to_str().ok().and_then(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let token = token.filter(|token| !token.is_empty()).ok_or_else(AzureError::no_token)?;
+    let token = bearer(parts).ok_or_else(AzureError::no_token)?;
     let tenant = &identity.directory.tenant;
-    let claims = identity.verify(token).map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant)))?;
-    Ok(Principal { client_id: claims.appid, object_id: claims.oid, issuer: claims.iss })
+    let claims = identity.verify(token, &[VAULT_RESOURCE]);
+    claims.map(Principal::from).map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant)))
 }
 
 fn sentence(refused: &Refused, tenant: &str) -> String {

@@ -11,6 +11,7 @@ mod error;
 pub mod identity;
 mod jwk;
 mod keys;
+mod management;
 pub(crate) mod names;
 mod operation;
 mod page;
@@ -32,6 +33,7 @@ pub use error::AzureError;
 
 use crate::keytable::{KeyRow, VersionRow};
 use identity::Identity;
+use management::Management;
 use names::KeyName;
 use operation::{Call, Operation};
 use vaults::{AccessPolicy, Vault, Vaults};
@@ -48,6 +50,7 @@ pub(crate) struct Azure {
     core: Arc<KeyCore>,
     pub(crate) identity: Identity,
     pub(crate) vaults: Vaults,
+    management: Management,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -82,7 +85,8 @@ impl Azure {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let identity = Identity::new(tenant, token_lifetime, wall, Arc::clone(&entropy));
-        let azure = Self { core, identity, vaults: Vaults::default(), entropy };
+        let (vaults, management) = (Vaults::default(), Management::default());
+        let azure = Self { core, identity, vaults, management, entropy };
         azure.reset();
         azure
     }
@@ -91,10 +95,11 @@ impl Azure {
     pub(crate) fn reset(&self) {
         self.identity.directory.clear();
         self.vaults.clear();
+        self.management.clear();
         let application = identity::Directory::well_known();
         let mut vault = Vault::new(DEFAULT_VAULT);
         let keys = std::iter::once("all".to_owned()).collect();
-        vault.policies.push(AccessPolicy { object_id: application.object_id.clone(), keys });
+        vault.policies.push(AccessPolicy { object_id: application.object_id.clone(), keys, others: Value::Null });
         self.identity.directory.add(application);
         self.vaults.put(vault);
     }
@@ -130,8 +135,16 @@ impl Azure {
     fn admit(&self, vault: &Vault, who: &auth::Principal, parts: &Parts, path: &str) -> Result<Call, AzureError> {
         wire::api_version(parts.uri.query().unwrap_or_default())?;
         let call = Call::parse(&parts.method, path)?;
-        vault.check(who, call.operation, call.key.as_ref().map(ToString::to_string).as_deref())?;
+        let assigned = if vault.rbac { self.vaults.assignments() } else { Vec::new() };
+        vault.check(who, call.operation, call.key.as_ref().map(ToString::to_string).as_deref(), &assigned)?;
         Ok(call)
+    }
+
+    /// A version 4 UUID.
+    fn guid(&self) -> String {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 
     /// Every key of every vault, with its versions. No material.

@@ -207,7 +207,11 @@ impl SeedVault {
         vault.policies = self
             .policies
             .iter()
-            .map(|policy| AccessPolicy { object_id: policy.object_id.clone(), keys: policy.keys.clone() })
+            .map(|policy| AccessPolicy {
+                object_id: policy.object_id.clone(),
+                keys: policy.keys.clone(),
+                others: serde_json::Value::Null,
+            })
             .collect();
         vault.retention_days = retention_days;
         if let Some(location) = &self.location {

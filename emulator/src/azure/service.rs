@@ -11,7 +11,8 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use super::identity::Request;
+use super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, Refused, Request};
+use super::management::{self, ArmError};
 use super::operation::Operation;
 use super::wire::Input;
 use super::{Asked, Azure, AzureError, auth};
@@ -22,6 +23,13 @@ const LARGEST_BODY: usize = 1024 * 1024;
 const CLOUD: &str = "azure";
 const SERVICE_VERSION: &str = "1.9.1720.1";
 const NETWORK_INFO: &str = "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;";
+
+/// Which of the two planes beside the vaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plane {
+    ResourceManager,
+    Graph,
+}
 
 /// Where a request says that it is: the vault's name, the path inside the vault.
 #[derive(Debug, Clone)]
@@ -119,8 +127,74 @@ impl Azure {
         let headers = response.headers_mut();
         headers.insert("cache-control", HeaderValue::from_static("no-store, no-cache"));
         headers.insert("pragma", HeaderValue::from_static("no-cache"));
-        if let Ok(id) = HeaderValue::from_str(&self.request_id()) {
+        if let Ok(id) = HeaderValue::from_str(&self.guid()) {
             headers.insert("x-ms-request-id", id);
+        }
+        response
+    }
+
+    /// Answers a request to Resource Manager or to Graph.
+    pub(crate) async fn serve_management(
+        self: Arc<Self>,
+        counter: &Counter,
+        what: Plane,
+        parts: Parts,
+        body: Body,
+    ) -> Response {
+        let (operation, resources) = match what {
+            Plane::ResourceManager => ("ResourceManager", ARM_RESOURCES),
+            Plane::Graph => ("Graph", GRAPH_RESOURCES),
+        };
+        let who = match auth::bearer(&parts) {
+            None => Err(ArmError::no_token()),
+            Some(token) => self.identity.verify(token, resources).map(auth::Principal::from).map_err(|why| match why {
+                Refused::Expired | Refused::NotYetValid => ArmError::expired_token(),
+                _ => ArmError::invalid_token(),
+            }),
+        };
+        let caller = who.as_ref().map_or_else(|_| UNKNOWN.to_owned(), |who| who.client_id.clone());
+        let outcome = match (who, read(body).await) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Err(error)) => {
+                counter.count(CLOUD, operation, &caller, error.code);
+                return self.answer(&parts, None, Err(error));
+            }
+            (Ok(who), Ok(body)) => {
+                let azure = Arc::clone(&self);
+                let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+                let query = parts.uri.query().unwrap_or_default().to_owned();
+                let ran = tokio::task::spawn_blocking(move || {
+                    let request =
+                        management::Request { method: &method, path: &path, query: &query, body: &body, who: &who };
+                    match what {
+                        Plane::ResourceManager => azure.manage(request),
+                        Plane::Graph => azure.graph(request),
+                    }
+                });
+                ran.await.unwrap_or_else(|_| Err(ArmError::internal()))
+            }
+        };
+        counter.count(CLOUD, operation, &caller, outcome.as_ref().map_or_else(|error| error.code, |_| OK));
+        let (status, body) = match outcome {
+            Ok(answer) => (answer.status, answer.body),
+            Err(error) => (error.status, error.body()),
+        };
+        let mut response = json(status, &body);
+        if body.is_null() {
+            *response.body_mut() = Body::empty();
+        }
+        let headers = response.headers_mut();
+        headers.insert("cache-control", HeaderValue::from_static("no-cache"));
+        if let Ok(id) = HeaderValue::from_str(&self.guid()) {
+            headers.insert("x-ms-request-id", id.clone());
+            headers.insert("x-ms-correlation-request-id", id);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let tenant = &self.identity.directory.tenant;
+            let challenge = format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\"");
+            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
         }
         response
     }
@@ -160,7 +234,7 @@ impl Azure {
         if let Some(location) = location {
             put("x-ms-keyvault-region", location);
         }
-        put("x-ms-request-id", &self.request_id());
+        put("x-ms-request-id", &self.guid());
         if challenge {
             let authority = authority(parts);
             put(WWW_AUTHENTICATE.as_str(), &auth::challenge(&authority, &self.identity.directory.tenant));
@@ -169,12 +243,6 @@ impl Azure {
             headers.insert("x-ms-client-request-id", id.clone());
         }
         response
-    }
-
-    fn request_id(&self) -> String {
-        let mut bytes = [0; 16];
-        self.entropy.fill(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 }
 

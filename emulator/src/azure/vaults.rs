@@ -1,10 +1,14 @@
 //! Vaults, and who may do what in each: by access policies or by roles, as the vault was made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::AzureError;
 use super::auth::Principal;
+use super::management::Assignment;
 use super::operation::Operation;
 
 /// A vault.
@@ -26,6 +30,12 @@ pub struct Vault {
     pub roles: Vec<RoleAssignment>,
     /// How long deleted keys can be recovered: 7 to 90.
     pub retention_days: u32,
+    /// `standard` or `premium`.
+    pub sku: String,
+    /// As they were put.
+    pub tags: Value,
+    /// As they were put; not enforced.
+    pub network_acls: Value,
 }
 
 /// What one principal may do with keys.
@@ -35,6 +45,8 @@ pub struct AccessPolicy {
     pub object_id: String,
     /// Permissions, such as `encrypt`, or `all`; case plays no part.
     pub keys: BTreeSet<String>,
+    /// Permissions on secrets and certificates, as they were put.
+    pub others: Value,
 }
 
 /// A role that one principal has.
@@ -146,16 +158,28 @@ impl Vault {
             policies: Vec::new(),
             roles: Vec::new(),
             retention_days: 90,
+            sku: "standard".to_owned(),
+            tags: Value::Null,
+            network_acls: Value::Null,
         }
     }
 
-    /// Whether the principal may do that; `key` names the one that it is about.
-    pub(super) fn check(&self, who: &Principal, operation: Operation, key: Option<&str>) -> Result<(), AzureError> {
+    /// Whether the principal may do that; `key` names the one that it is about. `assigned` are roles on this vault and above it.
+    pub(super) fn check(
+        &self,
+        who: &Principal,
+        operation: Operation,
+        key: Option<&str>,
+        assigned: &[Assignment],
+    ) -> Result<(), AzureError> {
         if self.rbac {
             let action = operation.action();
             let allowed =
-                |held: &RoleAssignment| held.object_id.eq_ignore_ascii_case(&who.object_id) && held.role.allows(action);
-            if self.roles.iter().any(allowed) {
+                |object_id: &str, role: Role| object_id.eq_ignore_ascii_case(&who.object_id) && role.allows(action);
+            let id = key.map_or_else(|| self.id(), |key| format!("{}/keys/{key}", self.id()));
+            if self.roles.iter().any(|held| allowed(&held.object_id, held.role))
+                || assigned.iter().any(|held| held.holds_for(&id) && allowed(&held.object_id, held.role))
+            {
                 return Ok(());
             }
             let mut resource = format!(
@@ -179,23 +203,88 @@ impl Vault {
     }
 }
 
-/// All vaults, by name without regard to case.
+/// All vaults, by name without regard to case; those that were deleted; and who has which role on what.
 #[derive(Debug, Default)]
-pub(crate) struct Vaults(RwLock<BTreeMap<String, Arc<Vault>>>);
+pub(crate) struct Vaults(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    vaults: BTreeMap<String, Arc<Vault>>,
+    deleted: BTreeMap<String, (Arc<Vault>, Timestamp)>,
+    assignments: Vec<Assignment>,
+}
 
 impl Vaults {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Vault>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&name.to_ascii_lowercase()).cloned()
+        self.read().vaults.get(&name.to_ascii_lowercase()).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Vault>> {
+        self.read().vaults.values().cloned().collect()
     }
 
     /// Adds a vault, or puts it in the place of the one with its name.
     pub(crate) fn put(&self, vault: Vault) {
-        let mut vaults = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        vaults.insert(vault.name.to_ascii_lowercase(), Arc::new(vault));
+        self.write().vaults.insert(vault.name.to_ascii_lowercase(), Arc::new(vault));
+    }
+
+    /// Takes a vault away, to be recovered; its keys stay where they are.
+    pub(crate) fn delete(&self, name: &str, at: Timestamp) {
+        let (mut state, name) = (self.write(), name.to_ascii_lowercase());
+        if let Some(vault) = state.vaults.remove(&name) {
+            state.deleted.insert(name, (vault, at));
+        }
+    }
+
+    pub(crate) fn deleted(&self, name: &str) -> Option<(Arc<Vault>, Timestamp)> {
+        self.read().deleted.get(&name.to_ascii_lowercase()).cloned()
+    }
+
+    pub(crate) fn all_deleted(&self) -> Vec<(Arc<Vault>, Timestamp)> {
+        self.read().deleted.values().cloned().collect()
+    }
+
+    pub(crate) fn recover(&self, name: &str) {
+        let (mut state, name) = (self.write(), name.to_ascii_lowercase());
+        if let Some((vault, _)) = state.deleted.remove(&name) {
+            state.vaults.insert(name, vault);
+        }
+    }
+
+    pub(crate) fn purge(&self, name: &str) {
+        self.write().deleted.remove(&name.to_ascii_lowercase());
+    }
+
+    /// Gives a role; false where the principal has it there already.
+    pub(crate) fn assign(&self, made: Assignment) -> bool {
+        let mut state = self.write();
+        let is_new = !state.assignments.iter().any(|there| there.is_the_same_as(&made));
+        if is_new {
+            state.assignments.push(made);
+        }
+        is_new
+    }
+
+    pub(crate) fn unassign(&self, name: &str) -> Option<Assignment> {
+        let mut state = self.write();
+        let at = state.assignments.iter().position(|there| there.is_called(name))?;
+        Some(state.assignments.remove(at))
+    }
+
+    pub(crate) fn assignments(&self) -> Vec<Assignment> {
+        self.read().assignments.clone()
     }
 
     pub(crate) fn clear(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.write() = State::default();
     }
 }
 
@@ -213,12 +302,12 @@ mod tests {
     fn a_policy_lets_its_principal_do_what_it_names_and_nobody_else() {
         let mut vault = Vault::new("abc");
         let keys = ["encrypt", "decrypt"].map(str::to_owned).into();
-        vault.policies.push(AccessPolicy { object_id: "A".into(), keys });
-        assert_eq!(vault.check(&principal("a"), Operation::Encrypt, Some("k")), Ok(()));
+        vault.policies.push(AccessPolicy { object_id: "A".into(), keys, others: Value::Null });
+        assert_eq!(vault.check(&principal("a"), Operation::Encrypt, Some("k"), &[]), Ok(()));
         for (who, operation, permission) in
             [("a", Operation::WrapKey, "wrapKey"), ("a", Operation::Get, "get"), ("b", Operation::Encrypt, "encrypt")]
         {
-            let refused = vault.check(&principal(who), operation, Some("k")).unwrap_err();
+            let refused = vault.check(&principal(who), operation, Some("k"), &[]).unwrap_err();
             assert_eq!((refused.status, refused.inner), (StatusCode::FORBIDDEN, Some("AccessDenied")));
             let said =
                 format!("'appid=app;oid={who};iss=iss' does not have keys {permission} permission on key vault 'abc");

@@ -4,6 +4,7 @@
 
 mod admin;
 mod azure_login;
+mod azure_management;
 mod azure_refusals;
 mod azure_sdk;
 mod command;

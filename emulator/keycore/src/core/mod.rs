@@ -131,6 +131,13 @@ impl KeyCore {
         done
     }
 
+    /// Forgets every key and alias of one realm, whatever their state.
+    pub fn forget(&self, realm: &Realm) {
+        for key in self.store.keys(realm) {
+            self.store.remove(realm, &key.id, &|_| true);
+        }
+    }
+
     /// Forgets every key and alias.
     pub fn reset(&self) {
         self.store.clear();

@@ -105,6 +105,17 @@ impl Directory {
         known.applications.push(Arc::new(application));
     }
 
+    /// Takes an application away.
+    pub(crate) fn remove(&self, client_id: &str) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.applications.retain(|there| !there.client_id.eq_ignore_ascii_case(client_id));
+    }
+
+    /// Whether a principal has that id.
+    pub(crate) fn has_principal(&self, object_id: &str) -> bool {
+        self.find(|there| there.object_id.eq_ignore_ascii_case(object_id)).is_some()
+    }
+
     /// Trusts an issuer's keys.
     pub(crate) fn trust(&self, issuer: Issuer) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

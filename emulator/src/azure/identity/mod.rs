@@ -34,6 +34,10 @@ const RESOURCES: &[&str] = &[
     "https://graph.microsoft.com",
     "https://graph.windows.net",
 ];
+/// The resources whose tokens Resource Manager takes.
+pub(crate) const ARM_RESOURCES: &[&str] = &["https://management.azure.com", "https://management.core.windows.net"];
+/// And Graph.
+pub(crate) const GRAPH_RESOURCES: &[&str] = &["https://graph.microsoft.com", "https://graph.windows.net"];
 const LOGIN: &str = "https://login.microsoftonline.com";
 
 /// An answer in JSON.
@@ -90,9 +94,9 @@ impl Identity {
         )
     }
 
-    /// What a token for Key Vault says, if it holds now.
-    pub(crate) fn verify(&self, token: &str) -> Result<Claims, Refused> {
-        self.tokens.verify(token, &self.directory.tenant, VAULT_RESOURCE, self.wall.now())
+    /// What a token for one of these resources says, if it holds now.
+    pub(crate) fn verify(&self, token: &str, resources: &[&str]) -> Result<Claims, Refused> {
+        self.tokens.verify(token, &self.directory.tenant, resources, self.wall.now())
     }
 
     /// Answers a request.

@@ -129,8 +129,14 @@ impl Tokens {
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// What a token says, if it is from here, for `audience` and of now.
-    pub(crate) fn verify(&self, token: &str, tenant: &str, audience: &str, now: Timestamp) -> Result<Claims, Refused> {
+    /// What a token says, if it is from here, for one of `audiences` and of now.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        tenant: &str,
+        audiences: &[&str],
+        now: Timestamp,
+    ) -> Result<Claims, Refused> {
         let encoded = || token.split('.').next().unwrap_or_default().to_owned();
         let foreign = || Refused::Signature(encoded());
         let header = decode_header(token).map_err(|_| foreign())?;
@@ -153,7 +159,7 @@ impl Tokens {
         if claims.iss != issuer(tenant) {
             return Err(Refused::Issuer(claims.iss));
         }
-        if claims.aud.trim_end_matches('/') != audience {
+        if !audiences.contains(&claims.aud.trim_end_matches('/')) {
             return Err(Refused::Audience(claims.aud));
         }
         if now.as_second() < claims.nbf {
@@ -210,16 +216,16 @@ mod tests {
     fn a_token_holds_here_for_its_audience_and_its_time() {
         let tokens = tokens();
         let token = issued(&tokens, TENANT, VAULT);
-        let claims = tokens.verify(&token, TENANT, VAULT, at(0)).unwrap();
+        let claims = tokens.verify(&token, TENANT, &[VAULT], at(0)).unwrap();
         assert_eq!((claims.oid.as_str(), claims.appid.as_str(), claims.tid.as_str()), ("oid", "app", TENANT));
-        assert!(tokens.verify(&token, TENANT, VAULT, at(3599)).is_ok());
-        assert_eq!(tokens.verify(&token, TENANT, VAULT, at(3600)), Err(Refused::Expired));
-        assert_eq!(tokens.verify(&token, TENANT, VAULT, at(-301)), Err(Refused::NotYetValid));
+        assert!(tokens.verify(&token, TENANT, &[VAULT], at(3599)).is_ok());
+        assert_eq!(tokens.verify(&token, TENANT, &[VAULT], at(3600)), Err(Refused::Expired));
+        assert_eq!(tokens.verify(&token, TENANT, &[VAULT], at(-301)), Err(Refused::NotYetValid));
         let arm = issued(&tokens, TENANT, "https://management.azure.com/");
         let audience = Refused::Audience("https://management.azure.com/".into());
-        assert_eq!(tokens.verify(&arm, TENANT, VAULT, at(0)), Err(audience));
+        assert_eq!(tokens.verify(&arm, TENANT, &[VAULT], at(0)), Err(audience));
         let other = issued(&tokens, "other", VAULT);
-        assert!(matches!(tokens.verify(&other, TENANT, VAULT, at(0)), Err(Refused::Issuer(_))));
+        assert!(matches!(tokens.verify(&other, TENANT, &[VAULT], at(0)), Err(Refused::Issuer(_))));
     }
 
     #[test]
@@ -227,7 +233,7 @@ mod tests {
         let ours = tokens();
         let token = issued(&ours, TENANT, VAULT);
         let foreign = issued(&tokens(), TENANT, VAULT);
-        assert!(matches!(ours.verify(&foreign, TENANT, VAULT, at(0)), Err(Refused::Signature(_))));
+        assert!(matches!(ours.verify(&foreign, TENANT, &[VAULT], at(0)), Err(Refused::Signature(_))));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (header, claims) = signed.split_once('.').unwrap();
         let forged = claims.replace(&claims[10..14], "AAAA");
@@ -240,7 +246,7 @@ mod tests {
             String::new(),
             "a.b.c".into(),
         ] {
-            assert!(ours.verify(&bad, TENANT, VAULT, at(0)).is_err(), "{bad}");
+            assert!(ours.verify(&bad, TENANT, &[VAULT], at(0)).is_err(), "{bad}");
         }
     }
 

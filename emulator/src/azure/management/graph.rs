@@ -1,0 +1,56 @@
+//! Microsoft Graph, as far as the CLI asks it who somebody is.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Answer, ArmError, Outcome, Request};
+use crate::azure::Azure;
+use crate::azure::identity::Application;
+
+impl Azure {
+    /// Answers a request to `graph.microsoft.com`.
+    pub(crate) fn graph(&self, request: Request<'_>) -> Outcome {
+        let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+        match segments[..] {
+            // Applications are nobody's delegate; the CLI goes on to look for the service principal.
+            [_, "me"] => Err(ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "BadRequest",
+                "/me request is only valid with delegated authentication flow.",
+            )),
+            [_, "servicePrincipals"] => {
+                let filter = form_urlencoded::parse(request.query.as_bytes())
+                    .find(|(key, _)| key.eq_ignore_ascii_case("$filter"));
+                let filter = filter.map(|(_, value)| value.into_owned()).unwrap_or_default();
+                // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or who the caller's own identity is.
+                let named = filter.split('\'').nth(1).unwrap_or(&request.who.client_id);
+                let found = self.identity.directory.find(|there| {
+                    there.client_id.eq_ignore_ascii_case(named) || there.name.eq_ignore_ascii_case(named)
+                });
+                Ok(Answer::ok(json!({ "value": found.iter().map(|found| principal(found)).collect::<Vec<_>>() })))
+            }
+            [_, "directoryObjects", "getByIds"] => {
+                let body: Value = super::body(request)?;
+                let ids: Vec<&str> = body["ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let found = ids.iter().filter_map(|id| {
+                    let there = self.identity.directory.find(|there| there.object_id.eq_ignore_ascii_case(id))?;
+                    let mut shown = principal(&there);
+                    shown["@odata.type"] = "#microsoft.graph.servicePrincipal".into();
+                    Some(shown)
+                });
+                Ok(Answer::ok(json!({ "value": found.collect::<Vec<_>>() })))
+            }
+            _ => Err(ArmError::new(StatusCode::NOT_FOUND, "ResourceNotFound", "Resource not found for the segment.")),
+        }
+    }
+}
+
+fn principal(application: &Application) -> Value {
+    json!({
+        "id": application.object_id,
+        "appId": application.client_id,
+        "displayName": application.name,
+        "servicePrincipalType": if application.managed.is_some() { "ManagedIdentity" } else { "Application" },
+        "servicePrincipalNames": [application.client_id],
+    })
+}

@@ -1,0 +1,117 @@
+//! Resource groups, and resources by their type and name.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use crate::azure::Azure;
+
+/// A resource group.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    name: String,
+    pub(super) location: String,
+    tags: Value,
+}
+
+impl Group {
+    fn shown(&self) -> Value {
+        json!({
+            "id": format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}", self.name),
+            "name": self.name,
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": self.location,
+            "tags": self.tags,
+            "properties": { "provisioningState": "Succeeded" },
+        })
+    }
+}
+
+impl Azure {
+    pub(super) fn group(&self, request: Request<'_>, name: &str) -> Outcome {
+        let key = name.to_ascii_lowercase();
+        match *request.method {
+            Method::PUT => {
+                let body = body(request)?;
+                let location = body["location"].as_str().unwrap_or_default().replace(' ', "").to_ascii_lowercase();
+                if location.is_empty() {
+                    return Err(ArmError::new(
+                        StatusCode::BAD_REQUEST,
+                        "LocationRequired",
+                        "The location property is required for this definition.",
+                    ));
+                }
+                let mut groups = self.management.write();
+                if let Some(there) = groups.get(&key).filter(|there| there.location != location) {
+                    let message = format!(
+                        "Invalid resource group location '{location}'. The Resource group already exists in location '{}'.",
+                        there.location
+                    );
+                    return Err(ArmError::conflict("InvalidResourceGroupLocation", message));
+                }
+                let group = Group { name: name.to_owned(), location, tags: body["tags"].clone() };
+                let shown = group.shown();
+                let is_new = groups.insert(key, group).is_none();
+                Ok(Answer::made(shown, is_new))
+            }
+            Method::GET => {
+                let groups = self.management.read();
+                let group = groups.get(&key).ok_or_else(|| ArmError::no_group(name))?;
+                Ok(Answer::ok(group.shown()))
+            }
+            Method::HEAD => {
+                let there = self.management.read().contains_key(&key);
+                Ok(Answer::empty(if there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }))
+            }
+            Method::DELETE => {
+                self.management.write().remove(&key).ok_or_else(|| ArmError::no_group(name))?;
+                for vault in self.vaults.all() {
+                    if vault.resource_group.eq_ignore_ascii_case(name) {
+                        self.delete_vault(&vault.name);
+                    }
+                }
+                Ok(Answer::empty(StatusCode::OK))
+            }
+            _ => method_not_allowed(request),
+        }
+    }
+
+    pub(super) fn list_groups(&self) -> Outcome {
+        let shown: Vec<Value> = self.management.read().values().map(Group::shown).collect();
+        Ok(Answer::ok(json!({ "value": shown })))
+    }
+
+    /// The location of a group, which must be there for what is put into it.
+    pub(super) fn location_of(&self, group: &str) -> Result<String, ArmError> {
+        let groups = self.management.read();
+        let found = groups.get(&group.to_ascii_lowercase()).ok_or_else(|| ArmError::no_group(group))?;
+        Ok(found.location.clone())
+    }
+
+    /// `$filter=resourceType eq 'Microsoft.KeyVault/vaults' and name eq 'NAME'`: how the CLI finds a vault's group.
+    pub(super) fn resources(&self, request: Request<'_>) -> Outcome {
+        let filter =
+            form_urlencoded::parse(request.query.as_bytes()).find(|(key, _)| key.eq_ignore_ascii_case("$filter"));
+        let filter = filter.map(|(_, value)| value.into_owned()).unwrap_or_default();
+        let wanted = |field: &str| {
+            let (_, rest) = filter.split_once(&format!("{field} eq '"))?;
+            rest.split_once('\'').map(|(value, _)| value)
+        };
+        let kind = wanted("resourceType");
+        let vaults = self.vaults.all().into_iter().filter(|vault| {
+            kind.is_none_or(|kind| kind.eq_ignore_ascii_case("Microsoft.KeyVault/vaults"))
+                && wanted("name").is_none_or(|name| name.eq_ignore_ascii_case(&vault.name))
+        });
+        let shown: Vec<Value> = vaults
+            .map(|vault| {
+                json!({
+                    "id": vault.id(),
+                    "name": vault.name,
+                    "type": "Microsoft.KeyVault/vaults",
+                    "location": vault.location,
+                })
+            })
+            .collect();
+        Ok(Answer::ok(json!({ "value": shown })))
+    }
+}

@@ -1,0 +1,72 @@
+//! User-assigned managed identities: each is an application that the instance metadata service hands tokens out for.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use crate::azure::Azure;
+use crate::azure::identity::{Application, DEFAULT_TENANT};
+
+const KIND: &str = "Microsoft.ManagedIdentity/userAssignedIdentities";
+
+fn id(group: &str, name: &str) -> String {
+    format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/{group}/providers/{KIND}/{name}")
+}
+
+impl Azure {
+    pub(super) fn managed_identity(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
+        let id = id(group, name);
+        let wanted =
+            |there: &Application| there.managed.as_ref().is_some_and(|managed| managed.eq_ignore_ascii_case(&id));
+        let there = self.identity.directory.find(wanted);
+        match *request.method {
+            Method::GET => {
+                let there = there.ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
+                Ok(Answer::ok(shown(&there, &id, &self.location_of(group)?)))
+            }
+            Method::PUT => {
+                let body = body(request)?;
+                let location = self.location_of(group)?;
+                let location = body["location"].as_str().map_or(location, str::to_owned);
+                let is_new = there.is_none();
+                let application = there.map_or_else(
+                    || Application {
+                        client_id: self.guid(),
+                        object_id: self.guid(),
+                        name: name.to_owned(),
+                        secrets: Vec::new(),
+                        certificates: Vec::new(),
+                        federated: Vec::new(),
+                        managed: Some(id.clone()),
+                    },
+                    |there| (*there).clone(),
+                );
+                let shown = shown(&application, &id, &location);
+                self.identity.directory.add(application);
+                Ok(Answer::made(shown, is_new))
+            }
+            Method::DELETE => {
+                let Some(there) = there else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
+                self.identity.directory.remove(&there.client_id);
+                Ok(Answer::empty(StatusCode::OK))
+            }
+            _ => method_not_allowed(request),
+        }
+    }
+}
+
+fn shown(application: &Application, id: &str, location: &str) -> Value {
+    json!({
+        "id": id,
+        "name": application.name,
+        "type": KIND,
+        "location": location,
+        "tags": {},
+        "properties": {
+            "tenantId": DEFAULT_TENANT,
+            "principalId": application.object_id,
+            "clientId": application.client_id,
+            "isolationScope": "None",
+        },
+    })
+}

@@ -1,0 +1,171 @@
+//! Azure Resource Manager and Microsoft Graph, as far as the commands of the guide go: resource groups, vaults, managed identities, role
+//! assignments, and who a caller is. What they make is what the data plane enforces.
+//!
+//! Paths are compared without regard to case: the CLI itself writes `resourcegroups` here and `resourceGroups` there.
+
+mod error;
+mod graph;
+mod groups;
+mod identities;
+mod roles;
+mod vaults;
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+pub(crate) use error::ArmError;
+
+use super::Azure;
+use super::auth::Principal;
+use super::identity::{DEFAULT_OBJECT_ID, DEFAULT_TENANT};
+use groups::Group;
+pub(crate) use roles::Assignment;
+
+/// The one subscription there is; its id is the default tenant's, which is a GUID as good as any.
+pub(crate) const SUBSCRIPTION: &str = DEFAULT_TENANT;
+
+/// What is there besides vaults and applications.
+#[derive(Debug, Default)]
+pub(crate) struct Management(RwLock<Groups>);
+
+type Groups = std::collections::BTreeMap<String, Group>;
+
+impl Management {
+    fn read(&self) -> RwLockReadGuard<'_, Groups> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Groups> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.write().clear();
+    }
+}
+
+/// One request, its caller known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) who: &'a Principal,
+}
+
+/// An answer: `null` has no body.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    fn ok(body: Value) -> Self {
+        Self { status: StatusCode::OK, body }
+    }
+
+    fn made(body: Value, is_new: bool) -> Self {
+        Self { status: if is_new { StatusCode::CREATED } else { StatusCode::OK }, body }
+    }
+
+    fn empty(status: StatusCode) -> Self {
+        Self { status, body: Value::Null }
+    }
+}
+
+type Outcome = Result<Answer, ArmError>;
+
+impl Azure {
+    /// Answers a request to `management.azure.com`.
+    pub(crate) fn manage(&self, request: Request<'_>) -> Outcome {
+        self.purge_what_is_due();
+        let lower = request.path.to_ascii_lowercase();
+        let segments: Vec<&str> = lower.split('/').filter(|segment| !segment.is_empty()).collect();
+        // As they were written, for names.
+        let written: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let get = request.method == Method::GET;
+        let owns = request.who.object_id.eq_ignore_ascii_case(DEFAULT_OBJECT_ID);
+        if get && segments[..] == ["subscriptions"] {
+            // Whoever has a token may ask which subscriptions there are, and is told of those that are his.
+            let his: Vec<Value> = owns.then(subscription).into_iter().collect();
+            return Ok(Answer::ok(json!({ "value": his })));
+        }
+        // The subscription's owner may do everything, and nobody else anything: roles are for what is in vaults.
+        if !owns {
+            return Err(ArmError::forbidden(request.who, request.method, request.path));
+        }
+        let at = |index: usize| written.get(index).copied().unwrap_or_default();
+        if let ["subscriptions", subscription, ..] = segments[..]
+            && subscription != SUBSCRIPTION
+        {
+            return Err(ArmError::no_subscription(at(1)));
+        }
+        match segments[..] {
+            ["subscriptions", _] if get => Ok(Answer::ok(subscription())),
+            ["subscriptions", _, "resources"] if get => self.resources(request),
+            ["subscriptions", _, "resourcegroups"] if get => self.list_groups(),
+            ["subscriptions", _, "resourcegroups", _] => self.group(request, at(3)),
+            ["subscriptions", _, "resourcegroups", _, "providers", "microsoft.keyvault", "vaults", _] => {
+                self.vault(request, at(3), at(7))
+            }
+            ["subscriptions", _, "providers", "microsoft.keyvault", "vaults"] if get => self.list_vaults(None),
+            ["subscriptions", _, "resourcegroups", _, "providers", "microsoft.keyvault", "vaults"] if get => {
+                self.list_vaults(Some(at(3)))
+            }
+            ["subscriptions", _, "providers", "microsoft.keyvault", "deletedvaults"] if get => {
+                self.list_deleted_vaults()
+            }
+            ["subscriptions", _, "providers", "microsoft.keyvault", "locations", _, "deletedvaults", _] if get => {
+                self.deleted_vault(at(7))
+            }
+            ["subscriptions", _, "providers", "microsoft.keyvault", "locations", _, "deletedvaults", _, "purge"]
+                if request.method == Method::POST =>
+            {
+                self.purge_vault(at(7))
+            }
+            [
+                "subscriptions",
+                _,
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.managedidentity",
+                "userassignedidentities",
+                _,
+            ] => self.managed_identity(request, at(3), at(7)),
+            [.., "providers", "microsoft.authorization", "roledefinitions"] if get => self.role_definitions(request),
+            [.., "providers", "microsoft.authorization", "roleassignments"] if get => self.list_assignments(request),
+            [.., "providers", "microsoft.authorization", "roleassignments", _] => self.assignment(request),
+            _ => Err(ArmError::no_such_path(request.path)),
+        }
+    }
+}
+
+fn subscription() -> Value {
+    json!({
+        "id": format!("/subscriptions/{SUBSCRIPTION}"),
+        "authorizationSource": "RoleBased",
+        "subscriptionId": SUBSCRIPTION,
+        "tenantId": DEFAULT_TENANT,
+        "displayName": "kmslab",
+        "state": "Enabled",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    })
+}
+
+/// The body as JSON, which every PUT has.
+fn body(request: Request<'_>) -> Result<Value, ArmError> {
+    serde_json::from_slice(request.body).map_err(|error| ArmError::invalid_content(&error))
+}
+
+fn method_not_allowed(request: Request<'_>) -> Outcome {
+    Err(ArmError::method_not_allowed(request.method))
+}

@@ -1,0 +1,240 @@
+//! Vaults as resources: made, shown, changed, deleted and recovered. What is put here is what the data plane enforces.
+
+use std::collections::BTreeSet;
+
+use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use crate::azure::Azure;
+use crate::azure::identity::DEFAULT_TENANT;
+use crate::azure::names::{is_vault_name, vault_url};
+use crate::azure::vaults::{AccessPolicy, Vault};
+
+const KIND: &str = "Microsoft.KeyVault/vaults";
+const MOST_POLICIES: usize = 1024;
+
+impl Vault {
+    /// Its id as a resource.
+    pub(crate) fn id(&self) -> String {
+        let (group, name) = (&self.resource_group, &self.name);
+        format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{KIND}/{name}")
+    }
+
+    fn shown(&self) -> Value {
+        let policies = self.policies.iter().map(|policy| {
+            let mut permissions = policy.others.clone();
+            if !permissions.is_object() {
+                permissions = json!({});
+            }
+            permissions["keys"] = policy.keys.iter().cloned().collect();
+            json!({ "tenantId": DEFAULT_TENANT, "objectId": policy.object_id, "permissions": permissions })
+        });
+        let mut properties = json!({
+            "sku": { "family": "A", "name": self.sku },
+            "tenantId": DEFAULT_TENANT,
+            "accessPolicies": policies.collect::<Vec<_>>(),
+            "enabledForDeployment": false,
+            "enableSoftDelete": true,
+            "softDeleteRetentionInDays": self.retention_days,
+            "enableRbacAuthorization": self.rbac,
+            "vaultUri": format!("{}/", vault_url(&self.name)),
+            "provisioningState": "Succeeded",
+            "publicNetworkAccess": "Enabled",
+        });
+        if !self.network_acls.is_null() {
+            properties["networkAcls"] = self.network_acls.clone();
+        }
+        json!({
+            "id": self.id(),
+            "name": self.name,
+            "type": KIND,
+            "location": self.location,
+            "tags": if self.tags.is_object() { self.tags.clone() } else { json!({}) },
+            "properties": properties,
+        })
+    }
+
+    /// As a deleted one.
+    fn shown_deleted(&self, deleted: Timestamp) -> Value {
+        let id = format!(
+            "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.KeyVault/locations/{}/deletedVaults/{}",
+            self.location, self.name
+        );
+        let purge = deleted + SignedDuration::from_hours(24 * i64::from(self.retention_days));
+        json!({
+            "id": id,
+            "name": self.name,
+            "type": "Microsoft.KeyVault/deletedVaults",
+            "properties": {
+                "vaultId": self.id(),
+                "location": self.location,
+                "tags": if self.tags.is_object() { self.tags.clone() } else { json!({}) },
+                "deletionDate": deleted.to_string(),
+                "scheduledPurgeDate": purge.to_string(),
+                "purgeProtectionEnabled": false,
+            },
+        })
+    }
+}
+
+impl Azure {
+    pub(super) fn vault(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
+        let there = self.vaults.get(name).filter(|vault| vault.resource_group.eq_ignore_ascii_case(group));
+        let not_found = || ArmError::no_resource(KIND, name, group);
+        match *request.method {
+            Method::GET => Ok(Answer::ok(there.ok_or_else(not_found)?.shown())),
+            Method::PUT => self.put_vault(request, group, name),
+            Method::DELETE => {
+                if there.is_none() {
+                    return Ok(Answer::empty(StatusCode::NO_CONTENT));
+                }
+                self.delete_vault(name);
+                Ok(Answer::empty(StatusCode::OK))
+            }
+            _ => method_not_allowed(request),
+        }
+    }
+
+    fn put_vault(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
+        self.location_of(group)?;
+        if !is_vault_name(name) {
+            let message = format!(
+                "The vault name '{name}' is invalid. A vault's name must be between 3-24 alphanumeric characters. The name must begin with \
+                 a letter, end with a letter or digit, and not contain consecutive hyphens. Follow this link for more information: \
+                 https://go.microsoft.com/fwlink/?linkid=2147742"
+            );
+            return Err(ArmError::new(StatusCode::BAD_REQUEST, "VaultNameNotValid", message));
+        }
+        let body = body(request)?;
+        let properties = &body["properties"];
+        let there = self.vaults.get(name);
+        if there.as_ref().is_some_and(|vault| !vault.resource_group.eq_ignore_ascii_case(group)) {
+            let message = format!(
+                "The vault name '{name}' is already in use. Vault names are globally unique so it is possible that the name is already taken."
+            );
+            return Err(ArmError::conflict("VaultAlreadyExists", message));
+        }
+        if self.vaults.deleted(name).is_some() {
+            if properties["createMode"] != "recover" {
+                return Err(ArmError::conflict(
+                    "ConflictError",
+                    "A vault with the same name already exists in deleted state. You need to either recover or purge existing key vault. \
+                     Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on soft delete.",
+                ));
+            }
+            self.vaults.recover(name);
+            let vault = self.vaults.get(name).ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
+            return Ok(Answer::ok(vault.shown()));
+        }
+        let (is_new, old) = (there.is_none(), there.map_or_else(|| Vault::new(name), |vault| (*vault).clone()));
+        let vault = changed(old, group, &body)?;
+        let shown = vault.shown();
+        self.vaults.put(vault);
+        Ok(Answer::made(shown, is_new))
+    }
+
+    pub(super) fn delete_vault(&self, name: &str) {
+        self.vaults.delete(name, self.core.now());
+    }
+
+    /// Deleted vaults whose days are over by the lab clock go, and their keys with them.
+    pub(super) fn purge_what_is_due(&self) {
+        let now = self.core.now();
+        for (vault, deleted) in self.vaults.all_deleted() {
+            if deleted + SignedDuration::from_hours(24 * i64::from(vault.retention_days)) <= now {
+                self.vaults.purge(&vault.name);
+                self.core.forget(&crate::azure::names::realm(&vault.name));
+            }
+        }
+    }
+
+    pub(super) fn list_vaults(&self, group: Option<&str>) -> Outcome {
+        let vaults = self.vaults.all();
+        let of_group = |vault: &Vault| group.is_none_or(|group| vault.resource_group.eq_ignore_ascii_case(group));
+        let shown: Vec<Value> = vaults.iter().filter(|vault| of_group(vault)).map(|vault| vault.shown()).collect();
+        Ok(Answer::ok(json!({ "value": shown })))
+    }
+
+    pub(super) fn list_deleted_vaults(&self) -> Outcome {
+        let shown: Vec<Value> =
+            self.vaults.all_deleted().iter().map(|(vault, deleted)| vault.shown_deleted(*deleted)).collect();
+        Ok(Answer::ok(json!({ "value": shown })))
+    }
+
+    pub(super) fn deleted_vault(&self, name: &str) -> Outcome {
+        let (vault, deleted) = self.vaults.deleted(name).ok_or_else(|| no_deleted(name))?;
+        Ok(Answer::ok(vault.shown_deleted(deleted)))
+    }
+
+    pub(super) fn purge_vault(&self, name: &str) -> Outcome {
+        self.vaults.deleted(name).ok_or_else(|| no_deleted(name))?;
+        self.vaults.purge(name);
+        self.core.forget(&crate::azure::names::realm(name));
+        Ok(Answer::empty(StatusCode::OK))
+    }
+}
+
+fn no_deleted(name: &str) -> ArmError {
+    let message = format!("The specified deleted vault '{name}' does not exist.");
+    ArmError::new(StatusCode::NOT_FOUND, "DeletedVaultNotFound", message)
+}
+
+/// The vault with what a PUT says about it.
+fn changed(old: Vault, group: &str, body: &Value) -> Result<Vault, ArmError> {
+    let properties = &body["properties"];
+    if !properties["tenantId"].as_str().is_some_and(|tenant| tenant.eq_ignore_ascii_case(DEFAULT_TENANT)) {
+        return Err(ArmError::bad_request(format!(
+            "The tenant ID in the request is not the tenant of this subscription, {DEFAULT_TENANT}."
+        )));
+    }
+    let retention = &properties["softDeleteRetentionInDays"];
+    let retention_days = match retention.as_u64().and_then(|days| u32::try_from(days).ok()) {
+        Some(days) if (7..=90).contains(&days) => days,
+        None if retention.is_null() => old.retention_days,
+        _ => {
+            return Err(ArmError::bad_request("The property \"softDeleteRetentionInDays\" must be from 7 to 90."));
+        }
+    };
+    let policies = match &properties["accessPolicies"] {
+        Value::Null => old.policies.clone(),
+        Value::Array(list) if list.len() > MOST_POLICIES => {
+            return Err(ArmError::bad_request(format!("At most {MOST_POLICIES} access policies are allowed.")));
+        }
+        Value::Array(list) => list.iter().map(policy).collect::<Result<_, _>>()?,
+        _ => return Err(invalid("accessPolicies")),
+    };
+    let text = |value: &Value| value.as_str().map(|text| text.replace(' ', "").to_ascii_lowercase());
+    Ok(Vault {
+        location: text(&body["location"]).filter(|location| !location.is_empty()).unwrap_or(old.location.clone()),
+        subscription: SUBSCRIPTION.to_owned(),
+        resource_group: group.to_owned(),
+        // Of the API's newest versions; older ones have `false`. The CLI always says.
+        rbac: properties["enableRbacAuthorization"].as_bool().unwrap_or(true),
+        sku: text(&properties["sku"]["name"]).unwrap_or(old.sku.clone()),
+        policies,
+        retention_days,
+        tags: body["tags"].clone(),
+        network_acls: properties["networkAcls"].clone(),
+        ..old
+    })
+}
+
+fn policy(policy: &Value) -> Result<AccessPolicy, ArmError> {
+    let object_id = policy["objectId"].as_str().ok_or_else(|| invalid("accessPolicies.objectId"))?;
+    let mut others = policy["permissions"].clone();
+    let keys = match others.as_object_mut().and_then(|others| others.remove("keys")) {
+        None | Some(Value::Null) => BTreeSet::new(),
+        Some(keys) => {
+            let keys: Vec<String> =
+                serde_json::from_value(keys).map_err(|_| invalid("accessPolicies.permissions.keys"))?;
+            keys.into_iter().collect()
+        }
+    };
+    Ok(AccessPolicy { object_id: object_id.to_owned(), keys, others })
+}
+
+fn invalid(property: &str) -> ArmError {
+    ArmError::bad_request(format!("An invalid value was provided for '{property}'."))
+}

@@ -1,0 +1,221 @@
+//! Resource Manager and Graph: who may, what is refused in which words, and that what is put there is what the data plane enforces.
+
+use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT};
+use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication};
+use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, admin, free_port, send};
+
+const OTHER: &str = "11111111-2222-4333-8444-555555555555";
+const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
+const VAULTS: &str = "providers/Microsoft.KeyVault/vaults";
+
+async fn started() -> RunningEmulator {
+    let application = SeedApplication {
+        client_id: OTHER.into(),
+        object_id: OTHER_OBJECT.into(),
+        name: None,
+        secret: Some(DEFAULT_SECRET.into()),
+        certificate: None,
+        federated: Vec::new(),
+        managed_identity: false,
+    };
+    let azure = AzureSeed { applications: vec![application], ..AzureSeed::default() };
+    let seed = SeedFile { azure, ..SeedFile::default() };
+    Emulator::builder().admin_listen(free_port()).seed(seed).start().await.unwrap()
+}
+
+/// A caller of one of Azure's hosts.
+struct Caller<'a> {
+    emulator: &'a RunningEmulator,
+    client: &'static str,
+}
+
+impl Caller<'_> {
+    async fn token(&self, resource: &str) -> String {
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={DEFAULT_SECRET}&scope={resource}/.default",
+            self.client
+        );
+        let request = http::Request::post(format!("/{DEFAULT_TENANT}/oauth2/v2.0/token")).header("host", "localhost");
+        let answer = send(self.emulator.http_addr(), &request.body(form).unwrap()).await;
+        answer.json["access_token"].as_str().unwrap().to_owned()
+    }
+
+    async fn ask(&self, host: &str, resource: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let token = self.token(resource).await;
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", host)
+            .header("authorization", format!("Bearer {token}"));
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        send(self.emulator.http_addr(), &request.body(body).unwrap()).await
+    }
+
+    async fn arm(&self, method: &str, path: &str, body: Value) -> Answer {
+        let path = format!("/subscriptions/{DEFAULT_TENANT}/{path}?api-version=2024-11-01");
+        self.ask("management.azure.com", "https://management.core.windows.net/", method, &path, &body).await
+    }
+
+    async fn vault(&self, vault: &str, method: &str, path: &str, body: Value) -> Answer {
+        let (host, path) = (format!("{vault}.vault.azure.net"), format!("{path}?api-version=7.6"));
+        self.ask(&host, "https://vault.azure.net", method, &path, &body).await
+    }
+}
+
+fn owner(emulator: &RunningEmulator) -> Caller<'_> {
+    Caller { emulator, client: DEFAULT_CLIENT_ID }
+}
+
+fn other(emulator: &RunningEmulator) -> Caller<'_> {
+    Caller { emulator, client: OTHER }
+}
+
+fn vault_with(properties: Value) -> Value {
+    let mut all =
+        json!({ "tenantId": DEFAULT_TENANT, "sku": { "name": "standard", "family": "A" }, "accessPolicies": [] });
+    all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+    json!({ "location": "westeurope", "properties": all })
+}
+
+fn policy(object: &str, keys: &[&str]) -> Value {
+    json!({ "tenantId": DEFAULT_TENANT, "objectId": object, "permissions": { "keys": keys, "secrets": ["get"] } })
+}
+
+#[tokio::test]
+async fn a_policy_that_is_put_is_what_the_vault_enforces() {
+    let emulator = started().await;
+    let (owner, other) = (owner(&emulator), other(&emulator));
+    assert_eq!(owner.arm("PUT", "resourcegroups/rg", json!({ "location": "West Europe" })).await.status, 201);
+    let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
+    let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
+    let properties = json!({ "enableRbacAuthorization": false, "accessPolicies": policies });
+    let made = owner.arm("PUT", &path, vault_with(properties)).await;
+    assert_eq!(
+        (made.status, &made.json["properties"]["vaultUri"]),
+        (201, &"https://one-vault.vault.azure.net/".into())
+    );
+    assert_eq!(owner.vault("one-vault", "POST", "/keys/k/create", json!({ "kty": "RSA" })).await.status, 200);
+    let sealing = || json!({ "alg": "RSA-OAEP-256", "value": "AAAA" });
+    let refused = other.vault("one-vault", "POST", "/keys/k//encrypt", sealing()).await;
+    assert_eq!((refused.status, &refused.json["error"]["innererror"]["code"]), (403, &"AccessDenied".into()));
+
+    // As `set-policy` does: all of it read, one policy added, all of it put.
+    let mut whole = owner.arm("GET", &path, Value::Null).await.json;
+    assert_eq!(whole["properties"]["accessPolicies"][0]["permissions"], json!({ "keys": ["all"], "secrets": ["get"] }));
+    whole["properties"]["accessPolicies"].as_array_mut().unwrap().push(policy(OTHER_OBJECT, &["encrypt"]));
+    assert_eq!(owner.arm("PUT", &path, whole).await.status, 200);
+    assert_eq!(other.vault("one-vault", "POST", "/keys/k//encrypt", sealing()).await.status, 200);
+    assert_eq!(other.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_role_holds_on_its_scope_and_below() {
+    let emulator = started().await;
+    let (owner, other) = (owner(&emulator), other(&emulator));
+    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    for name in ["vault-a", "vault-b"] {
+        let made = owner.arm("PUT", &format!("resourceGroups/rg/{VAULTS}/{name}"), vault_with(json!({}))).await;
+        assert_eq!(made.json["properties"]["enableRbacAuthorization"], true, "{made:?}");
+    }
+    let definitions = "providers/Microsoft.Authorization/roleDefinitions";
+    let listed = owner.arm("GET", definitions, Value::Null).await;
+    let officer = listed.json["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["properties"]["roleName"] == "Key Vault Crypto Officer");
+    let officer = officer.unwrap()["id"].clone();
+    let assign = |scope: String, number: u8, principal: &'static str, role: Value| {
+        let name = format!("00000000-0000-4000-8000-0000000000{number:02}");
+        let path = format!("{scope}providers/Microsoft.Authorization/roleAssignments/{name}");
+        let body = json!({ "properties": { "roleDefinitionId": role, "principalId": principal } });
+        let owner = &owner;
+        async move { owner.arm("PUT", &path, body).await }
+    };
+    assert_eq!(assign("resourceGroups/rg/".into(), 1, DEFAULT_OBJECT_ID, officer.clone()).await.status, 201);
+    for vault in ["vault-a", "vault-b"] {
+        assert_eq!(owner.vault(vault, "POST", "/keys/k/create", json!({ "kty": "EC" })).await.status, 200);
+    }
+    let on_a = format!("resourceGroups/rg/{VAULTS}/vault-a/");
+    assert_eq!(assign(on_a.clone(), 2, OTHER_OBJECT, officer.clone()).await.status, 201);
+    assert_eq!(other.vault("vault-a", "GET", "/keys/k", Value::Null).await.status, 200);
+    let refused = other.vault("vault-b", "GET", "/keys/k", Value::Null).await;
+    assert_eq!(refused.json["error"]["innererror"]["code"], "ForbiddenByRbac");
+
+    let again = assign(on_a, 3, OTHER_OBJECT, officer.clone()).await;
+    assert_eq!((again.status, &again.json["error"]["code"]), (409, &"RoleAssignmentExists".into()));
+    let nobody = assign(String::new(), 4, "99999999-0000-4000-8000-000000000000", officer).await;
+    assert_eq!((nobody.status, &nobody.json["error"]["code"]), (400, &"PrincipalNotFound".into()));
+    let unknown = assign(String::new(), 5, OTHER_OBJECT, "no-such-role".into()).await;
+    assert_eq!((unknown.status, &unknown.json["error"]["code"]), (404, &"RoleDefinitionDoesNotExist".into()));
+}
+
+#[tokio::test]
+async fn only_the_owner_manages_and_bad_requests_get_resource_managers_error() {
+    let emulator = started().await;
+    let (owner, other) = (owner(&emulator), other(&emulator));
+    let refused = other.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    assert_eq!((refused.status, &refused.json["error"]["code"]), (403, &"AuthorizationFailed".into()));
+    let mine =
+        other.ask("management.azure.com", "https://management.azure.com", "GET", "/subscriptions", &Value::Null).await;
+    assert_eq!(mine.json, json!({ "value": [] }));
+    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    let vault = |name: &str| format!("resourceGroups/rg/{VAULTS}/{name}");
+    for (method, path, body, status, code) in [
+        ("PUT", "resourcegroups/rg".to_owned(), json!({ "location": "westus" }), 409, "InvalidResourceGroupLocation"),
+        ("PUT", "resourcegroups/other".into(), json!({}), 400, "LocationRequired"),
+        ("GET", "resourcegroups/none".into(), Value::Null, 404, "ResourceGroupNotFound"),
+        ("GET", vault("none"), Value::Null, 404, "ResourceNotFound"),
+        ("PUT", vault("a--b"), vault_with(json!({})), 400, "VaultNameNotValid"),
+        ("PUT", vault("abc"), Value::from("x"), 400, "BadRequest"),
+        ("PUT", vault("abc"), Value::Null, 400, "InvalidRequestContent"),
+        ("PUT", vault("abc"), vault_with(json!({ "softDeleteRetentionInDays": 6 })), 400, "BadRequest"),
+        ("PUT", vault("abc"), vault_with(json!({ "accessPolicies": [{}] })), 400, "BadRequest"),
+        ("PUT", vault("kmslab"), vault_with(json!({})), 409, "VaultAlreadyExists"),
+        ("POST", vault("abc"), Value::Null, 405, "HttpMethodNotSupported"),
+        ("GET", "resourceGroups/none/nothing".into(), Value::Null, 404, "InvalidResourceType"),
+    ] {
+        let answer = owner.arm(method, &path, body).await;
+        assert_eq!(
+            (answer.status, &answer.json["error"]["code"]),
+            (status, &code.into()),
+            "{method} {path}: {answer:?}"
+        );
+    }
+    let bare = http::Request::get("/subscriptions").header("host", "management.azure.com").body(String::new()).unwrap();
+    let bare = send(emulator.http_addr(), &bare).await;
+    assert_eq!((bare.status, &bare.json["error"]["code"]), (401, &"AuthenticationFailed".into()));
+    let vaults =
+        owner.ask("management.azure.com", "https://vault.azure.net", "GET", "/subscriptions", &Value::Null).await;
+    assert_eq!((vaults.status, &vaults.json["error"]["code"]), (401, &"InvalidAuthenticationToken".into()));
+}
+
+#[tokio::test]
+async fn a_deleted_vault_is_recovered_with_its_keys_or_is_gone_when_its_days_are_over() {
+    let emulator = started().await;
+    let owner = owner(&emulator);
+    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
+    let put = || {
+        let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
+        vault_with(
+            json!({ "enableRbacAuthorization": false, "accessPolicies": policies, "softDeleteRetentionInDays": 7 }),
+        )
+    };
+    owner.arm("PUT", &path, put()).await;
+    owner.vault("one-vault", "POST", "/keys/k/create", json!({ "kty": "EC" })).await;
+    assert_eq!(owner.arm("DELETE", &path, Value::Null).await.status, 200);
+    assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 404);
+    assert_eq!(owner.arm("PUT", &path, put()).await.json["error"]["code"], "ConflictError");
+    let recovered = owner.arm("PUT", &path, vault_with(json!({ "createMode": "recover" }))).await;
+    assert_eq!(recovered.status, 200, "{recovered:?}");
+    assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 200);
+
+    owner.arm("DELETE", &path, Value::Null).await;
+    assert_eq!(admin(&emulator, "/clock", Some(r#"{"advance":"7d"}"#)).await.status, 200);
+    assert_eq!(owner.arm("PUT", &path, put()).await.status, 201, "its name is free again");
+    assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 404, "its keys are gone");
+}
