@@ -17,6 +17,7 @@ pub mod azure;
 mod builder;
 mod counts;
 mod front;
+mod http_body;
 mod keytable;
 mod proxy;
 mod running;

@@ -62,9 +62,7 @@ impl RandomIds {
 
 impl Ids for RandomIds {
     fn next(&self) -> Uuid {
-        let mut bytes = [0; 16];
-        self.0.fill(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes).into_uuid()
+        crate::http_body::random_uuid(self.0.as_ref())
     }
 }
 

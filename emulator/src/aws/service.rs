@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kmslab_keycore::{Clock, Entropy};
 
 use super::auth::{Authenticator, claimed_access_key};
 use super::{Aws, AwsError};
 use crate::counts::{Counter, OK, UNKNOWN};
+use crate::http_body::{self, Unread, random_uuid};
 
 /// The largest request of the API is far below: 32 KiB of policy, or 6 KiB of ciphertext, in base64 and JSON.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -62,21 +62,18 @@ impl AwsService {
 
     /// A version 4 UUID, as the service gives.
     fn request_id(&self) -> String {
-        let mut bytes = [0; 16];
-        self.entropy.fill(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        random_uuid(self.entropy.as_ref()).to_string()
     }
 }
 
 async fn read(body: Body) -> Result<Bytes, AwsError> {
-    match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(cause) if cause.is::<LengthLimitError>() => {
+    http_body::read(body, LARGEST_BODY).await.map_err(|unread| match unread {
+        Unread::TooLarge => {
             let message = format!("The request body is larger than {LARGEST_BODY} bytes.");
-            Err(error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Some(message)))
+            error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Some(message))
         }
-        Err(_) => Err(error(StatusCode::BAD_REQUEST, "RequestAbortedException", None)),
-    }
+        Unread::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
+    })
 }
 
 fn error(status: StatusCode, kind: &str, message: Option<String>) -> AwsError {

@@ -31,6 +31,7 @@ use serde_json::Value;
 
 pub use error::AzureError;
 
+use crate::http_body::random_uuid;
 use crate::keytable::{KeyRow, VersionRow};
 use identity::Identity;
 use management::Management;
@@ -142,9 +143,7 @@ impl Azure {
 
     /// A version 4 UUID.
     fn guid(&self) -> String {
-        let mut bytes = [0; 16];
-        self.entropy.fill(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        random_uuid(self.entropy.as_ref()).to_string()
     }
 
     /// Every key of every vault, with its versions. No material.

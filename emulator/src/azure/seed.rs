@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::Azure;
-use super::identity::{Application, Federated, Issuer};
+use super::identity::{Application, Federated, Issuer, managed_identity_id};
 use super::names::is_vault_name;
 use super::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
 
@@ -54,6 +54,21 @@ pub struct SeedApplication {
 impl fmt::Debug for SeedApplication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SeedApplication").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl SeedApplication {
+    /// An application that cannot log in yet.
+    pub fn new(client_id: impl Into<String>, object_id: impl Into<String>) -> Self {
+        Self {
+            client_id: client_id.into(),
+            object_id: object_id.into(),
+            name: None,
+            secret: None,
+            certificate: None,
+            federated: Vec::new(),
+            managed_identity: false,
+        }
     }
 }
 
@@ -102,6 +117,13 @@ pub struct SeedVault {
     pub retention_days: Option<u32>,
 }
 
+impl SeedVault {
+    /// A vault that nobody may do anything in yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), location: None, policies: Vec::new(), roles: Vec::new(), retention_days: None }
+    }
+}
+
 /// What one principal may do with keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -147,13 +169,9 @@ impl SeedApplication {
         }
         let certificate = self.certificate.as_deref().map(der).transpose();
         let certificate = certificate.map_err(|why| format!("application {}: {why}", self.client_id))?;
-        let managed = self.managed_identity.then(|| {
-            format!(
-                "/subscriptions/{}/resourceGroups/kmslab/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{}",
-                super::identity::DEFAULT_TENANT,
-                self.name.as_deref().unwrap_or(&self.client_id)
-            )
-        });
+        let managed = self
+            .managed_identity
+            .then(|| managed_identity_id("kmslab", self.name.as_deref().unwrap_or(&self.client_id)));
         Ok(Application {
             client_id: self.client_id.clone(),
             object_id: self.object_id.clone(),

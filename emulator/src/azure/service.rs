@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, Refused, Request};
@@ -17,6 +16,7 @@ use super::operation::Operation;
 use super::wire::Input;
 use super::{Asked, Azure, AzureError, auth};
 use crate::counts::{Counter, OK, UNKNOWN};
+use crate::http_body::{self, Unread};
 
 /// Far above anything that the service takes: its largest are backups.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -256,13 +256,11 @@ fn authority(parts: &Parts) -> String {
     }
 }
 
-/// The part of the body that the vault's own handler reads, or the refusal.
 async fn read(body: Body) -> Result<Bytes, AzureError> {
-    match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(cause) if cause.is::<LengthLimitError>() => Err(AzureError::too_large(LARGEST_BODY)),
-        Err(_) => Err(AzureError::bad_parameter("The request body ended too early.")),
-    }
+    http_body::read(body, LARGEST_BODY).await.map_err(|unread| match unread {
+        Unread::TooLarge => AzureError::too_large(LARGEST_BODY),
+        Unread::Broken => AzureError::bad_parameter("The request body ended too early."),
+    })
 }
 
 fn json(status: StatusCode, body: &Value) -> Response {

@@ -18,8 +18,6 @@ pub struct Vault {
     pub name: String,
     /// Such as `eastus`.
     pub location: String,
-    /// The subscription's id.
-    pub subscription: String,
     /// The resource group's name.
     pub resource_group: String,
     /// Whether roles decide, and not access policies.
@@ -152,7 +150,6 @@ impl Vault {
         Self {
             name: name.to_owned(),
             location: "eastus".to_owned(),
-            subscription: super::identity::DEFAULT_TENANT.to_owned(),
             resource_group: "kmslab".to_owned(),
             rbac: false,
             policies: Vec::new(),
@@ -182,14 +179,13 @@ impl Vault {
             {
                 return Ok(());
             }
-            let mut resource = format!(
-                "/subscriptions/{}/resourcegroups/{}/providers/microsoft.keyvault/vaults/{}",
-                self.subscription, self.resource_group, self.name
-            );
-            if let Some(key) = key {
-                resource.push_str(&format!("/keys/{key}"));
-            }
-            return Err(AzureError::forbidden_by_rbac(&who.shown(), action, &resource, &self.name, &self.location));
+            return Err(AzureError::forbidden_by_rbac(
+                &who.shown(),
+                action,
+                &id.to_ascii_lowercase(),
+                &self.name,
+                &self.location,
+            ));
         }
         let Some(permission) = operation.permission() else { return Ok(()) };
         let allowed = |policy: &AccessPolicy| {

@@ -93,15 +93,7 @@ impl Cluster {
 }
 
 fn application() -> SeedApplication {
-    SeedApplication {
-        client_id: APP.into(),
-        object_id: OBJECT.into(),
-        name: Some("plugin".into()),
-        secret: None,
-        certificate: None,
-        federated: Vec::new(),
-        managed_identity: false,
-    }
+    SeedApplication { name: Some("plugin".into()), ..SeedApplication::new(APP, OBJECT) }
 }
 
 async fn with(application: SeedApplication, issuers: Vec<SeedIssuer>) -> RunningEmulator {

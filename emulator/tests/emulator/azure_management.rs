@@ -12,15 +12,8 @@ const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const VAULTS: &str = "providers/Microsoft.KeyVault/vaults";
 
 async fn started() -> RunningEmulator {
-    let application = SeedApplication {
-        client_id: OTHER.into(),
-        object_id: OTHER_OBJECT.into(),
-        name: None,
-        secret: Some(DEFAULT_SECRET.into()),
-        certificate: None,
-        federated: Vec::new(),
-        managed_identity: false,
-    };
+    let application =
+        SeedApplication { secret: Some(DEFAULT_SECRET.into()), ..SeedApplication::new(OTHER, OTHER_OBJECT) };
     let azure = AzureSeed { applications: vec![application], ..AzureSeed::default() };
     let seed = SeedFile { azure, ..SeedFile::default() };
     Emulator::builder().admin_listen(free_port()).seed(seed).start().await.unwrap()

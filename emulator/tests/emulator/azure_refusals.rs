@@ -122,22 +122,12 @@ async fn shared() -> RunningEmulator {
         keys: keys.iter().map(|&key| key.to_owned()).collect::<BTreeSet<_>>(),
     };
     let role = |object: &str, role: &str| SeedRole { object_id: object.into(), role: role.into() };
-    let vault = |name: &str| SeedVault {
-        name: name.into(),
-        location: Some("westeurope".into()),
-        policies: Vec::new(),
-        roles: Vec::new(),
-        retention_days: Some(7),
-    };
+    let vault =
+        |name: &str| SeedVault { location: Some("westeurope".into()), retention_days: Some(7), ..SeedVault::new(name) };
     let azure = AzureSeed {
         applications: vec![SeedApplication {
-            client_id: OTHER.into(),
-            object_id: OTHER_OBJECT.into(),
-            name: None,
             secret: Some(DEFAULT_SECRET.into()),
-            certificate: None,
-            federated: Vec::new(),
-            managed_identity: false,
+            ..SeedApplication::new(OTHER, OTHER_OBJECT)
         }],
         vaults: vec![
             SeedVault {

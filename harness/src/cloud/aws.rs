@@ -1,17 +1,16 @@
 //! The operator of an AWS key: the vendor's own SDK with the operator's credentials, apart from the plugin's.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials as SdkCredentials, Region};
 use aws_sdk_kms::error::DisplayErrorContext;
-
-use std::sync::Arc;
-
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 
 use super::{Admin, Cloud, CloudKind, PluginSettings, Reach, SecretFile};
-use crate::etcd::keytable::{KeyRow, KeyTable, blob_id};
+use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::{AwsOptions, Openers};
 
 /// An access key.
@@ -188,9 +187,7 @@ impl Cloud for AwsCloud {
 
     /// By the id of the material, which the ciphertext shows.
     async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
-        let Some(shown) = blob_id(dek_source).map(hex::encode) else { return Ok(None) };
-        let version = row.versions.iter().find(|version| version.blob_id.eq_ignore_ascii_case(&shown));
-        Ok(version.map(|version| version.number))
+        Ok(row.used_by(dek_source).map(|version| version.number))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {

@@ -1,6 +1,7 @@
 //! The operator of a key in Azure Key Vault: the vendor's own SDK as another application than the plugin's.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -55,6 +56,8 @@ pub struct AzureCloud {
     sdk: KeyClient,
     /// Opens what the key sealed, as its operator.
     kek: Arc<AzureKek>,
+    /// Which version sealed a DEK source, once found out: that never changes.
+    sealed_by: Mutex<HashMap<Vec<u8>, u64>>,
     key: String,
 }
 
@@ -92,7 +95,7 @@ impl AzureCloud {
         let sdk = KeyClient::new(&vault, credential, Some(key_options))?;
         let kek = builder(&reach).client_secret(&reach.azure_tenant, DEFAULT_CLIENT_ID, DEFAULT_SECRET);
         let kek = Arc::new(kek.call_timeout(TIMEOUT).build().await?);
-        Ok(Self { admin, sdk, kek, key: format!("{vault}/keys/{KEY}"), reach })
+        Ok(Self { admin, sdk, kek, sealed_by: Mutex::default(), key: format!("{vault}/keys/{KEY}"), reach })
     }
 
     /// Switches every version of the key on or off.
@@ -155,10 +158,17 @@ impl Cloud for AzureCloud {
 
     /// By trying each version: an RSA ciphertext does not say which one made it, and opens with no other.
     async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
+        let known = || self.sealed_by.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = known().get(dek_source) {
+            return Ok(Some(*number));
+        }
         for version in row.versions.iter().rev() {
             let named = KeyVersion { key: self.key.clone(), version: version.id.clone() };
             match self.kek.unwrap(dek_source, &named).await {
-                Ok(_) => return Ok(Some(version.number)),
+                Ok(_) => {
+                    known().insert(dek_source.to_owned(), version.number);
+                    return Ok(Some(version.number));
+                }
                 Err(KekError::Corrupt { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -55,6 +55,15 @@ pub struct Used<'a> {
     pub version: &'a VersionRow,
 }
 
+impl KeyRow {
+    /// The version that sealed a DEK source, where the ciphertext shows it; `None` where it is no blob of this key.
+    #[must_use]
+    pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<&VersionRow> {
+        let shown = hex::encode(blob_id(encrypted_dek_source)?);
+        self.versions.iter().find(|version| version.blob_id.eq_ignore_ascii_case(&shown))
+    }
+}
+
 impl KeyTable {
     /// Reads the admin port's JSON.
     pub fn from_json(json: &[u8]) -> serde_json::Result<Self> {
@@ -64,8 +73,7 @@ impl KeyTable {
     /// The version that sealed `encrypted_dek_source`; `None` where it is no blob of these keys.
     #[must_use]
     pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<Used<'_>> {
-        let shown = hex::encode(blob_id(encrypted_dek_source)?);
-        self.find(|_, version| version.blob_id.eq_ignore_ascii_case(&shown))
+        self.rows.iter().find_map(|key| Some(Used { key, version: key.used_by(encrypted_dek_source)? }))
     }
 
     /// The version that a label names.

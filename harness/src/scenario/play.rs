@@ -167,18 +167,13 @@ impl Play {
     }
 
     /// What a value must show to be under the current key: by the plugin's word and by the cloud's.
-    /// Of `values`, in a cloud whose ciphertexts show no version, each DEK source is opened by the key's operator.
+    /// The cloud says which of the DEK sources of `values` it sealed with the current version.
     pub async fn current(&mut self, values: &[Stored]) -> anyhow::Result<CurrentKey> {
         let table = self.key_table().await?;
         let row = table.rows.first().context("the key table has no row of the lab's key")?;
-        let primary = row.versions.iter().find(|version| version.number == row.primary);
-        let blob_id = primary.and_then(|version| <[u8; 32]>::try_from(hex::decode(&version.blob_id).ok()?).ok());
-        let sources = match blob_id {
-            Some(_) => None,
-            None => Some(self.sealed_by(row.primary, row, values).await?),
-        };
+        let sources = Some(self.sealed_by(row.primary, row, values).await?);
         let key_id = Some(self.world.plugin.key_id().await?);
-        Ok(CurrentKey { provider: self.world.provider.clone(), key_id, blob_id, sources })
+        Ok(CurrentKey { provider: self.world.provider.clone(), key_id, blob_id: None, sources })
     }
 
     /// The DEK sources among `values` that this version of the key has sealed.

@@ -1,6 +1,5 @@
 //! The emulator in a container of its own, beside kind's nodes, which reach it by name over TLS.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::cloud::{self, Admin, Reach};
 use crate::cluster::kind::bundle::Bundle;
+use crate::cluster::kind::files::CA;
 use crate::engine::{Engine, Owned};
 use crate::runtime_dir::RuntimeDir;
 
@@ -27,47 +27,12 @@ const SEED: &str = "/tmp/seed.json";
 pub(super) struct EmulatorContainer {
     /// The container's name.
     pub(super) container: String,
-    /// `http://127.0.0.1:PORT`, of this machine.
-    pub(super) http: String,
-    /// `https://localhost:PORT`, of this machine.
-    pub(super) https: Option<String>,
-    /// `http://127.0.0.1:PORT`, of this machine.
-    pub(super) admin: String,
-    /// `http://127.0.0.1:PORT`, of this machine.
-    pub(super) proxy: String,
-    /// `https://NAME:7643`, on the lab's network.
-    pub(super) inside: String,
-    /// `http://NAME:7680`, on the lab's network.
-    pub(super) proxy_inside: String,
+    /// As this machine reaches it.
+    pub(super) reach: Reach,
+    /// As a node reaches it, by name and over TLS.
+    pub(super) inside: Reach,
     /// The CA's certificate, PEM.
     pub(super) ca: Vec<u8>,
-    /// The file that has it.
-    pub(super) ca_file: PathBuf,
-}
-
-impl EmulatorContainer {
-    /// As this machine reaches it.
-    pub(super) fn reach(&self) -> Reach {
-        Reach {
-            http: self.http.clone(),
-            https: self.https.clone(),
-            proxy: Some(self.proxy.clone()),
-            ca: Some(self.ca_file.clone()),
-            admin: self.admin.clone(),
-            azure_tenant: DEFAULT_TENANT.to_owned(),
-        }
-    }
-
-    /// As a node reaches it, which has the CA in that file.
-    pub(super) fn reach_of_nodes(&self, ca: &str) -> Reach {
-        Reach {
-            http: self.inside.clone(),
-            https: Some(self.inside.clone()),
-            proxy: Some(self.proxy_inside.clone()),
-            ca: Some(ca.into()),
-            ..self.reach()
-        }
-    }
 }
 
 /// What the container is called, and its name on the network.
@@ -109,19 +74,23 @@ pub(super) async fn start(
     let ca = dir.file("emulator-ca.pem");
     engine.run(&["cp", &format!("{name}:{TLS_DIR}/ca.pem"), &ca.display().to_string()]).await?;
     let https = engine.port(&name, HTTPS).await?;
-    // The certificate is for names.
-    let https = https.rsplit_once(':').map(|(_, port)| format!("https://localhost:{port}"));
-    Ok(EmulatorContainer {
+    let reach = Reach {
         http: format!("http://{}", engine.port(&name, HTTP).await?),
-        https,
+        // The certificate is for names.
+        https: https.rsplit_once(':').map(|(_, port)| format!("https://localhost:{port}")),
+        proxy: Some(format!("http://{}", engine.port(&name, PROXY).await?)),
+        ca: Some(ca.clone()),
         admin,
-        proxy: format!("http://{}", engine.port(&name, PROXY).await?),
-        inside: format!("https://{name}:{HTTPS}"),
-        proxy_inside: format!("http://{name}:{PROXY}"),
-        ca: std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?,
-        ca_file: ca,
-        container: name,
-    })
+        azure_tenant: DEFAULT_TENANT.to_owned(),
+    };
+    let inside = Reach {
+        http: format!("https://{name}:{HTTPS}"),
+        proxy: Some(format!("http://{name}:{PROXY}")),
+        ca: Some(CA.into()),
+        ..reach.clone()
+    };
+    let ca = std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?;
+    Ok(EmulatorContainer { container: name, reach, inside, ca })
 }
 
 /// Asks until the admin port answers; a container that has ended says why in its log.

@@ -11,7 +11,7 @@ use crate::assets::{Assets, Progress, Tool};
 use crate::cloud::{self, Cloud, CloudKind, PluginSettings};
 use crate::cluster::Nodes;
 use crate::cluster::kind::bundle::Bundle;
-use crate::cluster::kind::files::{CA, HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
+use crate::cluster::kind::files::{HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
 use crate::cluster::kind::standin::balancer_image;
 use crate::cluster::kind::{Config, KindCluster, Machine};
 use crate::engine::{Engine, Owned, Way};
@@ -131,7 +131,7 @@ async fn join_in(
     let node = dir.file("node");
     let bundle = Bundle::for_node(&kmslab, &node)?;
     let emulator = emulator_container::start(&engine, &bundle, &network, &owned, dir).await?;
-    let cloud = cloud::with_own_key(cloud, &emulator.reach()).await?;
+    let cloud = cloud::with_own_key(cloud, &emulator.reach).await?;
 
     if control_planes > 1
         && let Some(said) = balancer_image(&engine, &image, &bundle, &owned, dir.path(), offline).await?
@@ -182,7 +182,7 @@ pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
 }
 
 fn node_files<'a>(bundle: &'a Bundle, cloud: &dyn Cloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
-    let PluginSettings { args, file, .. } = cloud.plugin_settings(&emulator.reach_of_nodes(CA));
+    let PluginSettings { args, file, .. } = cloud.plugin_settings(&emulator.inside);
     let mut plugin = [args, file.args.clone()].concat();
     plugin.extend(["--probe-interval=1s".into(), format!("--health-listen=0.0.0.0:{HEALTH_PORT}")]);
     NodeFiles {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kmslab_plugin::kek::aws::region_of_key_arn;
 use tokio::time::{Instant, sleep};
 
 use super::processes::{self, Kms, Settings};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, kind};
 use crate::assets::Progress;
-use crate::cloud::{self, Access, Admin, AwsCloud, Cloud, CloudKind, REGION, Reach};
+use crate::cloud::{self, Access, Admin, AwsCloud, Cloud, CloudKind, Reach};
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::cluster::kind::KindCluster;
 use crate::cluster::{self, Cluster, ClusterKind, Nodes};
@@ -104,26 +105,16 @@ async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result
     if plan.key.is_some() && plan.world.cloud != CloudKind::Aws {
         return Err(usage("--key takes the ARN of a key in AWS KMS: leave it out, and the lab makes a key of its own"));
     }
-    let (kms, given) = match &plan.key {
-        None => (Kms::Own { cloud: plan.world.cloud }, None),
-        Some(given) => {
-            let access = access(given).await?;
-            let emulator = (access.reach(), access.region.clone());
-            (Kms::Given { access, key: given.arn.clone() }, Some(emulator))
-        }
+    let kms = match &plan.key {
+        None => Kms::Own { cloud: plan.world.cloud },
+        Some(given) => Kms::Given { access: access(given).await?, key: given.arn.clone() },
     };
     let dir = directory(plan)?;
     let tools = processes::tools(&plan.world.assets, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let processes::Joined { cloud, reach, plugin, cluster, parts } =
+    let processes::Joined { cloud, reach, own, plugin, cluster, parts } =
         processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
-    let own = reach.is_some();
-    let (reach, region) = match (reach, given) {
-        (Some(reach), _) => (reach, REGION.to_owned()),
-        (None, Some(given)) => given,
-        (None, None) => anyhow::bail!("a lab without an emulator"),
-    };
-    let emulator = Emulator { cloud: &*cloud, reach, region, own };
+    let emulator = Emulator { cloud: &*cloud, reach, own };
     let description = describe(emulator, &plugin.into(), cluster.description().clone());
     Ok(RunningLab { description, cluster: Arc::new(cluster), parts: Arc::new(parts) })
 }
@@ -139,7 +130,7 @@ async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Runn
     let ready = kind::ready(&plan.world, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
     let kind::Joined { cloud, emulator, plugins, cluster, parts } = kind::join(ready, kmslab, &dir, progress).await?;
-    let emulator = Emulator { cloud: &*cloud, reach: emulator.reach(), region: REGION.to_owned(), own: true };
+    let emulator = Emulator { cloud: &*cloud, reach: emulator.reach, own: true };
     let description = describe(emulator, &plugins, cluster.description().clone());
     Ok(RunningLab { description, cluster, parts: Arc::new(parts) })
 }
@@ -148,12 +139,11 @@ async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Runn
 struct Emulator<'a> {
     cloud: &'a dyn Cloud,
     reach: Reach,
-    region: String,
     own: bool,
 }
 
 fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Description) -> Description {
-    let Emulator { cloud, reach, region, own } = emulator;
+    let Emulator { cloud, reach, own } = emulator;
     let kms = lab::Kms {
         cloud: cloud.kind(),
         endpoint: reach.http,
@@ -162,7 +152,8 @@ fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Descript
         azure_tenant: Some(reach.azure_tenant).filter(|tenant| !tenant.is_empty()),
         ca: reach.ca,
         admin: reach.admin,
-        region,
+        // An ARN has its region; other clouds' keys have none.
+        region: region_of_key_arn(cloud.key()).unwrap_or_default(),
         key: cloud.key().to_owned(),
         own,
     };
@@ -176,7 +167,7 @@ fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Descript
 
 /// How a person's key is reached, with the credentials of the environment, once it has answered.
 async fn access(given: &GivenKey) -> anyhow::Result<Access> {
-    let region = kmslab_plugin::kek::aws::region_of_key_arn(&given.arn).map_err(|error| usage(error.to_string()))?;
+    let region = region_of_key_arn(&given.arn).map_err(|error| usage(error.to_string()))?;
     let admin = Admin::new(&given.admin)?;
     let known = admin.keys().await.map_err(|error| {
         environment(format!(

@@ -47,8 +47,9 @@ pub(super) struct Settings {
 /// All of it, running.
 pub(super) struct Joined {
     pub(super) cloud: Arc<dyn Cloud>,
-    /// Of an emulator that was started here.
-    pub(super) reach: Option<Reach>,
+    /// The emulator, and whether it was started here.
+    pub(super) reach: Reach,
+    pub(super) own: bool,
     pub(super) plugin: PluginPort,
     pub(super) cluster: ApiServerCluster,
     pub(super) parts: Processes,
@@ -125,27 +126,25 @@ pub(super) async fn join(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>
 
 async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
     let Settings { kmslab, kms, keep } = settings;
-    let (emulator, reach, cloud, settings) = match kms {
+    let (emulator, reach, cloud) = match kms {
         Kms::Own { cloud } => {
             let (emulator, reach) = start_emulator(&kmslab, dir).await?;
             let cloud = cloud::with_own_key(cloud, &reach).await?;
-            let settings = cloud.plugin_settings(&reach);
-            (Some(emulator), Some(reach), cloud, settings)
+            (Some(emulator), reach, cloud)
         }
         Kms::Given { access, key } => {
             let reach = access.reach();
-            let cloud: Arc<dyn Cloud> = Arc::new(AwsCloud::with_key(access, key));
-            let settings = cloud.plugin_settings(&reach);
-            (None, None, cloud, settings)
+            (None, reach, Arc::new(AwsCloud::with_key(access, key)) as Arc<dyn Cloud>)
         }
     };
-    let (plugin, port) = start_plugin(&kmslab, dir, settings, keep).await?;
+    let (plugin, port) = start_plugin(&kmslab, dir, cloud.plugin_settings(&reach), keep).await?;
     let resources = World::resources().iter().map(|resource| resource.group_resource()).collect();
     let encryption = EncryptionConfig::Kms { provider: PROVIDER.into(), socket: port.socket().to_owned(), resources };
     let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
     let cluster = ApiServerCluster::start(config).await?;
+    let own = emulator.is_some();
     let parts = Processes { plugin, emulator, _dir: Arc::clone(dir) };
-    Ok(Joined { cloud, reach, plugin: port, cluster, parts })
+    Ok(Joined { cloud, reach, own, plugin: port, cluster, parts })
 }
 
 /// A name that doesn't fit is the caller's, everything else the machine's.

@@ -2,11 +2,14 @@
 
 pub mod aws;
 pub mod azure;
+mod tls;
 
 use std::fmt;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
+
+pub use tls::CaFileError;
 
 /// Which material of which key: what a `key_id` stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -42,22 +42,8 @@ fn seed() -> SeedFile {
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
     };
     let role = |object: &str, role: &str| SeedRole { object_id: object.into(), role: role.into() };
-    let vault = |name: &str| SeedVault {
-        name: name.into(),
-        location: None,
-        policies: Vec::new(),
-        roles: Vec::new(),
-        retention_days: None,
-    };
-    let application = SeedApplication {
-        client_id: PLUGIN.into(),
-        object_id: PLUGIN_OBJECT.into(),
-        name: None,
-        secret: Some(SECRET.into()),
-        certificate: None,
-        federated: Vec::new(),
-        managed_identity: false,
-    };
+    let vault = |name: &str| SeedVault::new(name);
+    let application = SeedApplication { secret: Some(SECRET.into()), ..SeedApplication::new(PLUGIN, PLUGIN_OBJECT) };
     let policies = vec![policy(DEFAULT_OBJECT_ID, &["all"]), policy(PLUGIN_OBJECT, &["encrypt", "decrypt"])];
     let roles = vec![
         role(DEFAULT_OBJECT_ID, "Key Vault Administrator"),

@@ -64,6 +64,13 @@ pub struct Issuer {
     pub keys: JwkSet,
 }
 
+/// The id that Azure Resource Manager knows a user-assigned identity by; the one subscription's is the tenant's.
+pub(crate) fn managed_identity_id(group: &str, name: &str) -> String {
+    format!(
+        "/subscriptions/{DEFAULT_TENANT}/resourcegroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+    )
+}
+
 /// The tenant.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -91,10 +98,7 @@ impl Directory {
             secrets: vec![Zeroizing::new(DEFAULT_SECRET.to_owned())],
             certificates: Vec::new(),
             federated: Vec::new(),
-            managed: Some(format!(
-                "/subscriptions/{DEFAULT_TENANT}/resourceGroups/kmslab/providers/Microsoft.ManagedIdentity/\
-                 userAssignedIdentities/test"
-            )),
+            managed: Some(managed_identity_id("kmslab", "test")),
         }
     }
 

@@ -14,12 +14,13 @@ use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
-pub(crate) use directory::Directory;
 pub use directory::{
     Application, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT, Federated, Issuer,
 };
+pub(crate) use directory::{Directory, managed_identity_id};
 pub(crate) use token::{Claims, Refused, issuer};
 
+use crate::http_body::random_uuid;
 use error::LoginError;
 use token::{Subject, Tokens};
 
@@ -284,9 +285,7 @@ impl Identity {
     }
 
     fn uuid(&self) -> String {
-        let mut bytes = [0; 16];
-        self.entropy.fill(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        random_uuid(self.entropy.as_ref()).to_string()
     }
 
     fn now(&self) -> Timestamp {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, ArmError, Outcome, Request};
 use crate::azure::Azure;
 use crate::azure::identity::Application;
+use crate::azure::wire::query;
 
 impl Azure {
     /// Answers a request to `graph.microsoft.com`.
@@ -19,9 +20,7 @@ impl Azure {
                 "/me request is only valid with delegated authentication flow.",
             )),
             [_, "servicePrincipals"] => {
-                let filter = form_urlencoded::parse(request.query.as_bytes())
-                    .find(|(key, _)| key.eq_ignore_ascii_case("$filter"));
-                let filter = filter.map(|(_, value)| value.into_owned()).unwrap_or_default();
+                let filter = query(request.query, "$filter").unwrap_or_default();
                 // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or who the caller's own identity is.
                 let named = filter.split('\'').nth(1).unwrap_or(&request.who.client_id);
                 let found = self.identity.directory.find(|there| {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
 use crate::azure::Azure;
+use crate::azure::wire::query;
 
 /// A resource group.
 #[derive(Debug, Clone)]
@@ -90,9 +91,7 @@ impl Azure {
 
     /// `$filter=resourceType eq 'Microsoft.KeyVault/vaults' and name eq 'NAME'`: how the CLI finds a vault's group.
     pub(super) fn resources(&self, request: Request<'_>) -> Outcome {
-        let filter =
-            form_urlencoded::parse(request.query.as_bytes()).find(|(key, _)| key.eq_ignore_ascii_case("$filter"));
-        let filter = filter.map(|(_, value)| value.into_owned()).unwrap_or_default();
+        let filter = query(request.query, "$filter").unwrap_or_default();
         let wanted = |field: &str| {
             let (_, rest) = filter.split_once(&format!("{field} eq '"))?;
             rest.split_once('\'').map(|(value, _)| value)

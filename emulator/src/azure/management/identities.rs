@@ -3,19 +3,15 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use super::{Answer, ArmError, Outcome, Request, body, method_not_allowed};
 use crate::azure::Azure;
-use crate::azure::identity::{Application, DEFAULT_TENANT};
+use crate::azure::identity::{Application, DEFAULT_TENANT, managed_identity_id};
 
 const KIND: &str = "Microsoft.ManagedIdentity/userAssignedIdentities";
 
-fn id(group: &str, name: &str) -> String {
-    format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/{group}/providers/{KIND}/{name}")
-}
-
 impl Azure {
     pub(super) fn managed_identity(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
-        let id = id(group, name);
+        let id = managed_identity_id(group, name);
         let wanted =
             |there: &Application| there.managed.as_ref().is_some_and(|managed| managed.eq_ignore_ascii_case(&id));
         let there = self.identity.directory.find(wanted);

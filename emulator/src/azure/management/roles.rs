@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
 use crate::azure::Azure;
 use crate::azure::vaults::Role;
+use crate::azure::wire::query;
 
 /// A role that one principal has on a scope and everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +48,7 @@ fn definition_id(role: Role) -> String {
 impl Azure {
     /// `$filter=roleName eq 'Key Vault Crypto User'`.
     pub(super) fn role_definitions(&self, request: Request<'_>) -> Outcome {
-        let filter =
-            form_urlencoded::parse(request.query.as_bytes()).find(|(key, _)| key.eq_ignore_ascii_case("$filter"));
-        let filter = filter.map(|(_, value)| value.into_owned()).unwrap_or_default();
+        let filter = query(request.query, "$filter").unwrap_or_default();
         let wanted = filter.split_once("roleName eq '").and_then(|(_, rest)| rest.split_once('\''));
         let shown: Vec<Value> = Role::all()
             .filter(|role| wanted.is_none_or(|(name, _)| name.eq_ignore_ascii_case(role.name())))

@@ -208,7 +208,6 @@ fn changed(old: Vault, group: &str, body: &Value) -> Result<Vault, ArmError> {
     let text = |value: &Value| value.as_str().map(|text| text.replace(' ', "").to_ascii_lowercase());
     Ok(Vault {
         location: text(&body["location"]).filter(|location| !location.is_empty()).unwrap_or(old.location.clone()),
-        subscription: SUBSCRIPTION.to_owned(),
         resource_group: group.to_owned(),
         // Of the API's newest versions; older ones have `false`. The CLI always says.
         rbac: properties["enableRbacAuthorization"].as_bool().unwrap_or(true),

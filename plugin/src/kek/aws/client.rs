@@ -18,12 +18,11 @@ use aws_sdk_kms::config::{
 use aws_sdk_kms::error::BoxError;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::AwsKek;
 use super::errors::Origin;
 use super::name::{KeyName, NameError, is_region};
+use crate::kek::tls::{CaFileError, read_ca};
 
 /// Attempts of one call, the first included; all of them within the call's deadline.
 const ATTEMPTS: u32 = 3;
@@ -61,14 +60,9 @@ pub enum ConfigError {
          mount /etc/ssl/certs), or give the endpoint's own CA with --ca-file"
     )]
     NoRoots(String),
-    /// The CA file cannot be read.
-    #[error("--ca-file {path}: {reason}; give a PEM file with the CA that signed the endpoint's certificate", path = path.display())]
-    CaFile {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The CA file cannot be used.
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
 }
 
 /// Makes an [`AwsKek`]; see its `builder`.
@@ -216,10 +210,10 @@ impl AwsKekBuilder {
 
     fn https(&self, trust: TrustStore) -> Result<SharedHttpClient, ConfigError> {
         let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(IDLE);
-        let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|err| ConfigError::CaFile {
-            path: self.ca_file.clone().unwrap_or_default(),
-            reason: err.to_string(),
-        })?;
+        let tls = TlsContext::builder()
+            .with_trust_store(trust)
+            .build()
+            .map_err(|err| CaFileError { path: self.ca_file.clone().unwrap_or_default(), reason: err.to_string() })?;
         Ok(builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls).build_https())
     }
 }
@@ -229,18 +223,6 @@ fn check_url(url: &str) -> Result<(), ConfigError> {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
     if good { Ok(()) } else { Err(ConfigError::Endpoint(url.to_owned())) }
-}
-
-/// The file's bytes, if every certificate in it can be a root; the SDK would panic over one that cannot.
-fn read_ca(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
-    let error = |reason: String| ConfigError::CaFile { path: path.clone(), reason };
-    let pem = std::fs::read(path).map_err(|err| error(err.to_string()))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|err| error(format!("not PEM: {err}")))?;
-        roots.add(certificate).map_err(|err| error(format!("a certificate in it is malformed: {err}")))?;
-    }
-    if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(pem) }
 }
 
 /// Counts each attempt that goes out, so retries count as the server sees them.

@@ -1,7 +1,6 @@
 //! From the SDK's errors to errors by meaning.
 
 use std::error::Error;
-use std::io;
 use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
@@ -9,6 +8,7 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 
 use crate::kek::KekError;
+use crate::kek::tls::{self, find, root};
 
 /// Where a call went and for what, for the messages.
 #[derive(Debug)]
@@ -97,14 +97,7 @@ impl Origin {
         if let Some(credentials) = find::<CredentialsError>(error) {
             return KekError::Credentials { detail: root(credentials) };
         }
-        if let Some(tls) = find::<rustls::Error>(error) {
-            let (endpoint, detail) = (self.endpoint.clone(), tls.to_string());
-            return match tls {
-                rustls::Error::InvalidCertificate(_) => KekError::Certificate { endpoint, detail },
-                _ => KekError::Unreachable { endpoint, detail },
-            };
-        }
-        self.unreachable(root(error))
+        tls::never_arrived(&self.endpoint, error)
     }
 
     fn unreachable(&self, detail: String) -> KekError {
@@ -114,23 +107,6 @@ impl Origin {
 
 fn is_about_time(message: &str) -> bool {
     message.contains("expired") || message.contains("not yet current")
-}
-
-/// What an error stands on. An `io::Error` that wraps another hides it from `source`.
-fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    std::iter::successors(Some(error), |error| below(*error)).find_map(|error| error.downcast_ref::<T>())
-}
-
-/// The innermost text, which says what really happened.
-fn root(error: &(dyn Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| below(*error)).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -182,13 +158,5 @@ mod tests {
             said("AccessDeniedException", "no").to_string(),
             "access to the key alias/k is denied (AccessDeniedException: no): allow the plugin's identity to encrypt and decrypt with it"
         );
-    }
-
-    #[test]
-    fn an_error_inside_an_io_error_is_found() {
-        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
-        assert!(matches!(find::<rustls::Error>(&outer), Some(rustls::Error::InvalidCertificate(_))));
-        assert!(root(&outer).contains("UnknownIssuer"), "{}", root(&outer));
     }
 }

@@ -23,6 +23,7 @@ use super::AzureKek;
 use super::errors::Origin;
 use super::name::{KeyName, NameError, Vault};
 use super::token::Fresh;
+use crate::kek::tls::{CaFileError, read_ca};
 
 const ATTEMPTS: u32 = 2;
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -48,13 +49,8 @@ pub enum ConfigError {
         reason: String,
     },
     /// The CA file cannot be used.
-    #[error("--ca-file {}: {reason}", path.display())]
-    CaFile {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
     /// The proxy's URL cannot be used.
     #[error("--proxy {url:?} is no URL of a proxy such as http://127.0.0.1:7680: {reason}")]
     Proxy {
@@ -193,7 +189,10 @@ impl AzureKekBuilder {
             .timeout(self.call_timeout / 2)
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &self.ca_file {
-            builder = builder.tls_certs_only(read_ca(path)?);
+            let certificates = reqwest::Certificate::from_pem_bundle(&read_ca(path)?);
+            let certificates =
+                certificates.map_err(|error| CaFileError { path: path.clone(), reason: error.to_string() })?;
+            builder = builder.tls_certs_only(certificates);
         } else if rustls_native_certs::load_native_certs().certs.is_empty() {
             return Err(ConfigError::NoRoots(vault.to_owned()));
         }
@@ -287,14 +286,6 @@ fn by_secret(
     let options = ClientSecretCredentialOptions { client_options };
     let credential = ClientSecretCredential::new(tenant, client_id, secret, Some(options));
     Ok(credential.map_err(|error| ConfigError::Credential(error.to_string()))?)
-}
-
-/// Every certificate in the file.
-fn read_ca(path: &Path) -> Result<Vec<reqwest::Certificate>, ConfigError> {
-    let error = |reason: String| ConfigError::CaFile { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|err| error(err.to_string()))?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| error(err.to_string()))?;
-    if certificates.is_empty() { Err(error("no certificate in it".into())) } else { Ok(certificates) }
 }
 
 /// The transport, counting what goes out. A vault's client sends its first request without a token, to be told where to get one; that

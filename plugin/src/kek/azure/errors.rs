@@ -8,6 +8,7 @@ use azure_core::error::ErrorKind;
 use serde::Deserialize;
 
 use crate::kek::KekError;
+use crate::kek::tls::{self, chain, find};
 
 /// Where a call went and for what, for the messages.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Origin {
                 self.said(u16::from(*status), said.unwrap_or_default(), doing)
             }
             ErrorKind::Credential => self.login(error),
-            _ => self.never_arrived(error),
+            _ => tls::never_arrived(&self.endpoint, error),
         }
     }
 
@@ -83,14 +84,14 @@ impl Origin {
 
     /// No token: refused, or not reached. The text has the service's sentence, or what happened on the way.
     fn login(&self, error: &azure_core::Error) -> KekError {
-        let said = chain(error);
-        match said.iter().find_map(|text| text.find("AADSTS").map(|at| text[at..].to_owned())) {
+        let mut texts = chain(error).map(ToString::to_string);
+        match texts.find_map(|text| text.find("AADSTS").map(|at| text[at..].to_owned())) {
             Some(sentence) => {
                 // The rest of the sentence is of this one answer.
                 let sentence = sentence.split(" Trace ID:").next().unwrap_or_default().to_owned();
                 KekError::Credentials { detail: sentence }
             }
-            None => match self.never_arrived(error) {
+            None => match tls::never_arrived(&self.endpoint, error) {
                 KekError::Unreachable { endpoint, detail } if !is_io(error) => {
                     KekError::Credentials { detail: format!("{detail} ({endpoint})") }
                 }
@@ -99,42 +100,13 @@ impl Origin {
         }
     }
 
-    /// The request could not be made, or brought to the server.
-    fn never_arrived(&self, error: &(dyn Error + 'static)) -> KekError {
-        if let Some(tls) = find::<rustls::Error>(error) {
-            let (endpoint, detail) = (self.endpoint.clone(), tls.to_string());
-            return match tls {
-                rustls::Error::InvalidCertificate(_) => KekError::Certificate { endpoint, detail },
-                _ => KekError::Unreachable { endpoint, detail },
-            };
-        }
-        self.unreachable(chain(error).pop().unwrap_or_default())
-    }
-
     fn unreachable(&self, detail: String) -> KekError {
         KekError::Unreachable { endpoint: self.endpoint.clone(), detail }
     }
 }
 
-/// What an error stands on. An `io::Error` that wraps another hides it from `source`.
-fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    std::iter::successors(Some(error), |error| below(*error)).find_map(|error| error.downcast_ref::<T>())
-}
-
 fn is_io(error: &(dyn Error + 'static)) -> bool {
     find::<io::Error>(error).is_some() || find::<reqwest::Error>(error).is_some()
-}
-
-/// Every text of an error, the innermost last.
-fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
-    std::iter::successors(Some(error), |error| below(*error)).map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
@@ -174,12 +146,5 @@ mod tests {
             denied.starts_with("access to the key https://v.vault.azure.net/keys/k is denied (AccessDenied: a b)"),
             "{denied}"
         );
-    }
-
-    #[test]
-    fn an_error_inside_an_io_error_is_found() {
-        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
-        assert!(find::<rustls::Error>(&outer).is_some() && chain(&outer).pop().unwrap().contains("UnknownIssuer"));
     }
 }

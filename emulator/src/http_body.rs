@@ -1,0 +1,30 @@
+//! Bodies of requests, with a limit, and random ids of answers: what every front needs.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kmslab_keycore::Entropy;
+use uuid::Uuid;
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    TooLarge,
+    Broken,
+}
+
+/// The whole body, if it has no more than `limit` bytes.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Unread> {
+    match Limited::new(body, limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(cause) if cause.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Err(_) => Err(Unread::Broken),
+    }
+}
+
+/// A version 4 UUID.
+pub(crate) fn random_uuid(entropy: &dyn Entropy) -> Uuid {
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
