@@ -248,7 +248,12 @@ fn announce(emulator: &RunningEmulator, format: Format) {
             lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
             if let (Some(proxy), Some(ca)) = (&proxy, &ca) {
                 lines.push(format!("# Azure Key Vault at https://{DEFAULT_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"));
-                lines.push(format!("# export HTTPS_PROXY={proxy} REQUESTS_CA_BUNDLE={}", ca.display()));
+                let ca = ca.display();
+                lines.push("# (in a shell of its own: every other name is refused there; HTTP_PROXY is for the managed identity)".into());
+                lines.push(format!("# export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"));
+                lines.push(format!("# export REQUESTS_CA_BUNDLE={ca} # Azure CLI, Python"));
+                lines.push(format!("# export SSL_CERT_FILE={ca} # Go, OpenSSL, curl"));
+                lines.push(format!("# export NODE_EXTRA_CA_CERTS={ca} # Node.js"));
                 lines.push(format!("export AZURE_TENANT_ID={tenant}"));
                 lines.push(format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
                 lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));

@@ -31,7 +31,8 @@ impl Caller<'_> {
             "grant_type=client_credentials&client_id={}&client_secret={DEFAULT_SECRET}&scope={resource}/.default",
             self.client
         );
-        let request = http::Request::post(format!("/{DEFAULT_TENANT}/oauth2/v2.0/token")).header("host", "localhost");
+        let request = http::Request::post(format!("/{}/oauth2/v2.0/token", self.emulator.azure_tenant()))
+            .header("host", "localhost");
         let answer = send(self.emulator.http_addr(), &request.body(form).unwrap()).await;
         answer.json["access_token"].as_str().unwrap().to_owned()
     }
@@ -102,6 +103,21 @@ async fn a_policy_that_is_put_is_what_the_vault_enforces() {
     assert_eq!(owner.arm("PUT", &path, whole).await.status, 200);
     assert_eq!(other.vault("one-vault", "POST", "/keys/k//encrypt", sealing()).await.status, 200);
     assert_eq!(other.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 403);
+}
+
+#[tokio::test]
+async fn another_tenant_is_the_tenant_of_all_there_is() {
+    let builder = Emulator::builder().admin_listen(free_port()).azure_tenant(OTHER);
+    let emulator = builder.start().await.unwrap();
+    let owner = owner(&emulator);
+    let account = owner.arm("GET", "", Value::Null).await;
+    assert_eq!((account.status, &account.json["tenantId"]), (200, &OTHER.into()));
+    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    let path = format!("resourceGroups/rg/{VAULTS}/of-other");
+    let refused = owner.arm("PUT", &path, vault_with(json!({}))).await;
+    assert_eq!((refused.status, &refused.json["error"]["code"]), (400, &"BadRequest".into()));
+    let made = owner.arm("PUT", &path, vault_with(json!({ "tenantId": OTHER }))).await;
+    assert_eq!((made.status, &made.json["properties"]["tenantId"]), (201, &OTHER.into()));
 }
 
 #[tokio::test]

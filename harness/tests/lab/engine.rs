@@ -7,11 +7,13 @@ use kmslab::assets::node;
 
 use super::support::{Kmslab, text};
 
-/// PATH with a `docker` that is this script.
+/// PATH with a `docker` that is this script, and a `podman` that does not answer, whatever this machine has.
 fn docker(dir: &Path, script: &str) -> String {
-    let program = dir.join("docker");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, script) in [("docker", script), ("podman", "echo 'cannot reach the socket' >&2; exit 125")] {
+        let program = dir.join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, ArmError, Outcome, Request, body, method_not_allowed};
 use crate::azure::Azure;
-use crate::azure::identity::{Application, DEFAULT_TENANT, managed_identity_id};
+use crate::azure::identity::{Application, managed_identity_id};
 
 const KIND: &str = "Microsoft.ManagedIdentity/userAssignedIdentities";
 
@@ -18,7 +18,7 @@ impl Azure {
         match *request.method {
             Method::GET => {
                 let there = there.ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
-                Ok(Answer::ok(shown(&there, &id, &self.location_of(group)?)))
+                Ok(Answer::ok(shown(&there, self.tenant(), &id, &self.location_of(group)?)))
             }
             Method::PUT => {
                 let body = body(request)?;
@@ -37,7 +37,7 @@ impl Azure {
                     },
                     |there| (*there).clone(),
                 );
-                let shown = shown(&application, &id, &location);
+                let shown = shown(&application, self.tenant(), &id, &location);
                 self.identity.directory.add(application);
                 Ok(Answer::made(shown, is_new))
             }
@@ -51,7 +51,7 @@ impl Azure {
     }
 }
 
-fn shown(application: &Application, id: &str, location: &str) -> Value {
+fn shown(application: &Application, tenant: &str, id: &str, location: &str) -> Value {
     json!({
         "id": id,
         "name": application.name,
@@ -59,7 +59,7 @@ fn shown(application: &Application, id: &str, location: &str) -> Value {
         "location": location,
         "tags": {},
         "properties": {
-            "tenantId": DEFAULT_TENANT,
+            "tenantId": tenant,
             "principalId": application.object_id,
             "clientId": application.client_id,
             "isolationScope": "None",

@@ -23,7 +23,7 @@ use super::identity::{DEFAULT_OBJECT_ID, DEFAULT_TENANT};
 use groups::Group;
 pub(crate) use roles::Assignment;
 
-/// The one subscription there is; its id is the default tenant's, which is a GUID as good as any.
+/// The one subscription there is, of whatever tenant; its id is the default tenant's, which is a GUID as good as any.
 pub(crate) const SUBSCRIPTION: &str = DEFAULT_TENANT;
 
 /// What is there besides vaults and applications.
@@ -91,7 +91,7 @@ impl Azure {
         let owns = request.who.object_id.eq_ignore_ascii_case(DEFAULT_OBJECT_ID);
         if get && segments[..] == ["subscriptions"] {
             // Whoever has a token may ask which subscriptions there are, and is told of those that are his.
-            let his: Vec<Value> = owns.then(subscription).into_iter().collect();
+            let his: Vec<Value> = owns.then(|| self.subscription()).into_iter().collect();
             return Ok(Answer::ok(json!({ "value": his })));
         }
         // The subscription's owner may do everything, and nobody else anything: roles are for what is in vaults.
@@ -105,7 +105,7 @@ impl Azure {
             return Err(ArmError::no_subscription(at(1)));
         }
         match segments[..] {
-            ["subscriptions", _] if get => Ok(Answer::ok(subscription())),
+            ["subscriptions", _] if get => Ok(Answer::ok(self.subscription())),
             ["subscriptions", _, "resources"] if get => self.resources(request),
             ["subscriptions", _, "resourcegroups"] if get => self.list_groups(),
             ["subscriptions", _, "resourcegroups", _] => self.group(request, at(3)),
@@ -143,22 +143,26 @@ impl Azure {
             _ => Err(ArmError::no_such_path(request.path)),
         }
     }
-}
 
-fn subscription() -> Value {
-    json!({
-        "id": format!("/subscriptions/{SUBSCRIPTION}"),
-        "authorizationSource": "RoleBased",
-        "subscriptionId": SUBSCRIPTION,
-        "tenantId": DEFAULT_TENANT,
-        "displayName": "kmslab",
-        "state": "Enabled",
-        "subscriptionPolicies": {
-            "locationPlacementId": "Public_2014-09-01",
-            "quotaId": "PayAsYouGo_2014-09-01",
-            "spendingLimit": "Off",
-        },
-    })
+    pub(super) fn tenant(&self) -> &str {
+        &self.identity.directory.tenant
+    }
+
+    fn subscription(&self) -> Value {
+        json!({
+            "id": format!("/subscriptions/{SUBSCRIPTION}"),
+            "authorizationSource": "RoleBased",
+            "subscriptionId": SUBSCRIPTION,
+            "tenantId": self.tenant(),
+            "displayName": "kmslab",
+            "state": "Enabled",
+            "subscriptionPolicies": {
+                "locationPlacementId": "Public_2014-09-01",
+                "quotaId": "PayAsYouGo_2014-09-01",
+                "spendingLimit": "Off",
+            },
+        })
+    }
 }
 
 /// The body as JSON, which every PUT has.

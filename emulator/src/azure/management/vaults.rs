@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
 use crate::azure::Azure;
-use crate::azure::identity::DEFAULT_TENANT;
 use crate::azure::names::{is_vault_name, vault_url};
 use crate::azure::vaults::{AccessPolicy, Vault};
 
@@ -22,18 +21,18 @@ impl Vault {
         format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{KIND}/{name}")
     }
 
-    fn shown(&self) -> Value {
+    fn shown(&self, tenant: &str) -> Value {
         let policies = self.policies.iter().map(|policy| {
             let mut permissions = policy.others.clone();
             if !permissions.is_object() {
                 permissions = json!({});
             }
             permissions["keys"] = policy.keys.iter().cloned().collect();
-            json!({ "tenantId": DEFAULT_TENANT, "objectId": policy.object_id, "permissions": permissions })
+            json!({ "tenantId": tenant, "objectId": policy.object_id, "permissions": permissions })
         });
         let mut properties = json!({
             "sku": { "family": "A", "name": self.sku },
-            "tenantId": DEFAULT_TENANT,
+            "tenantId": tenant,
             "accessPolicies": policies.collect::<Vec<_>>(),
             "enabledForDeployment": false,
             "enableSoftDelete": true,
@@ -84,7 +83,7 @@ impl Azure {
         let there = self.vaults.get(name).filter(|vault| vault.resource_group.eq_ignore_ascii_case(group));
         let not_found = || ArmError::no_resource(KIND, name, group);
         match *request.method {
-            Method::GET => Ok(Answer::ok(there.ok_or_else(not_found)?.shown())),
+            Method::GET => Ok(Answer::ok(there.ok_or_else(not_found)?.shown(self.tenant()))),
             Method::PUT => self.put_vault(request, group, name),
             Method::DELETE => {
                 if there.is_none() {
@@ -126,11 +125,11 @@ impl Azure {
             }
             self.vaults.recover(name);
             let vault = self.vaults.get(name).ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
-            return Ok(Answer::ok(vault.shown()));
+            return Ok(Answer::ok(vault.shown(self.tenant())));
         }
         let (is_new, old) = (there.is_none(), there.map_or_else(|| Vault::new(name), |vault| (*vault).clone()));
-        let vault = changed(old, group, &body)?;
-        let shown = vault.shown();
+        let vault = changed(old, self.tenant(), group, &body)?;
+        let shown = vault.shown(self.tenant());
         self.vaults.put(vault);
         Ok(Answer::made(shown, is_new))
     }
@@ -153,7 +152,8 @@ impl Azure {
     pub(super) fn list_vaults(&self, group: Option<&str>) -> Outcome {
         let vaults = self.vaults.all();
         let of_group = |vault: &Vault| group.is_none_or(|group| vault.resource_group.eq_ignore_ascii_case(group));
-        let shown: Vec<Value> = vaults.iter().filter(|vault| of_group(vault)).map(|vault| vault.shown()).collect();
+        let shown: Vec<Value> =
+            vaults.iter().filter(|vault| of_group(vault)).map(|vault| vault.shown(self.tenant())).collect();
         Ok(Answer::ok(json!({ "value": shown })))
     }
 
@@ -182,11 +182,11 @@ fn no_deleted(name: &str) -> ArmError {
 }
 
 /// The vault with what a PUT says about it.
-fn changed(old: Vault, group: &str, body: &Value) -> Result<Vault, ArmError> {
+fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     let properties = &body["properties"];
-    if !properties["tenantId"].as_str().is_some_and(|tenant| tenant.eq_ignore_ascii_case(DEFAULT_TENANT)) {
+    if !properties["tenantId"].as_str().is_some_and(|given| given.eq_ignore_ascii_case(tenant)) {
         return Err(ArmError::bad_request(format!(
-            "The tenant ID in the request is not the tenant of this subscription, {DEFAULT_TENANT}."
+            "The tenant ID in the request is not the tenant of this subscription, {tenant}."
         )));
     }
     let retention = &properties["softDeleteRetentionInDays"];
