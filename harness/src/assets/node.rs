@@ -79,7 +79,7 @@ impl Assets {
             )));
         }
         progress.say(&format!("pulling the node image {image}: about 400 MB, once"));
-        engine.run(&["pull", "--quiet", image]).await.map(drop)
+        engine.run(&["pull", "--quiet", &engine.full_name(image)]).await.map(drop)
     }
 
     /// Our image, in the engine: there already, loaded from the cache, or built.
@@ -119,7 +119,8 @@ impl Assets {
         progress.say(&format!("building the node image {tag}: once, 2 to 8 minutes on 2 cores"));
         let new = saved.with_added_extension("new");
         let script = format!(
-            "set -eu -o pipefail; {} {} {} {tag}; {} save {tag} | zstd -q -T0 -3 -f -o {}; mv {} {}",
+            "set -eu -o pipefail; KMSLAB_ENGINE={} {} {} {} {tag}; {} save {tag} | zstd -q -T0 -3 -f -o {}; mv {} {}",
+            shell(engine.program()),
             shell(&recipe.join("build")),
             shell(parts),
             shell(&work),

@@ -21,13 +21,15 @@ pub struct Engine {
 }
 
 /// Which engine the commands speak to, and how: what a child or a later process needs to reach the same one.
-pub(crate) const VARIABLES: [&str; 7] = [
+pub(crate) const VARIABLES: [&str; 9] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
     "DOCKER_CONFIG",
     "DOCKER_CERT_PATH",
     "DOCKER_TLS_VERIFY",
     "CONTAINER_HOST",
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
     "XDG_RUNTIME_DIR",
 ];
 /// Engines by their command, in the order in which they are tried: kind's own.
@@ -111,13 +113,15 @@ impl Engine {
         Err(anyhow::anyhow!("in {container}, {}: {}{}", command.join(" "), out.trim(), error.trim()))
     }
 
-    /// An image of a file system that `archive` writes as a tar archive, with changes as in a Dockerfile.
+    /// An image of a file system that `archive` writes as a tar archive, with changes as in a Dockerfile. One that had the name before,
+    /// and has no other, goes.
     pub async fn import(
         &self,
         tag: &str,
         changes: &[String],
         archive: impl FnOnce(std::process::ChildStdin) -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let before = self.image_id(tag).await?;
         let mut command = std::process::Command::new(&self.program);
         command.arg("import");
         for change in changes {
@@ -136,7 +140,14 @@ impl Engine {
             }
             Err(environment(format!("{name} import: {}", said(&answer))))
         });
-        imported.await.context("importing an image")?
+        imported.await.context("importing an image")??;
+        if let Some(before) = before.filter(|id| !id.is_empty())
+            && self.image_id(tag).await?.as_ref() != Some(&before)
+        {
+            // One that a container uses, or that has another name, stays: the engine refuses.
+            let _ = self.output(&["rmi", &before]).await;
+        }
+        Ok(())
     }
 
     /// `running`, or what a container is instead.
@@ -168,6 +179,25 @@ impl Engine {
         self.program.file_name().and_then(|name| name.to_str()).unwrap_or("docker")
     }
 
+    /// An image's name with its registry, which Podman asks for where Docker takes its own: `localhost` has what was made here.
+    pub fn full_name(&self, image: &str) -> String {
+        match image.split_once('/') {
+            _ if self.name() != "podman" => image.to_owned(),
+            None => format!("localhost/{image}"),
+            Some((registry, _)) if registry == "localhost" || registry.contains(['.', ':']) => image.to_owned(),
+            Some(_) => format!("docker.io/{image}"),
+        }
+    }
+
+    /// Whether containers on that network find each other by name. Docker's do; Podman's need a program for it, or do without.
+    pub async fn has_names(&self, network: &str) -> anyhow::Result<bool> {
+        if self.name() != "podman" {
+            return Ok(true);
+        }
+        let said = self.run(&["network", "inspect", "--format", "{{.DNSEnabled}}", network]).await?;
+        Ok(said.trim() == "true")
+    }
+
     /// What to do about an engine that is installed and does not answer.
     fn why_not(&self, answer: &Output) -> String {
         let (name, said) = (self.name(), said(answer));
@@ -185,4 +215,22 @@ fn said(answer: &Output) -> String {
     let text = String::from_utf8_lossy(&answer.stderr);
     let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
     last.unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn podman_is_told_the_registry_and_docker_is_not() {
+        let (docker, podman) = (Engine::at(Path::new("/usr/bin/docker")), Engine::at(Path::new("/usr/bin/podman")));
+        for (image, wanted) in [
+            ("kmslab-node:v1", "localhost/kmslab-node:v1"),
+            ("localhost/a:1", "localhost/a:1"),
+            ("kindest/node:v1@sha256:00", "docker.io/kindest/node:v1@sha256:00"),
+            ("registry.example:5000/a", "registry.example:5000/a"),
+        ] {
+            assert_eq!((podman.full_name(image).as_str(), docker.full_name(image).as_str()), (wanted, image));
+        }
+    }
 }

@@ -126,6 +126,12 @@ async fn join_in(
         .run(&["network", "create", "--label", &owned.label(), &network])
         .await
         .map_err(|error| taken(error, &network))?;
+    if !engine.has_names(&network).await? {
+        return Err(environment(
+            "containers of this Podman do not find each other by name: `sudo apt-get install netavark aardvark-dns`, and in \
+             containers.conf, under [network], network_backend = \"netavark\"",
+        ));
+    }
 
     progress.say("starting the emulator in a container");
     let node = dir.file("node");

@@ -6,6 +6,7 @@
 mod by_hand;
 mod failures;
 mod ha;
+mod image;
 mod migration;
 mod node;
 mod other_people;

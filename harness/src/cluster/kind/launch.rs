@@ -108,8 +108,9 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
 /// Runs `kind create cluster` to its end. A failed node is retained: what it says is wanted.
 async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Result<()> {
     let log = config.dir.logs().join("kind.log");
+    let image = config.engine.full_name(&config.image);
     let mut program = Program::new("kind", &config.kind, &log)
-        .args(["create", "cluster", "--retain", "--wait", WAIT, "--name", &config.network, "--image", &config.image])
+        .args(["create", "cluster", "--retain", "--wait", WAIT, "--name", &config.network, "--image", &image])
         .arg("--config")
         .arg(file)
         .arg("--kubeconfig")
