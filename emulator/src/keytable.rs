@@ -12,7 +12,7 @@ pub struct KeyRow {
     pub key: String,
     /// Its state in the vendor's word.
     pub state: &'static str,
-    /// The number of the version that encrypts.
+    /// The number of the version that encrypts; 0 where none does.
     pub primary: u32,
     /// Oldest first.
     pub versions: Vec<VersionRow>,

@@ -1,4 +1,4 @@
-//! A caller's own AES keys: GCM by `aes-gcm`, CBC by `aws-lc-rs`, key wrap by `aes-kw`.
+//! A caller's own AES keys: GCM by `aes-gcm`, CBC and CTR by `aws-lc-rs`, key wrap by `aes-kw`.
 
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{Aead, Payload};
@@ -53,14 +53,19 @@ pub(crate) fn encrypt(key: &[u8], mode: AesMode, iv: &[u8], plaintext: &[u8], aa
             whole(plaintext, "plaintext")?;
             let mut bytes = plaintext.to_vec();
             let context = EncryptionContext::Iv128(FixedLength::from(block(iv)?));
-            let cipher = EncryptingKey::cbc(cbc_key(key)?).map_err(|_| REFUSED)?;
+            let cipher = EncryptingKey::cbc(unbound_key(key)?).map_err(|_| REFUSED)?;
             cipher.less_safe_encrypt(&mut bytes, context).map_err(|_| REFUSED)?;
+            Ok(bytes)
+        }
+        AesMode::Ctr => {
+            let mut bytes = plaintext.to_vec();
+            counted(key, iv, &mut bytes)?;
             Ok(bytes)
         }
         AesMode::CbcPkcs7 => {
             let mut bytes = plaintext.to_vec();
             let context = EncryptionContext::Iv128(FixedLength::from(block(iv)?));
-            let cipher = PaddedBlockEncryptingKey::cbc_pkcs7(cbc_key(key)?).map_err(|_| REFUSED)?;
+            let cipher = PaddedBlockEncryptingKey::cbc_pkcs7(unbound_key(key)?).map_err(|_| REFUSED)?;
             cipher.less_safe_encrypt(&mut bytes, context).map_err(|_| REFUSED)?;
             Ok(bytes)
         }
@@ -91,15 +96,20 @@ pub(crate) fn decrypt(
             whole(body, "ciphertext")?;
             let mut bytes = Zeroizing::new(body.to_vec());
             let context = DecryptionContext::Iv128(FixedLength::from(block(iv)?));
-            let cipher = DecryptingKey::cbc(cbc_key(key)?).map_err(|_| REFUSED)?;
+            let cipher = DecryptingKey::cbc(unbound_key(key)?).map_err(|_| REFUSED)?;
             cipher.decrypt(&mut bytes, context).map_err(|_| KeyError::DoesNotOpen)?;
+            Ok(bytes)
+        }
+        AesMode::Ctr => {
+            let mut bytes = Zeroizing::new(body.to_vec());
+            counted(key, iv, &mut bytes)?;
             Ok(bytes)
         }
         AesMode::CbcPkcs7 => {
             whole(body, "ciphertext")?;
             let mut bytes = Zeroizing::new(body.to_vec());
             let context = DecryptionContext::Iv128(FixedLength::from(block(iv)?));
-            let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(cbc_key(key)?).map_err(|_| REFUSED)?;
+            let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(unbound_key(key)?).map_err(|_| REFUSED)?;
             let len = cipher.decrypt(&mut bytes, context).map_err(|_| KeyError::DoesNotOpen)?.len();
             bytes.truncate(len);
             Ok(bytes)
@@ -111,6 +121,13 @@ pub(crate) fn decrypt(
             Ok(out)
         }
     }
+}
+
+/// Counter mode, which is the same in both directions.
+fn counted(key: &[u8], iv: &[u8], bytes: &mut [u8]) -> Result<(), KeyError> {
+    let context = EncryptionContext::Iv128(FixedLength::from(block(iv)?));
+    let cipher = EncryptingKey::ctr(unbound_key(key)?).map_err(|_| REFUSED)?;
+    cipher.less_safe_encrypt(bytes, context).map(|_| ()).map_err(|_| REFUSED)
 }
 
 fn nonce(iv: &[u8]) -> Result<Nonce<U12>, KeyError> {
@@ -136,7 +153,7 @@ fn halves(bytes: &[u8], least: usize) -> Result<(), KeyError> {
     }
 }
 
-fn cbc_key(key: &[u8]) -> Result<UnboundCipherKey, KeyError> {
+fn unbound_key(key: &[u8]) -> Result<UnboundCipherKey, KeyError> {
     let algorithm = match key.len() {
         16 => &AES_128,
         24 => &AES_192,
@@ -185,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn ctr_gives_nists_own_example() {
+        // SP 800-38A, F.5.5.
+        let key = hex::decode("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4").unwrap();
+        let counter: Vec<u8> = (0xf0..=0xff).collect();
+        let plain = hex::decode("6bc1bee22e409f96e93d7e117393172a").unwrap();
+        let body = encrypt(&key, AesMode::Ctr, &counter, &plain, b"").unwrap();
+        assert_eq!(hex::encode(&body), "601ec313775789a5b7a7f504bbf3d228");
+    }
+
+    #[test]
     fn every_mode_and_size_opens_what_it_sealed_and_nothing_else() {
         for bits in [128_usize, 192, 256] {
             let key = vec![7; bits / 8];
@@ -192,11 +219,15 @@ mod tests {
                 (AesMode::Gcm, vec![1; 12]),
                 (AesMode::Cbc, vec![1; 16]),
                 (AesMode::CbcPkcs7, vec![1; 16]),
+                (AesMode::Ctr, vec![1; 16]),
                 (AesMode::KeyWrap, vec![]),
             ] {
                 let plain = vec![9; 32];
                 let body = encrypt(&key, mode, &iv, &plain, b"").unwrap();
                 assert_eq!(*decrypt(&key, mode, &iv, &body, b"").unwrap(), plain, "{mode:?} {bits}");
+                if mode == AesMode::Ctr {
+                    continue; // Which is as long as the plaintext, and checks nothing.
+                }
                 let short = decrypt(&key, mode, &iv, &body[1..], b"").unwrap_err();
                 assert!(matches!(short, KeyError::DoesNotOpen | KeyError::BadLength { .. }), "{mode:?} {short}");
                 assert!(decrypt(&key, mode, &iv, &[], b"").is_err());

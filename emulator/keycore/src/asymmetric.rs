@@ -5,8 +5,8 @@ use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::io;
 use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
-    Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey,
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA512_MGF1SHA512, OaepAlgorithm, OaepPrivateDecryptingKey,
+    OaepPublicEncryptingKey, Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey,
 };
 use aws_lc_rs::signature::{
     self as sig, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
@@ -65,6 +65,7 @@ fn oaep(padding: RsaPadding) -> Option<&'static OaepAlgorithm> {
         RsaPadding::Pkcs1 => None,
         RsaPadding::OaepSha1 => Some(&OAEP_SHA1_MGF1SHA1),
         RsaPadding::OaepSha256 => Some(&OAEP_SHA256_MGF1SHA256),
+        RsaPadding::OaepSha512 => Some(&OAEP_SHA512_MGF1SHA512),
     }
 }
 
@@ -242,6 +243,7 @@ pub(crate) fn verify(
 
 fn hmac_key(bits: u16, material: &[u8]) -> Result<hmac::Key, KeyError> {
     let algorithm = match bits {
+        160 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         224 => hmac::HMAC_SHA224,
         256 => hmac::HMAC_SHA256,
         384 => hmac::HMAC_SHA384,

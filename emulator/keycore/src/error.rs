@@ -22,6 +22,8 @@ pub enum KeyError {
     WrongPurpose { purpose: Purpose },
     #[error("the key's algorithm is {algorithm:?}")]
     WrongAlgorithm { algorithm: Algorithm },
+    #[error("the key {id} has no primary version")]
+    NoPrimary { id: String },
     #[error("no key has that version")]
     VersionNotFound,
     #[error("the version is {state:?}")]

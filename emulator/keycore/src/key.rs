@@ -26,8 +26,10 @@ pub enum KeyState {
 pub struct NewKey {
     /// Its name in its realm.
     pub id: KeyId,
-    /// Its first version.
-    pub first: NewVersion,
+    /// Algorithm of the versions that rotations make.
+    pub algorithm: Algorithm,
+    /// Its first version; a key may begin without.
+    pub first: Option<NewVersion>,
     /// Its one purpose.
     pub purpose: Purpose,
     /// Free text.
@@ -79,10 +81,12 @@ pub struct Key {
     pub state: KeyState,
     /// When it was made.
     pub created: Timestamp,
-    /// Every version, oldest first; never empty.
+    /// Algorithm of the versions that rotations make: that of the newest.
+    pub algorithm: Algorithm,
+    /// Every version, oldest first.
     pub versions: Vec<Version>,
-    /// The version that seals.
-    pub primary: VersionId,
+    /// The version that seals, where there is one.
+    pub primary: Option<VersionId>,
     /// Its rotation policy.
     pub rotation: Rotation,
     /// Free text.
@@ -114,13 +118,8 @@ impl Key {
     }
 
     /// The version that seals.
-    pub fn primary(&self) -> &Version {
-        self.version(&self.primary).expect("a key's primary is one of its versions: only KeyCore sets either")
-    }
-
-    /// Algorithm of the version that seals.
-    pub fn algorithm(&self) -> Algorithm {
-        self.primary().algorithm
+    pub fn primary(&self) -> Result<&Version, KeyError> {
+        self.primary.and_then(|id| self.version(&id)).ok_or_else(|| KeyError::NoPrimary { id: self.id.to_string() })
     }
 
     /// Why the key as a whole cannot be used, if so.

@@ -28,4 +28,4 @@ pub use names::{KeyId, ParseVersionIdError, Realm, VersionId};
 pub use rotation::{Period, Rotation, Trigger};
 pub use spec::{AesMode, Algorithm, Curve, Hash, PublicKey, Purpose, RsaPadding, SignInput, SignatureAlgorithm};
 pub use store::{Change, MemoryStore, Store};
-pub use version::{Cause, MOVES, NewVersion, Version, VersionFields, VersionState};
+pub use version::{Cause, NewVersion, Version, VersionFields, VersionState};

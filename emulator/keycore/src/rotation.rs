@@ -23,6 +23,17 @@ impl Period {
         Self { days, ..Self::default() }
     }
 
+    /// Of that many seconds.
+    pub fn seconds(seconds: u64) -> Self {
+        Self { seconds, ..Self::default() }
+    }
+
+    /// How many seconds it has, where it has no months, whose length varies.
+    pub fn whole_seconds(self) -> Option<i64> {
+        let seconds = i64::try_from(self.seconds).ok()?;
+        if self.months == 0 { seconds.checked_add(i64::from(self.days) * DAY) } else { None }
+    }
+
     /// Of a span; `None` where it is negative, or has parts of seconds.
     pub fn of(span: Span) -> Option<Self> {
         let part = |units: i64| u32::try_from(units).ok();
@@ -89,18 +100,19 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Switches automatic rotation on or off. Dates of [`Trigger::Every`] begin a whole period from `now`; the others are
-    /// counted from the newest version, which was `made` and `expires` then.
+    /// Switches automatic rotation on or off. Dates of [`Trigger::Every`] begin at `first`, else a whole period from `now`; the others
+    /// are counted from the newest version, which was `made` and `expires` then.
     pub(crate) fn schedule(
         &mut self,
         trigger: Option<Trigger>,
+        first: Option<Timestamp>,
         now: Timestamp,
         made: Timestamp,
         expires: Option<Timestamp>,
     ) {
         self.trigger = trigger;
         self.next = match trigger {
-            Some(Trigger::Every(period)) => later(period, now),
+            Some(Trigger::Every(period)) => first.or_else(|| later(period, now)),
             _ => None,
         };
         self.made(made, expires);
@@ -163,7 +175,7 @@ mod tests {
 
     fn scheduled(trigger: Trigger, lifetime: Option<Period>, expires: Option<Timestamp>) -> Rotation {
         let mut rotation = Rotation { lifetime, ..Rotation::default() };
-        rotation.schedule(Some(trigger), day(0), day(0), expires);
+        rotation.schedule(Some(trigger), None, day(0), day(0), expires);
         rotation
     }
 
@@ -174,7 +186,7 @@ mod tests {
             assert_eq!(rotation.take_due(day(89)), []);
             assert_eq!(rotation.take_due(day(275)), [day(90), day(180), day(270)]);
             assert_eq!(rotation.next, Some(day(360)));
-            rotation.schedule(None, day(276), day(270), None);
+            rotation.schedule(None, None, day(276), day(270), None);
             assert_eq!(rotation.take_due(day(4000)), []);
         }
     }

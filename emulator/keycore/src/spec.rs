@@ -10,7 +10,7 @@ pub enum Algorithm {
         /// Bits of the key.
         bits: u16,
     },
-    /// HMAC with a SHA-2 hash of that many bits: 224, 256, 384 or 512.
+    /// HMAC with a hash of that many bits: SHA-1 has 160, those of SHA-2 224, 256, 384 or 512.
     Hmac {
         /// Bits of the hash, and of the key.
         bits: u16,
@@ -123,6 +123,8 @@ pub enum RsaPadding {
     OaepSha1,
     /// OAEP with SHA-256.
     OaepSha256,
+    /// OAEP with SHA-512.
+    OaepSha512,
 }
 
 /// How a caller's own AES key is used.
@@ -134,6 +136,8 @@ pub enum AesMode {
     Cbc,
     /// The same with the padding of PKCS #7.
     CbcPkcs7,
+    /// Counter mode, with a first counter block of 16 bytes.
+    Ctr,
     /// Key Wrap (RFC 3394) of whole half blocks.
     KeyWrap,
 }

@@ -12,26 +12,39 @@ use crate::{Algorithm, KeyError, Material, VersionId};
 /// Whether a version can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VersionState {
+    /// Its material is not made yet.
+    Pending,
     /// It opens, and seals where it is the primary.
     Enabled,
     /// It does neither, until it is enabled.
     Disabled,
+    /// It does neither, and its material goes at that time unless that is cancelled.
+    DestroyScheduled {
+        /// When.
+        at: Timestamp,
+    },
     /// Its material is gone for good.
     Destroyed,
 }
 
-/// Every legal move of a version from one state to another; what is not here is refused.
-pub const MOVES: &[(VersionState, VersionState)] = &[
-    (VersionState::Enabled, VersionState::Disabled),
-    (VersionState::Disabled, VersionState::Enabled),
-    (VersionState::Enabled, VersionState::Destroyed),
-    (VersionState::Disabled, VersionState::Destroyed),
-];
-
 impl VersionState {
-    /// Whether `self` may become `to`. Staying is always legal.
+    /// Whether `self` may become `to`: every legal move is here. Staying is always legal.
     pub fn may_become(self, to: Self) -> bool {
-        self == to || MOVES.contains(&(self, to))
+        use VersionState::{DestroyScheduled, Destroyed, Disabled, Enabled};
+        match self {
+            _ if self == to => true,
+            // By its material alone.
+            Self::Pending => false,
+            Enabled => matches!(to, Disabled | DestroyScheduled { .. } | Destroyed),
+            Disabled => matches!(to, Enabled | DestroyScheduled { .. } | Destroyed),
+            DestroyScheduled { .. } => matches!(to, Disabled | Destroyed),
+            Destroyed => false,
+        }
+    }
+
+    /// Whether its material is to go, and that is due.
+    pub(crate) fn ends_by(self, now: Timestamp) -> bool {
+        matches!(self, Self::DestroyScheduled { at } if at <= now)
     }
 }
 
@@ -53,6 +66,10 @@ pub struct NewVersion {
     pub algorithm: Algorithm,
     /// Somebody's own material; made here when absent.
     pub material: Option<Material>,
+    /// Whether its material is made later, by [`crate::KeyCore::finish_version`], and it is pending until then.
+    pub later: bool,
+    /// Whether it is the primary from the start.
+    pub primary: bool,
     /// It protects nothing before that time.
     pub not_before: Option<Timestamp>,
     /// It protects nothing from that time on.
@@ -64,11 +81,13 @@ pub struct NewVersion {
 }
 
 impl NewVersion {
-    /// One with new material, for all times.
+    /// A primary with new material, for all times.
     pub fn of(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
             material: None,
+            later: false,
+            primary: true,
             not_before: None,
             expires: None,
             labels: BTreeMap::new(),
@@ -115,7 +134,7 @@ pub struct Version {
     pub labels: BTreeMap<String, String>,
     /// A front end's own facts; kept, not understood.
     pub attributes: BTreeMap<String, String>,
-    /// Sealed under the master key; `None` once destroyed.
+    /// Sealed under the master key; `None` while pending and once destroyed.
     pub(crate) material: Option<Arc<SealedMaterial>>,
 }
 
@@ -126,6 +145,15 @@ impl Version {
             expires: &mut self.expires,
             labels: &mut self.labels,
             attributes: &mut self.attributes,
+        }
+    }
+
+    /// Destroys it, where that is due.
+    pub(crate) fn end_by(&mut self, now: Timestamp) {
+        if let VersionState::DestroyScheduled { at } = self.state
+            && at <= now
+        {
+            (self.state, self.material, self.updated) = (VersionState::Destroyed, None, at);
         }
     }
 
@@ -165,9 +193,11 @@ mod tests {
 
     #[test]
     fn nothing_comes_back_from_destroyed() {
-        for to in [VersionState::Enabled, VersionState::Disabled] {
+        let scheduled = VersionState::DestroyScheduled { at: Timestamp::UNIX_EPOCH };
+        for to in [VersionState::Enabled, VersionState::Disabled, scheduled] {
             assert!(!VersionState::Destroyed.may_become(to));
             assert!(to.may_become(VersionState::Destroyed));
         }
+        assert!(!scheduled.may_become(VersionState::Enabled), "it comes back disabled");
     }
 }

@@ -58,7 +58,8 @@ fn make(core: &KeyCore, realm: &Realm, first: NewVersion) -> KeyId {
     let id = KeyId::new("k");
     let new = NewKey {
         id: id.clone(),
-        first,
+        algorithm: first.algorithm,
+        first: Some(first),
         purpose: Purpose::Any,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -81,7 +82,7 @@ fn an_rsa_key_from_elsewhere_keeps_its_public_key_and_works() {
     let material = Material::rsa(&parts).unwrap();
     assert!(!format!("{material:?} {parts:?}").contains(&D[..16]));
     let id = make(&core, &realm, imported(material));
-    let version = core.key(&realm, &id).unwrap().primary;
+    let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let at = (&realm, &id, &version);
     let public = core.public_key(at).unwrap();
     assert!(matches!(&public, PublicKey::Rsa { n: shown, e: exponent, .. } if *shown == n && *exponent == e));
@@ -100,7 +101,7 @@ fn a_curves_key_must_be_on_its_curve_and_its_own() {
     let material = Material::ec(Curve::P256, &d, &x, &y).unwrap();
     let (core, _, realm) = core();
     let id = make(&core, &realm, imported(material));
-    let version = core.key(&realm, &id).unwrap().primary;
+    let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let at = (&realm, &id, &version);
     assert!(matches!(core.public_key(at).unwrap(), PublicKey::Ec { x: shown, .. } if shown == x));
     let how = SignatureAlgorithm::Ecdsa(Hash::Sha256);
@@ -124,12 +125,12 @@ fn a_curves_key_must_be_on_its_curve_and_its_own() {
 fn a_key_may_change_its_kind_and_older_versions_stay_what_they_were() {
     let (core, _, realm) = core();
     let id = make(&core, &realm, NewVersion::of(Algorithm::Aes { bits: 192 }));
-    let first = core.key(&realm, &id).unwrap().primary;
+    let first = core.key(&realm, &id).unwrap().primary.unwrap();
     let body = core.encrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], b"m", b"").unwrap();
     let key = core.add_version(&realm, &id, NewVersion::of(Algorithm::Ec(Curve::P256))).unwrap();
-    assert_eq!((key.versions.len(), key.algorithm(), key.primary().number), (2, Algorithm::Ec(Curve::P256), 2));
+    assert_eq!((key.versions.len(), key.algorithm, key.primary().unwrap().number), (2, Algorithm::Ec(Curve::P256), 2));
     assert_eq!(*core.decrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], &body, b"").unwrap(), b"m");
-    let wrong = core.encrypt_aes((&realm, &id, &key.primary), AesMode::Gcm, &[0; 12], b"m", b"");
+    let wrong = core.encrypt_aes((&realm, &id, &key.primary.unwrap()), AesMode::Gcm, &[0; 12], b"m", b"");
     assert!(matches!(wrong, Err(KeyError::WrongAlgorithm { .. })));
 }
 
@@ -140,7 +141,7 @@ fn outside_its_dates_a_version_protects_nothing_and_opens_what_it_protected() {
     let dated =
         NewVersion { not_before: Some(at(10)), expires: Some(at(20)), ..NewVersion::of(Algorithm::Aes { bits: 256 }) };
     let id = make(&core, &realm, dated);
-    let version = core.key(&realm, &id).unwrap().primary;
+    let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let named = (&realm, &id, &version);
     let seal = || core.encrypt_aes(named, AesMode::Gcm, &[0; 12], b"m", b"");
     assert_eq!(seal(), Err(KeyError::NotYetValid { at: at(10) }));
@@ -153,7 +154,7 @@ fn outside_its_dates_a_version_protects_nothing_and_opens_what_it_protected() {
     core.update_version(&realm, &id, &version, Some(VersionState::Disabled), |fields| *fields.expires = None).unwrap();
     assert!(matches!(seal(), Err(KeyError::VersionUnusable { .. })));
     let key = core.update_version(&realm, &id, &version, Some(VersionState::Enabled), |_| ()).unwrap();
-    assert_eq!(key.primary().updated, core.now());
+    assert_eq!(key.primary().unwrap().updated, core.now());
     seal().unwrap();
 }
 
@@ -163,11 +164,11 @@ fn a_version_counted_from_its_making_moves_the_schedule() {
     let day = |n: u32| Duration::from_hours(24) * n;
     let id = make(&core, &realm, NewVersion::of(Algorithm::AES_256));
     let trigger = Some(Trigger::AfterCreation(Period::days(90)));
-    core.set_rotation(&realm, &id, trigger, Some(Period::days(365))).unwrap();
+    core.set_rotation(&realm, &id, trigger, None, Some(Period::days(365))).unwrap();
     clock.advance(day(30)).unwrap();
     let key = core.rotate_now(&realm, &id, None).unwrap();
     assert_eq!(key.rotation.next, Some(core.now() + day(90)));
-    assert_eq!(key.primary().expires, Some(core.now() + day(365)));
+    assert_eq!(key.primary().unwrap().expires, Some(core.now() + day(365)));
     clock.advance(day(200)).unwrap();
     assert_eq!(core.key(&realm, &id).unwrap().versions.len(), 4);
     core.schedule_deletion(&realm, &id, day(90)).unwrap();

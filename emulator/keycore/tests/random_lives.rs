@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::{
     Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion, Period, Purpose,
     Realm, Sealed, SeededEntropy, Trigger, VersionState,
@@ -26,6 +26,10 @@ enum Command {
     Disables(usize),
     Enables(usize),
     Destroys(usize),
+    DestroysIn(usize, i64),
+    Adds { primary: bool, later: bool },
+    Finishes(usize),
+    MakesPrimary(usize),
     PassDays(u32),
 }
 
@@ -42,6 +46,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<usize>().prop_map(Disables),
         2 => any::<usize>().prop_map(Enables),
         1 => any::<usize>().prop_map(Destroys),
+        1 => (any::<usize>(), 1..40_i64).prop_map(|(n, days)| DestroysIn(n, days)),
+        1 => any::<(bool, bool)>().prop_map(|(primary, later)| Adds { primary, later }),
+        2 => any::<usize>().prop_map(Finishes),
+        1 => any::<usize>().prop_map(MakesPrimary),
         3 => (0..200_u32).prop_map(PassDays),
     ]
 }
@@ -66,7 +74,8 @@ fn lab(seed: u64) -> Lab {
 fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
     NewKey {
         id: KeyId::new(id),
-        first: NewVersion::of(algorithm),
+        algorithm,
+        first: Some(NewVersion::of(algorithm)),
         purpose,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -91,7 +100,7 @@ impl Lab {
             },
             Command::Rotate => core.rotate_now(realm, id, Some(25)).err(),
             Command::Schedule(days) => {
-                core.set_rotation(realm, id, days.map(|days| Trigger::Every(Period::days(days))), None).err()
+                core.set_rotation(realm, id, days.map(|days| Trigger::Every(Period::days(days))), None, None).err()
             }
             Command::Enable => core.enable(realm, id).err(),
             Command::Disable => core.disable(realm, id).err(),
@@ -100,6 +109,16 @@ impl Lab {
             Command::Disables(n) => moved(n, VersionState::Disabled).err(),
             Command::Enables(n) => moved(n, VersionState::Enabled).err(),
             Command::Destroys(n) => moved(n, VersionState::Destroyed).err(),
+            Command::DestroysIn(n, days) => {
+                let at = core.now() + SignedDuration::from_hours(24 * days);
+                moved(n, VersionState::DestroyScheduled { at }).err()
+            }
+            Command::Adds { primary, later } => {
+                let new = NewVersion { primary, later, ..NewVersion::of(Algorithm::AES_256) };
+                core.add_version(realm, id, new).err()
+            }
+            Command::Finishes(n) => pick(n).and_then(|version| core.finish_version((realm, id, &version))).err(),
+            Command::MakesPrimary(n) => pick(n).and_then(|version| core.set_primary(realm, id, &version)).err(),
             Command::PassDays(days) => {
                 self.clock.advance(DAY * days).unwrap();
                 None
@@ -115,6 +134,7 @@ impl Lab {
             for (at, version) in key.versions.iter().enumerate() {
                 assert_eq!(version.number as usize, at + 1);
                 assert!(version.created <= core.now());
+                assert!(!matches!(version.state, VersionState::DestroyScheduled { at } if at <= core.now()));
             }
             assert!(key.versions.windows(2).all(|pair| pair[0].created <= pair[1].created));
             assert!(key.rotation.next.is_none_or(|next| next > core.now() || key.state != KeyState::Enabled));
@@ -123,8 +143,8 @@ impl Lab {
         // The primary is usable, or the key says why it is not.
         let sealing = core.seal(realm, id, b"now", b"aad");
         match (&key, &sealing) {
-            (Ok(key), Ok(_)) => assert!(key.usable_version(&key.primary).is_ok()),
-            (Ok(key), Err(error)) => assert_eq!(key.usable_version(&key.primary).unwrap_err(), *error),
+            (Ok(key), Ok(_)) => assert!(key.usable_version(&key.primary.unwrap()).is_ok()),
+            (Ok(key), Err(error)) => assert_eq!(key.usable_version(&key.primary.unwrap()).unwrap_err(), *error),
             (Err(error), refused) => assert_eq!(refused.as_ref().unwrap_err(), error),
         }
         for (sealed, plaintext) in &self.sealed {

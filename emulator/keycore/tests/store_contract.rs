@@ -17,7 +17,8 @@ fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
     let (realm, id) = (Realm::new("r"), KeyId::new(id));
     let new = NewKey {
         id: id.clone(),
-        first: NewVersion::of(Algorithm::AES_256),
+        algorithm: Algorithm::AES_256,
+        first: Some(NewVersion::of(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -36,7 +37,7 @@ fn contract(store: &Arc<dyn Store>) {
     // A name is taken once.
     assert!(matches!(store.insert((*key).clone()), Err(KeyError::AlreadyExists { .. })));
     // Versions lead to their key; order is by creation, then name.
-    assert_eq!(store.find(&realm, &key.primary).unwrap().id, id);
+    assert_eq!(store.find(&realm, &key.primary.unwrap()).unwrap().id, id);
     assert_eq!(store.keys(&realm).iter().map(|k| k.id.to_string()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(store.realms(), std::slice::from_ref(&realm));
 
@@ -66,7 +67,7 @@ fn contract(store: &Arc<dyn Store>) {
     assert!(!store.remove(&realm, &id, &|_| false));
     assert!(store.remove(&realm, &id, &|key| key.description == "done"));
     assert!(store.alias(&realm, "x").is_none() && store.get(&realm, &id).is_none());
-    assert!(store.find(&realm, &key.primary).is_none());
+    assert!(store.find(&realm, &key.primary.unwrap()).is_none());
 
     store.clear();
     assert!(store.realms().is_empty());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kmslab_keycore::{
     Algorithm, Cause, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion,
-    Period, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionId,
+    Period, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionId, VersionState,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -19,19 +19,21 @@ fn core() -> (KeyCore, ManualClock, Realm) {
     (core, clock, Realm::new("r"))
 }
 
-fn make(core: &KeyCore, realm: &Realm, id: &str, algorithm: Algorithm, purpose: Purpose) -> KeyId {
-    let id = KeyId::new(id);
-    let new = NewKey {
-        id: id.clone(),
-        first: NewVersion::of(algorithm),
+fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
+    NewKey {
+        id: KeyId::new(id),
+        algorithm,
+        first: Some(NewVersion::of(algorithm)),
         purpose,
         description: String::new(),
         labels: BTreeMap::new(),
         policy: None,
         attributes: BTreeMap::new(),
-    };
-    core.create(realm, new).unwrap();
-    id
+    }
+}
+
+fn make(core: &KeyCore, realm: &Realm, id: &str, algorithm: Algorithm, purpose: Purpose) -> KeyId {
+    core.create(realm, new_key(id, algorithm, purpose)).unwrap().id.clone()
 }
 
 fn every(days: u32) -> Option<Trigger> {
@@ -39,14 +41,14 @@ fn every(days: u32) -> Option<Trigger> {
 }
 
 fn primary(core: &KeyCore, realm: &Realm, id: &KeyId) -> VersionId {
-    core.key(realm, id).unwrap().primary
+    core.key(realm, id).unwrap().primary.unwrap()
 }
 
 #[test]
 fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
     let (core, clock, realm) = core();
     let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
-    core.set_rotation(&realm, &id, every(90), None).unwrap();
+    core.set_rotation(&realm, &id, every(90), None, None).unwrap();
     clock.advance(DAY * 200).unwrap();
     assert_eq!(core.settle().rotated, 2);
     let days: Vec<_> = core.key(&realm, &id).unwrap().versions.iter().map(|v| v.created.as_second() / 86_400).collect();
@@ -58,8 +60,8 @@ fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
     // Enabled again it rotates once, that day, and the next period starts there.
     let key = core.enable(&realm, &id).unwrap();
     assert_eq!(key.versions.len(), 4);
-    assert_eq!(key.primary().cause, Cause::Automatic);
-    assert_eq!(key.primary().created, core.now());
+    assert_eq!(key.primary().unwrap().cause, Cause::Automatic);
+    assert_eq!(key.primary().unwrap().created, core.now());
     assert_eq!(key.rotation.next, Some(core.now() + DAY * 90));
 }
 
@@ -84,7 +86,7 @@ fn deletion_comes_on_its_day_unless_cancelled() {
 fn on_demand_rotations_are_limited_and_leave_the_schedule_alone() {
     let (core, clock, realm) = core();
     let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
-    let next = core.set_rotation(&realm, &id, every(100), None).unwrap().rotation.next;
+    let next = core.set_rotation(&realm, &id, every(100), None, None).unwrap().rotation.next;
     clock.advance(DAY).unwrap();
     for _ in 0..25 {
         core.rotate_now(&realm, &id, Some(25)).unwrap();
@@ -176,4 +178,75 @@ fn no_debug_output_shows_material() {
     let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
     let shown = format!("{core:?} {:?}", core.key(&realm, &id).unwrap());
     assert!(!shown.contains("material") && !shown.contains("body"), "{shown}");
+}
+
+#[test]
+fn a_version_waits_for_its_destruction_and_comes_back_disabled_or_not_at_all() {
+    let (core, clock, realm) = core();
+    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
+    let first = primary(&core, &realm, &id);
+    let sealed = core.seal(&realm, &id, b"m", b"").unwrap();
+    let open = || core.open(&realm, &id, &first, &sealed.nonce, &sealed.body, b"");
+    let scheduled = VersionState::DestroyScheduled { at: core.now() + DAY * 30 };
+    core.set_version_state(&realm, &id, &first, scheduled).unwrap();
+    assert_eq!(open().unwrap_err(), KeyError::VersionUnusable { state: scheduled });
+    core.set_version_state(&realm, &id, &first, VersionState::Disabled).unwrap();
+    core.set_version_state(&realm, &id, &first, VersionState::Enabled).unwrap();
+    assert_eq!(*open().unwrap(), b"m");
+
+    core.set_version_state(&realm, &id, &first, VersionState::DestroyScheduled { at: core.now() + DAY * 30 }).unwrap();
+    let due = core.now() + DAY * 30;
+    clock.advance(DAY * 40).unwrap();
+    assert_eq!(open().unwrap_err(), KeyError::VersionUnusable { state: VersionState::Destroyed });
+    let key = core.key(&realm, &id).unwrap();
+    assert_eq!(key.versions[0].updated, due, "it went on its day, not when somebody looked");
+    let back = core.set_version_state(&realm, &id, &first, VersionState::Disabled);
+    assert!(matches!(back, Err(KeyError::IllegalMove { .. })));
+}
+
+#[test]
+fn a_key_may_begin_without_versions_and_the_primary_is_whichever_is_named() {
+    let (core, clock, realm) = core();
+    let id = KeyId::new("k");
+    let new = NewKey { first: None, ..new_key("k", Algorithm::AES_256, Purpose::EncryptDecrypt) };
+    core.create(&realm, new).unwrap();
+    assert_eq!(core.seal(&realm, &id, b"m", b"").unwrap_err(), KeyError::NoPrimary { id: "k".into() });
+    let beside = NewVersion { primary: false, ..NewVersion::of(Algorithm::AES_256) };
+    let key = core.add_version(&realm, &id, beside.clone()).unwrap();
+    assert_eq!((key.versions.len(), key.primary), (1, None));
+    let first = key.versions[0].id;
+    let sealed = core.seal_with((&realm, &id, &first), b"m", b"").unwrap();
+    assert_eq!(sealed.version, first);
+    core.set_primary(&realm, &id, &first).unwrap();
+    let second = core.add_version(&realm, &id, beside).unwrap().versions[1].id;
+    assert_eq!(primary(&core, &realm, &id), first, "a version that is not to be the primary is not");
+    core.set_version_state(&realm, &id, &second, VersionState::Disabled).unwrap();
+    assert!(core.set_primary(&realm, &id, &second).is_err());
+
+    let tenth = core.now() + DAY * 10;
+    let next = core.set_rotation(&realm, &id, every(90), Some(tenth), None).unwrap().rotation.next;
+    assert_eq!(next, Some(tenth));
+    clock.advance(DAY * 10).unwrap();
+    let key = core.key(&realm, &id).unwrap();
+    assert_eq!((key.primary().unwrap().number, key.rotation.next), (3, Some(tenth + DAY * 90)));
+}
+
+#[test]
+fn a_pending_version_is_good_for_nothing_until_it_is_finished() {
+    let (core, _, realm) = core();
+    let id = KeyId::new("k");
+    let later = NewVersion { later: true, primary: false, ..NewVersion::of(Algorithm::Ec(Curve::P256)) };
+    let new = new_key("k", Algorithm::Ec(Curve::P256), Purpose::SignVerify);
+    let key = core.create(&realm, NewKey { first: Some(later), ..new }).unwrap();
+    let version = key.versions[0].id;
+    let named = (&realm, &id, &version);
+    let pending = KeyError::VersionUnusable { state: VersionState::Pending };
+    let sign = || core.sign(named, SignatureAlgorithm::Ecdsa(Hash::Sha256), SignInput::Message(b"m"));
+    assert_eq!((sign().unwrap_err(), core.public_key(named).unwrap_err()), (pending.clone(), pending));
+    core.finish_version(named).unwrap();
+    let public = core.public_key(named).unwrap();
+    sign().unwrap();
+    // Finished twice, it stays as it is.
+    core.finish_version(named).unwrap();
+    assert_eq!(core.public_key(named).unwrap(), public);
 }

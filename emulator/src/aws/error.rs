@@ -171,6 +171,7 @@ impl AwsError {
             KeyError::RotationLimit { .. } => Self::rotation_limit(arn),
             // What no request can bring about here: aliases are resolved before, and there is one kind of key.
             error @ (KeyError::AlreadyExists { .. }
+            | KeyError::NoPrimary { .. }
             | KeyError::WrongPurpose { .. }
             | KeyError::WrongAlgorithm { .. }
             | KeyError::VersionUnusable { .. }

@@ -32,7 +32,8 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     }
     let new = NewKey {
         id: names::new_key_id(aws.ids.next(), multi_region),
-        first: NewVersion::of(Algorithm::AES_256),
+        algorithm: Algorithm::AES_256,
+        first: Some(NewVersion::of(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,
         description,
         labels,
@@ -127,7 +128,7 @@ fn metadata(caller: &Caller, key: &Key) -> Value {
     put("CustomerMasterKeySpec", names::SYMMETRIC_DEFAULT.into());
     put("KeySpec", names::SYMMETRIC_DEFAULT.into());
     put("EncryptionAlgorithms", json!([names::SYMMETRIC_DEFAULT]));
-    put("CurrentKeyMaterialId", key.primary.to_string().into());
+    put("CurrentKeyMaterialId", key.primary.map(|id| id.to_string()).into());
     put("MultiRegion", multi_region.into());
     if let KeyState::PendingDeletion { at } = key.state {
         put("DeletionDate", seconds(at));

@@ -241,7 +241,7 @@ fn row(key: &Key) -> Option<KeyRow> {
         cloud: "aws",
         key: names::key_arn(account, region, key.id.as_str()),
         state: keys::state_name(key.state),
-        primary: key.primary().number,
+        primary: key.primary().map_or(0, |version| version.number),
         versions: versions.collect(),
     })
 }

@@ -24,7 +24,7 @@ pub(super) fn disable_key_rotation(aws: &Aws, caller: &Caller, input: &Input) ->
 fn set(aws: &Aws, caller: &Caller, input: &Input, days: Option<u32>) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let trigger = days.map(|days| Trigger::Every(Period::days(days)));
-    aws.core.set_rotation(found.realm(), found.id(), trigger, None).map_err(|error| found.refused(error))?;
+    aws.core.set_rotation(found.realm(), found.id(), trigger, None, None).map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
@@ -59,7 +59,7 @@ pub(super) fn list_key_rotations(aws: &Aws, caller: &Caller, input: &Input) -> R
     let shown = |version: &&Version| include == Some(ALL_KEY_MATERIAL) || version.cause != Cause::Created;
     let versions: Vec<&Version> = found.key.versions.iter().filter(shown).collect();
     let entry = |version: &&Version| {
-        let state = if version.id == found.key.primary { "CURRENT" } else { "NON_CURRENT" };
+        let state = if Some(version.id) == found.key.primary { "CURRENT" } else { "NON_CURRENT" };
         let mut entry =
             json!({ "KeyId": found.arn, "KeyMaterialId": version.id.to_string(), "KeyMaterialState": state });
         let kind = match version.cause {

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use kmslab_keycore::{Key, KeyState};
 use serde_json::{Value, json};
 
-use super::keys::{self, bundle, item};
+use super::keys::{self, newest, newest_item};
 use super::names;
 use super::page::page;
 use super::vaults::Vault;
@@ -37,7 +37,7 @@ pub(super) fn list_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, Az
     keys.retain(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     page(asked, "deletedkeys", &keys, |key| {
-        let mut item = item(vault, key.primary(), names::key_url(&vault.name, key));
+        let mut item = newest_item(vault, key);
         add_dates(&mut item, vault, key);
         item
     })
@@ -47,7 +47,7 @@ pub(super) fn recover(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
     let name = asked.key()?;
     let recovered = azure.core.cancel_deletion(&names::realm(&asked.vault.name), &name.id(), KeyState::Enabled);
     let key = recovered.map_err(|_| AzureError::no_deleted_key(name))?;
-    bundle(azure, asked.vault, &key, key.primary())
+    newest(azure, asked.vault, &key)
 }
 
 pub(super) fn purge(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -58,7 +58,7 @@ pub(super) fn purge(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErro
 }
 
 fn deleted_bundle(azure: &Azure, vault: &Vault, key: &Key) -> Result<Value, AzureError> {
-    let mut bundle = bundle(azure, vault, key, key.primary())?;
+    let mut bundle = newest(azure, vault, key)?;
     add_dates(&mut bundle, vault, key);
     Ok(bundle)
 }

@@ -177,6 +177,7 @@ impl AzureError {
             KeyError::BadMaterial => Self::bad_parameter("Invalid key material"),
             KeyError::BadBackup => Self::bad_parameter("Backup blob contains invalid or corrupt version."),
             error @ (KeyError::VersionUnusable { .. }
+            | KeyError::NoPrimary { .. }
             | KeyError::RotationUnsupported
             | KeyError::RotationLimit { .. }
             | KeyError::AliasNotFound { .. }

@@ -52,12 +52,12 @@ fn make(
         None => kind.operations().join(","),
     };
     let version = NewVersion {
-        algorithm: kind.algorithm,
         material,
         not_before: changes.not_before,
         expires: changes.expires,
         labels: changes.tags.unwrap_or_default(),
         attributes: BTreeMap::from([(KTY.to_owned(), kind.kty.to_owned()), (KEY_OPS.to_owned(), operations)]),
+        ..NewVersion::of(kind.algorithm)
     };
     let (realm, id) = (names::realm(&vault.name), name.id());
     let refused = |error| AzureError::of_key(name, None, "create", error);
@@ -70,7 +70,8 @@ fn make(
             let attributes = BTreeMap::from([(NAME.to_owned(), name.to_string())]);
             let new = NewKey {
                 id: id.clone(),
-                first: version.clone(),
+                algorithm: kind.algorithm,
+                first: Some(version.clone()),
                 purpose: Purpose::Any,
                 description: String::new(),
                 labels: BTreeMap::new(),
@@ -84,12 +85,13 @@ fn make(
             }
         }
     };
-    if changes.enabled == Some(false) {
-        let made = key.primary;
+    if changes.enabled == Some(false)
+        && let Some(made) = key.primary
+    {
         let disabled = azure.core.update_version(&realm, &id, &made, Some(VersionState::Disabled), |_| ());
         key = disabled.map_err(refused)?;
     }
-    bundle(azure, vault, &key, key.primary())
+    newest(azure, vault, &key)
 }
 
 pub(super) fn get(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -101,7 +103,7 @@ pub(super) fn list(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError
     let mut keys = azure.core.keys(&names::realm(&asked.vault.name));
     keys.retain(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
     keys.sort_by(|a, b| a.id.cmp(&b.id));
-    page(asked, "keys", &keys, |key| item(asked.vault, key.primary(), names::key_url(&asked.vault.name, key)))
+    page(asked, "keys", &keys, |key| newest_item(asked.vault, key))
 }
 
 pub(super) fn list_versions(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -148,7 +150,7 @@ pub(super) fn rotate(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     let (key, _) = find(azure, asked)?;
     let rotated = azure.core.rotate_now(&key.realm, &key.id, None);
     let key = rotated.map_err(|error| AzureError::of_key(name, None, "rotate", error))?;
-    bundle(azure, asked.vault, &key, key.primary())
+    newest(azure, asked.vault, &key)
 }
 
 pub(super) fn backup(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -170,7 +172,7 @@ pub(super) fn restore(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
             other => AzureError::internal(other),
         }
     })?;
-    bundle(azure, asked.vault, &key, key.primary())
+    newest(azure, asked.vault, &key)
 }
 
 /// The key and the version that a request names, or its newest. A deleted key is not there.
@@ -183,10 +185,20 @@ pub(super) fn find(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<K
     }
     let version = match wanted {
         Some(wanted) => names::find_version(&key, wanted).ok_or_else(not_found)?,
-        None => key.primary(),
+        None => key.primary().map_err(|_| not_found())?,
     };
     let version = version.clone();
     Ok((key, version))
+}
+
+/// The bundle of a key's newest version, which every key here has.
+pub(super) fn newest(azure: &Azure, vault: &Vault, key: &Key) -> Result<Value, AzureError> {
+    bundle(azure, vault, key, key.primary().map_err(AzureError::internal)?)
+}
+
+/// A key as lists have it.
+pub(super) fn newest_item(vault: &Vault, key: &Key) -> Value {
+    key.primary().map_or(Value::Null, |version| item(vault, version, names::key_url(&vault.name, key)))
 }
 
 pub(super) fn not_deleted(key: &Key, name: &KeyName) -> Result<(), AzureError> {

@@ -165,14 +165,14 @@ fn row(key: &Key) -> Option<KeyRow> {
     });
     let state = match key.state {
         KeyState::PendingDeletion { .. } => "Deleted",
-        _ if key.primary().state == VersionState::Disabled => "Disabled",
+        _ if key.primary().is_ok_and(|newest| newest.state == VersionState::Disabled) => "Disabled",
         _ => "Enabled",
     };
     Some(KeyRow {
         cloud: "azure",
         key: names::key_url(vault, key),
         state,
-        primary: key.primary().number,
+        primary: key.primary().map_or(0, |newest| newest.number),
         versions: versions.collect(),
     })
 }

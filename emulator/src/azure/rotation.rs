@@ -27,7 +27,7 @@ pub(super) fn put(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError>
     let (key, _) = keys::find(azure, asked)?;
     let policy = Policy::asked(asked.input)?;
     let refused = |error| AzureError::of_key(name, None, "setrotationpolicy", error);
-    azure.core.set_rotation(&key.realm, &key.id, policy.trigger, policy.lifetime).map_err(refused)?;
+    azure.core.set_rotation(&key.realm, &key.id, policy.trigger, None, policy.lifetime).map_err(refused)?;
     let (now, text) = (azure.core.now().as_second().to_string(), policy.kept.to_string());
     let put = azure.core.update(&key.realm, &key.id, |fields| {
         let attributes: &mut BTreeMap<String, String> = fields.attributes;

@@ -54,9 +54,10 @@ impl Cache {
         self.root.join("assets").join(format!("node-{KUBERNETES}-{}", short_hash(&pins)))
     }
 
-    /// The file of a node image.
-    pub fn node_image(&self, tag: &str) -> PathBuf {
-        self.root.join("assets").join(format!("{}.tar.zst", tag.replace(':', "-")))
+    /// The file of a node image, as an engine saved it: Docker does not load what Podman saves under the same name, nor always at all.
+    pub fn node_image(&self, tag: &str, engine: &str) -> PathBuf {
+        let engine = if engine == "docker" { String::new() } else { format!(".{engine}") };
+        self.root.join("assets").join(format!("{}{engine}.tar.zst", tag.replace(':', "-")))
     }
 
     /// The directory of the programs of the official release.

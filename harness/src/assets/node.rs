@@ -63,7 +63,10 @@ impl Assets {
         if engine.has_image(KINDEST).await? {
             return Ok(KINDEST.to_owned());
         }
-        if !self.options.offline && !engine.has_image(&tag()).await? && !self.cache.node_image(&tag()).exists() {
+        if !self.options.offline
+            && !engine.has_image(&tag()).await?
+            && !self.cache.node_image(&tag(), engine.name()).exists()
+        {
             match self.pull(engine, KINDEST, progress).await {
                 Ok(()) => return Ok(KINDEST.to_owned()),
                 Err(why) => progress.say(&format!("{why:#}; building a node image instead")),
@@ -88,7 +91,7 @@ impl Assets {
         if engine.has_image(&tag).await? {
             return Ok(tag);
         }
-        let saved = self.cache.node_image(&tag);
+        let saved = self.cache.node_image(&tag, engine.name());
         if !saved.exists() {
             can_build(&self.cache)?;
             let parts = self.node_parts(progress).await?;

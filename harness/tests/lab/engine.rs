@@ -45,7 +45,7 @@ fn an_engine_that_refuses_is_told_with_the_remedy() {
 #[test]
 fn a_saved_node_image_that_is_broken_is_named() {
     let cache = tempfile::tempdir().unwrap();
-    let saved = kmslab::assets::Cache::at(cache.path().join("kmslab")).node_image(&node::tag());
+    let saved = kmslab::assets::Cache::at(cache.path().join("kmslab")).node_image(&node::tag(), "docker");
     std::fs::create_dir_all(saved.parent().unwrap()).unwrap();
     std::fs::write(&saved, "half of it").unwrap();
     let engine = "case $1 in ps) ;; load) cat >/dev/null; exit 1 ;; *) exit 1 ;; esac";

@@ -4,8 +4,8 @@ use zeroize::Zeroizing;
 
 use super::{KeyCore, Sealed};
 use crate::{
-    AesMode, Algorithm, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, Version,
-    VersionId, aes, asymmetric, material,
+    AesMode, Algorithm, Key, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm,
+    Version, VersionId, aes, asymmetric, material,
 };
 
 impl KeyCore {
@@ -13,7 +13,18 @@ impl KeyCore {
     pub fn seal(&self, realm: &Realm, id: &KeyId, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(Purpose::EncryptDecrypt)?;
-        let version = key.usable_version(&key.primary)?;
+        self.seal_by(&key, &key.primary()?.id, plaintext, aad)
+    }
+
+    /// Seals under a version that the caller names.
+    pub fn seal_with(&self, (realm, id, version): Named<'_>, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
+        let key = self.key(realm, id)?;
+        key.usable_for(Purpose::EncryptDecrypt)?;
+        self.seal_by(&key, version, plaintext, aad)
+    }
+
+    fn seal_by(&self, key: &Key, version: &VersionId, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
+        let version = key.usable_version(version)?;
         only_aes_256(version)?;
         version.protects_at(self.now())?;
         let (nonce, body) = material::seal_with(&self.material(version)?, self.entropy.as_ref(), plaintext, aad)?;

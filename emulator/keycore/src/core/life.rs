@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::KeyCore;
+use super::{KeyCore, Named, push};
 use crate::{
     Algorithm, Cause, Key, KeyError, KeyFields, KeyId, KeyState, NewVersion, Period, Purpose, Realm, Trigger, Version,
-    VersionFields, VersionId, VersionState,
+    VersionFields, VersionId, VersionState, material,
 };
 
 impl KeyCore {
@@ -60,7 +60,7 @@ impl KeyCore {
         if gone { Ok(()) } else { Err(KeyError::NotPendingDeletion { id: id.to_string() }) }
     }
 
-    /// Moves one version to another state, where [`crate::MOVES`] allows it. Destroying takes its material away.
+    /// Moves one version to another state, where [`VersionState::may_become`] allows it. Destroying takes its material away.
     pub fn set_version_state(
         &self,
         realm: &Realm,
@@ -68,13 +68,25 @@ impl KeyCore {
         version: &VersionId,
         to: VersionState,
     ) -> Result<Arc<Key>, KeyError> {
+        let now = self.now();
         self.change(realm, id, |key| {
             let version = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
-            move_to(version, to)
+            move_to(version, to)?;
+            version.updated = now;
+            Ok(())
         })
     }
 
-    /// Changes what is only data of one version, and its state where [`crate::MOVES`] allows it.
+    /// Makes a version the one that seals; it must be one that can be used.
+    pub fn set_primary(&self, realm: &Realm, id: &KeyId, version: &VersionId) -> Result<Arc<Key>, KeyError> {
+        self.change(realm, id, |key| {
+            let version = key.usable_version(version)?.id;
+            key.primary = Some(version);
+            Ok(())
+        })
+    }
+
+    /// Changes what is only data of one version, and its state where [`VersionState::may_become`] allows it.
     pub fn update_version(
         &self,
         realm: &Realm,
@@ -99,12 +111,14 @@ impl KeyCore {
         })
     }
 
-    /// Sets when the key rotates by itself, or that it does not, and how long versions made so are valid.
+    /// Sets when the key rotates by itself, or that it does not, and how long versions made so are valid. A trigger that counts date by
+    /// date begins at `first`, or a whole period from now.
     pub fn set_rotation(
         &self,
         realm: &Realm,
         id: &KeyId,
         trigger: Option<Trigger>,
+        first: Option<Timestamp>,
         lifetime: Option<Period>,
     ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
@@ -114,7 +128,7 @@ impl KeyCore {
             let newest = key.versions.last().map(|newest| (newest.created, newest.expires));
             let (made, expires) = newest.unwrap_or((key.created, None));
             key.rotation.lifetime = lifetime;
-            key.rotation.schedule(trigger, now, made, expires);
+            key.rotation.schedule(trigger, first, now, made, expires);
             Ok(())
         })
     }
@@ -133,14 +147,29 @@ impl KeyCore {
         })
     }
 
-    /// Adds a version that is the primary from then on; it may be of another algorithm than those before.
+    /// Adds a version, which may be of another algorithm than those before.
     pub fn add_version(&self, realm: &Realm, id: &KeyId, new: NewVersion) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         // Made before the store is locked: RSA takes up to seconds.
         let made = self.new_version(&new, 0, now, Cause::Created)?;
         self.change(realm, id, |key| {
             not_pending(key)?;
-            self.push(key, made.clone());
+            push(key, made.clone(), new.primary);
+            Ok(())
+        })
+    }
+
+    /// Makes the material of a version that is pending, which is enabled then. RSA takes up to seconds.
+    pub fn finish_version(&self, (realm, id, version): Named<'_>) -> Result<Arc<Key>, KeyError> {
+        let key = self.key(realm, id)?;
+        let algorithm = key.version(version).ok_or(KeyError::VersionNotFound)?.algorithm;
+        let material = material::generate(algorithm, self.entropy.as_ref())?;
+        let sealed = Arc::new(self.master.seal(self.entropy.as_ref(), version, &material)?);
+        self.change(realm, id, |key| {
+            let version = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
+            if version.state == VersionState::Pending {
+                (version.state, version.material) = (VersionState::Enabled, Some(Arc::clone(&sealed)));
+            }
             Ok(())
         })
     }
@@ -194,7 +223,7 @@ fn not_pending(key: &Key) -> Result<(), KeyError> {
 }
 
 fn rotates(key: &Key) -> Result<(), KeyError> {
-    match (key.algorithm(), key.purpose) {
+    match (key.algorithm, key.purpose) {
         (Algorithm::AES_256, Purpose::EncryptDecrypt) | (_, Purpose::Any) => Ok(()),
         _ => Err(KeyError::RotationUnsupported),
     }

@@ -75,15 +75,16 @@ impl KeyCore {
     /// Makes a key and its first version. RSA takes up to seconds.
     pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
-        let first = self.new_version(&new.first, 1, now, Cause::Created)?;
+        let first = new.first.as_ref().map(|first| self.new_version(first, 1, now, Cause::Created)).transpose()?;
         let key = Key {
             realm: realm.clone(),
             id: new.id.clone(),
             purpose: new.purpose,
             state: KeyState::Enabled,
             created: now,
-            primary: first.id,
-            versions: vec![first],
+            algorithm: new.algorithm,
+            primary: first.as_ref().filter(|_| new.first.as_ref().is_some_and(|new| new.primary)).map(|first| first.id),
+            versions: first.into_iter().collect(),
             rotation: Rotation::default(),
             description: new.description,
             labels: new.labels,
@@ -151,6 +152,13 @@ impl KeyCore {
                 let due = |key: &Key| matches!(key.state, KeyState::PendingDeletion { at } if at <= now);
                 if self.store.remove(&key.realm, &key.id, &due) { None } else { self.store.get(&key.realm, &key.id) }
             }
+            _ if key.versions.iter().any(|version| version.state.ends_by(now)) => {
+                let settled = self.store.update(&key.realm, &key.id, &mut |key| {
+                    key.versions.iter_mut().for_each(|version| version.end_by(now));
+                    Ok(())
+                });
+                self.settled(settled.ok()?)
+            }
             KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
                 let settled = self.store.update(&key.realm, &key.id, &mut |key| {
                     let due = key.rotation.take_due(now);
@@ -169,38 +177,30 @@ impl KeyCore {
 
     /// Adds a version like the newest, with new material.
     fn rotate(&self, key: &mut Key, at: Timestamp, cause: Cause) -> Result<(), KeyError> {
-        let newest = key.versions.last().ok_or(KeyError::VersionNotFound)?;
+        let newest = key.versions.last();
         let new = NewVersion {
-            algorithm: newest.algorithm,
-            material: None,
-            not_before: None,
             expires: key.rotation.expiry(at),
-            labels: newest.labels.clone(),
-            attributes: newest.attributes.clone(),
+            labels: newest.map(|newest| newest.labels.clone()).unwrap_or_default(),
+            attributes: newest.map(|newest| newest.attributes.clone()).unwrap_or_default(),
+            ..NewVersion::of(key.algorithm)
         };
         let made = self.new_version(&new, 0, at, cause)?;
-        self.push(key, made);
+        push(key, made, new.primary);
         Ok(())
-    }
-
-    fn push(&self, key: &mut Key, version: Version) {
-        let number = key.versions.last().map_or(1, |last| last.number + 1);
-        key.primary = version.id;
-        key.rotation.made(version.created, version.expires);
-        key.versions.push(Version { number, ..version });
     }
 
     fn new_version(&self, new: &NewVersion, number: u32, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
         let id = VersionId::random(self.entropy.as_ref());
         let material = match &new.material {
-            Some(material) => material.of(new.algorithm)?,
-            None => material::generate(new.algorithm, self.entropy.as_ref())?,
+            _ if new.later => None,
+            Some(material) => Some(material.of(new.algorithm)?),
+            None => Some(material::generate(new.algorithm, self.entropy.as_ref())?),
         };
-        let sealed = self.master.seal(self.entropy.as_ref(), &id, &material)?;
+        let sealed = material.map(|material| self.master.seal(self.entropy.as_ref(), &id, &material)).transpose()?;
         Ok(Version {
             id,
             number,
-            state: VersionState::Enabled,
+            state: if new.later { VersionState::Pending } else { VersionState::Enabled },
             created: at,
             updated: at,
             cause,
@@ -209,7 +209,18 @@ impl KeyCore {
             expires: new.expires,
             labels: new.labels.clone(),
             attributes: new.attributes.clone(),
-            material: Some(Arc::new(sealed)),
+            material: sealed.map(Arc::new),
         })
     }
+}
+
+/// The newest version from then on.
+fn push(key: &mut Key, version: Version, primary: bool) {
+    let number = key.versions.last().map_or(1, |last| last.number + 1);
+    if primary {
+        key.primary = Some(version.id);
+    }
+    key.algorithm = version.algorithm;
+    key.rotation.made(version.created, version.expires);
+    key.versions.push(Version { number, ..version });
 }
