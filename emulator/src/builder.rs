@@ -17,6 +17,7 @@ use crate::aws::{Aws, Ids, RandomIds};
 use crate::azure::{self, Azure};
 use crate::counts::Counter;
 use crate::front::Fronts;
+use crate::gcp::{self, Gcp};
 use crate::proxy;
 use crate::running::{Listening, RunningEmulator};
 use crate::seed::{SeedError, SeedFile};
@@ -81,6 +82,7 @@ impl Emulator {
             ids: None,
             azure_tenant: azure::identity::DEFAULT_TENANT.to_owned(),
             azure_token_lifetime: azure::TOKEN_LIFETIME,
+            gcp_owner: None,
         }
     }
 }
@@ -104,6 +106,7 @@ pub struct EmulatorBuilder {
     ids: Option<Arc<dyn Ids>>,
     azure_tenant: String,
     azure_token_lifetime: SignedDuration,
+    gcp_owner: Option<gcp::identity::KeyFile>,
 }
 
 impl EmulatorBuilder {
@@ -134,6 +137,12 @@ impl EmulatorBuilder {
     /// How long Azure's tokens are valid; a day less a second when nobody says otherwise, as the service has it.
     pub fn azure_token_lifetime(mut self, lifetime: SignedDuration) -> Self {
         self.azure_token_lifetime = lifetime;
+        self
+    }
+
+    /// The key of the service account that may do everything; made when it is first asked for, when nobody gives one.
+    pub fn gcp_owner(mut self, key: gcp::identity::KeyFile) -> Self {
+        self.gcp_owner = Some(key);
         self
     }
 
@@ -238,15 +247,19 @@ impl EmulatorBuilder {
             Arc::clone(&self.wall),
             Arc::clone(&self.entropy),
         );
-        self.seed.plant(&aws, &azure)?;
+        let gcp = Gcp::new(Arc::clone(&core), self.gcp_owner, Arc::clone(&self.wall), Arc::clone(&self.entropy));
+        let gcp = Arc::new(gcp);
+        self.seed.plant(&aws, &azure, &gcp)?;
+        let counter = Arc::new(Counter::default());
         let service = Arc::new(AwsService {
             aws,
             authenticator: Authenticator::new(self.auth, credentials),
             wall: self.wall,
             entropy: self.entropy,
-            counter: Counter::default(),
+            counter: Arc::clone(&counter),
         });
-        let fronts = Fronts { aws: service, azure: Arc::new(azure) };
+        let grpc = gcp::service::Service::router(Arc::clone(&gcp), Arc::clone(&counter));
+        let fronts = Fronts { aws: service, azure: Arc::new(azure), gcp, grpc, counter };
         let admin_state = Arc::new(Admin { fronts: fronts.clone(), core, lab, seed: self.seed });
         Ok(RunningEmulator::serve(Listening { http, https, proxy, tls, admin }, fronts, admin_state))
     }

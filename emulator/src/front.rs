@@ -1,7 +1,7 @@
 //! One port for every cloud: which front a request is for, from its host and path.
 //!
 //! Vendors' host names say it, where a client comes by them (through the proxy, or a hosts file). On any other name `POST /` is AWS,
-//! paths of Microsoft's identity platform are its, and a first segment before `keys` is a vault.
+//! gRPC and `/v1/projects/` are Google's, paths of the identity platforms are theirs, and a first segment before `keys` is a vault.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::header::HOST;
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 
 use crate::aws::service::{self as aws, AwsService};
@@ -17,6 +18,10 @@ use crate::azure::Azure;
 use crate::azure::identity::Identity;
 use crate::azure::names::VAULT_SUFFIX;
 use crate::azure::service::{InVault, Plane};
+use crate::counts::Counter;
+use crate::gcp::Gcp;
+use crate::gcp::identity::Identity as GcpIdentity;
+use crate::gcp::service as gcp;
 use crate::keytable::KeyRow;
 
 /// The hosts of Microsoft's identity platform.
@@ -25,14 +30,24 @@ const LOGIN: &[&str] = &["login.microsoftonline.com", "login.windows.net", "logi
 const MANAGEMENT: &str = "management.azure.com";
 /// Microsoft Graph.
 const GRAPH: &str = "graph.microsoft.com";
-/// The instance metadata service.
+/// The instance metadata service, of Azure's machines and of Google's.
 const METADATA: &str = "169.254.169.254";
+/// Cloud KMS.
+const CLOUD_KMS: &str = "cloudkms.googleapis.com";
+/// Google's IAM API.
+const IAM: &str = "iam.googleapis.com";
+/// Google's token endpoints, and its metadata server.
+const GOOGLE: &[&str] = &["oauth2.googleapis.com", "accounts.google.com", "metadata.google.internal", "metadata"];
 
 /// What every front needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Fronts {
     pub(crate) aws: Arc<AwsService>,
     pub(crate) azure: Arc<Azure>,
+    pub(crate) gcp: Arc<Gcp>,
+    /// Cloud KMS over gRPC.
+    pub(crate) grpc: Router,
+    pub(crate) counter: Arc<Counter>,
 }
 
 impl Fronts {
@@ -40,6 +55,7 @@ impl Fronts {
     pub(crate) fn key_table(&self) -> Vec<KeyRow> {
         let mut rows = self.aws.aws.key_table();
         rows.extend(self.azure.key_table());
+        rows.extend(self.gcp.key_table());
         rows
     }
 }
@@ -50,8 +66,14 @@ pub(crate) fn router(fronts: Fronts) -> Router {
 }
 
 async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> Response {
-    let (parts, body) = request.into_parts();
-    let counter = &fronts.aws.counter;
+    let (mut parts, body) = request.into_parts();
+    // HTTP/2 has it in the URI; whoever signed the request signed it as this header.
+    if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST))
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(HOST, value);
+    }
+    let counter = &*fronts.counter;
     match front(&parts) {
         Front::Aws => aws::answer(&fronts.aws, parts, body).await,
         Front::Identity => {
@@ -59,6 +81,9 @@ async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> R
             fronts.azure.serve_identity(counter, base, parts, body).await
         }
         Front::Management(what) => fronts.azure.serve_management(counter, what, parts, body).await,
+        Front::GcpAdmin => gcp::serve_admin(Arc::clone(&fronts.gcp), counter, parts, body).await,
+        Front::Gcp => gcp::serve(fronts.grpc.clone(), parts, body).await,
+        Front::GcpIdentity => gcp::serve_identity(&fronts.gcp.identity, counter, parts, body).await,
         Front::Vault(at) => fronts.azure.serve_vault(counter, at, parts, body).await,
     }
 }
@@ -68,15 +93,23 @@ enum Front {
     Identity,
     Management(Plane),
     Vault(InVault),
+    Gcp,
+    GcpAdmin,
+    GcpIdentity,
 }
 
 fn front(parts: &Parts) -> Front {
     let (host, path) = (host(parts), parts.uri.path());
     let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    if GOOGLE.contains(&name) || (name == METADATA && parts.headers.contains_key("metadata-flavor")) {
+        return Front::GcpIdentity;
+    }
     if LOGIN.contains(&name) || name == METADATA {
         return Front::Identity;
     }
     match name {
+        CLOUD_KMS => return Front::Gcp,
+        IAM => return Front::GcpAdmin,
         MANAGEMENT => return Front::Management(Plane::ResourceManager),
         GRAPH => return Front::Management(Plane::Graph),
         _ => {}
@@ -86,6 +119,16 @@ fn front(parts: &Parts) -> Front {
     }
     if parts.headers.contains_key("x-amz-target") || path == "/" {
         return Front::Aws;
+    }
+    let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if gcp::is_of_iam(path) {
+        return Front::GcpAdmin;
+    }
+    if is_grpc || path.starts_with("/v1/projects/") {
+        return Front::Gcp;
+    }
+    if GcpIdentity::has(&parts.method, path) {
+        return Front::GcpIdentity;
     }
     if Identity::has(path) {
         return Front::Identity;
@@ -119,6 +162,9 @@ mod tests {
             Front::Identity => "identity".into(),
             Front::Management(what) => format!("{what:?}"),
             Front::Vault(InVault { vault, path }) => format!("{vault} {path}"),
+            Front::Gcp => "gcp".into(),
+            Front::GcpAdmin => "gcp admin".into(),
+            Front::GcpIdentity => "gcp identity".into(),
         }
     }
 
@@ -140,6 +186,13 @@ mod tests {
             ("graph.microsoft.com", "/v1.0/me", "Graph"),
             ("169.254.169.254", "/metadata/identity/oauth2/token", "identity"),
             ("localhost:7643", "/metadata/identity/oauth2/token", "identity"),
+            ("cloudkms.googleapis.com", "/google.cloud.kms.v1.KeyManagementService/Encrypt", "gcp"),
+            ("127.0.0.1", "/v1/projects/p/locations/l/keyRings", "gcp"),
+            ("127.0.0.1", "/v1/projects/p/serviceAccounts/a/keys", "gcp admin"),
+            ("iam.googleapis.com", "/v1/projects/p/serviceAccounts", "gcp admin"),
+            ("oauth2.googleapis.com", "/token", "gcp identity"),
+            ("localhost:7600", "/computeMetadata/v1/project/project-id", "gcp identity"),
+            ("metadata.google.internal", "/", "gcp identity"),
         ] {
             assert_eq!(of(host, path, false), wanted, "{host} {path}");
         }

@@ -1,4 +1,4 @@
-//! AWS KMS and Azure Key Vault in one small process, faithful enough for the vendor's own SDKs and CLI: real keys, verified signatures and tokens, a clock that
+//! AWS KMS, Azure Key Vault and Google Cloud KMS in one small process, faithful enough for the vendor's own SDKs and CLI: real keys, verified signatures and tokens, a clock that
 //! can be moved. A test double; it keeps keys in memory and must never hold a secret that matters.
 //!
 //! ```no_run
@@ -17,6 +17,7 @@ pub mod azure;
 mod builder;
 mod counts;
 mod front;
+pub mod gcp;
 mod http_body;
 mod keytable;
 mod proxy;

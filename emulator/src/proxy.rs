@@ -23,9 +23,12 @@ pub(crate) const NAMES: &[&str] = &[
     "sts.windows.net",
     "management.azure.com",
     "graph.microsoft.com",
+    "cloudkms.googleapis.com",
+    "iam.googleapis.com",
+    "oauth2.googleapis.com",
 ];
-/// The one address that is asked in clear.
-const METADATA: &str = "169.254.169.254";
+/// What is asked in clear: the metadata services of Azure's and Google's machines.
+const METADATA: &[&str] = &["169.254.169.254", "metadata.google.internal"];
 
 /// What the proxy's port serves.
 pub(crate) fn router(fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Router {
@@ -38,7 +41,9 @@ pub(crate) fn router(fronts: Router, tls: TlsAcceptor, stop: CancellationToken) 
 async fn handle(request: Request<Body>, fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Response {
     if request.method() != Method::CONNECT {
         return match request.uri().host() {
-            Some(METADATA) => fronts.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Some(host) if METADATA.contains(&host) => {
+                fronts.oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
             Some(host) => refused(host),
             None => text(
                 StatusCode::BAD_REQUEST,

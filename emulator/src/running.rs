@@ -13,6 +13,7 @@ use crate::admin::{self, Admin};
 use crate::builder::Bound;
 use crate::counts::RequestCounts;
 use crate::front::{self, Fronts};
+use crate::gcp::identity::KeyFile;
 use crate::keytable::KeyRow;
 use crate::proxy;
 use crate::server::serve;
@@ -98,6 +99,12 @@ impl RunningEmulator {
         self.fronts.azure.identity.directory.tenant.clone()
     }
 
+    /// The key of Google's service account that may do everything, made now if it was not yet. `None` where the system has no
+    /// randomness.
+    pub fn gcp_owner(&self) -> Option<KeyFile> {
+        self.fronts.gcp.identity.owner()
+    }
+
     /// The certificate that a client of HTTPS must trust.
     pub fn ca_pem(&self) -> Option<String> {
         self.tls.as_ref().map(|tls| tls.ca_pem.clone())
@@ -110,7 +117,7 @@ impl RunningEmulator {
 
     /// Requests so far, refused ones included.
     pub fn requests(&self) -> RequestCounts {
-        self.fronts.aws.counter.snapshot()
+        self.fronts.counter.snapshot()
     }
 
     /// The clock that keys live by.

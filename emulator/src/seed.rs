@@ -13,6 +13,8 @@ use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
 use crate::aws::{Aws, AwsError, Caller};
 use crate::azure::Azure;
 use crate::azure::seed::AzureSeed;
+use crate::gcp::Gcp;
+use crate::gcp::seed::GcpSeed;
 
 /// Why a seed cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,9 @@ pub enum SeedError {
     /// The part under `azure` cannot be made.
     #[error("seed: azure: {0}")]
     Azure(String),
+    /// The part under `gcp` cannot be made.
+    #[error("seed: gcp: {0}")]
+    Gcp(String),
 }
 
 /// What a seed file says.
@@ -65,6 +70,9 @@ pub struct SeedFile {
     /// Applications and vaults of Azure.
     #[serde(default)]
     pub azure: AzureSeed,
+    /// Service accounts and bindings of Google.
+    #[serde(default)]
+    pub gcp: GcpSeed,
 }
 
 /// An access key.
@@ -138,7 +146,8 @@ impl SeedFile {
     }
 
     /// Makes the keys, through the same operations as any caller.
-    pub(crate) fn plant(&self, aws: &Aws, azure: &Azure) -> Result<(), SeedError> {
+    pub(crate) fn plant(&self, aws: &Aws, azure: &Azure, gcp: &Gcp) -> Result<(), SeedError> {
+        self.gcp.plant(gcp).map_err(SeedError::Gcp)?;
         self.azure.plant(azure).map_err(SeedError::Azure)?;
         for (index, key) in self.keys.iter().enumerate() {
             key.plant(aws).map_err(|(operation, error)| SeedError::Refused {

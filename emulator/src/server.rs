@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,7 +66,9 @@ where
     }
 }
 
-fn ended(served: hyper::Result<()>) {
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn ended(served: Result<(), BoxError>) {
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
     }
@@ -86,12 +88,14 @@ where
     }
 }
 
-async fn http<S>(stream: S, router: Router, stop: CancellationToken) -> hyper::Result<()>
+/// HTTP/1.1 and HTTP/2, which gRPC needs: the first bytes tell.
+async fn http<S>(stream: S, router: Router, stop: CancellationToken) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = TowerToHyperService::new(router);
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         done = serving.as_mut() => return done,

@@ -4,7 +4,7 @@ use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::aes::{Aes128, Aes192, Aes256};
 use aes_gcm::{AesGcm, KeyInit, Nonce};
-use aes_kw::AesKw;
+use aes_kw::{AesKw, AesKwp};
 use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,
     PaddedBlockDecryptingKey, PaddedBlockEncryptingKey, UnboundCipherKey,
@@ -121,6 +121,18 @@ pub(crate) fn decrypt(
             Ok(out)
         }
     }
+}
+
+/// Key wrap with padding (RFC 5649), opened.
+pub(crate) fn unwrap_padded(kek: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    if !matches!(kek.len(), 16 | 24 | 32) || wrapped.len() < BLOCK {
+        return Err(KeyError::DoesNotOpen);
+    }
+    let mut out = Zeroizing::new(vec![0; wrapped.len()]);
+    let len =
+        with_aes!(kek, |cipher: AesKwp| cipher.unwrap_key(wrapped, &mut out).map_err(|_| KeyError::DoesNotOpen)?.len());
+    out.truncate(len);
+    Ok(out)
 }
 
 /// Counter mode, which is the same in both directions.

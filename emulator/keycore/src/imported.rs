@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, PublicKeyComponents};
-use aws_lc_rs::signature::EcdsaKeyPair;
+use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
 
 use crate::asymmetric::signing_algorithm;
@@ -52,6 +52,34 @@ impl Material {
             _ => return Err(KeyError::BadMaterial),
         };
         Ok(Self { algorithm: Algorithm::Aes { bits }, bytes: Zeroizing::new(key.to_vec()) })
+    }
+
+    /// A secret for HMAC with a hash of that many bits.
+    pub fn hmac(bits: u16, secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() * 8 != usize::from(bits) {
+            return Err(KeyError::BadMaterial);
+        }
+        Ok(Self { algorithm: Algorithm::Hmac { bits }, bytes: Zeroizing::new(secret.to_vec()) })
+    }
+
+    /// A private key of that algorithm in PKCS #8, DER.
+    pub fn pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
+        let bad = |_| KeyError::BadMaterial;
+        match algorithm {
+            Algorithm::Rsa { bits } => {
+                let pair = KeyPair::from_pkcs8(der).map_err(bad)?;
+                if pair.public_modulus_len() * 8 != usize::from(bits) {
+                    return Err(KeyError::BadMaterial);
+                }
+            }
+            Algorithm::Ec(Curve::Ed25519) => drop(Ed25519KeyPair::from_pkcs8(der).map_err(bad)?),
+            Algorithm::Ec(curve) => {
+                let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
+                drop(EcdsaKeyPair::from_pkcs8(signing, der).map_err(bad)?);
+            }
+            Algorithm::Aes { .. } | Algorithm::Hmac { .. } => return Err(KeyError::WrongAlgorithm { algorithm }),
+        }
+        Ok(Self { algorithm, bytes: Zeroizing::new(der.to_vec()) })
     }
 
     /// An RSA key with a modulus of 2048, 3072 or 4096 bits, all of whose parts are checked.

@@ -17,7 +17,7 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(super) fn render(state: &Admin) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
-        requests: state.fronts.aws.counter.snapshot(),
+        requests: state.fronts.counter.snapshot(),
         keys: state.fronts.key_table().len() as u64,
         lab_seconds: state.lab.now().as_second(),
     }));

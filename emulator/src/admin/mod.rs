@@ -70,7 +70,8 @@ async fn keys(State(state): State<Arc<Admin>>) -> Response {
 async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.core.reset();
     state.fronts.azure.reset();
-    match state.seed.plant(&state.fronts.aws.aws, &state.fronts.azure) {
+    state.fronts.gcp.reset();
+    match state.seed.plant(&state.fronts.aws.aws, &state.fronts.azure, &state.fronts.gcp) {
         Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }

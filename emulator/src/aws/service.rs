@@ -30,7 +30,7 @@ pub(crate) struct AwsService {
     pub(crate) authenticator: Authenticator,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) counter: Counter,
+    pub(crate) counter: Arc<Counter>,
 }
 
 /// Answers a request. What is not `POST /` gets the vendor's error, too.

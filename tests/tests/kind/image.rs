@@ -55,7 +55,7 @@ fn mounted_below(work: &Path) -> bool {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_build_of_the_node_image_resumes() {
+async fn on_kind_an_interrupted_build_of_the_node_image_resumes() {
     let assets = Assets::from_env(&Options::default());
     let engine = Engine::find().await.unwrap();
     let parts = assets.node_parts(&Quiet).await.unwrap();

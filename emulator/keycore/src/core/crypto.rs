@@ -100,6 +100,21 @@ impl KeyCore {
         asymmetric::rsa_decrypt(&private, padding, body)
     }
 
+    /// Opens what was wrapped to a version's RSA public key by way of an AES key (CKM_RSA_AES_KEY_WRAP of PKCS #11): a block that
+    /// holds the AES key, then the rest under it by key wrap with padding (RFC 5649).
+    pub fn unwrap_rsa_aes(
+        &self,
+        (realm, id, version): Named<'_>,
+        padding: RsaPadding,
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let (algorithm, private) = self.to_use(realm, id, version, Purpose::EncryptDecrypt)?;
+        let Algorithm::Rsa { bits } = algorithm else { return Err(KeyError::WrongAlgorithm { algorithm }) };
+        let (block, rest) = wrapped.split_at_checked(usize::from(bits) / 8).ok_or(KeyError::DoesNotOpen)?;
+        let kek = asymmetric::rsa_decrypt(&private, padding, block)?;
+        aes::unwrap_padded(&kek, rest)
+    }
+
     /// Signs; ECDSA signatures are DER.
     pub fn sign(
         &self,

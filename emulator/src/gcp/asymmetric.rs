@@ -1,0 +1,207 @@
+//! Public keys, signatures, decryption of what was encrypted to a public key; message authentication codes; random bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kmslab_googleapis::kms;
+use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
+use kmslab_googleapis::kms::digest::Digest;
+use kmslab_googleapis::kms::public_key::PublicKeyFormat;
+use kmslab_keycore::{Hash, SignInput, VersionState};
+
+use super::algorithms::Use;
+use super::auth::Caller;
+use super::crypto::{SOFTWARE, for_purpose, used};
+use super::{Gcp, GcpError, rings, versions, wire};
+
+/// Bytes that GenerateRandomBytes gives.
+const RANDOM: std::ops::RangeInclusive<i32> = 8..=1024;
+/// Characters of a line of PEM.
+const LINE: usize = 64;
+
+pub(crate) fn public_key(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::GetPublicKeyRequest,
+) -> Result<kms::PublicKey, GcpError> {
+    let name = versions::name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.viewPublicKey", &request.name)?;
+    let (key, version) = gcp.version(&name)?;
+    for_purpose(&name.key, &key, &[Purpose::AsymmetricSign, Purpose::AsymmetricDecrypt])?;
+    if version.state != VersionState::Enabled {
+        return Err(GcpError::not_enabled(&name, version.state));
+    }
+    let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
+    let public = public.map_err(|error| GcpError::of_version(&name, error))?;
+    let checksummed = |data: Vec<u8>| kms::ChecksummedData { crc32c_checksum: Some(wire::crc32c(&data)), data };
+    let mut shown = kms::PublicKey {
+        algorithm: wire::algorithm(&version.attributes).into(),
+        name: name.to_string(),
+        protection_level: wire::protection_of(&version),
+        public_key_format: PublicKeyFormat::Pem.into(),
+        ..kms::PublicKey::default()
+    };
+    match PublicKeyFormat::try_from(request.public_key_format) {
+        Ok(PublicKeyFormat::Unspecified | PublicKeyFormat::Pem) => {
+            shown.pem = pem(public.der());
+            shown.pem_crc32c = Some(wire::crc32c(shown.pem.as_bytes()));
+            if request.public_key_format != 0 {
+                shown.public_key = Some(checksummed(shown.pem.clone().into_bytes()));
+            }
+        }
+        Ok(PublicKeyFormat::Der) => {
+            shown.public_key_format = PublicKeyFormat::Der.into();
+            shown.public_key = Some(checksummed(public.der().to_vec()));
+        }
+        _ => return Err(GcpError::bad_field("public_key_format", "The public_key_format must be PEM or DER.")),
+    }
+    Ok(shown)
+}
+
+/// `-----BEGIN PUBLIC KEY-----` and so on, with lines as the service has them.
+pub(crate) fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = "-----BEGIN PUBLIC KEY-----\n".to_owned();
+    for line in text.as_bytes().chunks(LINE) {
+        pem.push_str(&String::from_utf8_lossy(line));
+        pem.push('\n');
+    }
+    pem + "-----END PUBLIC KEY-----\n"
+}
+
+pub(crate) fn sign(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::AsymmetricSignRequest,
+) -> Result<kms::AsymmetricSignResponse, GcpError> {
+    let name = versions::name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToSign", &request.name)?;
+    let digest = request.digest.and_then(|digest| digest.digest);
+    let digest = digest.map(|digest| match digest {
+        Digest::Sha256(bytes) => (Some(Hash::Sha256), bytes),
+        Digest::Sha384(bytes) => (Some(Hash::Sha384), bytes),
+        Digest::Sha512(bytes) => (Some(Hash::Sha512), bytes),
+        // Of algorithms that the emulator does not have.
+        Digest::ExternalMu(bytes) => (None, bytes),
+    });
+    let hashed = digest.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+    let verified_digest_crc32c = wire::checked("digest", hashed, request.digest_crc32c)?;
+    let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
+    let (key, version) = used(gcp, &name, Purpose::AsymmetricSign)?;
+    let row = wire::row(&version)?;
+    let Use::Sign(how) = row.usage else { return Err(GcpError::internal("a signing key with another algorithm")) };
+    let input = match (&digest, request.data.as_slice()) {
+        (Some(_), [_, ..]) => return Err(GcpError::invalid("The digest and the data can not be given together.")),
+        (None, data) => SignInput::Message(data),
+        (Some((hash, bytes)), []) if hash.is_some() && row.hash() == *hash => SignInput::Digest(bytes),
+        (Some(_), []) => {
+            let algorithm = row.name.as_str_name();
+            return Err(GcpError::bad_field(
+                "digest",
+                format!("The digest is not of the kind that {algorithm} signs."),
+            ));
+        }
+    };
+    let signed = gcp.core.sign((&key.realm, &key.id, &version.id), how, input);
+    let signature = signed.map_err(|error| GcpError::of_version(&name, error))?;
+    Ok(kms::AsymmetricSignResponse {
+        signature_crc32c: Some(wire::crc32c(&signature)),
+        signature,
+        verified_digest_crc32c,
+        name: name.to_string(),
+        verified_data_crc32c,
+        protection_level: wire::protection_of(&version),
+    })
+}
+
+pub(crate) fn decrypt(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::AsymmetricDecryptRequest,
+) -> Result<kms::AsymmetricDecryptResponse, GcpError> {
+    let name = versions::name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToDecrypt", &request.name)?;
+    let verified_ciphertext_crc32c = wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
+    let (key, version) = used(gcp, &name, Purpose::AsymmetricDecrypt)?;
+    let Use::Decrypt(padding) = wire::row(&version)?.usage else {
+        return Err(GcpError::internal("a decrypting key with another algorithm"));
+    };
+    let opened = gcp.core.decrypt_rsa((&key.realm, &key.id, &version.id), padding, &request.ciphertext);
+    let plaintext = opened.map_err(|error| GcpError::of_version(&name, error))?;
+    Ok(kms::AsymmetricDecryptResponse {
+        plaintext_crc32c: Some(wire::crc32c(&plaintext)),
+        plaintext: plaintext.to_vec(),
+        verified_ciphertext_crc32c,
+        protection_level: wire::protection_of(&version),
+    })
+}
+
+pub(crate) fn mac_sign(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::MacSignRequest,
+) -> Result<kms::MacSignResponse, GcpError> {
+    let name = versions::name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToSign", &request.name)?;
+    let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
+    let (key, version) = used(gcp, &name, Purpose::Mac)?;
+    not_too_long(&request.data)?;
+    let made = gcp.core.mac((&key.realm, &key.id, &version.id), &request.data);
+    let mac = made.map_err(|error| GcpError::of_version(&name, error))?;
+    Ok(kms::MacSignResponse {
+        name: name.to_string(),
+        mac_crc32c: Some(wire::crc32c(&mac)),
+        mac,
+        verified_data_crc32c,
+        protection_level: wire::protection_of(&version),
+    })
+}
+
+pub(crate) fn mac_verify(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::MacVerifyRequest,
+) -> Result<kms::MacVerifyResponse, GcpError> {
+    let name = versions::name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToVerify", &request.name)?;
+    let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
+    let verified_mac_crc32c = wire::checked("mac", &request.mac, request.mac_crc32c)?;
+    let (key, version) = used(gcp, &name, Purpose::Mac)?;
+    not_too_long(&request.data)?;
+    let verified = gcp.core.verify_mac((&key.realm, &key.id, &version.id), &request.data, &request.mac);
+    let success = verified.map_err(|error| GcpError::of_version(&name, error))?;
+    Ok(kms::MacVerifyResponse {
+        name: name.to_string(),
+        success,
+        verified_data_crc32c,
+        verified_mac_crc32c,
+        verified_success_integrity: success,
+        protection_level: wire::protection_of(&version),
+    })
+}
+
+fn not_too_long(data: &[u8]) -> Result<(), GcpError> {
+    if data.len() <= SOFTWARE {
+        return Ok(());
+    }
+    Err(GcpError::bad_field("data", format!("The data must not be longer than {SOFTWARE} bytes.")))
+}
+
+pub(crate) fn random(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::GenerateRandomBytesRequest,
+) -> Result<kms::GenerateRandomBytesResponse, GcpError> {
+    rings::location(&request.location)?;
+    gcp.allow(caller, "cloudkms.locations.generateRandomBytes", &request.location)?;
+    if request.protection_level != i32::from(kms::ProtectionLevel::Hsm) {
+        return Err(GcpError::new(
+            tonic::Code::Unimplemented,
+            "Random bytes can be generated with protection level HSM only.",
+        ));
+    }
+    let length = usize::try_from(request.length_bytes).ok().filter(|_| RANDOM.contains(&request.length_bytes));
+    let length =
+        length.ok_or_else(|| GcpError::bad_field("length_bytes", "The length_bytes must be from 8 to 1024."))?;
+    let data = gcp.core.random(length).to_vec();
+    Ok(kms::GenerateRandomBytesResponse { data_crc32c: Some(wire::crc32c(&data)), data })
+}

@@ -1,0 +1,193 @@
+//! What is wrong, in this service's words: a gRPC code, a message, and details. The same for both wires.
+
+use kmslab_googleapis::google::rpc::{
+    BadRequest, ErrorInfo, PreconditionFailure, Status, bad_request, precondition_failure,
+};
+use kmslab_keycore::{KeyError, VersionState};
+use prost::{Message, Name};
+use prost_types::Any;
+use tonic::Code;
+
+use super::names::{KeyName, VersionName};
+use super::wire::state_name;
+
+/// Whose errors they are.
+const DOMAIN: &str = "googleapis.com";
+const SERVICE: &str = "cloudkms.googleapis.com";
+
+/// An error on its way to the caller.
+#[derive(Debug, Clone)]
+pub(crate) struct GcpError {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) details: Vec<Any>,
+}
+
+impl GcpError {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Vec::new() }
+    }
+
+    fn with<M: Message + Name>(mut self, detail: &M) -> Self {
+        self.details
+            .push(Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: detail.encode_to_vec() });
+        self
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, message)
+    }
+
+    /// A field that is wrong, with its path.
+    pub(crate) fn bad_field(field: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let violation = bad_request::FieldViolation {
+            field: field.to_owned(),
+            description: message.clone(),
+            ..bad_request::FieldViolation::default()
+        };
+        Self::invalid(message).with(&BadRequest { field_violations: vec![violation] })
+    }
+
+    pub(crate) fn precondition(message: impl Into<String>) -> Self {
+        Self::new(Code::FailedPrecondition, message)
+    }
+
+    pub(crate) fn unimplemented(what: &str) -> Self {
+        Self::new(Code::Unimplemented, format!("{what} is not supported by this emulator."))
+    }
+
+    pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
+        tracing::error!(%what, "internal error");
+        Self::new(Code::Internal, "Internal error encountered.")
+    }
+
+    /// A name that is none, or of something else.
+    pub(crate) fn bad_name(name: &str, wanted: &str) -> Self {
+        Self::invalid(format!("Resource name [{name}] is not a valid {wanted} name."))
+    }
+
+    pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("{what} {name} not found."))
+    }
+
+    pub(crate) fn already_exists(what: &str, name: impl std::fmt::Display) -> Self {
+        Self::new(Code::AlreadyExists, format!("{what} {name} already exists."))
+    }
+
+    /// Whoever may not use it is not told whether it is there.
+    pub(crate) fn denied(permission: &str, resource: &str) -> Self {
+        let info = ErrorInfo {
+            reason: "IAM_PERMISSION_DENIED".to_owned(),
+            domain: SERVICE.to_owned(),
+            metadata: [("permission", permission), ("resource", resource)].map(owned).into(),
+        };
+        let message = format!("Permission '{permission}' denied on resource '{resource}' (or it may not exist).");
+        Self::new(Code::PermissionDenied, message).with(&info)
+    }
+
+    /// A call without a token.
+    pub(crate) fn no_credentials(method: &str) -> Self {
+        Self::unauthenticated(
+            "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid \
+             authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+            "CREDENTIALS_MISSING",
+            method,
+        )
+    }
+
+    /// A call with a token that does not hold.
+    pub(crate) fn bad_credentials(reason: &str, method: &str) -> Self {
+        Self::unauthenticated(
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication \
+             credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+            reason,
+            method,
+        )
+    }
+
+    fn unauthenticated(message: &str, reason: &str, method: &str) -> Self {
+        let info = ErrorInfo {
+            reason: reason.to_owned(),
+            domain: DOMAIN.to_owned(),
+            metadata: [("service", SERVICE), ("method", method)].map(owned).into(),
+        };
+        Self::new(Code::Unauthenticated, message).with(&info)
+    }
+
+    /// A version that is in a state in which it cannot be used so.
+    pub(crate) fn not_enabled(name: &VersionName, state: VersionState) -> Self {
+        let state = state_name(state);
+        let message = format!("{name} is not enabled, current state is: {state}.");
+        let violation = precondition_failure::Violation {
+            r#type: format!("KEY_{state}"),
+            subject: name.to_string(),
+            description: message.clone(),
+        };
+        Self::precondition(message).with(&PreconditionFailure { violations: vec![violation] })
+    }
+
+    /// What does not open under any version of the key.
+    pub(crate) fn does_not_open() -> Self {
+        Self::invalid("Decryption failed: the ciphertext is invalid.")
+    }
+
+    /// A ciphertext of another key.
+    pub(crate) fn of_another_key() -> Self {
+        Self::invalid("Decryption failed: verify that 'name' refers to the correct CryptoKey.")
+    }
+
+    /// What the core's refusal of a call on a key is here.
+    pub(crate) fn of_key(name: &KeyName, error: KeyError) -> Self {
+        match error {
+            KeyError::NotFound { .. } => Self::not_found("CryptoKey", name),
+            KeyError::AlreadyExists { .. } => Self::already_exists("CryptoKey", name),
+            KeyError::NoPrimary { .. } => Self::precondition(format!("CryptoKey {name} has no primary version.")),
+            KeyError::DoesNotOpen => Self::does_not_open(),
+            KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported => {
+                Self::precondition(format!("{name} has another purpose than the call is for."))
+            }
+            error => Self::of_input(error),
+        }
+    }
+
+    /// The same for a call on a version.
+    pub(crate) fn of_version(name: &VersionName, error: KeyError) -> Self {
+        match error {
+            KeyError::VersionNotFound => Self::not_found("CryptoKeyVersion", name),
+            KeyError::VersionUnusable { state } => Self::not_enabled(name, state),
+            KeyError::WrongAlgorithm { .. } => {
+                Self::precondition(format!("{name} has an algorithm that the call is not for."))
+            }
+            error => Self::of_key(&name.key, error),
+        }
+    }
+
+    /// The same for what a caller put in.
+    fn of_input(error: KeyError) -> Self {
+        match error {
+            KeyError::TooLong { max } => Self::invalid(format!("The input is too long: at most {max} bytes fit.")),
+            KeyError::BadLength { what, wanted } => Self::invalid(format!("The {what} must have {wanted} bytes.")),
+            KeyError::BadDigestLength => Self::invalid("The digest has another length than the algorithm's."),
+            KeyError::BadMaterial => Self::invalid("The key material is not of the algorithm's kind."),
+            KeyError::OutOfRange => Self::invalid("The time is out of range."),
+            error => Self::internal(error),
+        }
+    }
+
+    /// As `google.rpc.Status`.
+    pub(crate) fn status(&self) -> Status {
+        Status { code: self.code.into(), message: self.message.clone(), details: self.details.clone() }
+    }
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+impl From<GcpError> for tonic::Status {
+    fn from(error: GcpError) -> Self {
+        let details = error.status().encode_to_vec();
+        Self::with_details(error.code, error.message, details.into())
+    }
+}

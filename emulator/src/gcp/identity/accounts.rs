@@ -1,0 +1,189 @@
+//! Service accounts and their key files.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+/// What Google's key files say of where tokens come from.
+pub const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+/// Characters of a line of PEM.
+const LINE: usize = 64;
+
+/// A service account's key, as its key file has it.
+#[derive(Clone)]
+pub struct KeyFile {
+    /// The account.
+    pub email: String,
+    /// The key's id.
+    pub key_id: String,
+    /// PKCS #8, PEM.
+    private_key: Zeroizing<String>,
+    /// Modulus and exponent, big-endian.
+    public: (Vec<u8>, Vec<u8>),
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFile").field("email", &self.email).field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+impl KeyFile {
+    /// A new key for an account; takes a moment. `None` where the system has no randomness.
+    pub fn generate(email: &str) -> Option<Self> {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
+        let der = pair.as_der().ok()?;
+        let text = Zeroizing::new(STANDARD.encode(der.as_ref()));
+        let mut pem = Zeroizing::new("-----BEGIN PRIVATE KEY-----\n".to_owned());
+        for line in text.as_bytes().chunks(LINE) {
+            pem.push_str(std::str::from_utf8(line).ok()?);
+            pem.push('\n');
+        }
+        pem.push_str("-----END PRIVATE KEY-----\n");
+        Some(Self { email: email.to_owned(), key_id: key_id(&pair), private_key: pem, public: public(&pair) })
+    }
+
+    /// The key of a key file; the reason where it is none.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let file: Value = serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let field = |name: &str| file[name].as_str().ok_or_else(|| format!("it has no {name}"));
+        let private_key = Zeroizing::new(field("private_key")?.to_owned());
+        let lines = private_key.lines().filter(|line| !line.starts_with("-----"));
+        let der = STANDARD.decode(lines.collect::<String>()).map(Zeroizing::new);
+        let pair = der.ok().and_then(|der| RsaKeyPair::from_pkcs8(&der).ok());
+        let pair = pair.ok_or("its private_key is no RSA key in PKCS #8")?;
+        let (email, key_id) = (field("client_email")?.to_owned(), field("private_key_id")?.to_owned());
+        Ok(Self { email, key_id, private_key: private_key.clone(), public: public(&pair) })
+    }
+
+    /// The file as Google makes it, with tokens from `token_uri`.
+    pub fn json(&self, token_uri: &str) -> Zeroizing<String> {
+        let email = &self.email;
+        let project =
+            email.split_once('@').and_then(|(_, domain)| domain.split_once('.')).map_or("", |(project, _)| project);
+        let file = json!({
+            "type": "service_account",
+            "project_id": project,
+            "private_key_id": self.key_id,
+            "private_key": *self.private_key,
+            "client_email": email,
+            "client_id": client_id(email),
+            "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+            "token_uri": token_uri,
+            "auth_provider_x509_cert_url": "https://www.googleapis.com/oauth2/v1/certs",
+            "client_x509_cert_url": format!("https://www.googleapis.com/robot/v1/metadata/x509/{}", email.replace('@', "%40")),
+            "universe_domain": "googleapis.com",
+        });
+        Zeroizing::new(format!("{file:#}\n"))
+    }
+}
+
+/// The 40 hex digits by which tokens name a key.
+fn key_id(pair: &RsaKeyPair) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pair.public_key().as_ref());
+    hex::encode(&digest.as_ref()[..20])
+}
+
+fn public(pair: &RsaKeyPair) -> (Vec<u8>, Vec<u8>) {
+    let key = pair.public_key();
+    let (n, e) = (key.modulus(), key.exponent());
+    (n.big_endian_without_leading_zero().to_vec(), e.big_endian_without_leading_zero().to_vec())
+}
+
+/// 21 digits, the same for the same account.
+pub(crate) fn client_id(email: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, email.as_bytes());
+    let digits = digest.as_ref().iter().take(20).map(|byte| char::from(b'0' + byte % 10));
+    std::iter::once('1').chain(digits).collect()
+}
+
+/// A service account.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) email: String,
+    pub(crate) display_name: String,
+    pub(crate) keys: Vec<PublicKey>,
+}
+
+/// What is kept of a key: with whose it is, and what it verifies.
+#[derive(Debug, Clone)]
+pub(crate) struct PublicKey {
+    pub(crate) id: String,
+    pub(crate) modulus: Vec<u8>,
+    pub(crate) exponent: Vec<u8>,
+}
+
+impl From<&KeyFile> for PublicKey {
+    fn from(file: &KeyFile) -> Self {
+        let (modulus, exponent) = file.public.clone();
+        Self { id: file.key_id.clone(), modulus, exponent }
+    }
+}
+
+/// All accounts.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts(RwLock<Vec<Arc<Account>>>);
+
+impl Accounts {
+    pub(crate) fn clear(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn get(&self, email: &str) -> Option<Arc<Account>> {
+        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.iter().find(|account| account.email.eq_ignore_ascii_case(email)).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Account>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds an account; `false` where there is one of that address already.
+    pub(crate) fn add(&self, account: Account) -> bool {
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !accounts.iter().any(|there| there.email.eq_ignore_ascii_case(&account.email));
+        if is_new {
+            accounts.push(Arc::new(account));
+        }
+        is_new
+    }
+
+    pub(crate) fn remove(&self, email: &str) -> bool {
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = accounts.len();
+        accounts.retain(|account| !account.email.eq_ignore_ascii_case(email));
+        accounts.len() < before
+    }
+
+    /// Changes an account's keys; `false` where there is no such account.
+    pub(crate) fn change_keys(&self, email: &str, change: impl FnOnce(&mut Vec<PublicKey>)) -> bool {
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let there = accounts.iter_mut().find(|account| account.email.eq_ignore_ascii_case(email));
+        there.map(|account| change(&mut Arc::make_mut(account).keys)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_is_read_as_it_was_written() {
+        let made = KeyFile::generate("a@p.iam.gserviceaccount.com").unwrap();
+        let text = made.json(TOKEN_URI);
+        let read = KeyFile::parse(text.as_bytes()).unwrap();
+        assert_eq!((&read.email, &read.key_id, &read.public), (&made.email, &made.key_id, &made.public));
+        assert!(text.contains("\"project_id\": \"p\""));
+        assert!(!format!("{made:?}").contains("BEGIN"));
+        for bad in ["", "{}", r#"{"private_key":"x","client_email":"a","private_key_id":"b"}"#] {
+            assert!(KeyFile::parse(bad.as_bytes()).is_err());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Who callers are: service accounts, their keys, tokens, and the endpoints that give them out.
+
+mod accounts;
+mod endpoints;
+mod token;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use kmslab_keycore::{Clock, Entropy};
+
+pub(crate) use accounts::{Account, Accounts, client_id};
+pub use accounts::{KeyFile, TOKEN_URI};
+pub(crate) use endpoints::{Content, METADATA, Request};
+pub(crate) use token::Refused;
+
+use super::auth::OWNER;
+use token::{BadAssertion, Given};
+
+/// What callers' own tokens are for, where they are for one service.
+pub(crate) const CLOUD_KMS: &str = "https://cloudkms.googleapis.com";
+pub(crate) const IAM: &str = "https://iam.googleapis.com";
+/// The scope of OAuth that everything can be used with, and the one that is Cloud KMS' own.
+const EVERYTHING: &str = "https://www.googleapis.com/auth/cloud-platform";
+const KMS_ONLY: &str = "https://www.googleapis.com/auth/cloudkms";
+
+/// Service accounts and tokens of one emulator.
+pub(crate) struct Identity {
+    pub(crate) accounts: Accounts,
+    /// The key of the account that is there from the start, made when it is first asked for.
+    owner: OnceLock<Option<KeyFile>>,
+    /// Whose tokens the metadata server gives out.
+    default: std::sync::RwLock<String>,
+    given: Given,
+    wall: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("accounts", &self.accounts).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    pub(crate) fn new(owner: Option<KeyFile>, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let kept = OnceLock::new();
+        if owner.is_some() {
+            let _ = kept.set(owner);
+        }
+        let identity = Self {
+            accounts: Accounts::default(),
+            owner: kept,
+            default: std::sync::RwLock::default(),
+            given: Given::default(),
+            wall,
+            entropy,
+        };
+        identity.reset();
+        identity
+    }
+
+    /// The well-known account and no other.
+    pub(crate) fn reset(&self) {
+        self.accounts.clear();
+        self.given.clear();
+        let keys = self.owner.get().and_then(Option::as_ref).map(|file| vec![file.into()]).unwrap_or_default();
+        self.accounts.add(Account { email: OWNER.to_owned(), display_name: "kmslab".to_owned(), keys });
+        self.set_default(OWNER);
+    }
+
+    /// Lets the metadata server give out tokens of that account.
+    pub(crate) fn set_default(&self, email: &str) {
+        email.clone_into(&mut self.default.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    fn default(&self) -> String {
+        self.default.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The key of the well-known account.
+    pub(crate) fn owner(&self) -> Option<KeyFile> {
+        let file = self.owner.get_or_init(|| KeyFile::generate(OWNER)).clone()?;
+        self.accounts.change_keys(OWNER, |keys| {
+            if keys.iter().all(|key| key.id != file.key_id) {
+                keys.push((&file).into());
+            }
+        });
+        Some(file)
+    }
+
+    /// A new access token.
+    fn access_token(&self, email: &str) -> String {
+        self.given.give(email, self.wall.now(), self.entropy.as_ref())
+    }
+
+    /// Whose token it is, if it holds now for a service.
+    pub(crate) fn verify(&self, token: &str, service: &str) -> Result<String, Refused> {
+        if token.split('.').count() != 3 || token.starts_with("ya29.") {
+            return self.given.whose(token, self.wall.now());
+        }
+        let claims = token::signed(token, &self.accounts, self.wall.now()).map_err(|bad| match bad {
+            BadAssertion::Time => Refused::Expired,
+            _ => Refused::Foreign,
+        })?;
+        let for_us = claims
+            .aud
+            .as_ref()
+            .is_some_and(|aud| aud.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        let in_scope = claims.scope.as_ref().is_some_and(|scope| {
+            scope.split(' ').any(|one| one == EVERYTHING || (one == KMS_ONLY && service == CLOUD_KMS))
+        });
+        if for_us || in_scope { Ok(claims.iss) } else { Err(Refused::Foreign) }
+    }
+}

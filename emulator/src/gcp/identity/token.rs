@@ -1,0 +1,112 @@
+//! Tokens: access tokens as the token endpoint gives them, and JSON Web Tokens that service accounts sign for themselves (AIP-4111).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use kmslab_keycore::Entropy;
+use serde::Deserialize;
+
+use super::accounts::Accounts;
+
+/// How long tokens are valid.
+pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_secs(3599);
+/// How far clocks may differ, and the longest that an account may sign for: an hour, counted from a clock that differs.
+const LONGEST: i64 = 3600 + SKEW;
+const SKEW: i64 = 300;
+/// Tokens kept; beyond them the oldest go.
+const MOST: usize = 10_000;
+
+/// Why a token does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Not from here, or not for this service.
+    Foreign,
+    Expired,
+}
+
+/// What a signed token says.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    #[serde(default)]
+    pub(crate) aud: Option<String>,
+    #[serde(default)]
+    pub(crate) scope: Option<String>,
+    #[serde(default)]
+    iat: i64,
+    #[serde(default)]
+    exp: i64,
+}
+
+/// Why a signed token is none of an account's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadAssertion {
+    Malformed,
+    NoAccount,
+    Signature,
+    /// Valid for too long, or at another time.
+    Time,
+}
+
+/// What an account says by its signature, if it is of now.
+pub(crate) fn signed(token: &str, accounts: &Accounts, now: Timestamp) -> Result<Claims, BadAssertion> {
+    let header = decode_header(token).map_err(|_| BadAssertion::Malformed)?;
+    let payload = token.split('.').nth(1).and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+    let claimed: Claims =
+        payload.and_then(|payload| serde_json::from_slice(&payload).ok()).ok_or(BadAssertion::Malformed)?;
+    let account = accounts.get(&claimed.iss).ok_or(BadAssertion::NoAccount)?;
+    let key = account.keys.iter().find(|key| header.kid.as_ref().is_none_or(|kid| *kid == key.id));
+    let key = key.ok_or(BadAssertion::Signature)?;
+    let key = DecodingKey::from_rsa_raw_components(&key.modulus, &key.exponent);
+    // The library's own checks of time go by the system's clock; ours is the emulator's wall clock.
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let claims = decode::<Claims>(token, &key, &validation).map_err(|_| BadAssertion::Signature)?.claims;
+    let now = now.as_second();
+    let short = claims.exp - claims.iat <= LONGEST && claims.iat <= now + SKEW && claims.exp > now;
+    if short { Ok(claims) } else { Err(BadAssertion::Time) }
+}
+
+/// Access tokens that were given out.
+#[derive(Debug, Default)]
+pub(crate) struct Given(Mutex<HashMap<String, (String, Timestamp)>>);
+
+impl Given {
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A new token for an account.
+    pub(crate) fn give(&self, email: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
+        let mut bytes = [0; 96];
+        entropy.fill(&mut bytes);
+        let token = format!("ya29.c.{}", URL_SAFE_NO_PAD.encode(bytes));
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.len() >= MOST {
+            given.retain(|_, (_, ends)| *ends > now);
+        }
+        if given.len() >= MOST
+            && let Some(oldest) = given.iter().min_by_key(|(_, (_, ends))| *ends).map(|(token, _)| token.clone())
+        {
+            given.remove(&oldest);
+        }
+        given.insert(token.clone(), (email.to_owned(), now + LIFETIME));
+        token
+    }
+
+    /// Whose token it is.
+    pub(crate) fn whose(&self, token: &str, now: Timestamp) -> Result<String, Refused> {
+        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match given.get(token) {
+            Some((email, ends)) if *ends > now => Ok(email.clone()),
+            Some(_) => Err(Refused::Expired),
+            None => Err(Refused::Foreign),
+        }
+    }
+}

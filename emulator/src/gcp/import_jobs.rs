@@ -1,0 +1,228 @@
+//! Import jobs: a public key to wrap to, and versions whose material came so.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use jiff::{SignedDuration, Timestamp};
+use kmslab_googleapis::kms;
+use kmslab_googleapis::kms::ProtectionLevel;
+use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
+use kmslab_googleapis::kms::import_job::{ImportJobState, ImportMethod, WrappingPublicKey};
+use kmslab_keycore::{
+    Algorithm, Key, KeyError, KeyId, Material, NewKey, NewVersion, Purpose, Realm, RsaPadding, VersionState,
+};
+
+use super::algorithms::{self, Row};
+use super::auth::Caller;
+use super::names::{ImportJobName, RingName, is_id};
+use super::page::{Wanted, page};
+use super::{Gcp, GcpError, asymmetric, keys, rings, wire};
+
+/// How long a job takes imports.
+const LIFETIME: SignedDuration = SignedDuration::from_hours(72);
+
+/// A job, beside its wrapping key, which is the core's.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    method: ImportMethod,
+    level: ProtectionLevel,
+    created: Timestamp,
+}
+
+/// The world of a ring's wrapping keys in the core.
+fn realm(ring: &RingName) -> Realm {
+    Realm::new(format!("gcpimport/{ring}"))
+}
+
+/// Bits of a method's RSA key, its padding, and whether what is wrapped is under an AES key in between.
+fn how(method: ImportMethod) -> Option<(u16, RsaPadding, bool)> {
+    use ImportMethod as M;
+    Some(match method {
+        M::RsaOaep3072Sha1Aes256 => (3072, RsaPadding::OaepSha1, true),
+        M::RsaOaep4096Sha1Aes256 => (4096, RsaPadding::OaepSha1, true),
+        M::RsaOaep3072Sha256Aes256 => (3072, RsaPadding::OaepSha256, true),
+        M::RsaOaep4096Sha256Aes256 => (4096, RsaPadding::OaepSha256, true),
+        M::RsaOaep3072Sha256 => (3072, RsaPadding::OaepSha256, false),
+        M::RsaOaep4096Sha256 => (4096, RsaPadding::OaepSha256, false),
+        _ => return None,
+    })
+}
+
+fn name(text: &str) -> Result<ImportJobName, GcpError> {
+    ImportJobName::parse(text).ok_or_else(|| GcpError::bad_name(text, "ImportJob"))
+}
+
+impl Gcp {
+    pub(crate) fn job(&self, name: &ImportJobName) -> Result<Job, GcpError> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(name).cloned().ok_or_else(|| GcpError::not_found("ImportJob", name))
+    }
+
+    fn wrapping_key(&self, name: &ImportJobName) -> Result<std::sync::Arc<Key>, GcpError> {
+        self.core.key(&realm(&name.ring), &KeyId::new(name.job.as_str())).map_err(GcpError::internal)
+    }
+
+    fn shown_job(&self, name: &ImportJobName, job: &Job) -> Result<kms::ImportJob, GcpError> {
+        let key = self.wrapping_key(name)?;
+        let version = key.primary().map_err(GcpError::internal)?;
+        let expires = job.created + LIFETIME;
+        let state = match version.state {
+            _ if expires <= self.core.now() => ImportJobState::Expired,
+            VersionState::Pending => ImportJobState::PendingGeneration,
+            _ => ImportJobState::Active,
+        };
+        let public = match state {
+            ImportJobState::Active => {
+                let public = self.core.public_key((&key.realm, &key.id, &version.id)).map_err(GcpError::internal)?;
+                Some(WrappingPublicKey { pem: asymmetric::pem(public.der()), ..WrappingPublicKey::default() })
+            }
+            _ => None,
+        };
+        Ok(kms::ImportJob {
+            name: name.to_string(),
+            import_method: job.method.into(),
+            protection_level: job.level.into(),
+            create_time: Some(wire::time(job.created)),
+            generate_time: (version.state != VersionState::Pending).then(|| wire::time(job.created)),
+            expire_time: Some(wire::time(expires)),
+            expire_event_time: (state == ImportJobState::Expired).then(|| wire::time(expires)),
+            state: state.into(),
+            public_key: public,
+            ..kms::ImportJob::default()
+        })
+    }
+}
+
+pub(crate) fn create(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::CreateImportJobRequest,
+) -> Result<kms::ImportJob, GcpError> {
+    let ring = rings::ring(&request.parent)?;
+    if !is_id(&request.import_job_id) {
+        return Err(rings::bad_id("import_job_id", &request.import_job_id));
+    }
+    let wanted = request.import_job.ok_or_else(|| GcpError::bad_field("import_job", "The ImportJob is required."))?;
+    let method = ImportMethod::try_from(wanted.import_method).ok();
+    let (method, (bits, ..)) = method.and_then(|method| Some((method, how(method)?))).ok_or_else(|| {
+        GcpError::bad_field("import_job.import_method", "The import_method is required, and must be a known one.")
+    })?;
+    let level = match ProtectionLevel::try_from(wanted.protection_level) {
+        Ok(level @ (ProtectionLevel::Software | ProtectionLevel::Hsm)) => level,
+        _ => {
+            return Err(GcpError::bad_field(
+                "import_job.protection_level",
+                "The protection_level is required, and must be SOFTWARE or HSM.",
+            ));
+        }
+    };
+    gcp.allow(caller, "cloudkms.importJobs.create", &request.parent)?;
+    gcp.ring(&ring)?;
+    let name = ImportJobName { ring, job: request.import_job_id };
+    let job = Job { method, level, created: gcp.core.now() };
+    let algorithm = Algorithm::Rsa { bits };
+    let new = NewKey {
+        id: KeyId::new(name.job.as_str()),
+        algorithm,
+        first: Some(NewVersion { later: true, ..NewVersion::of(algorithm) }),
+        purpose: Purpose::EncryptDecrypt,
+        description: String::new(),
+        labels: BTreeMap::new(),
+        policy: None,
+        attributes: BTreeMap::new(),
+    };
+    let key = gcp.core.create(&realm(&name.ring), new).map_err(|error| match error {
+        KeyError::AlreadyExists { .. } => GcpError::already_exists("ImportJob", &name),
+        error => GcpError::internal(error),
+    })?;
+    gcp.jobs.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), job.clone());
+    gcp.finish_pending(&key);
+    gcp.shown_job(&name, &job)
+}
+
+pub(crate) fn get(gcp: &Gcp, caller: &Caller, request: kms::GetImportJobRequest) -> Result<kms::ImportJob, GcpError> {
+    let name = name(&request.name)?;
+    gcp.allow(caller, "cloudkms.importJobs.get", &request.name)?;
+    gcp.shown_job(&name, &gcp.job(&name)?)
+}
+
+pub(crate) fn list(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::ListImportJobsRequest,
+) -> Result<kms::ListImportJobsResponse, GcpError> {
+    let ring = rings::ring(&request.parent)?;
+    gcp.allow(caller, "cloudkms.importJobs.list", &request.parent)?;
+    gcp.ring(&ring)?;
+    let jobs = gcp.jobs.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let of_ring = jobs.iter().filter(|(name, _)| name.ring == ring);
+    let page = page(
+        of_ring.map(|(name, job)| gcp.shown_job(name, job)).collect::<Result<_, _>>()?,
+        Wanted {
+            size: request.page_size,
+            token: &request.page_token,
+            filter: &request.filter,
+            order_by: &request.order_by,
+        },
+    )?;
+    Ok(kms::ListImportJobsResponse { import_jobs: page.items, next_page_token: page.next, total_size: page.total })
+}
+
+pub(crate) fn import(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::ImportCryptoKeyVersionRequest,
+) -> Result<kms::CryptoKeyVersion, GcpError> {
+    let key_name = keys::name(&request.parent)?;
+    let job_name = name(&request.import_job)?;
+    if !request.crypto_key_version.is_empty() {
+        return Err(GcpError::unimplemented("Importing into a version that was there before"));
+    }
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.create", &request.parent)?;
+    gcp.allow(caller, "cloudkms.importJobs.useToImport", &request.import_job)?;
+    let key = gcp.key(&key_name)?;
+    let row = CryptoKeyVersionAlgorithm::try_from(request.algorithm).ok().and_then(algorithms::find);
+    let row = row.filter(|row| row.purpose == wire::purpose(&key)).ok_or_else(|| {
+        GcpError::bad_field("algorithm", "The algorithm is required, and must be one of the CryptoKey's purpose.")
+    })?;
+    let job = gcp.job(&job_name)?;
+    let shown = gcp.shown_job(&job_name, &job)?;
+    if shown.state != i32::from(ImportJobState::Active) {
+        let state = ImportJobState::try_from(shown.state).unwrap_or_default().as_str_name();
+        return Err(GcpError::precondition(format!("{job_name} is not active, current state is: {state}.")));
+    }
+    let wrapped = match request.wrapped_key_material {
+        Some(kms::import_crypto_key_version_request::WrappedKeyMaterial::RsaAesWrappedKey(bytes)) => bytes,
+        None => request.wrapped_key,
+    };
+    let wrapping = gcp.wrapping_key(&job_name)?;
+    let version = wrapping.primary().map_err(GcpError::internal)?;
+    let named = (&wrapping.realm, &wrapping.id, &version.id);
+    let (_, padding, with_aes) = how(job.method).ok_or_else(|| GcpError::internal("a job without a method"))?;
+    let opened = match with_aes {
+        true => gcp.core.unwrap_rsa_aes(named, padding, &wrapped),
+        false => gcp.core.decrypt_rsa(named, padding, &wrapped),
+    };
+    let does_not_fit = |_| {
+        GcpError::bad_field("wrapped_key", "The wrapped_key does not unwrap to key material of the algorithm's kind.")
+    };
+    let material = material(row, &opened.map_err(does_not_fit)?).map_err(does_not_fit)?;
+    let mut new = keys::new_version(row, &key.attributes);
+    new.attributes.insert(wire::ALGORITHM.to_owned(), row.name.as_str_name().to_owned());
+    new.attributes.insert(wire::PROTECTION.to_owned(), job.level.as_str_name().to_owned());
+    new.attributes.insert(wire::IMPORT_JOB.to_owned(), job_name.to_string());
+    new.attributes.insert(wire::IMPORT_TIME.to_owned(), gcp.core.now().to_string());
+    let new = NewVersion { later: false, primary: false, material: Some(material), ..new };
+    let key = gcp.core.add_version(&key.realm, &key.id, new).map_err(|error| GcpError::of_key(&key_name, error))?;
+    let made = key.versions.last().ok_or_else(|| GcpError::internal("no version was made"))?;
+    Ok(wire::crypto_key_version(&key_name, made))
+}
+
+fn material(row: &Row, bytes: &[u8]) -> Result<Material, KeyError> {
+    let material = match row.material {
+        Algorithm::Aes { .. } => Material::aes(bytes),
+        Algorithm::Hmac { bits } => Material::hmac(bits, bytes),
+        algorithm => Material::pkcs8(algorithm, bytes),
+    }?;
+    if material.algorithm() == row.material { Ok(material) } else { Err(KeyError::BadMaterial) }
+}

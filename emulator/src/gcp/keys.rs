@@ -1,0 +1,292 @@
+//! Keys: made, shown, changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kmslab_googleapis::kms;
+use kmslab_googleapis::kms::ProtectionLevel;
+use kmslab_googleapis::kms::crypto_key::{CryptoKeyPurpose as Purpose, RotationSchedule};
+use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
+use kmslab_keycore::{Key, NewKey, NewVersion, Period, Trigger};
+
+use super::algorithms::{self, Row};
+use super::auth::Caller;
+use super::names::{KeyName, is_id};
+use super::page::{Wanted, page};
+use super::{Gcp, GcpError, rings, wire};
+
+/// The bounds of `rotation_period`: a day, and 876 000 hours.
+const ROTATION: (i64, i64) = (86_400, 876_000 * 3600);
+/// The bounds of `destroy_scheduled_duration`: a day, and 120 days.
+const DESTRUCTION: (i64, i64) = (86_400, 120 * 86_400);
+/// How many labels a key has at most, and how long their names and values are.
+const LABELS: (usize, usize) = (64, 63);
+
+/// The key of a name that came in.
+pub(crate) fn name(name: &str) -> Result<KeyName, GcpError> {
+    KeyName::parse(name).ok_or_else(|| GcpError::bad_name(name, "CryptoKey"))
+}
+
+pub(crate) fn list(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::ListCryptoKeysRequest,
+) -> Result<kms::ListCryptoKeysResponse, GcpError> {
+    let ring = rings::ring(&request.parent)?;
+    gcp.allow(caller, "cloudkms.cryptoKeys.list", &request.parent)?;
+    gcp.ring(&ring)?;
+    let mut keys = gcp.core.keys(&ring.realm());
+    keys.sort_by(|a, b| a.id.cmp(&b.id));
+    let shown = |key: &Arc<Key>| KeyName::of(key).map(|name| wire::crypto_key(&name, key));
+    let page = page(
+        keys.iter().filter_map(shown).collect(),
+        Wanted {
+            size: request.page_size,
+            token: &request.page_token,
+            filter: &request.filter,
+            order_by: &request.order_by,
+        },
+    )?;
+    Ok(kms::ListCryptoKeysResponse { crypto_keys: page.items, next_page_token: page.next, total_size: page.total })
+}
+
+pub(crate) fn get(gcp: &Gcp, caller: &Caller, request: kms::GetCryptoKeyRequest) -> Result<kms::CryptoKey, GcpError> {
+    let name = name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeys.get", &request.name)?;
+    Ok(wire::crypto_key(&name, &*gcp.key(&name)?))
+}
+
+pub(crate) fn create(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::CreateCryptoKeyRequest,
+) -> Result<kms::CryptoKey, GcpError> {
+    let ring = rings::ring(&request.parent)?;
+    if !is_id(&request.crypto_key_id) {
+        return Err(rings::bad_id("crypto_key_id", &request.crypto_key_id));
+    }
+    let wanted = request.crypto_key.ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
+    let row = template(&wanted)?;
+    let rotation = rotation(&wanted, row.purpose, gcp.core.now())?;
+    let mut attributes = BTreeMap::from([
+        (wire::PURPOSE.to_owned(), row.purpose.as_str_name().to_owned()),
+        (wire::ALGORITHM.to_owned(), row.name.as_str_name().to_owned()),
+        (wire::PROTECTION.to_owned(), protection(&wanted)?.as_str_name().to_owned()),
+        (wire::DESTROY_AFTER.to_owned(), destroy_after(&wanted)?.to_string()),
+    ]);
+    if wanted.import_only {
+        if !request.skip_initial_version_creation {
+            return Err(GcpError::bad_field(
+                "crypto_key.import_only",
+                "A CryptoKey that is import_only has no initial version: skip_initial_version_creation must be set.",
+            ));
+        }
+        attributes.insert(wire::IMPORT_ONLY.to_owned(), "true".to_owned());
+    }
+    checked_labels(&wanted.labels)?;
+    gcp.allow(caller, "cloudkms.cryptoKeys.create", &request.parent)?;
+    gcp.ring(&ring)?;
+    let name = KeyName { ring, key: request.crypto_key_id };
+    let first = (!request.skip_initial_version_creation).then(|| new_version(row, &attributes));
+    let new = NewKey {
+        id: name.id(),
+        algorithm: row.material,
+        first,
+        purpose: row.core_purpose(),
+        description: String::new(),
+        labels: wanted.labels,
+        policy: None,
+        attributes,
+    };
+    let realm = name.ring.realm();
+    let mut key = gcp.core.create(&realm, new).map_err(|error| GcpError::of_key(&name, error))?;
+    if let Some((period, first)) = rotation {
+        let trigger = Some(Trigger::Every(period));
+        let scheduled = gcp.core.set_rotation(&realm, &key.id, trigger, Some(first), None);
+        key = scheduled.map_err(|error| GcpError::of_key(&name, error))?;
+    }
+    gcp.finish_pending(&key);
+    Ok(wire::crypto_key(&name, &key))
+}
+
+/// A version of the key's template, which is made later where that takes its time.
+pub(crate) fn new_version(row: &Row, attributes: &BTreeMap<String, String>) -> NewVersion {
+    let of_version = [wire::ALGORITHM, wire::PROTECTION];
+    let attributes = attributes.iter().filter(|(name, _)| of_version.contains(&name.as_str()));
+    NewVersion {
+        later: row.is_asymmetric(),
+        primary: row.purpose == Purpose::EncryptDecrypt,
+        attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        ..NewVersion::of(row.material)
+    }
+}
+
+/// The purpose and the algorithm that a new key is to have.
+fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
+    let purpose = Purpose::try_from(wanted.purpose).unwrap_or_default();
+    if purpose == Purpose::Unspecified {
+        return Err(GcpError::bad_field("crypto_key.purpose", "The purpose of a CryptoKey is required."));
+    }
+    let named = wanted.version_template.as_ref().map(|template| template.algorithm).filter(|algorithm| *algorithm != 0);
+    let row = match named {
+        Some(named) => algorithm("crypto_key.version_template.algorithm", named)?,
+        None => {
+            let name = algorithms::default_of(purpose).ok_or_else(|| {
+                GcpError::bad_field(
+                    "crypto_key.version_template.algorithm",
+                    "The algorithm is required for keys of this purpose.",
+                )
+            })?;
+            algorithms::find(name).ok_or_else(|| GcpError::internal("a default that is not there"))?
+        }
+    };
+    if row.purpose != purpose {
+        return Err(GcpError::bad_field(
+            "crypto_key.version_template.algorithm",
+            format!("Algorithm {} is not for keys of purpose {}.", row.name.as_str_name(), purpose.as_str_name()),
+        ));
+    }
+    Ok(row)
+}
+
+fn algorithm(field: &str, number: i32) -> Result<&'static Row, GcpError> {
+    let name = CryptoKeyVersionAlgorithm::try_from(number);
+    let name = name.map_err(|_| GcpError::bad_field(field, format!("Unknown algorithm {number}.")))?;
+    algorithms::find(name).ok_or_else(|| GcpError::unimplemented(&format!("Algorithm {}", name.as_str_name())))
+}
+
+fn protection(wanted: &kms::CryptoKey) -> Result<ProtectionLevel, GcpError> {
+    let level = wanted.version_template.as_ref().map_or(0, |template| template.protection_level);
+    match ProtectionLevel::try_from(level) {
+        Ok(ProtectionLevel::Unspecified | ProtectionLevel::Software) => Ok(ProtectionLevel::Software),
+        Ok(ProtectionLevel::Hsm) => Ok(ProtectionLevel::Hsm),
+        Ok(other) => Err(GcpError::unimplemented(&format!("Protection level {}", other.as_str_name()))),
+        Err(_) => Err(GcpError::bad_field("crypto_key.version_template.protection_level", "Unknown protection level.")),
+    }
+}
+
+fn destroy_after(wanted: &kms::CryptoKey) -> Result<i64, GcpError> {
+    let Some(duration) = &wanted.destroy_scheduled_duration else { return Ok(wire::DESTROY_AFTER_SECONDS) };
+    let (least, most) = DESTRUCTION;
+    let seconds = wire::signed(duration).as_secs();
+    if (least..=most).contains(&seconds) || (seconds == 0 && wanted.import_only) {
+        return Ok(seconds);
+    }
+    Err(GcpError::bad_field(
+        "crypto_key.destroy_scheduled_duration",
+        "The destroy_scheduled_duration must be from 24 hours to 120 days.",
+    ))
+}
+
+fn checked_labels(labels: &BTreeMap<String, String>) -> Result<(), GcpError> {
+    let (count, length) = LABELS;
+    let fits = |text: &str| {
+        text.chars().count() <= length
+            && text.chars().all(|c| c.is_lowercase() || c.is_numeric() || c == '_' || c == '-')
+    };
+    let bad = labels.iter().find(|(key, value)| !key.starts_with(char::is_lowercase) || !fits(key) || !fits(value));
+    match bad {
+        Some((key, value)) => Err(GcpError::bad_field("crypto_key.labels", format!("Invalid label {key}:{value}"))),
+        None if labels.len() > count => {
+            Err(GcpError::bad_field("crypto_key.labels", format!("A CryptoKey has at most {count} labels.")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The period and the first date of automatic rotation, where a key is to have it.
+fn rotation(
+    wanted: &kms::CryptoKey,
+    purpose: Purpose,
+    now: Timestamp,
+) -> Result<Option<(Period, Timestamp)>, GcpError> {
+    let period = wanted.rotation_schedule.as_ref().map(|RotationSchedule::RotationPeriod(period)| wire::signed(period));
+    let (period, next) = match (period, &wanted.next_rotation_time) {
+        (None, None) => return Ok(None),
+        (Some(period), Some(next)) => (period, next),
+        (Some(_), None) => {
+            return Err(GcpError::bad_field(
+                "crypto_key.next_rotation_time",
+                "The next_rotation_time is required where there is a rotation_period.",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(GcpError::bad_field(
+                "crypto_key.rotation_period",
+                "The rotation_period is required where there is a next_rotation_time.",
+            ));
+        }
+    };
+    if purpose != Purpose::EncryptDecrypt {
+        return Err(GcpError::bad_field(
+            "crypto_key.rotation_period",
+            "Automatic rotation is for keys of purpose ENCRYPT_DECRYPT only.",
+        ));
+    }
+    let (least, most) = ROTATION;
+    if period < SignedDuration::from_secs(least) || period > SignedDuration::from_secs(most) {
+        return Err(GcpError::bad_field(
+            "crypto_key.rotation_period",
+            "The rotation_period must be from 24 hours to 876,000 hours.",
+        ));
+    }
+    let next = wire::timestamp(next).filter(|next| *next > now);
+    let next = next.ok_or_else(|| {
+        GcpError::bad_field("crypto_key.next_rotation_time", "The next_rotation_time must be in the future.")
+    })?;
+    let seconds = u64::try_from(period.as_secs()).map_err(GcpError::internal)?;
+    Ok(Some((Period::seconds(seconds), next)))
+}
+
+pub(crate) fn update(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::UpdateCryptoKeyRequest,
+) -> Result<kms::CryptoKey, GcpError> {
+    let wanted = request.crypto_key.ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
+    let name = name(&wanted.name)?;
+    let mask = request.update_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
+    let mask = mask.ok_or_else(|| GcpError::bad_field("update_mask", "The update_mask is required."))?;
+    gcp.allow(caller, "cloudkms.cryptoKeys.update", &wanted.name)?;
+    let key = gcp.key(&name)?;
+    let (mut labels, mut rotates) = (None, false);
+    let mut changed = wire::crypto_key(&name, &key);
+    for path in &mask {
+        match path.as_str() {
+            "labels" => {
+                checked_labels(&wanted.labels)?;
+                labels = Some(wanted.labels.clone());
+            }
+            "rotation_period" | "rotation_schedule" => {
+                (rotates, changed.rotation_schedule) = (true, wanted.rotation_schedule);
+                // A schedule that ends needs no next date.
+                if wanted.rotation_schedule.is_none() && !mask.iter().any(|path| path == "next_rotation_time") {
+                    changed.next_rotation_time = None;
+                }
+            }
+            "next_rotation_time" => (rotates, changed.next_rotation_time) = (true, wanted.next_rotation_time),
+            "version_template" | "version_template.algorithm" => changed.version_template = wanted.version_template,
+            other => {
+                return Err(GcpError::bad_field("update_mask", format!("The field {other} can not be updated.")));
+            }
+        }
+    }
+    let row = template(&changed)?;
+    let (realm, id) = (name.ring.realm(), name.id());
+    let refused = |error| GcpError::of_key(&name, error);
+    if rotates {
+        let (trigger, first) = match rotation(&changed, row.purpose, gcp.core.now())? {
+            Some((period, first)) => (Some(Trigger::Every(period)), Some(first)),
+            None => (None, None),
+        };
+        gcp.core.set_rotation(&realm, &id, trigger, first, None).map_err(refused)?;
+    }
+    let key = gcp.core.update(&realm, &id, |fields| {
+        if let Some(labels) = &labels {
+            fields.labels.clone_from(labels);
+        }
+        fields.attributes.insert(wire::ALGORITHM.to_owned(), row.name.as_str_name().to_owned());
+    });
+    Ok(wire::crypto_key(&name, &*key.map_err(refused)?))
+}

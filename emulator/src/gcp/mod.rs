@@ -1,0 +1,149 @@
+//! Google Cloud KMS: one call in, the service's answer out, over the key core; over gRPC and REST alike.
+//!
+//! A key ring is a world of its own. Tokens are verified in [`auth`] before a call gets here; IAM policies on projects, rings and keys
+//! decide who may do what.
+
+mod admin;
+mod algorithms;
+mod asymmetric;
+mod auth;
+mod blob;
+mod crypto;
+mod error;
+mod iam;
+pub mod identity;
+mod import_jobs;
+mod keys;
+pub(crate) mod names;
+mod page;
+mod raw;
+mod rest;
+mod rings;
+mod roles;
+pub mod seed;
+pub(crate) mod service;
+mod versions;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyError, Version, VersionState};
+
+pub(crate) use error::GcpError;
+
+use crate::keytable::{KeyRow, VersionRow};
+use iam::Policies;
+use identity::Identity;
+use import_jobs::Job;
+use names::{ImportJobName, KeyName, RingName, VersionName};
+
+/// The front end.
+pub(crate) struct Gcp {
+    core: Arc<KeyCore>,
+    /// Rings, by when they were made. They cannot be deleted.
+    rings: RwLock<BTreeMap<RingName, Timestamp>>,
+    jobs: RwLock<BTreeMap<ImportJobName, Job>>,
+    pub(crate) policies: Policies,
+    pub(crate) identity: Identity,
+}
+
+impl fmt::Debug for Gcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gcp").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Gcp {
+    pub(crate) fn new(
+        core: Arc<KeyCore>,
+        owner: Option<identity::KeyFile>,
+        wall: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            core,
+            rings: RwLock::default(),
+            jobs: RwLock::default(),
+            policies: Policies::default(),
+            identity: Identity::new(owner, wall, entropy),
+        }
+    }
+
+    /// As at the start: the well-known account, which may do everything. Keys are the core's.
+    pub(crate) fn reset(&self) {
+        self.rings.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.jobs.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.policies.clear();
+        self.identity.reset();
+    }
+
+    fn all_rings(&self) -> Vec<(RingName, Timestamp)> {
+        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        rings.iter().map(|(name, created)| (name.clone(), *created)).collect()
+    }
+
+    /// When a ring was made.
+    fn ring(&self, name: &RingName) -> Result<Timestamp, GcpError> {
+        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        rings.get(name).copied().ok_or_else(|| GcpError::not_found("KeyRing", name))
+    }
+
+    pub(crate) fn add_ring(&self, name: &RingName) -> Result<Timestamp, GcpError> {
+        let mut rings = self.rings.write().unwrap_or_else(PoisonError::into_inner);
+        if rings.contains_key(name) {
+            return Err(GcpError::already_exists("KeyRing", name));
+        }
+        let now = self.core.now();
+        rings.insert(name.clone(), now);
+        Ok(now)
+    }
+
+    fn key(&self, name: &KeyName) -> Result<Arc<Key>, GcpError> {
+        self.core.key(&name.ring.realm(), &name.id()).map_err(|error| GcpError::of_key(name, error))
+    }
+
+    fn version(&self, name: &VersionName) -> Result<(Arc<Key>, Version), GcpError> {
+        let key = self.key(&name.key)?;
+        let version = name.find(&key).ok_or_else(|| GcpError::of_version(name, KeyError::VersionNotFound))?.clone();
+        Ok((key, version))
+    }
+
+    /// Makes the material of versions that wait for it, beside whatever else is asked.
+    fn finish_pending(&self, key: &Arc<Key>) {
+        for version in key.versions.iter().filter(|version| version.state == VersionState::Pending) {
+            let (core, key, version) = (Arc::clone(&self.core), Arc::clone(key), version.id);
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = core.finish_version((&key.realm, &key.id, &version)) {
+                    tracing::warn!(%error, key = %key.id, "a version could not be made");
+                }
+            });
+        }
+    }
+
+    /// Every key with its versions. No material.
+    pub(crate) fn key_table(&self) -> Vec<KeyRow> {
+        let realms = self.core.realms();
+        realms.iter().flat_map(|realm| self.core.keys(realm)).filter_map(|key| row(&key)).collect()
+    }
+}
+
+fn row(key: &Key) -> Option<KeyRow> {
+    let name = KeyName::of(key)?;
+    let versions = key.versions.iter().map(|version| VersionRow {
+        number: version.number,
+        id: name.version(version.number).to_string(),
+        blob_id: Some(hex::encode(blob::blob_id(&version.id))),
+        created: version.created,
+    });
+    let primary = key.primary().ok();
+    Some(KeyRow {
+        cloud: "gcp",
+        key: name.to_string(),
+        state: primary.map_or("", |version| wire::state_name(version.state)),
+        primary: primary.map_or(0, |version| version.number),
+        versions: versions.collect(),
+    })
+}

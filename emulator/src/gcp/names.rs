@@ -1,0 +1,196 @@
+//! Resource names: `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`, and where they are in the core.
+
+use std::fmt;
+
+use kmslab_keycore::{Key, KeyId, Realm, Version};
+
+/// What every realm of this cloud begins with.
+const REALM: &str = "gcp/";
+
+/// `projects/P/locations/L`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Location {
+    pub(crate) project: String,
+    pub(crate) location: String,
+}
+
+/// A key ring.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RingName {
+    pub(crate) location: Location,
+    pub(crate) ring: String,
+}
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyName {
+    pub(crate) ring: RingName,
+    pub(crate) key: String,
+}
+
+/// A version of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VersionName {
+    pub(crate) key: KeyName,
+    pub(crate) number: u32,
+}
+
+/// An import job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ImportJobName {
+    pub(crate) ring: RingName,
+    pub(crate) job: String,
+}
+
+/// Whether it is an id that a caller may choose: `[a-zA-Z0-9_-]{1,63}`.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=63).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// Whether it can be a project's id, or its number; domains that scope one come before a colon.
+fn is_project(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.');
+    !id.is_empty() && id.len() <= 100 && id.bytes().all(allowed)
+}
+
+fn is_location(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 63 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+impl Location {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (project, location) = name.strip_prefix("projects/")?.split_once("/locations/")?;
+        (is_project(project) && is_location(location))
+            .then(|| Self { project: project.to_owned(), location: location.to_owned() })
+    }
+}
+
+impl RingName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (location, ring) = name.rsplit_once("/keyRings/")?;
+        let location = Location::parse(location)?;
+        is_id(ring).then(|| Self { location, ring: ring.to_owned() })
+    }
+
+    /// The ring's world in the core.
+    pub(crate) fn realm(&self) -> Realm {
+        Realm::new(format!("{REALM}{self}"))
+    }
+
+    /// The ring of a realm, where it is one of this cloud's.
+    pub(crate) fn of(realm: &Realm) -> Option<Self> {
+        Self::parse(realm.as_str().strip_prefix(REALM)?)
+    }
+}
+
+impl KeyName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (ring, key) = name.rsplit_once("/cryptoKeys/")?;
+        let ring = RingName::parse(ring)?;
+        is_id(key).then(|| Self { ring, key: key.to_owned() })
+    }
+
+    /// The name of a key in the core, where it is one of this cloud's.
+    pub(crate) fn of(key: &Key) -> Option<Self> {
+        Some(Self { ring: RingName::of(&key.realm)?, key: key.id.to_string() })
+    }
+
+    /// Its name in its ring.
+    pub(crate) fn id(&self) -> KeyId {
+        KeyId::new(self.key.as_str())
+    }
+
+    /// A version of it.
+    pub(crate) fn version(&self, number: u32) -> VersionName {
+        VersionName { key: self.clone(), number }
+    }
+}
+
+impl VersionName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (key, number) = name.rsplit_once("/cryptoKeyVersions/")?;
+        let key = KeyName::parse(key)?;
+        // As the service writes it, and in no other way.
+        let number = number.parse().ok().filter(|parsed: &u32| *parsed > 0 && parsed.to_string() == number)?;
+        Some(Self { key, number })
+    }
+
+    /// The version in its key.
+    pub(crate) fn find<'a>(&self, key: &'a Key) -> Option<&'a Version> {
+        key.versions.iter().find(|version| version.number == self.number)
+    }
+}
+
+impl ImportJobName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (ring, job) = name.rsplit_once("/importJobs/")?;
+        let ring = RingName::parse(ring)?;
+        is_id(job).then(|| Self { ring, job: job.to_owned() })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "projects/{}/locations/{}", self.project, self.location)
+    }
+}
+
+impl fmt::Display for RingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/keyRings/{}", self.location, self.ring)
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/cryptoKeys/{}", self.ring, self.key)
+    }
+}
+
+impl fmt::Display for VersionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/cryptoKeyVersions/{}", self.key, self.number)
+    }
+}
+
+impl fmt::Display for ImportJobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/importJobs/{}", self.ring, self.job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        assert_eq!(KeyName::parse(KEY).unwrap().to_string(), KEY);
+        let version = VersionName::parse(&format!("{KEY}/cryptoKeyVersions/12")).unwrap();
+        assert_eq!((version.number, version.key.to_string().as_str()), (12, KEY));
+        let ring = version.key.ring;
+        assert_eq!(RingName::of(&ring.realm()), Some(ring));
+    }
+
+    #[test]
+    fn anything_else_is_no_name() {
+        for name in [
+            "",
+            "projects/p",
+            "projects/p/locations/",
+            "projects//locations/l/keyRings/r",
+            "projects/p/locations/l/keyRings/r/x",
+            "projects/p/locations/l/keyRings/r.r",
+            "projects/p/locations/l/keyRings/r/cryptoKeys/",
+            "/projects/p/locations/l/keyRings/r/cryptoKeys/k",
+            "projects/p/locations/l/keyRings/r/cryptoKeys/k/",
+        ] {
+            assert!(RingName::parse(name).is_none() && KeyName::parse(name).is_none(), "{name}");
+        }
+        for number in ["0", "01", "-1", "+1", "x", "", "4294967296"] {
+            assert!(VersionName::parse(&format!("{KEY}/cryptoKeyVersions/{number}")).is_none(), "{number}");
+        }
+    }
+}
