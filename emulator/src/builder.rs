@@ -82,7 +82,6 @@ impl Emulator {
             ids: None,
             azure_tenant: azure::identity::DEFAULT_TENANT.to_owned(),
             azure_token_lifetime: azure::TOKEN_LIFETIME,
-            gcp_owner: None,
         }
     }
 }
@@ -106,7 +105,6 @@ pub struct EmulatorBuilder {
     ids: Option<Arc<dyn Ids>>,
     azure_tenant: String,
     azure_token_lifetime: SignedDuration,
-    gcp_owner: Option<gcp::identity::KeyFile>,
 }
 
 impl EmulatorBuilder {
@@ -137,12 +135,6 @@ impl EmulatorBuilder {
     /// How long Azure's tokens are valid; a day less a second when nobody says otherwise, as the service has it.
     pub fn azure_token_lifetime(mut self, lifetime: SignedDuration) -> Self {
         self.azure_token_lifetime = lifetime;
-        self
-    }
-
-    /// The key of the service account that may do everything; made when it is first asked for, when nobody gives one.
-    pub fn gcp_owner(mut self, key: gcp::identity::KeyFile) -> Self {
-        self.gcp_owner = Some(key);
         self
     }
 
@@ -247,7 +239,7 @@ impl EmulatorBuilder {
             Arc::clone(&self.wall),
             Arc::clone(&self.entropy),
         );
-        let gcp = Gcp::new(Arc::clone(&core), self.gcp_owner, Arc::clone(&self.wall), Arc::clone(&self.entropy));
+        let gcp = Gcp::new(Arc::clone(&core), Arc::clone(&self.wall), Arc::clone(&self.entropy));
         let gcp = Arc::new(gcp);
         self.seed.plant(&aws, &azure, &gcp)?;
         let counter = Arc::new(Counter::default());

@@ -15,11 +15,11 @@ pub(crate) const UNKNOWN: &str = "unknown";
 /// One row of [`RequestCounts`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RequestCount {
-    /// `aws` or `azure`.
+    /// `aws`, `azure` or `gcp`.
     pub cloud: &'static str,
     /// For example `Encrypt`; `unknown` for a request that names no operation of the emulator.
     pub operation: String,
-    /// The access key id or application that the request claims, `unknown` when it claims none.
+    /// The access key id, application or service account that the request claims, `unknown` when it claims none.
     pub caller: String,
     /// `OK`, or the vendor's error code.
     pub code: String,

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::HOST;
 use http::request::Parts;
 
 use crate::aws::service::{self as aws, AwsService};
@@ -120,11 +120,10 @@ fn front(parts: &Parts) -> Front {
     if parts.headers.contains_key("x-amz-target") || path == "/" {
         return Front::Aws;
     }
-    let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if gcp::is_of_iam(path) {
         return Front::GcpAdmin;
     }
-    if is_grpc || path.starts_with("/v1/projects/") {
+    if gcp::is_grpc(parts) || path.starts_with("/v1/projects/") {
         return Front::Gcp;
     }
     if GcpIdentity::has(&parts.method, path) {

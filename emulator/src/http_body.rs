@@ -1,7 +1,9 @@
-//! Bodies of requests, with a limit, and random ids of answers: what every front needs.
+//! Bodies of requests, with a limit, bearer tokens, and random ids of answers: what the fronts share.
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kmslab_keycore::Entropy;
 use uuid::Uuid;
@@ -20,6 +22,13 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Unread> {
         Err(cause) if cause.is::<LengthLimitError>() => Err(Unread::TooLarge),
         Err(_) => Err(Unread::Broken),
     }
+}
+
+/// The bearer token among the headers of a request, or the metadata of a call.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// A version 4 UUID.

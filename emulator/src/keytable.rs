@@ -6,9 +6,9 @@ use serde::Serialize;
 /// One key and its versions.
 #[derive(Debug, Clone, Serialize)]
 pub struct KeyRow {
-    /// `aws` or `azure`.
+    /// `aws`, `azure` or `gcp`.
     pub cloud: &'static str,
-    /// Its ARN, or its URL.
+    /// Its ARN, its URL or its resource name.
     pub key: String,
     /// Its state in the vendor's word.
     pub state: &'static str,

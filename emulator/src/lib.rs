@@ -19,6 +19,7 @@ mod counts;
 mod front;
 pub mod gcp;
 mod http_body;
+mod jwt;
 mod keytable;
 mod proxy;
 mod running;

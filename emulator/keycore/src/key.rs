@@ -117,6 +117,10 @@ impl Key {
         self.versions.iter().rev().find(|v| v.id == *id)
     }
 
+    pub(crate) fn version_mut(&mut self, id: &VersionId) -> Result<&mut Version, KeyError> {
+        self.versions.iter_mut().find(|v| v.id == *id).ok_or(KeyError::VersionNotFound)
+    }
+
     /// The version that seals.
     pub fn primary(&self) -> Result<&Version, KeyError> {
         self.primary.and_then(|id| self.version(&id)).ok_or_else(|| KeyError::NoPrimary { id: self.id.to_string() })

@@ -1,10 +1,10 @@
 //! Who calls a vault: the bearer token of a request, verified on every call, and the challenge for whoever has none.
 
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::AzureError;
 use super::identity::{Claims, Identity, Refused, VAULT_RESOURCE};
+use crate::http_body::bearer;
 
 /// The caller that a token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +26,6 @@ pub(super) fn challenge(authority: &str, tenant: &str) -> String {
     format!("Bearer authorization=\"{authority}/{tenant}\", resource=\"{VAULT_RESOURCE}\"")
 }
 
-/// The bearer token of a request.
-pub(super) fn bearer(parts: &Parts) -> Option<&str> {
-    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
 impl From<Claims> for Principal {
     fn from(claims: Claims) -> Self {
         Self { client_id: claims.appid, object_id: claims.oid, issuer: claims.iss }
@@ -41,7 +34,7 @@ impl From<Claims> for Principal {
 
 /// The caller of a vault, or the refusal in the service's words.
 pub(super) fn authenticate(identity: &Identity, parts: &Parts) -> Result<Principal, AzureError> {
-    let token = bearer(parts).ok_or_else(AzureError::no_token)?;
+    let token = bearer(&parts.headers).ok_or_else(AzureError::no_token)?;
     let tenant = &identity.directory.tenant;
     let claims = identity.verify(token, &[VAULT_RESOURCE]);
     claims.map(Principal::from).map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant)))

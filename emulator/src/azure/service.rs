@@ -145,7 +145,7 @@ impl Azure {
             Plane::ResourceManager => ("ResourceManager", ARM_RESOURCES),
             Plane::Graph => ("Graph", GRAPH_RESOURCES),
         };
-        let who = match auth::bearer(&parts) {
+        let who = match http_body::bearer(&parts.headers) {
             None => Err(ArmError::no_token()),
             Some(token) => self.identity.verify(token, resources).map(auth::Principal::from).map_err(|why| match why {
                 Refused::Expired | Refused::NotYetValid => ArmError::expired_token(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::auth::Caller;
-use super::identity::{Account, KeyFile, TOKEN_URI, client_id};
+use super::identity::{Account, KeyFile, TOKEN_URI, client_id, project_of};
 use super::{Gcp, GcpError};
 
 /// How long a key made here can be used: Google's user-managed keys do not end.
@@ -144,17 +144,14 @@ fn no_account(email: &str) -> GcpError {
 }
 
 fn name(email: &str) -> String {
-    let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(SUFFIX)).unwrap_or("-");
-    format!("projects/{project}/serviceAccounts/{email}")
+    format!("projects/{}/serviceAccounts/{email}", project_of(email))
 }
 
 fn shown(account: &Account) -> Value {
-    let name = name(&account.email);
-    let project = name.split('/').nth(1).unwrap_or_default();
     let id = client_id(&account.email);
     let mut shown = json!({
-        "name": name,
-        "projectId": project,
+        "name": name(&account.email),
+        "projectId": project_of(&account.email),
         "uniqueId": id,
         "email": account.email,
         "etag": "MDEwMjE5MjA=",

@@ -1,7 +1,5 @@
 //! Public keys, signatures, decryption of what was encrypted to a public key; message authentication codes; random bytes.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
 use kmslab_googleapis::kms::digest::Digest;
@@ -15,8 +13,6 @@ use super::{Gcp, GcpError, rings, versions, wire};
 
 /// Bytes that GenerateRandomBytes gives.
 const RANDOM: std::ops::RangeInclusive<i32> = 8..=1024;
-/// Characters of a line of PEM.
-const LINE: usize = 64;
 
 pub(crate) fn public_key(
     gcp: &Gcp,
@@ -42,7 +38,7 @@ pub(crate) fn public_key(
     };
     match PublicKeyFormat::try_from(request.public_key_format) {
         Ok(PublicKeyFormat::Unspecified | PublicKeyFormat::Pem) => {
-            shown.pem = pem(public.der());
+            shown.pem = wire::pem("PUBLIC KEY", public.der());
             shown.pem_crc32c = Some(wire::crc32c(shown.pem.as_bytes()));
             if request.public_key_format != 0 {
                 shown.public_key = Some(checksummed(shown.pem.clone().into_bytes()));
@@ -55,17 +51,6 @@ pub(crate) fn public_key(
         _ => return Err(GcpError::bad_field("public_key_format", "The public_key_format must be PEM or DER.")),
     }
     Ok(shown)
-}
-
-/// `-----BEGIN PUBLIC KEY-----` and so on, with lines as the service has them.
-pub(crate) fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut pem = "-----BEGIN PUBLIC KEY-----\n".to_owned();
-    for line in text.as_bytes().chunks(LINE) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem + "-----END PUBLIC KEY-----\n"
 }
 
 pub(crate) fn sign(

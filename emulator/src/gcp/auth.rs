@@ -1,10 +1,10 @@
 //! Who calls: the bearer token of a call, verified on every call.
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
 
 use super::GcpError;
-use super::identity::{CLOUD_KMS, Identity, Refused};
+use super::identity::{Identity, Refused};
+use crate::http_body::bearer;
 
 /// The service account that may do everything everywhere.
 pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";
@@ -21,11 +21,6 @@ impl Caller {
         Self { email: email.to_owned() }
     }
 
-    /// Whether it is the account that is there from the start.
-    pub(crate) fn owns(&self) -> bool {
-        self.email == OWNER
-    }
-
     /// Whether a policy's member means it.
     pub(crate) fn is(&self, member: &str) -> bool {
         matches!(member, "allUsers" | "allAuthenticatedUsers")
@@ -33,20 +28,8 @@ impl Caller {
     }
 }
 
-/// The bearer token among the headers, or the metadata, of a call.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-/// The caller, or the refusal in the service's words. `method` is the call's full name, which refusals have.
-pub(crate) fn authenticate(identity: &Identity, headers: &HeaderMap, method: &str) -> Result<Caller, GcpError> {
-    authenticate_for(identity, headers, method, CLOUD_KMS)
-}
-
-/// The same for another of Google's services.
-pub(crate) fn authenticate_for(
+/// The caller of one of Google's services, or the refusal in their words. `method` is the call's full name, which refusals have.
+pub(crate) fn authenticate(
     identity: &Identity,
     headers: &HeaderMap,
     method: &str,

@@ -8,7 +8,7 @@ use kmslab_googleapis::google::iam::v1::{
 };
 use tonic::Code;
 
-use super::auth::Caller;
+use super::auth::{Caller, OWNER};
 use super::names::{ImportJobName, KeyName, RingName};
 use super::{Gcp, GcpError, roles};
 
@@ -16,6 +16,9 @@ use super::{Gcp, GcpError, roles};
 #[derive(Debug, Default)]
 pub(crate) struct Policies(RwLock<BTreeMap<String, (u64, Vec<Binding>)>>);
 
+/// What all projects are in; its name is in none of theirs.
+const ORGANIZATION: &str = "";
+const OWNS: &str = "roles/owner";
 /// What a policy without bindings has as its etag.
 const NEVER_SET: &[u8] = b"\0\x20\x01";
 /// Kinds of members, before the colon.
@@ -24,8 +27,11 @@ const KINDS: &[&str] = &["user", "serviceAccount", "group", "domain", "principal
 const EVERYBODY: &[&str] = &["allUsers", "allAuthenticatedUsers"];
 
 impl Policies {
-    pub(crate) fn clear(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    /// As at the start: the well-known account owns the organization, and so all that is in it.
+    pub(crate) fn reset(&self) {
+        let owner = Binding { role: OWNS.into(), members: vec![format!("serviceAccount:{OWNER}")], condition: None };
+        let all = BTreeMap::from([(ORGANIZATION.to_owned(), (1, vec![owner]))]);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     fn get(&self, resource: &str) -> Policy {
@@ -92,10 +98,10 @@ fn checked(binding: &Binding) -> Result<(), GcpError> {
     }
 }
 
-/// A resource's name, and the names of what it is in: every second part of its path ends one.
+/// A resource's name, and the names of what it is in: every second part of its path ends one, and the organization has all.
 fn with_ancestors(resource: &str) -> impl Iterator<Item = &str> {
     let ends = resource.match_indices('/').map(|(at, _)| at).skip(1).step_by(2).chain([resource.len()]);
-    ends.map(|end| &resource[..end])
+    ends.map(|end| &resource[..end]).chain([ORGANIZATION])
 }
 
 /// The word for the resource in permissions.
@@ -114,7 +120,7 @@ fn kind(resource: &str) -> Option<&'static str> {
 impl Gcp {
     /// Refuses whoever does not have the permission.
     pub(crate) fn allow(&self, caller: &Caller, permission: &str, resource: &str) -> Result<(), GcpError> {
-        if caller.owns() || self.policies.allow(caller, permission, resource) {
+        if self.policies.allow(caller, permission, resource) {
             return Ok(());
         }
         Err(GcpError::denied(permission, resource))
@@ -176,7 +182,7 @@ mod tests {
         let (role, member) = ("roles/cloudkms.cryptoKeyEncrypter", "serviceAccount:a@p.iam.gserviceaccount.com");
         policies.add("projects/p/locations/l/keyRings/r", role, member).unwrap();
         assert!(use_it(KEY) && use_it(&version) && !use_it("projects/p/locations/l/keyRings/rr/cryptoKeys/k"));
-        policies.clear();
+        policies.reset();
         policies.add("projects/p", role, member).unwrap();
         assert!(use_it(KEY) && !use_it("projects/q/locations/l/keyRings/r/cryptoKeys/k"));
     }

@@ -16,7 +16,7 @@ use super::algorithms::{self, Row};
 use super::auth::Caller;
 use super::names::{ImportJobName, RingName, is_id};
 use super::page::{Wanted, page};
-use super::{Gcp, GcpError, asymmetric, keys, rings, wire};
+use super::{Gcp, GcpError, keys, rings, wire};
 
 /// How long a job takes imports.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(72);
@@ -74,7 +74,7 @@ impl Gcp {
         let public = match state {
             ImportJobState::Active => {
                 let public = self.core.public_key((&key.realm, &key.id, &version.id)).map_err(GcpError::internal)?;
-                Some(WrappingPublicKey { pem: asymmetric::pem(public.der()), ..WrappingPublicKey::default() })
+                Some(WrappingPublicKey { pem: wire::pem("PUBLIC KEY", public.der()), ..WrappingPublicKey::default() })
             }
             _ => None,
         };

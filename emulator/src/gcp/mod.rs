@@ -57,26 +57,23 @@ impl fmt::Debug for Gcp {
 }
 
 impl Gcp {
-    pub(crate) fn new(
-        core: Arc<KeyCore>,
-        owner: Option<identity::KeyFile>,
-        wall: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
-        Self {
+    pub(crate) fn new(core: Arc<KeyCore>, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let gcp = Self {
             core,
             rings: RwLock::default(),
             jobs: RwLock::default(),
             policies: Policies::default(),
-            identity: Identity::new(owner, wall, entropy),
-        }
+            identity: Identity::new(wall, entropy),
+        };
+        gcp.reset();
+        gcp
     }
 
     /// As at the start: the well-known account, which may do everything. Keys are the core's.
     pub(crate) fn reset(&self) {
         self.rings.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.jobs.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.policies.clear();
+        self.policies.reset();
         self.identity.reset();
     }
 

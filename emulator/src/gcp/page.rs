@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kmslab_googleapis::google::cloud::location::Location;
+use kmslab_googleapis::kms;
 use prost::{Message, Name};
 use serde_json::Value;
 
@@ -29,22 +31,31 @@ pub(crate) struct Page<M> {
     pub(crate) total: i32,
 }
 
+/// Something that lists have, which has a name.
+pub(crate) trait Listed: Message + Name {
+    fn name(&self) -> &str;
+}
+
+macro_rules! listed {
+    ($($message:ty),*) => {
+        $(impl Listed for $message {
+            fn name(&self) -> &str {
+                &self.name
+            }
+        })*
+    };
+}
+
+listed!(kms::KeyRing, kms::CryptoKey, kms::CryptoKeyVersion, kms::ImportJob, Location);
+
 /// The wanted page of all there is.
-pub(crate) fn page<M: Message + Name>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>, GcpError> {
+pub(crate) fn page<M: Listed>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>, GcpError> {
     let size = match usize::try_from(wanted.size) {
         Err(_) => return Err(GcpError::bad_field("page_size", "The page size must not be negative.")),
         Ok(0) => DEFAULT,
         Ok(size) => size.min(MOST),
     };
-    let terms = terms(wanted.filter)?;
-    let mut rows = Vec::new();
-    for item in all {
-        let shown = json::of(&item)?;
-        if terms.iter().map(|term| term.holds(&shown)).collect::<Result<Vec<_>, _>>()?.into_iter().all(|holds| holds) {
-            rows.push((shown, item));
-        }
-    }
-    order(&mut rows, wanted.order_by)?;
+    let rows = chosen(all, wanted.filter, wanted.order_by)?;
     let start = match wanted.token {
         "" => 0,
         token => after(&rows, token).ok_or_else(|| GcpError::bad_field("page_token", "The page token is invalid."))?,
@@ -52,21 +63,34 @@ pub(crate) fn page<M: Message + Name>(all: Vec<M>, wanted: Wanted<'_>) -> Result
     let total = i32::try_from(rows.len()).unwrap_or(i32::MAX);
     let end = rows.len().min(start + size);
     let next = match rows.get(end).and(rows[start..end].last()) {
-        Some((last, _)) => URL_SAFE_NO_PAD.encode(name(last)),
+        Some(last) => URL_SAFE_NO_PAD.encode(last.name()),
         None => String::new(),
     };
-    let items = rows.into_iter().skip(start).take(size).map(|(_, item)| item).collect();
-    Ok(Page { items, next, total })
+    Ok(Page { items: rows.into_iter().skip(start).take(size).collect(), next, total })
 }
 
-fn name(shown: &Value) -> &str {
-    shown["name"].as_str().unwrap_or_default()
+/// What a filter takes, in the order that is asked for. Only where one of them is does it cost the messages' JSON.
+fn chosen<M: Listed>(all: Vec<M>, filter: &str, order_by: &str) -> Result<Vec<M>, GcpError> {
+    let terms = terms(filter)?;
+    if terms.is_empty() && order_by.trim().is_empty() {
+        return Ok(all);
+    }
+    let mut rows = Vec::new();
+    for item in all {
+        let shown = json::of(&item)?;
+        let held = terms.iter().map(|term| term.holds(&shown)).collect::<Result<Vec<_>, _>>()?;
+        if held.into_iter().all(|holds| holds) {
+            rows.push((shown, item));
+        }
+    }
+    order(&mut rows, order_by)?;
+    Ok(rows.into_iter().map(|(_, item)| item).collect())
 }
 
 /// Where the page after the one that ended with the token's name begins.
-fn after<M>(rows: &[(Value, M)], token: &str) -> Option<usize> {
+fn after<M: Listed>(rows: &[M], token: &str) -> Option<usize> {
     let last = URL_SAFE_NO_PAD.decode(token).ok()?;
-    rows.iter().position(|(shown, _)| name(shown).as_bytes() == last).map(|at| at + 1)
+    rows.iter().position(|row| row.name().as_bytes() == last).map(|at| at + 1)
 }
 
 /// One condition of a filter.

@@ -17,7 +17,7 @@ use kmslab_googleapis::google::iam::v1::{
 };
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::key_management_service_server::{KeyManagementService, KeyManagementServiceServer};
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use super::auth::{self, Caller};
 use super::identity::{self, Identity};
@@ -60,7 +60,7 @@ impl Service {
     {
         let (metadata, _, message) = request.into_parts();
         let method = format!("{service}.{call}");
-        let caller = auth::authenticate(&self.gcp.identity, &metadata.into_headers(), &method);
+        let caller = auth::authenticate(&self.gcp.identity, &metadata.into_headers(), &method, identity::CLOUD_KMS);
         let email = caller.as_ref().map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
         let outcome = match caller {
             Err(error) => Err(error),
@@ -77,13 +77,14 @@ impl Service {
     }
 }
 
+/// Whether a request is a call of gRPC.
+pub(crate) fn is_grpc(parts: &Parts) -> bool {
+    parts.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Answers a request of either wire: `application/grpc` is the one, everything else the other.
 pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
-    let is_grpc = parts
-        .headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if !is_grpc {
+    if !is_grpc(&parts) {
         return rest::serve(grpc, parts, body).await;
     }
     match tower::ServiceExt::oneshot(grpc, http::Request::from_parts(parts, body)).await {
@@ -101,7 +102,7 @@ pub(crate) fn is_of_iam(path: &str) -> bool {
 pub(crate) async fn serve_admin(gcp: Arc<Gcp>, counter: &Counter, parts: Parts, body: Body) -> Response {
     let operation = admin::operation(&parts.method, parts.uri.path());
     let method = format!("google.iam.admin.v1.IAM.{operation}");
-    let caller = auth::authenticate_for(&gcp.identity, &parts.headers, &method, identity::IAM);
+    let caller = auth::authenticate(&gcp.identity, &parts.headers, &method, identity::IAM);
     let email = caller.as_ref().map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
     let body = http_body::read(body, LARGEST_TOKEN_REQUEST).await.unwrap_or_default();
     let outcome = match caller {
@@ -166,7 +167,7 @@ macro_rules! service {
 
 /// A call that the emulator does not have.
 fn lacking<I, O>(_: &Gcp, _: &Caller, _: I) -> Result<O, GcpError> {
-    Err(GcpError::new(Code::Unimplemented, "This call is not supported by this emulator."))
+    Err(GcpError::unimplemented("This call"))
 }
 
 service!(IamPolicy as "google.iam.v1.IAMPolicy" {

@@ -1,10 +1,13 @@
 //! Keys and versions as messages, and what goes into messages: times, durations, checksums.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::{CryptoKeyPurpose, RotationSchedule};
 use kmslab_googleapis::kms::crypto_key_version::{CryptoKeyVersionAlgorithm, CryptoKeyVersionState};
-use kmslab_keycore::{Key, Trigger, Version, VersionState};
+use kmslab_keycore::{Cause, Key, Trigger, Version, VersionState};
+use zeroize::Zeroizing;
 
 use super::GcpError;
 use super::algorithms::{self, Row};
@@ -29,6 +32,19 @@ const CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 /// CRC-32C, as the API has it: a number of 64 bits.
 pub(crate) fn crc32c(bytes: &[u8]) -> i64 {
     CRC32C.checksum(bytes).into()
+}
+
+/// PEM, with lines as the service has them.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 2 * (label.len() + 18));
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
+    for line in lines {
+        pem.push_str(&line);
+        pem.push('\n');
+    }
+    pem + &format!("-----END {label}-----\n")
 }
 
 /// The state in the service's word.
@@ -137,8 +153,10 @@ pub(crate) fn crypto_key(name: &KeyName, key: &Key) -> kms::CryptoKey {
 /// A version as the service shows it.
 pub(crate) fn crypto_key_version(key: &KeyName, version: &Version) -> kms::CryptoKeyVersion {
     let name = VersionName { key: key.clone(), number: version.number };
-    let import_job = version.attributes.get(IMPORT_JOB).cloned().unwrap_or_default();
-    let import_time = version.attributes.get(IMPORT_TIME).and_then(|at| at.parse().ok()).map(time);
+    // A version that a schedule makes has what the one before it had, and was not imported.
+    let imported = |name: &str| version.attributes.get(name).filter(|_| version.cause == Cause::Created);
+    let import_job = imported(IMPORT_JOB).cloned().unwrap_or_default();
+    let import_time = imported(IMPORT_TIME).and_then(|at| at.parse().ok()).map(time);
     let (mut destroy_time, mut destroy_event_time) = (None, None);
     match version.state {
         VersionState::DestroyScheduled { at } => destroy_time = Some(time(at)),

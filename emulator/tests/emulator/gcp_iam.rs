@@ -304,4 +304,16 @@ async fn ones_own_material_comes_in_through_an_import_job() {
     let primary = format!("/v1/{RING}/cryptoKeys/mine:updatePrimaryVersion");
     assert_eq!(rest(&emulator, token, "POST", &primary, json!({ "cryptoKeyVersionId": "1" })).await.status, 200);
     assert_eq!(rest(&emulator, token, "POST", &encrypt, json!({ "plaintext": "AAAA" })).await.status, 200);
+
+    // What a schedule makes of it was not imported.
+    let made = imported.json["createTime"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let next = made + jiff::SignedDuration::from_hours(48);
+    let scheduled = json!({ "rotationPeriod": "172800s", "nextRotationTime": next.to_string() });
+    let patch = format!("/v1/{RING}/cryptoKeys/mine?updateMask=rotationPeriod,nextRotationTime");
+    assert_eq!(rest(&emulator, token, "PATCH", &patch, scheduled).await.status, 200);
+    emulator.clock().advance(std::time::Duration::from_hours(49)).unwrap();
+    let second = format!("/v1/{RING}/cryptoKeys/mine/cryptoKeyVersions/2");
+    let second = rest(&emulator, token, "GET", &second, Value::Null).await;
+    assert_eq!((second.status, second.json.get("importJob")), (200, None));
+    assert!(!second.json["generateTime"].is_null());
 }

@@ -106,7 +106,7 @@ async fn rest_has_the_services_shapes() {
     assert_eq!((missing.status, &missing.json["error"]["status"]), (404, &json!("NOT_FOUND")));
 }
 
-fn crc(bytes: &[u8]) -> u32 {
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
     crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(bytes)
 }
 

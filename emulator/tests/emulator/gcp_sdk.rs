@@ -11,6 +11,7 @@ use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
 use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding, SeedServiceAccount};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 
+use crate::gcp_rest::crc;
 use crate::support::{admin, free_port};
 
 const LOCATION: &str = "projects/p/locations/us-east1";
@@ -134,10 +135,6 @@ async fn a_keys_life_through_the_rust_client() {
         states.push(version.unwrap().state);
     }
     assert_eq!(states, [CryptoKeyVersionState::Destroyed, CryptoKeyVersionState::Enabled]);
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(bytes)
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl KeyCore {
     ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.change(realm, id, |key| {
-            let version = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
+            let version = key.version_mut(version)?;
             move_to(version, to)?;
             version.updated = now;
             Ok(())
@@ -99,7 +99,7 @@ impl KeyCore {
         self.change(realm, id, |key| {
             not_pending(key)?;
             let newest = key.versions.last().is_some_and(|newest| newest.id == *version);
-            let changed = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
+            let changed = key.version_mut(version)?;
             move_to(changed, to.unwrap_or(changed.state))?;
             f(changed.fields());
             changed.updated = now;
@@ -151,7 +151,7 @@ impl KeyCore {
     pub fn add_version(&self, realm: &Realm, id: &KeyId, new: NewVersion) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         // Made before the store is locked: RSA takes up to seconds.
-        let made = self.new_version(&new, 0, now, Cause::Created)?;
+        let made = self.new_version(&new, now, Cause::Created)?;
         self.change(realm, id, |key| {
             not_pending(key)?;
             push(key, made.clone(), new.primary);
@@ -166,7 +166,7 @@ impl KeyCore {
         let material = material::generate(algorithm, self.entropy.as_ref())?;
         let sealed = Arc::new(self.master.seal(self.entropy.as_ref(), version, &material)?);
         self.change(realm, id, |key| {
-            let version = key.versions.iter_mut().find(|v| v.id == *version).ok_or(KeyError::VersionNotFound)?;
+            let version = key.version_mut(version)?;
             if version.state == VersionState::Pending {
                 (version.state, version.material) = (VersionState::Enabled, Some(Arc::clone(&sealed)));
             }

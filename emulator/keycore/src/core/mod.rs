@@ -75,16 +75,16 @@ impl KeyCore {
     /// Makes a key and its first version. RSA takes up to seconds.
     pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
-        let first = new.first.as_ref().map(|first| self.new_version(first, 1, now, Cause::Created)).transpose()?;
-        let key = Key {
+        let first = new.first.as_ref().map(|first| self.new_version(first, now, Cause::Created)).transpose()?;
+        let mut key = Key {
             realm: realm.clone(),
             id: new.id.clone(),
             purpose: new.purpose,
             state: KeyState::Enabled,
             created: now,
             algorithm: new.algorithm,
-            primary: first.as_ref().filter(|_| new.first.as_ref().is_some_and(|new| new.primary)).map(|first| first.id),
-            versions: first.into_iter().collect(),
+            primary: None,
+            versions: Vec::new(),
             rotation: Rotation::default(),
             description: new.description,
             labels: new.labels,
@@ -92,6 +92,9 @@ impl KeyCore {
             attributes: new.attributes,
             grants: Vec::new(),
         };
+        if let (Some(made), Some(asked)) = (first, &new.first) {
+            push(&mut key, made, asked.primary);
+        }
         self.store.insert(key)?;
         self.key(realm, &new.id)
     }
@@ -184,12 +187,13 @@ impl KeyCore {
             attributes: newest.map(|newest| newest.attributes.clone()).unwrap_or_default(),
             ..NewVersion::of(key.algorithm)
         };
-        let made = self.new_version(&new, 0, at, cause)?;
+        let made = self.new_version(&new, at, cause)?;
         push(key, made, new.primary);
         Ok(())
     }
 
-    fn new_version(&self, new: &NewVersion, number: u32, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
+    /// A version that is nobody's yet, and so has no number.
+    fn new_version(&self, new: &NewVersion, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
         let id = VersionId::random(self.entropy.as_ref());
         let material = match &new.material {
             _ if new.later => None,
@@ -199,7 +203,7 @@ impl KeyCore {
         let sealed = material.map(|material| self.master.seal(self.entropy.as_ref(), &id, &material)).transpose()?;
         Ok(Version {
             id,
-            number,
+            number: 0,
             state: if new.later { VersionState::Pending } else { VersionState::Enabled },
             created: at,
             updated: at,

@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::gcp::wire::pem;
+
 /// What Google's key files say of where tokens come from.
 pub const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
-/// Characters of a line of PEM.
-const LINE: usize = 64;
 
 /// A service account's key, as its key file has it.
 #[derive(Clone)]
@@ -40,13 +40,7 @@ impl KeyFile {
     pub fn generate(email: &str) -> Option<Self> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
         let der = pair.as_der().ok()?;
-        let text = Zeroizing::new(STANDARD.encode(der.as_ref()));
-        let mut pem = Zeroizing::new("-----BEGIN PRIVATE KEY-----\n".to_owned());
-        for line in text.as_bytes().chunks(LINE) {
-            pem.push_str(std::str::from_utf8(line).ok()?);
-            pem.push('\n');
-        }
-        pem.push_str("-----END PRIVATE KEY-----\n");
+        let pem = Zeroizing::new(pem("PRIVATE KEY", der.as_ref()));
         Some(Self { email: email.to_owned(), key_id: key_id(&pair), private_key: pem, public: public(&pair) })
     }
 
@@ -66,11 +60,9 @@ impl KeyFile {
     /// The file as Google makes it, with tokens from `token_uri`.
     pub fn json(&self, token_uri: &str) -> Zeroizing<String> {
         let email = &self.email;
-        let project =
-            email.split_once('@').and_then(|(_, domain)| domain.split_once('.')).map_or("", |(project, _)| project);
         let file = json!({
             "type": "service_account",
-            "project_id": project,
+            "project_id": project_of(email),
             "private_key_id": self.key_id,
             "private_key": *self.private_key,
             "client_email": email,
@@ -83,6 +75,11 @@ impl KeyFile {
         });
         Zeroizing::new(format!("{file:#}\n"))
     }
+}
+
+/// The project of an account's address.
+pub(crate) fn project_of(email: &str) -> &str {
+    email.split_once('@').and_then(|(_, domain)| domain.split_once('.')).map_or("", |(project, _)| project)
 }
 
 /// The 40 hex digits by which tokens name a key.

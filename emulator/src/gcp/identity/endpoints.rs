@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Identity;
+use super::accounts::project_of;
 use super::token::{self, BadAssertion, LIFETIME};
 
 /// What the counters call a request to the metadata server.
@@ -124,8 +125,6 @@ impl Identity {
             return Answer::text(StatusCode::FORBIDDEN, "Missing required header \"Metadata-Flavor\": \"Google\"\n");
         }
         let email = self.default();
-        let project =
-            email.split_once('@').and_then(|(_, domain)| domain.split_once('.')).map_or("", |(project, _)| project);
         let found = |text: &str| Answer { caller: Some(email.clone()), ..Answer::text(StatusCode::OK, text) };
         let path = request.path.trim_end_matches('/');
         let Some(path) = path.strip_prefix(PATHS) else {
@@ -134,7 +133,7 @@ impl Identity {
         let path = path.trim_start_matches('/');
         match path {
             "" => found("instance/\nproject/\nuniverse/\n"),
-            "project/project-id" => found(project),
+            "project/project-id" => found(project_of(&email)),
             "project/numeric-project-id" => found("123456789012"),
             "universe/universe-domain" | "universe/universe_domain" => found("googleapis.com"),
             "instance/service-accounts" => found(&format!("default/\n{email}/\n")),

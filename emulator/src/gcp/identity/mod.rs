@@ -5,11 +5,11 @@ mod endpoints;
 mod token;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use kmslab_keycore::{Clock, Entropy};
 
-pub(crate) use accounts::{Account, Accounts, client_id};
+pub(crate) use accounts::{Account, Accounts, client_id, project_of};
 pub use accounts::{KeyFile, TOKEN_URI};
 pub(crate) use endpoints::{Content, METADATA, Request};
 pub(crate) use token::Refused;
@@ -30,7 +30,7 @@ pub(crate) struct Identity {
     /// The key of the account that is there from the start, made when it is first asked for.
     owner: OnceLock<Option<KeyFile>>,
     /// Whose tokens the metadata server gives out.
-    default: std::sync::RwLock<String>,
+    default: RwLock<String>,
     given: Given,
     wall: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -43,21 +43,15 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(owner: Option<KeyFile>, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let kept = OnceLock::new();
-        if owner.is_some() {
-            let _ = kept.set(owner);
-        }
-        let identity = Self {
+    pub(crate) fn new(wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self {
             accounts: Accounts::default(),
-            owner: kept,
-            default: std::sync::RwLock::default(),
+            owner: OnceLock::new(),
+            default: RwLock::default(),
             given: Given::default(),
             wall,
             entropy,
-        };
-        identity.reset();
-        identity
+        }
     }
 
     /// The well-known account and no other.
@@ -71,11 +65,11 @@ impl Identity {
 
     /// Lets the metadata server give out tokens of that account.
     pub(crate) fn set_default(&self, email: &str) {
-        email.clone_into(&mut self.default.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+        email.clone_into(&mut self.default.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn default(&self) -> String {
-        self.default.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.default.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The key of the well-known account.
