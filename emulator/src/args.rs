@@ -246,6 +246,13 @@ fn announce(emulator: &RunningEmulator, format: Format) {
             lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
             lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
             lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
+            lines.push(format!("# Google Cloud KMS at {http}, tokens by the metadata server (Google's clients take the endpoint as an option):"));
+            let host = emulator.http_addr();
+            // The second is what Python asks first.
+            lines.push(format!("export GCE_METADATA_HOST={host}"));
+            lines.push(format!("export GCE_METADATA_IP={host}"));
+            lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"));
+            lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"));
             if let (Some(proxy), Some(ca)) = (&proxy, &ca) {
                 lines.push(format!("# Azure Key Vault at https://{DEFAULT_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"));
                 let ca = ca.display();
@@ -254,6 +261,9 @@ fn announce(emulator: &RunningEmulator, format: Format) {
                 lines.push(format!("# export REQUESTS_CA_BUNDLE={ca} # Azure CLI, Python"));
                 lines.push(format!("# export SSL_CERT_FILE={ca} # Go, OpenSSL, curl"));
                 lines.push(format!("# export NODE_EXTRA_CA_CERTS={ca} # Node.js"));
+                lines.push(format!(
+                    "# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, which Google's Python client uses"
+                ));
                 lines.push(format!("export AZURE_TENANT_ID={tenant}"));
                 lines.push(format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
                 lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));

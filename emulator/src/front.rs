@@ -101,7 +101,9 @@ enum Front {
 fn front(parts: &Parts) -> Front {
     let (host, path) = (host(parts), parts.uri.path());
     let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-    if GOOGLE.contains(&name) || (name == METADATA && parts.headers.contains_key("metadata-flavor")) {
+    // Google's clients first look whether there is a metadata server, at its root.
+    let flavored = parts.headers.contains_key("metadata-flavor");
+    if GOOGLE.contains(&name) || (flavored && (name == METADATA || path == "/")) {
         return Front::GcpIdentity;
     }
     if LOGIN.contains(&name) || name == METADATA {
@@ -196,5 +198,7 @@ mod tests {
             assert_eq!(of(host, path, false), wanted, "{host} {path}");
         }
         assert_eq!(of("localhost", "/abc/keys/k", true), "aws");
+        let ping = http::Request::get("/").header(HOST, "127.0.0.1:7600").header("metadata-flavor", "Google");
+        assert!(matches!(front(&ping.body(()).unwrap().into_parts().0), Front::GcpIdentity));
     }
 }

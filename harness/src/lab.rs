@@ -93,6 +93,12 @@ impl Kms {
                 lines.push(format!("export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
                 lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
             }
+            CloudKind::Gcp => {
+                // The metadata server gives the owner's tokens; the host is without a scheme.
+                let host = self.endpoint.trim_start_matches("http://");
+                lines.push(format!("export GCE_METADATA_HOST={host} GCE_METADATA_IP={host}"));
+                lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={}/", self.endpoint));
+            }
         }
         lines
     }

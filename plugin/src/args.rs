@@ -16,6 +16,8 @@ pub enum PluginArgs {
     Aws(AwsArgs),
     /// Encrypt with a key in Azure Key Vault.
     Azure(AzureArgs),
+    /// Encrypt with a key in Google Cloud KMS.
+    Gcp(GcpArgs),
 }
 
 impl PluginArgs {
@@ -24,6 +26,7 @@ impl PluginArgs {
         match self {
             Self::Aws(args) => &args.common,
             Self::Azure(args) => &args.common,
+            Self::Gcp(args) => &args.common,
         }
     }
 }
@@ -116,6 +119,37 @@ impl AzureArgs {
     }
 }
 
+/// `kmslab plugin gcp`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  On a control-plane node, with a service account's key file:
+    GOOGLE_APPLICATION_CREDENTIALS=/etc/kubernetes/gcp-sa.json \\
+    kmslab plugin gcp --key-uri=projects/P/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key \\
+      --listen=/var/run/kmsplugin/socket.sock
+  On Compute Engine, with the machine's own service account: the same without the variable.
+  Against the emulator, which prints the variables:
+    GCE_METADATA_HOST=127.0.0.1:7600 \\
+    kmslab plugin gcp --key-uri=projects/P/locations/global/keyRings/R/cryptoKeys/K --endpoint=http://127.0.0.1:7600 --listen=/tmp/kms.sock
+
+The service account needs roles/cloudkms.cryptoKeyEncrypterDecrypter on the key, and no other. The key's purpose is encryption; its
+primary version encrypts, so that a rotation is followed, and older ones go on decrypting.
+Google's SDK takes CAs from the system, or from the file in SSL_CERT_FILE.
+
+Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
+A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
+pub struct GcpArgs {
+    /// The key: projects/P/locations/L/keyRings/R/cryptoKeys/K
+    #[arg(long, value_name = "NAME")]
+    pub key_uri: String,
+    /// Where Cloud KMS answers. Default: https://cloudkms.googleapis.com
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// What every cloud has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
 /// Flags that have nothing to do with the cloud.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
@@ -198,6 +232,16 @@ mod tests {
         assert_eq!((args.keyvault_name.as_deref(), args.key_name.as_str()), (Some("k8s-kms-vault"), "k8s-secrets"));
         assert_eq!((args.key_version, args.auth), (None, AuthMethod::Auto));
         assert!(Cli::try_parse_from(["x", "azure", "--key-name=k8s-secrets", socket]).is_err());
+    }
+
+    #[test]
+    fn the_guides_flags_are_enough_for_google_too() {
+        let key = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
+        let socket = "--listen=/var/run/kmsplugin/socket.sock";
+        let cli = Cli::try_parse_from(["x", "gcp", &format!("--key-uri={key}"), socket]);
+        let PluginArgs::Gcp(args) = cli.unwrap().plugin else { panic!("not gcp") };
+        assert_eq!((args.key_uri.as_str(), args.endpoint), (key, None));
+        assert!(Cli::try_parse_from(["x", "gcp", socket]).is_err());
     }
 
     #[test]

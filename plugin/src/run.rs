@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{CommonArgs, LogFormat, PluginArgs};
 use crate::kek::aws::AwsKek;
 use crate::kek::azure::AzureKek;
-use crate::kek::{Kek, aws, azure};
+use crate::kek::gcp::GcpKek;
+use crate::kek::{Kek, aws, azure, gcp};
 use crate::notify::Manager;
 use crate::server::{Plugin, StartError};
 use crate::socket::{self, SocketError};
@@ -54,6 +55,8 @@ enum Refusal {
     #[error(transparent)]
     Azure(#[from] azure::ConfigError),
     #[error(transparent)]
+    Gcp(#[from] gcp::ConfigError),
+    #[error(transparent)]
     Listen(#[from] SocketError),
     #[error(transparent)]
     Start(StartError),
@@ -62,8 +65,10 @@ enum Refusal {
 impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Aws(aws::ConfigError::NoRoots(_)) | Self::Azure(azure::ConfigError::NoRoots(_)) => ENVIRONMENT,
-            Self::Aws(_) | Self::Azure(_) | Self::Start(StartError::Grace { .. }) => USAGE,
+            Self::Aws(aws::ConfigError::NoRoots(_))
+            | Self::Azure(azure::ConfigError::NoRoots(_))
+            | Self::Gcp(gcp::ConfigError::NoRoots(_)) => ENVIRONMENT,
+            Self::Aws(_) | Self::Azure(_) | Self::Gcp(_) | Self::Start(StartError::Grace { .. }) => USAGE,
             Self::Listen(error) | Self::Start(StartError::Socket(error)) => match error {
                 SocketError::Abstract(_) | SocketError::TooLong { .. } => USAGE,
                 _ => ENVIRONMENT,
@@ -99,6 +104,13 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
                 .config_file(args.config_file.as_deref())
                 .ca_file(args.ca_file.as_deref())
                 .proxy(args.proxy.as_deref())
+                .call_timeout(*call_timeout)
+                .build()
+                .await?,
+        ),
+        PluginArgs::Gcp(args) => Arc::new(
+            GcpKek::builder(&args.key_uri)
+                .endpoint(args.endpoint.as_deref())
                 .call_timeout(*call_timeout)
                 .build()
                 .await?,

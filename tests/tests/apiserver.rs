@@ -48,6 +48,12 @@ async fn the_scenarios_hold_on_the_stock_server_with_azure() {
     every_scenario_holds(CloudKind::Azure).await;
 }
 
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_on_the_stock_server_with_google() {
+    every_scenario_holds(CloudKind::Gcp).await;
+}
+
 /// A model on the plugin of `world`, with a namespace of its own.
 async fn model(world: &World) -> (EmbeddedCluster, Arc<VirtualClock>) {
     let clock = VirtualClock::at(SystemClock.now());

@@ -67,8 +67,8 @@ fn the_readme_holds_line_by_line() {
         format!("{READER}\n{}\nkmslab down\nkmslab emulator\n{}", with_lab.join("\n"), with_emulator.join("\n"));
     assert_eq!(script.matches("\ntests/run ").count(), 1);
     let printed = run(&script.replace("\ntests/run ", &format!("\ntest -x {own} ")));
-    // Three scenarios with two clouds, on the model and on the stock server.
-    assert_eq!(printed.matches(" passed ").count(), 12, "{printed}");
+    // Three scenarios with three clouds, on the model and on the stock server.
+    assert_eq!(printed.matches(" passed ").count(), 18, "{printed}");
     assert!(!printed.contains("FAILED"), "{printed}");
     assert!(printed.contains("k8s:enc:kms:v2:kmslab:") && printed.contains("kms-v2"), "{printed}");
     assert!(printed.contains(", 0 with problems"), "{printed}");

@@ -131,7 +131,7 @@ fn row(key: &Key) -> Option<KeyRow> {
     let name = KeyName::of(key)?;
     let versions = key.versions.iter().map(|version| VersionRow {
         number: version.number,
-        id: name.version(version.number).to_string(),
+        id: version.number.to_string(),
         blob_id: Some(hex::encode(blob::blob_id(&version.id))),
         created: version.created,
     });

@@ -75,7 +75,7 @@ fn human_lines_can_be_pasted_into_a_shell() {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let running = Running(child);
     let mut lines = Vec::new();
-    while !lines.last().is_some_and(|line: &String| line.starts_with("export AWS_SECRET_ACCESS_KEY=")) {
+    while !lines.last().is_some_and(|line: &String| line.starts_with("export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM=")) {
         let mut line = String::new();
         assert_ne!(out.read_line(&mut line).unwrap(), 0, "{lines:?}");
         lines.push(line);
@@ -83,7 +83,7 @@ fn human_lines_can_be_pasted_into_a_shell() {
     assert!(lines.iter().all(|line| line.starts_with("# ") || line.starts_with("export ")), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("export AWS_ENDPOINT_URL_KMS=http://127.0.0.1:")), "{lines:?}");
     // The SDKs read the first, the AWS CLI the second.
-    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID"] {
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "GCE_METADATA_HOST"] {
         assert!(lines.iter().any(|line| line.starts_with(&format!("export {variable}="))), "{variable}: {lines:?}");
     }
     assert!(!lines.concat().contains("a:b:c"), "{lines:?}");

@@ -66,6 +66,8 @@ pub enum CloudChoice {
     Aws,
     /// Azure Key Vault
     Azure,
+    /// Google Cloud KMS
+    Gcp,
     /// Every cloud, one after another
     All,
 }
@@ -92,6 +94,7 @@ impl CloudChoice {
         match self {
             Self::Aws => &[CloudKind::Aws],
             Self::Azure => &[CloudKind::Azure],
+            Self::Gcp => &[CloudKind::Gcp],
             Self::All => CloudKind::ALL,
         }
     }

@@ -9,7 +9,7 @@ use aws_sdk_kms::error::DisplayErrorContext;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 
-use super::{Admin, Cloud, CloudKind, PluginSettings, Reach, SecretFile};
+use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile};
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::{AwsOptions, Openers};
 
@@ -196,7 +196,7 @@ impl Cloud for AwsCloud {
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, reach: &Reach) -> PluginSettings {
+    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
         let Access { region, plugin: Credentials { id, secret }, .. } = &self.access;
         let mut args = vec!["aws".to_owned(), format!("--key={}", self.key), format!("--region={region}")];
         args.push(format!("--endpoint-url={}", reach.http));
@@ -204,14 +204,12 @@ impl Cloud for AwsCloud {
             args.push(format!("--ca-file={}", ca.display()));
         }
         let secrets = vec![("AWS_ACCESS_KEY_ID", id.clone()), ("AWS_SECRET_ACCESS_KEY", secret.clone())];
-        let path = "/etc/kmslab/credentials";
         let file = SecretFile {
-            path,
+            name: "credentials",
             content: format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"),
-            args: Vec::new(),
-            variables: vec![("AWS_SHARED_CREDENTIALS_FILE", path.to_owned())],
+            named_by: NamedBy::Variable("AWS_SHARED_CREDENTIALS_FILE"),
         };
-        PluginSettings { args, secrets, file }
+        Ok(PluginSettings { args, variables: Vec::new(), secrets, file })
     }
 
     fn openers(&self) -> Openers {

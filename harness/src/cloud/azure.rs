@@ -20,7 +20,7 @@ use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
 
-use super::{Admin, Cloud, CloudKind, PluginSettings, Reach, SecretFile};
+use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile};
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::Openers;
 
@@ -187,7 +187,7 @@ impl Cloud for AzureCloud {
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, reach: &Reach) -> PluginSettings {
+    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
         let mut args =
             vec!["azure".to_owned(), format!("--keyvault-name={DEFAULT_VAULT}"), format!("--key-name={KEY}")];
         args.extend(reach.proxy.iter().map(|proxy| format!("--proxy={proxy}")));
@@ -197,16 +197,11 @@ impl Cloud for AzureCloud {
             ("AZURE_CLIENT_ID", PLUGIN.to_owned()),
             ("AZURE_CLIENT_SECRET", PLUGIN_SECRET.to_owned()),
         ];
-        let path = "/etc/kmslab/azure.json";
         let content =
             json!({ "tenantId": self.reach.azure_tenant, "aadClientId": PLUGIN, "aadClientSecret": PLUGIN_SECRET });
-        let file = SecretFile {
-            path,
-            content: content.to_string(),
-            args: vec![format!("--config-file={path}")],
-            variables: Vec::new(),
-        };
-        PluginSettings { args, secrets, file }
+        let file =
+            SecretFile { name: "azure.json", content: content.to_string(), named_by: NamedBy::Flag("--config-file") };
+        Ok(PluginSettings { args, variables: Vec::new(), secrets, file })
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {

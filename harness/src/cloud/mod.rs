@@ -3,6 +3,7 @@
 mod admin;
 mod aws;
 mod azure;
+mod gcp;
 mod reach;
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 pub use admin::Admin;
 pub use aws::{ACCOUNT, ALIAS, Access, AwsCloud, Credentials, REGION};
 pub use azure::AzureCloud;
-pub use reach::{PluginSettings, Reach, SecretFile};
+pub use gcp::GcpCloud;
+pub use reach::{NamedBy, PluginSettings, Reach, SecretFile};
 
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::Openers;
@@ -29,11 +31,13 @@ pub enum CloudKind {
     Aws,
     /// Azure Key Vault.
     Azure,
+    /// Google Cloud KMS.
+    Gcp,
 }
 
 impl CloudKind {
     /// All of them, in the order in which runs play on them.
-    pub const ALL: &[Self] = &[Self::Aws, Self::Azure];
+    pub const ALL: &[Self] = &[Self::Aws, Self::Azure, Self::Gcp];
 }
 
 impl std::fmt::Display for CloudKind {
@@ -41,6 +45,7 @@ impl std::fmt::Display for CloudKind {
         f.write_str(match self {
             Self::Aws => "aws",
             Self::Azure => "azure",
+            Self::Gcp => "gcp",
         })
     }
 }
@@ -50,7 +55,7 @@ impl std::fmt::Display for CloudKind {
 pub trait Cloud: Send + Sync {
     /// Which cloud.
     fn kind(&self) -> CloudKind;
-    /// The key's name in that cloud: an ARN, a key's URL.
+    /// The key's name in that cloud: an ARN, a key's URL, a resource name.
     fn key(&self) -> &str;
     /// Gives the key new material, through the vendor's API.
     async fn rotate(&self) -> anyhow::Result<()>;
@@ -67,7 +72,7 @@ pub trait Cloud: Send + Sync {
     /// The key as the plugin uses it, with the plugin's credentials.
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
     /// What starts a plugin on the key, which reaches the emulator so.
-    fn plugin_settings(&self, reach: &Reach) -> PluginSettings;
+    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings>;
     /// How many requests of the plugin's credentials the emulator has answered.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }
@@ -78,6 +83,7 @@ pub fn seed() -> Value {
     json!({
         "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }],
         "azure": azure::seed(),
+        "gcp": gcp::seed(),
     })
 }
 
@@ -86,6 +92,7 @@ pub async fn with_own_key(kind: CloudKind, reach: &Reach) -> anyhow::Result<Arc<
     Ok(match kind {
         CloudKind::Aws => Arc::new(AwsCloud::with_own_key(Access::own(&reach.http, Admin::new(&reach.admin)?)).await?),
         CloudKind::Azure => Arc::new(AzureCloud::with_own_key(reach.clone()).await?),
+        CloudKind::Gcp => Arc::new(GcpCloud::with_own_key(reach.clone()).await?),
     })
 }
 
@@ -94,5 +101,6 @@ pub async fn with_lab_key(kind: CloudKind, reach: &Reach, key: &str) -> anyhow::
     Ok(match kind {
         CloudKind::Aws => Arc::new(AwsCloud::with_key(Access::own(&reach.http, Admin::new(&reach.admin)?), key)),
         CloudKind::Azure => Arc::new(AzureCloud::with_key(reach.clone()).await?),
+        CloudKind::Gcp => Arc::new(GcpCloud::with_key(reach.clone()).await?),
     })
 }

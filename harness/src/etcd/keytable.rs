@@ -8,9 +8,11 @@ use kmslab_plugin::{ANNOTATION, Label, parse_annotation};
 use serde::{Deserialize, Serialize};
 
 /// An AWS CiphertextBlob of a symmetric key: this, then the 32-byte id of the key material.
-const AWS_BLOB: [u8; 5] = [0x01, 0x02, 0x02, 0x00, 0x78];
+const AWS_BLOB: &[u8] = &[0x01, 0x02, 0x02, 0x00, 0x78];
+/// A Google ciphertext of a symmetric key: this, then the 32-byte id by which the emulator names the version.
+const GCP_BLOB: &[u8] = &[0x0a, 0x24, 0x00];
 
-/// The id of the key material that an AWS CiphertextBlob shows.
+/// The id of the material or version that a ciphertext shows.
 pub type BlobId = [u8; 32];
 
 /// All keys of an emulator, as its admin port's `GET /keys` lists them.
@@ -24,9 +26,9 @@ pub struct KeyTable {
 /// One cloud key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    /// `aws`.
+    /// `aws`, `azure`, `gcp`.
     pub cloud: String,
-    /// The key's full name: for AWS its ARN.
+    /// The key's full name: for AWS its ARN, for Google its resource name.
     pub key: String,
     /// Number of the version that encrypts now.
     pub primary: u64,
@@ -39,7 +41,7 @@ pub struct KeyRow {
 pub struct VersionRow {
     /// From 1, in order of creation.
     pub number: u64,
-    /// The cloud's name for it: for AWS the KeyMaterialId.
+    /// The cloud's name for it: for AWS the KeyMaterialId, for Google its number.
     pub id: String,
     /// What ciphertexts show of it, in hex.
     #[serde(default)]
@@ -88,10 +90,11 @@ impl KeyTable {
     }
 }
 
-/// The id in an AWS CiphertextBlob, `None` where the bytes are not of that shape.
+/// The id in a ciphertext of AWS' or Google's shape, `None` where the bytes are of neither.
 #[must_use]
 pub fn blob_id(ciphertext: &[u8]) -> Option<BlobId> {
-    ciphertext.strip_prefix(&AWS_BLOB)?.first_chunk().copied()
+    let shown = [AWS_BLOB, GCP_BLOB].iter().find_map(|shape| ciphertext.strip_prefix(*shape))?;
+    shown.first_chunk().copied()
 }
 
 /// The readable key and version beside a value that kmslab's plugin wrote; other plugins' annotations are none.
@@ -122,7 +125,7 @@ pub(crate) mod tests {
 
     /// A blob of AWS's shape; `salt` tells two DEK sources of one version apart.
     pub(crate) fn blob(key: u8, version: u8, salt: u8) -> Vec<u8> {
-        [&AWS_BLOB[..], &[16 * key + version; 32], &[1, salt]].concat()
+        [AWS_BLOB, &[16 * key + version; 32], &[1, salt]].concat()
     }
 
     #[test]

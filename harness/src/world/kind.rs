@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::emulator_container::{self, EmulatorContainer};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, processes};
 use crate::assets::{Assets, Progress, Tool};
-use crate::cloud::{self, Cloud, CloudKind, PluginSettings};
+use crate::cloud::{self, Cloud, CloudKind};
 use crate::cluster::Nodes;
 use crate::cluster::kind::bundle::Bundle;
 use crate::cluster::kind::files::{HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
@@ -145,7 +145,7 @@ async fn join_in(
         progress.say(said);
     }
     progress.say("creating the kind cluster");
-    let mut files = node_files(&bundle, &*cloud, &emulator);
+    let mut files = node_files(&bundle, &*cloud, &emulator)?;
     files.plugin.extend(plugin_args);
     NodeFiles { form, image: &machine.pause, ..files }.write(&node)?;
     let config = Config {
@@ -187,20 +187,25 @@ pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
     Plugins::new(ports.collect::<anyhow::Result<_>>()?)
 }
 
-fn node_files<'a>(bundle: &'a Bundle, cloud: &dyn Cloud, emulator: &'a EmulatorContainer) -> NodeFiles<'a> {
-    let PluginSettings { args, file, .. } = cloud.plugin_settings(&emulator.inside);
-    let mut plugin = [args, file.args.clone()].concat();
+fn node_files<'a>(
+    bundle: &'a Bundle,
+    cloud: &dyn Cloud,
+    emulator: &'a EmulatorContainer,
+) -> anyhow::Result<NodeFiles<'a>> {
+    let settings = cloud.plugin_settings(&emulator.inside)?;
+    let (mut plugin, variables) = settings.by_file(&settings.file.on_node());
     plugin.extend(["--probe-interval=1s".into(), format!("--health-listen=0.0.0.0:{HEALTH_PORT}")]);
-    NodeFiles {
+    Ok(NodeFiles {
         bundle,
         plugin,
+        variables,
         form: PluginForm::default(),
         image: "",
-        credentials: file,
+        credentials: settings.file,
         ca: &emulator.ca,
         provider: PROVIDER,
         resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),
-    }
+    })
 }
 
 /// The emulator's container.

@@ -137,7 +137,7 @@ async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> any
             (None, reach, Arc::new(AwsCloud::with_key(access, key)) as Arc<dyn Cloud>)
         }
     };
-    let (plugin, port) = start_plugin(&kmslab, dir, cloud.plugin_settings(&reach), keep).await?;
+    let (plugin, port) = start_plugin(&kmslab, dir, cloud.plugin_settings(&reach)?, keep).await?;
     let resources = World::resources().iter().map(|resource| resource.group_resource()).collect();
     let encryption = EncryptionConfig::Kms { provider: PROVIDER.into(), socket: port.socket().to_owned(), resources };
     let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
@@ -182,7 +182,14 @@ async fn start_plugin(
     settings: PluginSettings,
     keep: Keep,
 ) -> anyhow::Result<(Service, PluginPort)> {
-    let PluginSettings { args, secrets, file: _ } = settings;
+    // Credentials by the environment, where the SDK takes them from there.
+    let (args, variables) = match settings.secrets.is_empty() {
+        false => (settings.args, [settings.variables, settings.secrets].concat()),
+        true => {
+            let path = dir.write_private(settings.file.name, settings.file.content.as_bytes())?;
+            settings.by_file(&path.display().to_string())
+        }
+    };
     let socket = dir.file("kms.sock");
     let health = format!("127.0.0.1:{}", free_port()?);
     let mut program = Program::new("plugin", kmslab, dir.logs().join("plugin.log"))
@@ -191,7 +198,7 @@ async fn start_plugin(
         .args(["--probe-interval", "1s", "--health-listen", &health, "--listen"])
         .arg(&socket)
         .through(kmslab);
-    for (name, value) in secrets {
+    for (name, value) in variables {
         program = program.env(name, value);
     }
     let service = Service::start(program, keep, Arc::clone(dir))?;

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod azure;
+pub mod gcp;
 mod tls;
 
 use std::fmt;
@@ -41,7 +42,7 @@ impl fmt::Debug for Wrapped {
 /// One configured key in one cloud. Every call ends within the implementation's own deadline.
 #[async_trait]
 pub trait Kek: Send + Sync + fmt::Debug {
-    /// The cloud's name as it goes into key ids: `aws`, `azure`.
+    /// The cloud's name as it goes into key ids: `aws`, `azure`, `gcp`.
     fn provider(&self) -> &'static str;
 
     /// Most bytes that one [`Kek::wrap`] takes.
@@ -87,7 +88,7 @@ pub enum KekError {
     },
     /// There is no such key.
     #[error(
-        "the key {key} was not found ({detail}): check its name, and the region and account or the vault that it is in; if it was deleted, recover it while that is \
+        "the key {key} was not found ({detail}): check its name, and the region and account, the vault or the key ring that it is in; if it was deleted, recover it while that is \
          possible, else what it encrypted is lost and a new key is needed"
     )]
     Gone {
@@ -147,7 +148,7 @@ pub enum KekError {
     },
     /// The endpoint's certificate is not trusted.
     #[error(
-        "the certificate of {endpoint} is not trusted ({detail}): give the CA that signed it with --ca-file, or correct the endpoint URL"
+        "the certificate of {endpoint} is not trusted ({detail}): give the CA that signed it with --ca-file, for Google in SSL_CERT_FILE, or correct the endpoint URL"
     )]
     Certificate {
         /// Where the request went.

@@ -48,7 +48,18 @@ async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scenarios_hold_on_kind_with_azure() {
-    let plan = Plan { cloud: CloudKind::Azure, ..plan(KindOptions::default()) };
+    every_scenario_holds(CloudKind::Azure, "/etc/kmslab/azure.json").await;
+}
+
+#[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_hold_on_kind_with_google() {
+    every_scenario_holds(CloudKind::Gcp, "/etc/kmslab/gcp.json").await;
+}
+
+/// With the plugin's credentials in that file of the node.
+async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
+    let plan = Plan { cloud, ..plan(KindOptions::default()) };
     let world = World::start(&plan, &Quiet).await.unwrap();
     for scenario in scenario::ALL {
         let outcome = scenario::run(scenario, &world, None).await;
@@ -57,7 +68,7 @@ async fn the_scenarios_hold_on_kind_with_azure() {
     let traffic = world.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
     let kind = world.kind().unwrap();
-    assert_eq!(on_node(kind, "stat --format=%a /etc/kmslab/azure.json").await, "600\n");
+    assert_eq!(on_node(kind, &format!("stat --format=%a {credentials}")).await, "600\n");
     assert_eq!(on_node(kind, "systemctl is-active kmslab-plugin").await.trim(), "active");
     world.shutdown().await.unwrap();
 }

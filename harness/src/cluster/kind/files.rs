@@ -39,6 +39,8 @@ pub struct NodeFiles<'a> {
     pub bundle: &'a Bundle,
     /// `aws --key=… --endpoint-url=…`, and what names the credentials; the unit adds the socket.
     pub plugin: Vec<String>,
+    /// Its environment, likewise.
+    pub variables: Vec<(&'static str, String)>,
     /// The plugin's credentials.
     pub credentials: SecretFile,
     /// How it runs.
@@ -76,7 +78,7 @@ impl NodeFiles<'_> {
             }
             PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod()?, 0o600)?,
         }
-        put(root, self.credentials.path, &self.credentials.content, 0o600)?;
+        put(root, &self.credentials.on_node(), &self.credentials.content, 0o600)?;
         put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
         put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &encryption.render()?, 0o600)
     }
@@ -85,7 +87,7 @@ impl NodeFiles<'_> {
     fn environment(&self) -> anyhow::Result<String> {
         let args = self.plugin.join(" ");
         let mut text = String::new();
-        let variables = self.credentials.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        let variables = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
         for (name, value) in std::iter::once(("KMSLAB_PLUGIN_ARGS", args.as_str())).chain(variables) {
             anyhow::ensure!(!value.contains('\n'), "the value of {name} has more than one line");
             text.push_str(&format!("{name}={}\n", quoted(value)));
@@ -102,8 +104,7 @@ impl NodeFiles<'_> {
         container["image"] = self.image.into();
         container["command"] = self.bundle.command().into_iter().chain(["plugin".to_owned()]).collect();
         container["args"] = self.plugin.iter().cloned().map(Value::from).chain([socket]).collect();
-        let variables = self.credentials.variables.iter();
-        container["env"] = variables.map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        container["env"] = self.variables.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
         let add = |list: &mut Value, item: Value| list.as_array_mut().context("a list").map(|list| list.push(item));
         add(&mut container["volumeMounts"], json!({ "name": "program", "mountPath": HOME, "readOnly": true }))?;
         add(&mut pod["spec"]["volumes"], json!({ "name": "program", "hostPath": { "path": HOME } }))?;
@@ -146,6 +147,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::cloud::NamedBy;
 
     const CREDENTIALS: &str = "/etc/kmslab/credentials";
 
@@ -153,13 +155,13 @@ mod tests {
         NodeFiles {
             bundle,
             plugin: vec!["aws".into(), "--key=alias/x".into()],
+            variables: vec![("AWS_SHARED_CREDENTIALS_FILE", CREDENTIALS.to_owned())],
             form,
             image: "pause:1",
             credentials: SecretFile {
-                path: CREDENTIALS,
+                name: "credentials",
                 content: "[default]\naws_secret_access_key = s3cret\n".into(),
-                args: Vec::new(),
-                variables: vec![("AWS_SHARED_CREDENTIALS_FILE", CREDENTIALS.to_owned())],
+                named_by: NamedBy::Variable("AWS_SHARED_CREDENTIALS_FILE"),
             },
             ca: b"CA",
             provider: "kmslab",

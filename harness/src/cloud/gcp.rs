@@ -1,0 +1,213 @@
+//! The operator of a key in Google Cloud KMS: the vendor's own SDK as another service account than the plugin's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use google_cloud_auth::credentials::{Credentials, mds, service_account};
+use google_cloud_gax::paginator::ItemPaginator as _;
+use google_cloud_kms_v1::client::KeyManagementService;
+use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
+use google_cloud_kms_v1::model::crypto_key_version::CryptoKeyVersionState;
+use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, KeyRing};
+use google_cloud_wkt::FieldMask;
+use kmslab_plugin::kek::Kek;
+use kmslab_plugin::kek::gcp::GcpKek;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile};
+use crate::etcd::keytable::{KeyRow, KeyTable};
+use crate::inspect::opener::Openers;
+use crate::scrape;
+
+/// The key that a lab makes for itself; the guide's own names stay free.
+const LOCATION: &str = "projects/kmslab/locations/us-east1";
+const RING: &str = "kmslab";
+const KEY: &str = "kmslab";
+/// The plugin's service account, which has the guide's role on the key and no other.
+const PLUGIN: &str = "kmslab-plugin@kmslab.iam.gserviceaccount.com";
+const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
+/// An operator has patience.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn key_name() -> String {
+    format!("{LOCATION}/keyRings/{RING}/cryptoKeys/{KEY}")
+}
+
+/// What the emulator must know from the start: the plugin's account, and that it may encrypt and decrypt. Its key is made later.
+pub(super) fn seed() -> Value {
+    json!({
+        "serviceAccounts": [{ "email": PLUGIN }],
+        "bindings": [{ "resource": key_name(), "role": ROLE, "members": [format!("serviceAccount:{PLUGIN}")] }],
+    })
+}
+
+/// One key in Cloud KMS, emulated.
+pub struct GcpCloud {
+    reach: Reach,
+    admin: Admin,
+    sdk: KeyManagementService,
+    /// Opens what the key sealed, as its operator.
+    kek: Arc<GcpKek>,
+    /// The key file of the plugin's account, where it was made here.
+    plugin: Option<Zeroizing<String>>,
+    key: String,
+}
+
+impl std::fmt::Debug for GcpCloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GcpCloud").field("reach", &self.reach).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl GcpCloud {
+    /// Makes a key ring and a key as the operator, and a key file for the plugin's account.
+    pub(super) async fn with_own_key(reach: Reach) -> anyhow::Result<Self> {
+        let mut cloud = Self::with_key(reach).await?;
+        let ring = cloud.sdk.create_key_ring().set_parent(LOCATION).set_key_ring_id(RING).set_key_ring(KeyRing::new());
+        let ring = ring.send().await.context("creating the key ring")?;
+        let key = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
+        let made = cloud.sdk.create_crypto_key().set_parent(ring.name).set_crypto_key_id(KEY).set_crypto_key(key);
+        made.send().await.with_context(|| format!("creating {}", cloud.key))?;
+        cloud.plugin = Some(key_file(&cloud.reach.http).await.context("creating a key of the plugin's account")?);
+        Ok(cloud)
+    }
+
+    /// Works on the key that a lab has made.
+    pub(super) async fn with_key(reach: Reach) -> anyhow::Result<Self> {
+        // Whoever embeds this may have chosen already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let admin = Admin::new(&reach.admin)?;
+        let credentials = mds::Builder::default().with_endpoint(&reach.http).build()?;
+        let sdk = KeyManagementService::builder()
+            .with_endpoint(&reach.http)
+            .with_credentials(credentials.clone())
+            .build()
+            .await
+            .context("the Google Cloud SDK does not start")?;
+        let key = key_name();
+        let kek = GcpKek::builder(&key).endpoint(Some(&reach.http)).credentials(credentials).call_timeout(TIMEOUT);
+        Ok(Self { admin, sdk, kek: Arc::new(kek.build().await?), plugin: None, key, reach })
+    }
+
+    fn plugin(&self) -> anyhow::Result<&str> {
+        let file = self.plugin.as_ref().context("the plugin's key file is with the process that started the lab")?;
+        Ok(file.as_str())
+    }
+
+    /// Lets every version of the key be used, or none.
+    async fn switch(&self, from: CryptoKeyVersionState, to: CryptoKeyVersionState) -> anyhow::Result<()> {
+        let mut versions = self.sdk.list_crypto_key_versions().set_parent(&self.key).by_item();
+        while let Some(version) = versions.next().await {
+            let version = version.with_context(|| format!("listing the versions of {}", self.key))?;
+            if version.state != from {
+                continue;
+            }
+            let name = version.name.clone();
+            let changed = CryptoKeyVersion::new().set_name(version.name).set_state(to.clone());
+            let mask = FieldMask::default().set_paths(["state"]);
+            let update = self.sdk.update_crypto_key_version().set_crypto_key_version(changed).set_update_mask(mask);
+            update.send().await.with_context(|| format!("updating {name}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A new key of the plugin's account, made as `gcloud iam service-accounts keys create` makes one.
+async fn key_file(endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
+    #[derive(Deserialize)]
+    struct Token {
+        access_token: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Key {
+        private_key_data: String,
+    }
+    let http = scrape::local_client()?;
+    let token = format!("{endpoint}/computeMetadata/v1/instance/service-accounts/default/token");
+    let token = http.get(token).header("Metadata-Flavor", "Google").send().await?.error_for_status()?.text().await?;
+    let token: Token = serde_json::from_str(&token)?;
+    let keys = format!("{endpoint}/v1/projects/kmslab/serviceAccounts/{PLUGIN}/keys");
+    let made = http.post(keys).bearer_auth(token.access_token).body("{}").send().await?.error_for_status()?;
+    let made: Key = serde_json::from_str(&made.text().await?)?;
+    let file = Zeroizing::new(STANDARD.decode(Zeroizing::new(made.private_key_data).as_bytes())?);
+    Ok(Zeroizing::new(std::str::from_utf8(&file)?.to_owned()))
+}
+
+fn of_file(file: &str) -> anyhow::Result<Credentials> {
+    Ok(service_account::Builder::new(serde_json::from_str(file)?).build()?)
+}
+
+#[async_trait]
+impl Cloud for GcpCloud {
+    fn kind(&self) -> CloudKind {
+        CloudKind::Gcp
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A new version, made the primary.
+    async fn rotate(&self) -> anyhow::Result<()> {
+        let made = self.sdk.create_crypto_key_version().set_parent(&self.key);
+        let made = made.set_crypto_key_version(CryptoKeyVersion::new()).send().await;
+        let made = made.with_context(|| format!("creating a version of {}", self.key))?;
+        let number = made.name.rsplit('/').next().unwrap_or_default();
+        let primary = self.sdk.update_crypto_key_primary_version().set_name(&self.key);
+        let primary = primary.set_crypto_key_version_id(number).send().await;
+        primary.with_context(|| format!("making {} the primary version", made.name))?;
+        Ok(())
+    }
+
+    async fn disable(&self) -> anyhow::Result<()> {
+        self.switch(CryptoKeyVersionState::Enabled, CryptoKeyVersionState::Disabled).await
+    }
+
+    async fn enable(&self) -> anyhow::Result<()> {
+        self.switch(CryptoKeyVersionState::Disabled, CryptoKeyVersionState::Enabled).await
+    }
+
+    async fn key_table(&self) -> anyhow::Result<KeyTable> {
+        self.admin.keys().await
+    }
+
+    /// By the id of the version, which the ciphertext shows.
+    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
+        Ok(row.used_by(dek_source).map(|version| version.number))
+    }
+
+    fn openers(&self) -> Openers {
+        let mut openers = Openers::default();
+        openers.add_key(Arc::clone(&self.kek) as _);
+        openers
+    }
+
+    async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
+        let kek = GcpKek::builder(&self.key).endpoint(Some(&self.reach.http)).credentials(of_file(self.plugin()?)?);
+        Ok(Arc::new(kek.build().await?))
+    }
+
+    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
+        let args = vec!["gcp".to_owned(), format!("--key-uri={}", self.key), format!("--endpoint={}", reach.http)];
+        // The SDK takes a CA from there only.
+        let ca = reach.ca.as_ref().filter(|_| reach.http.starts_with("https:"));
+        let variables = ca.iter().map(|ca| ("SSL_CERT_FILE", ca.display().to_string())).collect();
+        let file = SecretFile {
+            name: "gcp.json",
+            content: self.plugin()?.to_owned(),
+            named_by: NamedBy::Variable("GOOGLE_APPLICATION_CREDENTIALS"),
+        };
+        Ok(PluginSettings { args, variables, secrets: Vec::new(), file })
+    }
+
+    async fn plugin_requests(&self) -> anyhow::Result<u64> {
+        self.admin.requests_of(PLUGIN).await
+    }
+}

@@ -1,0 +1,148 @@
+//! The SDK's client: credentials, endpoint, deadlines, retries, and a count of what goes out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use google_cloud_auth::credentials::{self, Credentials};
+use google_cloud_gax::error::Error;
+use google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder;
+use google_cloud_gax::retry_policy::{Aip194Strict, LimitedAttemptCount, RetryPolicy, RetryPolicyExt as _};
+use google_cloud_gax::retry_result::RetryResult;
+use google_cloud_gax::retry_state::RetryState;
+use google_cloud_kms_v1::client::KeyManagementService;
+
+use super::GcpKek;
+use super::errors::Origin;
+use super::name::{NameError, parse_key};
+
+const ENDPOINT: &str = "https://cloudkms.googleapis.com";
+const ATTEMPTS: u32 = 2;
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The flag names no key.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The endpoint is no URL.
+    #[error("--endpoint {0:?} is no URL such as {ENDPOINT}")]
+    Endpoint(String),
+    /// The credentials' file cannot be used.
+    #[error(
+        "no credentials for Google: {0}; set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or leave it unset \
+         where the metadata server gives tokens"
+    )]
+    Credentials(String),
+    /// No CA to trust.
+    #[error(
+        "this machine has no CA certificates, which {0} needs: install the package ca-certificates, or set SSL_CERT_FILE"
+    )]
+    NoRoots(String),
+    /// The SDK refuses.
+    #[error("the Google Cloud SDK does not start: {0}")]
+    Sdk(String),
+}
+
+/// Puts a [`GcpKek`] together.
+#[derive(Debug)]
+pub struct GcpKekBuilder {
+    key: String,
+    endpoint: Option<String>,
+    credentials: Option<Credentials>,
+    call_timeout: Duration,
+}
+
+impl GcpKekBuilder {
+    pub(super) fn new(key: String) -> Self {
+        Self { key, endpoint: None, credentials: None, call_timeout: Duration::from_secs(2) }
+    }
+
+    /// Where Cloud KMS answers, if not at its own address.
+    #[must_use]
+    pub fn endpoint(mut self, url: Option<impl Into<String>>) -> Self {
+        self.endpoint = url.map(Into::into);
+        self
+    }
+
+    /// These, and nothing read from the environment.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline of one attempt.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// Checks all that can be checked without the cloud; makes no call.
+    pub async fn build(self) -> Result<GcpKek, ConfigError> {
+        let key = parse_key(&self.key)?;
+        let endpoint = self.endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/').to_owned();
+        let url = endpoint.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
+        let https = match url.as_ref().and_then(http::Uri::scheme_str) {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(ConfigError::Endpoint(endpoint)),
+        };
+        if https && rustls_native_certs::load_native_certs().certs.is_empty() {
+            return Err(ConfigError::NoRoots(endpoint));
+        }
+        let credentials = match self.credentials {
+            Some(given) => given,
+            // The environment's file, else that of gcloud's login, else the metadata server.
+            None => {
+                credentials::Builder::default().build().map_err(|error| ConfigError::Credentials(causes(&error)))?
+            }
+        };
+        let requests = Arc::new(AtomicU64::new(0));
+        let retried = Counted { inner: Aip194Strict.with_attempt_limit(ATTEMPTS), retries: Arc::clone(&requests) };
+        let backoff =
+            ExponentialBackoffBuilder::new().with_initial_delay(BACKOFF).with_maximum_delay(BACKOFF * 4).clamp();
+        let client = KeyManagementService::builder()
+            .with_endpoint(&endpoint)
+            .with_credentials(credentials)
+            .with_retry_policy(retried)
+            .with_backoff_policy(backoff)
+            .build()
+            .await
+            .map_err(|error| ConfigError::Sdk(causes(&error)))?;
+        let origin = Origin { key: key.clone(), endpoint, timeout: self.call_timeout };
+        Ok(GcpKek { client, key, known_as: OnceLock::new(), origin, requests })
+    }
+}
+
+/// An error and all that it stands on.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for error in crate::kek::tls::chain(error) {
+        let text = error.to_string();
+        // Some repeat what they stand on.
+        if !texts.iter().any(|earlier| earlier.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+/// The retry policy, counting what goes out again: the SDK lets nobody else see it.
+#[derive(Debug)]
+struct Counted {
+    inner: LimitedAttemptCount<Aip194Strict>,
+    retries: Arc<AtomicU64>,
+}
+
+impl RetryPolicy for Counted {
+    fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
+        let result = self.inner.on_error(state, error);
+        if result.is_continue() {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+}
