@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kmslab::assets::{Assets, Options, Tool};
-use kmslab::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Ready, StartError, Tools};
-use kmslab::cluster::{Cluster, ObjectRef, Resource};
+use kmslab::cluster::apiserver::{ApiServerCluster, Config, Ready, StartError, Tools, default_resources};
+use kmslab::cluster::{Cluster, Encryption, ObjectRef, Resource};
 use kmslab::process::Keep;
 use kmslab::runtime_dir::{Roots, RuntimeDir};
 use kmslab::scenario::objects::{widget_definition, widgets};
@@ -24,7 +24,7 @@ fn tools() -> Tools {
 }
 
 /// A directory for one lab, and the configuration of a cluster in it.
-fn config(encryption: EncryptionConfig) -> (tempfile::TempDir, Config) {
+fn config(encryption: Encryption) -> (tempfile::TempDir, Config) {
     let temp = tempfile::Builder::new().prefix("kmslab-").tempdir_in("/tmp").unwrap();
     let roots = Roots { runtime: vec![temp.path().join("run")], state: temp.path().join("state") };
     let dir = Arc::new(RuntimeDir::create_in(&roots, "x").unwrap());
@@ -43,7 +43,7 @@ fn at(name: &str) -> ObjectRef {
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
-    let (_temp, config) = config(EncryptionConfig::Identity);
+    let (_temp, config) = config(Encryption::identity(default_resources().unwrap()));
     let path = config.dir.path().to_owned();
     let cluster = ApiServerCluster::start(config).await.unwrap();
     assert!(cluster.kubernetes().starts_with("v1."), "{}", cluster.kubernetes());
@@ -120,7 +120,7 @@ fn pids(lab: &std::path::Path) -> Vec<u32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash() {
     let temp = tempfile::tempdir().unwrap();
-    let (_temp, config) = config(EncryptionConfig::kms("absent", temp.path().join("kms.sock")).unwrap());
+    let (_temp, config) = config(Encryption::kms("absent", temp.path().join("kms.sock"), default_resources().unwrap()));
     let cluster = ApiServerCluster::start(Config { ready: Ready::Alive, ..config }).await.unwrap();
     for crashed in [false, true] {
         if crashed {
@@ -140,7 +140,7 @@ async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash()
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_encryption_configuration_is_named_as_the_cause() {
-    let (_temp, config) = config(EncryptionConfig::kms("with:colon", "/tmp/kms.sock").unwrap());
+    let (_temp, config) = config(Encryption::kms("with:colon", "/tmp/kms.sock", default_resources().unwrap()));
     let error = ApiServerCluster::start(config).await.unwrap_err();
     assert!(matches!(error, StartError::Process { .. }), "{error}");
     let text = error.to_string();
@@ -151,7 +151,7 @@ async fn a_refused_encryption_configuration_is_named_as_the_cause() {
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_can_use_kill_and_start_the_servers_of_a_lab_that_stays() {
-    let (_temp, config) = config(EncryptionConfig::Identity);
+    let (_temp, config) = config(Encryption::identity(default_resources().unwrap()));
     let config = Config { keep: Keep::Again, api_servers: 2, ..config };
     let lab = ApiServerCluster::start(config).await.unwrap();
     let described = serde_json::to_string(lab.description()).unwrap();

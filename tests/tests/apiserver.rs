@@ -9,7 +9,7 @@ use kmslab::assets::Quiet;
 use kmslab::clock::VirtualClock;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::embedded::{Config, EmbeddedCluster, ReadOutcome};
-use kmslab::cluster::{Cluster, ClusterKind, ObjectRef, Resource};
+use kmslab::cluster::{Cluster, ClusterKind, Encryption, ObjectRef, Resource};
 use kmslab::scenario::{self, Canary, key_id_of, objects};
 use kmslab::world::{Plan, World};
 use kmslab_e2e::built;
@@ -58,7 +58,11 @@ async fn the_scenarios_hold_on_the_stock_server_with_google() {
 async fn model(world: &World) -> (EmbeddedCluster, Arc<VirtualClock>) {
     let clock = VirtualClock::at(SystemClock.now());
     let config = Config {
-        resources: World::resources().iter().map(Resource::group_resource).collect(),
+        encryption: Encryption::kms(
+            &world.provider,
+            world.plugin.socket(),
+            World::resources().iter().map(Resource::group_resource).collect(),
+        ),
         ..Config::new(Arc::clone(&clock), world.plugin.socket(), &world.provider)
     };
     (EmbeddedCluster::start(config).await.unwrap(), clock)

@@ -3,6 +3,7 @@
 pub mod apiserver;
 mod description;
 pub mod embedded;
+mod encryption;
 pub mod kind;
 mod resource;
 
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use description::{Description, Node, Nodes};
+pub use encryption::{Encryption, Provider};
 pub use resource::{ObjectRef, Resource};
 
 use crate::etcd::Etcd;
@@ -131,6 +133,9 @@ pub trait Cluster: Send + Sync {
     async fn kill_server(&self) -> anyhow::Result<()>;
     /// Starts it again on the same etcd and waits until its port answers: not for `/readyz`, which a dead key keeps at 500.
     async fn start_server(&self) -> anyhow::Result<()>;
+    /// Gives every API server another EncryptionConfiguration while it runs, and waits until all use it. `Err` says which does not, and
+    /// why, as when a plugin in it does not answer; then the one before stays in use.
+    async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()>;
     /// Lets time pass: real seconds on real processes, virtual ones on the model.
     async fn pass(&self, time: Duration);
     /// Collects what logs there are, and says where they are, also after the end.

@@ -11,6 +11,7 @@ use kmslab_plugin::{Plugin, RunningPlugin};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
 use crate::clock::VirtualClock;
 use crate::cloud::{self, CloudKind, Reach};
+use crate::cluster::Encryption;
 use crate::cluster::embedded::{Config, EmbeddedCluster};
 use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
@@ -74,7 +75,11 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
     let port = PluginPort::new(&socket, &format!("http://{health}"))?;
 
     let config = Config {
-        resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),
+        encryption: Encryption::kms(
+            PROVIDER,
+            &socket,
+            World::resources().iter().map(|resource| resource.group_resource()).collect(),
+        ),
         sabotage: plan.sabotage,
         ..Config::new(clock, &socket, PROVIDER)
     };

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
 use crate::assets::{Assets, Options, Progress, Tool};
 use crate::cloud::{self, Access, AwsCloud, Cloud, CloudKind, PluginSettings, Reach};
-use crate::cluster::apiserver::{ApiServerCluster, Config, EncryptionConfig, Tools};
+use crate::cluster::Encryption;
+use crate::cluster::apiserver::{ApiServerCluster, Config, Tools};
 use crate::exit::{environment, usage};
 use crate::platform::free_port;
 use crate::process::{Keep, Program, Service, own_binary};
@@ -139,7 +140,7 @@ async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> any
     };
     let (plugin, port) = start_plugin(&kmslab, dir, cloud.plugin_settings(&reach)?, keep).await?;
     let resources = World::resources().iter().map(|resource| resource.group_resource()).collect();
-    let encryption = EncryptionConfig::Kms { provider: PROVIDER.into(), socket: port.socket().to_owned(), resources };
+    let encryption = Encryption::kms(PROVIDER, port.socket(), resources);
     let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
     let cluster = ApiServerCluster::start(config).await?;
     let own = emulator.is_some();

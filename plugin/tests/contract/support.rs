@@ -1,7 +1,7 @@
 //! A key that does as it is told, a clock that stands until it is moved, and a client.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -135,12 +135,13 @@ pub(crate) fn sealed_by(ciphertext: &[u8]) -> String {
     String::from_utf8(ciphertext.split(|byte| *byte == 0).next().unwrap().to_vec()).unwrap()
 }
 
+/// The time, and how many wait for one: a wait begins at the time that it then is, so time must not move before it has.
 #[derive(Debug)]
-pub(crate) struct ManualTimer(watch::Sender<Duration>);
+pub(crate) struct ManualTimer(watch::Sender<Duration>, Arc<AtomicUsize>);
 
 impl ManualTimer {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(Duration::from_secs(1000))))
+        Arc::new(Self(watch::Sender::new(Duration::from_secs(1000)), Arc::default()))
     }
 
     pub(crate) fn advance(&self, seconds: u64) {
@@ -154,16 +155,33 @@ impl Timer for ManualTimer {
     }
 
     fn ticker(&self) -> Box<dyn Ticker> {
-        Box::new(ManualTicker(self.0.subscribe()))
+        Box::new(ManualTicker(self.0.subscribe(), Arc::clone(&self.1)))
     }
 }
 
-struct ManualTicker(watch::Receiver<Duration>);
+struct ManualTicker(watch::Receiver<Duration>, Arc<AtomicUsize>);
+
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn begin(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Ticker for ManualTicker {
     fn wait(&mut self, duration: Duration) -> BoxFuture<'_, ()> {
         let until = *self.0.borrow() + duration;
+        let waiting = Waiting::begin(&self.1);
         Box::pin(async move {
+            let _waiting = waiting;
             if self.0.wait_for(|now| *now >= until).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -199,6 +217,7 @@ impl Lab {
 
     /// Moves the clock, and waits for the probe that this wakes.
     pub(crate) async fn advance_to_probe(&self, seconds: u64) {
+        eventually("the prober to wait", || self.timer.1.load(Ordering::SeqCst) > 0).await;
         let before = self.kek.wraps.load(Ordering::SeqCst);
         self.timer.advance(seconds);
         eventually("a probe", || self.kek.wraps.load(Ordering::SeqCst) > before).await;

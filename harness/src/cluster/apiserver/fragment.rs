@@ -53,7 +53,10 @@ mod tests {
     #[test]
     fn the_flag_names_the_cluster_s_own_file() {
         let flags = flags(Path::new("/lab/enc.yaml")).unwrap();
-        assert_eq!(flags, ["--encryption-provider-config=/lab/enc.yaml"]);
+        assert_eq!(
+            flags,
+            ["--encryption-provider-config=/lab/enc.yaml", "--encryption-provider-config-automatic-reload=true"]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::control::{Control, Owned};
 use super::error::StartError;
 use super::kubeconfig::{self, Access};
 use super::ready::{self, Run};
-use super::{ApiServerCluster, Config, Ready, fragment};
+use super::{ApiServerCluster, Config, Ready, config, fragment};
 use crate::cluster::Description;
 use crate::platform::{PortReservation, check_socket_path};
 use crate::process::{Program, Service};
@@ -101,7 +101,7 @@ fn write_files(config: &Config, certs: &Certs) -> Result<(), StartError> {
         ("server.key", &certs.server.key),
         ("service-account.key", &certs.service_account_key),
         ("service-account.pub", &certs.service_account_public),
-        ("encryption-configuration.yaml", &config.encryption.render()?),
+        (config::FILE, &config::render(&config.encryption)?),
     ];
     for (name, content) in files {
         let path = config.dir.file(name);
@@ -161,7 +161,7 @@ fn server_program(config: &Config, number: usize, etcd: &str, port: u16) -> Resu
             // Nothing in the cluster calls the API by its Service, and a loopback address may not be an endpoint.
             "--endpoint-reconciler-type=none".to_owned(),
         ])
-        .args(fragment::flags(&PathBuf::from(file("encryption-configuration.yaml")))?);
+        .args(fragment::flags(&PathBuf::from(file(config::FILE)))?);
     Ok(through(config, program))
 }
 

@@ -18,13 +18,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 
 pub use client::HttpApi;
-pub use config::EncryptionConfig;
+pub use config::default_resources;
+pub(in crate::cluster) use config::{render, replace};
 pub use error::StartError;
 
-use super::{Api, ApiError, Cluster, ClusterKind, Description, Health};
+use super::{Api, ApiError, Cluster, ClusterKind, Description, Encryption, Health};
 use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
 use crate::process::Keep;
@@ -57,7 +59,7 @@ pub struct Config {
     /// Where sockets, data and logs go.
     pub dir: Arc<RuntimeDir>,
     /// What is encrypted by whom.
-    pub encryption: EncryptionConfig,
+    pub encryption: Encryption,
     /// API servers on the one etcd, at least 1.
     pub api_servers: usize,
     /// Whether processes that end are started again, as in a lab that stays.
@@ -70,7 +72,7 @@ pub struct Config {
 
 impl Config {
     /// One API server, started once and waited for until it is ready.
-    pub fn new(tools: Tools, dir: Arc<RuntimeDir>, encryption: EncryptionConfig) -> Self {
+    pub fn new(tools: Tools, dir: Arc<RuntimeDir>, encryption: Encryption) -> Self {
         Self { tools, dir, encryption, api_servers: 1, keep: Keep::Once, ready: Ready::Readyz, kmslab: None }
     }
 }
@@ -175,6 +177,15 @@ impl Cluster for ApiServerCluster {
 
     async fn start_server(&self) -> anyhow::Result<()> {
         self.start_server_at(0).await
+    }
+
+    async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()> {
+        let hash = replace(&self.description.dir, &render(&encryption)?)
+            .with_context(|| format!("writing in {}", self.description.dir.display()))?;
+        for (number, api) in self.apis.iter().enumerate() {
+            ready::reloaded(&self.control.run_of(&self.description, number), api, &hash).await?;
+        }
+        Ok(())
     }
 
     async fn pass(&self, time: Duration) {

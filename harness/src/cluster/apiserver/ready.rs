@@ -12,6 +12,7 @@ use super::error::StartError;
 use crate::cluster::{Api, ObjectRef, Resource};
 use crate::etcd::client::EtcdClient;
 use crate::process::{Child, tail};
+use crate::scrape;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// etcd takes half a second, kube-apiserver 5 s on 2 free cores; a CI machine under load ten times that.
@@ -20,6 +21,9 @@ const SERVER_PATIENCE: Duration = Duration::from_secs(90);
 /// How much longer than for its being alive a restarted server is waited for, where its plugin is well: the watch caches fill in
 /// under a second, or, with one value that can't be read, never.
 const CACHES_PATIENCE: Duration = Duration::from_secs(10);
+/// A changed EncryptionConfiguration is looked for every 60 s, and then its plugins are asked for up to 10 s.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(100);
+const LAST_CONFIG: &str = "apiserver_encryption_config_controller_last_config_info";
 const TAIL_LINES: usize = 12;
 /// A check that fails for 60 s after a restart with a dead key; everything else of `/livez` tells that the server serves.
 /// The plugin included; says of every check how it is.
@@ -120,6 +124,21 @@ pub(super) async fn alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
     match filled.await {
         Err(StartError::NotReady { .. }) => Ok(()),
         done => done,
+    }
+}
+
+/// It uses the EncryptionConfiguration whose file has this hash.
+pub(super) async fn reloaded(run: &Run, api: &HttpApi, hash: &str) -> Result<(), StartError> {
+    run.until("using the new EncryptionConfiguration", RELOAD_PATIENCE, || uses(api, hash)).await
+}
+
+/// Whether its metrics say so.
+pub(in crate::cluster) async fn uses(api: &HttpApi, hash: &str) -> Result<(), String> {
+    let metrics = api.health("/metrics").await.map_err(|error| error.message)?;
+    let label = format!("hash=\"{hash}\"");
+    match scrape::sum_of(&metrics.body, LAST_CONFIG, |labels| labels.contains(&label)) {
+        1 => Ok(()),
+        _ => Err(format!("{LAST_CONFIG} shows another one; a plugin that it names may not be well")),
     }
 }
 

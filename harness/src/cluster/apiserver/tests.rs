@@ -8,7 +8,7 @@ fn config(temp: &Path) -> Config {
     let roots = Roots { runtime: vec![temp.join("run")], state: temp.join("state") };
     let dir = Arc::new(RuntimeDir::create_in(&roots, "x").unwrap());
     let tools = Tools { kube_apiserver: temp.join("kube-apiserver"), etcd: temp.join("etcd") };
-    Config::new(tools, dir, EncryptionConfig::Identity)
+    Config::new(tools, dir, Encryption::identity(vec!["secrets".into()]))
 }
 
 #[tokio::test]

@@ -34,10 +34,7 @@ impl Check {
     async fn run(self, server: &Server) -> Result<(), String> {
         match self {
             Self::Ping | Self::Etcd => Ok(()),
-            Self::KmsProviders => match &server.kms {
-                Some(kms) => kms.probe.check().await.map_err(|err| format!("kms-provider-0: {err}")),
-                None => Ok(()),
-            },
+            Self::KmsProviders => server.loaded().health().await,
             Self::InformerSync => {
                 if server.sync().await {
                     Ok(())
@@ -54,16 +51,15 @@ impl Check {
 }
 
 /// The checks of an endpoint. A sick plugin does not make the server unlive (kubernetes#93968).
-fn checks_of(endpoint: &str, server: &Server) -> Option<Vec<Check>> {
+fn checks_of(endpoint: &str) -> Option<Vec<Check>> {
     let mut checks = match endpoint {
         "livez" => return Some(vec![Check::Ping, Check::Etcd, Check::StorageReadiness]),
         "healthz" => vec![Check::Ping, Check::Etcd],
         "readyz" => vec![Check::Ping, Check::Etcd, Check::InformerSync],
         _ => return None,
     };
-    if server.kms.is_some() {
-        checks.push(Check::KmsProviders);
-    }
+    // With automatic reload it is there whatever is configured.
+    checks.push(Check::KmsProviders);
     checks.push(Check::StorageReadiness);
     Some(checks)
 }
@@ -73,7 +69,7 @@ pub(crate) async fn answer(server: &Server, path: &str) -> Health {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let path = path.trim_start_matches('/');
     let (endpoint, single) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
-    let Some(checks) = checks_of(endpoint, server) else { return unknown_path() };
+    let Some(checks) = checks_of(endpoint) else { return unknown_path() };
     match single {
         None => all(server, endpoint, &checks, query).await,
         Some(name) => match checks.iter().find(|check| check.name() == name) {

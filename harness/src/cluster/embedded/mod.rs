@@ -11,9 +11,11 @@ mod client;
 mod config;
 mod errors;
 mod health;
+mod loaded;
 mod objects;
 mod poll;
 mod random;
+mod reload;
 mod server;
 mod state;
 mod store;
@@ -25,9 +27,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Api, ApiError, Cluster, ClusterKind, Health, ObjectRef};
+use super::{Api, ApiError, Cluster, ClusterKind, Encryption, Health, ObjectRef};
 use crate::etcd::Etcd;
-pub use config::{Config, Providers, Sabotage};
+pub use config::{Config, Sabotage};
 use random::Random;
 use server::Server;
 use store::Store;
@@ -45,6 +47,8 @@ pub struct EmbeddedCluster {
 #[derive(Debug)]
 pub(crate) struct Shared {
     config: Config,
+    /// The configuration as it is to be; a server that runs takes a change over by itself.
+    file: Arc<RwLock<Encryption>>,
     store: Arc<Store>,
     random: Arc<Random>,
     running: RwLock<Option<Arc<Server>>>,
@@ -78,9 +82,14 @@ pub enum ReadOutcome {
 impl EmbeddedCluster {
     /// Starts a model API server on an empty store. As with the real one, a plugin that does not answer is no obstacle.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        config.validate()?;
+        anyhow::ensure!(
+            !config.timeout.is_zero(),
+            "the plugin's timeout is 0; kube-apiserver wants a positive one, such as 3s"
+        );
+        config::validate(&config.encryption)?;
+        let file = Arc::new(RwLock::new(config.encryption.clone()));
         let random = Arc::new(Random::new(config.seed));
-        let shared = Arc::new(Shared { config, store: Arc::default(), random, running: RwLock::default() });
+        let shared = Arc::new(Shared { config, file, store: Arc::default(), random, running: RwLock::default() });
         let cluster = Self { shared };
         cluster.start_server().await?;
         Ok(cluster)
@@ -101,18 +110,19 @@ impl EmbeddedCluster {
     /// Whether a write of an encrypted resource would go through now; the inner error is the transformer's reason, such as that
     /// the seed has expired.
     pub fn write_outcome(&self) -> Result<Result<(), String>, ApiError> {
-        Ok(self.shared.server()?.kms.as_ref().map_or(Ok(()), |kms| kms.check_write()))
+        Ok(self.shared.server()?.loaded().writer().map_or(Ok(()), |kms| kms.check_write()))
     }
 
     /// The key id that the running server writes under, if it ever heard of one.
     pub fn write_key_id(&self) -> Option<String> {
         let server = self.shared.server().ok()?;
-        server.kms.as_ref()?.probe.state().ok().map(|state| state.key_id.clone())
+        server.loaded().writer()?.probe.state().ok().map(|state| state.key_id.clone())
     }
 
     /// How many decrypted DEK sources the running server holds: upstream's metric `dek_source_cache_size`.
     pub fn dek_source_cache_size(&self) -> usize {
-        self.shared.server().ok().and_then(|server| server.kms.as_ref().map(|kms| kms.cache_size())).unwrap_or(0)
+        let server = self.shared.server().ok();
+        server.map_or(0, |server| server.loaded().kms().map(|kms| kms.cache_size()).sum())
     }
 }
 
@@ -152,12 +162,24 @@ impl Cluster for EmbeddedCluster {
 
     async fn start_server(&self) -> anyhow::Result<()> {
         self.kill_server().await?;
-        let Shared { config, store, random, .. } = &*self.shared;
-        let server = Server::start(config.clone(), store.clone(), random.clone()).await;
+        let Shared { config, file, store, random, .. } = &*self.shared;
+        let server = Server::start(config.clone(), file.clone(), store.clone(), random.clone()).await;
         if let Some(other) = self.shared.set(Some(server)) {
             other.stop().await;
         }
         Ok(())
+    }
+
+    async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()> {
+        config::validate(&encryption)?;
+        *self.shared.file.write().unwrap_or_else(PoisonError::into_inner) = encryption.clone();
+        self.pass(reload::LOOK_EVERY).await;
+        let Ok(server) = self.shared.server() else { return Ok(()) };
+        if server.loaded().encryption == encryption {
+            return Ok(());
+        }
+        // Asked once more for its reason.
+        server.reload().await.map_err(|why| anyhow::anyhow!("the API server goes on with the providers before: {why}"))
     }
 
     async fn pass(&self, time: Duration) {

@@ -1,22 +1,23 @@
 //! One running API server: everything that a kill loses.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use kmslab_keycore::Clock;
-use kmslab_plugin::time::Timer;
+use kmslab_plugin::time::Timer as _;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::super::{ApiError, Resource};
+use super::super::{ApiError, Encryption, Resource};
 use super::config::Config;
+use super::loaded::Loaded;
 use super::objects;
 use super::random::Random;
 use super::state::rfc3339;
 use super::store::{Live, Store};
-use super::transformer::{Chain, Kms, Opened};
-use super::{errors, poll};
+use super::transformer::{Chain, Opened};
+use super::{errors, reload};
 
 /// Namespaces that every API server makes.
 const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -27,42 +28,68 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) random: Arc<Random>,
-    pub(crate) kms: Option<Arc<Kms>>,
+    /// What is configured: a file, to the real one.
+    file: Arc<RwLock<Encryption>>,
+    loaded: RwLock<Arc<Loaded>>,
     pub(crate) started: Timestamp,
     /// Whether the informers have seen all objects once, as `/readyz` wants it.
     synced: AtomicBool,
     /// Whether the system namespaces are known to be there.
     settled: AtomicBool,
-    poll: std::sync::Mutex<Option<JoinHandle<()>>>,
+    reloads: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
-    /// Starts: asks the plugin once, without insisting on an answer, then begins to poll it.
-    pub(crate) async fn start(config: Config, store: Arc<Store>, random: Arc<Random>) -> Arc<Self> {
-        let kms = config.providers.uses_kms().then(|| Arc::new(Kms::new(&config, random.clone())));
+    /// Starts with what is configured now, and looks for changes of it from then on.
+    pub(crate) async fn start(
+        config: Config,
+        file: Arc<RwLock<Encryption>>,
+        store: Arc<Store>,
+        random: Arc<Random>,
+    ) -> Arc<Self> {
         let started = Clock::now(&*config.clock);
-        let mut poll = None;
-        if let Some(kms) = &kms {
-            let timer: Arc<dyn Timer> = config.clock.clone();
-            let primed = kms.probe.check().await.is_ok();
-            let ticker = timer.ticker();
-            poll = Some(tokio::spawn(poll::run(kms.clone(), timer, ticker, primed)));
-        }
-        let (synced, settled, poll) = (AtomicBool::new(false), AtomicBool::new(false), std::sync::Mutex::new(poll));
-        let server = Arc::new(Self { config, store, random, kms, started, synced, settled, poll });
+        let encryption = file.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = RwLock::new(Arc::new(Loaded::start(encryption, &config, &random).await));
+        let ticker = config.clock.ticker();
+        let (synced, settled, reloads) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        let server = Arc::new(Self { config, store, random, file, loaded, started, synced, settled, reloads });
+        let looking = tokio::spawn(reload::run(Arc::downgrade(&server), ticker));
+        *server.reloads.lock().unwrap_or_else(PoisonError::into_inner) = Some(looking);
         server.settle();
         server.sync().await;
         server
     }
 
-    /// Ends the poll loop, and waits until its ticker is gone.
+    /// Ends what runs beside, and waits until its tickers are gone.
     pub(crate) async fn stop(&self) {
-        let poll = self.poll.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(poll) = poll {
-            poll.abort();
+        let reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reloads) = reloads {
+            reloads.abort();
             // An error says that it was aborted.
-            let _ = poll.await;
+            let _ = reloads.await;
         }
+        self.loaded().stop().await;
+    }
+
+    /// What is in use.
+    pub(crate) fn loaded(&self) -> Arc<Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what is configured, if that is not in use and all its plugins are well.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        let wanted = self.file.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.loaded().encryption == wanted {
+            return Ok(());
+        }
+        let new = Arc::new(Loaded::start(wanted, &self.config, &self.random).await);
+        if let Err(why) = new.health().await {
+            new.stop().await;
+            return Err(format!("health check for new transformers failed: {why}"));
+        }
+        let old = std::mem::replace(&mut *self.loaded.write().unwrap_or_else(PoisonError::into_inner), new);
+        old.stop().await;
+        Ok(())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -71,11 +98,7 @@ impl Server {
 
     /// The provider list of a resource.
     pub(crate) fn chain(&self, resource: &Resource) -> Chain {
-        if self.config.covers(resource) {
-            Chain::configured(self.config.providers, self.kms.clone())
-        } else {
-            Chain::NotConfigured
-        }
+        self.loaded().chain(resource)
     }
 
     /// A stored value's plaintext. The error is a transformer's text.
@@ -148,9 +171,9 @@ pub(crate) struct Current {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let poll = self.poll.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(poll) = poll {
-            poll.abort();
+        let reloads = self.reloads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reloads) = reloads {
+            reloads.abort();
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Follows `envelopeTransformer` and `prefixTransformers` in k8s.io/apiserver v0.36.3, `pkg/storage/value`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kmslab_keycore::Clock;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::cache::{CacheKey, DekCache, DekSource};
 use super::client::PluginClient;
-use super::config::{Config, Providers, Sabotage};
+use super::config::{Config, Sabotage};
 use super::random::Random;
 use super::state::{Probe, SEED};
 use crate::etcd::envelope;
@@ -40,11 +41,11 @@ pub(crate) struct Kms {
 }
 
 impl Kms {
-    pub(crate) fn new(config: &Config, random: Arc<Random>) -> Self {
-        let client = Arc::new(PluginClient::new(config.plugin_socket.clone(), config.timeout));
+    pub(crate) fn new(provider: &str, socket: &Path, config: &Config, random: Arc<Random>) -> Self {
+        let client = Arc::new(PluginClient::new(socket.to_owned(), config.timeout));
         let clock: Arc<dyn Clock> = config.clock.clone();
-        let probe = Probe::new(&config.provider, client.clone(), clock.clone(), random.clone());
-        let (provider, sabotage) = (config.provider.clone(), config.sabotage);
+        let probe = Probe::new(provider, client.clone(), clock.clone(), random.clone());
+        let (provider, sabotage) = (provider.to_owned(), config.sabotage);
         Self { provider, client, clock, random, cache: DekCache::default(), sabotage, probe }
     }
 
@@ -126,9 +127,9 @@ impl Kms {
     }
 }
 
-/// What stands in a provider list.
+/// One entry of a provider list, in use.
 #[derive(Debug, Clone)]
-enum Layer {
+pub(crate) enum Layer {
     Kms(Arc<Kms>),
     Identity,
 }
@@ -139,26 +140,10 @@ pub(crate) enum Chain {
     /// The resource is not in the EncryptionConfiguration.
     NotConfigured,
     /// Its list.
-    Configured(ChainOf),
+    Configured(Vec<Layer>),
 }
 
-/// A configured list.
-#[derive(Debug, Clone)]
-pub(crate) struct ChainOf(Vec<Layer>);
-
 impl Chain {
-    /// The list that `providers` stands for.
-    pub(crate) fn configured(providers: Providers, kms: Option<Arc<Kms>>) -> Self {
-        let kms = kms.map(Layer::Kms);
-        let layers = match providers {
-            Providers::Kms => vec![kms],
-            Providers::KmsThenIdentity => vec![kms, Some(Layer::Identity)],
-            Providers::IdentityThenKms => vec![Some(Layer::Identity), kms],
-            Providers::Identity => vec![Some(Layer::Identity)],
-        };
-        Self::Configured(ChainOf(layers.into_iter().flatten().collect()))
-    }
-
     /// Tries every provider whose prefix the value has; what another than the first opens is stale.
     pub(crate) async fn read(&self, key: &str, value: &[u8]) -> Result<Opened, String> {
         let plain = |stale| Opened { plaintext: Zeroizing::new(value.to_vec()), stale };
@@ -166,7 +151,7 @@ impl Chain {
         let layers = match self {
             Self::NotConfigured if encrypted => return Err("identity transformer tried to read encrypted data".into()),
             Self::NotConfigured => return Ok(plain(false)),
-            Self::Configured(ChainOf(layers)) => layers,
+            Self::Configured(layers) => layers,
         };
         let mut refused = None;
         for (position, layer) in layers.iter().enumerate() {
@@ -193,7 +178,7 @@ impl Chain {
     pub(crate) fn write(&self, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, String> {
         match self {
             Self::NotConfigured => Ok(plaintext.to_vec()),
-            Self::Configured(ChainOf(layers)) => match layers.first() {
+            Self::Configured(layers) => match layers.first() {
                 Some(Layer::Kms(kms)) => kms.write(key, plaintext),
                 Some(Layer::Identity) | None => Ok(plaintext.to_vec()),
             },

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::bundle::{Bundle, HOME};
 use crate::cloud::SecretFile;
-use crate::cluster::apiserver::EncryptionConfig;
+use crate::cluster::Encryption;
+use crate::cluster::apiserver::render;
 
 const UNIT: &str = include_str!("../../../../plugin/deploy/kmslab-plugin.service");
 const KUBELET: &str = include_str!("../../../../plugin/deploy/kubelet.service.d/10-kmslab-plugin.conf");
@@ -65,11 +66,7 @@ impl std::fmt::Debug for NodeFiles<'_> {
 impl NodeFiles<'_> {
     /// Writes all of it below `root`, which becomes what `node/` is by hand.
     pub fn write(&self, root: &Path) -> anyhow::Result<()> {
-        let encryption = EncryptionConfig::Kms {
-            provider: self.provider.into(),
-            socket: SOCKET.into(),
-            resources: self.resources.clone(),
-        };
+        let encryption = Encryption::kms(self.provider, SOCKET, self.resources.clone());
         match self.form {
             PluginForm::Systemd => {
                 put(root, "/etc/systemd/system/kmslab-plugin.service", UNIT, 0o644)?;
@@ -80,7 +77,7 @@ impl NodeFiles<'_> {
         }
         put(root, &self.credentials.on_node(), &self.credentials.content, 0o600)?;
         put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
-        put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &encryption.render()?, 0o600)
+        put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &render(&encryption)?, 0o600)
     }
 
     /// For systemd's EnvironmentFile.

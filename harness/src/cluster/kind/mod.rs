@@ -23,9 +23,8 @@ use tokio::time::Instant;
 pub use launch::Config;
 pub use remedies::{Machine, Remedies};
 
-use super::apiserver::HttpApi;
-use super::apiserver::{kubeconfig, ready};
-use super::{Api, ApiError, Cluster, ClusterKind, Description, Health, Nodes, ObjectRef, Resource};
+use super::apiserver::{HttpApi, kubeconfig, ready, render, replace};
+use super::{Api, ApiError, Cluster, ClusterKind, Description, Encryption, Health, Nodes, ObjectRef, Resource};
 use crate::engine::Engine;
 use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
@@ -174,6 +173,16 @@ impl Cluster for KindCluster {
     async fn start_server(&self) -> anyhow::Result<()> {
         node::release_server(&self.engine, self.node(0)?).await?;
         self.until("alive", || ready::healthy(&self.apis[0], ready::ALIVE)).await
+    }
+
+    async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()> {
+        // What the nodes mount: the directory, so that another file in it is seen.
+        let dir = self.description.dir.join("node/etc/kubernetes/enc");
+        let hash = replace(&dir, &render(&encryption)?).with_context(|| format!("writing in {}", dir.display()))?;
+        for api in &self.apis {
+            self.until("using the new EncryptionConfiguration", || ready::uses(api, &hash)).await?;
+        }
+        Ok(())
     }
 
     async fn pass(&self, time: Duration) {

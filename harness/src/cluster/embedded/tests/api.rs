@@ -154,7 +154,7 @@ async fn a_finalizer_keeps_an_object() {
 
 #[tokio::test]
 async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
-    let lab = Lab::with(|config| config.resources = vec!["widgets.example.com".into()]).await;
+    let lab = Lab::with(|config| config.encryption.resources = vec!["widgets.example.com".into()]).await;
     let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
     let widget = json!({
         "apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w", "namespace": "default"}, "spec": {"text": "canary-<9>"}

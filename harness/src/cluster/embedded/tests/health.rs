@@ -128,15 +128,15 @@ async fn a_plugin_that_was_restarted_is_found_again() {
 
 #[tokio::test]
 async fn encrypted_namespaces_are_made_when_the_plugin_comes() {
-    let mut lab = Lab::with(|config| config.resources = vec!["*.*".into()]).await;
+    let mut lab = Lab::with(|config| config.encryption.resources = vec!["*.*".into()]).await;
     lab.create("s").await.unwrap();
     lab.stop_plugin().await;
     let cold = Lab { dir: tempfile::tempdir().unwrap(), ..lab };
     let mut config = cold.cluster.shared.config.clone();
-    config.plugin_socket = cold.dir.path().join("kms.sock");
+    config.encryption.providers[0] = Provider::kms("p1", cold.dir.path().join("kms.sock"));
     let mut cold = Lab { cluster: EmbeddedCluster::start(config).await.unwrap(), ..cold };
     assert_eq!(cold.create("s").await.unwrap_err().status, 404);
-    cold.serving = Some(serve(&cold.dir, &cold.plugin));
+    cold.serving = Some(serve(&cold.dir.path().join("kms.sock"), &cold.plugin));
     cold.pass(10).await;
     cold.create("s").await.unwrap();
 }
@@ -157,11 +157,11 @@ async fn a_killed_server_gives_no_answer_and_no_time_is_lost() {
 
 #[tokio::test]
 async fn identity_needs_no_plugin_and_keeps_plaintext() {
-    let lab = Lab::with(|config| config.providers = Providers::Identity).await;
+    let lab = Lab::with(|config| config.encryption.providers = vec![Provider::Identity]).await;
     lab.create("s").await.unwrap();
     assert!(has(&lab.etcd().database().await.unwrap(), "canary-7f3a"));
     assert_eq!(health(&lab, "/readyz").await, (200, "ok".into()));
-    assert_eq!(health(&lab, "/readyz/kms-providers").await.0, 404);
+    assert_eq!(health(&lab, "/readyz/kms-providers").await.0, 200);
     assert_eq!(lab.plugin.script().statuses, 0);
     lab.etcd().put(&at("x").etcd_key(), b"k8s:enc:kms:v2:p1:abc").await.unwrap();
     assert_eq!(lab.api().get(&at("x")).await.unwrap_err().message, "Internal error occurred: no matching prefix found");
@@ -174,11 +174,11 @@ async fn identity_needs_no_plugin_and_keeps_plaintext() {
 
 #[tokio::test]
 async fn the_order_of_providers_decides_who_writes() {
-    let lab = Lab::with(|config| config.providers = Providers::IdentityThenKms).await;
+    let lab = Lab::with(|config| config.encryption.providers.reverse()).await;
     lab.create("plain").await.unwrap();
     assert!(has(&lab.etcd().database().await.unwrap(), "canary-7f3a"));
     assert_eq!(lab.cluster.read_outcome(&at("plain")).await.unwrap(), ReadOutcome::Fresh);
-    let lab = Lab::with(|config| config.providers = Providers::Kms).await;
+    let lab = Lab::with(|config| config.encryption.providers.truncate(1)).await;
     lab.create("s").await.unwrap();
     assert!(!has(&lab.etcd().database().await.unwrap(), "canary-7f3a"));
     let plaintext = lab.plaintext(&at("s")).await;

@@ -3,7 +3,9 @@
 mod api;
 mod health;
 mod keys;
+mod reload;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-use super::super::{Api, ApiError, Cluster, ObjectRef, Resource};
-use super::{Config, EmbeddedCluster, Providers, ReadOutcome, Sabotage};
+use super::super::{Api, ApiError, Cluster, ObjectRef, Provider, Resource};
+use super::{Config, EmbeddedCluster, ReadOutcome, Sabotage};
 use crate::clock::VirtualClock;
 use crate::etcd::Etcd;
 
@@ -115,7 +117,7 @@ impl Lab {
         let plugin = Plugin::default();
         *plugin.script() =
             Script { key_id: "k1".into(), healthz: "ok".into(), version: "v2".into(), ..Script::default() };
-        let serving = Some(serve(&dir, &plugin));
+        let serving = Some(serve(&dir.path().join("kms.sock"), &plugin));
         let clock = VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
         let mut config = Config::new(clock, dir.path().join("kms.sock"), "p1");
         change(&mut config);
@@ -132,7 +134,7 @@ impl Lab {
 
     fn start_plugin(&mut self) {
         std::fs::remove_file(self.dir.path().join("kms.sock")).unwrap();
-        self.serving = Some(serve(&self.dir, &self.plugin));
+        self.serving = Some(serve(&self.dir.path().join("kms.sock"), &self.plugin));
     }
 
     async fn pass(&self, seconds: u64) {
@@ -170,8 +172,8 @@ impl Lab {
     }
 }
 
-fn serve(dir: &tempfile::TempDir, plugin: &Plugin) -> (tokio::sync::oneshot::Sender<()>, JoinHandle<()>) {
-    let listener = UnixListener::bind(dir.path().join("kms.sock")).unwrap();
+fn serve(socket: &Path, plugin: &Plugin) -> (tokio::sync::oneshot::Sender<()>, JoinHandle<()>) {
+    let listener = UnixListener::bind(socket).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let service = KeyManagementServiceServer::new(plugin.clone());
     let server = tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(
