@@ -262,8 +262,9 @@ fn announce(emulator: &RunningEmulator, format: Format) {
                 lines.push(format!("# export SSL_CERT_FILE={ca} # Go, OpenSSL, curl"));
                 lines.push(format!("# export NODE_EXTRA_CA_CERTS={ca} # Node.js"));
                 lines.push(format!(
-                    "# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, which Google's Python client uses"
+                    "# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, as in Google's Python client"
                 ));
+                lines.push(format!("# export grpc_proxy={proxy} no_grpc_proxy=localhost,127.0.0.1"));
                 lines.push(format!("export AZURE_TENANT_ID={tenant}"));
                 lines.push(format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
                 lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));

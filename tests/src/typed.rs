@@ -50,7 +50,9 @@ impl Typed {
             .env("XDG_STATE_HOME", self.dir().join("state"))
             .env("AWS_PAGER", "");
         for (name, _) in std::env::vars() {
-            let credentials = ["AWS_", "AZURE_"].iter().any(|cloud| name.starts_with(cloud)) && name != "AWS_PAGER";
+            let credentials =
+                ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_"].iter().any(|cloud| name.starts_with(cloud))
+                    && name != "AWS_PAGER";
             if credentials || name.to_ascii_uppercase().ends_with("_PROXY") {
                 command.env_remove(name);
             }

@@ -40,6 +40,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
                     "shows": scenario.shows,
                     "source": scenario.source,
                     "clusters": clusters(scenario),
+                    "second_cloud": scenario.second_cloud,
                     "steps": steps,
                 })
             });
@@ -48,9 +49,10 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         Format::Human => {
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
-            table.set_header(["name", "shows", "clusters", "source"]);
+            table.set_header(["name", "shows", "clusters", "clouds", "source"]);
             for scenario in scenario::ALL {
-                table.add_row([scenario.name, scenario.shows, &clusters(scenario).join(", "), scenario.source]);
+                let clouds = if scenario.second_cloud { "two; played when named" } else { "one" };
+                table.add_row([scenario.name, scenario.shows, &clusters(scenario).join(", "), clouds, scenario.source]);
             }
             table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
         }

@@ -19,8 +19,10 @@ use crate::world::{KindOptions, Plan, World, attach};
 
 const EXAMPLES: &str = "\
 Examples:
-  kmslab run                                          # encrypt, rotate, rewrite on every cloud, on the embedded model
+  kmslab run                                          # encrypt, rotate, rewrite and more on every cloud, on the embedded model
   kmslab run rotate --format json
+  kmslab run migrate                                  # from each cloud to each other
+  kmslab run migrate --cloud aws --to gcp --cluster apiserver
   kmslab run --cluster apiserver                      # on the stock kube-apiserver and etcd
   kmslab run --cluster kind                           # on a kind cluster, with the plugin as a unit of its node
   kmslab run rewrite --lab default                    # on the lab that `kmslab up` keeps
@@ -32,17 +34,20 @@ Exit code 1: something did not hold; the step, what was expected and what was se
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// What to play, in this order; everything that `kmslab list` shows when absent
+    /// What to play, in this order; when absent, everything that `kmslab list` shows for one cloud
     #[arg(value_name = "SCENARIO")]
     pub scenarios: Vec<String>,
     /// Whose KMS
     #[arg(long, value_enum, default_value_t = CloudChoice::All)]
     pub cloud: CloudChoice,
+    /// For scenarios that migrate: whose KMS to go to; each other cloud unless given
+    #[arg(long, value_enum, value_name = "CLOUD")]
+    pub to: Option<CloudKind>,
     /// On which cluster
     #[arg(long, value_enum, default_value_t = ClusterKind::Embedded)]
     pub cluster: ClusterKind,
     /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "cluster", "assets", "offline", "node_image", "plugin_form", "control_planes"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "to", "cluster", "assets", "offline", "node_image", "plugin_form", "control_planes"])]
     pub lab: Option<String>,
     #[command(flatten)]
     pub kind: KindOptions,
@@ -121,18 +126,32 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// The scenarios by their names, and a pause that one of them has a step for.
 fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
     let names = || scenario::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+    let on = args.on()?;
     let scenarios: Vec<&'static Scenario> = if args.scenarios.is_empty() {
-        scenario::ALL.to_vec()
+        scenario::by_default(on).collect()
     } else {
         let find = |name: &String| {
             scenario::find(name).ok_or_else(|| usage(format!("there is no scenario {name:?}; there are {}", names())))
         };
         args.scenarios.iter().map(find).collect::<anyhow::Result<_>>()?
     };
-    let on = args.on()?;
     for scenario in &scenarios {
         if !scenario.clusters.contains(&on) {
-            return Err(usage(format!("the scenario {} does not run on {on}", scenario.name)));
+            let others: Vec<String> = scenario.clusters.iter().map(ToString::to_string).collect();
+            let (name, others) = (scenario.name, others.join(", "));
+            return Err(usage(format!("the scenario {name} does not run on {on}; it does on {others}")));
+        }
+        if scenario.second_cloud && args.lab.is_some() {
+            let name = scenario.name;
+            return Err(usage(format!("a lab has one cloud's key, and {name} needs two: leave --lab out")));
+        }
+    }
+    if let Some(to) = args.to {
+        if !scenarios.iter().any(|scenario| scenario.second_cloud) {
+            return Err(usage("--to is for scenarios that migrate, such as `kmslab run migrate`"));
+        }
+        if args.cloud.kinds() == [to] {
+            return Err(usage(format!("--cloud {to} --to {to}: there is nothing to migrate")));
         }
     }
     if let Some(step) = &args.pause_at {
@@ -154,24 +173,45 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
         play(&world, scenarios, pause.as_ref(), &mut rows).await;
         return Ok(rows);
     }
+    let (with_two, with_one): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.second_cloud);
     for cloud in args.cloud.kinds() {
-        progress(&format!("{cloud} / {}: starting", args.cluster));
-        let kind = args.kind.clone();
-        let plan = Plan { assets: args.assets.clone(), kind, ..Plan::new(*cloud, args.cluster) };
-        let world = World::start(&plan, &Shown::default()).await?;
-        play(&world, scenarios, pause.as_ref(), &mut rows).await;
-        world.shutdown().await?;
+        if !with_one.is_empty() {
+            play_in_a_world(args, (*cloud, None), &with_one, pause.as_ref(), &mut rows).await?;
+        }
+        let targets = CloudKind::ALL.iter().filter(|to| *to != cloud && args.to.is_none_or(|wanted| wanted == **to));
+        for to in targets {
+            // A migration leaves another world than it found: each has its own.
+            for scenario in &with_two {
+                play_in_a_world(args, (*cloud, Some(*to)), &[*scenario], pause.as_ref(), &mut rows).await?;
+            }
+        }
     }
     Ok(rows)
 }
 
+async fn play_in_a_world(
+    args: &RunArgs,
+    (cloud, target): (CloudKind, Option<CloudKind>),
+    scenarios: &[&'static Scenario],
+    pause: Option<&Pause>,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
+    progress(&format!("{cloud} / {}: starting", args.cluster));
+    let kind = args.kind.clone();
+    let plan = Plan { target, assets: args.assets.clone(), kind, ..Plan::new(cloud, args.cluster) };
+    let world = World::start(&plan, &Shown::default()).await?;
+    play(&world, scenarios, pause, rows).await;
+    world.shutdown().await
+}
+
 async fn play(world: &World, scenarios: &[&'static Scenario], pause: Option<&Pause>, rows: &mut Vec<Row>) {
     let (cloud, cluster) = (world.cloud.kind(), world.cluster.kind());
+    let to = world.target.as_ref().map(|target| target.cloud.kind());
     for scenario in scenarios {
         progress(&format!("{cloud} / {cluster}: {}", scenario.name));
         let outcome = scenario::run(scenario, world, pause).await;
         let traffic = world.traffic().await;
-        rows.push(Row::new(outcome, cloud, cluster, world.cluster.kubernetes(), traffic));
+        rows.push(Row::new(outcome, (cloud, to), cluster, world.cluster.kubernetes(), traffic));
     }
 }
 

@@ -33,6 +33,11 @@ impl Credentials {
         Self { id: "kmslab-plugin".into(), secret: "kmslab-plugin-secret".into() }
     }
 
+    /// Somebody's in another account.
+    pub fn stranger() -> Self {
+        Self { id: "kmslab-stranger".into(), secret: "kmslab-stranger-secret".into() }
+    }
+
     /// Those of the environment, as the SDKs read them; else the operator's.
     pub fn from_env() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -53,6 +58,8 @@ impl std::fmt::Debug for Credentials {
 pub const REGION: &str = "us-east-1";
 /// Account of the default credentials.
 pub const ACCOUNT: &str = "123456789012";
+/// Account of those who have no right to it.
+pub(super) const STRANGERS: &str = "999999999999";
 /// Alias of the key that a lab makes for itself; the guide's own alias stays free.
 pub const ALIAS: &str = "alias/kmslab";
 
@@ -122,6 +129,18 @@ impl AwsCloud {
     /// Works on the key that is there under this ARN.
     pub fn with_key(access: Access, key: impl Into<String>) -> Self {
         Self { sdk: client(&access), access, key: key.into() }
+    }
+
+    fn openers_of(&self, credentials: Credentials) -> Openers {
+        let Access { endpoint, region, .. } = &self.access;
+        let mut openers = Openers::default();
+        openers.add_aws(AwsOptions {
+            endpoint_url: Some(endpoint.clone()),
+            region: Some(region.clone()),
+            ca_file: None,
+            credentials: Some(credentials),
+        });
+        openers
     }
 
     /// The emulator, and the credentials.
@@ -213,15 +232,11 @@ impl Cloud for AwsCloud {
     }
 
     fn openers(&self) -> Openers {
-        let Access { endpoint, region, operator, .. } = &self.access;
-        let mut openers = Openers::default();
-        openers.add_aws(AwsOptions {
-            endpoint_url: Some(endpoint.clone()),
-            region: Some(region.clone()),
-            ca_file: None,
-            credentials: Some(operator.clone()),
-        });
-        openers
+        self.openers_of(self.access.operator.clone())
+    }
+
+    async fn stranger(&self) -> anyhow::Result<Openers> {
+        Ok(self.openers_of(Credentials::stranger()))
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {

@@ -30,6 +30,10 @@ const KEY: &str = "kmslab";
 const PLUGIN: &str = "c0ffee00-0000-4000-8000-6b6d736c6162";
 const PLUGIN_OBJECT: &str = "c0ffee01-0000-4000-8000-6b6d736c6162";
 const PLUGIN_SECRET: &str = "kmslab-plugin-secret";
+/// An application that no vault names.
+const STRANGER: &str = "c0ffee02-0000-4000-8000-6b6d736c6162";
+const STRANGER_OBJECT: &str = "c0ffee03-0000-4000-8000-6b6d736c6162";
+const STRANGER_SECRET: &str = "kmslab-stranger-secret";
 /// An operator has patience.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -38,6 +42,8 @@ pub(super) fn seed() -> Value {
     json!({
         "applications": [{
             "clientId": PLUGIN, "objectId": PLUGIN_OBJECT, "name": "kmslab-plugin", "secret": PLUGIN_SECRET,
+        }, {
+            "clientId": STRANGER, "objectId": STRANGER_OBJECT, "name": "kmslab-stranger", "secret": STRANGER_SECRET,
         }],
         "vaults": [{
             "name": DEFAULT_VAULT,
@@ -180,6 +186,13 @@ impl Cloud for AzureCloud {
         let mut openers = Openers::default();
         openers.add_key(Arc::clone(&self.kek) as _);
         openers
+    }
+
+    async fn stranger(&self) -> anyhow::Result<Openers> {
+        let kek = builder(&self.reach).client_secret(&self.reach.azure_tenant, STRANGER, STRANGER_SECRET);
+        let mut openers = Openers::default();
+        openers.add_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?) as _);
+        Ok(openers)
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {

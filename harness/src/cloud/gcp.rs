@@ -31,6 +31,8 @@ const RING: &str = "kmslab";
 const KEY: &str = "kmslab";
 /// The plugin's service account, which has the guide's role on the key and no other.
 const PLUGIN: &str = "kmslab-plugin@kmslab.iam.gserviceaccount.com";
+/// An account that no policy names.
+const STRANGER: &str = "kmslab-stranger@kmslab.iam.gserviceaccount.com";
 const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
 /// An operator has patience.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,7 +44,7 @@ fn key_name() -> String {
 /// What the emulator must know from the start: the plugin's account, and that it may encrypt and decrypt. Its key is made later.
 pub(super) fn seed() -> Value {
     json!({
-        "serviceAccounts": [{ "email": PLUGIN }],
+        "serviceAccounts": [{ "email": PLUGIN }, { "email": STRANGER }],
         "bindings": [{ "resource": key_name(), "role": ROLE, "members": [format!("serviceAccount:{PLUGIN}")] }],
     })
 }
@@ -74,7 +76,8 @@ impl GcpCloud {
         let key = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
         let made = cloud.sdk.create_crypto_key().set_parent(ring.name).set_crypto_key_id(KEY).set_crypto_key(key);
         made.send().await.with_context(|| format!("creating {}", cloud.key))?;
-        cloud.plugin = Some(key_file(&cloud.reach.http).await.context("creating a key of the plugin's account")?);
+        cloud.plugin =
+            Some(key_file(&cloud.reach.http, PLUGIN).await.context("creating a key of the plugin's account")?);
         Ok(cloud)
     }
 
@@ -118,8 +121,8 @@ impl GcpCloud {
     }
 }
 
-/// A new key of the plugin's account, made as `gcloud iam service-accounts keys create` makes one.
-async fn key_file(endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
+/// A new key of an account, made as `gcloud iam service-accounts keys create` makes one.
+async fn key_file(endpoint: &str, account: &str) -> anyhow::Result<Zeroizing<String>> {
     #[derive(Deserialize)]
     struct Token {
         access_token: String,
@@ -133,7 +136,7 @@ async fn key_file(endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
     let token = format!("{endpoint}/computeMetadata/v1/instance/service-accounts/default/token");
     let token = http.get(token).header("Metadata-Flavor", "Google").send().await?.error_for_status()?.text().await?;
     let token: Token = serde_json::from_str(&token)?;
-    let keys = format!("{endpoint}/v1/projects/kmslab/serviceAccounts/{PLUGIN}/keys");
+    let keys = format!("{endpoint}/v1/projects/kmslab/serviceAccounts/{account}/keys");
     let made = http.post(keys).bearer_auth(token.access_token).body("{}").send().await?.error_for_status()?;
     let made: Key = serde_json::from_str(&made.text().await?)?;
     let file = Zeroizing::new(STANDARD.decode(Zeroizing::new(made.private_key_data).as_bytes())?);
@@ -187,6 +190,14 @@ impl Cloud for GcpCloud {
         let mut openers = Openers::default();
         openers.add_key(Arc::clone(&self.kek) as _);
         openers
+    }
+
+    async fn stranger(&self) -> anyhow::Result<Openers> {
+        let credentials = of_file(&key_file(&self.reach.http, STRANGER).await?)?;
+        let kek = GcpKek::builder(&self.key).endpoint(Some(&self.reach.http)).credentials(credentials);
+        let mut openers = Openers::default();
+        openers.add_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?) as _);
+        Ok(openers)
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {

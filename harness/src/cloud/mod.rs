@@ -18,6 +18,7 @@ pub use azure::AzureCloud;
 pub use gcp::GcpCloud;
 pub use reach::{NamedBy, PluginSettings, Reach, SecretFile};
 
+use self::aws::STRANGERS;
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::Openers;
 
@@ -69,6 +70,8 @@ pub trait Cloud: Send + Sync {
     async fn enable(&self) -> anyhow::Result<()>;
     /// Opens what the key sealed, as its operator, with the vendor's SDK alone.
     fn openers(&self) -> Openers;
+    /// The same as somebody who has an account in that cloud, and no right to the key.
+    async fn stranger(&self) -> anyhow::Result<Openers>;
     /// The key as the plugin uses it, with the plugin's credentials.
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
     /// What starts a plugin on the key, which reaches the emulator so.
@@ -79,9 +82,12 @@ pub trait Cloud: Send + Sync {
 
 /// The emulator's seed in every lab: the plugin's own credentials in each cloud, so that its requests can be told from everybody else's.
 pub fn seed() -> Value {
-    let Credentials { id, secret } = Credentials::plugin();
+    let (Credentials { id, secret }, stranger) = (Credentials::plugin(), Credentials::stranger());
     json!({
-        "credentials": [{ "id": id, "secret": secret, "account": ACCOUNT }],
+        "credentials": [
+            { "id": id, "secret": secret, "account": ACCOUNT },
+            { "id": stranger.id, "secret": stranger.secret, "account": STRANGERS },
+        ],
         "azure": azure::seed(),
         "gcp": gcp::seed(),
     })

@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 
+use history::History;
+
 pub mod bbolt;
 pub mod client;
 pub mod envelope;
@@ -49,4 +51,6 @@ pub trait Etcd: Send + Sync {
     async fn delete(&self, key: &str) -> anyhow::Result<bool>;
     /// Every byte of the database, history included: where a canary is searched.
     async fn database(&self) -> anyhow::Result<Vec<u8>>;
+    /// The same as keys and values, as far as it was not compacted: what whoever takes a snapshot has.
+    async fn history(&self) -> anyhow::Result<History>;
 }

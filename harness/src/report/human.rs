@@ -30,7 +30,7 @@ pub fn table(report: &Report) -> String {
         };
         table.add_row([
             Cell::new(row.scenario),
-            Cell::new(row.cloud),
+            Cell::new(row.clouds()),
             Cell::new(row.cluster),
             Cell::new(&row.kubernetes),
             Cell::new(if row.passed { "passed" } else { "FAILED" }),
@@ -50,7 +50,7 @@ pub fn table(report: &Report) -> String {
     }
     for row in &report.results {
         if let Some(failure) = &row.failure {
-            text.push_str(&format!("\n{} on {} / {}: {failure}\n", row.scenario, row.cloud, row.cluster));
+            text.push_str(&format!("\n{} on {} / {}: {failure}\n", row.scenario, row.clouds(), row.cluster));
         }
     }
     text

@@ -27,6 +27,9 @@ pub struct Row {
     pub scenario: &'static str,
     /// Whose KMS.
     pub cloud: CloudKind,
+    /// Whose it was at the end, where a scenario migrates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<CloudKind>,
     /// Which cluster.
     pub cluster: ClusterKind,
     /// `v1.36.3`.
@@ -48,7 +51,7 @@ impl Row {
     /// What came of a scenario, on which world. A scenario whose calls did not go the whole way has not passed.
     pub fn new(
         outcome: Outcome,
-        cloud: CloudKind,
+        (cloud, to): (CloudKind, Option<CloudKind>),
         cluster: ClusterKind,
         kubernetes: String,
         traffic: anyhow::Result<Traffic>,
@@ -61,6 +64,7 @@ impl Row {
         Self {
             scenario: outcome.scenario,
             cloud,
+            to,
             cluster,
             kubernetes,
             passed: failure.is_none(),
@@ -69,6 +73,13 @@ impl Row {
             traffic,
             failure,
         }
+    }
+}
+
+impl Row {
+    /// `aws`, or `aws → gcp`.
+    pub fn clouds(&self) -> String {
+        self.to.map_or_else(|| self.cloud.to_string(), |to| format!("{} → {to}", self.cloud))
     }
 }
 

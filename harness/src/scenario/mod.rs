@@ -3,11 +3,13 @@
 mod canary;
 mod check;
 mod encrypt;
+mod migrate;
 pub mod objects;
 mod play;
 mod rewrite;
 mod rotate;
 mod runner;
+mod snapshot_theft;
 
 use futures::future::BoxFuture;
 
@@ -29,6 +31,8 @@ pub struct Scenario {
     pub source: &'static str,
     /// Clusters that it runs on.
     pub clusters: &'static [ClusterKind],
+    /// Whether it needs a key in a second cloud. Such a scenario is played only when it is named.
+    pub second_cloud: bool,
     /// What is done, in order.
     pub steps: &'static [Step],
 }
@@ -49,8 +53,14 @@ impl std::fmt::Debug for Step {
     }
 }
 
-/// Every scenario, in the order in which `run` plays them by default.
-pub const ALL: &[&Scenario] = &[&encrypt::SCENARIO, &rotate::SCENARIO, &rewrite::SCENARIO];
+/// Every scenario, in the order in which `run` plays them.
+pub const ALL: &[&Scenario] =
+    &[&encrypt::SCENARIO, &rotate::SCENARIO, &rewrite::SCENARIO, &snapshot_theft::SCENARIO, &migrate::SCENARIO];
+
+/// Those that `run` plays when none is named, on a cluster that they run on.
+pub fn by_default(on: ClusterKind) -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().copied().filter(move |scenario| !scenario.second_cloud && scenario.clusters.contains(&on))
+}
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 
 use super::objects::{self, Planted};
 use super::{Canary, unmet};
+use crate::cloud::Cloud;
 use crate::cluster::{Api, ApiError, ObjectRef};
 use crate::etcd::Stored;
+use crate::etcd::history::History;
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::etcd::stale::CurrentKey;
 use crate::etcd::value::{Value as StoredValue, recognise};
-use crate::world::World;
+use crate::world::{Side, World};
 
 /// A rotation is noticed by the plugin within its probe interval, 10 s, and by the API server within a minute of that.
 const NOTICED_WITHIN: Duration = Duration::from_secs(90);
@@ -45,6 +47,10 @@ pub struct Play {
     pub figures: Figures,
     /// What it has written, in order.
     pub planted: Vec<Planted>,
+    /// What it has overwritten or deleted: only the history of the store still has it.
+    pub gone: Vec<Planted>,
+    /// A copy of the store, history included.
+    pub stolen: History,
     /// A canary in a resource that is not encrypted, which a search must find.
     pub in_clear: Option<Canary>,
     /// The key_id before the rotation.
@@ -64,6 +70,8 @@ impl Play {
             world,
             figures: Figures::default(),
             planted: Vec::new(),
+            gone: Vec::new(),
+            stolen: History::default(),
             in_clear: None,
             old_key_id: String::new(),
             todo: Vec::new(),
@@ -169,29 +177,8 @@ impl Play {
     /// What a value must show to be under the current key: by the plugin's word and by the cloud's.
     /// The cloud says which of the DEK sources of `values` it sealed with the current version.
     pub async fn current(&mut self, values: &[Stored]) -> anyhow::Result<CurrentKey> {
-        let table = self.key_table().await?;
-        let row = table.rows.first().context("the key table has no row of the lab's key")?;
-        let sources = Some(self.sealed_by(row.primary, row, values).await?);
-        let key_id = Some(self.world.plugin.key_id().await?);
-        Ok(CurrentKey { provider: self.world.provider.clone(), key_id, blob_id: None, sources })
-    }
-
-    /// The DEK sources among `values` that this version of the key has sealed.
-    async fn sealed_by(&self, version: u64, row: &KeyRow, values: &[Stored]) -> anyhow::Result<BTreeSet<Vec<u8>>> {
-        let sources: BTreeSet<Vec<u8>> = values
-            .iter()
-            .filter_map(|stored| match recognise(&stored.value) {
-                StoredValue::KmsV2 { object, .. } => Some(object.encrypted_dek_source),
-                _ => None,
-            })
-            .collect();
-        let mut current = BTreeSet::new();
-        for source in sources {
-            if self.world.cloud.sealed_by(&source, row).await? == Some(version) {
-                current.insert(source);
-            }
-        }
-        Ok(current)
+        self.key_table().await?;
+        current_of(&self.world.source(), values).await
     }
 
     /// Lets time pass until every API server writes under another key_id than `old`.
@@ -265,6 +252,34 @@ impl Play {
         }
         Ok(())
     }
+}
+
+/// The same for one of two keys.
+pub(super) async fn current_of(side: &Side, values: &[Stored]) -> anyhow::Result<CurrentKey> {
+    let Side { cloud, plugin, provider } = side;
+    let table = cloud.key_table().await?;
+    let row = table.rows.iter().find(|row| row.key == cloud.key());
+    let row = row.with_context(|| format!("the emulator does not know {} any more", cloud.key()))?;
+    let sources = Some(sealed_by(&**cloud, row, values).await?);
+    Ok(CurrentKey { provider: provider.clone(), key_id: Some(plugin.key_id().await?), blob_id: None, sources })
+}
+
+/// The DEK sources among `values` that the current version of a key has sealed.
+async fn sealed_by(cloud: &dyn Cloud, row: &KeyRow, values: &[Stored]) -> anyhow::Result<BTreeSet<Vec<u8>>> {
+    let sources: BTreeSet<Vec<u8>> = values
+        .iter()
+        .filter_map(|stored| match recognise(&stored.value) {
+            StoredValue::KmsV2 { object, .. } => Some(object.encrypted_dek_source),
+            _ => None,
+        })
+        .collect();
+    let mut current = BTreeSet::new();
+    for source in sources {
+        if cloud.sealed_by(&source, row).await? == Some(row.primary) {
+            current.insert(source);
+        }
+    }
+    Ok(current)
 }
 
 /// The key_id of a value that a KMS v2 plugin's key sealed.

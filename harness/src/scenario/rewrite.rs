@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     shows: "after a rotation a rewrite leaves no value under the old version, changes nothing else, and a second one writes nothing",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Ensure all relevant data are encrypted\"",
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver, ClusterKind::Kind],
+    second_cloud: false,
     steps: &[
         Step { name: "write", does: "write objects under the current version", run: |play| write(play).boxed() },
         Step {
@@ -80,7 +81,7 @@ async fn second_half(play: &mut Play) -> anyhow::Result<()> {
 }
 
 /// Writes everything on the list again. What was deleted meanwhile needs no rewrite.
-async fn touch(play: &mut Play) -> anyhow::Result<()> {
+pub(super) async fn touch(play: &mut Play) -> anyhow::Result<()> {
     let api = play.world.cluster.api();
     for at in std::mem::take(&mut play.todo) {
         match api.touch(&at).await {
@@ -125,7 +126,7 @@ async fn revisions(play: &Play) -> anyhow::Result<BTreeMap<String, i64>> {
 }
 
 /// What is there, by origin.
-fn summary(report: &StaleReport) -> String {
+pub(super) fn summary(report: &StaleReport) -> String {
     let groups = report.groups.iter().map(|group| {
         let reason = group.reason.map_or("current", |reason| reason.as_str());
         format!("{} {} {reason}, such as {}", group.count, group.format, group.example)

@@ -13,6 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     shows: "a rotation of the cloud key reaches new writes without a restart, and old values still read",
     source: "KEP-3299, KMS v2 improvements: rotation by key_id",
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver, ClusterKind::Kind],
+    second_cloud: false,
     steps: &[
         Step { name: "write", does: "write objects under the current version", run: |play| write(play).boxed() },
         Step { name: "rotate", does: "rotate the key through the vendor's API", run: |play| rotate(play).boxed() },

@@ -1,5 +1,6 @@
 //! All of it in this process, on one virtual clock: the emulator on loopback, the plugin on a unix socket, the model between.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -8,16 +9,15 @@ use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use kmslab_keycore::{Clock, LabClock, SystemClock};
 use kmslab_plugin::{Plugin, RunningPlugin};
 
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Side, TARGET, World};
 use crate::clock::VirtualClock;
 use crate::cloud::{self, CloudKind, Reach};
-use crate::cluster::Encryption;
 use crate::cluster::embedded::{Config, EmbeddedCluster};
 use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
 
 struct Tasks {
-    plugin: Mutex<Option<RunningPlugin>>,
+    plugins: Mutex<Vec<RunningPlugin>>,
     emulator: Mutex<Option<RunningEmulator>>,
     /// Last, so that it goes last.
     _dir: Arc<RuntimeDir>,
@@ -26,8 +26,8 @@ struct Tasks {
 #[async_trait]
 impl Parts for Tasks {
     async fn shutdown(&self) -> anyhow::Result<()> {
-        let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(plugin) = plugin {
+        let plugins = std::mem::take(&mut *self.plugins.lock().unwrap_or_else(PoisonError::into_inner));
+        for plugin in plugins {
             plugin.shutdown().await;
         }
         let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -47,7 +47,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
     let emulator = Emulator::builder()
         .admin_listen(any_port)
         .seed(seed)
-        .proxy_listen(any_port.filter(|_| plan.cloud == CloudKind::Azure))
+        .proxy_listen(any_port.filter(|_| [Some(plan.cloud), plan.target].contains(&Some(CloudKind::Azure))))
         .lab_clock(Arc::new(LabClock::new(Arc::clone(&clock) as Arc<dyn Clock>)))
         .start()
         .await
@@ -61,37 +61,50 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         admin: url(emulator.admin_addr().context("the emulator has no admin port")?),
         azure_tenant: emulator.azure_tenant(),
     };
-    let cloud = cloud::with_own_key(plan.cloud, &reach).await?;
-    let kek = cloud.kek().await?;
-    let socket = dir.file("kms.sock");
-    let plugin = Plugin::builder(kek, &socket)
-        .timer(Arc::clone(&clock) as _)
+    let (source, plugin) = side(plan.cloud, &reach, PROVIDER, &dir.file("kms.sock"), &clock).await?;
+    let (mut plugins, mut target) = (vec![plugin], None);
+    if let Some(cloud) = plan.target {
+        let (side, plugin) = side(cloud, &reach, TARGET, &dir.file("target.sock"), &clock).await?;
+        plugins.push(plugin);
+        target = Some(side);
+    }
+    let config = Config {
+        encryption: World::encryption(&[&source]),
+        sabotage: plan.sabotage,
+        ..Config::new(clock, source.plugin.socket(), PROVIDER)
+    };
+    let cluster = EmbeddedCluster::start(config).await?;
+    let parts = Tasks { plugins: plugins.into(), emulator: Some(emulator).into(), _dir: dir };
+    let Side { cloud, plugin, provider } = source;
+    Ok(World {
+        cloud,
+        cluster: Arc::new(cluster),
+        plugin,
+        provider,
+        target,
+        baseline: Baseline::default(),
+        kind: None,
+        parts: Arc::new(parts),
+    })
+}
+
+/// A key of that cloud, and a plugin on it.
+async fn side(
+    cloud: CloudKind,
+    reach: &Reach,
+    provider: &str,
+    socket: &Path,
+    clock: &Arc<VirtualClock>,
+) -> anyhow::Result<(Side, RunningPlugin)> {
+    let cloud = cloud::with_own_key(cloud, reach).await?;
+    let plugin = Plugin::builder(cloud.kek().await?, socket)
+        .timer(Arc::clone(clock) as _)
         .health_listen(([127, 0, 0, 1], 0).into())
         .start()
         .await
         .map_err(|error| environment(error.to_string()))?;
     plugin.first_probe().await.map_err(|why| anyhow::anyhow!("the plugin's key is not usable: {why}"))?;
     let health = plugin.health_addr().context("the plugin has no health port")?;
-    let port = PluginPort::new(&socket, &format!("http://{health}"))?;
-
-    let config = Config {
-        encryption: Encryption::kms(
-            PROVIDER,
-            &socket,
-            World::resources().iter().map(|resource| resource.group_resource()).collect(),
-        ),
-        sabotage: plan.sabotage,
-        ..Config::new(clock, &socket, PROVIDER)
-    };
-    let cluster = EmbeddedCluster::start(config).await?;
-    let parts = Tasks { plugin: Some(plugin).into(), emulator: Some(emulator).into(), _dir: dir };
-    Ok(World {
-        cloud,
-        cluster: Arc::new(cluster),
-        plugin: port.into(),
-        provider: PROVIDER.into(),
-        baseline: Baseline::default(),
-        kind: None,
-        parts: Arc::new(parts),
-    })
+    let port = PluginPort::new(socket, &format!("http://{health}"))?;
+    Ok((Side { cloud, plugin: port.into(), provider: provider.into() }, plugin))
 }

@@ -15,7 +15,7 @@ use crate::cluster::kind::files::{HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
 use crate::cluster::kind::standin::balancer_image;
 use crate::cluster::kind::{Config, KindCluster, Machine};
 use crate::engine::{Engine, Owned, Way};
-use crate::exit::environment;
+use crate::exit::{environment, usage};
 use crate::runtime_dir::{RuntimeDir, sweep};
 
 /// What a cluster needs, got where it is not there.
@@ -43,6 +43,9 @@ pub(super) struct Joined {
 
 /// Gets what is missing: kind, a node image.
 pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
+    if plan.target.is_some() {
+        return Err(usage("a kind cluster has one plugin on its nodes: for a second cloud use --cluster apiserver"));
+    }
     let engine = Engine::find().await?;
     enough_memory(engine.memory().await?, plan.kind.control_planes)?;
     let assets = Assets::from_env(&plan.assets);
@@ -75,6 +78,7 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
         kind: Some(cluster),
         plugin: plugins,
         provider: PROVIDER.into(),
+        target: None,
         baseline: Baseline::default(),
         parts: Arc::new(parts),
     })

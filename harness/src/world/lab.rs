@@ -112,10 +112,10 @@ async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result
     let dir = directory(plan)?;
     let tools = processes::tools(&plan.world.assets, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let processes::Joined { cloud, reach, own, plugin, cluster, parts } =
-        processes::join(Settings { kmslab, kms, keep: Keep::Again }, tools, &dir).await?;
+    let processes::Joined { cloud, reach, own, plugin, cluster, parts, .. } =
+        processes::join(Settings { kmslab, kms, target: None, keep: Keep::Again }, tools, &dir).await?;
     let emulator = Emulator { cloud: &*cloud, reach, own };
-    let description = describe(emulator, &plugin.into(), cluster.description().clone());
+    let description = describe(emulator, &plugin, cluster.description().clone());
     Ok(RunningLab { description, cluster: Arc::new(cluster), parts: Arc::new(parts) })
 }
 
@@ -212,7 +212,7 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
     let emulator_requests = cloud.plugin_requests().await?;
     let baseline = Baseline { emulator_requests, plugin: plugin.counts().await?, stays: true };
     let provider = description.plugin.provider.clone();
-    Ok(World { cloud, cluster, plugin, provider, baseline, kind, parts: Arc::new(Attached) })
+    Ok(World { cloud, cluster, plugin, provider, target: None, baseline, kind, parts: Arc::new(Attached) })
 }
 
 /// The key of a lab that another process keeps up, and its operator.

@@ -19,11 +19,14 @@ use crate::cloud::{Cloud, CloudKind};
 use crate::cluster::embedded::Sabotage;
 use crate::cluster::kind::KindCluster;
 use crate::cluster::kind::files::PluginForm;
-use crate::cluster::{Cluster, ClusterKind, Resource};
+use crate::cluster::{Cluster, ClusterKind, Encryption, Provider, Resource};
 use crate::exit::usage;
 
 /// `kms.name` of every lab's EncryptionConfiguration, as in kind-config/.
 pub const PROVIDER: &str = "kmslab";
+
+/// `kms.name` of the plugin that a scenario migrates to.
+const TARGET: &str = "kmslab-target";
 
 /// What only kind clusters have.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -71,6 +74,8 @@ impl KindOptions {
 pub struct Plan {
     /// Whose KMS.
     pub cloud: CloudKind,
+    /// A second cloud, with a key and a plugin that no configuration names yet.
+    pub target: Option<CloudKind>,
     /// Which kind of cluster.
     pub cluster: ClusterKind,
     /// Where kube-apiserver and etcd come from.
@@ -92,6 +97,7 @@ impl Plan {
     pub fn new(cloud: CloudKind, cluster: ClusterKind) -> Self {
         Self {
             cloud,
+            target: None,
             cluster,
             assets: Options::default(),
             kind: KindOptions::default(),
@@ -156,6 +162,31 @@ impl Traffic {
     }
 }
 
+/// A key, and the plugins that use it.
+#[derive(Clone)]
+pub struct Side {
+    /// The key and its operator.
+    pub cloud: Arc<dyn Cloud>,
+    /// The plugins.
+    pub plugin: Plugins,
+    /// `kms.name`.
+    pub provider: String,
+}
+
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cloud = self.cloud.kind();
+        f.debug_struct("Side").field("cloud", &cloud).field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl Side {
+    /// Its entry in a provider list.
+    pub fn entry(&self) -> Provider {
+        Provider::kms(&self.provider, self.plugin.socket())
+    }
+}
+
 /// One emulator, one plugin, one cluster.
 #[derive(Clone)]
 pub struct World {
@@ -167,6 +198,8 @@ pub struct World {
     pub plugin: Plugins,
     /// `kms.name`.
     pub provider: String,
+    /// A second cloud's key and plugin, which no configuration names at the start.
+    pub target: Option<Side>,
     baseline: Baseline,
     parts: Arc<dyn Parts>,
     kind: Option<Arc<KindCluster>>,
@@ -227,13 +260,29 @@ impl World {
         [Resource::secrets(), Resource::config_maps(), Resource::new("example.com", "v1", "widgets", "Widget", true)]
     }
 
+    /// The key that encrypts at the start.
+    pub fn source(&self) -> Side {
+        Side { cloud: Arc::clone(&self.cloud), plugin: self.plugin.clone(), provider: self.provider.clone() }
+    }
+
+    /// The encrypted resources under that provider list, with plaintext read last.
+    pub fn encryption(sides: &[&Side]) -> Encryption {
+        let resources = Self::resources().iter().map(Resource::group_resource).collect();
+        let providers = sides.iter().map(|side| side.entry()).chain([Provider::Identity]).collect();
+        Encryption { resources, providers }
+    }
+
     /// What was called so far. A probe of the plugin may be under way at any time; the counts are read until none is between
     /// the plugin and the emulator, or until it is sure that one was lost.
     pub async fn traffic(&self) -> anyhow::Result<Traffic> {
         let mut tries = COUNT_TRIES;
         loop {
-            let counts = self.plugin.counts().await?;
-            let emulator_requests = self.cloud.plugin_requests().await?;
+            let mut counts = self.plugin.counts().await?;
+            let mut emulator_requests = self.cloud.plugin_requests().await?;
+            if let Some(Side { cloud, plugin, .. }) = &self.target {
+                counts = counts.and(plugin.counts().await?);
+                emulator_requests += cloud.plugin_requests().await?;
+            }
             let traffic = self.baseline.taken_from(counts, emulator_requests);
             tries -= 1;
             if traffic.broken().is_none() || tries == 0 {

@@ -25,6 +25,13 @@ pub struct Counts {
     pub sdk_requests: u64,
 }
 
+impl Counts {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self { grpc_calls: self.grpc_calls + other.grpc_calls, sdk_requests: self.sdk_requests + other.sdk_requests }
+    }
+}
+
 /// A running plugin.
 #[derive(Debug, Clone)]
 pub struct PluginPort {
@@ -139,8 +146,7 @@ impl Plugins {
     pub async fn counts(&self) -> anyhow::Result<Counts> {
         let mut all = Counts::default();
         for port in self.each() {
-            let Counts { grpc_calls, sdk_requests } = port.counts().await?;
-            all = Counts { grpc_calls: all.grpc_calls + grpc_calls, sdk_requests: all.sdk_requests + sdk_requests };
+            all = all.and(port.counts().await?);
         }
         Ok(all)
     }

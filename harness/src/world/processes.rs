@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, World};
+use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, Side, TARGET, World};
 use crate::assets::{Assets, Options, Progress, Tool};
 use crate::cloud::{self, Access, AwsCloud, Cloud, CloudKind, PluginSettings, Reach};
-use crate::cluster::Encryption;
 use crate::cluster::apiserver::{ApiServerCluster, Config, Tools};
 use crate::exit::{environment, usage};
 use crate::platform::free_port;
@@ -41,6 +40,8 @@ pub(super) enum Kms {
 pub(super) struct Settings {
     pub(super) kmslab: PathBuf,
     pub(super) kms: Kms,
+    /// A second cloud of our own emulator.
+    pub(super) target: Option<CloudKind>,
     /// Whether what ends is started again. Not the emulator, whose keys are gone then.
     pub(super) keep: Keep,
 }
@@ -51,13 +52,14 @@ pub(super) struct Joined {
     /// The emulator, and whether it was started here.
     pub(super) reach: Reach,
     pub(super) own: bool,
-    pub(super) plugin: PluginPort,
+    pub(super) plugin: Plugins,
+    pub(super) target: Option<Side>,
     pub(super) cluster: ApiServerCluster,
     pub(super) parts: Processes,
 }
 
 pub(super) struct Processes {
-    plugin: Service,
+    plugins: Vec<Service>,
     emulator: Option<Service>,
     /// Last, so that it goes last.
     _dir: Arc<RuntimeDir>,
@@ -66,7 +68,9 @@ pub(super) struct Processes {
 #[async_trait]
 impl Parts for Processes {
     async fn shutdown(&self) -> anyhow::Result<()> {
-        self.plugin.stop(PATIENCE).await?;
+        for plugin in &self.plugins {
+            plugin.stop(PATIENCE).await?;
+        }
         if let Some(emulator) = &self.emulator {
             emulator.stop(PATIENCE).await?;
         }
@@ -102,13 +106,14 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(unusable)?);
     let kms = Kms::Own { cloud: plan.cloud };
-    let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms, keep: Keep::Once };
-    let Joined { cloud, plugin, cluster, parts, .. } = join(settings, tools, &dir).await?;
+    let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms, target: plan.target, keep: Keep::Once };
+    let Joined { cloud, plugin, target, cluster, parts, .. } = join(settings, tools, &dir).await?;
     Ok(World {
         cloud,
         cluster: Arc::new(cluster),
-        plugin: plugin.into(),
+        plugin,
         provider: PROVIDER.into(),
+        target,
         baseline: Baseline::default(),
         kind: None,
         parts: Arc::new(parts),
@@ -126,7 +131,7 @@ pub(super) async fn join(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>
 }
 
 async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
-    let Settings { kmslab, kms, keep } = settings;
+    let Settings { kmslab, kms, target, keep } = settings;
     let (emulator, reach, cloud) = match kms {
         Kms::Own { cloud } => {
             let (emulator, reach) = start_emulator(&kmslab, dir).await?;
@@ -138,14 +143,34 @@ async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> any
             (None, reach, Arc::new(AwsCloud::with_key(access, key)) as Arc<dyn Cloud>)
         }
     };
-    let (plugin, port) = start_plugin(&kmslab, dir, cloud.plugin_settings(&reach)?, keep).await?;
-    let resources = World::resources().iter().map(|resource| resource.group_resource()).collect();
-    let encryption = Encryption::kms(PROVIDER, port.socket(), resources);
+    let (plugin, source) = side(&kmslab, dir, (PROVIDER, cloud), &reach, keep).await?;
+    let (mut plugins, mut second) = (vec![plugin], None);
+    if let Some(target) = target {
+        let cloud = cloud::with_own_key(target, &reach).await?;
+        let (plugin, side) = side(&kmslab, dir, (TARGET, cloud), &reach, keep).await?;
+        plugins.push(plugin);
+        second = Some(side);
+    }
+    let encryption = World::encryption(&[&source]);
     let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
     let cluster = ApiServerCluster::start(config).await?;
     let own = emulator.is_some();
-    let parts = Processes { plugin, emulator, _dir: Arc::clone(dir) };
-    Ok(Joined { cloud, reach, own, plugin: port, cluster, parts })
+    let parts = Processes { plugins, emulator, _dir: Arc::clone(dir) };
+    let Side { cloud, plugin, .. } = source;
+    Ok(Joined { cloud, reach, own, plugin, target: second, cluster, parts })
+}
+
+/// A plugin on that key, under that provider's name.
+async fn side(
+    kmslab: &PathBuf,
+    dir: &Arc<RuntimeDir>,
+    (provider, cloud): (&str, Arc<dyn Cloud>),
+    reach: &Reach,
+    keep: Keep,
+) -> anyhow::Result<(Service, Side)> {
+    let names = if provider == TARGET { ("plugin-target", "target.sock") } else { ("plugin", "kms.sock") };
+    let (plugin, port) = start_plugin(kmslab, dir, names, cloud.plugin_settings(reach)?, keep).await?;
+    Ok((plugin, Side { cloud, plugin: port.into(), provider: provider.into() }))
 }
 
 /// A name that doesn't fit is the caller's, everything else the machine's.
@@ -180,6 +205,7 @@ async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>) -> anyhow::Resu
 async fn start_plugin(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
+    (name, socket): (&str, &str),
     settings: PluginSettings,
     keep: Keep,
 ) -> anyhow::Result<(Service, PluginPort)> {
@@ -191,9 +217,9 @@ async fn start_plugin(
             settings.by_file(&path.display().to_string())
         }
     };
-    let socket = dir.file("kms.sock");
+    let socket = dir.file(socket);
     let health = format!("127.0.0.1:{}", free_port()?);
-    let mut program = Program::new("plugin", kmslab, dir.logs().join("plugin.log"))
+    let mut program = Program::new(name, kmslab, dir.logs().join(format!("{name}.log")))
         .args(["plugin"])
         .args(args.iter().map(String::as_str))
         .args(["--probe-interval", "1s", "--health-listen", &health, "--listen"])

@@ -6,7 +6,7 @@ use kmslab::assets::Quiet;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::kind::KindCluster;
 use kmslab::cluster::kind::files::PluginForm;
-use kmslab::cluster::{ObjectRef, Resource};
+use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
 use kmslab::etcd::bbolt::Database;
 use kmslab::etcd::history::History;
 use kmslab::scenario::{self, Canary, objects};
@@ -24,7 +24,7 @@ async fn on_node(kind: &KindCluster, script: &str) -> String {
 async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
     let world = world(KindOptions::default()).await;
     let kind = world.kind().unwrap();
-    for scenario in scenario::ALL {
+    for scenario in scenario::by_default(ClusterKind::Kind) {
         let outcome = scenario::run(scenario, &world, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
         if scenario.name == "rewrite" {
@@ -61,7 +61,7 @@ async fn the_scenarios_hold_on_kind_with_google() {
 async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
     let plan = Plan { cloud, ..plan(KindOptions::default()) };
     let world = World::start(&plan, &Quiet).await.unwrap();
-    for scenario in scenario::ALL {
+    for scenario in scenario::by_default(ClusterKind::Kind) {
         let outcome = scenario::run(scenario, &world, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::etcd::history::{History, Record};
 use crate::etcd::{Etcd, Range, Stored};
 
 /// Keys and values with their history. Nothing is ever compacted.
@@ -127,6 +128,32 @@ impl Etcd for Store {
         Ok(self.inner_mut().delete(key))
     }
 
+    async fn history(&self) -> anyhow::Result<History> {
+        let inner = self.inner();
+        let mut live: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        let records = inner.log.iter().zip(2..).map(|(write, main)| {
+            let deleted = write.value.is_none();
+            let (create_revision, version) = match live.get(&*write.key) {
+                _ if deleted => (0, 0),
+                Some((created, version)) => (*created, version + 1),
+                None => (main, 1),
+            };
+            if deleted {
+                live.remove(&*write.key);
+            } else {
+                live.insert(&write.key, (create_revision, version));
+            }
+            let value = write.value.clone().unwrap_or_default();
+            Record {
+                main,
+                sub: 0,
+                deleted,
+                stored: stored(&write.key, Live { value, create_revision, mod_revision: main, version }),
+            }
+        });
+        Ok(History { records: records.collect() })
+    }
+
     async fn database(&self) -> anyhow::Result<Vec<u8>> {
         let inner = self.inner();
         let size = inner.log.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + 2).sum();
@@ -157,6 +184,11 @@ mod tests {
         store.put("/a", b"four").await.unwrap();
         let a = store.get("/a").await.unwrap().unwrap();
         assert_eq!((a.create_revision, a.mod_revision, a.version), (6, 6, 1));
+        let history = store.history().await.unwrap();
+        let revisions = history.records.iter().map(|record| (record.main, record.deleted, record.stored.version));
+        let expected = [(2, false, 1), (3, false, 2), (4, false, 1), (5, true, 0), (6, false, 1)];
+        assert_eq!(revisions.collect::<Vec<_>>(), expected);
+        assert_eq!(history.live("/"), store.range("/").await.unwrap());
         let database = store.database().await.unwrap();
         assert!(
             ["one", "two", "three", "four"].iter().all(|old| database.windows(old.len()).any(|w| w == old.as_bytes()))

@@ -71,7 +71,7 @@ impl Kms {
         };
         let plaintext = opened.map_err(|err| err.to_string())?;
         let stale = object.key_id != state.key_id || object.encrypted_dek_source_type != SEED;
-        Ok(Opened { plaintext, stale: stale && !self.sabotage.stale })
+        Ok(Opened { plaintext, stale })
     }
 
     /// The plaintext of a value's DEK source, from the cache or the plugin.
@@ -165,7 +165,10 @@ impl Chain {
                         continue;
                     };
                     match kms.read(key, payload).await {
-                        Ok(opened) => return Ok(Opened { stale: opened.stale || position != 0, ..opened }),
+                        Ok(opened) => {
+                            let stale = (opened.stale || position != 0) && !kms.sabotage.stale;
+                            return Ok(Opened { stale, ..opened });
+                        }
                         Err(err) => refused = Some(err),
                     }
                 }

@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use super::bbolt::Database;
 use super::r#gen::etcdserverpb as pb;
 use super::r#gen::mvccpb::KeyValue;
+use super::history::History;
 use super::{Etcd, Range, Stored};
 
 mod snapshot;
@@ -233,6 +235,10 @@ impl Etcd for EtcdClient {
 
     async fn database(&self) -> anyhow::Result<Vec<u8>> {
         Ok(self.snapshot().await?)
+    }
+
+    async fn history(&self) -> anyhow::Result<History> {
+        Ok(History::read(&Database::parse(self.snapshot().await?)?)?)
     }
 }
 
