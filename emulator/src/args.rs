@@ -259,7 +259,7 @@ fn announce(emulator: &RunningEmulator, format: Format) {
                 lines.push("# (in a shell of its own: every other name is refused there; HTTP_PROXY is for the managed identity)".into());
                 lines.push(format!("# export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"));
                 lines.push(format!("# export REQUESTS_CA_BUNDLE={ca} # Azure CLI, Python"));
-                lines.push(format!("# export SSL_CERT_FILE={ca} # Go, OpenSSL, curl"));
+                lines.push(format!("# export SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca} # Go, OpenSSL; curl"));
                 lines.push(format!("# export NODE_EXTRA_CA_CERTS={ca} # Node.js"));
                 lines.push(format!(
                     "# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, as in Google's Python client"

@@ -87,7 +87,8 @@ impl Kms {
                 if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
                     let ca = quoted(&ca.display().to_string());
                     lines.push(format!("export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"));
-                    lines.push(format!("export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"));
+                    lines.push(format!("export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca}"));
+                    lines.push(format!("export NODE_EXTRA_CA_CERTS={ca}"));
                 }
                 let tenant = self.azure_tenant.as_deref().unwrap_or_default();
                 lines.push(format!("export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));

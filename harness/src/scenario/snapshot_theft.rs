@@ -7,6 +7,7 @@ use futures::FutureExt;
 
 use super::encrypt::search_for;
 use super::objects::{self, Planted};
+use super::play::key_id_of;
 use super::{Play, Scenario, Step, expect, unmet};
 use crate::cluster::{ClusterKind, ObjectRef};
 use crate::etcd::Stored;
@@ -71,6 +72,11 @@ async fn steal(play: &mut Play) -> anyhow::Result<()> {
     for (at, times) in written {
         let found = stolen(play, at).len();
         expect(found >= times, || format!("{times} values of {at} in the snapshot"), || found.to_string())?;
+    }
+    let current = play.world.plugin.key_id().await?;
+    for planted in &play.planted {
+        let key_id = stolen(play, &planted.at).last().copied().and_then(key_id_of).unwrap_or_default();
+        expect(key_id == current, || format!("{} under the plugin's key_id {current}", planted.at), || key_id.clone())?;
     }
     Ok(())
 }

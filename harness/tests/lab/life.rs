@@ -139,3 +139,40 @@ fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
     kmslab.ok(&["down", "ci"]);
     nothing_is_left_of(&state, &dir);
 }
+
+#[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
+#[test]
+fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
+    let kmslab = Kmslab::new();
+    let lab = kmslab.up(&["ci", "--cloud", "gcp"]);
+    assert_eq!(lab.kms.key, "projects/kmslab/locations/us-east1/keyRings/kmslab/cryptoKeys/kmslab");
+    let variables = kmslab.ok(&["status", "ci", "--variables"]);
+    // A token of the lab's metadata server, and the key that the plugin uses.
+    let script = format!(
+        r#". {}; set -e
+        kubectl create secret generic by-hand --from-literal=password=s3cret
+        etcdctl get /registry/secrets/default/by-hand | head -c 70
+        token=$(curl --silent --show-error --header "Metadata-Flavor: Google" \
+          "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/token" \
+          | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+        curl --silent --show-error --header "Authorization: Bearer $token" "${{CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS}}v1/$KMSLAB_KEY""#,
+        variables.trim()
+    );
+    let typed = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&typed.stdout), String::from_utf8_lossy(&typed.stderr));
+    assert!(typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"), "{said}");
+    assert!(said.contains("/cryptoKeys/kmslab/cryptoKeyVersions/1") && said.contains("ENABLED"), "{said}");
+
+    let report: Value =
+        serde_json::from_str(&kmslab.ok(&["run", "snapshot-theft", "--lab", "ci", "--format", "json"])).unwrap();
+    let result = &report["results"][0];
+    assert_eq!((&result["passed"], &result["cloud"]), (&true.into(), &"gcp".into()), "{report}");
+    // A lab has one cloud's key.
+    let refused = kmslab.run(&["run", "migrate", "--lab", "ci"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("a lab has one cloud's key, and migrate needs two"));
+    let dir = lab.cluster.dir.clone();
+    let state = LabState::read(&dir).unwrap();
+    kmslab.ok(&["down", "ci"]);
+    nothing_is_left_of(&state, &dir);
+}
