@@ -161,6 +161,8 @@ impl fmt::Display for ImportJobName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KEY: &str = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
@@ -191,6 +193,24 @@ mod tests {
         }
         for number in ["0", "01", "-1", "+1", "x", "", "4294967296"] {
             assert!(VersionName::parse(&format!("{KEY}/cryptoKeyVersions/{number}")).is_none(), "{number}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_for_a_name_is_written_so(noise: String, name in "projects/[a-z:.-]{0,4}/locations/[a-z-]{0,4}(/keyRings/[a-zA-Z_-]{0,4}){0,2}(/cryptoKeys/[a-z/]{0,4}){0,2}(/(cryptoKeyVersions|importJobs)/[0-9a-z]{0,12}){0,2}") {
+            for text in [noise, name] {
+                let written = [
+                    Location::parse(&text).map(|name| name.to_string()),
+                    RingName::parse(&text).map(|name| name.to_string()),
+                    KeyName::parse(&text).map(|name| name.to_string()),
+                    VersionName::parse(&text).map(|name| name.to_string()),
+                    ImportJobName::parse(&text).map(|name| name.to_string()),
+                ];
+                for again in written.into_iter().flatten() {
+                    prop_assert_eq!(&again, &text);
+                }
+            }
         }
     }
 }

@@ -78,6 +78,7 @@ async fn only_tokens_that_hold_get_in() {
         (Some(&claims(json!({ "iss": "no-one@p.iam.gserviceaccount.com" }))), "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
         (Some(&claims(json!({ "exp": now - 1, "iat": now - 3600 }))), "ACCESS_TOKEN_EXPIRED"),
         (Some(&claims(json!({ "exp": now + 86_400 }))), "ACCESS_TOKEN_EXPIRED"),
+        (Some(&claims(json!({ "iat": i64::MIN, "exp": i64::MAX }))), "ACCESS_TOKEN_EXPIRED"),
     ] {
         assert_eq!(ask(token).await, (401, reason.to_owned()), "{token:?}");
     }

@@ -8,6 +8,7 @@ mod azure_management;
 mod azure_refusals;
 mod azure_sdk;
 mod command;
+mod contract;
 mod crypto;
 mod gcp_iam;
 mod gcp_rest;

@@ -169,7 +169,18 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_file_that_is_none_is_refused(noise: Vec<u8>, pem in "(-----BEGIN PRIVATE KEY-----)?[A-Za-z0-9+/=\\\\n]{0,80}") {
+            prop_assert!(KeyFile::parse(&noise).is_err());
+            let text = format!(r#"{{"private_key":"{pem}","client_email":"a@p","private_key_id":"b"}}"#);
+            prop_assert!(KeyFile::parse(text.as_bytes()).is_err());
+        }
+    }
 
     #[test]
     fn a_key_file_is_read_as_it_was_written() {

@@ -1,0 +1,171 @@
+//! One contract for every cloud: a key that encrypts is created, used, rotated, disabled, enabled, destroyed and restored, and is gone after
+//! a restart. Written once; each front says how its vendor's own SDK does it.
+
+mod aws;
+mod azure;
+mod gcp;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kmslab_emulator::{Emulator, RunningEmulator};
+
+use crate::support::free_port;
+
+/// A ciphertext and what the vendor calls the version that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sealed {
+    ciphertext: Vec<u8>,
+    version: String,
+}
+
+/// Why a ciphertext does not open, by meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// The key is switched off.
+    Disabled,
+    /// The key, or what made the ciphertext, is on its way out or gone.
+    Gone,
+    /// Not a ciphertext of this key.
+    Corrupt,
+}
+
+/// A vendor's SDK on one emulator. Keys are symmetric, or RSA where the vendor has no other.
+#[async_trait]
+trait Front: Send + Sync {
+    /// Makes a key of that name.
+    async fn create(&self, name: &str);
+    /// Encrypts under the version that is the current one.
+    async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal>;
+    /// Decrypts what the key of that name should have made.
+    async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal>;
+    /// Gives the key a new version.
+    async fn rotate(&self, name: &str);
+    /// Switches the key with all its versions on or off.
+    async fn enable(&self, name: &str, enabled: bool);
+    /// Begins the waiting time at whose end the key with all its versions is destroyed.
+    async fn destroy(&self, name: &str);
+    /// Ends that; afterwards the key can be used. `false` where it is too late.
+    async fn restore(&self, name: &str) -> bool;
+}
+
+type Connect = for<'a> fn(&'a RunningEmulator) -> futures::future::BoxFuture<'a, Box<dyn Front>>;
+
+/// Every front, by its name.
+const FRONTS: [(&str, Connect); 3] = [("aws", aws::connect), ("azure", azure::connect), ("gcp", gcp::connect)];
+/// Longer than any vendor waits.
+const LONGEST_WAIT: Duration = Duration::from_hours(91 * 24);
+
+async fn started() -> RunningEmulator {
+    Emulator::builder().proxy_listen(free_port()).start().await.unwrap()
+}
+
+/// Plays on every front in an emulator of its own.
+async fn on_every_front(play: impl AsyncFn(&'static str, &RunningEmulator, &dyn Front)) {
+    for (cloud, connect) in FRONTS {
+        let emulator = started().await;
+        let front = connect(&emulator).await;
+        play(cloud, &emulator, &*front).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_key_seals_it_opens_and_nothing_else_does() {
+    on_every_front(async |cloud, _, front| {
+        front.create("k").await;
+        front.create("other").await;
+        for plaintext in [&b"x"[..], &[7; 32], &[0; 190]] {
+            let sealed = front.encrypt("k", plaintext).await.unwrap();
+            assert_eq!(front.decrypt("k", &sealed).await.as_deref(), Ok(plaintext), "{cloud}");
+            assert_ne!(front.encrypt("k", plaintext).await.unwrap().ciphertext, sealed.ciphertext, "{cloud}");
+            let mut flipped = sealed.clone();
+            *flipped.ciphertext.last_mut().unwrap() ^= 1;
+            assert_eq!(front.decrypt("k", &flipped).await, Err(Refusal::Corrupt), "{cloud}");
+        }
+        let others = front.encrypt("other", b"x").await.unwrap();
+        let version = front.encrypt("k", b"x").await.unwrap().version;
+        assert_eq!(front.decrypt("k", &Sealed { version, ..others }).await, Err(Refusal::Corrupt), "{cloud}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_makes_a_version_that_seals_and_the_old_ones_open() {
+    on_every_front(async |cloud, emulator, front| {
+        front.create("k").await;
+        let mut all = vec![front.encrypt("k", b"0").await.unwrap()];
+        for number in 1..4_u8 {
+            front.rotate("k").await;
+            all.push(front.encrypt("k", &[b'0' + number]).await.unwrap());
+        }
+        for (number, sealed) in (b'0'..).zip(&all) {
+            assert_eq!(front.decrypt("k", sealed).await, Ok(vec![number]), "{cloud}");
+        }
+        let mut versions: Vec<&str> = all.iter().map(|sealed| sealed.version.as_str()).collect();
+        versions.dedup();
+        assert_eq!(versions.len(), 4, "{cloud}: {versions:?}");
+        let [row] = &emulator.key_table()[..] else { panic!("{cloud}: one key") };
+        assert_eq!((row.cloud, row.versions.len(), row.primary), (cloud, 4, 4));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disabled_key_does_nothing_and_an_enabled_one_all_it_did() {
+    on_every_front(async |cloud, _, front| {
+        front.create("k").await;
+        let old = front.encrypt("k", b"x").await.unwrap();
+        front.rotate("k").await;
+        let new = front.encrypt("k", b"y").await.unwrap();
+        front.enable("k", false).await;
+        assert_eq!(front.encrypt("k", b"z").await, Err(Refusal::Disabled), "{cloud}");
+        for sealed in [&old, &new] {
+            assert_eq!(front.decrypt("k", sealed).await, Err(Refusal::Disabled), "{cloud}");
+        }
+        front.enable("k", true).await;
+        assert_eq!(front.decrypt("k", &old).await, Ok(b"x".to_vec()), "{cloud}");
+        assert_eq!(front.decrypt("k", &new).await, Ok(b"y".to_vec()), "{cloud}");
+        assert_eq!(front.encrypt("k", b"z").await.unwrap().version, new.version, "{cloud}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_to_be_destroyed_can_be_restored_until_its_time_has_come() {
+    on_every_front(async |cloud, emulator, front| {
+        front.create("k").await;
+        let sealed = front.encrypt("k", b"x").await.unwrap();
+        front.destroy("k").await;
+        assert_eq!(front.encrypt("k", b"y").await, Err(Refusal::Gone), "{cloud}");
+        assert_eq!(front.decrypt("k", &sealed).await, Err(Refusal::Gone), "{cloud}");
+        assert!(front.restore("k").await, "{cloud}");
+        assert_eq!(front.decrypt("k", &sealed).await, Ok(b"x".to_vec()), "{cloud}");
+        assert_eq!(front.encrypt("k", b"y").await.unwrap().version, sealed.version, "{cloud}");
+
+        front.destroy("k").await;
+        emulator.clock().advance(LONGEST_WAIT).unwrap();
+        assert_eq!(front.decrypt("k", &sealed).await, Err(Refusal::Gone), "{cloud}");
+        assert!(!front.restore("k").await, "{cloud}: it was too late");
+        assert_eq!(front.decrypt("k", &sealed).await, Err(Refusal::Gone), "{cloud}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_forgets_every_key_and_a_new_one_of_the_name_opens_nothing_old() {
+    for (cloud, connect) in FRONTS {
+        let emulator = started().await;
+        let front = connect(&emulator).await;
+        front.create("k").await;
+        let sealed = front.encrypt("k", b"x").await.unwrap();
+        emulator.shutdown().await;
+
+        let emulator = started().await;
+        let front = connect(&emulator).await;
+        assert!(emulator.key_table().is_empty(), "{cloud}");
+        front.create("k").await;
+        let version = front.encrypt("k", b"y").await.unwrap().version;
+        let refused = front.decrypt("k", &Sealed { version, ..sealed.clone() }).await;
+        assert_eq!(refused, Err(Refusal::Corrupt), "{cloud}");
+    }
+}
