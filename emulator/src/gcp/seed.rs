@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::Gcp;
-use super::identity::{Account, KeyFile};
+use super::identity::{Account, KeyFile, TOKEN_URI};
 
 /// The part of a seed file under `gcp`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -29,6 +29,13 @@ pub struct SeedServiceAccount {
     pub email: String,
     /// A key file of it, as text.
     pub key_file: Option<String>,
+}
+
+impl From<&KeyFile> for SeedServiceAccount {
+    /// The account that a key file is of, with that key.
+    fn from(file: &KeyFile) -> Self {
+        Self { email: file.email.clone(), key_file: Some(file.json(TOKEN_URI).to_string()) }
+    }
 }
 
 impl fmt::Debug for SeedServiceAccount {

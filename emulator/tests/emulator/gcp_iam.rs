@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kmslab_emulator::gcp::identity::KeyFile;
-use kmslab_emulator::gcp::seed::{GcpSeed, SeedServiceAccount};
+use kmslab_emulator::gcp::seed::GcpSeed;
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use kmslab_keycore::ManualClock;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ async fn only_tokens_that_hold_get_in() {
     let file = KeyFile::generate(ACCOUNT).unwrap();
     let json: Value = serde_json::from_str(&file.json("https://oauth2.googleapis.com/token")).unwrap();
     let (pem, id) = (json["private_key"].as_str().unwrap(), json["private_key_id"].as_str().unwrap());
-    let accounts = vec![SeedServiceAccount { email: ACCOUNT.into(), key_file: Some(json.to_string()) }];
+    let accounts = vec![(&file).into()];
     let gcp = GcpSeed { service_accounts: accounts, ..GcpSeed::default() };
     let clock = ManualClock::at("2026-11-26T12:00:00Z".parse().unwrap());
     let builder = Emulator::builder().wall_clock(Arc::new(clock.clone())).seed(SeedFile { gcp, ..SeedFile::default() });

@@ -8,7 +8,7 @@ use google_cloud_kms_v1::model;
 use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
 use google_cloud_kms_v1::model::crypto_key_version::{CryptoKeyVersionAlgorithm, CryptoKeyVersionState};
 use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
-use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding, SeedServiceAccount};
+use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 
 use crate::gcp_rest::crc;
@@ -171,17 +171,13 @@ async fn time_now(emulator: &RunningEmulator) -> i64 {
 async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
     let (plugin, other) =
         (KeyFile::generate(PLUGIN).unwrap(), KeyFile::generate("other@p.iam.gserviceaccount.com").unwrap());
-    let account = |file: &KeyFile| SeedServiceAccount {
-        email: file.email.clone(),
-        key_file: Some(file.json(TOKEN_URI).to_string()),
-    };
     let binding = SeedBinding {
         resource: KEY.to_owned(),
         role: "roles/cloudkms.cryptoKeyEncrypterDecrypter".to_owned(),
         members: vec![format!("serviceAccount:{PLUGIN}")],
     };
     let gcp = GcpSeed {
-        service_accounts: vec![account(&plugin), account(&other)],
+        service_accounts: vec![(&plugin).into(), (&other).into()],
         bindings: vec![binding],
         metadata_account: Some(PLUGIN.to_owned()),
     };

@@ -183,16 +183,12 @@ impl Cloud for AzureCloud {
     }
 
     fn openers(&self) -> Openers {
-        let mut openers = Openers::default();
-        openers.add_key(Arc::clone(&self.kek) as _);
-        openers
+        Openers::of_key(Arc::clone(&self.kek) as _)
     }
 
     async fn stranger(&self) -> anyhow::Result<Openers> {
         let kek = builder(&self.reach).client_secret(&self.reach.azure_tenant, STRANGER, STRANGER_SECRET);
-        let mut openers = Openers::default();
-        openers.add_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?) as _);
-        Ok(openers)
+        Ok(Openers::of_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?)))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {

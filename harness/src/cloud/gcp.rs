@@ -187,17 +187,13 @@ impl Cloud for GcpCloud {
     }
 
     fn openers(&self) -> Openers {
-        let mut openers = Openers::default();
-        openers.add_key(Arc::clone(&self.kek) as _);
-        openers
+        Openers::of_key(Arc::clone(&self.kek) as _)
     }
 
     async fn stranger(&self) -> anyhow::Result<Openers> {
         let credentials = of_file(&key_file(&self.reach.http, STRANGER).await?)?;
         let kek = GcpKek::builder(&self.key).endpoint(Some(&self.reach.http)).credentials(credentials);
-        let mut openers = Openers::default();
-        openers.add_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?) as _);
-        Ok(openers)
+        Ok(Openers::of_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?)))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {

@@ -38,6 +38,15 @@ pub struct Range {
     pub items: Vec<Stored>,
 }
 
+/// A database at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Every byte of it.
+    pub database: Vec<u8>,
+    /// The same as keys and values, as far as it was not compacted.
+    pub history: History,
+}
+
 /// Read and write access below the API server.
 #[async_trait]
 pub trait Etcd: Send + Sync {
@@ -51,6 +60,6 @@ pub trait Etcd: Send + Sync {
     async fn delete(&self, key: &str) -> anyhow::Result<bool>;
     /// Every byte of the database, history included: where a canary is searched.
     async fn database(&self) -> anyhow::Result<Vec<u8>>;
-    /// The same as keys and values, as far as it was not compacted: what whoever takes a snapshot has.
-    async fn history(&self) -> anyhow::Result<History>;
+    /// A snapshot: what whoever takes one has.
+    async fn snapshot(&self) -> anyhow::Result<Snapshot>;
 }

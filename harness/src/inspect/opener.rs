@@ -78,6 +78,13 @@ impl fmt::Debug for Openers {
 }
 
 impl Openers {
+    /// One key in a cloud and no other way.
+    pub fn of_key(kek: Arc<dyn Kek>) -> Self {
+        let mut openers = Self::default();
+        openers.add_key(kek);
+        openers
+    }
+
     /// Whether nothing was given.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -5,10 +5,10 @@ use futures::FutureExt;
 
 use super::canary::Search;
 use super::objects::{self, Planted, SIZES};
-use super::play::key_id_of;
+use super::play::{encrypted, key_id_of, opens};
 use super::{Play, Scenario, Step, expect, unmet};
 use crate::cluster::ClusterKind;
-use crate::etcd::value::{Value, recognise};
+use crate::etcd::value::recognise;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "encrypt",
@@ -68,33 +68,27 @@ async fn open(play: &mut Play) -> anyhow::Result<()> {
     let mut openers = play.world.cloud.openers();
     for planted in &play.planted {
         let value = play.stored(&planted.at).await?;
-        let Value::KmsV2 { object, .. } = recognise(&value.value) else {
-            return Err(unmet(format!("{} encrypted by KMS v2", value.key), "another format"));
-        };
-        let plaintext = openers.open(&object, value.key.as_bytes()).await.map_err(anyhow::Error::msg);
-        let plaintext = plaintext.with_context(|| format!("decrypting {} with the SDK alone", value.key))?;
-        let found = planted.canary.find_in(&plaintext).is_some();
-        expect(found, || format!("the content of {} in its plaintext", planted.at), || "none of it".into())?;
-        let moved = openers.open(&object, format!("{}-moved", value.key).as_bytes()).await;
+        opens(&mut openers, &value, planted).await?;
+        let moved = openers.open(&encrypted(&value)?, format!("{}-moved", value.key).as_bytes()).await;
         expect(moved.is_err(), || format!("{} bound to its key in etcd", value.key), || "it opens elsewhere".into())?;
     }
     Ok(())
 }
 
 async fn search(play: &mut Play) -> anyhow::Result<()> {
-    search_for(play, &play.planted.iter().collect::<Vec<_>>()).await
+    let database = play.world.cluster.etcd().database().await?;
+    search_for(play, &database, &play.planted.iter().collect::<Vec<_>>())
 }
 
-/// Nothing of these is in etcd's database, where the same search finds what is in clear.
-pub(super) async fn search_for(play: &Play, all: &[&Planted]) -> anyhow::Result<()> {
-    let database = play.world.cluster.etcd().database().await?;
+/// Nothing of these is in a database of etcd's, where the same search finds what is in clear.
+pub(super) fn search_for(play: &Play, database: &[u8], all: &[&Planted]) -> anyhow::Result<()> {
     let in_clear = play.in_clear.as_ref().context("the scenario was not prepared")?;
     expect(
-        in_clear.find_in(&database).is_some(),
+        in_clear.find_in(database).is_some(),
         || "the search to find what a Namespace, which is not encrypted, has in clear".into(),
         || format!("nothing in {} bytes of etcd's database", database.len()),
     )?;
-    match Search::new(all.iter().map(|planted| &planted.canary)).first(&database) {
+    match Search::new(all.iter().map(|planted| &planted.canary)).first(database) {
         None => Ok(()),
         Some((canary, at)) => Err(unmet(
             "no plaintext in etcd's database",

@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::play::current_of;
+use super::play::{current_of, opens};
 use super::rewrite::{summary, touch};
-use super::{Play, Scenario, Step, expect, objects, unmet};
+use super::{Play, Scenario, Step, expect, objects};
 use crate::cluster::ClusterKind;
 use crate::etcd::Stored;
 use crate::etcd::stale::{StaleReport, count_stale};
-use crate::etcd::value::{Value, recognise};
 use crate::world::{Side, World};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -108,13 +107,7 @@ async fn open(play: &mut Play) -> anyhow::Result<()> {
     let mut openers = to.cloud.openers();
     for planted in &play.planted {
         let stored = play.stored(&planted.at).await?;
-        let Value::KmsV2 { object, .. } = recognise(&stored.value) else {
-            return Err(unmet(format!("{} encrypted by KMS v2", stored.key), "another format"));
-        };
-        let plaintext = openers.open(&object, stored.key.as_bytes()).await.map_err(anyhow::Error::msg);
-        let plaintext = plaintext.with_context(|| format!("decrypting {} in {}", stored.key, to.cloud.kind()))?;
-        let found = planted.canary.find_in(&plaintext).is_some();
-        expect(found, || format!("the content of {} in its plaintext", planted.at), || "none of it".into())?;
+        opens(&mut openers, &stored, planted).await?;
     }
     Ok(())
 }

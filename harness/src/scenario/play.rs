@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kmslab_keycore::{Entropy, SystemEntropy};
+use kmslab_kmsv2::stored::EncryptedObject;
 use serde_json::{Value, json};
 
 use super::objects::{self, Planted};
-use super::{Canary, unmet};
+use super::{Canary, expect, unmet};
 use crate::cloud::Cloud;
 use crate::cluster::{Api, ApiError, ObjectRef};
-use crate::etcd::Stored;
-use crate::etcd::history::History;
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::etcd::stale::CurrentKey;
 use crate::etcd::value::{Value as StoredValue, recognise};
+use crate::etcd::{Snapshot, Stored};
+use crate::inspect::opener::Openers;
 use crate::world::{Side, World};
 
 /// A rotation is noticed by the plugin within its probe interval, 10 s, and by the API server within a minute of that.
@@ -50,7 +51,7 @@ pub struct Play {
     /// What it has overwritten or deleted: only the history of the store still has it.
     pub gone: Vec<Planted>,
     /// A copy of the store, history included.
-    pub stolen: History,
+    pub stolen: Snapshot,
     /// A canary in a resource that is not encrypted, which a search must find.
     pub in_clear: Option<Canary>,
     /// The key_id before the rotation.
@@ -71,7 +72,7 @@ impl Play {
             figures: Figures::default(),
             planted: Vec::new(),
             gone: Vec::new(),
-            stolen: History::default(),
+            stolen: Snapshot::default(),
             in_clear: None,
             old_key_id: String::new(),
             todo: Vec::new(),
@@ -280,6 +281,23 @@ async fn sealed_by(cloud: &dyn Cloud, row: &KeyRow, values: &[Stored]) -> anyhow
         }
     }
     Ok(current)
+}
+
+/// What a value holds that must be encrypted by a KMS v2 plugin.
+pub(super) fn encrypted(stored: &Stored) -> anyhow::Result<EncryptedObject> {
+    match recognise(&stored.value) {
+        StoredValue::KmsV2 { object, .. } => Ok(*object),
+        other => Err(unmet(format!("{} encrypted by KMS v2", stored.key), other.format().to_string())),
+    }
+}
+
+/// Decrypts a value with a cloud's SDK alone, and finds in it what was written.
+pub(super) async fn opens(openers: &mut Openers, stored: &Stored, planted: &Planted) -> anyhow::Result<()> {
+    let object = encrypted(stored)?;
+    let plaintext = openers.open(&object, stored.key.as_bytes()).await.map_err(anyhow::Error::msg);
+    let plaintext = plaintext.with_context(|| format!("decrypting {} with the SDK alone", stored.key))?;
+    let found = planted.canary.find_in(&plaintext).is_some();
+    expect(found, || format!("the content of {} in its plaintext", planted.at), || "none of it".into())
 }
 
 /// The key_id of a value that a KMS v2 plugin's key sealed.

@@ -3,10 +3,9 @@
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::play::key_id_of;
-use super::{Play, Scenario, Step, expect, unmet};
+use super::play::encrypted;
+use super::{Play, Scenario, Step, expect};
 use crate::cluster::{ClusterKind, ObjectRef};
-use crate::etcd::value::{Value, recognise};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rotate",
@@ -76,12 +75,10 @@ async fn sealed_by(
     table: &crate::etcd::keytable::KeyTable,
 ) -> anyhow::Result<(String, u64)> {
     let stored = play.stored(at).await?;
-    let Value::KmsV2 { object, .. } = recognise(&stored.value) else {
-        return Err(unmet(format!("{at} encrypted by KMS v2"), "another format"));
-    };
+    let object = encrypted(&stored)?;
     let row = table.rows.first().context("the key table has no row of the lab's key")?;
     let version = play.world.cloud.sealed_by(&object.encrypted_dek_source, row).await?;
     let version =
         version.with_context(|| format!("the DEK source of {at} was sealed by no version of the lab's key"))?;
-    Ok((key_id_of(&stored).unwrap_or_default(), version))
+    Ok((object.key_id, version))
 }

@@ -7,11 +7,10 @@ use futures::FutureExt;
 
 use super::encrypt::search_for;
 use super::objects::{self, Planted};
-use super::play::key_id_of;
-use super::{Play, Scenario, Step, expect, unmet};
+use super::play::{encrypted, key_id_of};
+use super::{Play, Scenario, Step, expect};
 use crate::cluster::{ClusterKind, ObjectRef};
 use crate::etcd::Stored;
-use crate::etcd::value::{Value, recognise};
 use crate::inspect::opener::Openers;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -63,7 +62,7 @@ async fn write(play: &mut Play) -> anyhow::Result<()> {
 }
 
 async fn steal(play: &mut Play) -> anyhow::Result<()> {
-    play.stolen = play.world.cluster.etcd().history().await?;
+    play.stolen = play.world.cluster.etcd().snapshot().await?;
     let written: BTreeMap<&ObjectRef, usize> =
         play.planted.iter().chain(&play.gone).fold(BTreeMap::new(), |mut counts, planted| {
             *counts.entry(&planted.at).or_default() += 1;
@@ -84,13 +83,13 @@ async fn steal(play: &mut Play) -> anyhow::Result<()> {
 /// All that the snapshot has of an object, the oldest first.
 fn stolen<'a>(play: &'a Play, at: &ObjectRef) -> Vec<&'a Stored> {
     let key = at.etcd_key();
-    let records = play.stolen.records.iter().filter(|record| !record.deleted && record.stored.key == key);
+    let records = play.stolen.history.records.iter().filter(|record| !record.deleted && record.stored.key == key);
     records.map(|record| &record.stored).collect()
 }
 
 async fn search(play: &mut Play) -> anyhow::Result<()> {
     let all: Vec<&Planted> = play.planted.iter().chain(&play.gone).collect();
-    search_for(play, &all).await
+    search_for(play, &play.stolen.database, &all)
 }
 
 async fn as_a_stranger(play: &mut Play) -> anyhow::Result<()> {
@@ -137,9 +136,7 @@ async fn with_the_key(play: &mut Play) -> anyhow::Result<()> {
 
 /// The plaintext, or the cloud's refusal.
 async fn open(stored: &Stored, openers: &mut Openers) -> anyhow::Result<Result<Vec<u8>, String>> {
-    let Value::KmsV2 { object, .. } = recognise(&stored.value) else {
-        return Err(unmet(format!("{} encrypted by KMS v2", stored.key), "another format"));
-    };
+    let object = encrypted(stored)?;
     Ok(openers.open(&object, stored.key.as_bytes()).await.map(|plaintext| plaintext.to_vec()))
 }
 

@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod azure;
 pub mod gcp;
+mod origin;
 mod tls;
 
 use std::fmt;
@@ -182,6 +183,14 @@ pub enum KekError {
         /// What came.
         detail: String,
     },
+}
+
+/// What was sealed and opened again must be what it was.
+fn same(opened: &[u8], sealed: &[u8]) -> Result<(), KekError> {
+    if opened == sealed {
+        return Ok(());
+    }
+    Err(KekError::Unexpected { detail: "decrypting a fresh ciphertext gave other bytes than were encrypted".into() })
 }
 
 impl KekError {

@@ -10,7 +10,7 @@ use google_cloud_kms_v1::model::crypto_key_version::{CryptoKeyVersionAlgorithm, 
 use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionTemplate, KeyRing};
 use google_cloud_wkt::{FieldMask, Timestamp};
 use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
-use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding, SeedServiceAccount};
+use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use kmslab_kmsv2::socket::EncryptResponse;
 use kmslab_plugin::kek::gcp::{GcpKek, GcpKekBuilder};
@@ -40,17 +40,13 @@ impl Cloud {
     async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (plugin, nobody) = (KeyFile::generate(PLUGIN).unwrap(), KeyFile::generate(NOBODY).unwrap());
-        let account = |file: &KeyFile| SeedServiceAccount {
-            email: file.email.clone(),
-            key_file: Some(file.json(TOKEN_URI).to_string()),
-        };
         let binding = SeedBinding {
             resource: KEY.to_owned(),
             role: "roles/cloudkms.cryptoKeyEncrypterDecrypter".to_owned(),
             members: vec![format!("serviceAccount:{PLUGIN}")],
         };
         let gcp = GcpSeed {
-            service_accounts: vec![account(&plugin), account(&nobody)],
+            service_accounts: vec![(&plugin).into(), (&nobody).into()],
             bindings: vec![binding],
             metadata_account: Some(PLUGIN.to_owned()),
         };

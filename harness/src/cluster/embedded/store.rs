@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::etcd::history::{History, Record};
-use crate::etcd::{Etcd, Range, Stored};
+use crate::etcd::{Etcd, Range, Snapshot, Stored};
 
 /// Keys and values with their history. Nothing is ever compacted.
 #[derive(Default)]
@@ -62,6 +62,43 @@ impl Inner {
         let Some((key, _)) = self.live.remove_entry(key) else { return false };
         self.log.push(Write { key, value: None });
         true
+    }
+
+    fn history(&self) -> History {
+        let mut live: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        let records = self.log.iter().zip(2..).map(|(write, main)| {
+            let deleted = write.value.is_none();
+            let (create_revision, version) = match live.get(&*write.key) {
+                _ if deleted => (0, 0),
+                Some((created, version)) => (*created, version + 1),
+                None => (main, 1),
+            };
+            if deleted {
+                live.remove(&*write.key);
+            } else {
+                live.insert(&write.key, (create_revision, version));
+            }
+            let value = write.value.clone().unwrap_or_default();
+            Record {
+                main,
+                sub: 0,
+                deleted,
+                stored: stored(&write.key, Live { value, create_revision, mod_revision: main, version }),
+            }
+        });
+        History { records: records.collect() }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let size = self.log.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + 2).sum();
+        let mut bytes = Vec::with_capacity(size);
+        for write in &self.log {
+            bytes.extend_from_slice(write.key.as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(write.value.as_deref().unwrap_or_default());
+            bytes.push(b'\n');
+        }
+        bytes
     }
 
     fn mod_revision(&self, key: &str) -> i64 {
@@ -128,43 +165,13 @@ impl Etcd for Store {
         Ok(self.inner_mut().delete(key))
     }
 
-    async fn history(&self) -> anyhow::Result<History> {
-        let inner = self.inner();
-        let mut live: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-        let records = inner.log.iter().zip(2..).map(|(write, main)| {
-            let deleted = write.value.is_none();
-            let (create_revision, version) = match live.get(&*write.key) {
-                _ if deleted => (0, 0),
-                Some((created, version)) => (*created, version + 1),
-                None => (main, 1),
-            };
-            if deleted {
-                live.remove(&*write.key);
-            } else {
-                live.insert(&write.key, (create_revision, version));
-            }
-            let value = write.value.clone().unwrap_or_default();
-            Record {
-                main,
-                sub: 0,
-                deleted,
-                stored: stored(&write.key, Live { value, create_revision, mod_revision: main, version }),
-            }
-        });
-        Ok(History { records: records.collect() })
+    async fn database(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(self.inner().bytes())
     }
 
-    async fn database(&self) -> anyhow::Result<Vec<u8>> {
+    async fn snapshot(&self) -> anyhow::Result<Snapshot> {
         let inner = self.inner();
-        let size = inner.log.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + 2).sum();
-        let mut bytes = Vec::with_capacity(size);
-        for write in &inner.log {
-            bytes.extend_from_slice(write.key.as_bytes());
-            bytes.push(0);
-            bytes.extend_from_slice(write.value.as_deref().unwrap_or_default());
-            bytes.push(b'\n');
-        }
-        Ok(bytes)
+        Ok(Snapshot { database: inner.bytes(), history: inner.history() })
     }
 }
 
@@ -184,7 +191,7 @@ mod tests {
         store.put("/a", b"four").await.unwrap();
         let a = store.get("/a").await.unwrap().unwrap();
         assert_eq!((a.create_revision, a.mod_revision, a.version), (6, 6, 1));
-        let history = store.history().await.unwrap();
+        let history = store.snapshot().await.unwrap().history;
         let revisions = history.records.iter().map(|record| (record.main, record.deleted, record.stored.version));
         let expected = [(2, false, 1), (3, false, 2), (4, false, 1), (5, true, 0), (6, false, 1)];
         assert_eq!(revisions.collect::<Vec<_>>(), expected);

@@ -13,7 +13,7 @@ use super::bbolt::Database;
 use super::r#gen::etcdserverpb as pb;
 use super::r#gen::mvccpb::KeyValue;
 use super::history::History;
-use super::{Etcd, Range, Stored};
+use super::{Etcd, Range, Snapshot, Stored};
 
 mod snapshot;
 mod transport;
@@ -234,11 +234,13 @@ impl Etcd for EtcdClient {
     }
 
     async fn database(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(self.snapshot().await?)
+        Ok(EtcdClient::snapshot(self).await?)
     }
 
-    async fn history(&self) -> anyhow::Result<History> {
-        Ok(History::read(&Database::parse(self.snapshot().await?)?)?)
+    async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let database = self.database().await?;
+        let history = History::read(&Database::parse(database.clone())?)?;
+        Ok(Snapshot { database, history })
     }
 }
 

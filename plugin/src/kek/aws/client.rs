@@ -20,8 +20,8 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use super::AwsKek;
-use super::errors::Origin;
 use super::name::{KeyName, NameError, is_region};
+use crate::kek::origin::Origin;
 use crate::kek::tls::{CaFileError, read_ca};
 
 /// Attempts of one call, the first included; all of them within the call's deadline.

@@ -1,108 +1,93 @@
 //! From the SDK's errors to errors by meaning.
 
 use std::error::Error;
-use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 
 use crate::kek::KekError;
+use crate::kek::origin::Origin;
 use crate::kek::tls::{self, find, root};
 
-/// Where a call went and for what, for the messages.
-#[derive(Debug)]
-pub(super) struct Origin {
-    /// As configured.
-    pub(super) key: String,
-    pub(super) endpoint: String,
-    pub(super) timeout: Duration,
+pub(super) fn meaning<E>(origin: &Origin, error: &SdkError<E, HttpResponse>) -> KekError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match error {
+        SdkError::ServiceError(service) => match service.err().code() {
+            Some(code) => said(origin, code, service.err().message().unwrap_or_default()),
+            None => no_answer_of_kms(origin, service.raw()),
+        },
+        SdkError::ResponseError(response) => no_answer_of_kms(origin, response.raw()),
+        SdkError::TimeoutError(_) => origin.too_late(),
+        other => never_arrived(origin, other),
+    }
 }
 
-impl Origin {
-    pub(super) fn meaning<E>(&self, error: &SdkError<E, HttpResponse>) -> KekError
-    where
-        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-    {
-        match error {
-            SdkError::ServiceError(service) => match service.err().code() {
-                Some(code) => self.said(code, service.err().message().unwrap_or_default()),
-                None => self.no_answer_of_kms(service.raw()),
-            },
-            SdkError::ResponseError(response) => self.no_answer_of_kms(response.raw()),
-            SdkError::TimeoutError(_) => self.unreachable(format!("nothing within {:?}", self.timeout)),
-            other => self.never_arrived(other),
+/// The service answered with an error of its own.
+fn said(origin: &Origin, code: &str, message: &str) -> KekError {
+    let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    let key = origin.key.clone();
+    match code {
+        "DisabledException" => KekError::Disabled { key },
+        "KMSInvalidStateException"
+            if message.contains("pending deletion") || message.contains("pending replica deletion") =>
+        {
+            KekError::PendingDeletion { key, when: String::new() }
         }
-    }
-
-    /// The service answered with an error of its own.
-    fn said(&self, code: &str, message: &str) -> KekError {
-        let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
-        let key = self.key.clone();
-        match code {
-            "DisabledException" => KekError::Disabled { key },
-            "KMSInvalidStateException"
-                if message.contains("pending deletion") || message.contains("pending replica deletion") =>
-            {
-                KekError::PendingDeletion { key, when: String::new() }
-            }
-            "KMSInvalidStateException" if message.contains("pending import") => KekError::Unusable { key, detail },
-            "NotFoundException" | "InvalidArnException" => KekError::Gone { key, detail },
-            "AccessDeniedException" => KekError::Denied { key, detail },
-            "InvalidKeyUsageException" | "UnsupportedOperationException" => KekError::Unusable { key, detail },
-            "InvalidCiphertextException" | "IncorrectKeyException" => KekError::Corrupt { detail },
-            "ThrottlingException"
-            | "Throttling"
-            | "ThrottledException"
-            | "RequestThrottled"
-            | "RequestLimitExceeded"
-            | "TooManyRequestsException" => KekError::Throttled { detail },
-            "RequestExpired" | "RequestTimeTooSkewed" => KekError::ClockSkew { detail },
-            "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => {
-                KekError::ClockSkew { detail }
-            }
-            "InvalidSignatureException"
-            | "SignatureDoesNotMatch"
-            | "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "InvalidAccessKeyId"
-            | "IncompleteSignature"
-            | "IncompleteSignatureException"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException"
-            | "ExpiredToken"
-            | "ExpiredTokenException" => KekError::Credentials { detail },
-            "KMSInternalException"
-            | "KMSInvalidStateException"
-            | "DependencyTimeoutException"
-            | "KeyUnavailableException"
-            | "InternalFailure"
-            | "InternalServerError"
-            | "ServiceUnavailable"
-            | "ServiceUnavailableException" => KekError::Fault { detail },
-            _ => KekError::Unexpected { detail },
+        "KMSInvalidStateException" if message.contains("pending import") => KekError::Unusable { key, detail },
+        "NotFoundException" | "InvalidArnException" => KekError::Gone { key, detail },
+        "AccessDeniedException" => KekError::Denied { key, detail },
+        "InvalidKeyUsageException" | "UnsupportedOperationException" => KekError::Unusable { key, detail },
+        "InvalidCiphertextException" | "IncorrectKeyException" => KekError::Corrupt { detail },
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException" => KekError::Throttled { detail },
+        "RequestExpired" | "RequestTimeTooSkewed" => KekError::ClockSkew { detail },
+        "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => {
+            KekError::ClockSkew { detail }
         }
+        "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => KekError::Credentials { detail },
+        "KMSInternalException"
+        | "KMSInvalidStateException"
+        | "DependencyTimeoutException"
+        | "KeyUnavailableException"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => KekError::Fault { detail },
+        _ => KekError::Unexpected { detail },
     }
+}
 
-    /// Something answered that does not speak KMS: a proxy, a load balancer, another service.
-    fn no_answer_of_kms(&self, response: &HttpResponse) -> KekError {
-        let status = response.status().as_u16();
-        let detail =
-            format!("HTTP {status} from {}, which is not an answer of AWS KMS: check --endpoint-url", self.endpoint);
-        if status >= 500 { KekError::Fault { detail } } else { KekError::Unexpected { detail } }
-    }
+/// Something answered that does not speak KMS: a proxy, a load balancer, another service.
+fn no_answer_of_kms(origin: &Origin, response: &HttpResponse) -> KekError {
+    let status = response.status().as_u16();
+    let detail =
+        format!("HTTP {status} from {}, which is not an answer of AWS KMS: check --endpoint-url", origin.endpoint);
+    if status >= 500 { KekError::Fault { detail } } else { KekError::Unexpected { detail } }
+}
 
-    /// The request could not be made, signed, or brought to the server.
-    fn never_arrived(&self, error: &(dyn Error + 'static)) -> KekError {
-        if let Some(credentials) = find::<CredentialsError>(error) {
-            return KekError::Credentials { detail: root(credentials) };
-        }
-        tls::never_arrived(&self.endpoint, error)
+/// The request could not be made, signed, or brought to the server.
+fn never_arrived(origin: &Origin, error: &(dyn Error + 'static)) -> KekError {
+    if let Some(credentials) = find::<CredentialsError>(error) {
+        return KekError::Credentials { detail: root(credentials) };
     }
-
-    fn unreachable(&self, detail: String) -> KekError {
-        KekError::Unreachable { endpoint: self.endpoint.clone(), detail }
-    }
+    tls::never_arrived(&origin.endpoint, error)
 }
 
 fn is_about_time(message: &str) -> bool {
@@ -114,8 +99,9 @@ mod tests {
     use super::*;
 
     fn said(code: &str, message: &str) -> KekError {
-        let origin = Origin { key: "alias/k".into(), endpoint: "http://e".into(), timeout: Duration::from_secs(2) };
-        origin.said(code, message)
+        let origin =
+            Origin { key: "alias/k".into(), endpoint: "http://e".into(), timeout: std::time::Duration::from_secs(2) };
+        super::said(&origin, code, message)
     }
 
     #[test]

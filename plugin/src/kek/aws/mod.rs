@@ -17,9 +17,10 @@ use zeroize::Zeroizing;
 pub use client::{AwsKekBuilder, ConfigError};
 pub use name::{NameError, canonical, region_of_key_arn};
 
-use self::errors::Origin;
+use self::errors::meaning;
 use self::name::KeyName;
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::origin::Origin;
+use super::{Kek, KekError, KeyVersion, Wrapped, same};
 
 /// One KMS key. Every call has its own deadline, retries included.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl AwsKek {
 
     async fn describe(&self) -> Result<KeyMetadata, KekError> {
         let described = self.client.describe_key().key_id(self.name.given()).send().await;
-        let described = described.map_err(|err| self.origin.meaning(&err))?;
+        let described = described.map_err(|err| meaning(&self.origin, &err))?;
         let metadata = described.key_metadata.ok_or_else(|| unnamed("DescribeKey", "KeyMetadata"))?;
         if let Some(arn) = &metadata.arn {
             self.learn(arn);
@@ -68,7 +69,7 @@ impl AwsKek {
     /// Decrypt with the key pinned: plaintext, and the material that opened it.
     async fn decrypt(&self, ciphertext: &[u8], arn: &str) -> Result<(Zeroizing<Vec<u8>>, KeyVersion), KekError> {
         let opened = self.client.decrypt().key_id(arn).ciphertext_blob(Blob::new(ciphertext)).send().await;
-        let opened = opened.map_err(|err| self.origin.meaning(&err))?;
+        let opened = opened.map_err(|err| meaning(&self.origin, &err))?;
         let plaintext = Zeroizing::new(opened.plaintext.ok_or_else(|| unnamed("Decrypt", "Plaintext"))?.into_inner());
         let key = opened.key_id.ok_or_else(|| unnamed("Decrypt", "KeyId"))?;
         let version = opened.key_material_id.ok_or_else(|| unnamed("Decrypt", "KeyMaterialId"))?;
@@ -102,17 +103,13 @@ impl Kek for AwsKek {
 
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let sealed = self.client.encrypt().key_id(self.name.given()).plaintext(Blob::new(plaintext)).send().await;
-        let sealed = sealed.map_err(|err| self.origin.meaning(&err))?;
+        let sealed = sealed.map_err(|err| meaning(&self.origin, &err))?;
         let arn = sealed.key_id.ok_or_else(|| unnamed("Encrypt", "KeyId"))?;
         let ciphertext = sealed.ciphertext_blob.ok_or_else(|| unnamed("Encrypt", "CiphertextBlob"))?.into_inner();
         self.learn(&arn);
         // Encrypt's answer does not say which material it used; only a Decrypt of the blob does.
         let (opened, version) = self.decrypt(&ciphertext, &arn).await?;
-        if opened.as_slice() != plaintext {
-            return Err(KekError::Unexpected {
-                detail: "Decrypt of a fresh ciphertext gave other bytes than were encrypted".into(),
-            });
-        }
+        same(&opened, plaintext)?;
         Ok(Wrapped { ciphertext, version })
     }
 

@@ -20,9 +20,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::AzureKek;
-use super::errors::Origin;
 use super::name::{KeyName, NameError, Vault};
 use super::token::Fresh;
+use crate::kek::origin::Origin;
 use crate::kek::tls::{CaFileError, read_ca};
 
 const ATTEMPTS: u32 = 2;

@@ -2,28 +2,13 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
 
 use azure_core::error::ErrorKind;
 use serde::Deserialize;
 
 use crate::kek::KekError;
+use crate::kek::origin::{Doing, Origin};
 use crate::kek::tls::{self, chain, find};
-
-/// Where a call went and for what, for the messages.
-#[derive(Debug)]
-pub(super) struct Origin {
-    pub(super) key: String,
-    pub(super) endpoint: String,
-    pub(super) timeout: Duration,
-}
-
-/// What kind of call failed: the same answer means another thing for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
-    Sealing,
-    Opening,
-}
 
 #[derive(Debug, Default, Deserialize)]
 struct Envelope {
@@ -40,68 +25,57 @@ struct Said {
     innererror: Option<Box<Said>>,
 }
 
-impl Origin {
-    pub(super) fn meaning(&self, error: &azure_core::Error, doing: Doing) -> KekError {
-        match error.kind() {
-            ErrorKind::HttpResponse { status, raw_response, .. } => {
-                let body = raw_response.as_ref().map(|raw| raw.body().as_ref().to_vec()).unwrap_or_default();
-                let said = serde_json::from_slice::<Envelope>(&body).ok().map(|envelope| envelope.error);
-                self.said(u16::from(*status), said.unwrap_or_default(), doing)
+pub(super) fn meaning(origin: &Origin, error: &azure_core::Error, doing: Doing) -> KekError {
+    match error.kind() {
+        ErrorKind::HttpResponse { status, raw_response, .. } => {
+            let body = raw_response.as_ref().map(|raw| raw.body().as_ref().to_vec()).unwrap_or_default();
+            let words = serde_json::from_slice::<Envelope>(&body).ok().map(|envelope| envelope.error);
+            said(origin, u16::from(*status), words.unwrap_or_default(), doing)
+        }
+        ErrorKind::Credential => login(origin, error),
+        _ => tls::never_arrived(&origin.endpoint, error),
+    }
+}
+
+/// The vault answered with an error of its own.
+fn said(origin: &Origin, status: u16, said: Said, doing: Doing) -> KekError {
+    let inner = said.innererror.map(|inner| inner.code).unwrap_or_default();
+    // The sentence is enough where it is there; its line breaks are for other readers.
+    let words = said.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let code = if inner.is_empty() { said.code.clone() } else { inner.clone() };
+    let detail = if words.is_empty() { format!("HTTP {status} {code}") } else { format!("{code}: {words}") };
+    let key = origin.key.clone();
+    match (status, inner.as_str()) {
+        (403, "KeyDisabled") => KekError::Disabled { key },
+        (403, "KeyNotYetValid" | "KeyExpired") => KekError::Unusable { key, detail },
+        (401, _) => KekError::Credentials { detail },
+        (403, _) => KekError::Denied { key, detail },
+        (404, _) if said.code == "KeyNotFound" => KekError::Gone { key, detail },
+        (400, _) if doing == Doing::Opening => KekError::Corrupt { detail },
+        (400, _) if !said.code.is_empty() => KekError::Unusable { key, detail },
+        (429, _) => KekError::Throttled { detail },
+        (500.., _) => KekError::Fault { detail },
+        _ => KekError::Unexpected {
+            detail: format!("{detail} from {}: is it a vault of Azure Key Vault?", origin.endpoint),
+        },
+    }
+}
+
+/// No token: refused, or not reached. The text has the service's sentence, or what happened on the way.
+fn login(origin: &Origin, error: &azure_core::Error) -> KekError {
+    let mut texts = chain(error).map(ToString::to_string);
+    match texts.find_map(|text| text.find("AADSTS").map(|at| text[at..].to_owned())) {
+        Some(sentence) => {
+            // The rest of the sentence is of this one answer.
+            let sentence = sentence.split(" Trace ID:").next().unwrap_or_default().to_owned();
+            KekError::Credentials { detail: sentence }
+        }
+        None => match tls::never_arrived(&origin.endpoint, error) {
+            KekError::Unreachable { endpoint, detail } if !is_io(error) => {
+                KekError::Credentials { detail: format!("{detail} ({endpoint})") }
             }
-            ErrorKind::Credential => self.login(error),
-            _ => tls::never_arrived(&self.endpoint, error),
-        }
-    }
-
-    /// No answer within the call's own deadline.
-    pub(super) fn too_late(&self) -> KekError {
-        self.unreachable(format!("nothing within {:?}", self.timeout))
-    }
-
-    /// The vault answered with an error of its own.
-    fn said(&self, status: u16, said: Said, doing: Doing) -> KekError {
-        let inner = said.innererror.map(|inner| inner.code).unwrap_or_default();
-        // The sentence is enough where it is there; its line breaks are for other readers.
-        let words = said.message.split_whitespace().collect::<Vec<_>>().join(" ");
-        let code = if inner.is_empty() { said.code.clone() } else { inner.clone() };
-        let detail = if words.is_empty() { format!("HTTP {status} {code}") } else { format!("{code}: {words}") };
-        let key = self.key.clone();
-        match (status, inner.as_str()) {
-            (403, "KeyDisabled") => KekError::Disabled { key },
-            (403, "KeyNotYetValid" | "KeyExpired") => KekError::Unusable { key, detail },
-            (401, _) => KekError::Credentials { detail },
-            (403, _) => KekError::Denied { key, detail },
-            (404, _) if said.code == "KeyNotFound" => KekError::Gone { key, detail },
-            (400, _) if doing == Doing::Opening => KekError::Corrupt { detail },
-            (400, _) if !said.code.is_empty() => KekError::Unusable { key, detail },
-            (429, _) => KekError::Throttled { detail },
-            (500.., _) => KekError::Fault { detail },
-            _ => KekError::Unexpected {
-                detail: format!("{detail} from {}: is it a vault of Azure Key Vault?", self.endpoint),
-            },
-        }
-    }
-
-    /// No token: refused, or not reached. The text has the service's sentence, or what happened on the way.
-    fn login(&self, error: &azure_core::Error) -> KekError {
-        let mut texts = chain(error).map(ToString::to_string);
-        match texts.find_map(|text| text.find("AADSTS").map(|at| text[at..].to_owned())) {
-            Some(sentence) => {
-                // The rest of the sentence is of this one answer.
-                let sentence = sentence.split(" Trace ID:").next().unwrap_or_default().to_owned();
-                KekError::Credentials { detail: sentence }
-            }
-            None => match tls::never_arrived(&self.endpoint, error) {
-                KekError::Unreachable { endpoint, detail } if !is_io(error) => {
-                    KekError::Credentials { detail: format!("{detail} ({endpoint})") }
-                }
-                other => other,
-            },
-        }
-    }
-
-    fn unreachable(&self, detail: String) -> KekError {
-        KekError::Unreachable { endpoint: self.endpoint.clone(), detail }
+            other => other,
+        },
     }
 }
 
@@ -117,10 +91,10 @@ mod tests {
         let origin = Origin {
             key: "https://v.vault.azure.net/keys/k".into(),
             endpoint: "https://v.vault.azure.net".into(),
-            timeout: Duration::from_secs(2),
+            timeout: std::time::Duration::from_secs(2),
         };
         let innererror = inner.map(|inner| Box::new(Said { code: inner.into(), ..Said::default() }));
-        origin.said(status, Said { code: code.into(), message: "a\r\nb".into(), innererror }, doing)
+        super::said(&origin, status, Said { code: code.into(), message: "a\r\nb".into(), innererror }, doing)
     }
 
     #[test]

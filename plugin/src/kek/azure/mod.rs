@@ -19,9 +19,10 @@ use zeroize::Zeroizing;
 pub use client::{AuthMethod, AzureKekBuilder, ConfigError};
 pub use name::{NameError, Vault};
 
-use self::errors::{Doing, Origin};
+use self::errors::meaning;
 use self::name::{KeyName, split_kid};
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::origin::{Doing, Origin};
+use super::{Kek, KekError, KeyVersion, Wrapped, same};
 
 /// What RSA-OAEP-256 takes with the smallest key that there is: 2048 bits less two hashes and two bytes. A larger key takes more; asking
 /// for its size would need a permission that the guide does not grant.
@@ -107,7 +108,7 @@ impl AzureKek {
                 }
             }
         };
-        answered.await.map_err(|error: azure_core::Error| self.origin.meaning(&error, doing))
+        answered.await.map_err(|error: azure_core::Error| meaning(&self.origin, &error, doing))
     }
 
     async fn seal(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
@@ -153,11 +154,7 @@ impl Kek for AzureKek {
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let wrapped = self.seal(plaintext).await?;
         let opened = self.open(&wrapped.ciphertext, &wrapped.version.version).await?;
-        if opened.as_slice() != plaintext {
-            return Err(KekError::Unexpected {
-                detail: "decrypting a fresh ciphertext gave other bytes than were encrypted".into(),
-            });
-        }
+        same(&opened, plaintext)?;
         Ok(wrapped)
     }
 

@@ -13,8 +13,8 @@ use google_cloud_gax::retry_state::RetryState;
 use google_cloud_kms_v1::client::KeyManagementService;
 
 use super::GcpKek;
-use super::errors::Origin;
 use super::name::{NameError, parse_key};
+use crate::kek::origin::Origin;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
 const ATTEMPTS: u32 = 2;

@@ -1,80 +1,57 @@
 //! From the SDK's errors to errors by meaning.
 
-use std::time::Duration;
-
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 
 use crate::kek::KekError;
+use crate::kek::origin::{Doing, Origin};
 use crate::kek::tls;
 
-/// Where a call went and for what, for the messages.
-#[derive(Debug)]
-pub(super) struct Origin {
-    pub(super) key: String,
-    pub(super) endpoint: String,
-    pub(super) timeout: Duration,
+pub(super) fn meaning(origin: &Origin, error: &Error, doing: Doing) -> KekError {
+    if let Some(status) = error.status() {
+        return said(origin, status, doing);
+    }
+    if let Some(status) = error.http_status_code() {
+        let detail = format!("HTTP {status} from {}: is it Cloud KMS?", origin.endpoint);
+        return if status >= 500 { KekError::Fault { detail } } else { KekError::Unexpected { detail } };
+    }
+    if error.is_authentication() {
+        return KekError::Credentials { detail: tls::root(error) };
+    }
+    if error.is_timeout() {
+        return origin.too_late();
+    }
+    if error.is_deserialization() {
+        let detail = format!("{} from {}: is it Cloud KMS?", tls::root(error), origin.endpoint);
+        return KekError::Unexpected { detail };
+    }
+    tls::never_arrived(&origin.endpoint, error)
 }
 
-/// What kind of call failed: the same answer means another thing for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
-    Sealing,
-    Opening,
-}
-
-impl Origin {
-    pub(super) fn meaning(&self, error: &Error, doing: Doing) -> KekError {
-        if let Some(status) = error.status() {
-            return self.said(status, doing);
-        }
-        if let Some(status) = error.http_status_code() {
-            let detail = format!("HTTP {status} from {}: is it Cloud KMS?", self.endpoint);
-            return if status >= 500 { KekError::Fault { detail } } else { KekError::Unexpected { detail } };
-        }
-        if error.is_authentication() {
-            return KekError::Credentials { detail: tls::root(error) };
-        }
-        if error.is_timeout() {
-            return self.too_late();
-        }
-        if error.is_deserialization() {
-            let detail = format!("{} from {}: is it Cloud KMS?", tls::root(error), self.endpoint);
-            return KekError::Unexpected { detail };
-        }
-        tls::never_arrived(&self.endpoint, error)
-    }
-
-    /// No answer within the call's own deadline.
-    pub(super) fn too_late(&self) -> KekError {
-        KekError::Unreachable { endpoint: self.endpoint.clone(), detail: format!("nothing within {:?}", self.timeout) }
-    }
-
-    /// Cloud KMS answered with an error of its own.
-    fn said(&self, status: &Status, doing: Doing) -> KekError {
-        let detail = format!("{}: {}", status.code, status.message);
-        let key = self.key.clone();
-        match status.code {
-            Code::FailedPrecondition => match state_of(status) {
-                Some((state, version)) => match state.as_str() {
-                    "KEY_DISABLED" => KekError::Disabled { key: version },
-                    "KEY_DESTROY_SCHEDULED" => KekError::PendingDeletion { key: version, when: String::new() },
-                    "KEY_DESTROYED" => KekError::Gone { key: version, detail },
-                    _ => KekError::Unusable { key: version, detail },
-                },
-                None => KekError::Unusable { key, detail },
+/// Cloud KMS answered with an error of its own.
+fn said(origin: &Origin, status: &Status, doing: Doing) -> KekError {
+    let detail = format!("{}: {}", status.code, status.message);
+    let key = origin.key.clone();
+    match status.code {
+        Code::FailedPrecondition => match state_of(status) {
+            Some((state, version)) => match state.as_str() {
+                "KEY_DISABLED" => KekError::Disabled { key: version },
+                "KEY_DESTROY_SCHEDULED" => KekError::PendingDeletion { key: version, when: String::new() },
+                "KEY_DESTROYED" => KekError::Gone { key: version, detail },
+                _ => KekError::Unusable { key: version, detail },
             },
-            Code::PermissionDenied => KekError::Denied { key, detail },
-            Code::NotFound => KekError::Gone { key, detail },
-            Code::Unauthenticated => KekError::Credentials { detail },
-            Code::InvalidArgument if doing == Doing::Opening => KekError::Corrupt { detail },
-            Code::InvalidArgument => KekError::Unusable { key, detail },
-            Code::ResourceExhausted => KekError::Throttled { detail },
-            Code::Unavailable | Code::Internal | Code::Unknown | Code::Aborted | Code::DeadlineExceeded => {
-                KekError::Fault { detail }
-            }
-            _ => KekError::Unexpected { detail },
+            None => KekError::Unusable { key, detail },
+        },
+        Code::PermissionDenied => KekError::Denied { key, detail },
+        Code::NotFound => KekError::Gone { key, detail },
+        Code::Unauthenticated => KekError::Credentials { detail },
+        Code::InvalidArgument if doing == Doing::Opening => KekError::Corrupt { detail },
+        Code::InvalidArgument => KekError::Unusable { key, detail },
+        Code::ResourceExhausted => KekError::Throttled { detail },
+        Code::Unavailable | Code::Internal | Code::Unknown | Code::Aborted | Code::DeadlineExceeded => {
+            KekError::Fault { detail }
         }
+        _ => KekError::Unexpected { detail },
     }
 }
 
@@ -96,10 +73,10 @@ mod tests {
     use super::*;
 
     fn said(code: Code, details: &[Value], doing: Doing) -> KekError {
-        let origin = Origin { key: "K".into(), endpoint: "E".into(), timeout: Duration::from_secs(2) };
+        let origin = Origin { key: "K".into(), endpoint: "E".into(), timeout: std::time::Duration::from_secs(2) };
         let details = details.iter().map(|detail| serde_json::from_value::<StatusDetails>(detail.clone()).unwrap());
         let status = Status::default().set_code(code).set_message("words").set_details(details.collect::<Vec<_>>());
-        origin.meaning(&Error::service(status), doing)
+        meaning(&origin, &Error::service(status), doing)
     }
 
     #[test]

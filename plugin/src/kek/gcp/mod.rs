@@ -17,9 +17,10 @@ use zeroize::Zeroizing;
 pub use client::{ConfigError, GcpKekBuilder};
 pub use name::NameError;
 
-use self::errors::{Doing, Origin};
+use self::errors::meaning;
 use self::name::{split_version, version_name};
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::origin::{Doing, Origin};
+use super::{Kek, KekError, KeyVersion, Wrapped, same};
 
 /// CRC-32C, as Google's API reference names it for its `…_crc32c` fields.
 const CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
@@ -54,7 +55,7 @@ impl GcpKek {
     ) -> Result<T, KekError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(self.origin.timeout, call).await {
-            Ok(answered) => answered.map_err(|error| self.origin.meaning(&error, doing)),
+            Ok(answered) => answered.map_err(|error| meaning(&self.origin, &error, doing)),
             Err(_) => Err(self.origin.too_late()),
         }
     }
@@ -145,11 +146,7 @@ impl Kek for GcpKek {
         }
         let ciphertext = answer.ciphertext.to_vec();
         let opened = self.open(&ciphertext, name.as_bytes()).await?;
-        if opened.as_slice() != plaintext {
-            return Err(KekError::Unexpected {
-                detail: "decrypting a fresh ciphertext gave other bytes than were encrypted".into(),
-            });
-        }
+        same(&opened, plaintext)?;
         Ok(Wrapped { ciphertext, version })
     }
 
