@@ -130,7 +130,7 @@ Examples:
   On Compute Engine, with the machine's own service account: the same without the variable.
   Against the emulator, which prints the variables:
     GCE_METADATA_HOST=127.0.0.1:7600 \\
-    kmslab plugin gcp --key-uri=projects/P/locations/global/keyRings/R/cryptoKeys/K --endpoint=http://127.0.0.1:7600 --listen=/tmp/kms.sock
+    kmslab plugin gcp --key-uri=projects/kmslab/locations/global/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key --endpoint=http://127.0.0.1:7600 --listen=/tmp/kms.sock
 
 The service account needs roles/cloudkms.cryptoKeyEncrypterDecrypter on the key, and no other. The key's purpose is encryption; its
 primary version encrypts, so that a rotation is followed, and older ones go on decrypting.
