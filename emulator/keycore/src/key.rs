@@ -69,7 +69,7 @@ pub struct Grant {
 }
 
 /// A key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// Its world.
     pub realm: Realm,

@@ -149,6 +149,11 @@ impl Rotation {
         due
     }
 
+    /// Of the dates that passed while the schedule stood still, one is left, now.
+    pub(crate) fn catch_up(&mut self, now: Timestamp) {
+        self.next = self.next.map(|next| next.max(now));
+    }
+
     /// The schedule goes on as if a rotation happened at `at`.
     pub(crate) fn restart(&mut self, at: Timestamp) {
         self.next = None;

@@ -110,7 +110,7 @@ pub struct VersionFields<'a> {
 }
 
 /// One version.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// Its name, unique over all keys.
     pub id: VersionId,
@@ -168,7 +168,7 @@ impl Version {
 }
 
 /// Material as it is kept: nonce, AES-256-GCM ciphertext and tag under the master key.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SealedMaterial {
     pub(crate) nonce: [u8; 12],
     pub(crate) body: Vec<u8>,

@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod azure;
 pub mod gcp;
+mod known_as;
 mod origin;
 mod tls;
 

@@ -14,11 +14,14 @@ use crate::{
 impl KeyCore {
     /// Lets a disabled key be used again. A rotation that came due meanwhile happens now, once.
     pub fn enable(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
+        let now = self.now();
         self.change(realm, id, |key| {
             not_pending(key)?;
             key.state = KeyState::Enabled;
-            self.catch_up(key)
-        })
+            key.rotation.catch_up(now);
+            Ok(())
+        })?;
+        self.key(realm, id)
     }
 
     /// Keeps a key from being used, until it is enabled.
@@ -43,13 +46,18 @@ impl KeyCore {
 
     /// Keeps a key that waits for its deletion, in that state from then on.
     pub fn cancel_deletion(&self, realm: &Realm, id: &KeyId, then: KeyState) -> Result<Arc<Key>, KeyError> {
+        let now = self.now();
         self.change(realm, id, |key| match key.state {
             KeyState::PendingDeletion { .. } => {
                 key.state = then;
-                if then == KeyState::Enabled { self.catch_up(key) } else { Ok(()) }
+                if then == KeyState::Enabled {
+                    key.rotation.catch_up(now);
+                }
+                Ok(())
             }
             _ => Err(KeyError::NotPendingDeletion { id: key.id.to_string() }),
-        })
+        })?;
+        self.key(realm, id)
     }
 
     /// Deletes a key that waits for its deletion, now.
@@ -136,14 +144,16 @@ impl KeyCore {
     /// Makes a new version now; at most `limit` times in a key's life. The schedule goes on as it was.
     pub fn rotate_now(&self, realm: &Realm, id: &KeyId, limit: Option<u32>) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
-        self.change(realm, id, |key| {
+        self.key(realm, id)?;
+        self.rotate(realm, id, Cause::OnDemand, &|key| {
             key.usable()?;
             rotates(key)?;
             if let Some(limit) = limit.filter(|limit| key.rotation.on_demand_used >= *limit) {
                 return Err(KeyError::RotationLimit { limit });
             }
             key.rotation.on_demand_used += 1;
-            self.rotate(key, now, Cause::OnDemand)
+            key.rotation.made(now, key.rotation.expiry(now));
+            Ok(vec![now])
         })
     }
 
@@ -191,16 +201,6 @@ impl KeyCore {
     ) -> Result<Arc<Key>, KeyError> {
         self.key(realm, id)?;
         self.store.update(realm, id, &mut change)
-    }
-
-    /// A schedule that stood still rotates once, now, however many of its days have passed.
-    fn catch_up(&self, key: &mut Key) -> Result<(), KeyError> {
-        let now = self.now();
-        if key.rotation.next.is_some_and(|next| next <= now) {
-            key.rotation.restart(now);
-            self.rotate(key, now, Cause::Automatic)?;
-        }
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ mod crypto;
 mod life;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -25,6 +25,7 @@ pub struct KeyCore {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     master: MasterKey,
+    rotating: Mutex<()>,
 }
 
 /// A ciphertext of a key's primary version.
@@ -57,7 +58,7 @@ impl KeyCore {
     /// A core over an empty or filled store. The master key is made here and lives as long as the core.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let master = MasterKey::random(entropy.as_ref());
-        Self { store, clock, entropy, master }
+        Self { store, clock, entropy, master, rotating: Mutex::new(()) }
     }
 
     /// The time on the clock that keys live by.
@@ -163,23 +164,50 @@ impl KeyCore {
                 self.settled(settled.ok()?)
             }
             KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
-                let settled = self.store.update(&key.realm, &key.id, &mut |key| {
-                    let due = key.rotation.take_due(now);
-                    let next = key.rotation.next;
-                    for at in due {
-                        self.rotate(key, at, Cause::Automatic)?;
-                    }
-                    key.rotation.next = next;
-                    Ok(())
+                let rotated = self.rotate(&key.realm, &key.id, Cause::Automatic, &|key| match key.state {
+                    KeyState::Enabled => Ok(key.rotation.take_due(now)),
+                    _ => Ok(Vec::new()),
                 });
-                settled.ok()
+                rotated.ok()
             }
             _ => Some(key),
         }
     }
 
-    /// Adds a version like the newest, with new material.
-    fn rotate(&self, key: &mut Key, at: Timestamp, cause: Cause) -> Result<(), KeyError> {
+    /// Adds a version for each of the dates that `take` takes from the key's schedule. Their material is made before the store is
+    /// locked, since RSA takes up to seconds; a key that changed meanwhile is rotated as it then is. One at a time: of two that see
+    /// the same date pass, the other finds it done.
+    fn rotate(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        cause: Cause,
+        take: &dyn Fn(&mut Key) -> Result<Vec<Timestamp>, KeyError>,
+    ) -> Result<Arc<Key>, KeyError> {
+        let _one_at_a_time = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let seen = self.store.get(realm, id).ok_or_else(|| KeyError::NotFound { id: id.to_string() })?;
+            let mut rotated = Key::clone(&seen);
+            for at in take(&mut rotated)? {
+                let next = self.next_version(&rotated, at, cause)?;
+                append(&mut rotated, next, true);
+            }
+            let mut unchanged = false;
+            let stored = self.store.update(realm, id, &mut |key| {
+                unchanged = *key == *seen;
+                if unchanged {
+                    key.clone_from(&rotated);
+                }
+                Ok(())
+            })?;
+            if unchanged {
+                return Ok(stored);
+            }
+        }
+    }
+
+    /// A version like the newest, with new material.
+    fn next_version(&self, key: &Key, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
         let newest = key.versions.last();
         let new = NewVersion {
             expires: key.rotation.expiry(at),
@@ -187,9 +215,7 @@ impl KeyCore {
             attributes: newest.map(|newest| newest.attributes.clone()).unwrap_or_default(),
             ..NewVersion::of(key.algorithm)
         };
-        let made = self.new_version(&new, at, cause)?;
-        push(key, made, new.primary);
-        Ok(())
+        self.new_version(&new, at, cause)
     }
 
     /// A version that is nobody's yet, and so has no number.
@@ -218,13 +244,18 @@ impl KeyCore {
     }
 }
 
-/// The newest version from then on.
+/// The newest version from then on, from which the schedule counts.
 fn push(key: &mut Key, version: Version, primary: bool) {
+    key.rotation.made(version.created, version.expires);
+    append(key, version, primary);
+}
+
+/// The newest version from then on; the schedule has its dates already.
+fn append(key: &mut Key, version: Version, primary: bool) {
     let number = key.versions.last().map_or(1, |last| last.number + 1);
     if primary {
         key.primary = Some(version.id);
     }
     key.algorithm = version.algorithm;
-    key.rotation.made(version.created, version.expires);
     key.versions.push(Version { number, ..version });
 }

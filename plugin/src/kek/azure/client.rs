@@ -1,8 +1,8 @@
 //! The SDK's client: vault, credential, CA, proxy, deadlines, and a count of what goes out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use super::AzureKek;
 use super::name::{KeyName, NameError, Vault};
 use super::token::Fresh;
+use crate::kek::known_as::KnownAs;
 use crate::kek::origin::Origin;
 use crate::kek::tls::{CaFileError, read_ca};
 
@@ -180,7 +181,7 @@ impl AzureKekBuilder {
         let client = KeyClient::new(&name.vault, credential, Some(key_options));
         let client = client.map_err(|error| ConfigError::Sdk(error.to_string()))?;
         let origin = Origin { key: name.shown(), endpoint: name.vault.clone(), timeout: self.call_timeout };
-        Ok(AzureKek { client, name, wraps: AtomicBool::new(false), known_as: OnceLock::new(), origin, requests })
+        Ok(AzureKek { client, name, wraps: AtomicBool::new(false), known_as: KnownAs::default(), origin, requests })
     }
 
     fn http(&self, vault: &str) -> Result<Arc<reqwest::Client>, ConfigError> {

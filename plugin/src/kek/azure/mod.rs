@@ -6,8 +6,8 @@ mod name;
 mod token;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use azure_security_keyvault_keys::KeyClient;
@@ -21,6 +21,7 @@ pub use name::{NameError, Vault};
 
 use self::errors::meaning;
 use self::name::{KeyName, split_kid};
+use super::known_as::KnownAs;
 use super::origin::{Doing, Origin};
 use super::{Kek, KekError, KeyVersion, Wrapped, same};
 
@@ -35,8 +36,8 @@ pub struct AzureKek {
     /// Whether `wrapKey` and `unwrapKey` are what this plugin may do, and not `encrypt` and `decrypt`: found out by trying. The
     /// ciphertexts are the same.
     wraps: AtomicBool,
-    /// What the vault itself calls the key, once it has: a vault may be reached by another URL than its own.
-    known_as: OnceLock<String>,
+    /// A vault may be reached by another URL than its own.
+    known_as: KnownAs,
     origin: Origin,
     requests: Arc<AtomicU64>,
 }
@@ -118,7 +119,7 @@ impl AzureKek {
         let (key, version) = split_kid(&kid).ok_or_else(|| KekError::Unexpected {
             detail: format!("the vault's answer names {kid:?}, which is no version of a key"),
         })?;
-        let key = self.known_as.get_or_init(|| key).clone();
+        let key = self.known_as.learn(key);
         Ok(Wrapped { ciphertext, version: KeyVersion { key, version } })
     }
 
@@ -159,14 +160,7 @@ impl Kek for AzureKek {
     }
 
     async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        if version.key != self.name.shown().to_ascii_lowercase() {
-            if self.known_as.get().is_none() {
-                self.current().await?;
-            }
-            if self.known_as.get() != Some(&version.key) {
-                return Err(KekError::Foreign { wanted: version.key.clone(), configured: self.name.shown() });
-            }
-        }
+        self.known_as.check(self, &version.key, &self.name.shown().to_ascii_lowercase()).await?;
         // A ciphertext does not say its version: with another than its own it does not open.
         self.open(ciphertext, &version.version).await
     }

@@ -1,7 +1,7 @@
 //! The SDK's client: credentials, endpoint, deadlines, retries, and a count of what goes out.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use google_cloud_auth::credentials::{self, Credentials};
@@ -14,6 +14,7 @@ use google_cloud_kms_v1::client::KeyManagementService;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
+use crate::kek::known_as::KnownAs;
 use crate::kek::origin::Origin;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
@@ -113,7 +114,7 @@ impl GcpKekBuilder {
             .await
             .map_err(|error| ConfigError::Sdk(causes(&error)))?;
         let origin = Origin { key: key.clone(), endpoint, timeout: self.call_timeout };
-        Ok(GcpKek { client, key, known_as: OnceLock::new(), origin, requests })
+        Ok(GcpKek { client, key, known_as: KnownAs::default(), origin, requests })
     }
 }
 

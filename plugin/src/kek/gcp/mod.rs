@@ -5,8 +5,8 @@ mod errors;
 mod name;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use google_cloud_gax::options::RequestOptionsBuilder as _;
@@ -19,6 +19,7 @@ pub use name::NameError;
 
 use self::errors::meaning;
 use self::name::{split_version, version_name};
+use super::known_as::KnownAs;
 use super::origin::{Doing, Origin};
 use super::{Kek, KekError, KeyVersion, Wrapped, same};
 
@@ -29,8 +30,8 @@ const CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 pub struct GcpKek {
     client: KeyManagementService,
     key: String,
-    /// What the cloud itself calls the key, once it has: a project may be named by its number.
-    known_as: OnceLock<String>,
+    /// A project may be named by its number.
+    known_as: KnownAs,
     origin: Origin,
     requests: Arc<AtomicU64>,
 }
@@ -102,7 +103,7 @@ impl GcpKek {
         let (key, version) = split_version(&answer.name).ok_or_else(|| KekError::Unexpected {
             detail: format!("the answer to Encrypt names {:?}, which is no version of a key", answer.name),
         })?;
-        Ok(KeyVersion { key: self.known_as.get_or_init(|| key).clone(), version })
+        Ok(KeyVersion { key: self.known_as.learn(key), version })
     }
 }
 
@@ -151,14 +152,7 @@ impl Kek for GcpKek {
     }
 
     async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        if version.key != self.key {
-            if self.known_as.get().is_none() {
-                self.current().await?;
-            }
-            if self.known_as.get() != Some(&version.key) {
-                return Err(KekError::Foreign { wanted: version.key.clone(), configured: self.key.clone() });
-            }
-        }
+        self.known_as.check(self, &version.key, &self.key).await?;
         self.open(ciphertext, version_name(&version.key, &version.version).as_bytes()).await
     }
 
