@@ -185,7 +185,12 @@ fn lab(temp: &Path) -> Arc<RuntimeDir> {
 }
 
 fn sleeper(dir: &RuntimeDir) -> Program {
-    Program::new("sleeper", "/bin/sh", dir.logs().join("sleeper.log")).args(["-c", "exec sleep 600"]).through(KMSLAB)
+    sleeper_called("sleeper", dir)
+}
+
+fn sleeper_called(name: &str, dir: &RuntimeDir) -> Program {
+    let log = dir.logs().join(format!("{name}.log"));
+    Program::new(name, "/bin/sh", log).args(["-c", "exec sleep 600"]).through(KMSLAB)
 }
 
 fn kill(pid: u32) {
@@ -224,11 +229,14 @@ async fn a_held_service_stays_down_until_it_is_let_go() {
     let temp = tempfile::tempdir().unwrap();
     let dir = lab(temp.path());
     let service = Service::start(sleeper(&dir), Keep::Again, Arc::clone(&dir)).unwrap();
+    let free = Service::start(sleeper_called("free", &dir), Keep::Again, Arc::clone(&dir)).unwrap();
     let hold = Hold::take(dir.path(), "sleeper").await.unwrap();
     kill(service.pid().unwrap());
     until("its end is recorded", || service.ended().len() == 1).await;
-    // Two of the supervisor's pauses.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // One that ends after it, with the same pause before its next run, is back; so it would be too, if it were not held.
+    let ended = free.pid().unwrap();
+    kill(ended);
+    until("the other's next run", || free.pid().is_some_and(|pid| pid != ended)).await;
     assert_eq!(service.pid(), None);
     drop(hold);
     until("another run", || service.pid().is_some()).await;

@@ -1,6 +1,7 @@
 //! Google's IAM: who gets in, who may do what, service accounts and their keys, and the other kinds of keys that Cloud KMS has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kmslab_emulator::gcp::identity::KeyFile;
 use kmslab_emulator::gcp::seed::GcpSeed;
@@ -112,7 +113,7 @@ async fn only_tokens_that_hold_get_in() {
             (400, &json!(error), &json!(words))
         );
     }
-    clock.advance(std::time::Duration::from_secs(3600)).unwrap();
+    clock.advance(Duration::from_secs(3600)).unwrap();
     assert_eq!(ask(Some(&access)).await, (401, "ACCESS_TOKEN_EXPIRED".into()));
 }
 
@@ -211,13 +212,17 @@ async fn version(emulator: &RunningEmulator, token: Option<&str>, purpose: &str,
 }
 
 async fn until(emulator: &RunningEmulator, token: Option<&str>, name: &str, state: &str) -> Value {
-    loop {
-        let shown = rest(emulator, token, "GET", &format!("/v1/{name}"), Value::Null).await.json;
-        if shown["state"] == state {
-            return shown;
+    let path = format!("/v1/{name}");
+    let reached = async {
+        loop {
+            let shown = rest(emulator, token, "GET", &path, Value::Null).await.json;
+            if shown["state"] == state {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap_or_else(|_| panic!("{name} is never {state}"))
 }
 
 #[tokio::test]
@@ -312,7 +317,7 @@ async fn ones_own_material_comes_in_through_an_import_job() {
     let scheduled = json!({ "rotationPeriod": "172800s", "nextRotationTime": next.to_string() });
     let patch = format!("/v1/{RING}/cryptoKeys/mine?updateMask=rotationPeriod,nextRotationTime");
     assert_eq!(rest(&emulator, token, "PATCH", &patch, scheduled).await.status, 200);
-    emulator.clock().advance(std::time::Duration::from_hours(49)).unwrap();
+    emulator.clock().advance(Duration::from_hours(49)).unwrap();
     let second = format!("/v1/{RING}/cryptoKeys/mine/cryptoKeyVersions/2");
     let second = rest(&emulator, token, "GET", &second, Value::Null).await;
     assert_eq!((second.status, second.json.get("importJob")), (200, None));

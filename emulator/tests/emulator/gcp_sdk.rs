@@ -1,5 +1,7 @@
 //! Google Cloud KMS, judged by Google's own Rust client: REST, tokens that service accounts sign for themselves.
 
+use std::time::Duration;
+
 use google_cloud_auth::credentials::{Credentials, mds, service_account};
 use google_cloud_gax::error::rpc::{Code, StatusDetails};
 use google_cloud_gax::paginator::ItemPaginator as _;
@@ -224,16 +226,19 @@ async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() 
         .unwrap();
     assert!(made.primary.is_none());
     let version = format!("{}/cryptoKeyVersions/1", made.name);
-    let public = loop {
-        match client.get_public_key().set_name(&version).send().await {
-            Ok(public) => break public,
-            Err(error) => {
-                let status = error.status().unwrap();
-                assert!(status.message.contains("PENDING_GENERATION"), "{status:?}");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    let public = async {
+        loop {
+            match client.get_public_key().set_name(&version).send().await {
+                Ok(public) => break public,
+                Err(error) => {
+                    let status = error.status().unwrap();
+                    assert!(status.message.contains("PENDING_GENERATION"), "{status:?}");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
             }
         }
     };
+    let public = tokio::time::timeout(Duration::from_secs(60), public).await.unwrap();
     assert_eq!(public.pem_crc32c, Some(i64::from(crc(public.pem.as_bytes()))));
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"message");
     let digest = model::Digest::new().set_sha256(digest.as_ref().to_vec());
