@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,17 +9,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use kmslab_keycore::{LabClock, SystemClock};
-use serde_json::json;
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::aws::auth::{Auth, Credential, CredentialError, DEFAULT_ACCESS_KEY, DEFAULT_REGION};
-use crate::azure::DEFAULT_VAULT;
-use crate::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
-use crate::{Emulator, EmulatorBuilder, RunningEmulator, SeedFile, StartError};
+pub use crate::announce::Format;
+use crate::announce::{GcpKeyFile, announce};
+use crate::aws::auth::{Auth, Credential, CredentialError};
+use crate::{Emulator, EmulatorBuilder, SeedFile, StartError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,15 +72,6 @@ pub struct EmulatorArgs {
     /// How the addresses are printed
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
-}
-
-/// How the addresses are printed once the emulator is ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Lines for a shell: comments and `export`s
-    Human,
-    /// One line: {"http","https","proxy","admin","ca","azureTenant"}
-    Json,
 }
 
 /// The value of `--credential`, unread: the argument parser repeats what it refuses, and this has a secret in it.
@@ -140,7 +129,23 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(code));
         }
     };
-    announce(&emulator, format);
+    let (emulator, gcp_key_file) = tokio::task::spawn_blocking(move || {
+        let file = GcpKeyFile::create(&emulator);
+        (emulator, file)
+    })
+    .await
+    .context("making a key for Google's clients")?;
+    let gcp_key_file = match gcp_key_file {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!(
+                "error: cannot write a key file for Google's clients in {}: {error}; set TMPDIR to a directory that can be written",
+                std::env::temp_dir().display()
+            );
+            return Ok(ExitCode::from(3));
+        }
+    };
+    announce(&emulator, &gcp_key_file, format);
     stopped.await;
     emulator.shutdown().await;
     Ok(ExitCode::SUCCESS)
@@ -212,68 +217,6 @@ fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, a
             "warning: --admin-listen {admin} can be reached from other machines: anyone may move the clock or delete every key"
         );
     }
-}
-
-/// A reader that has gone away does not stop the emulator.
-fn announce(emulator: &RunningEmulator, format: Format) {
-    let http = format!("http://{}", emulator.http_addr());
-    let https = emulator.https_addr().map(|address| {
-        if address.ip().is_loopback() {
-            format!("https://localhost:{}", address.port())
-        } else {
-            format!("https://{address}")
-        }
-    });
-    let admin = emulator.admin_addr().map(|address| format!("http://{address}"));
-    let ca = emulator.ca_path();
-    let proxy = emulator.proxy_addr().map(|address| format!("http://{address}"));
-    let tenant = emulator.azure_tenant();
-    let text = match format {
-        Format::Json => {
-            json!({ "http": http, "https": https, "proxy": proxy, "admin": admin, "ca": ca, "azureTenant": tenant })
-                .to_string()
-        }
-        Format::Human => {
-            let mut lines = vec![format!("# AWS KMS at {http}")];
-            if let (Some(https), Some(ca)) = (&https, &ca) {
-                lines.push(format!("#        and {https}, CA {}", ca.display()));
-            }
-            lines.push("# the lab clock, reset, keys, metrics".into());
-            lines.extend(admin.map(|admin| format!("export KMSLAB_ADMIN={admin}")));
-            lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
-            // The SDKs read the first, the AWS CLI the second.
-            lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));
-            lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
-            lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
-            lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
-            lines.push(format!("# Google Cloud KMS at {http}, tokens by the metadata server (Google's clients take the endpoint as an option):"));
-            let host = emulator.http_addr();
-            // The second is what Python asks first.
-            lines.push(format!("export GCE_METADATA_HOST={host}"));
-            lines.push(format!("export GCE_METADATA_IP={host}"));
-            lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"));
-            lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"));
-            if let (Some(proxy), Some(ca)) = (&proxy, &ca) {
-                lines.push(format!("# Azure Key Vault at https://{DEFAULT_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"));
-                let ca = ca.display();
-                lines.push("# (in a shell of its own: every other name is refused there; HTTP_PROXY is for the managed identity)".into());
-                lines.push(format!("# export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"));
-                lines.push(format!("# export REQUESTS_CA_BUNDLE={ca} # Azure CLI, Python"));
-                lines.push(format!("# export SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca} # Go, OpenSSL; curl"));
-                lines.push(format!("# export NODE_EXTRA_CA_CERTS={ca} # Node.js"));
-                lines.push(format!(
-                    "# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, as in Google's Python client"
-                ));
-                lines.push(format!("# export grpc_proxy={proxy} no_grpc_proxy=localhost,127.0.0.1"));
-                lines.push(format!("export AZURE_TENANT_ID={tenant}"));
-                lines.push(format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
-                lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
-            }
-            lines.join("\n")
-        }
-    };
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Ends at the first SIGINT or SIGTERM. Listens from this call on, not from the first poll.

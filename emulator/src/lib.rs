@@ -11,6 +11,7 @@
 //! With the feature `testcontainers` the module of that name starts it in a container, for tests in any Rust project.
 
 mod admin;
+mod announce;
 pub mod args;
 pub mod aws;
 pub mod azure;
@@ -21,6 +22,7 @@ pub mod gcp;
 mod http_body;
 mod jwt;
 mod keytable;
+mod private_file;
 mod proxy;
 mod running;
 pub mod seed;
@@ -28,6 +30,7 @@ mod server;
 #[cfg(feature = "testcontainers")]
 pub mod testcontainers;
 mod tls;
+pub mod variables;
 
 pub use aws::auth::Auth;
 pub use builder::{Emulator, EmulatorBuilder, StartError};

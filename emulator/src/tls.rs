@@ -3,8 +3,8 @@
 //! With a directory of the user's the CA is kept there and used again, so that clients can go on trusting it. The server's key
 //! never touches the disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
+
+use crate::private_file;
 
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
@@ -213,14 +215,7 @@ fn check(ca_pem: &str, certificate: &CertificateDer<'_>, others: &[String], now:
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    let mut file = options.open(path).map_err(at("write", path))?;
-    file.write_all(text.as_bytes()).map_err(at("write", path))
+    private_file::write_new(path, text.as_bytes(), mode).map_err(at("write", path))
 }
 
 fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
+use kmslab_emulator::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 use serde::{Deserialize, Serialize};
 
 use crate::assets::{Assets, Options, Tool};
@@ -47,6 +48,9 @@ pub struct Kms {
     /// The tenant of Azure's callers.
     #[serde(default)]
     pub azure_tenant: Option<String>,
+    /// A key file of Google's account that may do everything, where the lab has started the emulator.
+    #[serde(default)]
+    pub gcp_key_file: Option<PathBuf>,
     /// The CA of both.
     pub ca: Option<PathBuf>,
     /// `http://127.0.0.1:PORT`.
@@ -76,6 +80,9 @@ impl Kms {
         let mut lines = Vec::new();
         match self.cloud {
             CloudKind::Aws => {
+                if self.own {
+                    lines.push(UNSET_AWS.into());
+                }
                 lines.push(format!("export AWS_ENDPOINT_URL_KMS={}", self.endpoint));
                 lines.push(format!("export AWS_REGION={0} AWS_DEFAULT_REGION={0}", self.region));
                 if self.own {
@@ -90,12 +97,18 @@ impl Kms {
                     lines.push(format!("export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca}"));
                     lines.push(format!("export NODE_EXTRA_CA_CERTS={ca}"));
                 }
+                lines.push(UNSET_AZURE.into());
                 let tenant = self.azure_tenant.as_deref().unwrap_or_default();
                 lines.push(format!("export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
                 lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
             }
             CloudKind::Gcp => {
-                // The metadata server gives the owner's tokens; the host is without a scheme.
+                lines.push(UNSET_GOOGLE.into());
+                // The file and the metadata server both give the owner's tokens; the host is without a scheme.
+                if let Some(file) = &self.gcp_key_file {
+                    lines
+                        .push(format!("export GOOGLE_APPLICATION_CREDENTIALS={}", quoted(&file.display().to_string())));
+                }
                 let host = self.endpoint.trim_start_matches("http://");
                 lines.push(format!("export GCE_METADATA_HOST={host} GCE_METADATA_IP={host}"));
                 lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={}/", self.endpoint));
@@ -162,7 +175,7 @@ impl Description {
 }
 
 /// The names of labs that are up.
-fn names() -> impl Iterator<Item = String> {
+pub fn names() -> impl Iterator<Item = String> {
     let up = runtime_dir::labs().into_iter().filter(|lab| lab.alive && Description::of(lab).is_some());
     up.map(|lab| lab.state.name)
 }

@@ -8,7 +8,12 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 fn kmslab(args: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kmslab")).args(args).env("XDG_RUNTIME_DIR", dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_kmslab"))
+        .args(args)
+        .env("XDG_RUNTIME_DIR", dir)
+        .env_remove("ETCDCTL_ENDPOINTS")
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

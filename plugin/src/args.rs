@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::kek::azure::{AuthMethod, Vault};
+use crate::kek::gcp::CredentialsSource;
 
 /// Which cloud holds the key.
 #[derive(Debug, Clone, Subcommand)]
@@ -127,7 +128,7 @@ Examples:
     GOOGLE_APPLICATION_CREDENTIALS=/etc/kubernetes/gcp-sa.json \\
     kmslab plugin gcp --key-uri=projects/P/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key \\
       --listen=/var/run/kmsplugin/socket.sock
-  On Compute Engine, with the machine's own service account: the same without the variable.
+  On Compute Engine, with the machine's own service account: the same without the variable, and with --auth=metadata-server.
   Against the emulator, which prints the variables:
     GCE_METADATA_HOST=127.0.0.1:7600 \\
     kmslab plugin gcp --key-uri=projects/kmslab/locations/global/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key --endpoint=http://127.0.0.1:7600 --listen=/tmp/kms.sock
@@ -145,6 +146,12 @@ pub struct GcpArgs {
     /// Where Cloud KMS answers. Default: https://cloudkms.googleapis.com
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
+    /// Where access tokens come from
+    #[arg(long, value_enum, default_value_t = CredentialsSource::Auto)]
+    pub auth: CredentialsSource,
+    /// A service account's key file, or a file of workload identity federation, instead of GOOGLE_APPLICATION_CREDENTIALS
+    #[arg(long, value_name = "FILE", conflicts_with = "auth")]
+    pub credentials_file: Option<PathBuf>,
     /// What every cloud has.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -111,6 +111,8 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
         PluginArgs::Gcp(args) => Arc::new(
             GcpKek::builder(&args.key_uri)
                 .endpoint(args.endpoint.as_deref())
+                .source(args.auth)
+                .credentials_file(args.credentials_file.as_deref())
                 .call_timeout(*call_timeout)
                 .build()
                 .await?,

@@ -63,8 +63,15 @@ async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
         assert!(ready["https"].as_str().unwrap().starts_with("https://localhost:"));
         let ca = Path::new(ready["ca"].as_str().unwrap()).to_owned();
         assert!(ca.exists());
+        let key_file = Path::new(ready["gcpKeyFile"].as_str().unwrap()).to_owned();
+        let key: Value = serde_json::from_slice(&std::fs::read(&key_file).unwrap()).unwrap();
+        assert_eq!(key["token_uri"], format!("{}/token", ready["http"].as_str().unwrap()));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key_file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(running.signalled(signal), Some(0));
-        assert!(!ca.exists() && !ca.parent().unwrap().exists());
+        for file in [ca, key_file] {
+            assert!(!file.exists() && !file.parent().unwrap().exists(), "{} is left", file.display());
+        }
     }
 }
 
@@ -80,10 +87,19 @@ fn human_lines_can_be_pasted_into_a_shell() {
         assert_ne!(out.read_line(&mut line).unwrap(), 0, "{lines:?}");
         lines.push(line);
     }
-    assert!(lines.iter().all(|line| line.starts_with("# ") || line.starts_with("export ")), "{lines:?}");
+    let forms = ["# ", "export ", "unset "];
+    assert!(lines.iter().all(|line| forms.iter().any(|form| line.starts_with(form))), "{lines:?}");
+    // What another login has left in the shell would win.
+    for variable in ["AWS_SESSION_TOKEN", "AWS_PROFILE", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"] {
+        let unset =
+            lines.iter().any(|line| line.starts_with("unset ") && line.split_whitespace().any(|word| word == variable));
+        assert!(unset, "{variable}: {lines:?}");
+    }
     assert!(lines.iter().any(|line| line.starts_with("export AWS_ENDPOINT_URL_KMS=http://127.0.0.1:")), "{lines:?}");
     // The SDKs read the first, the AWS CLI the second.
-    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "GCE_METADATA_HOST"] {
+    for variable in
+        ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "GCE_METADATA_HOST", "GOOGLE_APPLICATION_CREDENTIALS"]
+    {
         assert!(lines.iter().any(|line| line.starts_with(&format!("export {variable}="))), "{variable}: {lines:?}");
     }
     assert!(!lines.concat().contains("a:b:c"), "{lines:?}");

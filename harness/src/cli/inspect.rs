@@ -8,13 +8,19 @@ use clap::{Args, ValueEnum};
 
 use crate::etcd::Stored;
 use crate::etcd::client::TlsFiles;
-use crate::exit::usage;
+use crate::exit::{say, usage};
 use crate::inspect::opener::{AwsOptions, Openers};
 use crate::inspect::report::Report;
 use crate::inspect::{inspect, source, table};
+use crate::lab::{self, Description};
+
+/// etcdctl's own variable for its endpoints, comma-separated.
+const ENDPOINTS_VARIABLE: &str = "ETCDCTL_ENDPOINTS";
 
 const EXAMPLES: &str = "\
 Examples:
+  kmslab inspect                                      # what ETCDCTL_ENDPOINTS names, else the lab that is up
+  kmslab inspect --lab default --format summary
   kmslab inspect --etcd http://127.0.0.1:2379
   kmslab inspect --etcd unix:///tmp/etcd.sock --prefix /registry/secrets/ --format json
   kmslab inspect --snapshot backup.db --format summary
@@ -30,11 +36,14 @@ Exit code 1: a value did not decrypt with the given keys, or --strict and a valu
 #[command(after_long_help = EXAMPLES)]
 pub struct InspectArgs {
     /// `-`: one value from standard input, as `etcdctl get KEY --print-value-only` prints it
-    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["etcd", "snapshot"])]
+    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["etcd", "snapshot", "lab"])]
     pub stdin: Option<String>,
-    /// etcd's endpoints; the first that answers is read
-    #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with = "snapshot")]
+    /// etcd's endpoints; the first that answers is read. Default: ETCDCTL_ENDPOINTS, else the one lab that is up
+    #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with_all = ["snapshot", "lab"])]
     pub etcd: Vec<String>,
+    /// The etcd of a lab that `kmslab up` keeps
+    #[arg(long, value_name = "NAME", conflicts_with = "snapshot")]
+    pub lab: Option<String>,
     /// A file of `etcdctl snapshot save`, or a stopped member's data directory
     #[arg(long, value_name = "FILE|DIR")]
     pub snapshot: Option<PathBuf>,
@@ -117,13 +126,37 @@ async fn read(args: &InspectArgs) -> anyhow::Result<Vec<Stored>> {
     if let Some(file) = &args.snapshot {
         return source::from_file(file, &args.prefix, args.history);
     }
-    if args.etcd.is_empty() {
-        return Err(usage(
-            "nothing to inspect: give --etcd URL, --snapshot FILE, or - for one value on standard input",
-        ));
+    let (endpoints, tls) = etcd(args)?;
+    source::from_etcd(&endpoints, &tls, &args.prefix).await
+}
+
+/// Which etcd, and how to connect to it.
+fn etcd(args: &InspectArgs) -> anyhow::Result<(Vec<String>, TlsFiles)> {
+    let of_lab = |lab: &Description| (vec![lab.cluster.etcd.clone()], lab.cluster.etcd_tls.clone().unwrap_or_default());
+    if let Some(name) = &args.lab {
+        return Ok(of_lab(&Description::find(name)?));
     }
     let tls = TlsFiles { ca: args.etcd_cacert.clone(), cert: args.etcd_cert.clone(), key: args.etcd_key.clone() };
-    source::from_etcd(&args.etcd, &tls, &args.prefix).await
+    if !args.etcd.is_empty() {
+        return Ok((args.etcd.clone(), tls));
+    }
+    let variable = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_default();
+    let endpoints: Vec<String> =
+        variable.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+    if !endpoints.is_empty() {
+        return Ok((endpoints, tls));
+    }
+    match &lab::names().collect::<Vec<_>>()[..] {
+        [] => Err(usage(format!(
+            "nothing to inspect: give --etcd URL, --snapshot FILE, or - for one value on standard input, set {ENDPOINTS_VARIABLE}, or \
+             start a lab with `kmslab up`"
+        ))),
+        [name] => {
+            say!("reading the etcd of the lab {name}");
+            Ok(of_lab(&Description::find(name)?))
+        }
+        names => Err(usage(format!("several labs are up: choose one with --lab {}", names.join(" or --lab ")))),
+    }
 }
 
 async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {

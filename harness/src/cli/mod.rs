@@ -5,6 +5,7 @@ pub mod balancer;
 pub mod down;
 pub mod inspect;
 pub mod list;
+mod loopback;
 pub mod relay;
 pub mod run;
 pub mod status;
@@ -69,6 +70,11 @@ pub fn main() -> ExitCode {
     // Before there are threads: this one is to become another program.
     if let Verb::ExecChild(args) = cli.verb {
         return exec_child::run(args);
+    }
+    if matches!(cli.verb, Verb::Run(_) | Verb::Up(_))
+        && let Err(error) = loopback::reach_directly()
+    {
+        return exit::report(&exit::environment(format!("cannot start kmslab again: {error}")));
     }
     crate::tls::install_provider();
     let runtime = match tokio::runtime::Runtime::new() {

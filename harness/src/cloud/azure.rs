@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use azure_core::cloud::CloudConfiguration;
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::{ClientOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
@@ -89,7 +90,10 @@ impl AzureCloud {
         // Whoever embeds this may have chosen already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let admin = Admin::new(&reach.admin)?;
-        let options = ClientOptions { transport: Some(Transport::new(http(&reach)?)), ..ClientOptions::default() };
+        // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
+        let cloud = Some(Arc::new(CloudConfiguration::AzurePublic));
+        let transport = Some(Transport::new(http(&reach)?));
+        let options = ClientOptions { transport, cloud, ..ClientOptions::default() };
         let credential: Arc<dyn TokenCredential> = ClientSecretCredential::new(
             &reach.azure_tenant,
             DEFAULT_CLIENT_ID.to_owned(),

@@ -7,7 +7,6 @@ use anyhow::Context;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use google_cloud_auth::credentials::{Credentials, mds, service_account};
 use google_cloud_gax::paginator::ItemPaginator as _;
 use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
@@ -20,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile};
+use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile, gcp_credentials};
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::opener::Openers;
 use crate::scrape;
@@ -29,6 +28,8 @@ use crate::scrape;
 const LOCATION: &str = "projects/kmslab/locations/us-east1";
 const RING: &str = "kmslab";
 const KEY: &str = "kmslab";
+/// The emulator's own service account, which may do everything.
+const OPERATOR: &str = "kmslab@kmslab.iam.gserviceaccount.com";
 /// The plugin's service account, which has the guide's role on the key and no other.
 const PLUGIN: &str = "kmslab-plugin@kmslab.iam.gserviceaccount.com";
 /// An account that no policy names.
@@ -86,7 +87,7 @@ impl GcpCloud {
         // Whoever embeds this may have chosen already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let admin = Admin::new(&reach.admin)?;
-        let credentials = mds::Builder::default().with_endpoint(&reach.http).build()?;
+        let credentials = gcp_credentials::metadata(&reach.http)?;
         let sdk = KeyManagementService::builder()
             .with_endpoint(&reach.http)
             .with_credentials(credentials.clone())
@@ -124,27 +125,25 @@ impl GcpCloud {
 /// A new key of an account, made as `gcloud iam service-accounts keys create` makes one.
 async fn key_file(endpoint: &str, account: &str) -> anyhow::Result<Zeroizing<String>> {
     #[derive(Deserialize)]
-    struct Token {
-        access_token: String,
-    }
-    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Key {
         private_key_data: String,
     }
     let http = scrape::local_client()?;
-    let token = format!("{endpoint}/computeMetadata/v1/instance/service-accounts/default/token");
-    let token = http.get(token).header("Metadata-Flavor", "Google").send().await?.error_for_status()?.text().await?;
-    let token: Token = serde_json::from_str(&token)?;
+    let token = gcp_credentials::access_token(&http, endpoint).await?;
     let keys = format!("{endpoint}/v1/projects/kmslab/serviceAccounts/{account}/keys");
-    let made = http.post(keys).bearer_auth(token.access_token).body("{}").send().await?.error_for_status()?;
+    let made = http.post(keys).bearer_auth(token.secret()).body("{}").send().await?.error_for_status()?;
     let made: Key = serde_json::from_str(&made.text().await?)?;
     let file = Zeroizing::new(STANDARD.decode(Zeroizing::new(made.private_key_data).as_bytes())?);
     Ok(Zeroizing::new(std::str::from_utf8(&file)?.to_owned()))
 }
 
-fn of_file(file: &str) -> anyhow::Result<Credentials> {
-    Ok(service_account::Builder::new(serde_json::from_str(file)?).build()?)
+/// A key file of the account that may do everything, for people's own tools: their tokens come from the emulator at `endpoint`.
+pub(crate) async fn operator_key_file(endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
+    let file = key_file(endpoint, OPERATOR).await.context("creating a key of the operator's account")?;
+    let mut file: Value = serde_json::from_str(&file)?;
+    file["token_uri"] = format!("{endpoint}/token").into();
+    Ok(Zeroizing::new(serde_json::to_string_pretty(&file)?))
 }
 
 #[async_trait]
@@ -191,13 +190,15 @@ impl Cloud for GcpCloud {
     }
 
     async fn stranger(&self) -> anyhow::Result<Openers> {
-        let credentials = of_file(&key_file(&self.reach.http, STRANGER).await?)?;
+        let credentials = gcp_credentials::key_file(&key_file(&self.reach.http, STRANGER).await?)?;
         let kek = GcpKek::builder(&self.key).endpoint(Some(&self.reach.http)).credentials(credentials);
         Ok(Openers::of_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?)))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
-        let kek = GcpKek::builder(&self.key).endpoint(Some(&self.reach.http)).credentials(of_file(self.plugin()?)?);
+        let kek = GcpKek::builder(&self.key)
+            .endpoint(Some(&self.reach.http))
+            .credentials(gcp_credentials::key_file(self.plugin()?)?);
         Ok(Arc::new(kek.build().await?))
     }
 

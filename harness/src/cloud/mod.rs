@@ -4,7 +4,9 @@ mod admin;
 mod aws;
 mod azure;
 mod gcp;
+mod gcp_credentials;
 mod reach;
+pub mod sdk_variables;
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ pub use admin::Admin;
 pub use aws::{ACCOUNT, ALIAS, Access, AwsCloud, Credentials, REGION};
 pub use azure::AzureCloud;
 pub use gcp::GcpCloud;
+pub(crate) use gcp::operator_key_file as gcp_operator_key_file;
 pub use reach::{NamedBy, PluginSettings, Reach, SecretFile};
 
 use self::aws::STRANGERS;

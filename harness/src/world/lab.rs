@@ -19,7 +19,7 @@ use crate::etcd::client::EtcdError;
 use crate::exit::{environment, usage};
 use crate::lab::{self, Description};
 use crate::process::Keep;
-use crate::runtime_dir::{RuntimeDir, sweep};
+use crate::runtime_dir::{RuntimeDir, sweep, write_private};
 
 /// How long a lab's etcd may take to be there again.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(60);
@@ -63,14 +63,21 @@ impl std::fmt::Debug for RunningLab {
 impl RunningLab {
     /// Starts all of it and tells others where it is. `progress` hears of programs that are built first.
     pub async fn start(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Self> {
-        let lab = match plan.world.cluster {
+        let mut lab = match plan.world.cluster {
             ClusterKind::Embedded => {
                 return Err(usage("the embedded model lives in one run: a lab that stays has none"));
             }
             ClusterKind::Apiserver => of_processes(plan, progress).await?,
             ClusterKind::Kind => on_kind(plan, progress).await?,
         };
-        let dir = &lab.description.cluster.dir;
+        let dir = lab.description.cluster.dir.clone();
+        if let kms @ lab::Kms { cloud: CloudKind::Gcp, own: true, .. } = &mut lab.description.kms {
+            let file = cloud::gcp_operator_key_file(&kms.endpoint).await?;
+            let path = dir.join("gcp-operator.json");
+            write_private(&path, file.as_bytes())
+                .map_err(|error| environment(format!("writing {}: {error}", path.display())))?;
+            kms.gcp_key_file = Some(path);
+        }
         lab.description
             .publish(lab::programs(&plan.world.assets).as_deref())
             .map_err(|error| environment(format!("writing in {}: {error}", dir.display())))?;
@@ -150,6 +157,7 @@ fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Descript
         https: reach.https,
         proxy: reach.proxy,
         azure_tenant: Some(reach.azure_tenant).filter(|tenant| !tenant.is_empty()),
+        gcp_key_file: None,
         ca: reach.ca,
         admin: reach.admin,
         // An ARN has its region; other clouds' keys have none.

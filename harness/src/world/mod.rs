@@ -228,6 +228,9 @@ const COUNT_TRIES: u32 = 20;
 
 impl World {
     /// Starts all of it. `progress` hears of programs that are built first.
+    ///
+    /// Google's SDK sends requests to 127.0.0.1 through `HTTP_PROXY` where the environment of this process names one: a program that
+    /// embeds this has `127.0.0.1` in `NO_PROXY`, as the command kmslab sees to.
     pub async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Self> {
         match plan.cluster {
             ClusterKind::Embedded => embedded::start(plan).await,

@@ -40,6 +40,9 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
         (&["up", "--cluster", "kind", "--key", KEY], 2, "which a kind node cannot reach"),
         (&["up", "--cluster", "kind"], 3, "there is no container engine: install Docker"),
         (&["up", "--endpoint-url", "http://127.0.0.1:1"], 2, "--key"),
+        (&["inspect"], 2, "set ETCDCTL_ENDPOINTS, or start a lab with `kmslab up`"),
+        (&["inspect", "--lab", "ci"], 3, "`kmslab up ci` starts one"),
+        (&["inspect", "--lab", "ci", "--etcd", "http://127.0.0.1:1"], 2, "cannot be used with"),
     ] {
         // With nothing cached and no Go: what is wrong must be said before anything would be got.
         let output = kmslab.command(args).env("XDG_CACHE_HOME", "/nonexistent").env("PATH", "").output().unwrap();
@@ -47,6 +50,10 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");
     }
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let inspect = kmslab.command(&["inspect"]).env("ETCDCTL_ENDPOINTS", format!("http://{closed}")).output().unwrap();
+    assert_eq!(inspect.status.code(), Some(3));
+    assert!(text(&inspect.stderr).contains(&closed), "{}", text(&inspect.stderr));
     assert!(kmslab.ok(&["status"]).contains("no lab is up"));
     let down = kmslab.run(&["down", "ci"]);
     assert_eq!((down.status.code(), text(&down.stderr).trim()), (Some(0), "no lab ci is up"));
@@ -86,6 +93,12 @@ fn a_lab_is_up_for_others_and_down_without_a_trace() {
     let summary = kmslab.ok(&["inspect", "--etcd", &lab.cluster.etcd, "--format", "json"]);
     let left = summary.matches("kmslab-encrypt").count();
     assert_eq!(left, 0, "the scenario has left objects or namespaces in the lab");
+
+    // The same etcd by its lab, and by being the only one.
+    for args in [&["inspect", "--lab", "ci", "--format", "json"][..], &["inspect", "--format", "json"]] {
+        let kinds = |report: &str| serde_json::from_str::<Value>(report).unwrap()["summary"].clone();
+        assert_eq!(kinds(&kmslab.ok(args)), kinds(&summary), "{args:?}");
+    }
 
     kmslab.ok(&["down", "ci"]);
     nothing_is_left_of(&state, &dir);
@@ -150,6 +163,7 @@ fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
     // A token of the lab's metadata server, and the key that the plugin uses.
     let script = format!(
         r#". {}; set -e
+        grep --quiet "\"token_uri\": \"http://$GCE_METADATA_HOST/token\"" "$GOOGLE_APPLICATION_CREDENTIALS"
         kubectl create secret generic by-hand --from-literal=password=s3cret
         etcdctl get /registry/secrets/default/by-hand | head -c 70
         token=$(curl --silent --show-error --header "Metadata-Flavor: Google" \

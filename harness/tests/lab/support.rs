@@ -21,7 +21,9 @@ impl Kmslab {
             .args(args)
             .env("XDG_RUNTIME_DIR", self.root.path())
             .env("XDG_STATE_HOME", self.root.path().join("state"));
-        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS", "KMSLAB_ADMIN"] {
+        for name in
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS", "KMSLAB_ADMIN", "ETCDCTL_ENDPOINTS"]
+        {
             command.env_remove(name);
         }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AZURE_") || name.ends_with("_PROXY")) {

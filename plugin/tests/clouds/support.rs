@@ -57,7 +57,7 @@ impl Lab {
     }
 }
 
-async fn connect(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
+pub(crate) async fn connect(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use azure_core::cloud::CloudConfiguration;
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::headers::AUTHORIZATION;
 use azure_core::http::{
@@ -127,7 +128,7 @@ impl AzureKekBuilder {
         self
     }
 
-    /// A fixed client secret, and nothing read from the environment.
+    /// A fixed client secret of Azure's public cloud, and nothing read from the environment.
     #[must_use]
     pub fn client_secret(mut self, tenant: &str, client_id: &str, secret: &str) -> Self {
         self.secret = Some((tenant.to_owned(), client_id.to_owned(), Secret::new(secret.to_owned())));
@@ -208,7 +209,9 @@ impl AzureKekBuilder {
 
     fn credential(&self, options: ClientOptions) -> Result<Arc<dyn TokenCredential>, ConfigError> {
         if let Some((tenant, client_id, secret)) = &self.secret {
-            return by_secret(tenant, client_id.clone(), secret.clone(), options);
+            // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
+            let cloud = Some(Arc::new(CloudConfiguration::AzurePublic));
+            return by_secret(tenant, client_id.clone(), secret.clone(), ClientOptions { cloud, ..options });
         }
         if let Some(path) = &self.config_file {
             return of_file(path, options);

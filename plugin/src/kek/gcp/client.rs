@@ -1,16 +1,19 @@
 //! The SDK's client: credentials, endpoint, deadlines, retries, and a count of what goes out.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use google_cloud_auth::credentials::{self, Credentials};
+use google_cloud_auth::credentials::{self, Credentials, external_account, impersonated, mds, service_account};
 use google_cloud_gax::error::Error;
 use google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder;
 use google_cloud_gax::retry_policy::{Aip194Strict, LimitedAttemptCount, RetryPolicy, RetryPolicyExt as _};
 use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
 use google_cloud_kms_v1::client::KeyManagementService;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
@@ -36,6 +39,14 @@ pub enum ConfigError {
          where the metadata server gives tokens"
     )]
     Credentials(String),
+    /// The file of `--credentials-file` cannot be used.
+    #[error("--credentials-file {}: {reason}", path.display())]
+    CredentialsFile {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No CA to trust.
     #[error(
         "this machine has no CA certificates, which {0} needs: install the package ca-certificates, or set SSL_CERT_FILE"
@@ -46,18 +57,38 @@ pub enum ConfigError {
     Sdk(String),
 }
 
+/// Where the plugin's access tokens come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum CredentialsSource {
+    /// GOOGLE_APPLICATION_CREDENTIALS; else the metadata server, where GCE_METADATA_HOST names one; else gcloud's login of this user;
+    /// else the machine's metadata server
+    #[default]
+    Auto,
+    /// The metadata server, of the machine or of GCE_METADATA_HOST, even where this user has logged in with gcloud
+    MetadataServer,
+}
+
 /// Puts a [`GcpKek`] together.
 #[derive(Debug)]
 pub struct GcpKekBuilder {
     key: String,
     endpoint: Option<String>,
     credentials: Option<Credentials>,
+    source: CredentialsSource,
+    credentials_file: Option<PathBuf>,
     call_timeout: Duration,
 }
 
 impl GcpKekBuilder {
     pub(super) fn new(key: String) -> Self {
-        Self { key, endpoint: None, credentials: None, call_timeout: Duration::from_secs(2) }
+        Self {
+            key,
+            endpoint: None,
+            credentials: None,
+            source: CredentialsSource::Auto,
+            credentials_file: None,
+            call_timeout: Duration::from_secs(2),
+        }
     }
 
     /// Where Cloud KMS answers, if not at its own address.
@@ -71,6 +102,20 @@ impl GcpKekBuilder {
     #[must_use]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
+        self
+    }
+
+    /// Where access tokens come from, unless [`Self::credentials`] or [`Self::credentials_file`] says so.
+    #[must_use]
+    pub fn source(mut self, source: CredentialsSource) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// A file as GOOGLE_APPLICATION_CREDENTIALS names one: a service account's key, or the configuration of workload identity federation.
+    #[must_use]
+    pub fn credentials_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
+        self.credentials_file = path.map(Into::into);
         self
     }
 
@@ -94,12 +139,10 @@ impl GcpKekBuilder {
         if https && rustls_native_certs::load_native_certs().certs.is_empty() {
             return Err(ConfigError::NoRoots(endpoint));
         }
-        let credentials = match self.credentials {
-            Some(given) => given,
-            // The environment's file, else that of gcloud's login, else the metadata server.
-            None => {
-                credentials::Builder::default().build().map_err(|error| ConfigError::Credentials(causes(&error)))?
-            }
+        let credentials = match (self.credentials, &self.credentials_file) {
+            (Some(given), _) => given,
+            (None, Some(path)) => from_file(path)?,
+            (None, None) => from_source(self.source)?,
         };
         let requests = Arc::new(AtomicU64::new(0));
         let retried = Counted { inner: Aip194Strict.with_attempt_limit(ATTEMPTS), retries: Arc::clone(&requests) };
@@ -116,6 +159,35 @@ impl GcpKekBuilder {
         let origin = Origin { key: key.clone(), endpoint, timeout: self.call_timeout };
         Ok(GcpKek { client, key, known_as: KnownAs::default(), origin, requests })
     }
+}
+
+fn from_file(path: &Path) -> Result<Credentials, ConfigError> {
+    let unusable = |reason: String| ConfigError::CredentialsFile { path: path.to_owned(), reason };
+    let text = std::fs::read(path).map(Zeroizing::new).map_err(|error| unusable(error.to_string()))?;
+    let json: Value = serde_json::from_slice(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
+    let kind = json["type"].as_str().unwrap_or_default().to_owned();
+    let built = match kind.as_str() {
+        "service_account" => service_account::Builder::new(json).build(),
+        "external_account" => external_account::Builder::new(json).build(),
+        "impersonated_service_account" => impersonated::Builder::new(json).build(),
+        other => {
+            return Err(unusable(format!(
+                "its type is {other:?}; use a file of the type service_account, external_account or impersonated_service_account"
+            )));
+        }
+    };
+    built.map_err(|error| unusable(causes(&error)))
+}
+
+fn from_source(source: CredentialsSource) -> Result<Credentials, ConfigError> {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    // A server that the environment names was meant for this program; a login that lies about was meant for somebody's own work.
+    let named = !set("GOOGLE_APPLICATION_CREDENTIALS") && set("GCE_METADATA_HOST");
+    let built = match source {
+        CredentialsSource::Auto if !named => credentials::Builder::default().build(),
+        CredentialsSource::Auto | CredentialsSource::MetadataServer => mds::Builder::default().build(),
+    };
+    built.map_err(|error| ConfigError::Credentials(causes(&error)))
 }
 
 /// An error and all that it stands on.

@@ -14,7 +14,7 @@ use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model::EncryptResponse;
 use zeroize::Zeroizing;
 
-pub use client::{ConfigError, GcpKekBuilder};
+pub use client::{ConfigError, CredentialsSource, GcpKekBuilder};
 pub use name::NameError;
 
 use self::errors::meaning;
