@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 pub use crate::announce::Format;
 use crate::announce::{GcpKeyFile, announce};
-use crate::aws::auth::{Auth, Credential, CredentialError};
-use crate::{Emulator, EmulatorBuilder, SeedFile, StartError};
+use crate::aws::auth::{Credential, CredentialError};
+use crate::{Auth, Emulator, EmulatorBuilder, SeedFile, StartError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +66,7 @@ pub struct EmulatorArgs {
     /// One more access key that may call, beside test:test:123456789012; may be repeated
     #[arg(long = "credential", value_name = "ID:SECRET:ACCOUNT")]
     pub credentials: Vec<CredentialArg>,
-    /// Whether requests must be signed by a known access key
+    /// Whether signatures, tokens, policies and roles are checked, in every cloud; off allows every request
     #[arg(long, value_enum, default_value = "on")]
     pub auth: Auth,
     /// How the addresses are printed
@@ -206,7 +206,11 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
 /// The well-known access key and the open admin port are fine on loopback only.
 #[expect(clippy::print_stderr, reason = "a warning to the user")]
 fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, auth: Auth) {
-    let open = if auth == Auth::On { "the access key test/test works" } else { "no signature is checked" };
+    let open = if auth == Auth::On {
+        "the access key test/test works"
+    } else {
+        "no signature, token or permission is checked"
+    };
     for &(flag, address) in listen {
         if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
             eprintln!("warning: {flag} {address} can be reached from other machines, and {open}");

@@ -10,8 +10,9 @@ use kmslab_keycore::{Clock, Entropy, KeyCore, LabClock, MemoryStore, SystemClock
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use crate::Auth;
 use crate::admin::Admin;
-use crate::aws::auth::{Auth, Authenticator, Credential, CredentialError, Credentials};
+use crate::aws::auth::{Authenticator, Credential, CredentialError, Credentials};
 use crate::aws::service::AwsService;
 use crate::aws::{Aws, Ids, RandomIds};
 use crate::azure::{self, Azure};
@@ -168,7 +169,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Whether signatures are checked.
+    /// Whether signatures, tokens, policies and roles are checked; they are unless told otherwise.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
@@ -238,8 +239,9 @@ impl EmulatorBuilder {
             self.azure_token_lifetime,
             Arc::clone(&self.wall),
             Arc::clone(&self.entropy),
+            self.auth,
         );
-        let gcp = Gcp::new(Arc::clone(&core), Arc::clone(&self.wall), Arc::clone(&self.entropy));
+        let gcp = Gcp::new(Arc::clone(&core), Arc::clone(&self.wall), Arc::clone(&self.entropy), self.auth);
         let gcp = Arc::new(gcp);
         self.seed.plant(&aws, &azure, &gcp)?;
         let counter = Arc::new(Counter::default());

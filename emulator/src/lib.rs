@@ -13,6 +13,7 @@
 mod admin;
 mod announce;
 pub mod args;
+mod auth;
 pub mod aws;
 pub mod azure;
 mod builder;
@@ -32,7 +33,7 @@ pub mod testcontainers;
 mod tls;
 pub mod variables;
 
-pub use aws::auth::Auth;
+pub use auth::Auth;
 pub use builder::{Emulator, EmulatorBuilder, StartError};
 pub use counts::{RequestCount, RequestCounts};
 pub use keytable::{KeyRow, VersionRow};

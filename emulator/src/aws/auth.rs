@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::sigv4::{self, Authorization, ParseError, Scope, Signed, SigningKey, TERMINATOR};
 use super::{AwsError, Caller};
+use crate::Auth;
 
 /// Access key id and secret that work without any set-up.
 pub const DEFAULT_ACCESS_KEY: &str = "test";
@@ -31,16 +32,6 @@ const KEPT_SIGNING_KEYS: usize = 256;
 const TOKEN_INVALID: &str = "The security token included in the request is invalid.";
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
                         Access Key and signing method. Consult the service documentation for details.";
-
-/// Whether signatures are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Auth {
-    /// Every request must be signed by a known access key.
-    #[default]
-    On,
-    /// Every request is let in.
-    Off,
-}
 
 /// One access key.
 #[derive(Clone)]

@@ -59,6 +59,19 @@ operations! {
     RandomBytes: "RandomBytesGet", None, "keys/read";
 }
 
+impl Operation {
+    /// Whether its request has a body, without which it means nothing.
+    pub(super) fn takes_a_body(self) -> bool {
+        match self {
+            Self::Get | Self::List | Self::ListVersions | Self::GetDeleted | Self::ListDeleted => false,
+            Self::Delete | Self::Purge | Self::Recover | Self::Backup | Self::Rotate | Self::GetRotationPolicy => false,
+            Self::Create | Self::Import | Self::Update | Self::Restore | Self::SetRotationPolicy => true,
+            Self::Encrypt | Self::Decrypt | Self::WrapKey | Self::UnwrapKey | Self::Sign | Self::Verify => true,
+            Self::RandomBytes => true,
+        }
+    }
+}
+
 /// A request to a vault, as its method and path say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {

@@ -34,6 +34,7 @@ use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyError, Version, VersionSta
 
 pub(crate) use error::GcpError;
 
+use crate::Auth;
 use crate::keytable::{KeyRow, VersionRow};
 use iam::Policies;
 use identity::Identity;
@@ -48,6 +49,7 @@ pub(crate) struct Gcp {
     jobs: RwLock<BTreeMap<ImportJobName, Job>>,
     pub(crate) policies: Policies,
     pub(crate) identity: Identity,
+    auth: Auth,
 }
 
 impl fmt::Debug for Gcp {
@@ -57,13 +59,14 @@ impl fmt::Debug for Gcp {
 }
 
 impl Gcp {
-    pub(crate) fn new(core: Arc<KeyCore>, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+    pub(crate) fn new(core: Arc<KeyCore>, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, auth: Auth) -> Self {
         let gcp = Self {
             core,
             rings: RwLock::default(),
             jobs: RwLock::default(),
             policies: Policies::default(),
-            identity: Identity::new(wall, entropy),
+            identity: Identity::new(wall, entropy, auth),
+            auth,
         };
         gcp.reset();
         gcp

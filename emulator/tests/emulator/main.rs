@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admin;
+mod auth_off;
 mod azure_login;
 mod azure_management;
 mod azure_refusals;

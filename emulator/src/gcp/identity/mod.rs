@@ -15,6 +15,7 @@ pub(crate) use endpoints::{Content, METADATA, Request};
 pub(crate) use token::Refused;
 
 use super::auth::OWNER;
+use crate::Auth;
 use token::{BadAssertion, Given};
 
 /// What callers' own tokens are for, where they are for one service.
@@ -33,6 +34,7 @@ pub(crate) struct Identity {
     default: RwLock<String>,
     given: Given,
     wall: Arc<dyn Clock>,
+    pub(crate) auth: Auth,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -43,13 +45,14 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+    pub(crate) fn new(wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, auth: Auth) -> Self {
         Self {
             accounts: Accounts::default(),
             owner: OnceLock::new(),
             default: RwLock::default(),
             given: Given::default(),
             wall,
+            auth,
             entropy,
         }
     }
