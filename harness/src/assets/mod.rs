@@ -9,6 +9,7 @@ mod cache;
 mod given;
 pub mod node;
 mod release;
+pub(crate) mod requirements;
 mod store;
 
 use std::ffi::OsString;

@@ -101,6 +101,7 @@ impl Assets {
             }
         }
         if !engine.has_image(&tag).await? {
+            require(&["zstd"], "loading the node image")?;
             progress.say(&format!("loading the node image {tag}"));
             let script = format!("set -o pipefail; zstd -q -d -c {} | {} load", shell(&saved), shell(engine.program()));
             self.shell("node-load", &script, progress).await.map_err(|error| broken(&saved, &error))?;
@@ -180,16 +181,7 @@ fn broken(saved: &Path, error: &anyhow::Error) -> anyhow::Error {
 
 /// Whether the recipe can be followed here; said before it begins.
 fn can_build(cache: &Cache) -> anyhow::Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
-    let missing: Vec<&str> = ["debootstrap", "zstd"].into_iter().filter(|name| !is_there(name)).collect();
-    if !missing.is_empty() {
-        let missing = missing.join(" ");
-        return Err(environment(format!(
-            "kindest/node can't be had, and building a node image needs {missing}: sudo apt-get install {missing}; or give an \
-             image that is on this machine with --node-image"
-        )));
-    }
+    require(&["debootstrap", "zstd"], "kindest/node cannot be pulled, and building a node image")?;
     if !rustix::process::geteuid().is_root() {
         return Err(environment(
             "kindest/node can't be had, and debootstrap, which makes a node image's root file system, needs root: run \
@@ -209,6 +201,20 @@ fn can_build(cache: &Cache) -> anyhow::Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Refuses where PATH lacks a program whose package has its name.
+fn require(programs: &[&str], what: &str) -> anyhow::Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    let missing: Vec<&str> = programs.iter().copied().filter(|name| !is_there(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(" ");
+    Err(environment(format!(
+        "{what} needs {missing}: `sudo apt-get install {missing}`; or give an image that is on this machine with --node-image"
+    )))
 }
 
 fn write_recipe(dir: &Path) -> std::io::Result<()> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::emulator_container::{self, EmulatorContainer};
 use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, processes};
-use crate::assets::{Assets, Progress, Tool};
+use crate::assets::{Assets, Progress, Tool, requirements};
 use crate::cloud::{self, Cloud, CloudKind};
 use crate::cluster::Nodes;
 use crate::cluster::kind::bundle::Bundle;
@@ -46,6 +46,10 @@ pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     if plan.target.is_some() {
         return Err(usage("a kind cluster has one plugin on its nodes: for a second cloud use --cluster apiserver"));
     }
+    get_ready(plan, progress).await.map_err(requirements::with_all_for_kind)
+}
+
+async fn get_ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
     let engine = Engine::find().await?;
     enough_memory(engine.memory().await?, plan.kind.control_planes)?;
     let assets = Assets::from_env(&plan.assets);

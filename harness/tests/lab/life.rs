@@ -39,6 +39,7 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
         (&["up", "--control-planes", "9", "--cluster", "kind"], 2, "use a number from 1 to 5"),
         (&["up", "--cluster", "kind", "--key", KEY], 2, "which a kind node cannot reach"),
         (&["up", "--cluster", "kind"], 3, "there is no container engine: install Docker"),
+        (&["up", "--cluster", "kind"], 3, "`sudo apt-get install docker.io debootstrap zstd`, Go 1.26 or later"),
         (&["up", "--endpoint-url", "http://127.0.0.1:1"], 2, "--key"),
         (&["inspect"], 2, "set ETCDCTL_ENDPOINTS, or start a lab with `kmslab up`"),
         (&["inspect", "--lab", "ci"], 3, "`kmslab up ci` starts one"),
