@@ -37,7 +37,8 @@ const CLOUD_KMS: &str = "cloudkms.googleapis.com";
 /// Google's IAM API.
 const IAM: &str = "iam.googleapis.com";
 /// Google's token endpoints, and its metadata server.
-const GOOGLE: &[&str] = &["oauth2.googleapis.com", "accounts.google.com", "metadata.google.internal", "metadata"];
+const GOOGLE: &[&str] =
+    &["oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com", "metadata.google.internal", "metadata"];
 
 /// What every front needs.
 #[derive(Debug, Clone)]

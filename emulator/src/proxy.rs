@@ -26,9 +26,11 @@ pub(crate) const NAMES: &[&str] = &[
     "cloudkms.googleapis.com",
     "iam.googleapis.com",
     "oauth2.googleapis.com",
+    "www.googleapis.com",
+    "accounts.google.com",
 ];
 /// What is asked in clear: the metadata services of Azure's and Google's machines.
-const METADATA: &[&str] = &["169.254.169.254", "metadata.google.internal"];
+const METADATA: &[&str] = &["169.254.169.254", "metadata.google.internal", "metadata"];
 
 /// What the proxy's port serves.
 pub(crate) fn router(fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Router {

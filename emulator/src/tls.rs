@@ -187,7 +187,7 @@ fn server_certificate(
 }
 
 /// From the day before, for a client whose clock is a little behind.
-fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
+pub(crate) fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
     let today = now.to_zoned(TimeZone::UTC).date();
     let day = |offset: i64| {
         let date = today.saturating_add(offset.days());

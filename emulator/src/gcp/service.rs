@@ -132,6 +132,8 @@ pub(crate) async fn serve_identity(identity: &Identity, counter: &Counter, parts
         method: &parts.method,
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
+        host: &crate::front::host(&parts),
+        forwarded: parts.headers.contains_key("x-forwarded-for"),
         flavor,
         body: &body,
     };
@@ -149,6 +151,14 @@ pub(crate) async fn serve_identity(identity: &Identity, counter: &Counter, parts
     if answer.operation == identity::METADATA {
         headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
         headers.insert(http::header::SERVER, HeaderValue::from_static("Metadata Server for VM"));
+        headers.insert("x-xss-protection", HeaderValue::from_static("0"));
+        headers.insert("x-frame-options", HeaderValue::from_static("SAMEORIGIN"));
+        if let Ok(tag) = HeaderValue::from_str(&identity::etag(&answer.body)) {
+            headers.insert(http::header::ETAG, tag);
+        }
+    }
+    if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        headers.insert(http::header::LOCATION, location);
     }
     response
 }

@@ -16,7 +16,7 @@ const KEY: &str = "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k";
 const ACCOUNT: &str = "some-one@p.iam.gserviceaccount.com";
 
 /// What an account signs: `claims` with its key.
-fn signed(key: &str, id: &str, claims: &Value) -> String {
+pub(crate) fn signed(key: &str, id: &str, claims: &Value) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     let der: String = key.lines().filter(|line| !line.starts_with("-----")).collect();
@@ -118,7 +118,7 @@ async fn only_tokens_that_hold_get_in() {
 }
 
 #[tokio::test]
-async fn the_metadata_server_answers_those_who_mean_it() {
+async fn the_metadata_server_gives_tokens_to_those_who_send_its_header() {
     let emulator = Emulator::builder().start().await.unwrap();
     let ask = async |path: &str, flavor: Option<&str>| {
         let mut request = http::Request::get(path).header("host", "metadata.google.internal");
@@ -131,15 +131,6 @@ async fn the_metadata_server_answers_those_who_mean_it() {
     assert_eq!(ask(token, None).await.status, 403);
     let given = ask(token, Some("Google")).await;
     assert_eq!((given.status, given.head.contains("metadata-flavor: google")), (200, true));
-    for (path, text) in [
-        ("/", "computeMetadata/\n"),
-        ("/computeMetadata/v1/project/project-id", "kmslab"),
-        ("/computeMetadata/v1/universe/universe-domain", "googleapis.com"),
-        ("/computeMetadata/v1/instance/service-accounts/default/email", "kmslab@kmslab.iam.gserviceaccount.com"),
-    ] {
-        assert_eq!(ask(path, Some("Google")).await.text, text, "{path}");
-    }
-    assert_eq!(ask("/computeMetadata/v1/instance/disks", Some("Google")).await.status, 404);
 }
 
 #[tokio::test]

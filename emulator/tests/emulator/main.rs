@@ -12,6 +12,7 @@ mod command;
 mod contract;
 mod crypto;
 mod gcp_iam;
+mod gcp_metadata;
 mod gcp_rest;
 mod gcp_sdk;
 mod keys;

@@ -12,7 +12,7 @@ use x509_parser::public_key::PublicKey;
 
 use super::directory::{Application, Directory};
 use super::error::LoginError;
-use crate::jwt;
+use crate::oauth::jwt;
 
 /// The only type there is.
 pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

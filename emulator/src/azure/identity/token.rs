@@ -3,9 +3,6 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +11,7 @@ use kmslab_keycore::Entropy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::jwt;
+use crate::oauth::{SigningKey, jwt};
 
 /// How long before its issue a token is valid already, as Entra has it: clocks differ.
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
@@ -56,13 +53,8 @@ pub(crate) enum Refused {
 
 /// Makes and verifies tokens with one key, which is made at the first use: RSA takes a moment that others need not wait for.
 pub(crate) struct Tokens {
-    key: OnceLock<Option<Signing>>,
+    key: OnceLock<Option<SigningKey>>,
     lifetime: SignedDuration,
-}
-
-struct Signing {
-    pair: RsaKeyPair,
-    id: String,
 }
 
 impl fmt::Debug for Tokens {
@@ -85,14 +77,8 @@ impl Tokens {
         self.lifetime
     }
 
-    fn signing(&self) -> Option<&Signing> {
-        let made = self.key.get_or_init(|| {
-            let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
-            let id = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pair.public_key().as_ref());
-            let id = URL_SAFE_NO_PAD.encode(&id.as_ref()[..20]);
-            Some(Signing { pair, id })
-        });
-        made.as_ref()
+    fn signing(&self) -> Option<&SigningKey> {
+        self.key.get_or_init(SigningKey::generate).as_ref()
     }
 
     /// A token for `subject` at `audience`; `None` if no key can be made.
@@ -103,11 +89,10 @@ impl Tokens {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Option<String> {
-        let Signing { pair, id } = self.signing()?;
+        let key = self.signing()?;
         let mut unique = [0; 16];
         entropy.fill(&mut unique);
         let issuer = issuer(&subject.tenant);
-        let header = json!({ "typ": "JWT", "alg": "RS256", "x5t": id, "kid": id });
         let claims = json!({
             "aud": audience,
             "iss": issuer,
@@ -124,11 +109,7 @@ impl Tokens {
             "uti": URL_SAFE_NO_PAD.encode(unique),
             "ver": "1.0",
         });
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        let mut signature = vec![0; pair.public_modulus_len()];
-        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
-        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        key.sign(json!({ "x5t": key.id() }), &claims)
     }
 
     /// What a token says, if it is from here, for one of `audiences` and of now.
@@ -142,15 +123,12 @@ impl Tokens {
         let encoded = || token.split('.').next().unwrap_or_default().to_owned();
         let foreign = || Refused::Signature(encoded());
         let header = decode_header(token).map_err(|_| foreign())?;
-        let Signing { pair, id } = self.signing().ok_or_else(foreign)?;
-        if header.alg != Algorithm::RS256 || header.kid.as_ref() != Some(id) {
+        let signing = self.signing().ok_or_else(foreign)?;
+        if header.alg != Algorithm::RS256 || header.kid.as_deref() != Some(signing.id()) {
             return Err(foreign());
         }
-        let public = pair.public_key();
-        let key = DecodingKey::from_rsa_raw_components(
-            public.modulus().big_endian_without_leading_zero(),
-            public.exponent().big_endian_without_leading_zero(),
-        );
+        let public = signing.public();
+        let key = DecodingKey::from_rsa_raw_components(&public.modulus, &public.exponent);
         let claims: Claims = jwt::signed(token, Algorithm::RS256, &key).ok_or_else(foreign)?;
         if claims.iss != issuer(tenant) {
             return Err(Refused::Issuer(claims.iss));
@@ -169,18 +147,10 @@ impl Tokens {
 
     /// The public key as a JSON Web Key Set.
     pub(crate) fn jwks(&self) -> Value {
-        let keys = self.signing().map(|Signing { pair, id }| {
-            let public = pair.public_key();
-            let (n, e) = (public.modulus(), public.exponent());
-            json!({
-                "kty": "RSA",
-                "use": "sig",
-                "alg": "RS256",
-                "kid": id,
-                "x5t": id,
-                "n": URL_SAFE_NO_PAD.encode(n.big_endian_without_leading_zero()),
-                "e": URL_SAFE_NO_PAD.encode(e.big_endian_without_leading_zero()),
-            })
+        let keys = self.signing().map(|key| {
+            let mut jwk = key.public().jwk(key.id());
+            jwk["x5t"] = key.id().into();
+            jwk
         });
         json!({ "keys": keys.into_iter().collect::<Vec<_>>() })
     }

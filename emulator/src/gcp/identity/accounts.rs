@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::gcp::wire::pem;
+use crate::oauth::PublicRsaKey;
 
 /// What Google's key files say of where tokens come from.
 pub const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
@@ -25,8 +26,7 @@ pub struct KeyFile {
     pub key_id: String,
     /// PKCS #8, PEM.
     private_key: Zeroizing<String>,
-    /// Modulus and exponent, big-endian.
-    public: (Vec<u8>, Vec<u8>),
+    public: PublicRsaKey,
 }
 
 impl fmt::Debug for KeyFile {
@@ -41,7 +41,7 @@ impl KeyFile {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
         let der = pair.as_der().ok()?;
         let pem = Zeroizing::new(pem("PRIVATE KEY", der.as_ref()));
-        Some(Self { email: email.to_owned(), key_id: key_id(&pair), private_key: pem, public: public(&pair) })
+        Some(Self { email: email.to_owned(), key_id: key_id(&pair), private_key: pem, public: PublicRsaKey::of(&pair) })
     }
 
     /// The key of a key file; the reason where it is none.
@@ -54,7 +54,7 @@ impl KeyFile {
         let pair = der.ok().and_then(|der| RsaKeyPair::from_pkcs8(&der).ok());
         let pair = pair.ok_or("its private_key is no RSA key in PKCS #8")?;
         let (email, key_id) = (field("client_email")?.to_owned(), field("private_key_id")?.to_owned());
-        Ok(Self { email, key_id, private_key: private_key.clone(), public: public(&pair) })
+        Ok(Self { email, key_id, private_key: private_key.clone(), public: PublicRsaKey::of(&pair) })
     }
 
     /// The file as Google makes it, with tokens from `token_uri`.
@@ -88,12 +88,6 @@ fn key_id(pair: &RsaKeyPair) -> String {
     hex::encode(&digest.as_ref()[..20])
 }
 
-fn public(pair: &RsaKeyPair) -> (Vec<u8>, Vec<u8>) {
-    let key = pair.public_key();
-    let (n, e) = (key.modulus(), key.exponent());
-    (n.big_endian_without_leading_zero().to_vec(), e.big_endian_without_leading_zero().to_vec())
-}
-
 /// 21 digits, the same for the same account.
 pub(crate) fn client_id(email: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, email.as_bytes());
@@ -113,14 +107,12 @@ pub(crate) struct Account {
 #[derive(Debug, Clone)]
 pub(crate) struct PublicKey {
     pub(crate) id: String,
-    pub(crate) modulus: Vec<u8>,
-    pub(crate) exponent: Vec<u8>,
+    pub(crate) public: PublicRsaKey,
 }
 
 impl From<&KeyFile> for PublicKey {
     fn from(file: &KeyFile) -> Self {
-        let (modulus, exponent) = file.public.clone();
-        Self { id: file.key_id.clone(), modulus, exponent }
+        Self { id: file.key_id.clone(), public: file.public.clone() }
     }
 }
 

@@ -5,18 +5,14 @@ use serde_json::{Value, json};
 
 use super::super::auth::OWNER;
 use super::Identity;
-use super::accounts::project_of;
 use super::token::{self, BadAssertion, LIFETIME};
 
 /// What the counters call a request to the metadata server.
 pub(crate) const METADATA: &str = "Metadata";
 /// The one grant that service accounts use.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// What every path of the metadata server begins with.
-const PATHS: &str = "/computeMetadata/v1";
-const ACCOUNTS: &str = "instance/service-accounts/";
-/// The scopes of a machine that may do what its account may.
-const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// Where the addresses of key files and client libraries of the last ten years lead.
+const TOKEN: &[&str] = &["/token", "/oauth2/v3/token", "/oauth2/v4/token", "/o/oauth2/token"];
 
 /// A request to one of these.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +20,10 @@ pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
+    /// As the caller wrote it.
+    pub(crate) host: &'a str,
+    /// Whether `X-Forwarded-For` is there.
+    pub(crate) forwarded: bool,
     /// `Metadata-Flavor`.
     pub(crate) flavor: Option<&'a str>,
     pub(crate) body: &'a [u8],
@@ -38,6 +38,8 @@ pub(crate) struct Answer {
     pub(crate) caller: Option<String>,
     /// What was asked, for the counters.
     pub(crate) operation: &'static str,
+    /// Where a redirect leads.
+    pub(crate) location: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,12 +49,12 @@ pub(crate) enum Content {
 }
 
 impl Answer {
-    fn json(operation: &'static str, status: StatusCode, body: Value) -> Self {
-        Self { status, body: Content::Json(body), caller: None, operation }
+    pub(super) fn json(operation: &'static str, status: StatusCode, body: Value) -> Self {
+        Self { status, body: Content::Json(body), caller: None, operation, location: None }
     }
 
-    fn text(status: StatusCode, body: impl Into<String>) -> Self {
-        Self { status, body: Content::Text(body.into()), caller: None, operation: METADATA }
+    pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, body: Content::Text(body.into()), caller: None, operation: METADATA, location: None }
     }
 
     fn refused(error: &str, description: &str) -> Self {
@@ -71,12 +73,11 @@ impl Identity {
         if request.path.starts_with("/computeMetadata") || request.path == "/" {
             return self.metadata(request);
         }
-        match request.path {
-            "/token" | "/oauth2/v4/token" | "/o/oauth2/token" if request.method == Method::POST => {
-                self.token(request.body)
-            }
-            _ => Answer::json("Token", StatusCode::NOT_FOUND, json!({ "error": "not_found" })),
+        if TOKEN.contains(&request.path) && request.method == Method::POST {
+            return self.token(request.body);
         }
+        let not_found = || Answer::json("Token", StatusCode::NOT_FOUND, json!({ "error": "not_found" }));
+        self.published(request).unwrap_or_else(not_found)
     }
 
     fn token(&self, body: &[u8]) -> Answer {
@@ -109,6 +110,11 @@ impl Identity {
                 return Answer::refused("invalid_grant", description);
             }
         };
+        if let Some(audience) = claims.target_audience.as_deref().filter(|audience| !audience.is_empty()) {
+            let token = self.id_token(&claims.iss, audience, None);
+            let body = json!({ "id_token": token });
+            return Answer { caller: Some(claims.iss), ..Answer::json("Token", StatusCode::OK, body) };
+        }
         if !self.auth.is_off() && claims.scope.as_ref().is_none_or(String::is_empty) {
             return Answer::refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.");
         }
@@ -117,55 +123,7 @@ impl Identity {
         answer
     }
 
-    fn given(&self, email: &str) -> Value {
+    pub(super) fn given(&self, email: &str) -> Value {
         json!({ "access_token": self.access_token(email), "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" })
     }
-
-    fn metadata(&self, request: Request<'_>) -> Answer {
-        // So that no request that was let through by mistake gets a token.
-        if request.path != "/" && !request.flavor.is_some_and(|flavor| flavor.eq_ignore_ascii_case("google")) {
-            return Answer::text(StatusCode::FORBIDDEN, "Missing required header \"Metadata-Flavor\": \"Google\"\n");
-        }
-        let email = self.default();
-        let found = |text: &str| Answer { caller: Some(email.clone()), ..Answer::text(StatusCode::OK, text) };
-        let path = request.path.trim_end_matches('/');
-        let Some(path) = path.strip_prefix(PATHS) else {
-            return found("computeMetadata/\n");
-        };
-        let path = path.trim_start_matches('/');
-        match path {
-            "" => found("instance/\nproject/\nuniverse/\n"),
-            "project/project-id" => found(project_of(&email)),
-            "project/numeric-project-id" => found("123456789012"),
-            "universe/universe-domain" | "universe/universe_domain" => found("googleapis.com"),
-            "instance/service-accounts" => found(&format!("default/\n{email}/\n")),
-            _ => match path.strip_prefix(ACCOUNTS).map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
-                Some((account, what)) if account == "default" || account == email => {
-                    self.account(&email, what, request.query).unwrap_or_else(not_found)
-                }
-                _ => not_found(),
-            },
-        }
-    }
-
-    fn account(&self, email: &str, what: &str, query: &str) -> Option<Answer> {
-        let recursive =
-            form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "recursive" && value == "true");
-        let text = |text: &str| Answer { caller: Some(email.to_owned()), ..Answer::text(StatusCode::OK, text) };
-        let json =
-            |body: Value| Answer { caller: Some(email.to_owned()), ..Answer::json(METADATA, StatusCode::OK, body) };
-        Some(match what {
-            "" if recursive => json(json!({ "aliases": ["default"], "email": email, "scopes": [SCOPE] })),
-            "" => text("aliases\nemail\nidentity\nscopes\ntoken\n"),
-            "aliases" => text("default\n"),
-            "email" => text(email),
-            "scopes" => text(&format!("{SCOPE}\n")),
-            "token" => json(self.given(email)),
-            _ => return None,
-        })
-    }
-}
-
-fn not_found() -> Answer {
-    Answer::text(StatusCode::NOT_FOUND, "Not Found\n")
 }

@@ -1,22 +1,27 @@
 //! Who callers are: service accounts, their keys, tokens, and the endpoints that give them out.
 
 mod accounts;
+mod certificates;
 mod endpoints;
+mod metadata;
 mod token;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use kmslab_keycore::{Clock, Entropy};
+use serde_json::{Value, json};
 
 pub(crate) use accounts::{Account, Accounts, client_id, project_of};
 pub use accounts::{KeyFile, TOKEN_URI};
 pub(crate) use endpoints::{Content, METADATA, Request};
+pub(crate) use metadata::etag;
 pub(crate) use token::Refused;
 
 use super::auth::OWNER;
 use crate::Auth;
-use token::{BadAssertion, Given};
+use crate::oauth::SigningKey;
+use token::{BadAssertion, Given, LIFETIME};
 
 /// What callers' own tokens are for, where they are for one service.
 pub(crate) const CLOUD_KMS: &str = "https://cloudkms.googleapis.com";
@@ -33,6 +38,8 @@ pub(crate) struct Identity {
     /// Whose tokens the metadata server gives out.
     default: RwLock<String>,
     given: Given,
+    /// What signs ID tokens, made when it is first asked for.
+    signer: OnceLock<Option<SigningKey>>,
     wall: Arc<dyn Clock>,
     pub(crate) auth: Auth,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -51,6 +58,7 @@ impl Identity {
             owner: OnceLock::new(),
             default: RwLock::default(),
             given: Given::default(),
+            signer: OnceLock::new(),
             wall,
             auth,
             entropy,
@@ -91,10 +99,33 @@ impl Identity {
         self.given.give(email, self.wall.now(), self.entropy.as_ref())
     }
 
+    fn signer(&self) -> Option<&SigningKey> {
+        self.signer.get_or_init(SigningKey::generate).as_ref()
+    }
+
+    /// A new ID token of an account; `machine` is what Google says of the machine that asked for it.
+    fn id_token(&self, email: &str, audience: &str, machine: Option<Value>) -> Option<String> {
+        let (now, id) = (self.wall.now(), client_id(email));
+        let mut claims = json!({
+            "iss": "https://accounts.google.com",
+            "aud": audience,
+            "azp": id,
+            "sub": id,
+            "email": email,
+            "email_verified": true,
+            "iat": now.as_second(),
+            "exp": (now + LIFETIME).as_second() + 1,
+        });
+        if let Some(machine) = machine {
+            claims["google"] = machine;
+        }
+        self.signer()?.sign(json!({}), &claims)
+    }
+
     /// Whose token it is, if it holds now for a service.
     pub(crate) fn verify(&self, token: &str, service: &str) -> Result<String, Refused> {
         if token.split('.').count() != 3 || token.starts_with("ya29.") {
-            return self.given.whose(token, self.wall.now());
+            return self.given.find(token, self.wall.now()).map(|(email, _)| email);
         }
         let claims = token::signed(token, &self.accounts, self.wall.now()).map_err(|bad| match bad {
             BadAssertion::Time => Refused::Expired,

@@ -11,7 +11,7 @@ use kmslab_keycore::Entropy;
 use serde::Deserialize;
 
 use super::accounts::Accounts;
-use crate::jwt;
+use crate::oauth::jwt;
 
 /// How long tokens are valid.
 pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_secs(3599);
@@ -37,6 +37,9 @@ pub(crate) struct Claims {
     pub(crate) aud: Option<String>,
     #[serde(default)]
     pub(crate) scope: Option<String>,
+    /// For whom an ID token is wanted, in place of an access token.
+    #[serde(default)]
+    pub(crate) target_audience: Option<String>,
     #[serde(default)]
     iat: i64,
     #[serde(default)]
@@ -60,7 +63,7 @@ pub(crate) fn signed(token: &str, accounts: &Accounts, now: Timestamp) -> Result
     let account = accounts.get(&claimed.iss).ok_or(BadAssertion::NoAccount)?;
     let key = account.keys.iter().find(|key| header.kid.as_ref().is_none_or(|kid| *kid == key.id));
     let key = key.ok_or(BadAssertion::Signature)?;
-    let key = DecodingKey::from_rsa_raw_components(&key.modulus, &key.exponent);
+    let key = DecodingKey::from_rsa_raw_components(&key.public.modulus, &key.public.exponent);
     let claims: Claims = jwt::signed(token, Algorithm::RS256, &key).ok_or(BadAssertion::Signature)?;
     let now = now.as_second();
     // Both are the caller's, and may be any numbers.
@@ -95,11 +98,11 @@ impl Given {
         token
     }
 
-    /// Whose token it is.
-    pub(crate) fn whose(&self, token: &str, now: Timestamp) -> Result<String, Refused> {
+    /// Whose token it is, and when it ends.
+    pub(crate) fn find(&self, token: &str, now: Timestamp) -> Result<(String, Timestamp), Refused> {
         let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match given.get(token) {
-            Some((email, ends)) if *ends > now => Ok(email.clone()),
+            Some((email, ends)) if *ends > now => Ok((email.clone(), *ends)),
             Some(_) => Err(Refused::Expired),
             None => Err(Refused::Foreign),
         }

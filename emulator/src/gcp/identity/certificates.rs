@@ -1,0 +1,120 @@
+//! What verifies Google's tokens and service accounts' signatures, where client libraries fetch it from; and what a token says.
+
+use http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::endpoints::{Answer, Request};
+use super::{EVERYTHING, Identity, client_id};
+use crate::oauth::PublicRsaKey;
+
+const ISSUER: &str = "https://accounts.google.com";
+/// Paths that end with an account's address: its keys as X.509 certificates.
+const X509: &[&str] = &["/robot/v1/metadata/x509/", "/service_accounts/v1/metadata/x509/"];
+/// The same as JSON Web Keys.
+const JWK: &[&str] = &["/service_accounts/v1/jwk/", "/service_accounts/v1/metadata/jwk/", "/robot/v1/metadata/jwk/"];
+/// What every token of a service account was given for.
+const TOKEN_INFO: &[&str] = &["/tokeninfo", "/oauth2/v1/tokeninfo", "/oauth2/v2/tokeninfo", "/oauth2/v3/tokeninfo"];
+
+impl Identity {
+    /// The answer to a path of these; `None` for another.
+    pub(super) fn published(&self, request: Request<'_>) -> Option<Answer> {
+        let path = request.path;
+        if TOKEN_INFO.contains(&path) {
+            return Some(self.token_info(request));
+        }
+        if request.method != Method::GET {
+            return None;
+        }
+        let body = match path {
+            "/oauth2/v1/certs" => self.signer_certificates(),
+            "/oauth2/v3/certs" => self.signer_jwks(),
+            "/.well-known/openid-configuration" => configuration(),
+            _ => {
+                let of = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| path.strip_prefix(prefix));
+                let (email, x509) = match (of(X509), of(JWK)) {
+                    (Some(email), _) => (email, true),
+                    (None, email) => (email?, false),
+                };
+                let email = percent_encoding::percent_decode_str(email).decode_utf8_lossy();
+                let Some(account) = self.accounts.get(&email) else {
+                    return Some(Answer::json("Certificates", StatusCode::NOT_FOUND, json!({ "error": "not_found" })));
+                };
+                let keys = account.keys.iter().map(|key| (key.id.as_str(), &key.public));
+                if x509 { self.certificates(keys, &account.email) } else { jwks(keys) }
+            }
+        };
+        Some(Answer::json("Certificates", StatusCode::OK, body))
+    }
+
+    fn signer_certificates(&self) -> Value {
+        let signer = self.signer().map(|key| (key.id(), key.public()));
+        self.certificates(signer.iter().map(|(id, key)| (*id, key)), "federated-signon.system.gserviceaccount.com")
+    }
+
+    fn signer_jwks(&self) -> Value {
+        let signer = self.signer().map(|key| (key.id(), key.public()));
+        jwks(signer.iter().map(|(id, key)| (*id, key)))
+    }
+
+    /// Certificates by the ids of their keys.
+    fn certificates<'a>(&self, keys: impl Iterator<Item = (&'a str, &'a PublicRsaKey)>, name: &str) -> Value {
+        let now = self.wall.now();
+        let certificate = |key| self.signer()?.certify(key, name, now);
+        let certificates = keys.filter_map(|(id, key)| Some((id.to_owned(), certificate(key)?.into())));
+        Value::Object(certificates.collect::<Map<_, _>>())
+    }
+
+    fn token_info(&self, request: Request<'_>) -> Answer {
+        let pairs = form_urlencoded::parse(request.query.as_bytes()).chain(form_urlencoded::parse(request.body));
+        let token = pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value).last().unwrap_or_default();
+        let now = self.wall.now();
+        let Ok((email, ends)) = self.given.find(&token, now) else {
+            let body = json!({ "error": "invalid_token", "error_description": "Invalid Value" });
+            return Answer::json("TokenInfo", StatusCode::BAD_REQUEST, body);
+        };
+        let (id, left) = (client_id(&email), ends.as_second() - now.as_second());
+        // The first version has names of its own, and numbers that are numbers.
+        let body = if request.path == "/oauth2/v3/tokeninfo" || request.path == "/tokeninfo" {
+            json!({
+                "azp": id,
+                "aud": id,
+                "scope": EVERYTHING,
+                "exp": ends.as_second().to_string(),
+                "expires_in": left.to_string(),
+                "email": email,
+                "email_verified": "true",
+                "access_type": "online",
+            })
+        } else {
+            json!({
+                "issued_to": id,
+                "audience": id,
+                "user_id": id,
+                "scope": EVERYTHING,
+                "expires_in": left,
+                "email": email,
+                "verified_email": true,
+                "access_type": "online",
+            })
+        };
+        Answer { caller: Some(email), ..Answer::json("TokenInfo", StatusCode::OK, body) }
+    }
+}
+
+fn jwks<'a>(keys: impl Iterator<Item = (&'a str, &'a PublicRsaKey)>) -> Value {
+    json!({ "keys": keys.map(|(id, key)| key.jwk(id)).collect::<Vec<_>>() })
+}
+
+/// The members of Google's discovery document that have to do with tokens of programs.
+fn configuration() -> Value {
+    json!({
+        "issuer": ISSUER,
+        "authorization_endpoint": "https://accounts.google.com/o/oauth2/v2/auth",
+        "token_endpoint": "https://oauth2.googleapis.com/token",
+        "jwks_uri": "https://www.googleapis.com/oauth2/v3/certs",
+        "response_types_supported": ["code", "token", "id_token", "none"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:jwt-bearer"],
+    })
+}
