@@ -53,6 +53,19 @@ fn googles_go_client_holds_through_a_keys_life() {
     assert_eq!(with_an_emulator("\"$KMSLAB_GOOGLE_GO\""), "all held\n");
 }
 
+#[ignore = "tier guide: needs Google's SDK for Node.js, which tests/run gets"]
+#[test]
+fn googles_node_client_holds_with_the_metadata_server_alone() {
+    assert_eq!(with_an_emulator("node \"$KMSLAB_GOOGLE_NODE/client.js\" 2>&1 | tail -n 1"), "all held\n");
+}
+
+#[ignore = "tier guide: needs Google's SDK for Java, which tests/run gets"]
+#[test]
+fn googles_java_client_holds_with_the_metadata_server_alone() {
+    let run = root().join("tests/guide/java/run").display().to_string();
+    assert_eq!(with_an_emulator(&format!("{run} GoogleKms")), "all held\n");
+}
+
 /// Runs a command with the variables that an emulator prints, the vendors' own host names among them.
 fn with_an_emulator(command: &str) -> String {
     run(&format!(
