@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::page::page;
 use super::wire::{Input, seconds};
-use super::{Accept, Aws, AwsError, Caller, names};
+use super::{Accept, Aws, AwsError, Caller, Found, names};
 
 const PREFIX: &str = "alias/";
 /// Of the vendor's own keys.
@@ -13,7 +13,7 @@ const RESERVED: &str = "alias/aws/";
 
 pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let name = own_name(input)?;
-    let target = aws.find(caller, input, "TargetKeyId", Accept::Keys)?;
+    let target = target(aws, caller, input)?;
     target.not_pending_deletion()?;
     match aws.core.create_alias(target.realm(), name, target.id()) {
         Ok(_) => Ok(json!({})),
@@ -24,7 +24,7 @@ pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<
 
 pub(super) fn update_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let name = own_name(input)?;
-    let target = aws.find(caller, input, "TargetKeyId", Accept::Keys)?;
+    let target = target(aws, caller, input)?;
     target.not_pending_deletion()?;
     match aws.core.update_alias(target.realm(), name, target.id()) {
         Ok(_) => Ok(json!({})),
@@ -60,6 +60,16 @@ pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     page(input, "Aliases", (50, 100), &aliases, |alias| alias.name.clone(), entry)
 }
 
+/// The key that an alias is to stand for.
+fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> {
+    let named = input.required_text("TargetKeyId", 1..=2048)?;
+    // An alias' name, or its ARN.
+    if named.starts_with(PREFIX) || named.splitn(6, ':').nth(5).is_some_and(|resource| resource.starts_with(PREFIX)) {
+        return Err(AwsError::validation("Aliases must refer to keys. Not aliases"));
+    }
+    aws.find(caller, input, "TargetKeyId", Accept::Keys)
+}
+
 /// The `AliasName` of a request that changes aliases.
 fn own_name(input: &Input) -> Result<&str, AwsError> {
     let name = input.required_text("AliasName", 1..=256)?;
@@ -72,6 +82,9 @@ fn own_name(input: &Input) -> Result<&str, AwsError> {
             "Alias must start with the prefix \"alias/\". Please see \
              https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
         ));
+    }
+    if name.contains(':') {
+        return Err(AwsError::validation(format!("{name} contains invalid characters for an alias")));
     }
     if name.starts_with(RESERVED) { Err(AwsError::bare("NotAuthorizedException")) } else { Ok(name) }
 }

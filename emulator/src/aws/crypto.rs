@@ -47,6 +47,11 @@ pub(super) fn decrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value
         return Err(AwsError::unsupported());
     }
     let dry_run = input.dry_run()?;
+    if input.ignores_ciphertext()? {
+        let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
+        usable(&found)?;
+        return unless_dry(true, || Value::Null);
+    }
     let opened = open(aws, caller, input, ["KeyId", "EncryptionContext", "EncryptionAlgorithm"])?;
     unless_dry(dry_run, || {
         json!({
@@ -64,6 +69,11 @@ pub(super) fn re_encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     let source = ["SourceKeyId", "SourceEncryptionContext", "SourceEncryptionAlgorithm"];
     let destination = aws.find(caller, input, "DestinationKeyId", Accept::Aliases)?;
     symmetric(input, "DestinationEncryptionAlgorithm")?;
+    if input.ignores_ciphertext()? {
+        usable(&aws.find(caller, input, "SourceKeyId", Accept::Aliases)?)?;
+        usable(&destination)?;
+        return unless_dry(true, || Value::Null);
+    }
     let opened = open(aws, caller, input, source)?;
     let (version, ciphertext) = seal(aws, &destination, &opened.plaintext, &context)?;
     unless_dry(dry_run, || {
@@ -143,6 +153,11 @@ fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
     }
 }
 
+/// Refuses a key that cannot be used now.
+fn usable(found: &Found) -> Result<(), AwsError> {
+    found.key.usable_for(Purpose::EncryptDecrypt).map_err(|error| found.refused(error))
+}
+
 fn seal(aws: &Aws, found: &Found, plaintext: &[u8], context: &Context<'_>) -> Result<(VersionId, Vec<u8>), AwsError> {
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&aws.core.random(SALT_BYTES));
@@ -161,9 +176,7 @@ fn open(aws: &Aws, caller: &Caller, input: &Input, [key, context, algorithm]: [&
         false => None,
     };
     symmetric(input, algorithm)?;
-    if let Some(pinned) = &pinned {
-        pinned.key.usable_for(Purpose::EncryptDecrypt).map_err(|error| pinned.refused(error))?;
-    }
+    pinned.as_ref().map_or(Ok(()), usable)?;
     let blob = blob::parse(&ciphertext).ok_or_else(AwsError::invalid_ciphertext)?;
     let realm = names::realm(&caller.account, &caller.region);
     let named = aws.backing.find(&aws.core, &realm, &blob.id);

@@ -113,6 +113,12 @@ impl AwsError {
         Self::new("InvalidKeyUsageException", format!("Algorithm {algorithm} is incompatible with key spec {spec}."))
     }
 
+    /// A symmetric encryption key for an operation of other keys.
+    pub(crate) fn wrong_usage(arn: &str, operation: &str) -> Self {
+        let message = format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
+        Self::new("InvalidKeyUsageException", message)
+    }
+
     /// The ciphertext is not the pinned key's.
     pub(crate) fn incorrect_key() -> Self {
         Self::new(

@@ -24,11 +24,19 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     let policy = policy::given(input)?;
     let labels = tags::given(input)?;
     let multi_region = input.flag("MultiRegion")?.unwrap_or(false);
+    match usage {
+        Some(usage) if !names::usages_of(spec).contains(&usage) => {
+            return Err(AwsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
+        }
+        None if spec != names::SYMMETRIC_DEFAULT => {
+            return Err(AwsError::validation(
+                "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
+            ));
+        }
+        _ => {}
+    }
     if spec != names::SYMMETRIC_DEFAULT || origin != names::AWS_KMS || input.has("CustomKeyStoreId") {
         return Err(AwsError::unsupported());
-    }
-    if let Some(usage) = usage.filter(|usage| *usage != names::ENCRYPT_DECRYPT) {
-        return Err(AwsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
     }
     let new = NewKey {
         id: names::new_key_id(aws.ids.next(), multi_region),

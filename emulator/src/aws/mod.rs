@@ -10,8 +10,10 @@ mod crypto;
 mod error;
 mod keys;
 mod names;
+mod other_usages;
 mod page;
 mod policy;
+mod query;
 mod rotation;
 pub(crate) mod service;
 pub mod sigv4;
@@ -70,34 +72,61 @@ type Operation = fn(&Aws, &Caller, &Input) -> Result<Value, AwsError>;
 
 const TABLE: &[(&str, Operation)] = &[
     ("CancelKeyDeletion", keys::cancel_key_deletion),
+    ("ConnectCustomKeyStore", other_usages::not_implemented),
     ("CreateAlias", aliases::create_alias),
+    ("CreateCustomKeyStore", other_usages::not_implemented),
+    ("CreateGrant", other_usages::not_implemented),
     ("CreateKey", keys::create_key),
+    ("Decapsulate", other_usages::wrong_usage),
     ("Decrypt", crypto::decrypt),
     ("DeleteAlias", aliases::delete_alias),
+    ("DeleteCustomKeyStore", other_usages::not_implemented),
+    ("DeleteImportedKeyMaterial", other_usages::not_implemented),
+    ("DeriveSharedSecret", other_usages::wrong_usage),
+    ("DescribeCustomKeyStores", other_usages::not_implemented),
     ("DescribeKey", keys::describe_key),
     ("DisableKey", keys::disable_key),
     ("DisableKeyRotation", rotation::disable_key_rotation),
+    ("DisconnectCustomKeyStore", other_usages::not_implemented),
     ("EnableKey", keys::enable_key),
     ("EnableKeyRotation", rotation::enable_key_rotation),
+    ("Encapsulate", other_usages::wrong_usage),
     ("Encrypt", crypto::encrypt),
     ("GenerateDataKey", crypto::generate_data_key),
+    ("GenerateDataKeyPair", other_usages::not_implemented),
+    ("GenerateDataKeyPairWithoutPlaintext", other_usages::not_implemented),
     ("GenerateDataKeyWithoutPlaintext", crypto::generate_data_key_without_plaintext),
+    ("GenerateMac", other_usages::wrong_usage),
     ("GenerateRandom", crypto::generate_random),
+    ("GetKeyLastUsage", other_usages::not_implemented),
     ("GetKeyPolicy", policy::get_key_policy),
     ("GetKeyRotationStatus", rotation::get_key_rotation_status),
+    ("GetParametersForImport", other_usages::not_implemented),
+    ("GetPublicKey", other_usages::get_public_key),
+    ("ImportKeyMaterial", other_usages::not_implemented),
     ("ListAliases", aliases::list_aliases),
+    ("ListGrants", other_usages::list_grants),
     ("ListKeyPolicies", policy::list_key_policies),
     ("ListKeyRotations", rotation::list_key_rotations),
     ("ListKeys", keys::list_keys),
     ("ListResourceTags", tags::list_resource_tags),
+    ("ListRetirableGrants", other_usages::list_retirable_grants),
     ("PutKeyPolicy", policy::put_key_policy),
     ("ReEncrypt", crypto::re_encrypt),
+    ("ReplicateKey", other_usages::not_implemented),
+    ("RetireGrant", other_usages::not_implemented),
+    ("RevokeGrant", other_usages::not_implemented),
     ("RotateKeyOnDemand", rotation::rotate_key_on_demand),
     ("ScheduleKeyDeletion", keys::schedule_key_deletion),
+    ("Sign", other_usages::wrong_usage),
     ("TagResource", tags::tag_resource),
     ("UntagResource", tags::untag_resource),
     ("UpdateAlias", aliases::update_alias),
+    ("UpdateCustomKeyStore", other_usages::not_implemented),
     ("UpdateKeyDescription", keys::update_key_description),
+    ("UpdatePrimaryRegion", other_usages::not_implemented),
+    ("Verify", other_usages::wrong_usage),
+    ("VerifyMac", other_usages::wrong_usage),
 ];
 
 const NAMES: [&str; TABLE.len()] = {

@@ -14,15 +14,19 @@ pub(crate) fn account_and_region(realm: &Realm) -> Option<(&str, &str)> {
     realm.as_str().strip_prefix("aws/")?.split_once('/')
 }
 
-/// `aws`, or the separate clouds of China and of the US government.
+/// What the names of the separate clouds' regions begin with, and their partitions (botocore's partitions.json).
+const PARTITIONS: &[(&str, &str)] = &[
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+    ("eusc-", "aws-eusc"),
+];
+
 fn partition(region: &str) -> &'static str {
-    if region.starts_with("cn-") {
-        "aws-cn"
-    } else if region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else {
-        "aws"
-    }
+    PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
 }
 
 fn arn(account: &str, region: &str, resource: &str) -> String {
@@ -131,9 +135,26 @@ pub(crate) const KEY_SPECS: &[&str] = &[
     "ML_DSA_65",
     "ML_DSA_87",
     "ECC_NIST_EDWARDS25519",
+    "ML_KEM_512",
+    "ML_KEM_768",
+    "ML_KEM_1024",
 ];
 /// `KeyUsage`.
-pub(crate) const KEY_USAGES: &[&str] = &["SIGN_VERIFY", ENCRYPT_DECRYPT, "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"];
+pub(crate) const KEY_USAGES: &[&str] =
+    &["SIGN_VERIFY", ENCRYPT_DECRYPT, "GENERATE_VERIFY_MAC", "KEY_AGREEMENT", "ENCAPSULATE_DECAPSULATE"];
+
+/// The usages that keys of a spec can have.
+pub(crate) fn usages_of(spec: &str) -> &'static [&'static str] {
+    match spec {
+        SYMMETRIC_DEFAULT => &[ENCRYPT_DECRYPT],
+        "RSA_2048" | "RSA_3072" | "RSA_4096" => &[ENCRYPT_DECRYPT, "SIGN_VERIFY"],
+        "ECC_NIST_P256" | "ECC_NIST_P384" | "ECC_NIST_P521" => &["SIGN_VERIFY", "KEY_AGREEMENT"],
+        "SM2" => &[ENCRYPT_DECRYPT, "SIGN_VERIFY", "KEY_AGREEMENT"],
+        "HMAC_224" | "HMAC_256" | "HMAC_384" | "HMAC_512" => &["GENERATE_VERIFY_MAC"],
+        "ML_KEM_512" | "ML_KEM_768" | "ML_KEM_1024" => &["ENCAPSULATE_DECAPSULATE"],
+        _ => &["SIGN_VERIFY"],
+    }
+}
 /// `Origin`.
 pub(crate) const ORIGINS: &[&str] = &[AWS_KMS, "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
 /// `EncryptionAlgorithm`.

@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, StatusCode};
 use kmslab_keycore::{Clock, Entropy};
 
 use super::auth::{Authenticator, claimed_access_key};
-use super::{Aws, AwsError};
+use super::{Aws, AwsError, query};
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body::{self, Unread, random_uuid};
 
@@ -35,6 +35,12 @@ pub(crate) struct AwsService {
 
 /// Answers a request. What is not `POST /` gets the vendor's error, too.
 pub(crate) async fn answer(service: &AwsService, parts: Parts, body: Body) -> Response {
+    if query::is_query(&parts) {
+        let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
+        service.counter.count(CLOUD, UNKNOWN, caller, "InvalidAction");
+        let body = read(body).await.unwrap_or_default();
+        return query::refusal(&body, &service.request_id());
+    }
     let operation = target(&parts).filter(|name| Aws::OPERATIONS.contains(name));
     let outcome = unpanicked(service.answer(&parts, operation, body)).await;
     let code = outcome.as_ref().map_or_else(|error| error.kind.as_str(), |_| OK);

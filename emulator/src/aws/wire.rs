@@ -17,6 +17,8 @@ use super::AwsError;
 
 const NUMBER_CLASS: &str = "class com.amazon.coral.value.json.numbers.TruncatingBigNumber";
 const BOOLEAN_CLASS: &str = "class java.lang.Boolean";
+/// The one modifier that a dry run can have.
+const IGNORE_CIPHERTEXT: &str = "IGNORE_CIPHERTEXT";
 const STRING_CLASS: &str = "class java.lang.String";
 
 /// The members of a request, or of a structure inside one. `null` is the same as absent.
@@ -181,6 +183,16 @@ impl Input {
             Some(Value::Array(_)) => Err(list_found()),
             Some(_) => Err(AwsError::wrong_type("Expected map or null")),
         }
+    }
+
+    /// Whether this is a dry run that leaves the ciphertext aside.
+    pub(crate) fn ignores_ciphertext(&self) -> Result<bool, AwsError> {
+        let modifiers = self.texts("DryRunModifiers", 1)?.unwrap_or_default();
+        if let Some(unknown) = modifiers.iter().find(|modifier| **modifier != IGNORE_CIPHERTEXT) {
+            let rule = format!("Member must satisfy enum value set: [{IGNORE_CIPHERTEXT}]");
+            return Err(AwsError::constraint(&format!("'{unknown}'"), &self.shown("DryRunModifiers"), rule));
+        }
+        Ok(!modifiers.is_empty() && self.dry_run()?)
     }
 
     /// Whether this is a dry run; and grant tokens, which are read and mean nothing while there are no grants.

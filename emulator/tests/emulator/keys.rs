@@ -2,7 +2,7 @@
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::ProvideErrorMetadata;
-use aws_sdk_kms::types::{IncludeKeyMaterial, KeyMaterialState, KeySpec, KeyState, RotationType, Tag};
+use aws_sdk_kms::types::{IncludeKeyMaterial, KeyMaterialState, KeySpec, KeyState, KeyUsageType, RotationType, Tag};
 use serde_json::json;
 
 use crate::support::{ACCOUNT, Call, sdk, started};
@@ -56,7 +56,14 @@ async fn metadata_has_the_members_of_a_symmetric_key_and_no_other() {
 async fn specs_that_are_not_offered_are_refused_and_not_faked() {
     let emulator = started().await;
     let client = sdk(&emulator);
-    let refused = client.create_key().key_spec(KeySpec::Rsa2048).send().await.unwrap_err().into_service_error();
+    let refused = client
+        .create_key()
+        .key_spec(KeySpec::Rsa2048)
+        .key_usage(KeyUsageType::SignVerify)
+        .send()
+        .await
+        .unwrap_err()
+        .into_service_error();
     assert_eq!(refused.code(), Some("UnsupportedOperationException"));
     let refused = Call::new("CreateKey", r#"{"KeySpec":"DES"}"#).send(emulator.http_addr()).await;
     assert!(
