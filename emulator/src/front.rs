@@ -19,6 +19,7 @@ use crate::azure::identity::Identity;
 use crate::azure::names::VAULT_SUFFIX;
 use crate::azure::service::{InVault, Plane};
 use crate::counts::Counter;
+use crate::drain::SharedBody;
 use crate::gcp::Gcp;
 use crate::gcp::identity::Identity as GcpIdentity;
 use crate::gcp::service as gcp;
@@ -68,12 +69,20 @@ pub(crate) fn router(fronts: Fronts) -> Router {
 
 async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
+    let headers = parts.headers.clone();
+    let body = SharedBody::new(body);
     // HTTP/2 has it in the URI; whoever signed the request signed it as this header.
     if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST))
         && let Ok(value) = HeaderValue::from_str(authority.as_str())
     {
         parts.headers.insert(HOST, value);
     }
+    let response = answer(fronts, parts, body.reader()).await;
+    body.drain(&headers).await;
+    response
+}
+
+async fn answer(fronts: Fronts, parts: Parts, body: Body) -> Response {
     let counter = &*fronts.counter;
     match front(&parts) {
         Front::Aws => aws::answer(&fronts.aws, parts, body).await,

@@ -18,6 +18,7 @@ pub mod aws;
 pub mod azure;
 mod builder;
 mod counts;
+mod drain;
 mod front;
 pub mod gcp;
 mod http_body;
