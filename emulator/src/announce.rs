@@ -43,10 +43,11 @@ impl GcpKeyFile {
 }
 
 /// Prints. A reader that has gone away does not stop the emulator.
-pub(crate) fn announce(emulator: &RunningEmulator, gcp_key_file: &GcpKeyFile, format: Format) {
+pub(crate) fn announce(emulator: &RunningEmulator, gcp_key_file: Option<&GcpKeyFile>, format: Format) {
+    let gcp_key_file = gcp_key_file.map(|file| file.path.as_path());
     let text = match format {
-        Format::Json => Addresses::of(emulator).json(&gcp_key_file.path),
-        Format::Human => Addresses::of(emulator).shell(&gcp_key_file.path),
+        Format::Json => Addresses::of(emulator).json(gcp_key_file),
+        Format::Human => Addresses::of(emulator).shell(gcp_key_file),
     };
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
@@ -78,7 +79,7 @@ impl Addresses {
         }
     }
 
-    fn json(&self, gcp_key_file: &Path) -> String {
+    fn json(&self, gcp_key_file: Option<&Path>) -> String {
         let Self { http, https, proxy, admin, ca, azure_tenant } = self;
         json!({
             "http": http, "https": https, "proxy": proxy, "admin": admin, "ca": ca, "azureTenant": azure_tenant,
@@ -87,7 +88,7 @@ impl Addresses {
         .to_string()
     }
 
-    fn shell(&self, gcp_key_file: &Path) -> String {
+    fn shell(&self, gcp_key_file: Option<&Path>) -> String {
         let http = &self.http;
         let mut lines = vec![format!("# AWS KMS at {http}")];
         if let (Some(https), Some(ca)) = (&self.https, &self.ca) {
@@ -105,7 +106,7 @@ impl Addresses {
         lines.push(format!("# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"));
         lines.push(UNSET_GOOGLE.into());
         // Without it, a login of `gcloud auth application-default login` comes before the metadata server, and is sent to Google.
-        lines.push(format!("export GOOGLE_APPLICATION_CREDENTIALS={}", gcp_key_file.display()));
+        lines.extend(gcp_key_file.map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())));
         let host = http.trim_start_matches("http://");
         // The second is what Python asks first.
         lines.push(format!("export GCE_METADATA_HOST={host}"));

@@ -135,17 +135,16 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     })
     .await
     .context("making a key for Google's clients")?;
-    let gcp_key_file = match gcp_key_file {
-        Ok(file) => file,
-        Err(error) => {
-            eprintln!(
-                "error: cannot write a key file for Google's clients in {}: {error}; set TMPDIR to a directory that can be written",
-                std::env::temp_dir().display()
-            );
-            return Ok(ExitCode::from(3));
-        }
-    };
-    announce(&emulator, &gcp_key_file, format);
+    // Its metadata server gives tokens, too: a container without a directory to write in can do without.
+    let gcp_key_file = gcp_key_file.inspect_err(|error| {
+        let dir = std::env::temp_dir();
+        eprintln!(
+            "warning: no key file for Google's clients: cannot write in {}: {error}; TMPDIR names another",
+            dir.display()
+        );
+    });
+    let gcp_key_file = gcp_key_file.ok();
+    announce(&emulator, gcp_key_file.as_ref(), format);
     stopped.await;
     emulator.shutdown().await;
     Ok(ExitCode::SUCCESS)

@@ -109,6 +109,22 @@ fn human_lines_can_be_pasted_into_a_shell() {
     assert_eq!(rest, "");
 }
 
+/// A container with a read-only file system, as kind-config/emulator.yaml runs it.
+#[cfg(unix)]
+#[test]
+fn without_a_directory_to_write_in_it_serves_without_a_key_file() {
+    let mut child = command(&["--no-tls", "--format", "json"]);
+    let mut running = Running(child.env("TMPDIR", "/dev/null").spawn().unwrap());
+    let ready: Value = serde_json::from_str(&running.first_line()).unwrap();
+    assert_eq!(ready["gcpKeyFile"], Value::Null);
+    assert!(ready["http"].is_string());
+    let mut stderr = running.0.stderr.take().unwrap();
+    assert_eq!(running.signalled("-TERM"), Some(0));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("/dev/null") && said.contains("TMPDIR"), "{said}");
+}
+
 #[test]
 fn a_machine_that_lacks_something_is_exit_3() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
