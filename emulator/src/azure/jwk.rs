@@ -32,7 +32,8 @@ impl Kind {
         let size = input.integer("key_size")?;
         let algorithm = match kty {
             "RSA" | "RSA-HSM" => {
-                if let Some(exponent) = input.integer("public_exponent")?.filter(|exponent| *exponent != 65_537) {
+                // 0 is what Java's client sends for the default.
+                if let Some(exponent) = input.integer("public_exponent")?.filter(|given| ![0, 65_537].contains(given)) {
                     return Err(AzureError::bad_parameter(format!(
                         "Property public_exponent has an invalid value: {exponent}"
                     )));

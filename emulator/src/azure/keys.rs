@@ -153,6 +153,16 @@ pub(super) fn rotate(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     newest(azure, asked.vault, &key)
 }
 
+/// No key here can be exported, so none has a release policy. The words are the emulator's own.
+pub(super) fn release(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+    asked.input.required_text("target")?;
+    let (key, _) = find(azure, asked)?;
+    let name = names::shown(&key);
+    Err(AzureError::bad_parameter(format!(
+        "The key {name} is not exportable, and keys of the kmslab emulator never are."
+    )))
+}
+
 pub(super) fn backup(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
     let (key, _) = find(azure, asked)?;

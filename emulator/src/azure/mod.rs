@@ -104,6 +104,12 @@ impl Azure {
         let keys = std::iter::once("all".to_owned()).collect();
         vault.policies.push(AccessPolicy { object_id: application.object_id.clone(), keys, others: Value::Null });
         self.identity.directory.add(application);
+        self.add_vault(vault);
+    }
+
+    /// A vault that nobody made through Resource Manager, and the resource group that it is in.
+    pub(crate) fn add_vault(&self, vault: Vault) {
+        self.management.ensure_group(&vault.resource_group, &vault.location);
         self.vaults.put(vault);
     }
 
@@ -125,6 +131,7 @@ impl Azure {
             Operation::Purge => deleted::purge(self, asked),
             Operation::Encrypt | Operation::WrapKey => crypto::protect(self, asked),
             Operation::Decrypt | Operation::UnwrapKey => crypto::open(self, asked),
+            Operation::Release => keys::release(self, asked),
             Operation::Sign => crypto::sign(self, asked),
             Operation::Verify => crypto::verify(self, asked),
             Operation::Rotate => keys::rotate(self, asked),

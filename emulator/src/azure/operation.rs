@@ -50,6 +50,7 @@ operations! {
     Encrypt: "KeyEncrypt", Some("encrypt"), "keys/encrypt/action";
     Decrypt: "KeyDecrypt", Some("decrypt"), "keys/decrypt/action";
     WrapKey: "KeyWrap", Some("wrapKey"), "keys/wrap/action";
+    Release: "KeyRelease", Some("release"), "keys/release/action";
     UnwrapKey: "KeyUnwrap", Some("unwrapKey"), "keys/unwrap/action";
     Sign: "KeySign", Some("sign"), "keys/sign/action";
     Verify: "KeyVerify", Some("verify"), "keys/verify/action";
@@ -67,7 +68,7 @@ impl Operation {
             Self::Delete | Self::Purge | Self::Recover | Self::Backup | Self::Rotate | Self::GetRotationPolicy => false,
             Self::Create | Self::Import | Self::Update | Self::Restore | Self::SetRotationPolicy => true,
             Self::Encrypt | Self::Decrypt | Self::WrapKey | Self::UnwrapKey | Self::Sign | Self::Verify => true,
-            Self::RandomBytes => true,
+            Self::RandomBytes | Self::Release => true,
         }
     }
 }
@@ -117,19 +118,12 @@ impl Call {
             ["keys", _, "rotationpolicy"] if get => (GetRotationPolicy, Some(1), newest),
             ["keys", _, "rotationpolicy"] if put => (SetRotationPolicy, Some(1), newest),
             ["keys", _, "versions"] if get => (ListVersions, Some(1), newest),
+            // Without a version, and without the slash in its place: Go's azcore makes one slash of two.
+            ["keys", _, what] if post && using(what).is_some() => (using(what).unwrap_or(Get), Some(1), newest),
             ["keys", _, version] if get => (Get, Some(1), named(version)),
             ["keys", _, version] if patch => (Update, Some(1), named(version)),
             ["keys", _, version, what] if post => {
-                let operation = match what {
-                    "encrypt" => Encrypt,
-                    "decrypt" => Decrypt,
-                    "wrapkey" => WrapKey,
-                    "unwrapkey" => UnwrapKey,
-                    "sign" => Sign,
-                    "verify" => Verify,
-                    _ => return Err(AzureError::no_such_path()),
-                };
-                (operation, Some(1), named(version))
+                (using(what).ok_or_else(AzureError::no_such_path)?, Some(1), named(version))
             }
             ["keys" | "deletedkeys" | "rng", ..] if lower.len() <= 4 => return Err(AzureError::method_not_allowed()),
             _ => return Err(AzureError::no_such_path()),
@@ -143,6 +137,20 @@ impl Call {
         };
         Ok(Self { operation, key, version })
     }
+}
+
+/// The operation that uses a key, by the last part of its path in lower case.
+fn using(path: &str) -> Option<Operation> {
+    Some(match path {
+        "encrypt" => Operation::Encrypt,
+        "decrypt" => Operation::Decrypt,
+        "wrapkey" => Operation::WrapKey,
+        "unwrapkey" => Operation::UnwrapKey,
+        "sign" => Operation::Sign,
+        "verify" => Operation::Verify,
+        "release" => Operation::Release,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -165,6 +173,11 @@ mod tests {
             ("GET", "/keys/K/", (Get, key(), None)),
             ("GET", "/keys/K/0a", (Get, key(), version())),
             ("POST", "/keys/K//wrapkey", (WrapKey, key(), None)),
+            ("POST", "/keys/K/wrapkey", (WrapKey, key(), None)),
+            ("POST", "/keys/K/Sign", (Sign, key(), None)),
+            ("POST", "/keys/K/0a/release", (Release, key(), version())),
+            // A version called so can be read, if there were one.
+            ("GET", "/keys/K/sign", (Get, key(), Some("sign".into()))),
             ("POST", "/keys/K/0a/unwrapKey", (UnwrapKey, key(), version())),
             ("PATCH", "/keys/K/", (Update, key(), None)),
             ("PUT", "/keys/K", (Import, key(), None)),

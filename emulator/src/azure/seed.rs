@@ -156,7 +156,7 @@ impl AzureSeed {
             azure.identity.directory.trust(Issuer { url: issuer.url.clone(), keys });
         }
         for vault in &self.vaults {
-            azure.vaults.put(vault.made()?);
+            azure.add_vault(vault.made()?);
         }
         Ok(())
     }

@@ -126,7 +126,8 @@ async fn a_role_holds_on_its_scope_and_below() {
     let (owner, other) = (owner(&emulator), other(&emulator));
     owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
     for name in ["vault-a", "vault-b"] {
-        let made = owner.arm("PUT", &format!("resourceGroups/rg/{VAULTS}/{name}"), vault_with(json!({}))).await;
+        let with_roles = vault_with(json!({ "enableRbacAuthorization": true }));
+        let made = owner.arm("PUT", &format!("resourceGroups/rg/{VAULTS}/{name}"), with_roles).await;
         assert_eq!(made.json["properties"]["enableRbacAuthorization"], true, "{made:?}");
     }
     let definitions = "providers/Microsoft.Authorization/roleDefinitions";
@@ -227,4 +228,79 @@ async fn a_deleted_vault_is_recovered_with_its_keys_or_is_gone_when_its_days_are
     assert_eq!(admin(&emulator, "/clock", Some(r#"{"advance":"7d"}"#)).await.status, 200);
     assert_eq!(owner.arm("PUT", &path, put()).await.status, 201, "its name is free again");
     assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 404, "its keys are gone");
+}
+
+#[tokio::test]
+async fn a_listed_vault_is_read_put_and_patched_in_its_resource_group() {
+    let emulator = started().await;
+    let owner = owner(&emulator);
+    let listed = owner.arm("GET", "providers/Microsoft.KeyVault/vaults", Value::Null).await.json;
+    let id = listed["value"][0]["id"].as_str().unwrap();
+    let path = id.split_once(&format!("/subscriptions/{DEFAULT_TENANT}/")).unwrap().1.to_owned();
+    let group = owner.arm("GET", "resourceGroups/kmslab", Value::Null).await;
+    assert_eq!((group.status, &group.json["name"]), (200, &json!("kmslab")), "{}", group.text);
+    let read = owner.arm("GET", &path, Value::Null).await;
+    assert_eq!(read.status, 200, "{}", read.text);
+
+    let patched = owner.arm("PATCH", &path, json!({ "tags": { "a": "b" } })).await;
+    assert_eq!((patched.status, &patched.json["tags"]), (200, &json!({ "a": "b" })), "{}", patched.text);
+    assert_eq!(patched.json["properties"], read.json["properties"], "what a PATCH leaves out stays");
+    let days = json!({ "properties": { "softDeleteRetentionInDays": 7 } });
+    let patched = owner.arm("PATCH", &path, days).await.json;
+    assert_eq!(patched["properties"]["softDeleteRetentionInDays"], 7);
+    assert_eq!(patched["properties"]["accessPolicies"], read.json["properties"]["accessPolicies"]);
+    assert_eq!(patched["tags"], json!({ "a": "b" }));
+    for body in [json!([]), json!("x"), json!({ "properties": [] }), json!({ "properties": { "accessPolicies": 1 } })] {
+        assert_eq!(owner.arm("PATCH", &path, body.clone()).await.status, 400, "{body}");
+    }
+    let put = owner.arm("PUT", &path, vault_with(json!({}))).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    assert_eq!(
+        owner.arm("PATCH", "resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults/none", json!({})).await.status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn new_vaults_have_roles_by_default_from_the_version_of_2026_on() {
+    let emulator = started().await;
+    let owner = owner(&emulator);
+    owner.arm("PUT", "resourceGroups/g", json!({ "location": "westeurope" })).await;
+    let put = async |name: &str, version: &str, properties: Value| {
+        let path = format!(
+            "/subscriptions/{DEFAULT_TENANT}/resourceGroups/g/providers/Microsoft.KeyVault/vaults/{name}?api-version={version}"
+        );
+        let body = vault_with(properties);
+        let answer =
+            owner.ask("management.azure.com", "https://management.core.windows.net/", "PUT", &path, &body).await;
+        answer.json["properties"]["enableRbacAuthorization"].clone()
+    };
+    assert_eq!(put("before", "2025-05-01", json!({})).await, false);
+    assert_eq!(put("since", "2026-02-01", json!({})).await, true);
+    assert_eq!(put("preview", "2026-04-01-preview", json!({})).await, true);
+    assert_eq!(put("asked", "2026-02-01", json!({ "enableRbacAuthorization": false })).await, false);
+    // One that is there keeps what it has.
+    assert_eq!(put("before", "2026-02-01", json!({})).await, false);
+    assert_eq!(put("since", "2025-05-01", json!({})).await, true);
+}
+
+#[tokio::test]
+async fn a_key_is_used_without_a_version_in_the_path_made_with_javas_exponent_and_never_released() {
+    let emulator = started().await;
+    let owner = owner(&emulator);
+    let rsa = json!({ "kty": "RSA", "key_size": 2048, "public_exponent": 0 });
+    let made = owner.vault("kmslab", "POST", "/keys/k/create", rsa).await;
+    assert_eq!((made.status, &made.json["key"]["e"]), (200, &json!("AQAB")), "{}", made.text);
+    let input = json!({ "alg": "RSA-OAEP-256", "value": "AAAA" });
+    let wrapped = owner.vault("kmslab", "POST", "/keys/k/wrapkey", input.clone()).await;
+    assert_eq!((wrapped.status, &wrapped.json["kid"]), (200, &made.json["key"]["kid"]), "{}", wrapped.text);
+    owner.vault("kmslab", "POST", "/keys/k/rotate", Value::Null).await;
+    let newest = owner.vault("kmslab", "POST", "/keys/k/encrypt", input).await;
+    assert_ne!(newest.json["kid"], made.json["key"]["kid"]);
+    let version = made.json["key"]["kid"].as_str().unwrap().rsplit('/').next().unwrap();
+    let released = owner.vault("kmslab", "POST", &format!("/keys/k/{version}/release"), json!({ "target": "x" })).await;
+    assert_eq!((released.status, &released.json["error"]["code"]), (400, &json!("BadParameter")), "{}", released.text);
+    assert!(released.text.contains("not exportable"), "{}", released.text);
+    let wrong = json!({ "kty": "RSA", "public_exponent": 3 });
+    assert_eq!(owner.vault("kmslab", "POST", "/keys/x/create", wrong).await.status, 400);
 }

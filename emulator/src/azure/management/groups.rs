@@ -16,6 +16,11 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// One without tags.
+    pub(super) fn new(name: &str, location: &str) -> Self {
+        Self { name: name.to_owned(), location: location.to_owned(), tags: Value::Null }
+    }
+
     fn shown(&self) -> Value {
         json!({
             "id": format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}", self.name),

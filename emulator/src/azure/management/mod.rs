@@ -44,6 +44,11 @@ impl Management {
     pub(crate) fn clear(&self) {
         self.write().clear();
     }
+
+    /// Makes a group where there is none of that name.
+    pub(crate) fn ensure_group(&self, name: &str, location: &str) {
+        self.write().entry(name.to_ascii_lowercase()).or_insert_with(|| Group::new(name, location));
+    }
 }
 
 /// One request, its caller known.

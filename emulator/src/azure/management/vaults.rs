@@ -10,6 +10,7 @@ use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_a
 use crate::azure::Azure;
 use crate::azure::names::{is_vault_name, vault_url};
 use crate::azure::vaults::{AccessPolicy, Vault};
+use crate::azure::wire::query;
 
 const KIND: &str = "Microsoft.KeyVault/vaults";
 const MOST_POLICIES: usize = 1024;
@@ -85,6 +86,13 @@ impl Azure {
         match *request.method {
             Method::GET => Ok(Answer::ok(there.ok_or_else(not_found)?.shown(self.tenant()))),
             Method::PUT => self.put_vault(request, group, name),
+            Method::PATCH => {
+                let there = there.ok_or_else(not_found)?;
+                let vault = patched((*there).clone(), self.tenant(), group, &body(request)?)?;
+                let shown = vault.shown(self.tenant());
+                self.vaults.put(vault);
+                Ok(Answer::ok(shown))
+            }
             Method::DELETE => {
                 if there.is_none() {
                     return Ok(Answer::empty(StatusCode::NO_CONTENT));
@@ -127,7 +135,9 @@ impl Azure {
             let vault = self.vaults.get(name).ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
             return Ok(Answer::ok(vault.shown(self.tenant())));
         }
-        let (is_new, old) = (there.is_none(), there.map_or_else(|| Vault::new(name), |vault| (*vault).clone()));
+        let is_new = there.is_none();
+        let new = || Vault { rbac: rbac_is_default(request.query), ..Vault::new(name) };
+        let old = there.map_or_else(new, |vault| (*vault).clone());
         let vault = changed(old, self.tenant(), group, &body)?;
         let shown = vault.shown(self.tenant());
         self.vaults.put(vault);
@@ -181,6 +191,36 @@ fn no_deleted(name: &str) -> ArmError {
     ArmError::new(StatusCode::NOT_FOUND, "DeletedVaultNotFound", message)
 }
 
+/// The first version of the API whose new vaults have roles unless the request says otherwise; a vault that is there keeps what it has.
+/// <https://learn.microsoft.com/azure/key-vault/general/access-control-default>
+const RBAC_BY_DEFAULT_FROM: &str = "2026-02-01";
+
+fn rbac_is_default(query_string: &str) -> bool {
+    query(query_string, "api-version").is_some_and(|version| version.as_str() >= RBAC_BY_DEFAULT_FROM)
+}
+
+/// The vault with what a PATCH says about it: what it leaves out stays.
+fn patched(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
+    if !body.is_object() || !(body["properties"].is_object() || body["properties"].is_null()) {
+        return Err(invalid("properties"));
+    }
+    let mut whole = body.clone();
+    let kept = [("tags", &old.tags), ("location", &Value::Null)];
+    for (name, value) in kept {
+        if whole[name].is_null() {
+            whole[name] = value.clone();
+        }
+    }
+    let properties = &mut whole["properties"];
+    if properties["tenantId"].is_null() {
+        properties["tenantId"] = tenant.into();
+    }
+    if properties["networkAcls"].is_null() {
+        properties["networkAcls"] = old.network_acls.clone();
+    }
+    changed(old, tenant, group, &whole)
+}
+
 /// The vault with what a PUT says about it.
 fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     let properties = &body["properties"];
@@ -209,8 +249,7 @@ fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
     Ok(Vault {
         location: text(&body["location"]).filter(|location| !location.is_empty()).unwrap_or(old.location.clone()),
         resource_group: group.to_owned(),
-        // Of the API's newest versions; older ones have `false`. The CLI always says.
-        rbac: properties["enableRbacAuthorization"].as_bool().unwrap_or(true),
+        rbac: properties["enableRbacAuthorization"].as_bool().unwrap_or(old.rbac),
         sku: text(&properties["sku"]["name"]).unwrap_or(old.sku.clone()),
         policies,
         retention_days,
