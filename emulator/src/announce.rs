@@ -23,22 +23,39 @@ pub enum Format {
     Json,
 }
 
-/// A key file of Google's well-known account, for as long as this is kept.
+/// A key file of Google's well-known account, removed when dropped. It is beside the CA where there is one: a lab's emulator may be
+/// killed, and what is in the lab's directory goes with the lab.
 #[derive(Debug)]
 pub(crate) struct GcpKeyFile {
     path: PathBuf,
-    _dir: TempDir,
+    _temporary: Option<TempDir>,
 }
 
 impl GcpKeyFile {
     /// Makes the key and the file. Tokens come from the emulator itself, since its host is not the vendor's.
     pub(crate) fn create(emulator: &RunningEmulator) -> io::Result<Self> {
-        let dir = TempDir::with_prefix("kmslab-emulator-")?;
-        let path = dir.path().join("gcp-key.json");
+        let beside_the_ca = emulator.ca_path().and_then(|ca| ca.parent().map(Path::to_owned));
+        let (dir, temporary) = match beside_the_ca {
+            Some(dir) => (dir, None),
+            None => {
+                let temporary = TempDir::with_prefix("kmslab-emulator-")?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        // Several emulators may keep their CA in one directory.
+        let path = dir.join(format!("gcp-key-{}.json", emulator.http_addr().port()));
         let key = emulator.gcp_owner().ok_or_else(|| io::Error::other("the system gave no randomness"))?;
         let text = key.json(&format!("http://{}/token", emulator.http_addr()));
         private_file::write(&path, text.as_bytes(), 0o600)?;
-        Ok(Self { path, _dir: dir })
+        Ok(Self { path, _temporary: temporary })
+    }
+}
+
+impl Drop for GcpKeyFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), "cannot remove the key file: {error}");
+        }
     }
 }
 

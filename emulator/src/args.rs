@@ -146,6 +146,8 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     let gcp_key_file = gcp_key_file.ok();
     announce(&emulator, gcp_key_file.as_ref(), format);
     stopped.await;
+    // Before the directory that it may be in.
+    drop(gcp_key_file);
     emulator.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
