@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::EXPECT;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
@@ -32,9 +30,9 @@ impl SharedBody {
         Body::new(self.clone())
     }
 
-    /// Reads what is left, if it is small and comes soon. Not from a client that waits to be told to send its body.
-    pub(crate) async fn drain(self, headers: &HeaderMap) {
-        if self.is_end_stream() || headers.contains_key(EXPECT) {
+    /// Reads what is left, if it is small and comes soon.
+    pub(crate) async fn drain(self) {
+        if self.is_end_stream() {
             return;
         }
         if self.size_hint().lower() > MAX_DRAINED as u64 {
@@ -75,16 +73,8 @@ mod tests {
         for (length, left) in [(0, 0), (1000, 0), (MAX_DRAINED + 1, MAX_DRAINED + 1)] {
             let shared = SharedBody::new(Body::from(vec![7; length]));
             let rest = shared.reader();
-            shared.drain(&HeaderMap::new()).await;
+            shared.drain().await;
             assert_eq!(rest.collect().await.unwrap().to_bytes().len(), left, "{length}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_client_that_waits_to_be_told_is_not_told_to_send() {
-        let shared = SharedBody::new(Body::from("body"));
-        let rest = shared.reader();
-        shared.drain(&HeaderMap::from_iter([(EXPECT, "100-continue".parse().unwrap())])).await;
-        assert_eq!(rest.collect().await.unwrap().to_bytes(), "body");
     }
 }

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderValue;
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::request::Parts;
 
 use crate::aws::service::{self as aws, AwsService};
@@ -69,7 +69,8 @@ pub(crate) fn router(fronts: Fronts) -> Router {
 
 async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
-    let headers = parts.headers.clone();
+    // A client that waits to be told to send its body must not be told so by a refusal.
+    let waits = parts.headers.contains_key(EXPECT);
     let body = SharedBody::new(body);
     // HTTP/2 has it in the URI; whoever signed the request signed it as this header.
     if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST))
@@ -78,7 +79,9 @@ async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> R
         parts.headers.insert(HOST, value);
     }
     let response = answer(fronts, parts, body.reader()).await;
-    body.drain(&headers).await;
+    if !waits {
+        body.drain().await;
+    }
     response
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Call, send, started};
+use crate::support::{Answer, Call, raw, send, started};
 
 async fn call(
     emulator: &kmslab_emulator::RunningEmulator,
@@ -170,4 +170,13 @@ async fn a_dry_run_may_leave_the_ciphertext_aside() {
     assert!(unknown.message().ends_with("Member must satisfy enum value set: [IGNORE_CIPHERTEXT]"), "{}", unknown.text);
     call(&emulator, "us-east-1", "DisableKey", &json!({ "KeyId": key })).await;
     assert_eq!(call(&emulator, "us-east-1", "Decrypt", &dry(ignoring)).await.code(), "DisabledException");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_send_its_body_is_refused_without_being_told_to_send_it() {
+    let emulator = started().await;
+    let head =
+        "POST /nothing HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
+    let refused = raw(emulator.http_addr(), head.as_bytes()).await;
+    assert_eq!(refused.status, 404, "{}", refused.head);
 }
