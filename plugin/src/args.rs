@@ -96,7 +96,7 @@ pub struct AzureArgs {
     /// How to log in
     #[arg(long, value_enum, default_value_t = AuthMethod::Auto)]
     pub auth: AuthMethod,
-    /// An azure.json as Kubernetes' nodes have it, /etc/kubernetes/azure.json: its credentials instead of the environment's
+    /// An azure.json as Kubernetes' nodes have it, /etc/kubernetes/azure.json: its cloud and its credentials instead of the environment's
     #[arg(long, value_name = "FILE", conflicts_with = "auth", visible_alias = "config-file-path")]
     pub config_file: Option<PathBuf>,
     /// The CAs of the vault's and the login's certificates, PEM. Default: the system's.

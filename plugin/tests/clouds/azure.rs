@@ -310,13 +310,50 @@ async fn an_azure_json_of_a_node_logs_in() {
         format!(r#"{{"tenantId":"{tenant}","aadClientId":"{PLUGIN}","aadClientSecret":"{SECRET}","vmType":"vmss"}}"#);
     std::fs::write(&file, &text).unwrap();
     kek().await.unwrap().wrap(b"x").await.unwrap();
+    // As an editor on Windows writes it.
+    std::fs::write(&file, format!("\u{feff}{}\r\n", text.replace(',', ",\r\n"))).unwrap();
+    kek().await.unwrap().wrap(b"x").await.unwrap();
+    let certificate = r#"{"cloud":"AzurePublicCloud","tenantId":"t","aadClientId":"c","aadClientCertPath":"/x.pfx"}"#;
     for (text, says) in [
-        (text.replace("aadClientSecret", "aadClientSekret"), "it has no aadClientSecret"),
-        (text.replace('}', ""), "line 1: not as it must be"),
+        (text.replace("aadClientSecret", "aadClientSekret"), "it says no way to log in"),
+        (text.replace('}', ""), "line 1: not a JSON object"),
+        (certificate.to_owned(), "aadClientCertPath is not supported"),
     ] {
         std::fs::write(&file, text).unwrap();
         let error = kek().await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("azure.json") && !error.contains(SECRET), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_cloud_of_an_azure_json_says_where_the_vault_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("azure.json");
+    let ids =
+        r#""tenantId":"11111111-2222-3333-4444-555555555555","aadClientId":"66666666-7777-8888-9999-000000000000""#;
+    for (cloud, vault) in [
+        ("AzureUSGovernmentCloud", "CONNECT k8s.vault.usgovcloudapi.net:443 "),
+        ("AzureChinaCloud", "CONNECT k8s.vault.azure.cn:443 "),
+        ("AzurePublicCloud", "CONNECT k8s.vault.azure.net:443 "),
+    ] {
+        std::fs::write(&file, format!(r#"{{"cloud":"{cloud}",{ids},"aadClientSecret":"x"}}"#)).unwrap();
+        let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let kek = AzureKek::builder(Vault::Name("k8s".into()), "k")
+            .config_file(Some(&file))
+            .proxy(Some(format!("http://{}", proxy.local_addr().unwrap())))
+            .build()
+            .await
+            .unwrap();
+        let asked = async {
+            let mut first = [0; 64];
+            let read = tokio::io::AsyncReadExt::read(&mut proxy.accept().await.unwrap().0, &mut first).await.unwrap();
+            String::from_utf8_lossy(&first[..read]).into_owned()
+        };
+        let asked = tokio::select! {
+            asked = asked => asked,
+            wrapped = kek.wrap(b"x") => panic!("{}", wrapped.is_ok()),
+        };
+        assert!(asked.starts_with(vault), "{cloud}: {asked}");
     }
 }
 

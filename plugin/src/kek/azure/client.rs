@@ -1,6 +1,6 @@
 //! The SDK's client: vault, credential, CA, proxy, deadlines, and a count of what goes out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,15 +12,11 @@ use azure_core::http::headers::AUTHORIZATION;
 use azure_core::http::{
     AsyncRawResponse, ClientOptions, ExponentialRetryOptions, HttpClient, Request, RetryOptions, Transport,
 };
-use azure_identity::{
-    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
-    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
-};
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
-use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::AzureKek;
+use super::azure_json::AzureJson;
+use super::login::Login;
 use super::name::{KeyName, NameError, Vault};
 use super::token::Fresh;
 use crate::kek::known_as::KnownAs;
@@ -165,7 +161,9 @@ impl AzureKekBuilder {
 
     /// Checks all that can be checked without the cloud; makes no call. Needs a Tokio runtime, on which tokens are renewed.
     pub async fn build(self) -> Result<AzureKek, ConfigError> {
-        let name = KeyName::parse(&self.vault, &self.key, self.version.as_deref())?;
+        let file = self.config_file.as_deref().map(AzureJson::read).transpose()?;
+        let cloud = file.as_ref().map(|file| file.cloud).unwrap_or_default();
+        let name = KeyName::parse(&self.vault, cloud, &self.key, self.version.as_deref())?;
         let (requests, http) = (Arc::new(AtomicU64::new(0)), self.http(&name.vault)?);
         let counted = |all| Counted { inner: Arc::clone(&http), requests: Arc::clone(&requests), all };
         let options = |transport: Counted| ClientOptions {
@@ -177,7 +175,7 @@ impl AzureKekBuilder {
             }),
             ..ClientOptions::default()
         };
-        let credential = Fresh::new(self.credential(options(counted(true)))?);
+        let credential = Fresh::new(self.credential(file, options(counted(true)))?);
         let key_options = KeyClientOptions { client_options: options(counted(false)), ..KeyClientOptions::default() };
         let client = KeyClient::new(&name.vault, credential, Some(key_options));
         let client = client.map_err(|error| ConfigError::Sdk(error.to_string()))?;
@@ -207,15 +205,31 @@ impl AzureKekBuilder {
         Ok(Arc::new(client))
     }
 
-    fn credential(&self, options: ClientOptions) -> Result<Arc<dyn TokenCredential>, ConfigError> {
-        if let Some((tenant, client_id, secret)) = &self.secret {
-            // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
-            let cloud = Some(Arc::new(CloudConfiguration::AzurePublic));
-            return by_secret(tenant, client_id.clone(), secret.clone(), ClientOptions { cloud, ..options });
+    fn credential(
+        &self,
+        file: Option<AzureJson>,
+        options: ClientOptions,
+    ) -> Result<Arc<dyn TokenCredential>, ConfigError> {
+        if let (Some(file), Some(path)) = (file, &self.config_file) {
+            let options = ClientOptions { cloud: Some(Arc::new(file.cloud.configuration())), ..options };
+            let refused =
+                |error: azure_core::Error| ConfigError::ConfigFile { path: path.clone(), reason: error.to_string() };
+            return file.login.credential(options).map_err(refused);
         }
-        if let Some(path) = &self.config_file {
-            return of_file(path, options);
-        }
+        let (login, cloud) = match &self.secret {
+            Some((tenant, client_id, secret)) => {
+                let (tenant, client_id, secret) = (tenant.clone(), client_id.clone(), secret.clone());
+                // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
+                let public = Some(Arc::new(CloudConfiguration::AzurePublic));
+                (Login::ClientSecret { tenant, client_id, secret }, public)
+            }
+            None => (self.login_of_the_environment()?, None),
+        };
+        let refused = |error: azure_core::Error| ConfigError::Credential(error.to_string());
+        login.credential(ClientOptions { cloud, ..options }).map_err(refused)
+    }
+
+    fn login_of_the_environment(&self) -> Result<Login, ConfigError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let need = |name: &str| set(name).ok_or_else(|| ConfigError::Credential(format!("{name} is not set")));
         let auth = match self.auth {
@@ -224,72 +238,22 @@ impl AzureKekBuilder {
             AuthMethod::Auto => AuthMethod::ManagedIdentity,
             chosen => chosen,
         };
-        let refused = |error: azure_core::Error| ConfigError::Credential(error.to_string());
-        match auth {
-            AuthMethod::ClientSecret => {
-                let secret = Secret::new(need("AZURE_CLIENT_SECRET")?);
-                by_secret(&need("AZURE_TENANT_ID")?, need("AZURE_CLIENT_ID")?, secret, options)
-            }
-            AuthMethod::WorkloadIdentity => {
-                let mut wanted = WorkloadIdentityCredentialOptions {
-                    client_id: Some(need("AZURE_CLIENT_ID")?),
-                    tenant_id: Some(need("AZURE_TENANT_ID")?),
-                    token_file_path: Some(need("AZURE_FEDERATED_TOKEN_FILE")?.into()),
-                    ..WorkloadIdentityCredentialOptions::default()
-                };
-                wanted.credential_options.client_options = options;
-                Ok(WorkloadIdentityCredential::new(Some(wanted)).map_err(refused)?)
-            }
+        Ok(match auth {
+            AuthMethod::ClientSecret => Login::ClientSecret {
+                tenant: need("AZURE_TENANT_ID")?,
+                client_id: need("AZURE_CLIENT_ID")?,
+                secret: Secret::new(need("AZURE_CLIENT_SECRET")?),
+            },
+            AuthMethod::WorkloadIdentity => Login::WorkloadIdentity {
+                tenant: need("AZURE_TENANT_ID")?,
+                client_id: need("AZURE_CLIENT_ID")?,
+                token_file: need("AZURE_FEDERATED_TOKEN_FILE")?.into(),
+            },
             AuthMethod::Auto | AuthMethod::ManagedIdentity => {
-                let options = ManagedIdentityCredentialOptions {
-                    user_assigned_id: set("AZURE_CLIENT_ID").map(UserAssignedId::ClientId),
-                    client_options: options,
-                };
-                Ok(ManagedIdentityCredential::new(Some(options)).map_err(refused)?)
+                Login::ManagedIdentity { user_assigned: set("AZURE_CLIENT_ID") }
             }
-        }
+        })
     }
-}
-
-/// The fields of `azure.json` that say who logs in.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AzureJson {
-    tenant_id: Option<String>,
-    aad_client_id: Option<String>,
-    aad_client_secret: Option<String>,
-    #[serde(default)]
-    use_managed_identity_extension: bool,
-    #[serde(rename = "userAssignedIdentityID")]
-    user_assigned_identity_id: Option<String>,
-}
-
-fn of_file(path: &Path, options: ClientOptions) -> Result<Arc<dyn TokenCredential>, ConfigError> {
-    let error = |reason: String| ConfigError::ConfigFile { path: path.to_owned(), reason };
-    let text = std::fs::read(path).map(Zeroizing::new).map_err(|err| error(err.to_string()))?;
-    let file: AzureJson =
-        serde_json::from_slice(&text).map_err(|err| error(format!("line {}: not as it must be", err.line())))?;
-    if file.use_managed_identity_extension || file.aad_client_id.as_deref() == Some("msi") {
-        let user_assigned_id = file.user_assigned_identity_id.filter(|id| !id.is_empty()).map(UserAssignedId::ClientId);
-        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options: options };
-        return Ok(ManagedIdentityCredential::new(Some(options)).map_err(|err| error(err.to_string()))?);
-    }
-    let missing = |field: &str| error(format!("it has no {field}, and does not use a managed identity"));
-    let secret = file.aad_client_secret.ok_or_else(|| missing("aadClientSecret"))?;
-    let tenant = file.tenant_id.ok_or_else(|| missing("tenantId"))?;
-    let client_id = file.aad_client_id.ok_or_else(|| missing("aadClientId"))?;
-    by_secret(&tenant, client_id, Secret::new(secret), options)
-}
-
-fn by_secret(
-    tenant: &str,
-    client_id: String,
-    secret: Secret,
-    client_options: ClientOptions,
-) -> Result<Arc<dyn TokenCredential>, ConfigError> {
-    let options = ClientSecretCredentialOptions { client_options };
-    let credential = ClientSecretCredential::new(tenant, client_id, secret, Some(options));
-    Ok(credential.map_err(|error| ConfigError::Credential(error.to_string()))?)
 }
 
 /// The transport, counting what goes out. A vault's client sends its first request without a token, to be told where to get one; that

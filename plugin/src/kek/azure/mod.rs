@@ -1,7 +1,9 @@
 //! A key in Azure Key Vault, through the official SDK.
 
+mod azure_json;
 mod client;
 mod errors;
+mod login;
 mod name;
 mod token;
 

@@ -2,8 +2,7 @@
 
 use azure_core::http::Url;
 
-/// What vaults' host names end with in Azure's public cloud.
-const SUFFIX: &str = ".vault.azure.net";
+use super::azure_json::AzureCloud;
 
 /// Why the flags name no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +25,7 @@ pub(super) struct KeyName {
 
 impl KeyName {
     /// From `--keyvault-name` or `--vault-url`, `--key-name` and `--key-version`.
-    pub(super) fn parse(vault: &Vault, key: &str, version: Option<&str>) -> Result<Self, NameError> {
+    pub(super) fn parse(vault: &Vault, cloud: AzureCloud, key: &str, version: Option<&str>) -> Result<Self, NameError> {
         let error = |flag, given: &str, reason| NameError { flag, given: given.to_owned(), reason };
         let vault = match vault {
             Vault::Name(name) => {
@@ -37,7 +36,7 @@ impl KeyName {
                         "a vault's name has 3 to 24 letters, digits and dashes; for a vault elsewhere give --vault-url";
                     return Err(error("--keyvault-name", name, reason));
                 }
-                format!("https://{}{SUFFIX}", name.to_ascii_lowercase())
+                format!("https://{}{}", name.to_ascii_lowercase(), cloud.vault_suffix())
             }
             Vault::Url(given) => {
                 let bad = |reason| error("--vault-url", given, reason);
@@ -99,10 +98,17 @@ mod tests {
 
     #[test]
     fn a_vault_by_name_or_by_url() {
-        let by_name = KeyName::parse(&named("K8s-KMS"), "k8s-secrets", None).unwrap();
+        let by_name = KeyName::parse(&named("K8s-KMS"), AzureCloud::Public, "k8s-secrets", None).unwrap();
         assert_eq!(by_name.shown(), "https://k8s-kms.vault.azure.net/keys/k8s-secrets");
-        let by_url =
-            KeyName::parse(&Vault::Url("https://v.vault.azure.cn/".into()), "k", Some(&"AB".repeat(16))).unwrap();
+        let gov = KeyName::parse(&named("K8s-KMS"), AzureCloud::UsGovernment, "k8s-secrets", None).unwrap();
+        assert_eq!(gov.shown(), "https://k8s-kms.vault.usgovcloudapi.net/keys/k8s-secrets");
+        let by_url = KeyName::parse(
+            &Vault::Url("https://v.vault.azure.cn/".into()),
+            AzureCloud::Public,
+            "k",
+            Some(&"AB".repeat(16)),
+        )
+        .unwrap();
         assert_eq!(by_url.shown(), "https://v.vault.azure.cn/keys/k");
         assert_eq!(by_url.version, Some("ab".repeat(16)));
     }
@@ -120,7 +126,7 @@ mod tests {
             (named("vault"), "a/b", None, "--key-name"),
             (named("vault"), "k", Some("1"), "--key-version"),
         ] {
-            let error = KeyName::parse(&vault, key, version).unwrap_err().to_string();
+            let error = KeyName::parse(&vault, AzureCloud::Public, key, version).unwrap_err().to_string();
             assert!(error.starts_with(flag), "{error}");
         }
     }
