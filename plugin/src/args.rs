@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 
 use crate::kek::azure::{AuthMethod, Vault};
 use crate::kek::gcp::CredentialsSource;
+use crate::socket::{parse_group, parse_mode};
 
 /// Which cloud holds the key.
 #[derive(Debug, Clone, Subcommand)]
@@ -160,9 +161,15 @@ pub struct GcpArgs {
 /// Flags that have nothing to do with the cloud.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// The unix socket, /path or unix:///path. Made with mode 0600; its directory must be there.
+    /// The unix socket, /path or unix:///path; its directory must be there.
     #[arg(long, value_name = "PATH")]
     pub listen: String,
+    /// The socket's mode, octal. Default: 0600, and 0660 with --socket-group. Who may connect can have every secret decrypted.
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub socket_mode: Option<u32>,
+    /// The socket's group, a name or a number, for an API server that runs as another user.
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    pub socket_group: Option<u32>,
     /// A number that goes into every key_id. Raise it when an alias goes back to a key that it named before.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub generation: u32,

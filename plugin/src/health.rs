@@ -13,17 +13,26 @@ use crate::service::Service;
 
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"))
         .with_state(service)
 }
 
-/// Alive means that the process answers; a dead key is no reason to restart it. Ready is what Status would say.
+/// Alive means that the process answers and can be connected to; a dead key is no reason to restart it.
+async fn livez(State(service): State<Arc<Service>>) -> (StatusCode, String) {
+    answer(service.reachable())
+}
+
+/// Ready is what Status would say.
 async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, String) {
-    match service.current.health_now() {
-        Ok(_) => (StatusCode::OK, "ok\n".into()),
+    answer(service.health_now().map(drop))
+}
+
+fn answer(health: Result<(), tonic::Status>) -> (StatusCode, String) {
+    match health {
+        Ok(()) => (StatusCode::OK, "ok\n".into()),
         Err(status) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", status.message())),
     }
 }
@@ -32,7 +41,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     let readings = Readings {
         cloud_requests: service.kek.requests(),
         in_flight: service.calls.in_flight.load(std::sync::atomic::Ordering::Relaxed),
-        healthy: service.current.health_now().is_ok(),
+        healthy: service.health_now().is_ok(),
     };
     match service.metrics.render(readings) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)

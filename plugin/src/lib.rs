@@ -2,8 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `socket` | binds, owns and removes the socket's file |
+//! | `socket` | binds, owns, watches and removes the socket's file |
 //! | `service` | Status, Encrypt, Decrypt; knows no cloud |
+//! | `unserved` | answers to calls of other services, such as KMS v1 |
 //! | `status` | the one current key version, and a prober that keeps it true |
 //! | [`kek`] | the trait of a key in a cloud, and one module per cloud |
 //! | `key_id` | what kube-apiserver compares, and the annotation that explains it |
@@ -11,11 +12,12 @@
 //! | `server` | [`Plugin`] and [`RunningPlugin`]: all of it together |
 //! | `health`, `metrics` | the HTTP port |
 //! | `notify` | tells a service manager: ready, stopping |
-//! | [`args`], `run` | the command line |
+//! | [`args`], `dashes`, `run` | the command line |
 //!
 //! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which HTTP/2 in Rust refuses.
 
 pub mod args;
+mod dashes;
 mod error;
 mod health;
 pub mod kek;
@@ -28,8 +30,10 @@ mod service;
 mod socket;
 mod status;
 pub mod time;
+mod unserved;
 
+pub use dashes::parse;
 pub use key_id::{ANNOTATION, Label, LabelError, key_id, parse_annotation};
 pub use run::run;
 pub use server::{Counts, Plugin, RunningPlugin, StartError};
-pub use socket::{MAX_PATH, SocketError};
+pub use socket::{Access, MAX_PATH, SocketError};

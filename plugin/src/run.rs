@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,10 +12,11 @@ use crate::args::{CommonArgs, LogFormat, PluginArgs};
 use crate::kek::aws::AwsKek;
 use crate::kek::azure::AzureKek;
 use crate::kek::gcp::GcpKek;
-use crate::kek::{Kek, aws, azure, gcp};
+use crate::kek::{Kek, Renewing, aws, azure, gcp};
 use crate::notify::Manager;
 use crate::server::{Plugin, StartError};
-use crate::socket::{self, SocketError};
+use crate::socket::{self, Access, SocketError};
+use crate::time::BoxFuture;
 
 const USAGE: u8 = 2;
 const ENVIRONMENT: u8 = 3;
@@ -84,16 +86,47 @@ fn refuse(error: &Refusal) -> ExitCode {
 }
 
 async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
-    let CommonArgs { listen, generation, probe_interval, call_timeout, grace, drain, health_listen, log_format: _ } =
-        args.common();
+    let CommonArgs {
+        listen,
+        socket_mode,
+        socket_group,
+        generation,
+        probe_interval,
+        call_timeout,
+        grace,
+        drain,
+        health_listen,
+        log_format: _,
+    } = args.common();
     let path = socket::path_of(listen)?;
-    let kek: Arc<dyn Kek> = match args {
+    let (first, args) = (set_up(args, *call_timeout).await?, args.clone());
+    let call_timeout = *call_timeout;
+    let again = move || -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> {
+        let args = args.clone();
+        Box::pin(async move { set_up(&args, call_timeout).await.map_err(|error| error.to_string()) })
+    };
+    let kek = Arc::new(Renewing::new(first, Box::new(again)));
+    let mut plugin = Plugin::builder(kek, path)
+        .access(Access::new(*socket_mode, *socket_group))
+        .generation(*generation)
+        .probe_interval(*probe_interval)
+        .grace(*grace)
+        .drain(*drain);
+    if let Some(addr) = health_listen {
+        plugin = plugin.health_listen(*addr);
+    }
+    Ok(plugin)
+}
+
+/// The client of the cloud's key, by the flags and by what files and environment hold now.
+async fn set_up(args: &PluginArgs, call_timeout: Duration) -> Result<Arc<dyn Kek>, Refusal> {
+    Ok(match args {
         PluginArgs::Aws(args) => Arc::new(
             AwsKek::builder(&args.key)
                 .region(args.region.as_deref())
                 .endpoint_url(args.endpoint_url.as_deref().filter(|url| !url.is_empty()))
                 .ca_file(args.ca_file.as_deref())
-                .call_timeout(*call_timeout)
+                .call_timeout(call_timeout)
                 .build()
                 .await?,
         ),
@@ -104,7 +137,7 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
                 .config_file(args.config_file.as_deref())
                 .ca_file(args.ca_file.as_deref())
                 .proxy(args.proxy.as_deref())
-                .call_timeout(*call_timeout)
+                .call_timeout(call_timeout)
                 .build()
                 .await?,
         ),
@@ -113,17 +146,11 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
                 .endpoint(args.endpoint.as_deref())
                 .source(args.auth)
                 .credentials_file(args.credentials_file.as_deref())
-                .call_timeout(*call_timeout)
+                .call_timeout(call_timeout)
                 .build()
                 .await?,
         ),
-    };
-    let mut plugin =
-        Plugin::builder(kek, path).generation(*generation).probe_interval(*probe_interval).grace(*grace).drain(*drain);
-    if let Some(addr) = health_listen {
-        plugin = plugin.health_listen(*addr);
-    }
-    Ok(plugin)
+    })
 }
 
 fn start_logging(format: LogFormat) {

@@ -9,14 +9,16 @@ use std::time::Duration;
 use kmslab_kmsv2::socket::key_management_service_server::KeyManagementServiceServer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
 use crate::health;
 use crate::kek::Kek;
 use crate::metrics::Metrics;
 use crate::service::{Calls, Service};
-use crate::socket::{self, Bound, Door, Incoming, SocketError};
+use crate::socket::{self, Access, Bound, Door, Incoming, SocketError, Standing};
 use crate::status::Current;
 use crate::time::{Timer, TokioTimer};
+use crate::unserved::Unserved;
 
 /// Most bytes of one message. The largest that kube-apiserver sends is a Decrypt: 1 KiB of ciphertext, 1 KiB of key id, 32 KiB of
 /// annotations.
@@ -68,6 +70,7 @@ pub struct Counts {
 pub struct Plugin {
     kek: Arc<dyn Kek>,
     listen: PathBuf,
+    access: Access,
     timer: Arc<dyn Timer>,
     generation: u32,
     probe_interval: Duration,
@@ -82,6 +85,7 @@ impl Plugin {
         Self {
             kek,
             listen: listen.into(),
+            access: Access::default(),
             timer: Arc::new(TokioTimer::new()),
             generation: 0,
             probe_interval: Duration::from_secs(10),
@@ -89,6 +93,13 @@ impl Plugin {
             drain: Duration::from_secs(10),
             health: None,
         }
+    }
+
+    /// Who may connect; the owner alone unless given.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
     }
 
     /// Another clock for probes and grace.
@@ -139,7 +150,7 @@ impl Plugin {
         if self.grace < self.probe_interval * 2 {
             return Err(StartError::Grace { grace: self.grace, interval: self.probe_interval });
         }
-        let (listener, bound) = socket::bind(&self.listen).await?;
+        let (listener, bound) = socket::bind(&self.listen, self.access).await?;
         let http = match self.health {
             None => None,
             Some(addr) => match tokio::net::TcpListener::bind(addr).await {
@@ -158,6 +169,7 @@ impl Plugin {
             calls: Arc::new(Calls::default()),
             metrics: Arc::new(Metrics::new()),
             killed: CancellationToken::new(),
+            standing: Standing::default(),
         };
         let door = Door::new(listener);
         let stop = CancellationToken::new();
@@ -177,9 +189,13 @@ impl Plugin {
         }
         let serving = tokio::spawn(serve(service.clone(), door.clone(), stop.clone()));
         tracing::info!(socket = %bound.path().display(), "listening");
+        let unkept = CancellationToken::new();
+        let keeper = socket::keep(bound, self.access, door.clone(), service.standing.clone(), unkept.clone());
         Ok(RunningPlugin {
             service,
-            bound,
+            listen: self.listen,
+            keeper: Some(tokio::spawn(keeper)),
+            unkept,
             door,
             stop,
             serving: Some(serving),
@@ -195,8 +211,10 @@ async fn serve(service: Service, door: Door, stop: CancellationToken) {
     let grpc = KeyManagementServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
+    let unserved = Unserved::default();
+    let routes = Routes::new(grpc).into_axum_router().fallback(async move |uri: http::Uri| unserved.answer(&uri));
     let served = tonic::transport::Server::builder()
-        .add_service(grpc)
+        .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await;
     if let Err(err) = served {
@@ -208,7 +226,10 @@ async fn serve(service: Service, door: Door, stop: CancellationToken) {
 #[derive(Debug)]
 pub struct RunningPlugin {
     service: Service,
-    bound: Bound,
+    listen: PathBuf,
+    /// Holds the socket's file, and gives it back when it is told to stop.
+    keeper: Option<JoinHandle<Bound>>,
+    unkept: CancellationToken,
     door: Door,
     stop: CancellationToken,
     serving: Option<JoinHandle<()>>,
@@ -247,7 +268,7 @@ impl RunningPlugin {
 
     /// Where it listens.
     pub fn socket(&self) -> &std::path::Path {
-        self.bound.path()
+        &self.listen
     }
 
     /// Where probes and metrics are served, if they are.
@@ -258,7 +279,12 @@ impl RunningPlugin {
     /// Takes no more connections, removes the socket, lets calls in flight end (for the drain time at most).
     pub async fn shutdown(mut self) {
         self.door.close();
-        self.bound.unlink();
+        self.unkept.cancel();
+        if let Some(keeper) = self.keeper.take()
+            && let Ok(bound) = keeper.await
+        {
+            bound.unlink();
+        }
         self.stop.cancel();
         if let Some(mut serving) = self.serving.take()
             && tokio::time::timeout(self.drain, &mut serving).await.is_err()
@@ -280,6 +306,9 @@ impl Drop for RunningPlugin {
         self.service.killed.cancel();
         for task in self.serving.iter().chain(&self.background) {
             task.abort();
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
         }
     }
 }

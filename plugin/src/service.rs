@@ -17,6 +17,7 @@ use crate::error::{RequestError, status_of};
 use crate::kek::{Kek, Wrapped};
 use crate::key_id::{ANNOTATION, Label, parse_annotation};
 use crate::metrics::{Metrics, Operation};
+use crate::socket::Standing;
 use crate::status::{Current, Snapshot};
 
 /// How often one Encrypt is tried while the key rotates under it.
@@ -54,9 +55,21 @@ pub(crate) struct Service {
     pub(crate) calls: Arc<Calls>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) killed: CancellationToken,
+    pub(crate) standing: Standing,
 }
 
 impl Service {
+    /// Why Status and `/readyz` fail, if they do. Waits for nothing.
+    pub(crate) fn health_now(&self) -> Result<Arc<Snapshot>, Status> {
+        self.reachable()?;
+        self.current.health_now()
+    }
+
+    /// Fails while nobody can connect. Who is connected would not notice, until the connection ends.
+    pub(crate) fn reachable(&self) -> Result<(), Status> {
+        self.standing.trouble().map_or(Ok(()), |trouble| Err(Status::unavailable(trouble.as_str())))
+    }
+
     async fn seal(&self, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
         if plaintext.is_empty() {
             return Err(RequestError::PlaintextEmpty.into());
@@ -99,8 +112,13 @@ impl Service {
     async fn open(&self, request: &DecryptRequest) -> Result<Zeroizing<Vec<u8>>, Status> {
         let label = self.check(request)?;
         let started = self.current.now();
-        self.kek.unwrap(&request.ciphertext, &label.key_version()).await.map_err(|error| {
-            self.current.failed(&error, started);
+        let version = label.key_version();
+        self.kek.unwrap(&request.ciphertext, &version).await.map_err(|error| {
+            // Of an older version's end, new data knows nothing; and what the label names is up to whoever wrote it.
+            let current = self.current.snapshot().is_some_and(|snapshot| snapshot.version == version);
+            if current || error.version().is_none() {
+                self.current.failed(&error, started);
+            }
             status_of(&error)
         })
     }
@@ -164,6 +182,7 @@ impl KeyManagementService for Service {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let _call = InFlight::enter(&self.calls, |calls| &calls.status);
         let work = async {
+            self.reachable()?;
             let snapshot = self.current.health().await?;
             Ok(StatusResponse { version: API_VERSION.into(), healthz: HEALTHY.into(), key_id: snapshot.key_id.clone() })
         };

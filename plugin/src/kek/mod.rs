@@ -5,6 +5,7 @@ pub mod azure;
 pub mod gcp;
 mod known_as;
 mod origin;
+mod renewing;
 mod tls;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub(crate) use renewing::Renewing;
 pub use tls::CaFileError;
 
 /// Which material of which key: what a `key_id` stands for.
@@ -69,33 +71,55 @@ pub trait Kek: Send + Sync + fmt::Debug {
     }
 }
 
+/// A key, or one version of it: what an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Which key.
+    pub key: String,
+    /// Which version, where the trouble is that version's own and others can be used.
+    pub version: Option<String>,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "version {version} of the key {}", self.key),
+            None => write!(f, "the key {}", self.key),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Subject {
+    fn from(key: T) -> Self {
+        Self { key: key.into(), version: None }
+    }
+}
+
 /// What is wrong, by meaning; `Display` names the cause and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KekError {
     /// The key is disabled.
-    #[error("the key {key} is disabled: enable it again; until then nothing can be written or read with it")]
+    #[error("{key} is disabled: enable it again; until then nothing can be written or read with it")]
     Disabled {
-        /// Which key.
-        key: String,
+        /// Which key or version.
+        key: Subject,
     },
     /// The key waits for its deletion.
-    #[error(
-        "the key {key} is pending deletion{when}: cancel the deletion and enable the key before everything under it is lost"
-    )]
+    #[error("{key} is pending deletion{when}: cancel the deletion and enable it before everything under it is lost")]
     PendingDeletion {
-        /// Which key.
-        key: String,
+        /// Which key or version.
+        key: Subject,
         /// ` at <time>`, where the cloud says so.
         when: String,
     },
     /// There is no such key.
     #[error(
-        "the key {key} was not found ({detail}): check its name, and the region and account, the vault or the key ring that it is in; if it was deleted, recover it while that is \
+        "{key} was not found ({detail}): check its name, and the region and account, the vault or the key ring that it is in; if it was deleted, recover it while that is \
          possible, else what it encrypted is lost and a new key is needed"
     )]
     Gone {
-        /// Which key.
-        key: String,
+        /// Which key or version.
+        key: Subject,
         /// The cloud's words.
         detail: String,
     },
@@ -108,10 +132,10 @@ pub enum KekError {
         detail: String,
     },
     /// The key is there but of the wrong kind.
-    #[error("the key {key} cannot be used for this: {detail}; give a key that encrypts and decrypts")]
+    #[error("{key} cannot be used for this: {detail}; give a key that encrypts and decrypts")]
     Unusable {
-        /// Which key.
-        key: String,
+        /// Which key or version.
+        key: Subject,
         /// Why not.
         detail: String,
     },
@@ -206,6 +230,17 @@ impl KekError {
                 | Self::Denied { .. }
                 | Self::Unusable { .. }
         )
+    }
+
+    /// The version that alone is concerned, if it is one version and not the key.
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::Disabled { key }
+            | Self::PendingDeletion { key, .. }
+            | Self::Gone { key, .. }
+            | Self::Unusable { key, .. } => key.version.as_deref(),
+            _ => None,
+        }
     }
 
     /// One word for logs and metrics.

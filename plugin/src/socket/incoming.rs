@@ -20,6 +20,18 @@ impl Door {
         Self(Arc::new(Mutex::new((Some(listener), None))))
     }
 
+    /// New connections come through this listener instead; those that there are stay.
+    pub(crate) fn replace(&self, listener: UnixListener) {
+        let mut door = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A closed door stays closed.
+        if door.0.is_some() {
+            door.0 = Some(listener);
+            if let Some(waker) = door.1.take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// From here on connecting to the path is refused.
     pub(crate) fn close(&self) {
         let (listener, waker) = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,10 +1,13 @@
-//! The unix socket: bound for its owner alone, never over something that is not a stale socket, unlinked only if it is still ours.
+//! The unix socket: bound for its owner alone unless told otherwise, never over something that is not a stale socket, unlinked only if it is still ours.
 
+mod access;
+mod error;
 mod incoming;
+mod keeper;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,68 +15,20 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::time::{sleep, timeout};
 
+pub use access::Access;
+pub(crate) use access::{parse_group, parse_mode};
+pub use error::SocketError;
 pub(crate) use incoming::{Door, Incoming};
+pub(crate) use keeper::{Standing, keep};
 
 /// Bytes that a socket's path may have: the kernel's field less the closing NUL.
 pub const MAX_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
-/// Only the owner may connect: whoever can, can have every secret decrypted.
-const MODE: u32 = 0o600;
 /// kube-apiserver holds one connection; a fleet of health probes a few more.
 const BACKLOG: u32 = 128;
 /// How long a listener at the path may take to accept, before it counts as alive.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Tries, 50 ms apart, to get the folder's lock, which others hold for a few system calls.
 const LOCK_TRIES: u32 = 40;
-
-/// Why the socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// An abstract socket, which has no owner and no mode.
-    #[error(
-        "--listen {0}: abstract sockets have no permissions, every local user could decrypt; give the path of a file"
-    )]
-    Abstract(String),
-    /// Longer than the kernel takes.
-    #[error("--listen {path}: the path is {len} bytes, a unix socket's may have {MAX_PATH}: choose a shorter one, such as /run/kmsplugin/kms.sock", path = path.display())]
-    TooLong {
-        /// The path.
-        path: PathBuf,
-        /// Its length.
-        len: usize,
-    },
-    /// The folder is not there.
-    #[error("--listen {path}: the directory {dir} does not exist: create it with `install -d -m 0700 {dir}`", path = path.display(), dir = dir.display())]
-    NoDirectory {
-        /// The socket's path.
-        path: PathBuf,
-        /// Its folder.
-        dir: PathBuf,
-    },
-    /// Something else stands there.
-    #[error("--listen {path}: there is {what} already, which is left alone: remove it or choose another path", path = path.display())]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// A live socket.
-    #[error("--listen {path}: another plugin is listening there: stop it first or choose another path", path = path.display())]
-    InUse {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Anything else that the operating system says.
-    #[error("--listen {path}: cannot {action}: {source}; check the owner and the permissions of its directory", path = path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 /// Takes `/path` and `unix:///path`; refuses what can never be bound.
 pub(crate) fn path_of(listen: &str) -> Result<PathBuf, SocketError> {
@@ -91,7 +46,7 @@ fn check_length(path: &Path) -> Result<(), SocketError> {
 }
 
 /// Binds, after taking away a stale socket. Two plugins that start at once don't take each other's socket: the folder is locked.
-pub(crate) async fn bind(path: &Path) -> Result<(UnixListener, Bound), SocketError> {
+pub(crate) async fn bind(path: &Path, access: Access) -> Result<(UnixListener, Bound), SocketError> {
     check_length(path)?;
     let io = |action| move |source| SocketError::Io { path: path.to_owned(), action, source };
     let dir = match path.parent() {
@@ -107,12 +62,31 @@ pub(crate) async fn bind(path: &Path) -> Result<(UnixListener, Bound), SocketErr
     let socket = UnixSocket::new_stream().map_err(io("make a socket"))?;
     // On Linux the file gets the socket's own mode, so there is no moment in which others could connect. Elsewhere this may be
     // refused, and the chmod below has to do.
-    let _ = rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE as _));
+    let _ = rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600));
     socket.bind(path).map_err(io("bind"))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(io("set the mode of"))?;
     let made = fs::symlink_metadata(path).map_err(io("read"))?;
-    let listener = socket.listen(BACKLOG).map_err(io("listen on"))?;
-    Ok((listener, Bound { path: path.to_owned(), id: (made.dev(), made.ino()) }))
+    let bound = Bound { path: path.to_owned(), id: (made.dev(), made.ino()) };
+    let opened = open_to(&bound, access).and_then(|()| socket.listen(BACKLOG).map_err(io("listen on")));
+    match opened {
+        Ok(listener) => Ok((listener, bound)),
+        Err(error) => {
+            bound.unlink();
+            Err(error)
+        }
+    }
+}
+
+/// The group first: a mode that lets a group in is not for the group that the file was made with.
+fn open_to(bound: &Bound, access: Access) -> Result<(), SocketError> {
+    let path = &bound.path;
+    if let Some(group) = access.group() {
+        lchown(path, None, Some(group)).map_err(|source| SocketError::Group { group, source })?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(access.mode())).map_err(|source| SocketError::Io {
+        path: path.to_owned(),
+        action: "set the mode of",
+        source,
+    })
 }
 
 async fn lock(dir: &Path) -> io::Result<File> {
@@ -169,10 +143,16 @@ impl Bound {
         &self.path
     }
 
+    /// Whether the file at the path is the one that was bound.
+    pub(crate) fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
+    }
+
     /// Removes the file, if it is still the one that was bound: another plugin may have taken the path over.
     pub(crate) fn unlink(&self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id);
-        if ours && let Err(err) = fs::remove_file(&self.path) {
+        if self.is_there()
+            && let Err(err) = fs::remove_file(&self.path)
+        {
             tracing::warn!(path = %self.path.display(), "cannot remove the socket: {err}");
         }
     }

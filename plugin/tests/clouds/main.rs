@@ -5,4 +5,5 @@ mod aws;
 mod azure;
 mod gcp;
 mod gcp_credentials;
+mod late_credentials;
 mod support;

@@ -7,10 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kmslab_plugin::{MAX_PATH, Plugin, SocketError, StartError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use crate::support::{FakeKek, Lab, connect, decrypt, decrypt_request, encrypt, eventually, status};
+use crate::support::{FakeKek, Lab, connect, decrypt, decrypt_request, encrypt, eventually, get, status};
 
 #[tokio::test]
 async fn the_socket_is_its_owners_alone_and_goes_with_the_plugin() {
@@ -203,13 +202,4 @@ async fn a_grace_shorter_than_two_probes_is_refused() {
     let lab = Lab::new();
     let error = lab.plugin().grace(Duration::from_secs(15)).start().await.unwrap_err();
     assert!(error.to_string().contains("at least twice the interval"), "{error}");
-}
-
-async fn get(addr: std::net::SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
 }

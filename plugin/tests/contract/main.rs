@@ -5,5 +5,7 @@ mod answers;
 mod binary;
 mod cloud;
 mod lifecycle;
+mod older_services;
+mod socket_file;
 mod support;
 mod trouble;

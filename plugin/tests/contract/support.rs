@@ -283,3 +283,13 @@ pub(crate) fn decrypt_request(made: &EncryptResponse) -> DecryptRequest {
 pub(crate) async fn decrypt(client: &mut Client, request: DecryptRequest) -> Result<Vec<u8>, Status> {
     client.decrypt(request).await.map(|answer| answer.into_inner().plaintext)
 }
+
+pub(crate) async fn get(addr: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

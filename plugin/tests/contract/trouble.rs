@@ -14,16 +14,20 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
     let key = || KEY.to_owned();
     let detail = || "said so".to_owned();
     for (error, code, remedy) in [
-        (KekError::Disabled { key: key() }, Code::FailedPrecondition, "enable it again"),
+        (KekError::Disabled { key: key().into() }, Code::FailedPrecondition, "enable it again"),
         (
-            KekError::PendingDeletion { key: key(), when: String::new() },
+            KekError::PendingDeletion { key: key().into(), when: String::new() },
             Code::FailedPrecondition,
             "cancel the deletion",
         ),
-        (KekError::Gone { key: key(), detail: detail() }, Code::FailedPrecondition, "check its name"),
-        (KekError::Denied { key: key(), detail: detail() }, Code::PermissionDenied, "allow the plugin's identity"),
+        (KekError::Gone { key: key().into(), detail: detail() }, Code::FailedPrecondition, "check its name"),
         (
-            KekError::Unusable { key: key(), detail: detail() },
+            KekError::Denied { key: key().into(), detail: detail() },
+            Code::PermissionDenied,
+            "allow the plugin's identity",
+        ),
+        (
+            KekError::Unusable { key: key().into(), detail: detail() },
             Code::FailedPrecondition,
             "give a key that encrypts and decrypts",
         ),

@@ -6,9 +6,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 
-use crate::kek::KekError;
 use crate::kek::origin::Origin;
 use crate::kek::tls::{self, find, root};
+use crate::kek::{KekError, Subject};
 
 pub(super) fn meaning<E>(origin: &Origin, error: &SdkError<E, HttpResponse>) -> KekError
 where
@@ -28,7 +28,7 @@ where
 /// The service answered with an error of its own.
 fn said(origin: &Origin, code: &str, message: &str) -> KekError {
     let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
-    let key = origin.key.clone();
+    let key = Subject::from(origin.key.clone());
     match code {
         "DisabledException" => KekError::Disabled { key },
         "KMSInvalidStateException"
@@ -38,7 +38,7 @@ fn said(origin: &Origin, code: &str, message: &str) -> KekError {
         }
         "KMSInvalidStateException" if message.contains("pending import") => KekError::Unusable { key, detail },
         "NotFoundException" | "InvalidArnException" => KekError::Gone { key, detail },
-        "AccessDeniedException" => KekError::Denied { key, detail },
+        "AccessDeniedException" => KekError::Denied { key: origin.key.clone(), detail },
         "InvalidKeyUsageException" | "UnsupportedOperationException" => KekError::Unusable { key, detail },
         "InvalidCiphertextException" | "IncorrectKeyException" => KekError::Corrupt { detail },
         "ThrottlingException"

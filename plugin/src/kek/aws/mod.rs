@@ -20,7 +20,7 @@ pub use name::{NameError, canonical, region_of_key_arn};
 use self::errors::meaning;
 use self::name::KeyName;
 use super::origin::Origin;
-use super::{Kek, KekError, KeyVersion, Wrapped, same};
+use super::{Kek, KekError, KeyVersion, Subject, Wrapped, same};
 
 /// One KMS key. Every call has its own deadline, retries included.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Kek for AwsKek {
 }
 
 fn check_usable(key: &str, metadata: &KeyMetadata) -> Result<(), KekError> {
-    let key = key.to_owned();
+    let key = Subject::from(key);
     match metadata.key_state() {
         Some(KeyState::Disabled) => return Err(KekError::Disabled { key }),
         Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => {

@@ -6,9 +6,9 @@ use std::io;
 use azure_core::error::ErrorKind;
 use serde::Deserialize;
 
-use crate::kek::KekError;
 use crate::kek::origin::{Doing, Origin};
 use crate::kek::tls::{self, chain, find};
+use crate::kek::{KekError, Subject};
 
 #[derive(Debug, Default, Deserialize)]
 struct Envelope {
@@ -25,12 +25,13 @@ struct Said {
     innererror: Option<Box<Said>>,
 }
 
-pub(super) fn meaning(origin: &Origin, error: &azure_core::Error, doing: Doing) -> KekError {
+/// `version` is the one that the request names, if it names one.
+pub(super) fn meaning(origin: &Origin, error: &azure_core::Error, doing: Doing, version: Option<&str>) -> KekError {
     match error.kind() {
         ErrorKind::HttpResponse { status, raw_response, .. } => {
             let body = raw_response.as_ref().map(|raw| raw.body().as_ref().to_vec()).unwrap_or_default();
             let words = serde_json::from_slice::<Envelope>(&body).ok().map(|envelope| envelope.error);
-            said(origin, u16::from(*status), words.unwrap_or_default(), doing)
+            said(origin, u16::from(*status), words.unwrap_or_default(), doing, version)
         }
         ErrorKind::Credential => login(origin, error),
         _ => tls::never_arrived(&origin.endpoint, error),
@@ -38,18 +39,18 @@ pub(super) fn meaning(origin: &Origin, error: &azure_core::Error, doing: Doing) 
 }
 
 /// The vault answered with an error of its own.
-fn said(origin: &Origin, status: u16, said: Said, doing: Doing) -> KekError {
+fn said(origin: &Origin, status: u16, said: Said, doing: Doing, version: Option<&str>) -> KekError {
     let inner = said.innererror.map(|inner| inner.code).unwrap_or_default();
     // The sentence is enough where it is there; its line breaks are for other readers.
     let words = said.message.split_whitespace().collect::<Vec<_>>().join(" ");
     let code = if inner.is_empty() { said.code.clone() } else { inner.clone() };
     let detail = if words.is_empty() { format!("HTTP {status} {code}") } else { format!("{code}: {words}") };
-    let key = origin.key.clone();
+    let key = Subject { key: origin.key.clone(), version: version.map(str::to_owned) };
     match (status, inner.as_str()) {
         (403, "KeyDisabled") => KekError::Disabled { key },
         (403, "KeyNotYetValid" | "KeyExpired") => KekError::Unusable { key, detail },
         (401, _) => KekError::Credentials { detail },
-        (403, _) => KekError::Denied { key, detail },
+        (403, _) => KekError::Denied { key: origin.key.clone(), detail },
         (404, _) if said.code == "KeyNotFound" => KekError::Gone { key, detail },
         (400, _) if doing == Doing::Opening => KekError::Corrupt { detail },
         (400, _) if !said.code.is_empty() => KekError::Unusable { key, detail },
@@ -94,7 +95,8 @@ mod tests {
             timeout: std::time::Duration::from_secs(2),
         };
         let innererror = inner.map(|inner| Box::new(Said { code: inner.into(), ..Said::default() }));
-        super::said(&origin, status, Said { code: code.into(), message: "a\r\nb".into(), innererror }, doing)
+        let version = (doing == Doing::Opening).then_some("0a");
+        super::said(&origin, status, Said { code: code.into(), message: "a\r\nb".into(), innererror }, doing, version)
     }
 
     #[test]
@@ -114,6 +116,13 @@ mod tests {
         ] {
             let error = said(status, code, inner, doing);
             assert_eq!((error.kind(), error.is_dead_key()), (kind, dead), "{status} {code} {inner:?}");
+        }
+        for (doing, starts) in [
+            (Doing::Sealing, "the key https://v.vault.azure.net/keys/k is disabled: enable it"),
+            (Doing::Opening, "version 0a of the key https://v.vault.azure.net/keys/k is disabled: enable it"),
+        ] {
+            let disabled = said(403, "Forbidden", Some("KeyDisabled"), doing).to_string();
+            assert!(disabled.starts_with(starts), "{disabled}");
         }
         let denied = said(403, "Forbidden", Some("AccessDenied"), Doing::Sealing).to_string();
         assert!(

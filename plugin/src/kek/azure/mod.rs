@@ -90,6 +90,7 @@ impl AzureKek {
             value: Some(value.to_vec()),
             ..KeyOperationParameters::default()
         };
+        let named = version;
         let answered = async {
             let (parameters, version) = (parameters.try_into()?, version.map(str::to_owned));
             match (doing, wraps) {
@@ -111,7 +112,7 @@ impl AzureKek {
                 }
             }
         };
-        answered.await.map_err(|error: azure_core::Error| meaning(&self.origin, &error, doing))
+        answered.await.map_err(|error: azure_core::Error| meaning(&self.origin, &error, doing, named))
     }
 
     async fn seal(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {

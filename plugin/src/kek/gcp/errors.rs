@@ -3,9 +3,10 @@
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 
-use crate::kek::KekError;
+use super::name::VERSIONS;
 use crate::kek::origin::{Doing, Origin};
 use crate::kek::tls;
+use crate::kek::{KekError, Subject};
 
 pub(super) fn meaning(origin: &Origin, error: &Error, doing: Doing) -> KekError {
     if let Some(status) = error.status() {
@@ -31,7 +32,7 @@ pub(super) fn meaning(origin: &Origin, error: &Error, doing: Doing) -> KekError 
 /// Cloud KMS answered with an error of its own.
 fn said(origin: &Origin, status: &Status, doing: Doing) -> KekError {
     let detail = format!("{}: {}", status.code, status.message);
-    let key = origin.key.clone();
+    let key = Subject::from(origin.key.clone());
     match status.code {
         Code::FailedPrecondition => match state_of(status) {
             Some((state, version)) => match state.as_str() {
@@ -42,7 +43,7 @@ fn said(origin: &Origin, status: &Status, doing: Doing) -> KekError {
             },
             None => KekError::Unusable { key, detail },
         },
-        Code::PermissionDenied => KekError::Denied { key, detail },
+        Code::PermissionDenied => KekError::Denied { key: origin.key.clone(), detail },
         Code::NotFound => KekError::Gone { key, detail },
         Code::Unauthenticated => KekError::Credentials { detail },
         Code::InvalidArgument if doing == Doing::Opening => KekError::Corrupt { detail },
@@ -56,11 +57,15 @@ fn said(origin: &Origin, status: &Status, doing: Doing) -> KekError {
 }
 
 /// In which state a version is that cannot be used: `KEY_DISABLED`, and its name.
-fn state_of(status: &Status) -> Option<(String, String)> {
+fn state_of(status: &Status) -> Option<(String, Subject)> {
     status.details.iter().find_map(|detail| match detail {
         StatusDetails::PreconditionFailure(failure) => {
             let violation = failure.violations.iter().find(|violation| violation.r#type.starts_with("KEY_"))?;
-            Some((violation.r#type.clone(), violation.subject.clone()))
+            let subject = match violation.subject.split_once(VERSIONS) {
+                Some((key, version)) => Subject { key: key.to_owned(), version: Some(version.to_owned()) },
+                None => violation.subject.as_str().into(),
+            };
+            Some((violation.r#type.clone(), subject))
         }
         _ => None,
     })
@@ -104,6 +109,6 @@ mod tests {
             assert_eq!((error.kind(), error.is_dead_key()), (kind, dead), "{code:?} {details:?}");
         }
         let disabled = said(Code::FailedPrecondition, &state("KEY_DISABLED"), Doing::Sealing).to_string();
-        assert!(disabled.starts_with("the key K/cryptoKeyVersions/1 is disabled"), "{disabled}");
+        assert!(disabled.starts_with("version 1 of the key K is disabled"), "{disabled}");
     }
 }

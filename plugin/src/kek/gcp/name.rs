@@ -1,7 +1,7 @@
 //! Where the key is: its resource name, as Google's own plugin takes it.
 
 /// Between a key and the number of its version.
-const VERSIONS: &str = "/cryptoKeyVersions/";
+pub(super) const VERSIONS: &str = "/cryptoKeyVersions/";
 
 /// Why the flag names no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

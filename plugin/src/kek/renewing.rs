@@ -1,0 +1,109 @@
+//! A key that is set up anew when its credentials fail. The SDKs read files and environment once, and keep what they read for as long as
+//! the client lives: credentials that come late or are corrected would never be seen.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{Kek, KekError, KeyVersion, Wrapped};
+use crate::time::BoxFuture;
+
+/// Between two tries: each may ask a token service.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Makes the key as at the start; the text of an error says why it cannot.
+pub(crate) type Setup = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> + Send + Sync>;
+
+pub(crate) struct Renewing {
+    kek: ArcSwap<Arc<dyn Kek>>,
+    setup: Setup,
+    /// Held through a renewal: many callers share one.
+    last: Mutex<Option<Instant>>,
+    /// Of the clients that were replaced.
+    requests: AtomicU64,
+}
+
+impl fmt::Debug for Renewing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewing").field("kek", &self.kek).finish_non_exhaustive()
+    }
+}
+
+impl Renewing {
+    pub(crate) fn new(kek: Arc<dyn Kek>, setup: Setup) -> Self {
+        Self { kek: ArcSwap::from_pointee(kek), setup, last: Mutex::default(), requests: AtomicU64::new(0) }
+    }
+
+    /// Whether there is another client than `used`, whose call ended with `error`, to try again with.
+    async fn renewed(&self, used: &Arc<Arc<dyn Kek>>, error: &KekError) -> bool {
+        // Denied, too: the credentials may have been those of somebody else.
+        if !matches!(error, KekError::Credentials { .. } | KekError::Denied { .. }) {
+            return false;
+        }
+        let mut last = self.last.lock().await;
+        if !Arc::ptr_eq(&self.kek.load(), used) {
+            return true;
+        }
+        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return false;
+        }
+        *last = Some(Instant::now());
+        match (self.setup)().await {
+            Ok(kek) => {
+                self.requests.fetch_add(used.requests(), Ordering::Relaxed);
+                self.kek.store(Arc::new(kek));
+                true
+            }
+            Err(reason) => {
+                tracing::warn!("the credentials cannot be read anew, the old ones are used on: {reason}");
+                false
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Kek for Renewing {
+    fn provider(&self) -> &'static str {
+        self.kek.load().provider()
+    }
+
+    fn max_plaintext(&self) -> usize {
+        self.kek.load().max_plaintext()
+    }
+
+    async fn current(&self) -> Result<KeyVersion, KekError> {
+        let kek = self.kek.load_full();
+        match kek.current().await {
+            Err(error) if self.renewed(&kek, &error).await => self.kek.load_full().current().await,
+            answered => answered,
+        }
+    }
+
+    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
+        let kek = self.kek.load_full();
+        match kek.wrap(plaintext).await {
+            Err(error) if self.renewed(&kek, &error).await => self.kek.load_full().wrap(plaintext).await,
+            answered => answered,
+        }
+    }
+
+    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
+        let kek = self.kek.load_full();
+        match kek.unwrap(ciphertext, version).await {
+            Err(error) if self.renewed(&kek, &error).await => self.kek.load_full().unwrap(ciphertext, version).await,
+            answered => answered,
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed) + self.kek.load().requests()
+    }
+}

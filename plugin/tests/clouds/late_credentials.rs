@@ -1,0 +1,118 @@
+//! Credentials that come late or are corrected while the program runs.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
+use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_kmsv2::socket::StatusRequest;
+use tokio::process::{Child, Command};
+use tonic::Code;
+
+use crate::support::connect;
+
+struct Machine {
+    home: tempfile::TempDir,
+    emulator: RunningEmulator,
+}
+
+impl Machine {
+    async fn new() -> Self {
+        let emulator = Emulator::builder().proxy_listen(Some("127.0.0.1:0".parse().unwrap())).start().await.unwrap();
+        Self { home: tempfile::tempdir().unwrap(), emulator }
+    }
+
+    fn start(&self, flags: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_kmslab-plugin"))
+            .args(flags)
+            .arg(format!("--listen={}/kms.sock", self.home.path().display()))
+            .args(["--probe-interval=100ms", "--call-timeout=1s"])
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// The first Status with this code, which it has from `file` being `before` until it is `after`.
+    async fn is_mended_by(&self, flags: &[&str], file: &Path, before: Option<&str>, after: &str, mended: Code) {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        if let Some(before) = before {
+            std::fs::write(file, before).unwrap();
+        }
+        let mut child = self.start(flags);
+        let socket = self.home.path().join("kms.sock");
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            assert_eq!(child.try_wait().unwrap(), None, "it does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut client = connect(socket.clone()).await;
+        let refused = client.status(StatusRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+        std::fs::write(file, after).unwrap();
+        let mut last = refused;
+        for _ in 0..600 {
+            last = client.status(StatusRequest {}).await.unwrap_err();
+            if last.code() == mended {
+                child.kill().await.unwrap();
+                std::fs::remove_file(socket).unwrap();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{flags:?}: {last}");
+    }
+}
+
+/// The key is not there: that the cloud says so shows that the credentials are accepted.
+const MENDED: Code = Code::FailedPrecondition;
+
+#[tokio::test]
+async fn a_profile_of_aws_that_is_corrected_or_made_is_picked_up() {
+    let machine = Machine::new().await;
+    let endpoint = format!("--endpoint-url=http://{}", machine.emulator.http_addr());
+    let flags = ["aws", "--key=alias/k", "--region=us-east-1", &endpoint];
+    let file = machine.home.path().join(".aws/credentials");
+    let profile = |secret: &str| format!("[default]\naws_access_key_id=test\naws_secret_access_key={secret}\n");
+    machine.is_mended_by(&flags, &file, Some(&profile("wrong")), &profile("test"), MENDED).await;
+    std::fs::remove_file(&file).unwrap();
+    machine.is_mended_by(&flags, &file, None, &profile("test"), MENDED).await;
+}
+
+#[tokio::test]
+async fn a_client_secret_of_azure_that_is_corrected_is_picked_up() {
+    let machine = Machine::new().await;
+    let (ca, proxy) = (machine.emulator.ca_path().unwrap(), machine.emulator.proxy_addr().unwrap());
+    let file = machine.home.path().join("azure.json");
+    let [ca, proxy, config] = [
+        format!("--ca-file={}", ca.display()),
+        format!("--proxy=http://{proxy}"),
+        format!("--config-file={}", file.display()),
+    ];
+    let flags = ["azure", "--keyvault-name=kmslab", "--key-name=k", &ca, &proxy, &config];
+    let tenant = machine.emulator.azure_tenant();
+    let json = |secret: &str| {
+        format!(r#"{{"tenantId":"{tenant}","aadClientId":"{DEFAULT_CLIENT_ID}","aadClientSecret":"{secret}"}}"#)
+    };
+    machine.is_mended_by(&flags, &file, Some(&json("wrong")), &json(DEFAULT_SECRET), MENDED).await;
+}
+
+#[tokio::test]
+async fn a_key_file_of_google_that_is_replaced_is_picked_up() {
+    let machine = Machine::new().await;
+    let file = machine.home.path().join("key.json");
+    let endpoint = format!("--endpoint=http://{}", machine.emulator.http_addr());
+    let credentials = format!("--credentials-file={}", file.display());
+    let key = "--key-uri=projects/kmslab/locations/us-east1/keyRings/r/cryptoKeys/k";
+    let flags = ["gcp", key, &endpoint, &credentials];
+    let owner = machine.emulator.gcp_owner().unwrap();
+    let right = owner.json(&format!("http://{}/token", machine.emulator.http_addr())).to_string();
+    // Of another emulator: a key that this one has never seen.
+    let stranger = Emulator::builder().start().await.unwrap().gcp_owner().unwrap();
+    let wrong = stranger.json(&format!("http://{}/token", machine.emulator.http_addr())).to_string();
+    machine.is_mended_by(&flags, &file, Some(&wrong), &right, MENDED).await;
+}
