@@ -31,11 +31,12 @@ pub fn code(error: &anyhow::Error) -> u8 {
     })
 }
 
-/// `eprintln!` that goes on where standard error is closed: who has closed it is not to be told.
+/// `eprintln!` that shows what a terminal would obey, and goes on where standard error is closed: who has closed it is not to be told.
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($line)*);
+        let line = format!($($line)*);
+        let _ = writeln!(std::io::stderr(), "{}", crate::printable::shown(&line));
     }};
 }
 pub(crate) use say;

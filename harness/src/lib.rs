@@ -14,6 +14,7 @@ pub mod exit;
 pub mod inspect;
 pub mod lab;
 pub mod platform;
+mod printable;
 pub mod process;
 pub mod report;
 pub mod runtime_dir;

@@ -10,8 +10,8 @@ use crate::etcd::Stored;
 use crate::etcd::client::TlsFiles;
 use crate::exit::{say, usage};
 use crate::inspect::opener::{AwsOptions, Openers};
-use crate::inspect::report::Report;
-use crate::inspect::{inspect, source, table};
+use crate::inspect::report::{Report, Summary};
+use crate::inspect::{Options, inspect, pipe, source, table};
 use crate::lab::{self, Description};
 
 /// etcdctl's own variable for its endpoints, comma-separated.
@@ -25,17 +25,18 @@ Examples:
   kmslab inspect --etcd unix:///tmp/etcd.sock --prefix /registry/secrets/ --format json
   kmslab inspect --snapshot backup.db --format summary
   kmslab inspect --snapshot /var/lib/etcd             # a data directory, with no etcd running
+  kmslab inspect --prefix /registry/secrets/ --fail-on plaintext,stale,damaged,unknown --format summary   # a check for CI
   kmslab inspect --snapshot backup.db --decrypt /run/kmsplugin/socket.sock
   kmslab inspect --snapshot backup.db --kms-endpoint http://127.0.0.1:7600 --show-values
   etcdctl get /registry/secrets/default/s1 --print-value-only | kmslab inspect - --key /registry/secrets/default/s1 --dek-seeds seeds.txt
 
-Exit code 1: a value did not decrypt with the given keys, or --strict and a value is damaged or of no known kind.";
+Exit code 1: a value did not decrypt with the given keys, or there is one that --fail-on or --strict names.";
 
 /// Show what every value in etcd is: kind, provider, key_id, DEK source; decrypt where keys are given.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct InspectArgs {
-    /// `-`: one value from standard input, as `etcdctl get KEY --print-value-only` prints it
+    /// `-`: standard input, as `etcdctl get KEY` prints one value, with the key or --print-value-only, or several with `-w json`
     #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["etcd", "snapshot", "lab"])]
     pub stdin: Option<String>,
     /// etcd's endpoints; the first that answers is read. Default: ETCDCTL_ENDPOINTS, else the one lab that is up
@@ -53,7 +54,7 @@ pub struct InspectArgs {
     /// Only keys that begin so
     #[arg(long, default_value = "/")]
     pub prefix: String,
-    /// With `-`: the etcd key of the value, which every encryption is bound to
+    /// With `-` and a value alone: its etcd key, which every encryption is bound to
     #[arg(long, value_name = "KEY", requires = "stdin")]
     pub key: Option<String>,
 
@@ -89,9 +90,47 @@ pub struct InspectArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Exit with 1 if a value is damaged or of no known kind
+    /// Exit with 1 if a value, of those that --prefix selects, is any of these
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// The same as --fail-on damaged,unknown
     #[arg(long)]
     pub strict: bool,
+    /// kube-apiserver's --etcd-prefix. Default: /registry, or else the first part of a key
+    #[arg(long, value_name = "PREFIX")]
+    pub etcd_prefix: Option<String>,
+}
+
+/// What fails an inspection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Not encrypted at all
+    Plaintext,
+    /// Not under the key of the newest value of its resource
+    Stale,
+    /// Cut off or broken: the API server cannot read it either
+    Damaged,
+    /// Of no format or provider that is known here
+    Unknown,
+}
+
+impl InspectArgs {
+    /// What is to be said of values that fail the inspection.
+    fn failures(&self, summary: &Summary) -> Vec<String> {
+        let fails =
+            |what| self.fail_on.contains(&what) || (self.strict && matches!(what, FailOn::Damaged | FailOn::Unknown));
+        let found = [
+            (FailOn::Plaintext, summary.plaintext, "in plaintext"),
+            (FailOn::Stale, summary.stale, "stale"),
+            (FailOn::Damaged, summary.damaged, "damaged"),
+            (FailOn::Unknown, summary.unknown, "of no known format"),
+        ];
+        let found = found.into_iter().filter(|(what, count, _)| fails(*what) && *count > 0);
+        let found = found.map(|(_, count, text)| (count, text));
+        let closed = (summary.not_decrypted > 0).then_some((summary.not_decrypted, "not decrypted by the given keys"));
+        let values = |count| if count == 1 { "value is" } else { "values are" };
+        found.chain(closed).map(|(count, text)| format!("{count} {} {text}", values(count))).collect()
+    }
 }
 
 /// Forms of output.
@@ -109,19 +148,24 @@ pub enum Format {
 pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let items = read(&args).await?;
     let mut openers = openers(&args).await?;
-    let report = inspect(&items, &mut openers, args.show_values).await;
+    let options = Options { show_values: args.show_values, etcd_prefix: args.etcd_prefix.clone() };
+    let report = inspect(&items, &mut openers, &options).await;
     print(&report, args.format)?;
-    let failed = report.summary.not_decrypted > 0 || (args.strict && report.summary.problems > 0);
-    Ok(ExitCode::from(u8::from(failed)))
+    let found = args.failures(&report.summary);
+    for failure in &found {
+        say!("kmslab inspect: {failure}");
+    }
+    Ok(ExitCode::from(u8::from(!found.is_empty())))
 }
 
 async fn read(args: &InspectArgs) -> anyhow::Result<Vec<Stored>> {
     if args.stdin.is_some() {
+        let read = pipe::read(io::stdin().lock(), args.key.as_deref())?;
         let decrypts = !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
-        if decrypts && args.key.is_none() {
+        if decrypts && read.iter().any(|stored| stored.key == pipe::NO_KEY) {
             return Err(usage("a value only opens under its own etcd key: add --key /registry/…"));
         }
-        return source::from_pipe(io::stdin().lock(), args.key.as_deref().unwrap_or("-"));
+        return Ok(read);
     }
     if let Some(file) = &args.snapshot {
         return source::from_file(file, &args.prefix, args.history);

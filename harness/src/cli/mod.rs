@@ -18,12 +18,16 @@ use clap::{Parser, Subcommand};
 use kmslab_emulator::args::EmulatorArgs;
 use kmslab_plugin::args::PluginArgs;
 
-use crate::exit;
 use crate::process::exec_child::{self, ExecChildArgs};
+use crate::{exit, printable};
+
+const ENVIRONMENT: &str = "\
+Environment:
+  RUST_LOG  What is logged on stderr, such as info or kmslab_emulator=debug. Default: warn, and info for the plugin.";
 
 /// Kubernetes encryption at rest with a cloud KMS, on a laptop: run it, break it, rotate it, prove it.
 #[derive(Debug, Parser)]
-#[command(name = "kmslab", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "kmslab", version, propagate_version = true, arg_required_else_help = true, after_help = ENVIRONMENT)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -41,7 +45,7 @@ enum Verb {
     Status(status::StatusArgs),
     /// List the scenarios
     List(list::ListArgs),
-    /// Serve AWS KMS on this machine until a signal ends it
+    /// Serve AWS KMS, Azure Key Vault and Google Cloud KMS on this machine until a signal ends it
     Emulator(Box<EmulatorArgs>),
     /// Serve a Kubernetes KMS v2 plugin on a unix socket until a signal ends it
     Plugin {
@@ -66,7 +70,7 @@ enum Verb {
 
 /// Runs one command. Errors go to stderr; the exit code says what they mean.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = kmslab_plugin::parse::<Cli>();
     // Before there are threads: this one is to become another program.
     if let Verb::ExecChild(args) = cli.verb {
         return exec_child::run(args);
@@ -112,7 +116,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 /// Writes a result to standard output. A reader that has seen enough, as `| head`, is no error.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(printable::shown(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::etcd::layout;
+
 /// A resource of the Kubernetes API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resource {
@@ -62,16 +64,9 @@ impl Resource {
         }
     }
 
-    /// Where etcd keeps its objects under the default prefix, with the trailing slash. Built-in resources go without their
-    /// group, but for the two that define groups themselves.
+    /// Where etcd keeps its objects under the default prefix, with the trailing slash.
     pub fn etcd_prefix(&self) -> String {
-        let built_in = !self.group.contains('.') || self.group.ends_with(".k8s.io");
-        let keeps_group = matches!(self.group.as_str(), "apiextensions.k8s.io" | "apiregistration.k8s.io");
-        if self.group.is_empty() || (built_in && !keeps_group) {
-            format!("/registry/{}/", self.plural)
-        } else {
-            format!("/registry/{}/{}/", self.group, self.plural)
-        }
+        format!("{}/{}/", layout::PREFIX, layout::path_of(&self.group, &self.plural))
     }
 }
 

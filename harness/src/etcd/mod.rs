@@ -10,6 +10,7 @@ pub mod envelope;
 mod r#gen;
 pub mod history;
 pub mod keytable;
+pub mod layout;
 pub mod snapshot_text;
 pub mod stale;
 pub mod value;

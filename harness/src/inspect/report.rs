@@ -118,6 +118,10 @@ impl Row {
         row
     }
 
+    fn is_unknown(&self) -> bool {
+        matches!(self.kind, "unknown-encrypted" | "unrecognised")
+    }
+
     /// Adds what it decrypted to.
     pub fn opened(&mut self, plaintext: &[u8], show_value: bool) {
         self.object = object(&recognise(plaintext));
@@ -164,13 +168,16 @@ fn object(value: &Value<'_>) -> Option<Object> {
 
 /// The API server fails on these too, so each says what is left to do.
 fn problem(value: &Value<'_>) -> Option<String> {
-    const RESTORE: &str = "the API server cannot read it either; restore the key from a snapshot that has it whole";
     match value {
-        Value::Malformed { reason, .. } => Some(format!("truncated or damaged: {reason}; {RESTORE}")),
+        Value::Malformed { reason, .. } => Some(format!(
+            "truncated or damaged: {reason}; the API server cannot read it either; restore the key from a snapshot that has it whole"
+        )),
         Value::UnknownEncrypted { prefix } => Some(format!(
             "{prefix} is the prefix of no provider known here; read it with the Kubernetes release that wrote it"
         )),
-        Value::Unrecognised => Some(format!("begins like none of the formats that Kubernetes stores; {RESTORE}")),
+        Value::Unrecognised => Some(
+            "begins like none of the formats that Kubernetes stores: something else wrote it, and the API server cannot read it".to_owned(),
+        ),
         _ => None,
     }
 }
@@ -201,8 +208,14 @@ pub struct Summary {
     pub encrypted: usize,
     /// Not under the key of the newest value of their resource.
     pub stale: usize,
-    /// That nothing here recognises, or that are damaged.
+    /// That nothing here recognises, or that are damaged: `damaged` and `unknown` together.
     pub problems: usize,
+    /// Of the problems, those that break a known format.
+    pub damaged: usize,
+    /// Of the problems, those of no format or provider that is known here.
+    pub unknown: usize,
+    /// Whoever reads the database reads them.
+    pub plaintext: usize,
     /// Distinct DEK sources: what an API server decrypts after a restart.
     pub dek_sources: usize,
     /// Values decrypted.
@@ -242,6 +255,9 @@ impl Report {
             encrypted: count(|row| !matches!(row.kind, "protobuf" | "json" | "cbor" | "unrecognised")),
             stale: count(|row| row.stale.is_some()),
             problems: count(|row| row.problem.is_some()),
+            damaged: count(|row| row.problem.is_some() && !row.is_unknown()),
+            unknown: count(|row| row.problem.is_some() && row.is_unknown()),
+            plaintext: count(|row| matches!(row.kind, "protobuf" | "json" | "cbor") && row.problem.is_none()),
             dek_sources: distinct_sources(&values),
             decrypted: count(|row| row.plaintext.is_some()),
             not_decrypted: count(|row| row.decrypt_error.is_some()),

@@ -1,12 +1,10 @@
 //! Where the values come from.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::etcd::bbolt::Database;
 use crate::etcd::client::{EtcdClient, TlsFiles};
 use crate::etcd::history::History;
-use crate::etcd::value::{Value, recognise};
 use crate::etcd::{Etcd, Stored};
 use crate::exit::{environment, say, usage};
 
@@ -50,55 +48,9 @@ pub fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Vec
     Ok(written.map(|record| record.stored).collect())
 }
 
-/// One value from `input`, taken to stand under `key`.
-pub fn from_pipe(mut input: impl Read, key: &str) -> anyhow::Result<Vec<Stored>> {
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(|error| usage(format!("standard input: {error}")))?;
-    if bytes.is_empty() {
-        return Err(usage("standard input is empty: pipe in `etcdctl get KEY --print-value-only`"));
-    }
-    let value = without_newline(bytes);
-    Ok(vec![Stored { key: key.to_owned(), value, create_revision: 0, mod_revision: 0, version: 0 }])
-}
-
-/// etcdctl ends what it prints with a newline that is not in etcd; it goes where the value does not parse with it.
-fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
-    let broken = |bytes: &[u8]| matches!(recognise(bytes), Value::Malformed { .. });
-    if let Some((b'\n', rest)) = bytes.split_last()
-        && broken(&bytes)
-        && !broken(rest)
-    {
-        bytes.pop();
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
-    use kmslab_kmsv2::stored::{self, EncryptedObject};
-
     use super::*;
-
-    #[test]
-    fn the_newline_of_etcdctl_is_dropped_only_where_it_breaks_the_value() {
-        let object = EncryptedObject {
-            encrypted_data: vec![7; 60],
-            key_id: "k".into(),
-            encrypted_dek_source: vec![1],
-            encrypted_dek_source_type: 1,
-            ..Default::default()
-        };
-        let value = stored::encode("p", &object).unwrap();
-        for (stored, piped) in [
-            (value.clone(), value.clone()),
-            (value.clone(), [&value[..], b"\n"].concat()),
-            (b"{}\n".to_vec(), b"{}\n".to_vec()),
-            (b"k8s\0\n\x02\n\0".to_vec(), b"k8s\0\n\x02\n\0\n".to_vec()),
-        ] {
-            assert_eq!(from_pipe(&piped[..], "").unwrap()[0].value, stored);
-        }
-        assert!(from_pipe(&b""[..], "").unwrap_err().to_string().contains("etcdctl get KEY"));
-    }
 
     #[test]
     fn a_file_that_is_no_database_is_named() {

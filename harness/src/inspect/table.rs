@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 use kmslab_plugin::Label;
 
 use super::report::{Report, Row, Summary};
+use crate::printable::line;
 
 /// Characters of a key_id that the table shows; JSON has all of it.
 const SHORT_ID: usize = 15;
@@ -22,15 +23,15 @@ pub fn values(report: &Report) -> String {
     }
     table.set_header(header);
     for row in &report.values {
-        table.add_row(cells(row, decrypted));
+        table.add_row(cells(row, decrypted).iter().map(|cell| line(cell)));
     }
     let mut text = trimmed(&table);
     for row in &report.values {
         for note in [&row.problem, &row.decrypt_error].into_iter().flatten() {
-            let _ = writeln!(text, "\n{}: {note}", row.key);
+            let _ = writeln!(text, "\n{}: {note}", line(&row.key));
         }
         if let Some(value) = row.plaintext.as_ref().and_then(|plaintext| plaintext.value.as_ref()) {
-            let _ = writeln!(text, "\n{}:\n{value}", row.key);
+            let _ = writeln!(text, "\n{}:\n{value}", line(&row.key));
         }
     }
     text
@@ -79,7 +80,7 @@ pub fn summary(summary: &Summary) -> String {
     table.load_style(presets::NOTHING);
     table.set_header(["KIND", "PROVIDER", "KEY ID", "CLOUD KEY", "VALUES", "STALE", "DEK SOURCES"]);
     for group in &summary.groups {
-        table.add_row([
+        let cells = [
             group.kind.to_owned(),
             group.provider.clone().unwrap_or_else(|| "-".to_owned()),
             group.key_id.clone().unwrap_or_else(|| "-".to_owned()),
@@ -90,7 +91,8 @@ pub fn summary(summary: &Summary) -> String {
             group.count.to_string(),
             group.stale.to_string(),
             group.dek_sources.to_string(),
-        ]);
+        ];
+        table.add_row(cells.iter().map(|cell| line(cell)));
     }
     format!("{text}\n\n{}", trimmed(&table))
 }

@@ -79,7 +79,7 @@ fn seeds(text: &str) -> anyhow::Result<Openers> {
 
 #[tokio::test]
 async fn a_snapshot_is_listed_without_any_key() {
-    let report = inspect(&snapshot(false), &mut Openers::default(), false).await;
+    let report = inspect(&snapshot(false), &mut Openers::default(), &Options::default()).await;
     let seed = row(&report, "aes-gcm-seed");
     assert_eq!(
         (seed.kind, seed.provider.as_deref(), seed.key_id.as_deref()),
@@ -110,7 +110,7 @@ async fn a_snapshot_is_listed_without_any_key() {
 #[tokio::test]
 async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
     let (_dir, plugin, mut openers) = plugin().await;
-    let report = inspect(&[snapshot(false), snapshot(false)].concat(), &mut openers, false).await;
+    let report = inspect(&[snapshot(false), snapshot(false)].concat(), &mut openers, &Options::default()).await;
     assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (4, 0));
     assert_eq!(plugin.0.load(Ordering::Relaxed), 2);
     let opened = row(&report, "aes-gcm-seed");
@@ -122,12 +122,12 @@ async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
 #[tokio::test]
 async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
     let mut openers = seeds(&format!("# 1.27\n{DEK}\n\n{SEED} # 1.28\n")).unwrap();
-    let report = inspect(&snapshot(false), &mut openers, true).await;
+    let report = inspect(&snapshot(false), &mut openers, &Options { show_values: true, ..Options::default() }).await;
     assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (2, 0));
     assert!(table::values(&report).contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
     assert!(!format!("{report:?} {openers:?}").contains("086a7ffc"));
 
-    let report = inspect(&snapshot(false), &mut seeds(SEED).unwrap(), false).await;
+    let report = inspect(&snapshot(false), &mut seeds(SEED).unwrap(), &Options::default()).await;
     let failed = row(&report, "aes-gcm-key").decrypt_error.as_ref().unwrap();
     assert!(failed.starts_with("none of the 1 keys in"), "{failed}");
     assert!(!table::values(&report).contains("086a7ffc"));
@@ -139,7 +139,7 @@ async fn a_value_under_another_key_says_what_that_can_mean() {
     let mut items = snapshot(false);
     items.retain(|stored| stored.key.ends_with("aes-gcm-seed"));
     items[0].key = "/registry/secrets/default/copied".to_owned();
-    let report = inspect(&items, &mut openers, false).await;
+    let report = inspect(&items, &mut openers, &Options::default()).await;
     let failed = report.values[0].decrypt_error.as_ref().unwrap();
     assert!(failed.contains("message authentication failed") && failed.contains("another key of etcd"), "{failed}");
 }
@@ -157,7 +157,9 @@ async fn what_the_plugin_says_is_passed_on_once() {
     let value = stored::encode("p", &object).unwrap();
     let item =
         |key: &str| Stored { key: key.into(), value: value.clone(), create_revision: 1, mod_revision: 1, version: 1 };
-    let report = inspect(&[item("/registry/secrets/a/a"), item("/registry/secrets/a/b")], &mut openers, false).await;
+    let report =
+        inspect(&[item("/registry/secrets/a/a"), item("/registry/secrets/a/b")], &mut openers, &Options::default())
+            .await;
     let failed = report.values[1].decrypt_error.as_ref().unwrap();
     assert!(failed.ends_with("FailedPrecondition: key disabled"), "{failed}");
     assert_eq!(plugin.0.load(Ordering::Relaxed), 1, "a dead key is asked once per DEK source");
@@ -187,7 +189,7 @@ async fn values_are_stale_relative_to_the_newest_of_their_provider() {
     .into_iter()
     .map(|(key, value, at)| Stored { key: key.to_owned(), value, create_revision: 1, mod_revision: at, version: 1 })
     .collect();
-    let report = inspect(&items, &mut Openers::default(), false).await;
+    let report = inspect(&items, &mut Openers::default(), &Options::default()).await;
     let stale: Vec<_> = report.values.iter().map(|row| row.stale).collect();
     let (old, plain) = (Some(Reason::OtherKeyId), Some(Reason::Plaintext));
     assert_eq!(stale, [old, None, old, None, plain, None, None]);
@@ -195,7 +197,7 @@ async fn values_are_stale_relative_to_the_newest_of_their_provider() {
 
 #[tokio::test]
 async fn history_lists_old_revisions_too() {
-    let report = inspect(&snapshot(true), &mut Openers::default(), false).await;
+    let report = inspect(&snapshot(true), &mut Openers::default(), &Options::default()).await;
     let gone = report.values.iter().filter(|row| row.key.ends_with("default/gone")).map(|row| row.revision);
     assert_eq!(gone.collect::<Vec<_>>(), [126, 127]);
 }
@@ -208,20 +210,4 @@ async fn unusable_keys_are_refused_with_the_remedy() {
     let socket = Openers::default().add_plugin(std::path::Path::new("/nonexistent/s.sock")).await.unwrap_err();
     assert!(socket.to_string().contains("/nonexistent/s.sock"), "{socket}");
     assert_eq!((crate::exit::code(&line), crate::exit::code(&socket)), (2, 3));
-}
-
-#[test]
-fn resources_are_told_from_keys() {
-    for (key, expected) in [
-        ("/registry/secrets/default/s1", "/registry/secrets/"),
-        ("/registry/example.com/widgets/default/w1", "/registry/example.com/widgets"),
-        ("/registry/services/specs/default/kubernetes", "/registry/services/specs"),
-        ("/43da/registry/secrets/a", "/43da/registry/secrets/"),
-        ("/other/secrets/a", "/other/secrets/"),
-    ] {
-        assert_eq!(resource(key), expected, "{key}");
-    }
-    for odd in ["", "/", "-", "é/é", "/registry/"] {
-        let _ = resource(odd);
-    }
 }

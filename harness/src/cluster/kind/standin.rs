@@ -42,7 +42,7 @@ async fn is_the_real_one(engine: &Engine) -> anyhow::Result<bool> {
 async fn make(engine: &Engine, node_image: &str, bundle: &Bundle, owned: &Owned, lab: &Path) -> anyhow::Result<()> {
     let script = lab.join("envoy");
     let command: Vec<String> = bundle.command().iter().map(|word| quoted(word)).collect();
-    std::fs::write(&script, format!("#!/bin/sh\nKMSLAB_LOG=info exec {} balancer \"$@\"\n", command.join(" ")))?;
+    std::fs::write(&script, format!("#!/bin/sh\nRUST_LOG=info exec {} balancer \"$@\"\n", command.join(" ")))?;
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
     let label = owned.label();
     // The node's own signal to end by is systemd's.

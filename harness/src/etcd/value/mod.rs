@@ -4,6 +4,8 @@
 //! plaintext rows again. Values come from a database that anything may have written to, so [`recognise`] is total:
 //! it never fails, it names what it sees, and a payload that breaks its format is [`Value::Malformed`] with the reason.
 
+mod name;
+
 use std::fmt;
 
 use kmslab_kmsv2::stored::{self, EncryptedObject};
@@ -32,7 +34,7 @@ pub enum Value<'a> {
     },
     /// `k8s:enc:kms:v1:<provider>:`, u16 length, encrypted DEK, data.
     KmsV1 {
-        /// Up to the first `:`; v1 allowed `:` in a name, so see `ambiguous`.
+        /// May have a `:`, which only the configuration tells for certain: see [`recognise`].
         provider: &'a str,
         /// As the plugin returned it.
         encrypted_dek: &'a [u8],
@@ -82,7 +84,7 @@ pub enum Value<'a> {
 /// What the three local AES and NaCl providers have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Local<'a> {
-    /// Name of the key in the configuration, up to the first `:`. Names may have a `:`, which only the configuration tells.
+    /// Name of the key in the configuration. May have a `:`, which only the configuration tells for certain: see [`recognise`].
     pub key_name: &'a str,
     /// Nonce or IV, ciphertext, tag.
     pub data: &'a [u8],
@@ -194,6 +196,9 @@ impl fmt::Debug for Local<'_> {
 }
 
 /// What `bytes` are. Never fails and never panics.
+///
+/// A name with colons is read to its end where what follows each colon looks like the rest of a name, and the payload can be read after
+/// it.
 #[must_use]
 pub fn recognise(bytes: &[u8]) -> Value<'_> {
     if bytes.starts_with(ENCRYPTED) {
@@ -224,23 +229,9 @@ fn encrypted(bytes: &[u8]) -> Value<'_> {
         let Some(rest) = bytes.strip_prefix(prefix) else {
             continue;
         };
-        let (name, outcome) = match split_name(rest) {
-            Ok((name, payload)) => (Some(name), read(name, payload)),
-            Err(reason) => (None, Err(reason)),
-        };
-        return outcome.unwrap_or_else(|reason| Value::Malformed { format, name, reason });
+        return name::split(rest, read).unwrap_or_else(|(name, reason)| Value::Malformed { format, name, reason });
     }
     Value::UnknownEncrypted { prefix: readable(bytes) }
-}
-
-fn split_name(rest: &[u8]) -> Result<(&str, &[u8]), String> {
-    let colon = rest.iter().position(|byte| *byte == b':').ok_or("the prefix ends without `<name>:`")?;
-    let (name, payload) = rest.split_at(colon);
-    let name = str::from_utf8(name).map_err(|_| "the name in the prefix is not UTF-8")?;
-    if name.is_empty() {
-        return Err("the name in the prefix is empty".to_owned());
-    }
-    Ok((name, &payload[1..]))
 }
 
 fn kms_v2<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String> {

@@ -125,3 +125,35 @@ proptest! {
         let _ = recognise(&bytes).format();
     }
 }
+
+/// As k3s and RKE2 leave them after `secrets-encrypt rotate`.
+#[test]
+fn a_name_with_colons_is_read_whole() {
+    for (scheme, length) in [("aescbc", 48), ("aesgcm", 60), ("secretbox", 80)] {
+        let name = format!("{scheme}key-2022-08-04T20:37:15Z");
+        let bytes = value(&format!("k8s:enc:{scheme}:v1:{name}:"), &vec![b'A'; length]);
+        let found = recognise(&bytes);
+        assert_eq!((found.format().as_str(), found.name()), (scheme, Some(&*name)));
+        assert!(!matches!(found, Value::Malformed { .. }), "{found:?}");
+    }
+    let mut payload = vec![0, 3, 9, 9, 9];
+    payload.extend([5; 28]);
+    let old = value("k8s:enc:kms:v1:vault:team-a:", &payload);
+    assert!(recognise(&old) == Value::KmsV1 { provider: "vault:team-a", encrypted_dek: &[9, 9, 9], data: &[5; 28] });
+    // The API server takes no such name for KMS v2, other writers may.
+    let new = stored::encode("p1", &object()).unwrap();
+    let new = value("k8s:enc:kms:v2:p1:team-a:", new.strip_prefix(b"k8s:enc:kms:v2:p1:").unwrap());
+    let Value::KmsV2 { provider, .. } = recognise(&new) else { panic!("not KMS v2") };
+    assert_eq!(provider, "p1:team-a");
+}
+
+proptest! {
+    /// Ciphertext that looks like a name by chance moves the end of the name; it never makes a readable value unreadable.
+    #[test]
+    fn random_data_after_a_plain_name_is_read(data in proptest::collection::vec(any::<u8>(), 28..200)) {
+        let bytes = value("k8s:enc:aesgcm:v1:key1:", &data);
+        let found = recognise(&bytes);
+        prop_assert!(matches!(found, Value::AesGcm(_)));
+        prop_assert!(found.name().is_some_and(|name| name == "key1" || name.starts_with("key1:")));
+    }
+}
