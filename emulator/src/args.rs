@@ -57,6 +57,10 @@ pub struct EmulatorArgs {
     /// One more name or address that the certificate is good for, beside localhost; may be repeated
     #[arg(long = "tls-name", value_name = "NAME", value_parser = tls_name, conflicts_with = "no_tls")]
     pub tls_names: Vec<String>,
+    /// One more name under which requests are answered, such as a Service's in a cluster or *.example.com; may be repeated. Addresses,
+    /// names without a dot, the vendors' names and those of --tls-name are answered in any case
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = host_name)]
+    pub allow_hosts: Vec<String>,
     /// Credentials, keys and aliases that exist from the start (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
@@ -107,9 +111,22 @@ fn tls_name(text: &str) -> Result<String, String> {
     name.map(|_| text.to_owned()).map_err(|_| format!("{text:?} is no host name or IP address"))
 }
 
-/// What to log: `KMSLAB_LOG`, else warnings.
+fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let is_name = !name.is_empty()
+        && name
+            .split('.')
+            .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no host name such as kms.example.com or *.example.com, without a port"))
+    }
+}
+
+/// What to log: `RUST_LOG`, else warnings.
 pub fn log_filter() -> EnvFilter {
-    EnvFilter::try_from_env("KMSLAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"))
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"))
 }
 
 /// Runs until SIGTERM or SIGINT. Exit code 2 for flags and files that cannot be used, 3 for what the machine lacks.
@@ -167,6 +184,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         admin_listen,
         tls_dir,
         tls_names,
+        allow_hosts,
         seed,
         clock,
         credentials,
@@ -192,6 +210,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         .admin_listen(Some(admin_listen))
         .tls_dir(tls_dir)
         .tls_names(tls_names)
+        .allow_hosts(allow_hosts)
         .auth(auth)
         .lab_clock(Arc::new(lab));
     for credential in credentials {

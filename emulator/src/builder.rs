@@ -19,6 +19,7 @@ use crate::azure::{self, Azure};
 use crate::counts::Counter;
 use crate::front::Fronts;
 use crate::gcp::{self, Gcp};
+use crate::hosts::Hosts;
 use crate::proxy;
 use crate::running::{Listening, RunningEmulator};
 use crate::seed::{SeedError, SeedFile};
@@ -74,6 +75,7 @@ impl Emulator {
             admin_listen: None,
             tls_dir: None,
             tls_names: Vec::new(),
+            allow_hosts: Vec::new(),
             auth: Auth::On,
             credentials: Vec::new(),
             seed: SeedFile::default(),
@@ -97,6 +99,7 @@ pub struct EmulatorBuilder {
     admin_listen: Option<SocketAddr>,
     tls_dir: Option<PathBuf>,
     tls_names: Vec<String>,
+    allow_hosts: Vec<String>,
     auth: Auth,
     credentials: Vec<(String, Credential)>,
     seed: SeedFile,
@@ -154,6 +157,13 @@ impl EmulatorBuilder {
     /// More names and addresses that the certificate is good for, beside localhost.
     pub fn tls_names(mut self, names: Vec<String>) -> Self {
         self.tls_names = names;
+        self
+    }
+
+    /// More names under which requests are answered, beside addresses, names without a dot, the vendors' and the certificate's.
+    /// `*.example.com` is every name below it.
+    pub fn allow_hosts(mut self, names: Vec<String>) -> Self {
+        self.allow_hosts = names;
         self
     }
 
@@ -255,7 +265,8 @@ impl EmulatorBuilder {
         let grpc = gcp::service::Service::router(Arc::clone(&gcp), Arc::clone(&counter));
         let fronts = Fronts { aws: service, azure: Arc::new(azure), gcp, grpc, counter };
         let admin_state = Arc::new(Admin { fronts: fronts.clone(), core, lab, seed: self.seed });
-        Ok(RunningEmulator::serve(Listening { http, https, proxy, tls, admin }, fronts, admin_state))
+        let hosts = Arc::new(Hosts::new(self.allow_hosts.into_iter().chain(self.tls_names)));
+        Ok(RunningEmulator::serve(Listening { http, https, proxy, tls, admin, hosts }, fronts, admin_state))
     }
 }
 

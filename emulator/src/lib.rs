@@ -21,6 +21,7 @@ mod counts;
 mod drain;
 mod front;
 pub mod gcp;
+mod hosts;
 mod http_body;
 mod keytable;
 mod oauth;

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::server;
+use crate::{hosts, server};
 
 /// Names that are answered, as a certificate has them: `*` is one label.
 pub(crate) const NAMES: &[&str] = &[
@@ -41,23 +41,24 @@ pub(crate) fn router(fronts: Router, tls: TlsAcceptor, stop: CancellationToken) 
 }
 
 async fn handle(request: Request<Body>, fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Response {
+    let host = match hosts::named(request.uri(), request.headers()) {
+        Ok(host) => host,
+        Err(reason) => return text(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")),
+    };
     if request.method() != Method::CONNECT {
         return match request.uri().host() {
-            Some(host) if METADATA.contains(&host) => {
+            Some(_) if METADATA.contains(&host.as_str()) => {
                 fronts.oneshot(request).await.unwrap_or_else(|never| match never {})
             }
-            Some(host) => refused(host),
+            Some(_) => refused(&host),
             None => text(
                 StatusCode::BAD_REQUEST,
                 "this is the emulator's proxy: set HTTPS_PROXY to its address\n".to_owned(),
             ),
         };
     }
-    let Some(authority) = request.uri().authority().cloned() else {
-        return text(StatusCode::BAD_REQUEST, "CONNECT names no host\n".to_owned());
-    };
-    if !answered(authority.host()) || authority.port_u16() != Some(443) {
-        return refused(authority.as_str());
+    if !answered(&host) || request.uri().port_u16() != Some(443) {
+        return refused(&host);
     }
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use kmslab_keycore::LabClock;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,6 +15,7 @@ use crate::builder::Bound;
 use crate::counts::RequestCounts;
 use crate::front::{self, Fronts};
 use crate::gcp::identity::KeyFile;
+use crate::hosts::{self, Hosts};
 use crate::keytable::KeyRow;
 use crate::proxy;
 use crate::server::serve;
@@ -28,6 +30,7 @@ pub(crate) struct Listening {
     pub(crate) proxy: Option<Bound>,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Bound>,
+    pub(crate) hosts: Arc<Hosts>,
 }
 
 /// A serving emulator. Dropping it stops every task and closes every socket; [`RunningEmulator::shutdown`] lets requests under way
@@ -49,10 +52,11 @@ pub struct RunningEmulator {
 
 impl RunningEmulator {
     pub(crate) fn serve(listening: Listening, fronts: Fronts, state: Arc<Admin>) -> Self {
-        let Listening { http: (listener, http), https, proxy, tls, admin } = listening;
+        let Listening { http: (listener, http), https, proxy, tls, admin, hosts } = listening;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let router = front::router(fronts.clone());
+        let guard = from_fn_with_state(hosts, hosts::guard);
+        let router = front::router(fronts.clone()).layer(guard.clone());
         tasks.spawn(serve(listener, None, router.clone(), stop.clone()));
         let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
         let https = https.zip(acceptor.clone()).map(|((listener, address), acceptor)| {
@@ -67,7 +71,7 @@ impl RunningEmulator {
         let lab = Arc::clone(&state.lab);
         tasks.spawn(settle(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
-            tasks.spawn(serve(listener, None, admin::router(state), stop.clone()));
+            tasks.spawn(serve(listener, None, admin::router(state).layer(guard), stop.clone()));
             address
         });
         let ends = stop.clone().drop_guard();

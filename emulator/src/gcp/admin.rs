@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::auth::Caller;
-use super::identity::{Account, KeyFile, TOKEN_URI, client_id, project_of};
+use super::identity::{Account, KeyFile, TOKEN_URI, address, client_id, project_of};
 use super::{Gcp, GcpError};
 
 /// How long a key made here can be used: Google's user-managed keys do not end.
 const FOREVER: &str = "9999-12-31T23:59:59Z";
-/// What the address of every service account ends with.
-const SUFFIX: &str = ".iam.gserviceaccount.com";
 
 /// A request whose caller is known.
 #[derive(Debug, Clone, Copy)]
@@ -45,41 +43,35 @@ impl Gcp {
     pub(crate) fn administer(&self, request: Request<'_>) -> Result<Value, GcpError> {
         let segments: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         let (method, project) = (request.method.as_str(), segments.get(2).copied().unwrap_or_default());
-        let allow = |permission: &str| self.allow(request.caller, permission, &format!("projects/{project}"));
+        let of_project = |permission: &str| self.allow(request.caller, permission, &format!("projects/{project}"));
+        let of_account = |permission: &str, email: &str| self.account(request.caller, permission, project, email);
         match (method, segments.get(4..).unwrap_or_default()) {
             ("POST", []) => {
-                allow("iam.serviceAccounts.create")?;
+                of_project("iam.serviceAccounts.create")?;
                 self.create_account(project, &body(request)?)
             }
             ("GET", []) => {
-                allow("iam.serviceAccounts.list")?;
-                let end = format!("@{project}{SUFFIX}");
+                of_project("iam.serviceAccounts.list")?;
                 let accounts = self.identity.accounts.all();
-                let shown =
-                    accounts.iter().filter(|account| account.email.ends_with(&end)).map(|account| shown(account));
-                Ok(json!({ "accounts": shown.collect::<Vec<_>>() }))
+                let shown = accounts.iter().filter(|account| project_of(&account.email) == project);
+                Ok(json!({ "accounts": shown.map(|account| shown_account(account)).collect::<Vec<_>>() }))
             }
-            ("GET", [email]) => {
-                allow("iam.serviceAccounts.get")?;
-                Ok(shown(&*self.account(email)?))
-            }
+            ("GET", [email]) => Ok(shown_account(&*of_account("iam.serviceAccounts.get", email)?)),
             ("DELETE", [email]) => {
-                allow("iam.serviceAccounts.delete")?;
+                of_account("iam.serviceAccounts.delete", email)?;
                 if self.identity.accounts.remove(email) { Ok(json!({})) } else { Err(no_account(email)) }
             }
             ("POST", [email, "keys"]) => {
-                allow("iam.serviceAccountKeys.create")?;
-                self.create_key(email)
+                let account = of_account("iam.serviceAccountKeys.create", email)?;
+                self.create_key(&account)
             }
             ("GET", [email, "keys"]) => {
-                allow("iam.serviceAccountKeys.list")?;
-                let account = self.account(email)?;
+                let account = of_account("iam.serviceAccountKeys.list", email)?;
                 let keys = account.keys.iter().map(|key| shown_key(&account.email, &key.id, None));
                 Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
             }
             ("DELETE", [email, "keys", id]) => {
-                allow("iam.serviceAccountKeys.delete")?;
-                let account = self.account(email)?;
+                let account = of_account("iam.serviceAccountKeys.delete", email)?;
                 if account.keys.iter().all(|key| key.id != *id) {
                     return Err(GcpError::new(Code::NotFound, format!("Service account key {id} does not exist.")));
                 }
@@ -90,7 +82,22 @@ impl Gcp {
         }
     }
 
-    fn account(&self, email: &str) -> Result<std::sync::Arc<Account>, GcpError> {
+    /// An account that the path names within a project. The permission is needed on the account's own project: the path's may be any,
+    /// and `-` stands for whichever it is.
+    /// <https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/get>
+    fn account(
+        &self,
+        caller: &Caller,
+        permission: &str,
+        project: &str,
+        email: &str,
+    ) -> Result<std::sync::Arc<Account>, GcpError> {
+        let own = project_of(email);
+        if project != "-" && project != own {
+            self.allow(caller, permission, &format!("projects/{project}"))?;
+            return Err(no_account(email));
+        }
+        self.allow(caller, permission, &format!("projects/{own}"))?;
         self.identity.accounts.get(email).ok_or_else(|| no_account(email))
     }
 
@@ -106,12 +113,14 @@ impl Gcp {
                 "The account ID must be 6 to 30 lowercase letters, digits or hyphens, begin with a letter and not end with a hyphen.",
             ));
         }
+        let email = address(id, project)
+            .ok_or_else(|| GcpError::invalid(format!("Invalid resource name: projects/{project}")))?;
         let account = Account {
-            email: format!("{id}@{project}{SUFFIX}"),
+            email,
             display_name: body["serviceAccount"]["displayName"].as_str().unwrap_or_default().to_owned(),
             keys: Vec::new(),
         };
-        let shown = shown(&account);
+        let shown = shown_account(&account);
         if self.identity.accounts.add(account) {
             return Ok(shown);
         }
@@ -121,10 +130,9 @@ impl Gcp {
         ))
     }
 
-    fn create_key(&self, email: &str) -> Result<Value, GcpError> {
-        let account = self.account(email)?;
+    fn create_key(&self, account: &Account) -> Result<Value, GcpError> {
         let file = KeyFile::generate(&account.email).ok_or_else(|| GcpError::internal("no key can be made"))?;
-        self.identity.accounts.change_keys(email, |keys| keys.push((&file).into()));
+        self.identity.accounts.change_keys(&account.email, |keys| keys.push((&file).into()));
         Ok(shown_key(&account.email, &file.key_id, Some(&file)))
     }
 }
@@ -147,7 +155,7 @@ fn name(email: &str) -> String {
     format!("projects/{}/serviceAccounts/{email}", project_of(email))
 }
 
-fn shown(account: &Account) -> Value {
+fn shown_account(account: &Account) -> Value {
     let id = client_id(&account.email);
     let mut shown = json!({
         "name": name(&account.email),

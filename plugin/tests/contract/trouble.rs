@@ -21,11 +21,7 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
             "cancel the deletion",
         ),
         (KekError::Gone { key: key().into(), detail: detail() }, Code::FailedPrecondition, "check its name"),
-        (
-            KekError::Denied { key: key().into(), detail: detail() },
-            Code::PermissionDenied,
-            "allow the plugin's identity",
-        ),
+        (KekError::Denied { key: key(), detail: detail() }, Code::PermissionDenied, "allow the plugin's identity"),
         (
             KekError::Unusable { key: key().into(), detail: detail() },
             Code::FailedPrecondition,

@@ -77,9 +77,30 @@ impl KeyFile {
     }
 }
 
-/// The project of an account's address.
-pub(crate) fn project_of(email: &str) -> &str {
-    email.split_once('@').and_then(|(_, domain)| domain.split_once('.')).map_or("", |(project, _)| project)
+/// What the address of every service account that a user makes ends with.
+const SUFFIX: &str = ".iam.gserviceaccount.com";
+
+/// The project of an account's address, empty where the address does not say it. A project of a domain, `example.com:p`, is written
+/// `p.example.com` there.
+pub(crate) fn project_of(email: &str) -> String {
+    let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(SUFFIX)).unwrap_or_default();
+    match project.split_once('.') {
+        Some((project, domain)) => format!("{domain}:{project}"),
+        None => project.to_owned(),
+    }
+}
+
+/// The address of an account of a project; none for what is not a project's id.
+pub(crate) fn address(id: &str, project: &str) -> Option<String> {
+    let (domain, project) =
+        project.split_once(':').map_or((None, project), |(domain, project)| (Some(domain), project));
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let is_label = |text: &str| !text.is_empty() && plain(text);
+    if !is_label(project) || !domain.is_none_or(|domain| domain.split('.').all(is_label)) {
+        return None;
+    }
+    let domain = domain.map(|domain| format!(".{domain}")).unwrap_or_default();
+    Some(format!("{id}@{project}{domain}{SUFFIX}"))
 }
 
 /// The 40 hex digits by which tokens name a key.

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
-pub(crate) use accounts::{Account, Accounts, client_id, project_of};
+pub(crate) use accounts::{Account, Accounts, address, client_id, project_of};
 pub use accounts::{KeyFile, TOKEN_URI};
 pub(crate) use endpoints::{Content, METADATA, Request};
 pub(crate) use metadata::etag;

@@ -1,0 +1,202 @@
+//! The names under which the emulator answers. A web page can have its own name resolve to 127.0.0.1 (DNS rebinding) and would then be of
+//! the same origin as everything here: the clock, tokens, keys. Only names that nobody else can point here are answered.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+
+/// Domains whose owners are the vendors: through the proxy, a hosts file or a cluster's DNS, clients come by these.
+const VENDORS: &[&str] = &[
+    "amazonaws.com",
+    "api.aws",
+    "amazonaws.com.cn",
+    "api.amazonwebservices.com.cn",
+    "amazonaws.eu",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "cloud.adc-e.uk",
+    "csp.hci.ic.gov",
+    "vault.azure.net",
+    "microsoftonline.com",
+    "login.windows.net",
+    "login.microsoft.com",
+    "sts.windows.net",
+    "management.azure.com",
+    "graph.microsoft.com",
+    "googleapis.com",
+    "accounts.google.com",
+    // Never in the DNS: RFC 6761, and ICANN's decision of July 2024. `metadata.google.internal` and `host.docker.internal` are there.
+    "localhost",
+    "internal",
+];
+
+/// Names beside the vendors', in lower case; `*.example.com` is what is below it.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts(Vec<String>);
+
+impl Hosts {
+    pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self(names.into_iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    /// Whether a name, without its port, is one of ours. An address is nobody's name, and a name of one label is in nobody's DNS.
+    fn allow(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        if !name.contains('.') || address(&name).is_some() {
+            return true;
+        }
+        let is_below = |domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        VENDORS.iter().any(|domain| name == *domain || is_below(domain))
+            || self.0.iter().any(|own| match own.strip_prefix("*.") {
+                Some(domain) => is_below(domain),
+                None => *own == name,
+            })
+    }
+}
+
+fn address(name: &str) -> Option<IpAddr> {
+    name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name).parse().ok()
+}
+
+/// The host that a request names, without its port; empty where it names none, as HTTP/1.0 may.
+///
+/// One that is named twice and differently, with a user or with characters that no name has, is an error: others on the way may have
+/// read it in another way.
+pub(crate) fn named(uri: &http::Uri, headers: &HeaderMap) -> Result<String, &'static str> {
+    let mut values = headers.get_all(header::HOST).iter();
+    let by_header = match (values.next(), values.next()) {
+        (_, Some(_)) => return Err("there are several Host headers"),
+        (Some(value), None) => Some(host_of(value.to_str().map_err(|_| "the Host header is not ASCII")?)?),
+        (None, None) => None,
+    };
+    let by_uri = uri.authority().map(|authority| host_of(authority.as_str())).transpose()?;
+    match (by_uri, by_header) {
+        (Some(uri), Some(header)) if !uri.eq_ignore_ascii_case(&header) => Err("the request names two hosts"),
+        (uri, header) => Ok(uri.or(header).unwrap_or_default()),
+    }
+}
+
+fn host_of(authority: &str) -> Result<String, &'static str> {
+    if authority.contains('@') {
+        return Err("the host has a user in front");
+    }
+    let end = authority.rfind(']').map_or(0, |at| at + 1);
+    let (host, port) = match authority[end..].find(':') {
+        Some(at) => (&authority[..end + at], Some(&authority[end + at + 1..])),
+        None => (authority, None),
+    };
+    if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
+        return Err("the host's port is no number");
+    }
+    let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if !is_name && (!host.starts_with('[') || address(host).is_none()) {
+        return Err("the host is no name and no address");
+    }
+    Ok(host.to_owned())
+}
+
+/// Refuses what came under another name, or from a web page of another origin.
+pub(crate) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match refusal(&hosts, &parts) {
+        Some((status, reason)) => (status, format!("{reason}\n")).into_response(),
+        None => next.run(Request::from_parts(parts, Body::new(body))).await,
+    }
+}
+
+fn refusal(hosts: &Hosts, parts: &Parts) -> Option<(StatusCode, String)> {
+    let host = match named(&parts.uri, &parts.headers) {
+        Ok(host) => host,
+        Err(reason) => return Some((StatusCode::BAD_REQUEST, format!("bad request: {reason}"))),
+    };
+    if !hosts.allow(&host) {
+        let reason = format!(
+            "the emulator does not answer under the name {host}, which may be a web page's trick: start it with --allow-host {host} if \
+             the name is yours"
+        );
+        return Some((StatusCode::FORBIDDEN, reason));
+    }
+    // Browsers say so of each request that a page makes; nothing else sends it.
+    let site = parts.headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+    let foreign = site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
+    foreign.then(|| (StatusCode::FORBIDDEN, "requests of web pages from another origin are refused".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(uri: &str, hosts: &[&str]) -> Result<String, &'static str> {
+        let mut request = http::Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        named(&parts.uri, &parts.headers)
+    }
+
+    #[test]
+    fn only_names_that_nobody_else_has_are_ours() {
+        let hosts = Hosts::new(["kms.Example.com".to_owned(), "*.svc.cluster.local".to_owned()]);
+        for ours in [
+            "",
+            "127.0.0.1",
+            "[::1]",
+            "192.168.1.7",
+            "localhost",
+            "a.localhost",
+            "emulator",
+            "host.localhost.",
+            "kms.us-east-1.amazonaws.com",
+            "abc.vault.azure.net",
+            "login.microsoftonline.com",
+            "METADATA.google.internal",
+            "169.254.169.254",
+            "kms.example.com",
+            "host.docker.internal",
+            "emulator.kmslab.svc.cluster.local",
+        ] {
+            assert!(hosts.allow(ours), "{ours}");
+        }
+        for other in [
+            "evil.example",
+            "www.example.com",
+            "svc.cluster.local",
+            "localhost.evil.example",
+            "evilamazonaws.com",
+            "127.0.0.1.evil.example",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!hosts.allow(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_read_strictly() {
+        assert_eq!(of("/", &["127.0.0.1:7600"]), Ok("127.0.0.1".into()));
+        assert_eq!(of("/", &["[::1]:7600"]), Ok("[::1]".into()));
+        assert_eq!(of("/", &["localhost:"]), Ok("localhost".into()));
+        assert_eq!(of("/", &[]), Ok(String::new()));
+        assert_eq!(of("http://169.254.169.254/x", &["169.254.169.254:80"]), Ok("169.254.169.254".into()));
+        for (uri, hosts) in [
+            ("/", &["localhost", "evil.example"][..]),
+            ("/", &["localhost", "localhost"]),
+            ("http://localhost/", &["evil.example"]),
+            ("/", &["user@localhost"]),
+            ("/", &["localhost:http"]),
+            ("/", &["localhost:99999"]),
+            ("/", &["local host"]),
+            ("/", &["[localhost]"]),
+            ("/", &["::1"]),
+            ("/", &["localhost/path"]),
+        ] {
+            assert!(of(uri, hosts).is_err(), "{uri} {hosts:?}");
+        }
+    }
+}
