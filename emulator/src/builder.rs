@@ -264,7 +264,13 @@ impl EmulatorBuilder {
         });
         let grpc = gcp::service::Service::router(Arc::clone(&gcp), Arc::clone(&counter));
         let fronts = Fronts { aws: service, azure: Arc::new(azure), gcp, grpc, counter };
-        let admin_state = Arc::new(Admin { fronts: fronts.clone(), core, lab, seed: self.seed });
+        let admin_state = Arc::new(Admin {
+            fronts: fronts.clone(),
+            core,
+            lab,
+            seed: self.seed,
+            settling: tokio::sync::Mutex::default(),
+        });
         let hosts = Arc::new(Hosts::new(self.allow_hosts.into_iter().chain(self.tls_names)));
         Ok(RunningEmulator::serve(Listening { http, https, proxy, tls, admin, hosts }, fronts, admin_state))
     }

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 /// Distinct rows kept; what comes beyond them is counted under caller `other`, so that strangers cannot fill the memory.
 const ROWS: usize = 4096;
+/// Bytes of a label that are kept: an access key id has 128 at the most, an account's address fewer.
+const LONGEST_LABEL: usize = 128;
 /// The outcome of a request that was answered.
 pub(crate) const OK: &str = "OK";
 /// The operation of a request that names none the emulator has, and the caller of one that names nobody.
@@ -61,11 +63,16 @@ type Row = (&'static str, String, String, String);
 impl Counter {
     pub(crate) fn count(&self, cloud: &'static str, operation: &str, caller: &str, code: &str) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (cloud, operation.to_owned(), caller.to_owned(), code.to_owned());
+        let mut key = (cloud, bounded(operation), bounded(caller), bounded(code));
         if rows.len() >= ROWS && !rows.contains_key(&key) {
             key.2 = "other".to_owned();
         }
         *rows.entry(key).or_default() += 1;
+    }
+
+    /// As at the start.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(crate) fn snapshot(&self) -> RequestCounts {
@@ -78,5 +85,39 @@ impl Counter {
             count: *count,
         };
         RequestCounts { total: rows.values().sum(), rows: rows.iter().map(row).collect() }
+    }
+}
+
+/// A label, cut off where it is longer than any real one: some of it is as the request says.
+fn bounded(label: &str) -> String {
+    match label.char_indices().find(|(at, c)| at + c.len_utf8() > LONGEST_LABEL) {
+        Some((end, _)) => format!("{}…", &label[..end]),
+        None => label.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_fill_the_memory() {
+        let counter = Counter::default();
+        for stranger in 0..2 * ROWS {
+            counter.count("azure", "IdentityToken", &format!("{stranger}{}", "é".repeat(1_000)), "unauthorized_client");
+        }
+        let counts = counter.snapshot();
+        assert_eq!((counts.rows.len(), counts.total), (ROWS + 1, 2 * ROWS as u64));
+        assert!(counts.rows.iter().all(|row| row.caller.len() <= LONGEST_LABEL + "…".len()));
+        assert_eq!(counts.rows.iter().find(|row| row.caller == "other").unwrap().count, ROWS as u64);
+        counter.clear();
+        assert_eq!(counter.snapshot(), RequestCounts::default());
+    }
+
+    #[test]
+    fn a_real_label_is_kept_whole() {
+        for label in ["", "test", &"x".repeat(LONGEST_LABEL), &"é".repeat(LONGEST_LABEL / 2)] {
+            assert_eq!(bounded(label), *label);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
-use kmslab_keycore::LabClock;
+use kmslab_keycore::{KeyCore, LabClock};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -44,6 +44,7 @@ pub struct RunningEmulator {
     admin: Option<SocketAddr>,
     fronts: Fronts,
     lab: Arc<LabClock>,
+    core: Arc<KeyCore>,
     stop: CancellationToken,
     /// What the proxy handed over to TLS is no task of ours to drop.
     _ends: DropGuard,
@@ -68,14 +69,14 @@ impl RunningEmulator {
             tasks.spawn(serve(listener, None, router, stop.clone()));
             address
         });
-        let lab = Arc::clone(&state.lab);
+        let (lab, core) = (Arc::clone(&state.lab), Arc::clone(&state.core));
         tasks.spawn(settle(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
             tasks.spawn(serve(listener, None, admin::router(state).layer(guard), stop.clone()));
             address
         });
         let ends = stop.clone().drop_guard();
-        Self { http, https, proxy, tls, admin, fronts, lab, stop, _ends: ends, tasks }
+        Self { http, https, proxy, tls, admin, fronts, lab, core, stop, _ends: ends, tasks }
     }
 
     /// Where HTTP is served.
@@ -136,8 +137,16 @@ impl RunningEmulator {
 
     /// Stops listening, waits for requests under way (5 s at most) and ends.
     pub async fn shutdown(mut self) {
+        self.core.stop();
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for RunningEmulator {
+    /// What computes on another thread is not dropped with its task.
+    fn drop(&mut self) {
+        self.core.stop();
     }
 }
 
@@ -147,6 +156,7 @@ async fn settle(state: Arc<Admin>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SETTLE) => {}
         }
-        state.settle().await;
+        // Nobody's move: there is nothing before it that could fail.
+        let _: Result<_, std::convert::Infallible> = state.settle(|| Ok(())).await;
     }
 }

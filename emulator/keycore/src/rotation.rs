@@ -1,12 +1,14 @@
 //! The rotation schedule: what is due, from a policy and the time. Pure.
 
+use std::collections::VecDeque;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Most rotations that one settling makes up for; a clock that jumps 100 years over a 90-day period is owed 405.
-const MOST_AT_ONCE: usize = 1000;
+/// Dates that are counted before the schedule begins anew: a day's period over 8,000 years has millions.
+const MOST_COUNTED: usize = 10_000;
 const DAY: i64 = 86_400;
 
 /// A stretch of the calendar: months, days and seconds, each of which may be none.
@@ -135,18 +137,22 @@ impl Rotation {
         self.lifetime.and_then(|lifetime| lifetime.after(at))
     }
 
-    /// Takes the dates that are due at `now`, oldest first, and moves `next` past it.
-    pub(crate) fn take_due(&mut self, now: Timestamp) -> Vec<Timestamp> {
-        let mut due = Vec::new();
+    /// Takes the dates that are due at `now`, oldest first, and moves `next` past it. Of more than `most` the oldest are left out; how many
+    /// were is the second of what it gives.
+    pub(crate) fn take_due(&mut self, now: Timestamp, most: usize) -> (Vec<Timestamp>, usize) {
+        let (mut due, mut skipped) = (VecDeque::new(), 0);
         while let Some(next) = self.next.filter(|next| *next <= now) {
-            if due.len() >= MOST_AT_ONCE {
-                self.restart(now);
-                break;
+            if due.len() >= most {
+                due.pop_front();
+                skipped += 1;
             }
-            due.push(next);
+            due.push_back(next);
             self.restart(next);
+            if skipped >= MOST_COUNTED {
+                self.restart(now);
+            }
         }
-        due
+        (due.into(), skipped)
     }
 
     /// Of the dates that passed while the schedule stood still, one is left, now.
@@ -188,11 +194,11 @@ mod tests {
     fn a_jump_over_three_periods_is_owed_three_rotations() {
         for trigger in [Trigger::Every(Period::days(90)), Trigger::AfterCreation(Period::days(90))] {
             let mut rotation = scheduled(trigger, None, None);
-            assert_eq!(rotation.take_due(day(89)), []);
-            assert_eq!(rotation.take_due(day(275)), [day(90), day(180), day(270)]);
+            assert_eq!(rotation.take_due(day(89), 9), (vec![], 0));
+            assert_eq!(rotation.take_due(day(275), 9), (vec![day(90), day(180), day(270)], 0));
             assert_eq!(rotation.next, Some(day(360)));
             rotation.schedule(None, None, day(276), day(270), None);
-            assert_eq!(rotation.take_due(day(4000)), []);
+            assert_eq!(rotation.take_due(day(4000), 9), (vec![], 0));
         }
     }
 
@@ -210,13 +216,13 @@ mod tests {
     fn before_expiry_follows_each_versions_own_end() {
         let year = Period::days(365);
         let mut rotation = scheduled(Trigger::BeforeExpiry(Period::days(30)), Some(year), Some(day(100)));
-        assert_eq!(rotation.take_due(day(500)), [day(70), day(70 + 335)]);
+        assert_eq!(rotation.take_due(day(500), 9), (vec![day(70), day(70 + 335)], 0));
         assert_eq!(rotation.next, Some(day(70 + 335 * 2)));
         let never = scheduled(Trigger::BeforeExpiry(Period::days(30)), None, None);
         assert_eq!(never.next, None);
         // A life shorter than the lead would rotate without end.
         let mut short = scheduled(Trigger::BeforeExpiry(Period::days(30)), Some(Period::days(28)), Some(day(100)));
-        assert_eq!(short.take_due(day(500)), [day(70)]);
+        assert_eq!(short.take_due(day(500), 9), (vec![day(70)], 0));
         assert_eq!(short.next, None);
     }
 
@@ -233,7 +239,15 @@ mod tests {
     #[test]
     fn a_jump_over_everything_ends() {
         let mut rotation = scheduled(Trigger::Every(Period::days(0)), None, None);
-        assert_eq!(rotation.take_due(Timestamp::MAX).len(), MOST_AT_ONCE);
+        let (due, skipped) = rotation.take_due(Timestamp::MAX, 7);
+        assert_eq!((due.len(), skipped), (7, MOST_COUNTED));
         assert_eq!(rotation.next, None);
+    }
+
+    #[test]
+    fn of_too_many_dates_the_newest_are_taken() {
+        let mut rotation = scheduled(Trigger::Every(Period::days(90)), None, None);
+        assert_eq!(rotation.take_due(day(460), 2), (vec![day(360), day(450)], 3));
+        assert_eq!(rotation.next, Some(day(540)));
     }
 }

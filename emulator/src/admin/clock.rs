@@ -16,6 +16,9 @@ use super::{Admin, problem};
 
 const EXAMPLES: &str = r#"for example {"advance":"365d"}, {"advance":"PT36H"}, {"advance":90} (seconds) or {"set":"2027-01-01T00:00:00Z"}"#;
 
+const SKIPPED: &str = "one move makes at most the newest 32 versions of an RSA key and 1000 of another; older ones that were due are left out: move \
+                       the clock in smaller steps to have them all";
+
 /// What `POST /clock` takes: one of the two.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -29,21 +32,26 @@ pub(super) async fn read(State(state): State<Arc<Admin>>) -> Json<Value> {
 }
 
 pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Response {
-    let moved = match serde_json::from_slice(&body) {
-        Ok(Move::Advance(by)) => duration(&by).and_then(|by| match state.lab.advance(by) {
+    let lab = Arc::clone(&state.lab);
+    let moved = move || match serde_json::from_slice(&body) {
+        Ok(Move::Advance(by)) => duration(&by).and_then(|by| match lab.advance(by) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }),
-        Ok(Move::Set(to)) => state.lab.set(to).map_err(|error| error.to_string()),
+        Ok(Move::Set(to)) => lab.set(to).map_err(|error| error.to_string()),
         Err(error) => Err(format!("not a move of the clock ({error}); {EXAMPLES}")),
     };
-    if let Err(message) = moved {
-        return problem(StatusCode::BAD_REQUEST, message);
-    }
-    let settled = state.settle().await;
+    let settled = match state.settle(moved).await {
+        Ok(settled) => settled,
+        Err(message) => return problem(StatusCode::BAD_REQUEST, message),
+    };
     let mut answer = shown(&state);
     answer["rotated"] = settled.rotated.into();
     answer["deleted"] = settled.deleted.into();
+    answer["skipped"] = settled.skipped.into();
+    if settled.skipped > 0 {
+        answer["note"] = SKIPPED.into();
+    }
     Json(answer).into_response()
 }
 

@@ -14,11 +14,11 @@ use crate::counts::RequestCounts;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) fn render(state: &Admin) -> Result<String, fmt::Error> {
+pub(super) fn render(state: &Admin, keys: usize) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
         requests: state.fronts.counter.snapshot(),
-        keys: state.fronts.key_table().len() as u64,
+        keys: keys as u64,
         lab_seconds: state.lab.now().as_second(),
     }));
     let mut text = String::new();

@@ -15,8 +15,10 @@ use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use kmslab_keycore::{KeyCore, LabClock, Settled};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::front::Fronts;
+use crate::keytable::KeyRow;
 use crate::seed::SeedFile;
 
 /// A clock move is a few bytes.
@@ -29,13 +31,27 @@ pub(crate) struct Admin {
     pub(crate) core: Arc<KeyCore>,
     pub(crate) lab: Arc<LabClock>,
     pub(crate) seed: SeedFile,
+    /// Held by who settles all keys: one thread does, and whoever moves the clock is told of what his own move made.
+    pub(crate) settling: tokio::sync::Mutex<()>,
 }
 
 impl Admin {
-    /// Carries out what is due by the lab clock. A long jump over many keys makes much key material, hence the other thread.
-    pub(crate) async fn settle(&self) -> Settled {
+    /// Carries out what is due by the lab clock, after `before`. A long jump over many keys makes much key material, hence the other
+    /// thread; it ends when nobody waits for the answer any more.
+    pub(crate) async fn settle<E>(&self, before: impl FnOnce() -> Result<(), E>) -> Result<Settled, E> {
+        let _one = self.settling.lock().await;
+        before()?;
+        let waits = CancellationToken::new();
+        let _waits = waits.clone().drop_guard();
         let core = Arc::clone(&self.core);
-        tokio::task::spawn_blocking(move || core.settle()).await.unwrap_or_default()
+        let settled = tokio::task::spawn_blocking(move || core.settle_while(&|| !waits.is_cancelled()));
+        Ok(settled.await.unwrap_or_default())
+    }
+
+    /// Every key of every cloud. Keys that are due are rotated before they are shown.
+    pub(crate) async fn key_table(&self) -> Vec<KeyRow> {
+        let fronts = self.fronts.clone();
+        tokio::task::spawn_blocking(move || fronts.key_table()).await.unwrap_or_default()
     }
 }
 
@@ -64,13 +80,14 @@ async fn ok() -> Json<Value> {
 }
 
 async fn keys(State(state): State<Arc<Admin>>) -> Response {
-    Json(json!({ "keys": state.fronts.key_table() })).into_response()
+    Json(json!({ "keys": state.key_table().await })).into_response()
 }
 
 async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.core.reset();
     state.fronts.azure.reset();
     state.fronts.gcp.reset();
+    state.fronts.counter.clear();
     match state.seed.plant(&state.fronts.aws.aws, &state.fronts.azure, &state.fronts.gcp) {
         Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -78,7 +95,8 @@ async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
 }
 
 async fn scrape(State(state): State<Arc<Admin>>) -> Response {
-    match metrics::render(&state) {
+    let keys = state.key_table().await.len();
+    match metrics::render(&state, keys) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }

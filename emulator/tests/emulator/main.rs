@@ -20,6 +20,7 @@ mod keys;
 mod lifecycle;
 mod owners;
 mod refusals;
+mod rotation_load;
 mod sdk;
 mod seed;
 mod signing;

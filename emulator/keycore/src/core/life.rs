@@ -145,7 +145,7 @@ impl KeyCore {
     pub fn rotate_now(&self, realm: &Realm, id: &KeyId, limit: Option<u32>) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.key(realm, id)?;
-        self.rotate(realm, id, Cause::OnDemand, &|key| {
+        self.rotate(realm, id, &|key| {
             key.usable()?;
             rotates(key)?;
             if let Some(limit) = limit.filter(|limit| key.rotation.on_demand_used >= *limit) {
@@ -153,7 +153,7 @@ impl KeyCore {
             }
             key.rotation.on_demand_used += 1;
             key.rotation.made(now, key.rotation.expiry(now));
-            Ok(vec![now])
+            Ok(now)
         })
     }
 

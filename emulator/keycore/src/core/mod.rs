@@ -4,9 +4,10 @@ mod aliases;
 mod backup;
 mod crypto;
 mod life;
+mod rotating;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use crypto::Named;
+use rotating::Rotating;
 
 /// All keys of one emulator.
 pub struct KeyCore {
@@ -25,7 +27,7 @@ pub struct KeyCore {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     master: MasterKey,
-    rotating: Mutex<()>,
+    rotating: Rotating,
 }
 
 /// A ciphertext of a key's primary version.
@@ -46,6 +48,8 @@ pub struct Settled {
     pub rotated: usize,
     /// Keys whose deletion came due.
     pub deleted: usize,
+    /// Versions that schedules owed and that were left out, the oldest of more than one settling makes: 32 of an RSA key, 1000 of others.
+    pub skipped: usize,
 }
 
 impl fmt::Debug for KeyCore {
@@ -58,7 +62,7 @@ impl KeyCore {
     /// A core over an empty or filled store. The master key is made here and lives as long as the core.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let master = MasterKey::random(entropy.as_ref());
-        Self { store, clock, entropy, master, rotating: Mutex::new(()) }
+        Self { store, clock, entropy, master, rotating: Rotating::default() }
     }
 
     /// The time on the clock that keys live by.
@@ -123,11 +127,21 @@ impl KeyCore {
 
     /// Settles everything that is due now.
     pub fn settle(&self) -> Settled {
+        self.settle_while(&|| true)
+    }
+
+    /// Settles what is due now, key by key and version by version, until `go_on` says no.
+    pub fn settle_while(&self, go_on: &dyn Fn() -> bool) -> Settled {
         let mut done = Settled::default();
         for realm in self.store.realms() {
             for key in self.store.keys(&realm) {
+                if !go_on() {
+                    return done;
+                }
                 let known = key.versions.len();
-                match self.settled(key) {
+                let (settled, skipped) = self.settled_while(key, go_on);
+                done.skipped += skipped;
+                match settled {
                     Some(key) => done.rotated += key.versions.len().saturating_sub(known),
                     None => done.deleted += 1,
                 }
@@ -150,72 +164,28 @@ impl KeyCore {
 
     /// The key after what is due for it; `None` where that is its end.
     fn settled(&self, key: Arc<Key>) -> Option<Arc<Key>> {
+        self.settled_while(key, &|| true).0
+    }
+
+    /// The same for as long as `go_on` says so, and how many rotations were left out.
+    fn settled_while(&self, key: Arc<Key>, go_on: &dyn Fn() -> bool) -> (Option<Arc<Key>>, usize) {
         let now = self.now();
         match key.state {
             KeyState::PendingDeletion { at } if at <= now => {
                 let due = |key: &Key| matches!(key.state, KeyState::PendingDeletion { at } if at <= now);
-                if self.store.remove(&key.realm, &key.id, &due) { None } else { self.store.get(&key.realm, &key.id) }
+                let removed = self.store.remove(&key.realm, &key.id, &due);
+                (if removed { None } else { self.store.get(&key.realm, &key.id) }, 0)
             }
             _ if key.versions.iter().any(|version| version.state.ends_by(now)) => {
                 let settled = self.store.update(&key.realm, &key.id, &mut |key| {
                     key.versions.iter_mut().for_each(|version| version.end_by(now));
                     Ok(())
                 });
-                self.settled(settled.ok()?)
+                settled.map_or((None, 0), |key| self.settled_while(key, go_on))
             }
-            KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
-                let rotated = self.rotate(&key.realm, &key.id, Cause::Automatic, &|key| match key.state {
-                    KeyState::Enabled => Ok(key.rotation.take_due(now)),
-                    _ => Ok(Vec::new()),
-                });
-                rotated.ok()
-            }
-            _ => Some(key),
+            KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => self.rotate_due(&key, now, go_on),
+            _ => (Some(key), 0),
         }
-    }
-
-    /// Adds a version for each of the dates that `take` takes from the key's schedule. Their material is made before the store is
-    /// locked, since RSA takes up to seconds; a key that changed meanwhile is rotated as it then is. One at a time: of two that see
-    /// the same date pass, the other finds it done.
-    fn rotate(
-        &self,
-        realm: &Realm,
-        id: &KeyId,
-        cause: Cause,
-        take: &dyn Fn(&mut Key) -> Result<Vec<Timestamp>, KeyError>,
-    ) -> Result<Arc<Key>, KeyError> {
-        let _one_at_a_time = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let seen = self.store.get(realm, id).ok_or_else(|| KeyError::NotFound { id: id.to_string() })?;
-            let mut rotated = Key::clone(&seen);
-            for at in take(&mut rotated)? {
-                let next = self.next_version(&rotated, at, cause)?;
-                append(&mut rotated, next, true);
-            }
-            let mut unchanged = false;
-            let stored = self.store.update(realm, id, &mut |key| {
-                unchanged = *key == *seen;
-                if unchanged {
-                    key.clone_from(&rotated);
-                }
-                Ok(())
-            })?;
-            if unchanged {
-                return Ok(stored);
-            }
-        }
-    }
-
-    /// A version like the newest, with new material.
-    fn next_version(&self, key: &Key, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
-        let newest = key.versions.last();
-        let new = NewVersion {
-            expires: key.rotation.expiry(at),
-            labels: newest.map(|newest| newest.labels.clone()).unwrap_or_default(),
-            attributes: newest.map(|newest| newest.attributes.clone()).unwrap_or_default(),
-            ..NewVersion::of(key.algorithm)
-        };
-        self.new_version(&new, at, cause)
     }
 
     /// A version that is nobody's yet, and so has no number.

@@ -1,0 +1,154 @@
+//! Rotations that are due: whom they hold up, how they end, how many they may be.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kmslab_keycore::{
+    Algorithm, Entropy, KeyCore, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Period, Purpose, Realm,
+    SystemEntropy, Trigger,
+};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Holds the first that wants randomness after it was closed, until it is opened.
+#[derive(Debug)]
+struct Gate {
+    closed: AtomicBool,
+    held: Barrier,
+    opened: Barrier,
+}
+
+impl Entropy for Gate {
+    fn fill(&self, out: &mut [u8]) {
+        if self.closed.swap(false, Ordering::SeqCst) {
+            self.held.wait();
+            self.opened.wait();
+        }
+        SystemEntropy.fill(out);
+    }
+}
+
+struct Lab {
+    core: KeyCore,
+    clock: ManualClock,
+    realm: Realm,
+    gate: Arc<Gate>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let gate = Arc::new(Gate { closed: AtomicBool::new(false), held: Barrier::new(2), opened: Barrier::new(2) });
+        let core = KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::clone(&gate) as _);
+        Self { core, clock, realm: Realm::new("r"), gate }
+    }
+
+    /// A key that rotates every 90 days.
+    fn key(&self, id: &str, algorithm: Algorithm, purpose: Purpose) -> KeyId {
+        let id = KeyId::new(id);
+        let new = NewKey {
+            id: id.clone(),
+            algorithm,
+            first: Some(NewVersion::of(algorithm)),
+            purpose,
+            description: String::new(),
+            labels: BTreeMap::new(),
+            policy: None,
+            attributes: BTreeMap::new(),
+        };
+        self.core.create(&self.realm, new).unwrap();
+        let every = Some(Trigger::Every(Period::days(90)));
+        self.core.set_rotation(&self.realm, &id, every, None, None).unwrap();
+        id
+    }
+
+    fn aes(&self, id: &str) -> KeyId {
+        self.key(id, Algorithm::AES_256, Purpose::EncryptDecrypt)
+    }
+}
+
+#[test]
+fn a_rotation_holds_up_no_other_key() {
+    let lab = Lab::new();
+    let (slow, other) = (lab.aes("slow"), lab.aes("other"));
+    lab.clock.advance(DAY * 200).unwrap();
+    lab.gate.closed.store(true, Ordering::SeqCst);
+    let rotated = std::thread::scope(|scope| {
+        scope.spawn(|| lab.core.key(&lab.realm, &slow).unwrap());
+        lab.gate.held.wait();
+        let (done, rotated) = mpsc::channel();
+        let (core, realm, other) = (&lab.core, &lab.realm, &other);
+        scope.spawn(move || done.send(core.key(realm, other).unwrap().versions.len()).unwrap());
+        // The limit ends a test that fails; one that passes does not wait for it.
+        let rotated = rotated.recv_timeout(Duration::from_secs(10));
+        lab.gate.opened.wait();
+        rotated
+    });
+    assert_eq!(rotated, Ok(3), "the other key waited");
+}
+
+#[test]
+fn settling_ends_between_two_versions_when_nobody_waits_for_it_and_goes_on_later() {
+    let lab = Lab::new();
+    let id = lab.aes("k");
+    lab.clock.advance(DAY * 905).unwrap();
+    let asked = Cell::new(0);
+    // Once before the key, then before each version.
+    let settled = lab.core.settle_while(&|| asked.replace(asked.get() + 1) < 4);
+    assert_eq!((settled.rotated, settled.skipped), (3, 0));
+    assert_eq!(lab.core.settle().rotated, 7, "the rest is still due");
+    let days: Vec<_> =
+        lab.core.key(&lab.realm, &id).unwrap().versions.iter().map(|v| v.created.as_second() / 86_400).collect();
+    assert_eq!(days, (0..=10).map(|n| n * 90).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stopped_core_rotates_no_more() {
+    let lab = Lab::new();
+    let id = lab.aes("k");
+    lab.clock.advance(DAY * 905).unwrap();
+    lab.gate.closed.store(true, Ordering::SeqCst);
+    let versions = std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| lab.core.key(&lab.realm, &id).unwrap().versions.len());
+        lab.gate.held.wait();
+        lab.core.stop();
+        lab.gate.opened.wait();
+        rotating.join().unwrap()
+    });
+    assert_eq!(versions, 2, "the version that was being made, and no other");
+}
+
+#[test]
+fn a_reset_ends_the_rotations_of_keys_that_are_gone() {
+    let lab = Lab::new();
+    let id = lab.aes("k");
+    lab.clock.advance(DAY * 905).unwrap();
+    lab.gate.closed.store(true, Ordering::SeqCst);
+    let found = std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| lab.core.key(&lab.realm, &id).is_ok());
+        lab.gate.held.wait();
+        lab.core.reset();
+        lab.gate.opened.wait();
+        rotating.join().unwrap()
+    });
+    assert!(!found && lab.core.keys(&lab.realm).is_empty());
+}
+
+/// 100 years are 405 periods of 90 days: minutes of RSA, and no trouble for AES.
+#[test]
+fn one_move_of_the_clock_makes_so_many_versions_and_says_what_it_left_out() {
+    let lab = Lab::new();
+    let rsa = lab.key("rsa", Algorithm::Rsa { bits: 2048 }, Purpose::Any);
+    let aes = lab.aes("aes");
+    lab.clock.advance(DAY * 36_500).unwrap();
+    let settled = lab.core.settle();
+    assert_eq!((settled.rotated, settled.skipped), (32 + 405, 405 - 32));
+    let newest = |id| lab.core.key(&lab.realm, id).unwrap().primary().unwrap().created;
+    assert_eq!(newest(&rsa), newest(&aes), "the newest are the ones that were made");
+    assert_eq!(lab.core.settle(), kmslab_keycore::Settled::default());
+}
