@@ -1,5 +1,7 @@
 //! Bodies of requests, with a limit, bearer tokens, and random ids of answers: what the fronts share.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,12 +17,15 @@ pub(crate) enum Unread {
     Broken,
 }
 
-/// The whole body, if it has no more than `limit` bytes.
+/// How long a body may take: the largest is 1 MiB.
+const BODY: Duration = Duration::from_secs(60);
+
+/// The whole body, if it has no more than `limit` bytes and comes in time.
 pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Unread> {
-    match Limited::new(body, limit).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(cause) if cause.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Err(_) => Err(Unread::Broken),
+    match tokio::time::timeout(BODY, Limited::new(body, limit).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(Unread::Broken),
     }
 }
 

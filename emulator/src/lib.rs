@@ -19,6 +19,7 @@ pub mod azure;
 mod builder;
 mod counts;
 mod drain;
+mod file;
 mod front;
 pub mod gcp;
 mod hosts;

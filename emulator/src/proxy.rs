@@ -9,10 +9,10 @@ use axum::response::Response;
 use http::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{hosts, server};
+use crate::hosts;
+use crate::server::{self, Served};
 
 /// Names that are answered, as a certificate has them: `*` is one label.
 pub(crate) const NAMES: &[&str] = &[
@@ -33,14 +33,14 @@ pub(crate) const NAMES: &[&str] = &[
 const METADATA: &[&str] = &["169.254.169.254", "metadata.google.internal", "metadata"];
 
 /// What the proxy's port serves.
-pub(crate) fn router(fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Router {
+pub(crate) fn router(fronts: Served, tls: TlsAcceptor) -> Router {
     Router::new().fallback(move |request: Request<Body>| {
-        let (fronts, tls, stop) = (fronts.clone(), tls.clone(), stop.clone());
-        async move { handle(request, fronts, tls, stop).await }
+        let (fronts, tls) = (fronts.clone(), tls.clone());
+        async move { handle(request, fronts, tls).await }
     })
 }
 
-async fn handle(request: Request<Body>, fronts: Router, tls: TlsAcceptor, stop: CancellationToken) -> Response {
+async fn handle(request: Request<Body>, fronts: Served, tls: TlsAcceptor) -> Response {
     let host = match hosts::named(request.uri(), request.headers()) {
         Ok(host) => host,
         Err(reason) => return text(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")),
@@ -48,7 +48,7 @@ async fn handle(request: Request<Body>, fronts: Router, tls: TlsAcceptor, stop: 
     if request.method() != Method::CONNECT {
         return match request.uri().host() {
             Some(_) if METADATA.contains(&host.as_str()) => {
-                fronts.oneshot(request).await.unwrap_or_else(|never| match never {})
+                fronts.router.oneshot(request).await.unwrap_or_else(|never| match never {})
             }
             Some(_) => refused(&host),
             None => text(
@@ -62,7 +62,7 @@ async fn handle(request: Request<Body>, fronts: Router, tls: TlsAcceptor, stop: 
     }
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
-            Ok(stream) => server::over_tls(TokioIo::new(stream), tls, fronts, stop).await,
+            Ok(stream) => server::over_tls(TokioIo::new(stream), tls, fronts).await,
             Err(error) => tracing::debug!(%error, "a client of the proxy went away"),
         }
     });

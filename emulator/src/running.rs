@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use kmslab_keycore::{KeyCore, LabClock};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -18,7 +19,7 @@ use crate::gcp::identity::KeyFile;
 use crate::hosts::{self, Hosts};
 use crate::keytable::KeyRow;
 use crate::proxy;
-use crate::server::serve;
+use crate::server::{self, Deadlines, Served, serve};
 use crate::tls::Tls;
 
 /// How often rotations and deletions that fell due are carried out when nobody asks for the key.
@@ -58,21 +59,24 @@ impl RunningEmulator {
         let mut tasks = JoinSet::new();
         let guard = from_fn_with_state(hosts, hosts::guard);
         let router = front::router(fronts.clone()).layer(guard.clone());
-        tasks.spawn(serve(listener, None, router.clone(), stop.clone()));
+        let room = server::room();
+        let served = |router| Served { router, deadlines: Deadlines::default(), stop: stop.clone() };
+        tasks.spawn(serve(listener, None, served(router.clone()), Arc::clone(&room)));
         let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
         let https = https.zip(acceptor.clone()).map(|((listener, address), acceptor)| {
-            tasks.spawn(serve(listener, Some(acceptor), router.clone(), stop.clone()));
+            tasks.spawn(serve(listener, Some(acceptor), served(router.clone()), Arc::clone(&room)));
             address
         });
         let proxy = proxy.zip(acceptor).map(|((listener, address), acceptor)| {
-            let router = proxy::router(router, acceptor, stop.clone());
-            tasks.spawn(serve(listener, None, router, stop.clone()));
+            let router = proxy::router(served(router), acceptor);
+            tasks.spawn(serve(listener, None, served(router), room));
             address
         });
         let (lab, core) = (Arc::clone(&state.lab), Arc::clone(&state.core));
         tasks.spawn(settle(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
-            tasks.spawn(serve(listener, None, admin::router(state).layer(guard), stop.clone()));
+            let room = Arc::new(Semaphore::new(server::ADMIN_CONNECTIONS));
+            tasks.spawn(serve(listener, None, served(admin::router(state).layer(guard)), room));
             address
         });
         let ends = stop.clone().drop_guard();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
 use crate::aws::{Aws, AwsError, Caller};
 use crate::azure::Azure;
 use crate::azure::seed::AzureSeed;
+use crate::file;
 use crate::gcp::Gcp;
 use crate::gcp::seed::GcpSeed;
 
@@ -137,11 +138,13 @@ fn default_region() -> String {
 impl SeedFile {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
-        let text = fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|source| SeedError::Read { path: path.to_owned(), source })?;
+        let unreadable = |source| SeedError::Read { path: path.to_owned(), source };
+        let bytes = file::read(path, file::CONFIGURATION).map_err(unreadable)?;
+        let text =
+            str::from_utf8(&bytes).map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         // Without the parser's excerpt of the file, which may show a secret.
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(&text, options)
+        serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| SeedError::Parse { path: path.to_owned(), reason: error.to_string() })
     }
 

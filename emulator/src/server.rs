@@ -2,36 +2,72 @@
 //! close, which `axum::serve` does not do.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// A client that opens a connection and says nothing holds it no longer than this.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may keep a connection busy with nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// Until the first byte, and until TLS stands.
+    pub(crate) handshake: Duration,
+    /// For a request's headers, from the end of the request before.
+    pub(crate) headers: Duration,
+    /// While a connection waits for its client. Longer than any request takes: a rotation of RSA is made while its client waits.
+    pub(crate) silence: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { handshake: Duration::from_secs(10), headers: Duration::from_secs(60), silence: Duration::from_secs(300) }
+    }
+}
+
 /// How long requests under way may take once the emulator stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Out of file descriptors: others may close some meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop`, then lets requests under way finish.
-pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+/// What serves on every connection.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) router: Router,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Serves until `served.stop`, then lets requests under way finish. A connection is taken when `room` has a place for it.
+pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, served: Served, room: Arc<Semaphore>) {
+    let stop = served.stop.clone();
     let mut connections = JoinSet::new();
+    let accept = async || {
+        // An error would mean that the room was closed, which nobody does.
+        let place = Arc::clone(&room).acquire_owned().await.ok();
+        listener.accept().await.map(|(stream, _)| (stream, place))
+    };
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            accepted = accept() => match accepted {
+                Ok((stream, place)) => {
                     // Answers are small; without this they wait for the client's delayed ACK.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(connection(stream, tls.clone(), router.clone(), stop.clone()));
+                    let serving = connection(stream, tls.clone(), served.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -48,20 +84,25 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: Served) {
+    let mut first = [0];
+    let speaks = tokio::time::timeout(served.deadlines.handshake, stream.peek(&mut first));
+    if !matches!(served.stop.run_until_cancelled(speaks).await, Some(Ok(Ok(1)))) {
+        return;
+    }
     match tls {
-        None => ended(http(stream, router, stop).await),
-        Some(acceptor) => over_tls(stream, acceptor, router, stop).await,
+        None => ended(http(stream, served).await),
+        Some(acceptor) => over_tls(stream, acceptor, served).await,
     }
 }
 
 /// Serves on a stream that begins with a client's handshake.
-pub(crate) async fn over_tls<S>(stream: S, acceptor: TlsAcceptor, router: Router, stop: CancellationToken)
+pub(crate) async fn over_tls<S>(stream: S, acceptor: TlsAcceptor, served: Served)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match accept(stream, acceptor, &stop).await {
-        Ok(stream) => ended(http(stream, router, stop).await),
+    match accept(stream, acceptor, &served).await {
+        Ok(stream) => ended(http(stream, served).await),
         Err(error) => tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?"),
     }
 }
@@ -74,32 +115,122 @@ fn ended(served: Result<(), BoxError>) {
     }
 }
 
-async fn accept<S>(
-    stream: S,
-    acceptor: TlsAcceptor,
-    stop: &CancellationToken,
-) -> io::Result<tokio_rustls::server::TlsStream<S>>
+async fn accept<S>(stream: S, acceptor: TlsAcceptor, served: &Served) -> io::Result<tokio_rustls::server::TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     tokio::select! {
-        () = stop.cancelled() => Err(io::Error::other("the emulator stops")),
-        accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => accepted?,
+        () = served.stop.cancelled() => Err(io::Error::other("the emulator stops")),
+        accepted = tokio::time::timeout(served.deadlines.handshake, acceptor.accept(stream)) => accepted?,
     }
 }
 
 /// HTTP/1.1 and HTTP/2, which gRPC needs: the first bytes tell.
-async fn http<S>(stream: S, router: Router, stop: CancellationToken) -> Result<(), BoxError>
+async fn http<S>(stream: S, served: Served) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Served { router, deadlines, stop } = served;
     let service = TowerToHyperService::new(router);
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(deadlines.headers);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_read_timeout(Some(deadlines.silence));
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         done = serving.as_mut() => return done,
         () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
     serving.await
+}
+
+/// Descriptors that are not for connections of clients: listeners, files, and the admin port's connections.
+const RESERVED: u64 = 64;
+/// Connections that the admin port takes at the same time.
+pub(crate) const ADMIN_CONNECTIONS: usize = 24;
+/// More than any test opens, where the system sets no limit.
+const MOST_CONNECTIONS: u64 = 100_000;
+
+/// Places for clients' connections on all ports but the admin port, so that it can be reached when they are all taken. A proxied connection
+/// has one.
+pub(crate) fn room() -> Arc<Semaphore> {
+    #[cfg(unix)]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    let limit = None;
+    let places = limit.unwrap_or(MOST_CONNECTIONS).saturating_sub(RESERVED).clamp(8, MOST_CONNECTIONS);
+    Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(100);
+    /// Of a deadline that is not the one in question.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    /// What a client gets for `sent` until the connection ends.
+    async fn until_the_end(deadlines: Deadlines, sent: &[u8]) -> String {
+        let (address, _room) = serving(deadlines, 8).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset is an end, too.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn serving(deadlines: Deadlines, places: usize) -> (std::net::SocketAddr, Arc<Semaphore>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let room = Arc::new(Semaphore::new(places));
+        let router = Router::new().route("/", post(async |body: String| body));
+        let served = Served { router, deadlines, stop: CancellationToken::new() };
+        tokio::spawn(serve(listener, None, served, Arc::clone(&room)));
+        (address, room)
+    }
+
+    fn never() -> Deadlines {
+        Deadlines { handshake: NEVER, headers: NEVER, silence: NEVER }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_or_half_a_request_loses_its_connection() {
+        let first_byte = Deadlines { handshake: SHORT, ..never() };
+        assert_eq!(until_the_end(first_byte, b"").await, "");
+        let headers = Deadlines { headers: SHORT, ..never() };
+        until_the_end(headers, b"POST / HTTP/1.1\r\nhost: localhost\r\nx-am").await;
+        let silence = Deadlines { silence: SHORT, ..never() };
+        until_the_end(silence, b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").await;
+        until_the_end(silence, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        // Between two requests.
+        let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\nhi";
+        let answer = until_the_end(headers, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_its_place() {
+        let (address, room) = serving(never(), 1).await;
+        let first = TcpStream::connect(address).await.unwrap();
+        while room.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second
+            .write_all(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        let early = tokio::time::timeout(SHORT, second.read_to_string(&mut answer)).await;
+        assert!(early.is_err(), "it was served beside the one that holds the only place");
+        drop(first);
+        second.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("hi"), "{answer}");
+    }
 }

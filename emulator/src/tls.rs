@@ -23,7 +23,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
-use crate::private_file;
+use crate::{file, private_file};
 
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
@@ -127,8 +127,13 @@ fn kept_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     let (ca_path, key_path) = (dir.join(CA_FILE), dir.join(CA_KEY_FILE));
     match (ca_path.exists(), key_path.exists()) {
         (true, true) => {
-            let pem = fs::read_to_string(&ca_path).map_err(at("read", &ca_path))?;
-            let key = zeroize::Zeroizing::new(fs::read_to_string(&key_path).map_err(at("read", &key_path))?);
+            let read = |path: &Path| {
+                let bytes = file::read(path, file::CONFIGURATION)?;
+                let text = str::from_utf8(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Ok(zeroize::Zeroizing::new(text.to_owned()))
+            };
+            let pem = read(&ca_path).map_err(at("read", &ca_path))?.to_string();
+            let key = read(&key_path).map_err(at("read", &key_path))?;
             let key = KeyPair::from_pem(&key).map_err(|error| TlsError::Unusable {
                 dir: dir.to_owned(),
                 reason: format!("{CA_KEY_FILE}: {error}"),

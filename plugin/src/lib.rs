@@ -19,6 +19,7 @@
 pub mod args;
 mod dashes;
 mod error;
+pub mod file;
 mod health;
 pub mod kek;
 mod key_id;

@@ -6,7 +6,7 @@ mod metrics;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::front::Fronts;
+use crate::http_body::{self, Unread};
 use crate::keytable::KeyRow;
 use crate::seed::SeedFile;
 
@@ -65,7 +66,7 @@ pub(crate) fn router(state: Arc<Admin>) -> Router {
         .route("/metrics", get(scrape))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn(in_time))
         .layer(from_fn(same_origin))
         .with_state(state)
 }
@@ -111,6 +112,16 @@ async fn unknown_path(request: Request) -> Response {
 async fn unknown_method(request: Request) -> Response {
     let message = format!("{} does not take {}", request.uri().path(), request.method());
     problem(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+/// A body that comes in pieces, or never, holds no connection for long.
+async fn in_time(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match http_body::read(body, LARGEST_BODY).await {
+        Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
+        Err(Unread::TooLarge) => problem(StatusCode::PAYLOAD_TOO_LARGE, "a request to this port has at most 64 KiB"),
+        Err(Unread::Broken) => problem(StatusCode::REQUEST_TIMEOUT, "the request's body did not come"),
+    }
 }
 
 /// Browsers name the page that sends a request; a page that this port did not serve must not move the clock.

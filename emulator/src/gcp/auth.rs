@@ -42,6 +42,7 @@ pub(crate) fn authenticate(
     let token = bearer(headers).ok_or_else(|| GcpError::no_credentials(method))?;
     let email = identity.verify(token, service).map_err(|refused| match refused {
         Refused::Expired => GcpError::bad_credentials("ACCESS_TOKEN_EXPIRED", method),
+        Refused::Scope => GcpError::insufficient_scopes(method, service),
         Refused::Foreign => GcpError::bad_credentials("ACCESS_TOKEN_TYPE_UNSUPPORTED", method),
     })?;
     Ok(Caller::service_account(&email))

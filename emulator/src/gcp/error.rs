@@ -106,6 +106,17 @@ impl GcpError {
         )
     }
 
+    /// A call with a token that was given out for other services.
+    pub(crate) fn insufficient_scopes(method: &str, service: &str) -> Self {
+        let service = service.strip_prefix("https://").unwrap_or(service);
+        let info = ErrorInfo {
+            reason: "ACCESS_TOKEN_SCOPE_INSUFFICIENT".to_owned(),
+            domain: DOMAIN.to_owned(),
+            metadata: [("service", service), ("method", method)].map(owned).into(),
+        };
+        Self::new(Code::PermissionDenied, "Request had insufficient authentication scopes.").with(&info)
+    }
+
     fn unauthenticated(message: &str, reason: &str, method: &str) -> Self {
         let info = ErrorInfo {
             reason: reason.to_owned(),

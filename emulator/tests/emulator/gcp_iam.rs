@@ -102,7 +102,7 @@ async fn only_tokens_that_hold_get_in() {
             "Invalid grant: account not found",
         ),
         (
-            format!("{grant}&assertion={}", claims(json!({}))),
+            format!("{grant}&assertion={}", claims(json!({ "aud": "https://oauth2.googleapis.com/token" }))),
             "invalid_scope",
             "Invalid OAuth scope or ID token audience provided.",
         ),

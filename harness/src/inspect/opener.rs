@@ -11,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use kmslab_kmsv2::socket::DecryptRequest;
 use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
 use kmslab_kmsv2::stored::EncryptedObject;
-use kmslab_plugin::Label;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
+use kmslab_plugin::{Label, file};
 use prost::Message as _;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
@@ -120,7 +120,8 @@ impl Openers {
     /// Adds a file with one decrypted DEK source a line, hex or base64; `#` begins a comment.
     pub fn add_seeds(&mut self, path: &Path) -> anyhow::Result<()> {
         let unusable = |why: String| usage(format!("--dek-seeds {}: {why}", path.display()));
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?);
+        let bytes = file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
+        let text = str::from_utf8(&bytes).map_err(|error| unusable(error.to_string()))?;
         let mut all = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();

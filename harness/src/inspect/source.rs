@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use kmslab_plugin::file;
+
 use crate::etcd::bbolt::Database;
 use crate::etcd::client::{EtcdClient, TlsFiles};
 use crate::etcd::history::History;
 use crate::etcd::{Etcd, Stored};
 use crate::exit::{environment, say, usage};
+
+/// Bytes of a database: etcd itself is not run with more than 8 GiB.
+const MOST: u64 = 16 << 30;
 
 /// The live values under `prefix` of the first endpoint that answers.
 pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> anyhow::Result<Vec<Stored>> {
@@ -32,8 +37,8 @@ fn database_in(path: &Path) -> PathBuf {
 pub fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Vec<Stored>> {
     let path = &database_in(path);
     let unusable = |error: &dyn std::fmt::Display| usage(format!("--snapshot {}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| unusable(&error))?;
-    let database = Database::parse(bytes).map_err(|error| unusable(&error))?;
+    let bytes = file::read(path, MOST).map_err(|error| unusable(&error))?;
+    let database = Database::parse(bytes.to_vec()).map_err(|error| unusable(&error))?;
     if !database.has_checksum() {
         say!(
             "{}: no checksum at its end, so a member's file and no snapshot; what etcd had only in its log is not in it",

@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::KekError;
+use crate::file;
 
 /// Why a CA file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,13 +23,13 @@ pub struct CaFileError {
 /// The file's bytes, if every certificate in it can be a root.
 pub(super) fn read_ca(path: &Path) -> Result<Vec<u8>, CaFileError> {
     let error = |reason: String| CaFileError { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|err| error(err.to_string()))?;
+    let pem = file::read(path, file::CONFIGURATION).map_err(|err| error(err.to_string()))?;
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|err| error(format!("not PEM: {err}")))?;
         roots.add(certificate).map_err(|err| error(format!("a certificate in it is malformed: {err}")))?;
     }
-    if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(pem) }
+    if roots.is_empty() { Err(error("no certificate in it".into())) } else { Ok(pem.to_vec()) }
 }
 
 /// The request could not be brought to `endpoint`.

@@ -1,7 +1,7 @@
 //! Service accounts and their key files.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::KeySize;
@@ -139,44 +139,71 @@ impl From<&KeyFile> for PublicKey {
 
 /// All accounts.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts(RwLock<Vec<Arc<Account>>>);
+pub(crate) struct Accounts(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Of the account that is made next: one that is made again is another one.
+    next: u64,
+    all: Vec<(u64, Arc<Account>)>,
+}
+
+impl Known {
+    fn get(&self, email: &str) -> Option<&(u64, Arc<Account>)> {
+        self.all.iter().find(|(_, account)| account.email.eq_ignore_ascii_case(email))
+    }
+}
 
 impl Accounts {
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn clear(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.write().all.clear();
     }
 
     pub(crate) fn get(&self, email: &str) -> Option<Arc<Account>> {
-        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        accounts.iter().find(|account| account.email.eq_ignore_ascii_case(email)).cloned()
+        self.read().get(email).map(|(_, account)| Arc::clone(account))
+    }
+
+    /// A number that no other account has had, not even one of the same address.
+    pub(crate) fn serial(&self, email: &str) -> Option<u64> {
+        self.read().get(email).map(|(serial, _)| *serial)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Account>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read().all.iter().map(|(_, account)| Arc::clone(account)).collect()
     }
 
     /// Adds an account; `false` where there is one of that address already.
     pub(crate) fn add(&self, account: Account) -> bool {
-        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !accounts.iter().any(|there| there.email.eq_ignore_ascii_case(&account.email));
+        let mut known = self.write();
+        let is_new = known.get(&account.email).is_none();
         if is_new {
-            accounts.push(Arc::new(account));
+            let serial = known.next;
+            known.next += 1;
+            known.all.push((serial, Arc::new(account)));
         }
         is_new
     }
 
     pub(crate) fn remove(&self, email: &str) -> bool {
-        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let before = accounts.len();
-        accounts.retain(|account| !account.email.eq_ignore_ascii_case(email));
-        accounts.len() < before
+        let mut known = self.write();
+        let before = known.all.len();
+        known.all.retain(|(_, account)| !account.email.eq_ignore_ascii_case(email));
+        known.all.len() < before
     }
 
     /// Changes an account's keys; `false` where there is no such account.
     pub(crate) fn change_keys(&self, email: &str, change: impl FnOnce(&mut Vec<PublicKey>)) -> bool {
-        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let there = accounts.iter_mut().find(|account| account.email.eq_ignore_ascii_case(email));
-        there.map(|account| change(&mut Arc::make_mut(account).keys)).is_some()
+        let mut known = self.write();
+        let there = known.all.iter_mut().find(|(_, account)| account.email.eq_ignore_ascii_case(email));
+        there.map(|(_, account)| change(&mut Arc::make_mut(account).keys)).is_some()
     }
 }
 

@@ -3,8 +3,9 @@
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::access_token::Grant;
 use super::endpoints::{Answer, Request};
-use super::{EVERYTHING, Identity, client_id};
+use super::{Identity, client_id};
 use crate::oauth::PublicRsaKey;
 
 const ISSUER: &str = "https://accounts.google.com";
@@ -12,7 +13,7 @@ const ISSUER: &str = "https://accounts.google.com";
 const X509: &[&str] = &["/robot/v1/metadata/x509/", "/service_accounts/v1/metadata/x509/"];
 /// The same as JSON Web Keys.
 const JWK: &[&str] = &["/service_accounts/v1/jwk/", "/service_accounts/v1/metadata/jwk/", "/robot/v1/metadata/jwk/"];
-/// What every token of a service account was given for.
+/// What a token was given for.
 const TOKEN_INFO: &[&str] = &["/tokeninfo", "/oauth2/v1/tokeninfo", "/oauth2/v2/tokeninfo", "/oauth2/v3/tokeninfo"];
 
 impl Identity {
@@ -68,18 +69,18 @@ impl Identity {
         let pairs = form_urlencoded::parse(request.query.as_bytes()).chain(form_urlencoded::parse(request.body));
         let token = pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value).last().unwrap_or_default();
         let now = self.wall.now();
-        let Ok((email, ends)) = self.given.find(&token, now) else {
+        let Ok(Grant { email, scopes, ends, .. }) = self.granted(&token) else {
             let body = json!({ "error": "invalid_token", "error_description": "Invalid Value" });
             return Answer::json("TokenInfo", StatusCode::BAD_REQUEST, body);
         };
-        let (id, left) = (client_id(&email), ends.as_second() - now.as_second());
+        let (id, left) = (client_id(&email), ends - now.as_second());
         // The first version has names of its own, and numbers that are numbers.
         let body = if request.path == "/oauth2/v3/tokeninfo" || request.path == "/tokeninfo" {
             json!({
                 "azp": id,
                 "aud": id,
-                "scope": EVERYTHING,
-                "exp": ends.as_second().to_string(),
+                "scope": scopes,
+                "exp": ends.to_string(),
                 "expires_in": left.to_string(),
                 "email": email,
                 "email_verified": "true",
@@ -90,7 +91,7 @@ impl Identity {
                 "issued_to": id,
                 "audience": id,
                 "user_id": id,
-                "scope": EVERYTHING,
+                "scope": scopes,
                 "expires_in": left,
                 "email": email,
                 "verified_email": true,

@@ -4,8 +4,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::auth::OWNER;
-use super::Identity;
-use super::token::{self, BadAssertion, LIFETIME};
+use super::access_token::LIFETIME;
+use super::token::{self, BadAssertion};
+use super::{EVERYTHING, Identity};
 
 /// What the counters call a request to the metadata server.
 pub(crate) const METADATA: &str = "Metadata";
@@ -13,6 +14,9 @@ pub(crate) const METADATA: &str = "Metadata";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Where the addresses of key files and client libraries of the last ten years lead.
 const TOKEN: &[&str] = &["/token", "/oauth2/v3/token", "/oauth2/v4/token", "/o/oauth2/token"];
+
+/// Whose they are.
+const HOSTS: &[&str] = &["oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com"];
 
 /// A request to one of these.
 #[derive(Debug, Clone, Copy)]
@@ -74,15 +78,15 @@ impl Identity {
             return self.metadata(request);
         }
         if TOKEN.contains(&request.path) && request.method == Method::POST {
-            return self.token(request.body);
+            return self.token(request);
         }
         let not_found = || Answer::json("Token", StatusCode::NOT_FOUND, json!({ "error": "not_found" }));
         self.published(request).unwrap_or_else(not_found)
     }
 
-    fn token(&self, body: &[u8]) -> Answer {
+    fn token(&self, request: Request<'_>) -> Answer {
         let (mut grant, mut assertion) = (String::new(), String::new());
-        for (name, value) in form_urlencoded::parse(body) {
+        for (name, value) in form_urlencoded::parse(request.body) {
             match &*name {
                 "grant_type" => grant = value.into_owned(),
                 "assertion" => assertion = value.into_owned(),
@@ -94,7 +98,9 @@ impl Identity {
         }
         let claims = match token::signed(&assertion, &self.accounts, self.wall.now()) {
             Ok(claims) => claims,
-            Err(_) if self.auth.is_off() => return Answer::json("Token", StatusCode::OK, self.given(OWNER)),
+            Err(_) if self.auth.is_off() => {
+                return Answer::json("Token", StatusCode::OK, self.given(OWNER, EVERYTHING));
+            }
             Err(bad) => {
                 let description = match bad {
                     BadAssertion::Malformed => {
@@ -110,6 +116,15 @@ impl Identity {
                 return Answer::refused("invalid_grant", description);
             }
         };
+        if !self.auth.is_off() && !claims.aud.as_deref().is_some_and(|audience| is_ours(audience, request.host)) {
+            return Answer::refused("invalid_grant", "Invalid JWT: Failed audience check.");
+        }
+        if claims.is_for_another() {
+            let description = "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the \
+                               scopes requested.";
+            let refused = Answer::refused("unauthorized_client", description);
+            return Answer { status: StatusCode::UNAUTHORIZED, caller: Some(claims.iss), ..refused };
+        }
         if let Some(audience) = claims.target_audience.as_deref().filter(|audience| !audience.is_empty()) {
             let token = self.id_token(&claims.iss, audience, None);
             let body = json!({ "id_token": token });
@@ -118,12 +133,30 @@ impl Identity {
         if !self.auth.is_off() && claims.scope.as_ref().is_none_or(String::is_empty) {
             return Answer::refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.");
         }
-        let mut answer = Answer::json("Token", StatusCode::OK, self.given(&claims.iss));
+        let scopes = claims.scope.as_deref().filter(|scopes| !scopes.is_empty()).unwrap_or(EVERYTHING);
+        let mut answer = Answer::json("Token", StatusCode::OK, self.given(&claims.iss, scopes));
         answer.caller = Some(claims.iss);
         answer
     }
 
-    pub(super) fn given(&self, email: &str) -> Value {
-        json!({ "access_token": self.access_token(email), "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" })
+    fn given(&self, email: &str, scopes: &str) -> Value {
+        let (token, _) = self.access_token(email, scopes);
+        json!({ "access_token": token, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" })
     }
+
+    /// The same from the metadata server. It separates scopes by commas, and gives those of the machine when it is asked for none.
+    pub(super) fn given_to_machine(&self, email: &str, scopes: Option<&str>) -> Value {
+        let scopes = scopes.filter(|scopes| !scopes.is_empty()).map(|scopes| scopes.replace(',', " "));
+        let (token, ends) = self.cached_token(email, scopes.as_deref().unwrap_or(EVERYTHING));
+        let left = ends - self.wall.now().as_second();
+        json!({ "access_token": token, "expires_in": left, "token_type": "Bearer" })
+    }
+}
+
+/// Whether an assertion is for a token endpoint: one of Google's, or this one as the caller reached it, which key files of the emulator
+/// name.
+fn is_ours(audience: &str, host: &str) -> bool {
+    let rest = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://"));
+    let at = |host: &str| rest.and_then(|rest| rest.strip_prefix(host)).is_some_and(|path| TOKEN.contains(&path));
+    at(host) || (audience.starts_with("https:") && HOSTS.iter().any(|host| at(host)))
 }

@@ -214,7 +214,7 @@ impl Identity {
         let as_json = |value: Value| Answer::json(METADATA, StatusCode::OK, value);
         let as_text = |text: String| Answer::text(StatusCode::OK, text);
         match node {
-            Node::Made(Made::AccessToken) => as_json(self.given(email)),
+            Node::Made(Made::AccessToken) => as_json(self.given_to_machine(email, query.scopes.as_deref())),
             Node::Made(Made::IdToken) => match query.audience.as_deref().filter(|audience| !audience.is_empty()) {
                 None => Answer::text(StatusCode::BAD_REQUEST, "non-empty audience parameter required\n"),
                 Some(audience) => match self.id_token(email, audience, query.full.then(machine)) {
@@ -268,11 +268,15 @@ enum Alt {
     Json,
 }
 
+/// Of scopes that are looked at; longer ones are as none.
+const LONGEST_SCOPES: usize = 2048;
+
 #[derive(Default)]
 struct Query {
     recursive: bool,
     alt: Option<Alt>,
     audience: Option<String>,
+    scopes: Option<String>,
     full: bool,
 }
 
@@ -285,6 +289,8 @@ impl Query {
                 ("alt", "text") => parsed.alt = Some(Alt::Text),
                 ("alt", "json") => parsed.alt = Some(Alt::Json),
                 ("audience", _) => parsed.audience = Some(value.into_owned()),
+                // One of any length would be kept for an hour.
+                ("scopes", scopes) if scopes.len() <= LONGEST_SCOPES => parsed.scopes = Some(value.into_owned()),
                 ("format", value) => parsed.full = value.eq_ignore_ascii_case("full"),
                 _ => {}
             }

@@ -1,13 +1,15 @@
 //! Who callers are: service accounts, their keys, tokens, and the endpoints that give them out.
 
+mod access_token;
 mod accounts;
 mod certificates;
 mod endpoints;
 mod metadata;
 mod token;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
@@ -21,7 +23,8 @@ pub(crate) use token::Refused;
 use super::auth::OWNER;
 use crate::Auth;
 use crate::oauth::SigningKey;
-use token::{BadAssertion, Given, LIFETIME};
+use access_token::{Grant, LIFETIME, Seals};
+use token::BadAssertion;
 
 /// What callers' own tokens are for, where they are for one service.
 pub(crate) const CLOUD_KMS: &str = "https://cloudkms.googleapis.com";
@@ -30,6 +33,11 @@ pub(crate) const IAM: &str = "https://iam.googleapis.com";
 const EVERYTHING: &str = "https://www.googleapis.com/auth/cloud-platform";
 const KMS_ONLY: &str = "https://www.googleapis.com/auth/cloudkms";
 
+/// A token that is about to end in this many seconds is not given out again.
+const KEPT_UNTIL: i64 = 300;
+/// Tokens that the metadata server keeps, one for each combination of scopes that somebody asks for.
+const MOST_CACHED: usize = 64;
+
 /// Service accounts and tokens of one emulator.
 pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
@@ -37,7 +45,9 @@ pub(crate) struct Identity {
     owner: OnceLock<Option<KeyFile>>,
     /// Whose tokens the metadata server gives out.
     default: RwLock<String>,
-    given: Given,
+    seals: Seals,
+    /// Tokens that the metadata server gave out last, and gives again until they are about to end.
+    cached: Mutex<BTreeMap<(String, String), (String, i64)>>,
     /// What signs ID tokens, made when it is first asked for.
     signer: OnceLock<Option<SigningKey>>,
     wall: Arc<dyn Clock>,
@@ -57,7 +67,8 @@ impl Identity {
             accounts: Accounts::default(),
             owner: OnceLock::new(),
             default: RwLock::default(),
-            given: Given::default(),
+            seals: Seals::new(entropy.as_ref()),
+            cached: Mutex::default(),
             signer: OnceLock::new(),
             wall,
             auth,
@@ -68,7 +79,8 @@ impl Identity {
     /// The well-known account and no other.
     pub(crate) fn reset(&self) {
         self.accounts.clear();
-        self.given.clear();
+        self.seals.renew(self.entropy.as_ref());
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let keys = self.owner.get().and_then(Option::as_ref).map(|file| vec![file.into()]).unwrap_or_default();
         self.accounts.add(Account { email: OWNER.to_owned(), display_name: "kmslab".to_owned(), keys });
         self.set_default(OWNER);
@@ -94,9 +106,42 @@ impl Identity {
         Some(file)
     }
 
-    /// A new access token.
-    fn access_token(&self, email: &str) -> String {
-        self.given.give(email, self.wall.now(), self.entropy.as_ref())
+    /// A new access token for what `scopes` name, separated by spaces, and when it ends.
+    fn access_token(&self, email: &str, scopes: &str) -> (String, i64) {
+        let mut unique = [0; 8];
+        self.entropy.fill(&mut unique);
+        let grant = Grant {
+            email: email.to_owned(),
+            serial: self.accounts.serial(email).unwrap_or(u64::MAX),
+            scopes: scopes.to_owned(),
+            ends: (self.wall.now() + LIFETIME).as_second(),
+            unique: u64::from_le_bytes(unique),
+        };
+        (self.seals.seal(&grant), grant.ends)
+    }
+
+    /// The metadata server's token: the same until five minutes before its end.
+    /// <https://docs.cloud.google.com/compute/docs/access/authenticate-workloads>
+    fn cached_token(&self, email: &str, scopes: &str) -> (String, i64) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.wall.now().as_second();
+        let name = (email.to_owned(), scopes.to_owned());
+        if let Some((token, ends)) = cached.get(&name).filter(|(_, ends)| ends - now > KEPT_UNTIL) {
+            return (token.clone(), *ends);
+        }
+        if cached.len() >= MOST_CACHED {
+            cached.clear();
+        }
+        let made = self.access_token(email, scopes);
+        cached.insert(name, made.clone());
+        made
+    }
+
+    /// What an access token is for, if it holds now. Tokens of a deleted account do not; those of a deleted key do.
+    /// <https://docs.cloud.google.com/iam/docs/keys-create-delete>
+    fn granted(&self, token: &str) -> Result<Grant, Refused> {
+        let grant = self.seals.open(token, self.wall.now())?;
+        if self.accounts.serial(&grant.email) == Some(grant.serial) { Ok(grant) } else { Err(Refused::Foreign) }
     }
 
     fn signer(&self) -> Option<&SigningKey> {
@@ -125,7 +170,8 @@ impl Identity {
     /// Whose token it is, if it holds now for a service.
     pub(crate) fn verify(&self, token: &str, service: &str) -> Result<String, Refused> {
         if token.split('.').count() != 3 || token.starts_with("ya29.") {
-            return self.given.find(token, self.wall.now()).map(|(email, _)| email);
+            let grant = self.granted(token)?;
+            return if is_for(&grant.scopes, service) { Ok(grant.email) } else { Err(Refused::Scope) };
         }
         let claims = token::signed(token, &self.accounts, self.wall.now()).map_err(|bad| match bad {
             BadAssertion::Time => Refused::Expired,
@@ -135,9 +181,19 @@ impl Identity {
             .aud
             .as_ref()
             .is_some_and(|aud| aud.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-        let in_scope = claims.scope.as_ref().is_some_and(|scope| {
-            scope.split(' ').any(|one| one == EVERYTHING || (one == KMS_ONLY && service == CLOUD_KMS))
-        });
-        if for_us || in_scope { Ok(claims.iss) } else { Err(Refused::Foreign) }
+        if claims.is_for_another() {
+            return Err(Refused::Foreign);
+        }
+        match &claims.scope {
+            Some(scopes) if is_for(scopes, service) => Ok(claims.iss),
+            _ if for_us => Ok(claims.iss),
+            Some(_) if claims.aud.is_none() => Err(Refused::Scope),
+            _ => Err(Refused::Foreign),
+        }
     }
+}
+
+/// Whether scopes, separated by spaces, are good for a service.
+fn is_for(scopes: &str, service: &str) -> bool {
+    scopes.split(' ').any(|one| one == EVERYTHING || (one == KMS_ONLY && service == CLOUD_KMS))
 }

@@ -1,25 +1,15 @@
-//! Tokens: access tokens as the token endpoint gives them, and JSON Web Tokens that service accounts sign for themselves (AIP-4111).
+//! JSON Web Tokens that service accounts sign: assertions for the token endpoint, and tokens of their own (AIP-4111).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, decode_header};
-use kmslab_keycore::Entropy;
 use serde::Deserialize;
 
 use super::accounts::Accounts;
 use crate::oauth::jwt;
 
-/// How long tokens are valid.
-pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_secs(3599);
 /// How far clocks may differ, and the longest that an account may sign for: an hour, counted from a clock that differs.
 const LONGEST: i64 = 3600 + SKEW;
 const SKEW: i64 = 300;
-/// Tokens kept; beyond them the oldest go.
-const MOST: usize = 10_000;
 
 /// Why a token does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +17,17 @@ pub(crate) enum Refused {
     /// Not from here, or not for this service.
     Foreign,
     Expired,
+    /// Given out for other services than this one.
+    Scope,
 }
 
 /// What a signed token says.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
+    /// For whom; the account itself, unless it was given a whole domain's users, which none is here.
+    #[serde(default)]
+    pub(crate) sub: Option<String>,
     #[serde(default)]
     pub(crate) aud: Option<String>,
     #[serde(default)]
@@ -44,6 +39,13 @@ pub(crate) struct Claims {
     iat: i64,
     #[serde(default)]
     exp: i64,
+}
+
+impl Claims {
+    /// Whether the account speaks for somebody else.
+    pub(crate) fn is_for_another(&self) -> bool {
+        self.sub.as_ref().is_some_and(|sub| !sub.eq_ignore_ascii_case(&self.iss))
+    }
 }
 
 /// Why a signed token is none of an account's.
@@ -69,44 +71,6 @@ pub(crate) fn signed(token: &str, accounts: &Accounts, now: Timestamp) -> Result
     // Both are the caller's, and may be any numbers.
     let short = claims.exp.saturating_sub(claims.iat) <= LONGEST && claims.iat <= now + SKEW && claims.exp > now;
     if short { Ok(claims) } else { Err(BadAssertion::Time) }
-}
-
-/// Access tokens that were given out.
-#[derive(Debug, Default)]
-pub(crate) struct Given(Mutex<HashMap<String, (String, Timestamp)>>);
-
-impl Given {
-    pub(crate) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// A new token for an account.
-    pub(crate) fn give(&self, email: &str, now: Timestamp, entropy: &dyn Entropy) -> String {
-        let mut bytes = [0; 96];
-        entropy.fill(&mut bytes);
-        let token = format!("ya29.c.{}", URL_SAFE_NO_PAD.encode(bytes));
-        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if given.len() >= MOST {
-            given.retain(|_, (_, ends)| *ends > now);
-        }
-        if given.len() >= MOST
-            && let Some(oldest) = given.iter().min_by_key(|(_, (_, ends))| *ends).map(|(token, _)| token.clone())
-        {
-            given.remove(&oldest);
-        }
-        given.insert(token.clone(), (email.to_owned(), now + LIFETIME));
-        token
-    }
-
-    /// Whose token it is, and when it ends.
-    pub(crate) fn find(&self, token: &str, now: Timestamp) -> Result<(String, Timestamp), Refused> {
-        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match given.get(token) {
-            Some((email, ends)) if *ends > now => Ok((email.clone(), *ends)),
-            Some(_) => Err(Refused::Expired),
-            None => Err(Refused::Foreign),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The connection below the client: TCP, TLS or a unix socket.
 
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kmslab_plugin::file;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::EtcdError;
@@ -51,7 +51,8 @@ fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, EtcdError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EtcdError> {
-    fs::read(path).map_err(|error| EtcdError::Tls { file: path.display().to_string(), reason: error.to_string() })
+    let read = file::read(path, file::CONFIGURATION).map(|bytes| bytes.to_vec());
+    read.map_err(|error| EtcdError::Tls { file: path.display().to_string(), reason: error.to_string() })
 }
 
 /// The whole chain, since the outermost text of a transport error is just "transport error".

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::client::ConfigError;
 use super::login::Login;
+use crate::file;
 
 /// A cloud of Azure's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,7 +65,7 @@ impl AzureJson {
     /// Reads the file. Errors name it and the field.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError::ConfigFile { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map(Zeroizing::new).map_err(|err| error(err.to_string()))?;
+        let bytes = file::read(path, file::CONFIGURATION).map_err(|err| error(err.to_string()))?;
         Self::parse(&bytes).map_err(error)
     }
 

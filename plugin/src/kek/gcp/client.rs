@@ -13,10 +13,10 @@ use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
 use google_cloud_kms_v1::client::KeyManagementService;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
+use crate::file;
 use crate::kek::known_as::KnownAs;
 use crate::kek::origin::Origin;
 
@@ -163,7 +163,7 @@ impl GcpKekBuilder {
 
 fn from_file(path: &Path) -> Result<Credentials, ConfigError> {
     let unusable = |reason: String| ConfigError::CredentialsFile { path: path.to_owned(), reason };
-    let text = std::fs::read(path).map(Zeroizing::new).map_err(|error| unusable(error.to_string()))?;
+    let text = file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
     let json: Value = serde_json::from_slice(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
     let kind = json["type"].as_str().unwrap_or_default().to_owned();
     let built = match kind.as_str() {

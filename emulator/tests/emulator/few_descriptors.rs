@@ -1,0 +1,58 @@
+//! More connections than there are file descriptors.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+use crate::support::send;
+
+/// The emulator as a program of its own, which may have few files open.
+#[tokio::test]
+async fn with_few_file_descriptors_the_admin_port_still_answers() {
+    let command = format!(
+        "ulimit -n 128 && exec {} --listen=127.0.0.1:0 --no-tls --admin-listen=127.0.0.1:0 --format=json",
+        env!("CARGO_BIN_EXE_kmslab-emulator")
+    );
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", &command])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = |name: &str| -> SocketAddr {
+        let url = addresses[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}"));
+        url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
+    };
+    let (http, admin) = (address("http"), address("admin"));
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        // What finds no place waits in the system's queue, and is full at some time.
+        match tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(http)).await {
+            Ok(Ok(mut stream)) => {
+                let _ = stream.write_all(b"GET / HTTP/1.1\r\n").await;
+                held.push(stream);
+            }
+            _ => break,
+        }
+    }
+    assert!(held.len() > 128, "only {} connections were held", held.len());
+    let request = http::Request::get("/healthz").header("host", "localhost").body(String::new()).unwrap();
+    for _ in 0..5 {
+        let answer = tokio::time::timeout(Duration::from_secs(20), send(admin, &request)).await.expect("no answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    // With the connections gone there is room again.
+    drop(held);
+    let request = http::Request::get("/computeMetadata/v1/project/project-id");
+    let request = request.header("host", "localhost").header("metadata-flavor", "Google").body(String::new()).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), send(http, &request)).await.expect("no answer");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    child.kill().await.unwrap();
+}
