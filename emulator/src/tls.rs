@@ -12,7 +12,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -28,9 +29,11 @@ use crate::{file, private_file};
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
 const CA_NAME: &str = "kmslab emulator test CA";
-/// Clients refuse server certificates that are valid for longer.
-const SERVER_DAYS: i64 = 397;
-const CA_DAYS: i64 = 3650;
+/// Whoever trusts this CA trusts it for some weeks, and for its own names: somebody may leave it in a trust store.
+const CA_DAYS: i64 = 90;
+const SERVER_DAYS: i64 = CA_DAYS;
+/// A kept CA that ends within this is replaced.
+const LAST_DAYS: i64 = 1;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,12 @@ impl Tls {
         patterns: &[&str],
         now: Timestamp,
     ) -> Result<Self, TlsError> {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        if !listening.is_unspecified() && !names.contains(&listening.to_string()) {
+            names.push(listening.to_string());
+        }
+        names.extend(others.iter().cloned());
+        names.extend(patterns.iter().map(|&pattern| pattern.to_owned()));
         let temporary = match dir {
             Some(_) => None,
             None => Some(
@@ -94,19 +103,17 @@ impl Tls {
         };
         let (ca_pem, ca_key, dir) = match (dir, &temporary) {
             (Some(dir), _) => {
-                let (pem, key) = kept_ca(dir, now)?;
+                let (pem, key) = kept_ca(dir, &names, now)?;
                 (pem, key, dir.to_owned())
             }
             (None, Some(temporary)) => {
-                let (pem, key) = new_ca(now)?;
+                let (pem, key) = new_ca(&names, now)?;
                 write(&temporary.path().join(CA_FILE), &pem, 0o644)?;
                 (pem, key, temporary.path().to_owned())
             }
             (None, None) => return Err(TlsError::Make("no directory for the CA".to_owned())),
         };
-        let mut names = others.to_vec();
-        names.extend(patterns.iter().map(|&pattern| pattern.to_owned()));
-        let (certificate, key) = server_certificate(&ca_key, listening, &names, now)?;
+        let (certificate, key) = server_certificate(&ca_key, &names, now)?;
         check(&ca_pem, &certificate, others, now).map_err(|reason| TlsError::Unusable { dir: dir.clone(), reason })?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -118,7 +125,7 @@ impl Tls {
     }
 }
 
-fn kept_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+fn kept_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     fs::create_dir_all(dir).map_err(at("make the directory", dir))?;
     // Two emulators may start on one directory; the second uses what the first made.
     let lock_path = dir.join(".lock");
@@ -133,6 +140,10 @@ fn kept_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
                 Ok(zeroize::Zeroizing::new(text.to_owned()))
             };
             let pem = read(&ca_path).map_err(at("read", &ca_path))?.to_string();
+            if ends_soon(&pem, now) {
+                tracing::warn!(dir = %dir.display(), "the CA has ended or is about to: a new one is made, which clients have to be given");
+                return keep_new_ca(dir, names, now);
+            }
             let key = read(&key_path).map_err(at("read", &key_path))?;
             let key = KeyPair::from_pem(&key).map_err(|error| TlsError::Unusable {
                 dir: dir.to_owned(),
@@ -140,14 +151,44 @@ fn kept_ca(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
             })?;
             Ok((pem, key))
         }
-        (false, false) => {
-            let (pem, key) = new_ca(now)?;
-            write(&key_path, &zeroize::Zeroizing::new(key.serialize_pem()), 0o600)?;
-            write(&ca_path, &pem, 0o644)?;
-            Ok((pem, key))
-        }
+        (false, false) => keep_new_ca(dir, names, now),
         _ => Err(TlsError::Half(dir.to_owned())),
     }
+}
+
+fn keep_new_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+    let (pem, key) = new_ca(names, now)?;
+    let write = |name: &str, text: &str, mode| {
+        let path = dir.join(name);
+        private_file::write(&path, text.as_bytes(), mode).map_err(at("write", &path))
+    };
+    write(CA_KEY_FILE, &zeroize::Zeroizing::new(key.serialize_pem()), 0o600)?;
+    write(CA_FILE, &pem, 0o644)?;
+    Ok((pem, key))
+}
+
+/// What is no certificate does not end; it is told of when it is used.
+fn ends_soon(ca_pem: &str, now: Timestamp) -> bool {
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()) else { return false };
+    let Ok(certificate) = pem.parse_x509() else { return false };
+    certificate.validity().not_after.timestamp() < now.as_second() + LAST_DAYS * 86_400
+}
+
+/// The names for which the CA may sign, and no other: loopback, where the emulator listens, the vendors' that it answers for, and those
+/// that it was told. Of a name with a star, what is below it.
+fn permitted(names: &[String]) -> NameConstraints {
+    let subtree = |name: &String| match name.parse::<IpAddr>() {
+        Ok(address) => {
+            let prefix = match address {
+                IpAddr::V4(address) if address.is_loopback() => 8,
+                IpAddr::V4(_) => 32,
+                IpAddr::V6(_) => 128,
+            };
+            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
+        }
+        Err(_) => GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned()),
+    };
+    NameConstraints { permitted_subtrees: names.iter().map(subtree).collect(), excluded_subtrees: Vec::new() }
 }
 
 fn ca_params() -> Result<CertificateParams, TlsError> {
@@ -158,9 +199,10 @@ fn ca_params() -> Result<CertificateParams, TlsError> {
     Ok(params)
 }
 
-fn new_ca(now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+fn new_ca(names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     let key = KeyPair::generate().map_err(make)?;
     let mut params = ca_params()?;
+    params.name_constraints = Some(permitted(names));
     set_validity(&mut params, now, CA_DAYS);
     let certificate = params.self_signed(&key).map_err(make)?;
     Ok((certificate.pem(), key))
@@ -168,17 +210,7 @@ fn new_ca(now: Timestamp) -> Result<(String, KeyPair), TlsError> {
 
 type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-fn server_certificate(
-    ca_key: &KeyPair,
-    listening: IpAddr,
-    others: &[String],
-    now: Timestamp,
-) -> Result<Pair, TlsError> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !listening.is_unspecified() && !names.contains(&listening.to_string()) {
-        names.push(listening.to_string());
-    }
-    names.extend(others.iter().cloned());
+fn server_certificate(ca_key: &KeyPair, names: &[String], now: Timestamp) -> Result<Pair, TlsError> {
     let mut params = CertificateParams::new(names).map_err(make)?;
     params.distinguished_name.push(DnType::CommonName, "kmslab emulator");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -246,9 +278,14 @@ mod tests {
     fn a_kept_ca_is_used_again_and_its_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let first = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap();
-        // The server's certificate of the first start would be expired by then.
-        let second = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], "2028-06-01T00:00:00Z".parse().unwrap()).unwrap();
+        let start = |at: &str| Tls::new(Some(dir.path()), LOOPBACK, &[], &[], at.parse().unwrap()).unwrap();
+        let second = start("2027-02-20T00:00:00Z");
         assert_eq!(first.ca_pem, second.ca_pem);
+        // It ends on 2027-02-22.
+        let third = start("2027-02-22T00:00:00Z");
+        assert_ne!(first.ca_pem, third.ca_pem);
+        let second = start("2027-05-01T00:00:00Z");
+        assert_eq!(third.ca_pem, second.ca_pem);
         assert_eq!(fs::read_to_string(&second.ca_path).unwrap(), second.ca_pem);
         #[cfg(unix)]
         {
@@ -263,11 +300,39 @@ mod tests {
         let names = ["kms.kmslab.internal".to_owned(), "172.18.0.2".to_owned()];
         Tls::new(None, LOOPBACK, &names, &["*.vault.azure.net"], now()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let (_, key) = kept_ca(dir.path(), now()).unwrap();
-        let (certificate, _) = server_certificate(&key, LOOPBACK, &[], now()).unwrap();
+        let local = ["localhost".to_owned()];
+        let (_, key) = kept_ca(dir.path(), &local, now()).unwrap();
+        let (certificate, _) = server_certificate(&key, &local, now()).unwrap();
         let ca = fs::read_to_string(dir.path().join(CA_FILE)).unwrap();
         check(&ca, &certificate, &[], now()).unwrap();
         assert!(check(&ca, &certificate, &names[..1], now()).is_err());
+    }
+
+    #[test]
+    fn the_ca_signs_for_its_own_names_alone() {
+        let names = ["localhost", "127.0.0.1", "*.vault.azure.net", "10.1.2.3"].map(str::to_owned);
+        let (ca, key) = new_ca(&names, now()).unwrap();
+        for (name, good) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("a.vault.azure.net", true),
+            ("10.1.2.3", true),
+            ("10.1.2.4", false),
+            ("evil.example", false),
+            ("vault.azure.net.evil.example", false),
+            ("::1", false),
+        ] {
+            let names = ["localhost".to_owned(), name.to_owned()];
+            let (certificate, _) = server_certificate(&key, &names, now()).unwrap();
+            assert_eq!(check(&ca, &certificate, &names[1..], now()).is_ok(), good, "{name}");
+        }
+        // A kept CA that was made for fewer names says what to do.
+        let dir = tempfile::tempdir().unwrap();
+        drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
+        let more = ["kms.example.com".to_owned()];
+        let error = Tls::new(Some(dir.path()), LOOPBACK, &more, &[], now()).unwrap_err().to_string();
+        assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");
     }
 
     #[test]
@@ -283,7 +348,7 @@ mod tests {
     fn a_broken_ca_is_named_with_its_remedy() {
         let dir = tempfile::tempdir().unwrap();
         drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
-        let other = new_ca(now()).unwrap().0;
+        let other = new_ca(&["localhost".to_owned()], now()).unwrap().0;
         fs::write(dir.path().join(CA_FILE), other).unwrap();
         let error = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap_err().to_string();
         assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");

@@ -4,8 +4,8 @@
 
 use kmslab::assets::Quiet;
 use kmslab::cloud::CloudKind;
-use kmslab::cluster::ClusterKind;
 use kmslab::cluster::embedded::Sabotage;
+use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
 use kmslab::scenario::{self, Outcome};
 use kmslab::world::{Plan, Traffic, World};
 
@@ -42,6 +42,46 @@ async fn every_scenario_holds_alone_and_goes_the_whole_way() {
         assert!(traffic.grpc_calls > 0 && traffic.sdk_requests == traffic.emulator_requests);
         assert!(outcome.figures.objects.unwrap() > 10, "{:?}", outcome.figures);
     }
+}
+
+/// As controllers do: objects that are there before the rewrite are changed and deleted all the time.
+#[tokio::test]
+async fn a_rewrite_holds_while_others_write_and_delete() {
+    let world = World::start(&plan(), &Quiet).await.unwrap();
+    let api = world.cluster.api();
+    let secret = |name: &str, round: usize| {
+        serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": { "name": name, "namespace": "default" },
+            "stringData": { "round": round.to_string() },
+        })
+    };
+    let names: Vec<String> = (0..20).map(|number| format!("others-{number}")).collect();
+    for name in &names {
+        api.create(&secret(name, 0)).await.unwrap();
+    }
+    let others = async {
+        for round in 1.. {
+            for (number, name) in names.iter().enumerate() {
+                let at = ObjectRef::new(Resource::secrets(), Some("default"), name);
+                // Each is made again when it was deleted.
+                if (number + round) % 3 == 0 {
+                    let _ = api.delete(&at).await;
+                } else if api.replace(&secret(name, round)).await.is_err() {
+                    let _ = api.create(&secret(name, round)).await;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = scenario::run(scenario::find("rewrite").unwrap(), &world, None) => outcome,
+        () = others => unreachable!("they never end"),
+    };
+    assert_eq!(outcome.failure, None);
+    assert!(outcome.figures.others.unwrap() > 0, "{:?}", outcome.figures);
+    world.shutdown().await.unwrap();
 }
 
 #[tokio::test]

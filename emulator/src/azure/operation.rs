@@ -57,7 +57,7 @@ operations! {
     Rotate: "KeyRotate", Some("rotate"), "keys/rotate/action";
     GetRotationPolicy: "KeyGetRotationPolicy", Some("getrotationpolicy"), "keyrotationpolicies/read";
     SetRotationPolicy: "KeySetRotationPolicy", Some("setrotationpolicy"), "keyrotationpolicies/write";
-    RandomBytes: "RandomBytesGet", None, "keys/read";
+    RandomBytes: "RandomBytesGet", Some("get"), "keys/read";
 }
 
 impl Operation {

@@ -160,6 +160,12 @@ fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
         if !steps.contains(&step.as_str()) {
             return Err(usage(format!("--pause-at {step}: no such step; there are {}", steps.join(", "))));
         }
+        if args.pause_file.is_none() && !io::stdin().is_terminal() {
+            return Err(usage(format!(
+                "--pause-at {step}: standard input is no terminal, so nobody could press Enter: give --pause-file FILE, and make that file \
+                 to go on"
+            )));
+        }
     }
     Ok(scenarios)
 }

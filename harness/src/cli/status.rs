@@ -1,12 +1,16 @@
 //! `kmslab status`: which labs are up, where everything is, and whether it works.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::up;
+use crate::cloud::Admin;
 use crate::engine::Engine;
+use crate::etcd::client::EtcdClient;
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::runtime_dir::{Lab, labs};
 use crate::world::{cluster_of, plugin_of};
@@ -18,6 +22,9 @@ Examples:
   kmslab status ci --format json | jq -r '.labs[0].lab.cluster.kubeconfig'
 
 Exit code 1: a part of a lab does not work; 3: the lab that was named is not up.";
+
+/// How long a part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Flags of `kmslab status`.
 #[derive(Debug, Clone, Args)]
@@ -94,6 +101,8 @@ async fn row(lab: &Lab, description: Description) -> Row {
             _ if !process.is_running() => Err(anyhow::Error::msg("not running")),
             "plugin" => plugin(&description).await,
             "kube-apiserver" => server(&description).await,
+            "emulator" => emulator(&description).await,
+            "etcd" => etcd(&description).await,
             _ => Ok("running".into()),
         };
         parts.push(part(name, process.is_running().then_some(process.pid), says));
@@ -117,6 +126,23 @@ fn part(name: &str, pid: Option<u32>, says: anyhow::Result<String>) -> Part {
 /// The key_id of its Status.
 async fn plugin(description: &Description) -> anyhow::Result<String> {
     Ok(format!("key_id {}", plugin_of(description)?.key_id().await?))
+}
+
+/// A process that hangs is there, too: it is asked.
+async fn emulator(description: &Description) -> anyhow::Result<String> {
+    Admin::new(&description.kms.admin)?.health().await?;
+    Ok("answers".into())
+}
+
+async fn etcd(description: &Description) -> anyhow::Result<String> {
+    let cluster = &description.cluster;
+    let asked = async {
+        let etcd = EtcdClient::connect_with(&cluster.etcd, &cluster.etcd_tls.clone().unwrap_or_default()).await?;
+        etcd.status().await
+    };
+    let status =
+        tokio::time::timeout(PATIENCE, asked).await.with_context(|| format!("no answer within {PATIENCE:?}"))??;
+    Ok(format!("answers, version {}, revision {}", status.version, status.revision))
 }
 
 async fn server(description: &Description) -> anyhow::Result<String> {

@@ -30,6 +30,11 @@ impl Admin {
         &self.url
     }
 
+    /// Whether it answers.
+    pub async fn health(&self) -> anyhow::Result<()> {
+        self.get("/healthz").await.map(drop)
+    }
+
     /// The key table.
     pub async fn keys(&self) -> anyhow::Result<KeyTable> {
         let text = self.get("/keys").await?;

@@ -269,6 +269,8 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
+    // Or after a crash of the machine the new name may stand for an empty file.
+    file.sync_all()?;
     std::fs::rename(&new, path)
 }
 

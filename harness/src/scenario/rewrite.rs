@@ -80,12 +80,13 @@ async fn second_half(play: &mut Play) -> anyhow::Result<()> {
     touch(play).await
 }
 
-/// Writes everything on the list again. What was deleted meanwhile needs no rewrite.
+/// Writes everything on the list again. What was deleted meanwhile needs no rewrite, and what somebody else writes at the same time is
+/// written.
 pub(super) async fn touch(play: &mut Play) -> anyhow::Result<()> {
     let api = play.world.cluster.api();
     for at in std::mem::take(&mut play.todo) {
         match api.touch(&at).await {
-            Err(error) if error.status == 404 => {}
+            Err(error) if matches!(error.status, 404 | 409) => {}
             touched => drop(touched.with_context(|| format!("writing {at} again"))?),
         }
     }
@@ -101,7 +102,9 @@ async fn prove(play: &mut Play) -> anyhow::Result<()> {
 async fn compare(play: &mut Play) -> anyhow::Result<()> {
     let now: BTreeMap<ObjectRef, String> =
         play.listed().await?.into_iter().map(|(at, object)| (at, content(&object))).collect();
-    for (at, before) in &play.before {
+    let own: BTreeSet<&ObjectRef> = play.planted.iter().map(|planted| &planted.at).collect();
+    // Others may have changed and deleted theirs meanwhile; what nobody else knows of must be as it was.
+    for (at, before) in play.before.iter().filter(|(at, _)| own.contains(at)) {
         match now.get(at) {
             None => return Err(unmet(format!("{at} still there"), "it is gone")),
             Some(now) if now != before => return Err(unmet(format!("{at} as it was"), "another content")),
@@ -121,8 +124,11 @@ async fn again(play: &mut Play) -> anyhow::Result<()> {
     expect(written.is_empty(), || "a second rewrite to write nothing".into(), || format!("it wrote {written:?}"))
 }
 
+/// Of the objects that nobody else writes.
 async fn revisions(play: &Play) -> anyhow::Result<BTreeMap<String, i64>> {
-    Ok(play.values().await?.into_iter().map(|stored| (stored.key, stored.mod_revision)).collect())
+    let own: BTreeSet<String> = play.planted.iter().map(|planted| planted.at.etcd_key()).collect();
+    let values = play.values().await?.into_iter().filter(|stored| own.contains(&stored.key));
+    Ok(values.map(|stored| (stored.key, stored.mod_revision)).collect())
 }
 
 /// What is there, by origin.

@@ -88,6 +88,22 @@ fn a_lab_is_up_for_others_and_down_without_a_trace() {
     let status: Value = serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
     assert_eq!(status["labs"][0]["healthy"], true, "{status}");
 
+    // A part that hangs is there, and does not answer.
+    for name in ["emulator", "etcd"] {
+        let signal = |signal: &str| {
+            let pid = state.processes[name].pid.to_string();
+            assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        };
+        signal("-STOP");
+        let status = kmslab.run(&["status", "ci", "--format", "json"]);
+        signal("-CONT");
+        assert_eq!(status.status.code(), Some(1), "{name}");
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        let parts = status["labs"][0]["parts"].as_array().unwrap();
+        let part = parts.iter().find(|part| part["name"] == name).unwrap();
+        assert!(part["healthy"] == false && part["says"].as_str().unwrap().contains("no answer"), "{part}");
+    }
+
     let report: Value =
         serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"])).unwrap();
     assert_eq!(report["results"][0]["passed"], true);

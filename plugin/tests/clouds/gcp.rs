@@ -195,7 +195,11 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     cloud.set_state("1", CryptoKeyVersionState::Disabled).await;
     let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
     assert_eq!(failed.code(), tonic::Code::FailedPrecondition);
-    assert!(failed.message().contains("/cryptoKeyVersions/1 is disabled: enable it again"), "{failed}");
+    assert!(
+        failed.message().starts_with("version 1 of the key projects/")
+            && failed.message().contains("is disabled: enable it again"),
+        "{failed}"
+    );
     assert!(lab.decrypt(&made).await.unwrap_err().message().contains("is disabled"));
     cloud.set_state("1", CryptoKeyVersionState::Enabled).await;
     assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
