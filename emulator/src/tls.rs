@@ -12,8 +12,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, NameConstraints,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -174,21 +174,13 @@ fn ends_soon(ca_pem: &str, now: Timestamp) -> bool {
     certificate.validity().not_after.timestamp() < now.as_second() + LAST_DAYS * 86_400
 }
 
-/// The names for which the CA may sign, and no other: loopback, where the emulator listens, the vendors' that it answers for, and those
-/// that it was told. Of a name with a star, what is below it.
+/// The names for which the CA may sign, and no other: localhost, the vendors' that the emulator answers for, and those that it was told. Of a
+/// name with a star, what is below it. Addresses are left open: BoringSSL, with which gRPC for Python and others come, refuses a CA that
+/// has a constraint of another kind than names.
 fn permitted(names: &[String]) -> NameConstraints {
-    let subtree = |name: &String| match name.parse::<IpAddr>() {
-        Ok(address) => {
-            let prefix = match address {
-                IpAddr::V4(address) if address.is_loopback() => 8,
-                IpAddr::V4(_) => 32,
-                IpAddr::V6(_) => 128,
-            };
-            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
-        }
-        Err(_) => GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned()),
-    };
-    NameConstraints { permitted_subtrees: names.iter().map(subtree).collect(), excluded_subtrees: Vec::new() }
+    let subtree = |name: &String| GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned());
+    let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
+    NameConstraints { permitted_subtrees: names.map(subtree).collect(), excluded_subtrees: Vec::new() }
 }
 
 fn ca_params() -> Result<CertificateParams, TlsError> {
@@ -315,13 +307,10 @@ mod tests {
         for (name, good) in [
             ("localhost", true),
             ("127.0.0.1", true),
-            ("127.9.9.9", true),
             ("a.vault.azure.net", true),
             ("10.1.2.3", true),
-            ("10.1.2.4", false),
             ("evil.example", false),
             ("vault.azure.net.evil.example", false),
-            ("::1", false),
         ] {
             let names = ["localhost".to_owned(), name.to_owned()];
             let (certificate, _) = server_certificate(&key, &names, now()).unwrap();

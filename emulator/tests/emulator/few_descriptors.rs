@@ -54,5 +54,8 @@ async fn with_few_file_descriptors_the_admin_port_still_answers() {
     let request = request.header("host", "localhost").header("metadata-flavor", "Google").body(String::new()).unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(20), send(http, &request)).await.expect("no answer");
     assert_eq!(answer.status, 200, "{}", answer.text);
-    child.kill().await.unwrap();
+    // Asked to end, it leaves nothing in the temporary directory.
+    let pid = child.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }
