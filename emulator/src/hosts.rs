@@ -4,12 +4,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 
 /// Domains whose owners are the vendors: through the proxy, a hosts file or a cluster's DNS, clients come by these.
 const VENDORS: &[&str] = &[
@@ -68,7 +66,7 @@ fn address(name: &str) -> Option<IpAddr> {
 ///
 /// One that is named twice and differently, with a user or with characters that no name has, is an error: others on the way may have
 /// read it in another way.
-pub(crate) fn named(uri: &http::Uri, headers: &HeaderMap) -> Result<String, &'static str> {
+pub(crate) fn named(uri: &Uri, headers: &HeaderMap) -> Result<String, &'static str> {
     let mut values = headers.get_all(header::HOST).iter();
     let by_header = match (values.next(), values.next()) {
         (_, Some(_)) => return Err("there are several Host headers"),
@@ -103,15 +101,14 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
 
 /// Refuses what came under another name, or from a web page of another origin.
 pub(crate) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    match refusal(&hosts, &parts) {
+    match refusal(&hosts, request.uri(), request.headers()) {
         Some((status, reason)) => (status, format!("{reason}\n")).into_response(),
-        None => next.run(Request::from_parts(parts, Body::new(body))).await,
+        None => next.run(request).await,
     }
 }
 
-fn refusal(hosts: &Hosts, parts: &Parts) -> Option<(StatusCode, String)> {
-    let host = match named(&parts.uri, &parts.headers) {
+fn refusal(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, String)> {
+    let host = match named(uri, headers) {
         Ok(host) => host,
         Err(reason) => return Some((StatusCode::BAD_REQUEST, format!("bad request: {reason}"))),
     };
@@ -123,7 +120,7 @@ fn refusal(hosts: &Hosts, parts: &Parts) -> Option<(StatusCode, String)> {
         return Some((StatusCode::FORBIDDEN, reason));
     }
     // Browsers say so of each request that a page makes; nothing else sends it.
-    let site = parts.headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+    let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
     let foreign = site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
     foreign.then(|| (StatusCode::FORBIDDEN, "requests of web pages from another origin are refused".to_owned()))
 }

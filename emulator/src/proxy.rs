@@ -3,11 +3,14 @@
 //!
 //! Plain HTTP to the instance metadata service's address comes in absolute form, and is answered, too.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -33,14 +36,14 @@ pub(crate) const NAMES: &[&str] = &[
 const METADATA: &[&str] = &["169.254.169.254", "metadata.google.internal", "metadata"];
 
 /// What the proxy's port serves.
-pub(crate) fn router(fronts: Served, tls: TlsAcceptor) -> Router {
+pub(crate) fn router(fronts: Served, tls: TlsAcceptor, room: Arc<Semaphore>) -> Router {
     Router::new().fallback(move |request: Request<Body>| {
-        let (fronts, tls) = (fronts.clone(), tls.clone());
-        async move { handle(request, fronts, tls).await }
+        let (fronts, tls, room) = (fronts.clone(), tls.clone(), Arc::clone(&room));
+        async move { handle(request, fronts, tls, room).await }
     })
 }
 
-async fn handle(request: Request<Body>, fronts: Served, tls: TlsAcceptor) -> Response {
+async fn handle(request: Request<Body>, fronts: Served, tls: TlsAcceptor, room: Arc<Semaphore>) -> Response {
     let host = match hosts::named(request.uri(), request.headers()) {
         Ok(host) => host,
         Err(reason) => return text(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")),
@@ -62,7 +65,12 @@ async fn handle(request: Request<Body>, fronts: Served, tls: TlsAcceptor) -> Res
     }
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
-            Ok(stream) => server::over_tls(TokioIo::new(stream), tls, fronts).await,
+            Ok(stream) => {
+                // The connection that it was has given its place back. Who waits longest gets the next one, so there is never more than
+                // a listener's worth without.
+                let _place = room.acquire_owned().await;
+                server::over_tls(TokioIo::new(stream), tls, fronts).await;
+            }
             Err(error) => tracing::debug!(%error, "a client of the proxy went away"),
         }
     });
@@ -91,7 +99,43 @@ fn text(status: StatusCode, text: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use kmslab_keycore::{Clock as _, SystemClock};
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::server::Deadlines;
+    use crate::tls::Tls;
+
+    #[tokio::test]
+    async fn a_proxied_connection_has_a_place_until_it_ends() {
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let tls = Tls::new(None, localhost, &[], NAMES, SystemClock.now()).unwrap();
+        let served = |router| Served { router, deadlines: Deadlines::default(), stop: CancellationToken::new() };
+        let (room, fronts) = (Arc::new(Semaphore::new(4)), Router::new().fallback(async || "ok"));
+        let router = router(served(fronts), tls.acceptor.clone(), Arc::clone(&room));
+        let listener = tokio::net::TcpListener::bind((localhost, 0)).await.unwrap();
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(server::serve(listener, None, served(router), Arc::clone(&room)));
+
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = reqwest::Certificate::from_pem(tls.ca_pem.as_bytes()).unwrap();
+        let proxy = reqwest::Proxy::all(proxy).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([ca]).proxy(proxy).build().unwrap();
+        let ask = async || client.get("https://a.vault.azure.net/").send().await.unwrap().text().await.unwrap();
+        assert_eq!(ask().await, "ok");
+        // One is the listener's, for whoever comes next; that of the request for the tunnel comes back.
+        while room.available_permits() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ask().await, "ok");
+        assert_eq!(room.available_permits(), 2, "the client keeps its connection");
+        drop(client);
+        while room.available_permits() < 3 {
+            tokio::task::yield_now().await;
+        }
+    }
 
     #[test]
     fn only_the_vendors_names_are_answered() {

@@ -68,7 +68,7 @@ impl RunningEmulator {
             address
         });
         let proxy = proxy.zip(acceptor).map(|((listener, address), acceptor)| {
-            let router = proxy::router(served(router), acceptor);
+            let router = proxy::router(served(router), acceptor, Arc::clone(&room));
             tasks.spawn(serve(listener, None, served(router), room));
             address
         });

@@ -152,8 +152,7 @@ pub(crate) const ADMIN_CONNECTIONS: usize = 24;
 /// More than any test opens, where the system sets no limit.
 const MOST_CONNECTIONS: u64 = 100_000;
 
-/// Places for clients' connections on all ports but the admin port, so that it can be reached when they are all taken. A proxied connection
-/// has one.
+/// Places for clients' connections on all ports but the admin port, so that it can be reached when they are all taken.
 pub(crate) fn room() -> Arc<Semaphore> {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

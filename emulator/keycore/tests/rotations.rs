@@ -73,6 +73,48 @@ impl Lab {
 }
 
 #[test]
+fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
+    let lab = Lab::new();
+    let id = lab.aes("k");
+    let Lab { core, realm, gate, .. } = &lab;
+    gate.closed.store(true, Ordering::SeqCst);
+    let (rotated, changed) = std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| core.rotate_now(realm, &id, None).unwrap());
+        gate.held.wait();
+        let (done, changed) = mpsc::channel();
+        let (core, realm, id) = (core, realm, &id);
+        scope.spawn(move || {
+            let before = core.update(realm, id, |fields| "changed".clone_into(fields.description)).unwrap();
+            done.send(before.versions.len()).unwrap();
+        });
+        // The limit ends a test that fails; one that passes does not wait for it.
+        let changed = changed.recv_timeout(Duration::from_secs(10));
+        gate.opened.wait();
+        (rotating.join().unwrap(), changed)
+    });
+    assert_eq!(changed, Ok(1), "the change waited for the rotation");
+    assert_eq!((rotated.versions.len(), rotated.description.as_str()), (2, "changed"));
+    assert_eq!(rotated.rotation.on_demand_used, 1);
+}
+
+#[test]
+fn a_date_that_two_see_pass_is_rotated_on_once() {
+    let lab = Lab::new();
+    let id = lab.aes("k");
+    let Lab { core, clock, realm, gate } = &lab;
+    clock.advance(DAY * 90).unwrap();
+    gate.closed.store(true, Ordering::SeqCst);
+    let versions = std::thread::scope(|scope| {
+        let first = scope.spawn(|| core.key(realm, &id).unwrap());
+        gate.held.wait();
+        let second = scope.spawn(|| core.key(realm, &id).unwrap());
+        gate.opened.wait();
+        [first, second].map(|seen| seen.join().unwrap().versions.len())
+    });
+    assert_eq!(versions, [2, 2]);
+}
+
+#[test]
 fn a_rotation_holds_up_no_other_key() {
     let lab = Lab::new();
     let (slow, other) = (lab.aes("slow"), lab.aes("other"));
@@ -107,36 +149,29 @@ fn settling_ends_between_two_versions_when_nobody_waits_for_it_and_goes_on_later
     assert_eq!(days, (0..=10).map(|n| n * 90).collect::<Vec<_>>());
 }
 
-#[test]
-fn a_stopped_core_rotates_no_more() {
+/// The versions that a key has after ten are due and `act` came while the first was made; `None` where it is gone.
+fn versions_after(act: impl FnOnce(&KeyCore)) -> Option<usize> {
     let lab = Lab::new();
     let id = lab.aes("k");
     lab.clock.advance(DAY * 905).unwrap();
     lab.gate.closed.store(true, Ordering::SeqCst);
-    let versions = std::thread::scope(|scope| {
-        let rotating = scope.spawn(|| lab.core.key(&lab.realm, &id).unwrap().versions.len());
+    std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| lab.core.key(&lab.realm, &id).ok().map(|key| key.versions.len()));
         lab.gate.held.wait();
-        lab.core.stop();
+        act(&lab.core);
         lab.gate.opened.wait();
         rotating.join().unwrap()
-    });
-    assert_eq!(versions, 2, "the version that was being made, and no other");
+    })
+}
+
+#[test]
+fn a_stopped_core_rotates_no_more() {
+    assert_eq!(versions_after(KeyCore::stop), Some(2), "the version that was being made, and no other");
 }
 
 #[test]
 fn a_reset_ends_the_rotations_of_keys_that_are_gone() {
-    let lab = Lab::new();
-    let id = lab.aes("k");
-    lab.clock.advance(DAY * 905).unwrap();
-    lab.gate.closed.store(true, Ordering::SeqCst);
-    let found = std::thread::scope(|scope| {
-        let rotating = scope.spawn(|| lab.core.key(&lab.realm, &id).is_ok());
-        lab.gate.held.wait();
-        lab.core.reset();
-        lab.gate.opened.wait();
-        rotating.join().unwrap()
-    });
-    assert!(!found && lab.core.keys(&lab.realm).is_empty());
+    assert_eq!(versions_after(KeyCore::reset), None);
 }
 
 /// 100 years are 405 periods of 90 days: minutes of RSA, and no trouble for AES.
@@ -151,4 +186,16 @@ fn one_move_of_the_clock_makes_so_many_versions_and_says_what_it_left_out() {
     let newest = |id| lab.core.key(&lab.realm, id).unwrap().primary().unwrap().created;
     assert_eq!(newest(&rsa), newest(&aes), "the newest are the ones that were made");
     assert_eq!(lab.core.settle(), kmslab_keycore::Settled::default());
+}
+
+#[test]
+fn what_is_left_out_is_told_once_also_when_settling_is_interrupted() {
+    let lab = Lab::new();
+    lab.aes("k");
+    lab.clock.advance(DAY * 90 * 1010).unwrap();
+    let asked = Cell::new(0);
+    let settled = lab.core.settle_while(&|| asked.replace(asked.get() + 1) < 3);
+    assert_eq!((settled.rotated, settled.skipped), (2, 10));
+    let rest = lab.core.settle();
+    assert_eq!((rest.rotated, rest.skipped), (998, 0));
 }

@@ -2,15 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Cause, Curve, Entropy, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey,
-    NewVersion, Period, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionId,
-    VersionState,
+    Algorithm, Cause, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion,
+    Period, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionId, VersionState,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -19,31 +17,6 @@ fn core() -> (KeyCore, ManualClock, Realm) {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
     let core = KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::new(SystemEntropy));
     (core, clock, Realm::new("r"))
-}
-
-/// Holds the first that wants randomness after it was closed, until it is opened.
-#[derive(Debug)]
-struct Gate {
-    closed: AtomicBool,
-    held: Barrier,
-    opened: Barrier,
-}
-
-impl Entropy for Gate {
-    fn fill(&self, out: &mut [u8]) {
-        if self.closed.swap(false, Ordering::SeqCst) {
-            self.held.wait();
-            self.opened.wait();
-        }
-        SystemEntropy.fill(out);
-    }
-}
-
-fn gated() -> (KeyCore, ManualClock, Realm, Arc<Gate>) {
-    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-    let gate = Arc::new(Gate { closed: AtomicBool::new(false), held: Barrier::new(2), opened: Barrier::new(2) });
-    let core = KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::clone(&gate) as _);
-    (core, clock, Realm::new("r"), gate)
 }
 
 fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
@@ -69,47 +42,6 @@ fn every(days: u32) -> Option<Trigger> {
 
 fn primary(core: &KeyCore, realm: &Realm, id: &KeyId) -> VersionId {
     core.key(realm, id).unwrap().primary.unwrap()
-}
-
-#[test]
-fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
-    let (core, _, realm, gate) = gated();
-    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
-    gate.closed.store(true, Ordering::SeqCst);
-    let (rotated, changed) = std::thread::scope(|scope| {
-        let rotating = scope.spawn(|| core.rotate_now(&realm, &id, None).unwrap());
-        gate.held.wait();
-        let (done, changed) = mpsc::channel();
-        let (core, realm, id) = (&core, &realm, &id);
-        scope.spawn(move || {
-            let before = core.update(realm, id, |fields| "changed".clone_into(fields.description)).unwrap();
-            done.send(before.versions.len()).unwrap();
-        });
-        // The limit ends a test that fails; one that passes does not wait for it.
-        let changed = changed.recv_timeout(Duration::from_secs(10));
-        gate.opened.wait();
-        (rotating.join().unwrap(), changed)
-    });
-    assert_eq!(changed, Ok(1), "the change waited for the rotation");
-    assert_eq!((rotated.versions.len(), rotated.description.as_str()), (2, "changed"));
-    assert_eq!(rotated.rotation.on_demand_used, 1);
-}
-
-#[test]
-fn a_date_that_two_see_pass_is_rotated_on_once() {
-    let (core, clock, realm, gate) = gated();
-    let id = make(&core, &realm, "k", Algorithm::AES_256, Purpose::EncryptDecrypt);
-    core.set_rotation(&realm, &id, every(90), None, None).unwrap();
-    clock.advance(DAY * 90).unwrap();
-    gate.closed.store(true, Ordering::SeqCst);
-    let versions = std::thread::scope(|scope| {
-        let first = scope.spawn(|| core.key(&realm, &id).unwrap());
-        gate.held.wait();
-        let second = scope.spawn(|| core.key(&realm, &id).unwrap());
-        gate.opened.wait();
-        [first, second].map(|seen| seen.join().unwrap().versions.len())
-    });
-    assert_eq!(versions, [2, 2]);
 }
 
 #[test]

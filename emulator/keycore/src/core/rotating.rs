@@ -65,7 +65,7 @@ impl KeyCore {
                     return (Some(seen), left_out);
                 }
                 let mut after = seen.rotation.clone();
-                let (dates, skipped) = after.take_due(now, most_at_once(seen.algorithm));
+                let (dates, mut skipped) = after.take_due(now, most_at_once(seen.algorithm));
                 // One by one, so that what was made is there if this is stopped.
                 let mut rotated = Key::clone(&seen);
                 let mut stored = seen;
@@ -79,12 +79,15 @@ impl KeyCore {
                     append(&mut rotated, next, true);
                     rotated.rotation.next = following.copied().or(after.next);
                     match self.replace(&stored, &rotated) {
-                        Some(replaced) => stored = replaced,
+                        Some(replaced) => {
+                            stored = replaced;
+                            // With the first version the schedule is past them.
+                            left_out += std::mem::take(&mut skipped);
+                        }
                         // Gone, or changed meanwhile: what is due is looked up anew.
                         None => break,
                     }
                 }
-                left_out += skipped;
             }
         })
     }
