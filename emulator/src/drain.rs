@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
@@ -15,6 +17,11 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 const MAX_DRAINED: usize = 1024 * 1024;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether a client waits to be told to send its body, which a refusal must not tell it.
+pub(crate) fn waits(headers: &HeaderMap) -> bool {
+    headers.contains_key(EXPECT)
+}
 
 /// A request's body in two hands: who answers reads it, and what is left can be drained.
 #[derive(Clone)]

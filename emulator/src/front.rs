@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderValue;
-use http::header::{EXPECT, HOST};
+use http::header::HOST;
 use http::request::Parts;
 
 use crate::aws::service::{self as aws, AwsService};
@@ -19,7 +19,7 @@ use crate::azure::identity::Identity;
 use crate::azure::names::VAULT_SUFFIX;
 use crate::azure::service::{InVault, Plane};
 use crate::counts::Counter;
-use crate::drain::SharedBody;
+use crate::drain::{self, SharedBody};
 use crate::gcp::Gcp;
 use crate::gcp::identity::Identity as GcpIdentity;
 use crate::gcp::service as gcp;
@@ -69,8 +69,7 @@ pub(crate) fn router(fronts: Fronts) -> Router {
 
 async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
-    // A client that waits to be told to send its body must not be told so by a refusal.
-    let waits = parts.headers.contains_key(EXPECT);
+    let waits = drain::waits(&parts.headers);
     let body = SharedBody::new(body);
     // HTTP/2 has it in the URI; whoever signed the request signed it as this header.
     if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST))

@@ -9,6 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 
+use crate::drain::{self, SharedBody};
+
 /// Domains whose owners are the vendors: through the proxy, a hosts file or a cluster's DNS, clients come by these.
 const VENDORS: &[&str] = &[
     "amazonaws.com",
@@ -102,7 +104,12 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
 /// Refuses what came under another name, or from a web page of another origin.
 pub(crate) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match refusal(&hosts, request.uri(), request.headers()) {
-        Some((status, reason)) => (status, format!("{reason}\n")).into_response(),
+        Some((status, reason)) => {
+            if !drain::waits(request.headers()) {
+                SharedBody::new(request.into_body()).drain().await;
+            }
+            (status, format!("{reason}\n")).into_response()
+        }
         None => next.run(request).await,
     }
 }

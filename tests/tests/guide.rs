@@ -69,7 +69,7 @@ fn googles_java_client_holds_with_the_metadata_server_alone() {
 #[ignore = "tier guide: needs curl with HTTP/2, which tests/run looks for"]
 #[test]
 fn curl_reads_early_refusals_over_http_2() {
-    // Refused by its path, for want of a token, and as no service's, each before the body is looked at; which of the two sides is
+    // Refused by its path, for want of a token, as no service's, and by its host, each before the body is looked at; which of the two sides is
     // faster differs from time to time.
     let script = r#"url=$(sed -n 's/.* and \(https:[^,]*\),.*/\1/p' emulator.env)
         for size in 10 1000 100000; do
@@ -79,9 +79,11 @@ fn curl_reads_early_refusals_over_http_2() {
               curl --http2 --silent --show-error --output answer --write-out '%{http_version} %{http_code}\n' --noproxy '*' \
                 --cacert "$SSL_CERT_FILE" --data-binary @body "$url/$path"
             done
+            curl --http2 --silent --show-error --output answer --write-out '%{http_version} %{http_code}\n' --noproxy '*' \
+              --cacert "$SSL_CERT_FILE" --data-binary @body --header 'Host: evil.example' "$url/"
           done
         done | sort | uniq -c | tr -s ' '"#;
-    assert_eq!(with_an_emulator(script), " 18 2 401\n 36 2 404\n");
+    assert_eq!(with_an_emulator(script), " 18 2 401\n 18 2 403\n 36 2 404\n");
 }
 
 /// Runs a command with the variables that an emulator prints, the vendors' own host names among them.
