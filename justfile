@@ -32,6 +32,6 @@ gen-check:
 mutants *NAMES:
     tests/mutants {{NAMES}}
 
-# Throughput of the emulator against its own floor, a bare axum server.
+# Throughput of the emulator against its own floor, a bare axum server; the inspector at a million values beside etcdctl.
 bench:
-    cargo bench --locked -p kmslab-emulator
+    cargo bench --locked --workspace --bench encrypt --bench inspect

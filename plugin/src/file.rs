@@ -9,15 +9,20 @@ use zeroize::Zeroizing;
 /// Bytes of a configuration, a key or certificates: far more than any has.
 pub const CONFIGURATION: u64 = 16 * 1024 * 1024;
 
+/// Refuses what is no regular file: opening a pipe waits for somebody who writes, and a device may have no end.
+pub fn check(path: &Path) -> io::Result<()> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    let what = if kind.is_dir() { "a directory" } else { "a pipe or a device" };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what} and no file")))
+}
+
 /// The file's bytes, wiped when dropped. What is no regular file (a pipe without a writer, a device without an end) or has more than
 /// `most` bytes is an error that says so.
 pub fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Before it is opened: opening a pipe waits for somebody who writes.
-    let kind = fs::metadata(path)?.file_type();
-    if !kind.is_file() {
-        let what = if kind.is_dir() { "a directory" } else { "a pipe or a device" };
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what} and no file")));
-    }
+    check(path)?;
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut bytes =

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::etcd::Stored;
 use crate::etcd::client::TlsFiles;
 use crate::exit::{say, usage};
 use crate::inspect::opener::{AwsOptions, Openers};
-use crate::inspect::report::{Report, Summary};
-use crate::inspect::{Options, inspect, pipe, source, table};
+use crate::inspect::report::Summary;
+use crate::inspect::source::{self, Batches};
+use crate::inspect::stream::{Form, inspect_all};
+use crate::inspect::{Options, pipe};
 use crate::lab::{self, Description};
 
 /// etcdctl's own variable for its endpoints, comma-separated.
@@ -146,29 +147,34 @@ pub enum Format {
 
 /// Runs it and prints to standard output.
 pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
-    let items = read(&args).await?;
+    let batches = read(&args).await?;
     let mut openers = openers(&args).await?;
     let options = Options { show_values: args.show_values, etcd_prefix: args.etcd_prefix.clone() };
-    let report = inspect(&items, &mut openers, &options).await;
-    print(&report, args.format)?;
-    let found = args.failures(&report.summary);
+    let form = match args.format {
+        Format::Table => Form::Table,
+        Format::Json => Form::Json,
+        Format::Summary => Form::Summary,
+    };
+    let mut out = io::BufWriter::new(io::stdout());
+    let summary = inspect_all(batches, &mut openers, &options, form, &mut out).await?;
+    let found = args.failures(&summary);
     for failure in &found {
         say!("kmslab inspect: {failure}");
     }
     Ok(ExitCode::from(u8::from(!found.is_empty())))
 }
 
-async fn read(args: &InspectArgs) -> anyhow::Result<Vec<Stored>> {
+async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
     if args.stdin.is_some() {
         let read = pipe::read(io::stdin().lock(), args.key.as_deref())?;
         let decrypts = !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
         if decrypts && read.iter().any(|stored| stored.key == pipe::NO_KEY) {
             return Err(usage("a value only opens under its own etcd key: add --key /registry/…"));
         }
-        return Ok(read);
+        return Ok(Batches::of(read));
     }
     if let Some(file) = &args.snapshot {
-        return source::from_file(file, &args.prefix, args.history);
+        return source::from_file(file, &args.prefix, args.history).await;
     }
     let (endpoints, tls) = etcd(args)?;
     source::from_etcd(&endpoints, &tls, &args.prefix).await
@@ -220,12 +226,4 @@ async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {
         openers.add_seeds(file)?;
     }
     Ok(openers)
-}
-
-fn print(report: &Report, format: Format) -> io::Result<()> {
-    super::print(&match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
-        Format::Summary => table::summary(&report.summary),
-        Format::Table => format!("{}\n{}", table::values(report), table::summary(&report.summary)),
-    })
 }

@@ -41,17 +41,8 @@ impl History {
     /// Reads the bucket `key`.
     pub fn read(database: &Database) -> Result<Self, BboltError> {
         let mut records = Vec::new();
-        database.for_each(BUCKET, &mut |key, value| {
-            let broken =
-                |reason: String| BboltError::Entry { bucket: BUCKET.to_owned(), entry: hex::encode(key), reason };
-            let (main, sub, deleted) = revision(key).ok_or_else(|| broken("its key is no revision".to_owned()))?;
-            let kv = KeyValue::decode(value).map_err(|error| broken(error.to_string()))?;
-            if !deleted && kv.mod_revision != main {
-                return Err(broken(format!("says it was written at revision {}", kv.mod_revision)));
-            }
-            let mut stored = Stored::from(kv);
-            stored.mod_revision = main;
-            records.push(Record { main, sub, deleted, stored });
+        each_record(database, &mut |record| {
+            records.push(record);
             Ok(())
         })?;
         Ok(Self { records })
@@ -71,6 +62,24 @@ impl History {
         let revision = self.records.last().map_or(0, |record| record.main);
         Range { revision, items: keys.into_values().cloned().collect() }
     }
+}
+
+/// Calls `each` with all that a database file remembers, oldest first.
+pub fn each_record(
+    database: &Database,
+    each: &mut dyn FnMut(Record) -> Result<(), BboltError>,
+) -> Result<(), BboltError> {
+    database.for_each(BUCKET, &mut |key, value| {
+        let broken = |reason: String| BboltError::Entry { bucket: BUCKET.to_owned(), entry: hex::encode(key), reason };
+        let (main, sub, deleted) = revision(key).ok_or_else(|| broken("its key is no revision".to_owned()))?;
+        let kv = KeyValue::decode(value).map_err(|error| broken(error.to_string()))?;
+        if !deleted && kv.mod_revision != main {
+            return Err(broken(format!("says it was written at revision {}", kv.mod_revision)));
+        }
+        let mut stored = Stored::from(kv);
+        stored.mod_revision = main;
+        each(Record { main, sub, deleted, stored })
+    })
 }
 
 fn revision(key: &[u8]) -> Option<(i64, i64, bool)> {

@@ -11,6 +11,7 @@ mod r#gen;
 pub mod history;
 pub mod keytable;
 pub mod layout;
+pub mod live;
 pub mod snapshot_text;
 pub mod stale;
 pub mod value;

@@ -98,26 +98,62 @@ pub struct Group {
     pub example: String,
 }
 
+/// What of a value decides whether it is current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// Encrypted by a KMS v2 provider.
+    KmsV2 {
+        /// The provider.
+        provider: &'a str,
+        /// As stored.
+        key_id: &'a str,
+        /// Whether its DEK source was sealed by another version of the cloud key than the current one.
+        of_another_version: bool,
+        /// Whether it is a DEK without a seed.
+        old_source: bool,
+    },
+    /// Not encrypted.
+    Plaintext,
+    /// Encrypted by something else.
+    OtherFormat,
+    /// Damaged, or of no known format.
+    Unreadable,
+}
+
 /// Why `value` is not current; `None` where it is.
 #[must_use]
 pub fn judge(value: &Value<'_>, current: &CurrentKey) -> Option<Reason> {
-    let Value::KmsV2 { provider, object } = value else {
-        return Some(match value {
-            Value::Malformed { .. } | Value::Unrecognised | Value::UnknownEncrypted { .. } => Reason::Unreadable,
-            other if other.format().is_plaintext() => Reason::Plaintext,
-            _ => Reason::OtherFormat,
-        });
-    };
     let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed;
-    let key_id_differs = current.key_id.as_ref().is_some_and(|id| *id != object.key_id);
-    [
-        (*provider != current.provider, Reason::OtherProvider),
-        (key_id_differs, Reason::OtherKeyId),
-        (current.is_of_another_version(&object.encrypted_dek_source), Reason::OtherKeyVersion),
-        (object.encrypted_dek_source_type != seed as i32, Reason::OldSourceType),
-    ]
-    .into_iter()
-    .find_map(|(differs, reason)| differs.then_some(reason))
+    let origin = match value {
+        Value::KmsV2 { provider, object } => Origin::KmsV2 {
+            provider,
+            key_id: &object.key_id,
+            of_another_version: current.is_of_another_version(&object.encrypted_dek_source),
+            old_source: object.encrypted_dek_source_type != seed as i32,
+        },
+        Value::Malformed { .. } | Value::Unrecognised | Value::UnknownEncrypted { .. } => Origin::Unreadable,
+        other if other.format().is_plaintext() => Origin::Plaintext,
+        _ => Origin::OtherFormat,
+    };
+    judge_origin(&origin, current)
+}
+
+/// Why a value of that origin is not current; `None` where it is.
+#[must_use]
+pub fn judge_origin(origin: &Origin<'_>, current: &CurrentKey) -> Option<Reason> {
+    match origin {
+        Origin::Unreadable => Some(Reason::Unreadable),
+        Origin::Plaintext => Some(Reason::Plaintext),
+        Origin::OtherFormat => Some(Reason::OtherFormat),
+        Origin::KmsV2 { provider, key_id, of_another_version, old_source } => [
+            (*provider != current.provider, Reason::OtherProvider),
+            (current.key_id.as_ref().is_some_and(|current| current != key_id), Reason::OtherKeyId),
+            (*of_another_version, Reason::OtherKeyVersion),
+            (*old_source, Reason::OldSourceType),
+        ]
+        .into_iter()
+        .find_map(|(differs, reason)| differs.then_some(reason)),
+    }
 }
 
 /// Judges every value and counts by origin.
@@ -148,9 +184,10 @@ fn disagree(value: &Value<'_>, current: &CurrentKey) -> bool {
     looked_at && (object.key_id == *key_id) == current.is_of_another_version(&object.encrypted_dek_source)
 }
 
-type Origin = (Format, Option<String>, Option<String>, Option<BlobId>, Option<Reason>);
+/// Format, provider, key_id, id of the key material, and the verdict.
+type GroupKey = (Format, Option<String>, Option<String>, Option<BlobId>, Option<Reason>);
 
-fn group(((format, provider, key_id, blob, reason), (count, example)): (Origin, (usize, &str))) -> Group {
+fn group(((format, provider, key_id, blob, reason), (count, example)): (GroupKey, (usize, &str))) -> Group {
     Group {
         format: format.as_str(),
         provider,

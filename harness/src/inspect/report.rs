@@ -1,6 +1,6 @@
 //! What an inspection says: a row per value and a summary; the JSON form is stable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -39,8 +39,6 @@ pub struct Row {
     pub label: Option<Label>,
     /// Other annotations; what is not UTF-8 in base64.
     pub annotations: BTreeMap<String, String>,
-    /// Why it is not under the key of the newest value; `None`: it is, or its resource is not encrypted.
-    pub stale: Option<Reason>,
     /// What is wrong with it, and what to do.
     pub problem: Option<String>,
     /// The object, where it could be read.
@@ -49,6 +47,8 @@ pub struct Row {
     pub decrypt_error: Option<String>,
     /// What it decrypted to.
     pub plaintext: Option<Plaintext>,
+    /// Why it is not under the key of the newest value; `None`: it is, or its resource is not encrypted. Known when all values were seen.
+    pub stale: Option<Reason>,
 }
 
 /// A DEK source, named by what is stored of it.
@@ -103,11 +103,11 @@ impl Row {
             dek_source: None,
             label: None,
             annotations: BTreeMap::new(),
-            stale: None,
             problem: problem(value),
             object: object(value),
             decrypt_error: None,
             plaintext: None,
+            stale: None,
         };
         if let Value::KmsV2 { object, .. } = value {
             row.key_id = Some(object.key_id.clone());
@@ -116,10 +116,6 @@ impl Row {
             row.annotations = annotations(object, row.label.is_some());
         }
         row
-    }
-
-    fn is_unknown(&self) -> bool {
-        matches!(self.kind, "unknown-encrypted" | "unrecognised")
     }
 
     /// Adds what it decrypted to.
@@ -134,6 +130,17 @@ impl Row {
 }
 
 impl DekSource {
+    /// Its id in few bytes.
+    pub(super) fn short(&self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        // Hex digits are ASCII: two make a byte.
+        for (to, digits) in bytes.iter_mut().zip(self.id.as_bytes().chunks(2)) {
+            *to =
+                str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or_default();
+        }
+        bytes
+    }
+
     fn of(object: &EncryptedObject) -> Self {
         let source = &object.encrypted_dek_source;
         let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
@@ -243,49 +250,4 @@ pub struct Group {
     pub dek_sources: usize,
     /// Of them stale.
     pub stale: usize,
-}
-
-impl Report {
-    /// Adds the summary.
-    #[must_use]
-    pub fn new(values: Vec<Row>) -> Self {
-        let count = |wanted: fn(&Row) -> bool| values.iter().filter(|row| wanted(row)).count();
-        let summary = Summary {
-            total: values.len(),
-            encrypted: count(|row| !matches!(row.kind, "protobuf" | "json" | "cbor" | "unrecognised")),
-            stale: count(|row| row.stale.is_some()),
-            problems: count(|row| row.problem.is_some()),
-            damaged: count(|row| row.problem.is_some() && !row.is_unknown()),
-            unknown: count(|row| row.problem.is_some() && row.is_unknown()),
-            plaintext: count(|row| matches!(row.kind, "protobuf" | "json" | "cbor") && row.problem.is_none()),
-            dek_sources: distinct_sources(&values),
-            decrypted: count(|row| row.plaintext.is_some()),
-            not_decrypted: count(|row| row.decrypt_error.is_some()),
-            groups: groups(&values),
-        };
-        Self { summary, values }
-    }
-}
-
-fn distinct_sources<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
-    rows.into_iter().filter_map(|row| Some(&row.dek_source.as_ref()?.id)).collect::<BTreeSet<_>>().len()
-}
-
-fn groups(rows: &[Row]) -> Vec<Group> {
-    let mut by_key: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        by_key.entry((row.kind, &row.provider, &row.key_id)).or_default().push(row);
-    }
-    by_key
-        .into_iter()
-        .map(|((kind, provider, key_id), rows)| Group {
-            kind,
-            provider: provider.clone(),
-            key_id: key_id.clone(),
-            label: rows[0].label.clone(),
-            count: rows.len(),
-            dek_sources: distinct_sources(rows.iter().copied()),
-            stale: rows.iter().filter(|row| row.stale.is_some()).count(),
-        })
-        .collect()
 }

@@ -1,26 +1,74 @@
-//! Where the values come from.
+//! Where the values come from: a server, a file, or memory, in batches.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use kmslab_plugin::file;
+use tokio::sync::mpsc;
 
-use crate::etcd::bbolt::Database;
-use crate::etcd::client::{EtcdClient, TlsFiles};
-use crate::etcd::history::History;
-use crate::etcd::{Etcd, Stored};
+use crate::etcd::Stored;
+use crate::etcd::bbolt::{BboltError, Database};
+use crate::etcd::client::{COMPACTED_TRIES, EtcdClient, TlsFiles};
+use crate::etcd::history::each_record;
+use crate::etcd::live::each_live;
 use crate::exit::{environment, say, usage};
 
-/// Bytes of a database: etcd itself is not run with more than 8 GiB.
-const MOST: u64 = 16 << 30;
+/// Batches that wait while the one before is looked at.
+const AHEAD: usize = 1;
+/// Bytes of values in a batch from a file, about.
+const BATCH: usize = 4 << 20;
 
-/// The live values under `prefix` of the first endpoint that answers.
-pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> anyhow::Result<Vec<Stored>> {
+/// How a file of SQLite begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+const KINE: &str = "a file of SQLite, such as the one that k3s has in place of etcd: read it through k3s, which speaks etcd's protocol: \
+                    kmslab inspect --etcd unix:///var/lib/rancher/k3s/server/kine.sock";
+
+/// What comes of a source.
+#[derive(Debug)]
+pub enum Batch {
+    /// Some of the values.
+    Values(Vec<Stored>),
+    /// All again: forget what came so far.
+    Restart,
+}
+
+/// Values, a batch at a time.
+#[derive(Debug)]
+pub struct Batches {
+    receiver: mpsc::Receiver<anyhow::Result<Batch>>,
+    unsorted: bool,
+}
+
+impl Batches {
+    /// Of values that are in memory.
+    pub fn of(items: Vec<Stored>) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        // There is room for one.
+        let _ = sender.try_send(Ok(Batch::Values(items)));
+        Self { receiver, unsorted: false }
+    }
+
+    /// The next one; `None` after the last, or after an error.
+    pub async fn next(&mut self) -> Option<anyhow::Result<Batch>> {
+        self.receiver.recv().await
+    }
+
+    /// Whether they come in another order than that of their keys, in which they are to be shown.
+    pub(super) fn is_unsorted(&self) -> bool {
+        self.unsorted
+    }
+}
+
+/// The live values under `prefix` of the first endpoint that answers, at one revision.
+pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> anyhow::Result<Batches> {
     let mut failures = Vec::new();
     for endpoint in endpoints {
         match EtcdClient::connect_with(endpoint, tls).await {
             Ok(client) => {
-                let range = client.range(prefix).await.map_err(|error| environment(format!("{error:#}")))?;
-                return Ok(range.items);
+                let (sender, receiver) = mpsc::channel(AHEAD);
+                tokio::spawn(send_pages(client, prefix.to_owned(), sender));
+                return Ok(Batches { receiver, unsorted: false });
             }
             Err(error) => failures.push(error.to_string()),
         }
@@ -28,46 +76,137 @@ pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> an
     Err(environment(failures.join("\n")))
 }
 
+async fn send_pages(client: EtcdClient, prefix: String, sender: mpsc::Sender<anyhow::Result<Batch>>) {
+    let mut pages = client.pages(&prefix);
+    let mut left = COMPACTED_TRIES;
+    loop {
+        let batch = match pages.next().await {
+            Ok(Some(page)) => Ok(Batch::Values(page.into_iter().map(Stored::from).collect())),
+            Ok(None) => return,
+            Err(error) if error.is_compacted() && left > 1 => {
+                left -= 1;
+                pages = client.pages(&prefix);
+                Ok(Batch::Restart)
+            }
+            Err(error) => Err(environment(error.to_string())),
+        };
+        let failed = batch.is_err();
+        if sender.send(batch).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
 /// The database file of a member, where its data directory was named.
 fn database_in(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("member/snap/db") } else { path.to_owned() }
 }
 
-/// Values in a snapshot, in a member's database file or in its data directory: the live ones, or with `history` every revision that is still in it.
-pub fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Vec<Stored>> {
-    let path = &database_in(path);
-    let unusable = |error: &dyn std::fmt::Display| usage(format!("--snapshot {}: {error}", path.display()));
-    let bytes = file::read(path, MOST).map_err(|error| unusable(&error))?;
-    let database = Database::parse(bytes.to_vec()).map_err(|error| unusable(&error))?;
+/// Values in a snapshot, in a member's database file or in its data directory: the live ones, or with `history` every revision that is
+/// still in it. The file is read as it is needed.
+pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Batches> {
+    let path = database_in(path);
+    let opened = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || open(&path)).await?
+    };
+    let database = opened?;
     if !database.has_checksum() {
         say!(
             "{}: no checksum at its end, so a member's file and no snapshot; what etcd had only in its log is not in it",
             path.display()
         );
     }
-    let read = History::read(&database).map_err(|error| unusable(&error))?;
-    if !history {
-        return Ok(read.live(prefix).items);
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let prefix = prefix.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut batch = Filling { sender: &sender, items: Vec::new(), bytes: 0 };
+        let read = if history {
+            each_record(&database, &mut |record| {
+                if record.deleted || !record.stored.key.starts_with(&prefix) {
+                    Ok(())
+                } else {
+                    batch.push(record.stored)
+                }
+            })
+        } else {
+            each_live(&database, &prefix, &mut |stored| batch.push(stored))
+        };
+        match read.and_then(|()| batch.send()) {
+            // Nobody listens any more, which is no fault of the file.
+            Ok(()) | Err(BboltError::Stopped) => {}
+            Err(error) => drop(sender.blocking_send(Err(unusable(&path, &error)))),
+        }
+    });
+    Ok(Batches { receiver, unsorted: !history })
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
+    usage(format!("--snapshot {}: {error}", path.display()))
+}
+
+fn open(path: &Path) -> anyhow::Result<Database> {
+    file::check(path).map_err(|error| unusable(path, &error))?;
+    let mut file = File::open(path).map_err(|error| unusable(path, &error))?;
+    let mut first = Vec::new();
+    (&mut file).take(SQLITE.len() as u64).read_to_end(&mut first).map_err(|error| unusable(path, &error))?;
+    if first == SQLITE {
+        return Err(unusable(path, &KINE));
     }
-    let written = read.records.into_iter().filter(|record| !record.deleted && record.stored.key.starts_with(prefix));
-    Ok(written.map(|record| record.stored).collect())
+    Database::open(file).map_err(|error| unusable(path, &error))
+}
+
+/// The batch that is being filled.
+struct Filling<'s> {
+    sender: &'s mpsc::Sender<anyhow::Result<Batch>>,
+    items: Vec<Stored>,
+    bytes: usize,
+}
+
+impl Filling<'_> {
+    fn push(&mut self, stored: Stored) -> Result<(), BboltError> {
+        self.bytes += stored.key.len() + stored.value.len() + size_of::<Stored>();
+        self.items.push(stored);
+        if self.bytes >= BATCH { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<(), BboltError> {
+        self.bytes = 0;
+        let items = std::mem::take(&mut self.items);
+        self.sender.blocking_send(Ok(Batch::Values(items))).map_err(|_| BboltError::Stopped)
+    }
+}
+
+#[cfg(test)]
+impl Batches {
+    /// Of batches that are in memory.
+    pub(super) fn of_all(batches: Vec<Batch>) -> Self {
+        let (sender, receiver) = mpsc::channel(batches.len());
+        batches.into_iter().for_each(|batch| sender.try_send(Ok(batch)).unwrap());
+        Self { receiver, unsorted: false }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_file_that_is_no_database_is_named() {
-        let error = from_file(Path::new("/nonexistent.db"), "/", false).unwrap_err();
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_named() {
+        let error = from_file(Path::new("/nonexistent.db"), "/", false).await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent.db"), "{error}");
         let dir = tempfile::tempdir().unwrap();
-        let error = from_file(dir.path(), "/", false).unwrap_err();
+        let error = from_file(dir.path(), "/", false).await.unwrap_err();
         assert!(error.to_string().contains("member/snap/db"), "{error}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "no database").unwrap();
-        let error = from_file(file.path(), "/", false).unwrap_err();
+        let error = from_file(file.path(), "/", false).await.unwrap_err();
         assert!(error.to_string().contains("not a bbolt database"), "{error}");
         assert_eq!(crate::exit::code(&error), 2);
+        std::fs::write(file.path(), "SQLite format 3\0and more").unwrap();
+        let error = from_file(file.path(), "/", false).await.unwrap_err();
+        assert!(error.to_string().contains("--etcd unix:///var/lib/rancher/k3s/server/kine.sock"), "{error}");
+        let error = from_file(Path::new("/dev/zero"), "/", false).await.unwrap_err();
+        assert!(error.to_string().contains("no file"), "{error}");
     }
 }

@@ -5,39 +5,26 @@ use std::fmt::Write as _;
 use comfy_table::{Table, presets};
 use kmslab_plugin::Label;
 
-use super::report::{Report, Row, Summary};
+use super::report::{Row, Summary};
 use crate::printable::line;
 
 /// Characters of a key_id that the table shows; JSON has all of it.
 const SHORT_ID: usize = 15;
 
-/// One line per value, then notes on those that need one, then the plaintexts that were asked for.
-#[must_use]
-pub fn values(report: &Report) -> String {
-    let decrypted = report.summary.decrypted + report.summary.not_decrypted > 0;
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+/// Where in a line it says why a value is stale.
+pub(super) const STALE_COLUMN: usize = 6;
+
+/// The titles of the columns.
+pub(super) fn header(decrypts: bool) -> Vec<&'static str> {
     let mut header = vec!["KEY", "KIND", "PROVIDER", "KEY ID", "CLOUD KEY", "DEK SOURCE", "STALE", "OBJECT"];
-    if decrypted {
+    if decrypts {
         header.push("DECRYPTED");
     }
-    table.set_header(header);
-    for row in &report.values {
-        table.add_row(cells(row, decrypted).iter().map(|cell| line(cell)));
-    }
-    let mut text = trimmed(&table);
-    for row in &report.values {
-        for note in [&row.problem, &row.decrypt_error].into_iter().flatten() {
-            let _ = writeln!(text, "\n{}: {note}", line(&row.key));
-        }
-        if let Some(value) = row.plaintext.as_ref().and_then(|plaintext| plaintext.value.as_ref()) {
-            let _ = writeln!(text, "\n{}:\n{value}", line(&row.key));
-        }
-    }
-    text
+    header
 }
 
-fn cells(row: &Row, decrypted: bool) -> Vec<String> {
+/// A value's line, as far as it is known before all were seen.
+pub(super) fn cells(row: &Row, decrypted: bool) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut cells = vec![
         row.key.clone(),
@@ -46,7 +33,7 @@ fn cells(row: &Row, decrypted: bool) -> Vec<String> {
         or_dash(row.key_id.as_ref().map(|id| id.chars().take(SHORT_ID).collect())),
         or_dash(row.label.as_ref().map(key_and_version)),
         or_dash(row.dek_source.as_ref().map(|source| format!("{} {}", source.kind, source.id))),
-        row.stale.map_or("-", super::Reason::as_str).to_owned(),
+        "-".to_owned(),
         or_dash(row.object.as_ref().map(|object| format!("{} {}", object.api_version, object.kind))),
     ];
     if decrypted {

@@ -14,16 +14,35 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 use super::*;
+use crate::etcd::stale::Reason;
+use stream::{Form, inspect_all};
 
 const SNAPSHOT: &[u8] = include_bytes!("../../../fixtures/etcd/snapshot.db.gz");
 const SEED: &str = "ffe5a729740433f0215c809844d05e1a4f964ae07eece06e4982536cfeba6727";
 const DEK: &str = "gafIvwT0ASoKdZ/D1L2SlH73LUMj5qa3hroljfS51wc=";
 
-fn snapshot(history: bool) -> Vec<Stored> {
+async fn batches(history: bool) -> source::Batches {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::copy(&mut GzDecoder::new(SNAPSHOT), &mut file).unwrap();
     file.flush().unwrap();
-    source::from_file(file.path(), "/", history).unwrap()
+    source::from_file(file.path(), "/", history).await.unwrap()
+}
+
+/// In the order in which the file has them.
+async fn snapshot(history: bool) -> Vec<Stored> {
+    let (mut batches, mut all) = (batches(history).await, Vec::new());
+    while let Some(batch) = batches.next().await {
+        if let source::Batch::Values(values) = batch.unwrap() {
+            all.extend(values);
+        }
+    }
+    all
+}
+
+async fn printed(form: Form, openers: &mut Openers, options: &Options) -> String {
+    let mut out = Vec::new();
+    inspect_all(batches(false).await, openers, options, form, &mut out).await.unwrap();
+    String::from_utf8(out).unwrap()
 }
 
 fn row<'a>(report: &'a Report, ending: &str) -> &'a Row {
@@ -79,7 +98,7 @@ fn seeds(text: &str) -> anyhow::Result<Openers> {
 
 #[tokio::test]
 async fn a_snapshot_is_listed_without_any_key() {
-    let report = inspect(&snapshot(false), &mut Openers::default(), &Options::default()).await;
+    let report = inspect(&snapshot(false).await, &mut Openers::default(), &Options::default()).await;
     let seed = row(&report, "aes-gcm-seed");
     assert_eq!(
         (seed.kind, seed.provider.as_deref(), seed.key_id.as_deref()),
@@ -110,7 +129,8 @@ async fn a_snapshot_is_listed_without_any_key() {
 #[tokio::test]
 async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
     let (_dir, plugin, mut openers) = plugin().await;
-    let report = inspect(&[snapshot(false), snapshot(false)].concat(), &mut openers, &Options::default()).await;
+    let report =
+        inspect(&[snapshot(false).await, snapshot(false).await].concat(), &mut openers, &Options::default()).await;
     assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (4, 0));
     assert_eq!(plugin.0.load(Ordering::Relaxed), 2);
     let opened = row(&report, "aes-gcm-seed");
@@ -122,21 +142,23 @@ async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
 #[tokio::test]
 async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
     let mut openers = seeds(&format!("# 1.27\n{DEK}\n\n{SEED} # 1.28\n")).unwrap();
-    let report = inspect(&snapshot(false), &mut openers, &Options { show_values: true, ..Options::default() }).await;
+    let report =
+        inspect(&snapshot(false).await, &mut openers, &Options { show_values: true, ..Options::default() }).await;
     assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (2, 0));
-    assert!(table::values(&report).contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
+    let options = Options { show_values: true, ..Options::default() };
+    assert!(printed(Form::Table, &mut openers, &options).await.contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
     assert!(!format!("{report:?} {openers:?}").contains("086a7ffc"));
 
-    let report = inspect(&snapshot(false), &mut seeds(SEED).unwrap(), &Options::default()).await;
+    let report = inspect(&snapshot(false).await, &mut seeds(SEED).unwrap(), &Options::default()).await;
     let failed = row(&report, "aes-gcm-key").decrypt_error.as_ref().unwrap();
     assert!(failed.starts_with("none of the 1 keys in"), "{failed}");
-    assert!(!table::values(&report).contains("086a7ffc"));
+    assert!(!printed(Form::Table, &mut seeds(SEED).unwrap(), &Options::default()).await.contains("086a7ffc"));
 }
 
 #[tokio::test]
 async fn a_value_under_another_key_says_what_that_can_mean() {
     let (_dir, _, mut openers) = plugin().await;
-    let mut items = snapshot(false);
+    let mut items = snapshot(false).await;
     items.retain(|stored| stored.key.ends_with("aes-gcm-seed"));
     items[0].key = "/registry/secrets/default/copied".to_owned();
     let report = inspect(&items, &mut openers, &Options::default()).await;
@@ -197,7 +219,7 @@ async fn values_are_stale_relative_to_the_newest_of_their_provider() {
 
 #[tokio::test]
 async fn history_lists_old_revisions_too() {
-    let report = inspect(&snapshot(true), &mut Openers::default(), &Options::default()).await;
+    let report = inspect(&snapshot(true).await, &mut Openers::default(), &Options::default()).await;
     let gone = report.values.iter().filter(|row| row.key.ends_with("default/gone")).map(|row| row.revision);
     assert_eq!(gone.collect::<Vec<_>>(), [126, 127]);
 }
@@ -210,4 +232,42 @@ async fn unusable_keys_are_refused_with_the_remedy() {
     let socket = Openers::default().add_plugin(std::path::Path::new("/nonexistent/s.sock")).await.unwrap_err();
     assert!(socket.to_string().contains("/nonexistent/s.sock"), "{socket}");
     assert_eq!((crate::exit::code(&line), crate::exit::code(&socket)), (2, 3));
+}
+
+#[tokio::test]
+async fn the_json_that_is_written_row_by_row_is_the_report_sorted_by_key() {
+    let keys = format!("{DEK}\n{SEED}\n");
+    let options = Options { show_values: true, ..Options::default() };
+    let mut report = inspect(&snapshot(false).await, &mut seeds(&keys).unwrap(), &options).await;
+    report.values.sort_by(|a, b| a.key.cmp(&b.key));
+    let written = printed(Form::Json, &mut seeds(&keys).unwrap(), &options).await;
+    assert_eq!(written, format!("{}\n", serde_json::to_string_pretty(&report).unwrap()));
+
+    let mut out = Vec::new();
+    let none = source::Batches::of(Vec::new());
+    inspect_all(none, &mut Openers::default(), &options, Form::Json, &mut out).await.unwrap();
+    let empty = inspect(&[], &mut Openers::default(), &options).await;
+    assert_eq!(String::from_utf8(out).unwrap(), format!("{}\n", serde_json::to_string_pretty(&empty).unwrap()));
+}
+
+#[tokio::test]
+async fn what_came_before_a_restart_is_forgotten() {
+    let values = snapshot(false).await;
+    let batches = |all| source::Batches::of_all(all);
+    let (whole, again) = (
+        batches(vec![source::Batch::Values(values.clone())]),
+        batches(vec![
+            source::Batch::Values(values[..50].to_vec()),
+            source::Batch::Restart,
+            source::Batch::Values(values[..9].to_vec()),
+            source::Batch::Values(values[9..].to_vec()),
+        ]),
+    );
+    let mut printed = Vec::new();
+    for batches in [whole, again] {
+        let mut out = Vec::new();
+        inspect_all(batches, &mut Openers::default(), &Options::default(), Form::Json, &mut out).await.unwrap();
+        printed.push(out);
+    }
+    assert!(printed[0] == printed[1]);
 }

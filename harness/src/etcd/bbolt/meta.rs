@@ -1,6 +1,7 @@
 //! The two meta pages: bbolt writes them in turn, last in a transaction, so the newest whole one is the truth.
 
 use super::BboltError;
+use super::bytes::Bytes;
 use super::page::{META, u16_at, u32_at, u64_at};
 
 const MAGIC: u32 = 0xED0C_DAED;
@@ -25,7 +26,7 @@ pub(super) struct Meta {
 }
 
 /// The valid meta page with the highest transaction.
-pub(super) fn newest(file: &[u8]) -> Result<Meta, BboltError> {
+pub(super) fn newest(file: &Bytes) -> Result<Meta, BboltError> {
     let first = read(file, 0);
     let second = match &first {
         Ok(meta) => read(file, meta.page_size),
@@ -42,10 +43,11 @@ pub(super) fn newest(file: &[u8]) -> Result<Meta, BboltError> {
     }
 }
 
-fn read(file: &[u8], at: usize) -> Result<Meta, String> {
-    let page = file.get(at..).unwrap_or_default();
-    let fields = page.get(FIELDS..FIELDS + SUMMED + 8).ok_or("the file ends before it")?;
-    let flags = u16_at(page, 8).unwrap_or_default();
+fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
+    let page = file.read(at as u64, FIELDS + SUMMED + 8).map_err(|error| error.to_string())?;
+    let page = page.ok_or("the file ends before it")?;
+    let fields = &page[FIELDS..];
+    let flags = u16_at(&page, 8).unwrap_or_default();
     let word = |at| u32_at(fields, at).unwrap_or_default();
     let long = |at| u64_at(fields, at).unwrap_or_default();
     if flags != META || word(0) != MAGIC {

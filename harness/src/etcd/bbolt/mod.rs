@@ -5,19 +5,22 @@
 //! A running etcd writes to its file in place; take a snapshot of it instead.
 
 use std::collections::HashSet;
+use std::fs::File;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 
+mod bytes;
 mod meta;
 mod page;
 
+use bytes::Bytes;
 use meta::Meta;
 use page::{Kind, Page};
 
 /// Bytes of the SHA-256 that `etcdctl snapshot save` appends.
 const CHECKSUM_LEN: usize = 32;
 /// A database is whole pages and a page is a multiple of this, so a remainder of 32 tells a checksum (as etcdutl does).
-const SECTOR: usize = 512;
+const SECTOR: u64 = 512;
 /// A tree this deep would hold more pages than a 64-bit offset can reach.
 const MAX_DEPTH: usize = 64;
 /// Flag of a leaf element whose value is a bucket.
@@ -35,7 +38,10 @@ pub enum BboltError {
     #[error(
         "the SHA-256 at the end of the snapshot does not match its {0} bytes: the file was changed or cut; take the snapshot again"
     )]
-    Checksum(usize),
+    Checksum(u64),
+    /// The file cannot be read.
+    #[error("cannot read it: {0}")]
+    Io(String),
     /// A page breaks the format.
     #[error("page {page}: {reason}")]
     Page {
@@ -44,6 +50,9 @@ pub enum BboltError {
         /// What about it.
         reason: String,
     },
+    /// Whoever reads it wants no more.
+    #[error("stopped")]
+    Stopped,
     /// etcd always has this bucket.
     #[error("no bucket {0:?}: a bbolt database, but not etcd's")]
     NoBucket(String),
@@ -59,9 +68,9 @@ pub enum BboltError {
     },
 }
 
-/// A database held in memory.
+/// A database, in memory or read from its file page by page.
 pub struct Database {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     meta: Meta,
     has_checksum: bool,
 }
@@ -69,7 +78,7 @@ pub struct Database {
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
-            .field("bytes", &self.bytes.len())
+            .field("bytes", &self.bytes.length())
             .field("transaction", &self.meta.transaction)
             .field("has_checksum", &self.has_checksum)
             .finish_non_exhaustive()
@@ -77,19 +86,30 @@ impl std::fmt::Debug for Database {
 }
 
 /// Where a bucket's tree begins.
-enum Root<'a> {
+enum Root {
     Page(u64),
     /// A bucket small enough to be one leaf inside the value that names it.
-    Inline(Page<'a>),
+    Inline(Page<'static>),
 }
 
 impl Database {
     /// Checks the snapshot's checksum if there is one and picks the newest of the two meta pages that is whole.
-    pub fn parse(mut bytes: Vec<u8>) -> Result<Self, BboltError> {
-        let has_checksum = bytes.len() % SECTOR == CHECKSUM_LEN;
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BboltError> {
+        Self::new(Bytes::memory(bytes))
+    }
+
+    /// The same of a file, of which no more than a page is in memory at a time. Blocks.
+    pub fn open(file: File) -> Result<Self, BboltError> {
+        Self::new(Bytes::file(file)?)
+    }
+
+    fn new(mut bytes: Bytes) -> Result<Self, BboltError> {
+        let has_checksum = bytes.length() % SECTOR == CHECKSUM_LEN as u64;
         if has_checksum {
-            let database = bytes.len() - CHECKSUM_LEN;
-            if digest(&SHA256, &bytes[..database]).as_ref() != &bytes[database..] {
+            let database = bytes.length() - CHECKSUM_LEN as u64;
+            let mut sum = Context::new(&SHA256);
+            bytes.each(database, |chunk| sum.update(chunk))?;
+            if bytes.read(database, CHECKSUM_LEN)?.as_deref() != Some(sum.finish().as_ref()) {
                 return Err(BboltError::Checksum(database));
             }
             bytes.truncate(database);
@@ -117,38 +137,20 @@ impl Database {
     }
 
     /// Calls `each` with the keys and values of a top bucket, in order. Buckets within it are left out (etcd has none).
-    pub fn for_each<'a>(
-        &'a self,
-        bucket: &str,
-        each: &mut dyn FnMut(&'a [u8], &'a [u8]) -> Result<(), BboltError>,
-    ) -> Result<(), BboltError> {
+    pub fn for_each(&self, bucket: &str, each: &mut VisitEntry<'_>) -> Result<(), BboltError> {
         let root = self.bucket(bucket)?.ok_or_else(|| BboltError::NoBucket(bucket.to_owned()))?;
         self.walk(root, &mut |flags, key, value| if flags & BUCKET_ELEMENT == 0 { each(key, value) } else { Ok(()) })
     }
 
-    fn bucket<'a>(&'a self, name: &str) -> Result<Option<Root<'a>>, BboltError> {
+    fn bucket(&self, name: &str) -> Result<Option<Root>, BboltError> {
         let mut found = None;
         self.walk(Root::Page(self.meta.root), &mut |flags, key, value| {
             if flags & BUCKET_ELEMENT != 0 && key == name.as_bytes() {
-                found = Some(value);
+                found = Some(value.to_vec());
             }
             Ok(())
         })?;
-        found.map(|value| self.root(name, value)).transpose()
-    }
-
-    fn root<'a>(&'a self, name: &str, value: &'a [u8]) -> Result<Root<'a>, BboltError> {
-        let broken = |reason: &str| BboltError::Entry {
-            bucket: "(root)".to_owned(),
-            entry: name.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let (header, inline) = value.split_at_checked(BUCKET_HEADER).ok_or_else(|| broken("its header is cut"))?;
-        match page::u64_at(header, 0) {
-            Some(0) => Page::inline(inline).map(Root::Inline),
-            Some(root) => Ok(Root::Page(root)),
-            None => Err(broken("its header is cut")),
-        }
+        found.map(|value| root(name, &value)).transpose()
     }
 
     fn page(&self, id: u64) -> Result<Page<'_>, BboltError> {
@@ -156,11 +158,7 @@ impl Database {
     }
 
     /// Visits every leaf element below `root`, left to right.
-    fn walk<'a>(
-        &'a self,
-        root: Root<'a>,
-        each: &mut dyn FnMut(u32, &'a [u8], &'a [u8]) -> Result<(), BboltError>,
-    ) -> Result<(), BboltError> {
+    fn walk(&self, root: Root, each: &mut Visit<'_>) -> Result<(), BboltError> {
         let page = match root {
             Root::Page(id) => self.page(id)?,
             Root::Inline(page) if page.kind == Kind::Branch => {
@@ -168,20 +166,40 @@ impl Database {
             }
             Root::Inline(page) => page,
         };
-        let mut walk = Walk { database: self, visited: HashSet::new(), last: None, each };
+        let mut walk = Walk { database: self, visited: HashSet::new(), last: Vec::new(), each };
         walk.page(&page, 0)
     }
 }
 
-struct Walk<'a, 'f> {
-    database: &'a Database,
-    visited: HashSet<u64>,
-    last: Option<&'a [u8]>,
-    each: &'f mut dyn FnMut(u32, &'a [u8], &'a [u8]) -> Result<(), BboltError>,
+fn root(name: &str, value: &[u8]) -> Result<Root, BboltError> {
+    let broken = |reason: &str| BboltError::Entry {
+        bucket: "(root)".to_owned(),
+        entry: name.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let (header, inline) = value.split_at_checked(BUCKET_HEADER).ok_or_else(|| broken("its header is cut"))?;
+    match page::u64_at(header, 0) {
+        Some(0) => Page::inline(inline.to_vec()).map(Root::Inline),
+        Some(root) => Ok(Root::Page(root)),
+        None => Err(broken("its header is cut")),
+    }
 }
 
-impl<'a> Walk<'a, '_> {
-    fn page(&mut self, page: &Page<'a>, depth: usize) -> Result<(), BboltError> {
+/// Takes key and value of an entry.
+pub type VisitEntry<'f> = dyn FnMut(&[u8], &[u8]) -> Result<(), BboltError> + 'f;
+/// Takes flags, key and value of a leaf's element.
+type Visit<'f> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), BboltError> + 'f;
+
+struct Walk<'a, 'f, 'v> {
+    database: &'a Database,
+    visited: HashSet<u64>,
+    /// The key before; keys are never empty.
+    last: Vec<u8>,
+    each: &'f mut Visit<'v>,
+}
+
+impl Walk<'_, '_, '_> {
+    fn page(&mut self, page: &Page<'_>, depth: usize) -> Result<(), BboltError> {
         if !self.visited.insert(page.id) {
             return Err(page.broken("is part of the tree twice"));
         }
@@ -198,10 +216,11 @@ impl<'a> Walk<'a, '_> {
             Kind::Leaf => {
                 for element in page.elements() {
                     let (flags, key, value) = element?;
-                    if self.last.is_some_and(|last| last >= key) {
+                    if self.last.as_slice() >= key {
                         return Err(page.broken("its keys are not in order"));
                     }
-                    self.last = Some(key);
+                    self.last.clear();
+                    self.last.extend_from_slice(key);
                     (self.each)(flags, key, value)?;
                 }
             }

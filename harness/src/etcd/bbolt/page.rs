@@ -1,9 +1,15 @@
 //! One page: header, then 16-byte elements, then the keys and values that they point to.
 
+use std::borrow::Cow;
+
 use super::BboltError;
+use super::bytes::Bytes;
 
 const HEADER: usize = 16;
 const ELEMENT: usize = 16;
+/// Bytes of a page with its overflow pages at the most. More than one page is for one large value, and etcd takes requests of 1.5 MiB
+/// (`--max-request-bytes`).
+const MOST: usize = 256 << 20;
 const BRANCH: u16 = 0x01;
 const LEAF: u16 = 0x02;
 pub(super) const META: u16 = 0x04;
@@ -21,35 +27,42 @@ pub(super) struct Page<'a> {
     pub(super) kind: Kind,
     count: usize,
     /// The page with its overflow pages, header included.
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
 }
 
 type Element<'a> = (u32, &'a [u8], &'a [u8]);
 
 impl<'a> Page<'a> {
     /// Page `id` of a file; `high_water` is the first page number that was never used.
-    pub(super) fn at(file: &'a [u8], id: u64, page_size: usize, high_water: u64) -> Result<Self, BboltError> {
+    pub(super) fn at(file: &'a Bytes, id: u64, page_size: usize, high_water: u64) -> Result<Self, BboltError> {
         let broken = |reason: String| BboltError::Page { page: id, reason };
-        let outside = || broken(format!("is not in the file of {} bytes", file.len()));
+        let outside = || broken(format!("is not in the file of {} bytes", file.length()));
         if id >= high_water {
             return Err(broken(format!("is above the high-water mark {high_water}")));
         }
-        let start = usize::try_from(id).ok().and_then(|id| id.checked_mul(page_size)).ok_or_else(outside)?;
-        let rest = file.get(start..).ok_or_else(outside)?;
-        let overflow = u32_at(rest, 12).ok_or_else(outside)?;
+        let start = id.checked_mul(page_size as u64).ok_or_else(outside)?;
+        let first = file.read(start, page_size)?.ok_or_else(outside)?;
+        let overflow = u32_at(&first, 12).ok_or_else(outside)?;
+        if overflow == 0 {
+            return Self::new(id, first);
+        }
         let length = (overflow as usize).checked_add(1).and_then(|pages| pages.checked_mul(page_size));
-        let bytes = length.and_then(|length| rest.get(..length)).ok_or_else(outside)?;
+        let length = length.ok_or_else(outside)?;
+        if length > MOST {
+            return Err(broken(format!("has {length} bytes, and one of more than {MOST} is not read")));
+        }
+        let bytes = file.read(start, length)?.ok_or_else(outside)?;
         Self::new(id, bytes)
     }
 
     /// The page inside a bucket's value; it has no number of its own.
-    pub(super) fn inline(bytes: &'a [u8]) -> Result<Self, BboltError> {
-        Self::new(0, bytes)
+    pub(super) fn inline(bytes: Vec<u8>) -> Result<Self, BboltError> {
+        Self::new(0, Cow::Owned(bytes))
     }
 
-    fn new(id: u64, bytes: &'a [u8]) -> Result<Self, BboltError> {
+    fn new(id: u64, bytes: Cow<'a, [u8]>) -> Result<Self, BboltError> {
         let broken = |reason: String| BboltError::Page { page: id, reason };
-        let (Some(own), Some(flags), Some(count)) = (u64_at(bytes, 0), u16_at(bytes, 8), u16_at(bytes, 10)) else {
+        let (Some(own), Some(flags), Some(count)) = (u64_at(&bytes, 0), u16_at(&bytes, 8), u16_at(&bytes, 10)) else {
             return Err(broken("its header is cut".to_owned()));
         };
         if own != id {
@@ -70,13 +83,13 @@ impl<'a> Page<'a> {
     /// Page numbers below a branch.
     pub(super) fn children(&self) -> impl Iterator<Item = Result<u64, BboltError>> + use<'_, 'a> {
         (0..self.count).map(|index| {
-            u64_at(self.bytes, HEADER + index * ELEMENT + 8).ok_or_else(|| self.broken("its elements are cut"))
+            u64_at(&self.bytes, HEADER + index * ELEMENT + 8).ok_or_else(|| self.broken("its elements are cut"))
         })
     }
 
     /// Flags, key and value of a leaf's elements. bbolt writes them one behind the other, so none may overlap: that also
     /// keeps what a small hostile file can unfold to below its own size.
-    pub(super) fn elements(&self) -> impl Iterator<Item = Result<Element<'a>, BboltError>> + use<'_, 'a> {
+    pub(super) fn elements(&self) -> impl Iterator<Item = Result<Element<'_>, BboltError>> + use<'_, 'a> {
         let mut free = HEADER + self.count * ELEMENT;
         (0..self.count).map(move |index| {
             let at = HEADER + index * ELEMENT;
@@ -92,11 +105,11 @@ impl<'a> Page<'a> {
         })
     }
 
-    fn element(&self, at: usize) -> Option<(Element<'a>, usize)> {
-        let flags = u32_at(self.bytes, at)?;
-        let start = at.checked_add(u32_at(self.bytes, at + 4)? as usize)?;
-        let middle = start.checked_add(u32_at(self.bytes, at + 8)? as usize)?;
-        let end = middle.checked_add(u32_at(self.bytes, at + 12)? as usize)?;
+    fn element(&self, at: usize) -> Option<(Element<'_>, usize)> {
+        let flags = u32_at(&self.bytes, at)?;
+        let start = at.checked_add(u32_at(&self.bytes, at + 4)? as usize)?;
+        let middle = start.checked_add(u32_at(&self.bytes, at + 8)? as usize)?;
+        let end = middle.checked_add(u32_at(&self.bytes, at + 12)? as usize)?;
         Some(((flags, self.bytes.get(start..middle)?, self.bytes.get(middle..end)?), start))
     }
 }

@@ -1,4 +1,5 @@
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use flate2::read::GzDecoder;
@@ -6,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::etcd::history::History;
+use crate::etcd::live::each_live;
 
 /// fixtures/etcd/README.md says how it was made.
 fn snapshot() -> Vec<u8> {
@@ -65,12 +67,12 @@ fn etcds_buckets_are_found_inline_ones_too() {
     database
         .for_each("cluster", &mut |key, value| {
             if key == b"clusterVersion" {
-                version = Some(value);
+                version = Some(value.to_vec());
             }
             Ok(())
         })
         .unwrap();
-    assert_eq!(version, Some(&b"3.6.0"[..]));
+    assert_eq!(version.as_deref(), Some(&b"3.6.0"[..]));
     let missing = database.for_each("nope", &mut |_, _| Ok(())).unwrap_err();
     assert_eq!(missing, BboltError::NoBucket("nope".into()));
 }
@@ -78,7 +80,7 @@ fn etcds_buckets_are_found_inline_ones_too() {
 #[test]
 fn a_changed_byte_of_a_snapshot_is_noticed() {
     let mut bytes = snapshot();
-    let length = bytes.len() - CHECKSUM_LEN;
+    let length = (bytes.len() - CHECKSUM_LEN) as u64;
     bytes[40_000] ^= 1;
     assert_eq!(Database::parse(bytes).unwrap_err(), BboltError::Checksum(length));
 }
@@ -121,6 +123,33 @@ fn the_hash_is_fnv_1a() {
     // From the test vectors of the FNV reference code.
     assert_eq!(meta::fnv1a(b""), 0xcbf2_9ce4_8422_2325);
     assert_eq!(meta::fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+}
+
+#[test]
+fn a_file_gives_what_its_bytes_in_memory_give() {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&snapshot()).unwrap();
+    let file = Database::open(file).unwrap();
+    assert!(file.has_checksum());
+    assert_eq!(History::read(&file).unwrap(), history(snapshot()).unwrap());
+
+    let mut live = Vec::new();
+    each_live(&file, "/registry/", &mut |stored| {
+        live.push(stored);
+        Ok(())
+    })
+    .unwrap();
+    assert!(live.is_sorted_by_key(|stored| stored.mod_revision));
+    live.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(live, history(snapshot()).unwrap().live("/registry/").items);
+
+    let mut sparse = tempfile::tempfile().unwrap();
+    sparse.write_all(&database()).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let root = Database::open(sparse.try_clone().unwrap()).unwrap().meta.root;
+    sparse.write_all_at(&u32::MAX.to_le_bytes(), root * 4096 + 12).unwrap();
+    let error = History::read(&Database::open(sparse).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("one of more than 268435456 is not read"), "{error}");
 }
 
 proptest! {

@@ -15,15 +15,14 @@ use super::r#gen::mvccpb::KeyValue;
 use super::history::History;
 use super::{Etcd, Range, Snapshot, Stored};
 
+mod pages;
 mod snapshot;
 mod transport;
 
 pub use transport::TlsFiles;
 
-/// Keys in one page of a range. A value is at most 1.5 MiB by default, so a page stays under 400 MiB.
-const PAGE: i64 = 256;
 /// A range starts again this often when a compaction takes its revision away.
-const COMPACTED_TRIES: usize = 3;
+pub(crate) const COMPACTED_TRIES: usize = 3;
 /// Deadline of one call, or of one message of a snapshot.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What etcd's own client accepts: a page has no other limit.
@@ -33,7 +32,9 @@ const MAX_MESSAGE: usize = i32::MAX as usize;
 #[derive(Debug, thiserror::Error)]
 pub enum EtcdError {
     /// The text is no endpoint.
-    #[error("{endpoint:?} is no etcd endpoint: use http://HOST:PORT, https://HOST:PORT or unix:///PATH ({reason})")]
+    #[error(
+        "{endpoint:?} is no etcd endpoint: use http://HOST:PORT, https://HOST:PORT, unix:///PATH or unixs:///PATH ({reason})"
+    )]
     Endpoint {
         /// As given.
         endpoint: String,
@@ -84,6 +85,13 @@ pub enum EtcdError {
     },
 }
 
+impl EtcdError {
+    /// Whether a compaction took away the revision at which a range was read.
+    pub(crate) fn is_compacted(&self) -> bool {
+        matches!(self, Self::Call { status, .. } if status.code() == Code::OutOfRange)
+    }
+}
+
 /// One connection to one etcd server.
 #[derive(Debug, Clone)]
 pub struct EtcdClient {
@@ -104,7 +112,8 @@ pub struct ServerStatus {
 }
 
 impl EtcdClient {
-    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (system roots are not used: see [`TlsFiles`]) or `unix:///PATH`.
+    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (system roots are not used: see [`TlsFiles`]), `unix:///PATH` or, with TLS,
+    /// `unixs:///PATH`, whose certificate must be for the name of the socket's file.
     pub async fn connect(endpoint: &str) -> Result<Self, EtcdError> {
         Self::connect_with(endpoint, &TlsFiles::default()).await
     }
@@ -164,35 +173,11 @@ impl EtcdClient {
     }
 
     async fn range_once(&self, prefix: &str) -> Result<Range, EtcdError> {
-        let mut from = non_empty(prefix.as_bytes());
-        let end = end_of_prefix(prefix.as_bytes());
-        let mut found = Range { revision: 0, items: Vec::new() };
-        loop {
-            let page = self.page(prefix, &from, &end, found.revision).await?;
-            if found.revision == 0 {
-                found.revision = revision(page.header.as_ref());
-            }
-            let Some(last) = page.kvs.last() else {
-                return Ok(found);
-            };
-            from = [&last.key[..], &[0]].concat();
-            found.items.extend(page.kvs.into_iter().map(Stored::from));
-            if !page.more {
-                return Ok(found);
-            }
+        let (mut pages, mut items) = (self.pages(prefix), Vec::new());
+        while let Some(page) = pages.next().await? {
+            items.extend(page.into_iter().map(Stored::from));
         }
-    }
-
-    async fn page(&self, prefix: &str, from: &[u8], end: &[u8], at: i64) -> Result<pb::RangeResponse, EtcdError> {
-        let range = pb::RangeRequest {
-            key: from.to_vec(),
-            range_end: end.to_vec(),
-            limit: PAGE,
-            revision: at,
-            ..Default::default()
-        };
-        let answer = self.kv.clone().range(request(range)).await;
-        Ok(answer.map_err(|status| self.failed(&format!("Range of {prefix}"), status))?.into_inner())
+        Ok(Range { revision: pages.revision(), items })
     }
 
     fn failed(&self, call: &str, status: Status) -> EtcdError {
@@ -208,15 +193,17 @@ impl Etcd for EtcdClient {
             left -= 1;
             match self.range_once(prefix).await {
                 // The pinned revision was compacted between two pages; the newest state is as good.
-                Err(EtcdError::Call { status, .. }) if status.code() == Code::OutOfRange && left > 0 => {}
+                Err(error) if error.is_compacted() && left > 0 => {}
                 done => return Ok(done?),
             }
         }
     }
 
     async fn get(&self, key: &str) -> anyhow::Result<Option<Stored>> {
-        let page = self.page(key, key.as_bytes(), &[], 0).await?;
-        Ok(page.kvs.into_iter().next().map(Stored::from))
+        let range = pb::RangeRequest { key: key.into(), ..Default::default() };
+        let answer = self.kv.clone().range(request(range)).await;
+        let answer = answer.map_err(|status| self.failed(&format!("Range of {key}"), status))?.into_inner();
+        Ok(answer.kvs.into_iter().next().map(Stored::from))
     }
 
     async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<i64> {

@@ -23,6 +23,12 @@ struct Store {
     asked: Vec<i64>,
     /// Ranges that still find their revision compacted.
     compacted: usize,
+    /// Keys that ranges have walked over: etcd counts all keys of a range, however few it gives.
+    walked: usize,
+    /// 0 as with kine.
+    cluster: u64,
+    /// Whether it streams ranges, as 3.7 does.
+    streams: bool,
     /// Flips a bit of the snapshot after its checksum was taken.
     corrupt: bool,
 }
@@ -47,7 +53,7 @@ impl Fake {
 
 impl Store {
     fn header(&self) -> Option<pb::ResponseHeader> {
-        Some(pb::ResponseHeader { revision: self.revision, ..Default::default() })
+        Some(pb::ResponseHeader { revision: self.revision, cluster_id: self.cluster, ..Default::default() })
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
@@ -81,12 +87,30 @@ impl pb::kv_server::Kv for Fake {
             [0] => true,
             end => key < end,
         };
-        let mut kvs: Vec<_> =
-            store.keys.range(request.key.clone()..).filter(|(key, _)| wanted(key)).map(|(_, kv)| kv.clone()).collect();
+        let from = store.keys.range(request.key.clone()..);
+        let mut kvs: Vec<_> = from.take_while(|(key, _)| wanted(key)).map(|(_, kv)| kv.clone()).collect();
         let count = kvs.len() as i64;
-        kvs.truncate(request.limit as usize);
+        store.walked += kvs.len();
+        if request.limit > 0 {
+            kvs.truncate(request.limit as usize);
+        }
         let more = count > kvs.len() as i64;
         Ok(Response::new(pb::RangeResponse { header: store.header(), kvs, more, count }))
+    }
+
+    type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
+
+    async fn range_stream(&self, request: Request<pb::RangeRequest>) -> Answer<Self::RangeStreamStream> {
+        if !self.0.lock().unwrap().streams {
+            return Err(Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV"));
+        }
+        let mut whole = self.range(request).await?.into_inner();
+        let mut chunks: Vec<_> = whole.kvs.chunks(7).map(<[_]>::to_vec).collect();
+        whole.kvs = chunks.pop().unwrap_or_default();
+        let first = chunks.into_iter().map(|kvs| pb::RangeResponse { kvs, ..Default::default() });
+        let all: Vec<_> =
+            first.chain([whole]).map(|range| pb::RangeStreamResponse { range_response: Some(range) }).collect();
+        Ok(Response::new(Box::pin(futures::stream::iter(all.into_iter().map(Ok)))))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Answer<pb::PutResponse> {
@@ -234,7 +258,10 @@ async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
     let (ours, other) = (ca(), ca());
     let leaf = || {
         let key = KeyPair::generate().unwrap();
-        let cert = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
+        let cert = CertificateParams::new(["localhost".to_owned(), "kine.sock".to_owned()])
+            .unwrap()
+            .signed_by(&key, &ours)
+            .unwrap();
         (cert.pem(), key.serialize_pem())
     };
     let ((server_cert, server_key), (client_cert, client_key)) = (leaf(), leaf());
@@ -243,8 +270,14 @@ async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
         .client_ca_root(Certificate::from_pem(ours.pem()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let server = Server::builder().tls_config(tls).unwrap();
-    tokio::spawn(Fake::default().on(server).serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = || Server::builder().tls_config(tls.clone()).unwrap();
+    tokio::spawn(Fake::default().on(server()).serve_with_incoming(TcpListenerStream::new(listener)));
+    let sockets = ["kine.sock", "other.sock"].map(|name| {
+        let path = dir.path().join(name);
+        let incoming = UnixListenerStream::new(UnixListener::bind(&path).unwrap());
+        tokio::spawn(Fake::default().on(server()).serve_with_incoming(incoming));
+        format!("unixs://{}", path.display())
+    });
 
     let good = TlsFiles {
         ca: file("ca.pem", &ours.pem()),
@@ -253,6 +286,10 @@ async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
     };
     let client = EtcdClient::connect_with(&endpoint, &good).await.unwrap();
     assert_eq!(client.put("/a", b"1").await.unwrap(), 1);
+    let client = EtcdClient::connect_with(&sockets[0], &good).await.unwrap();
+    assert_eq!(client.put("/a", b"1").await.unwrap(), 1);
+    let error = EtcdClient::connect_with(&sockets[1], &good).await.unwrap_err().to_string();
+    assert!(error.contains("other.sock"), "{error}");
 
     let wrong_ca = TlsFiles { ca: file("other.pem", &other.pem()), ..good.clone() };
     let error = EtcdClient::connect_with(&endpoint, &wrong_ca).await.unwrap_err().to_string();
@@ -280,4 +317,40 @@ fn the_end_of_a_prefix_carries_over_0xff() {
     assert_eq!(end_of_prefix(b"/a\xff\xff"), b"/b");
     assert_eq!(end_of_prefix(b"\xff"), [0]);
     assert_eq!(end_of_prefix(b""), [0]);
+}
+
+/// Each layout of keys is walked over a few times, not once a page.
+#[tokio::test]
+async fn pages_give_each_key_once_and_walk_over_few_others() {
+    type KeyOf = fn(usize) -> String;
+    let layouts: [(&str, KeyOf); 4] = [
+        ("numbers", |number| format!("/registry/secrets/ns/s-{number:06}")),
+        ("many namespaces", |number| format!("/registry/secrets/team-{:03}/s-{number:06}", number % 300)),
+        ("random names", |number| format!("/registry/pods/ns/{}", hex::encode(digest(&SHA256, &number.to_be_bytes())))),
+        ("few and far", |number| format!("/registry/{}/{number:06}", char::from(b'a' + (number % 26) as u8))),
+    ];
+    for (layout, key) in &layouts {
+        for (cluster, streams) in [(7, false), (0, false), (7, true)] {
+            let fake = Fake::default();
+            {
+                let mut store = fake.0.lock().unwrap();
+                (store.cluster, store.streams) = (cluster, streams);
+                (0..30_000).for_each(|number| store.put(key(number).as_bytes(), b"value"));
+                // Beyond the prefix.
+                store.put(b"/registrz", b"");
+            }
+            let client = fake.serve().await;
+            let mut pages = client.pages("/registry/");
+            let mut found = Vec::new();
+            while let Some(page) = pages.next().await.unwrap() {
+                found.extend(page.into_iter().map(|kv| String::from_utf8(kv.key).unwrap()));
+            }
+            let mut expected: Vec<String> = (0..30_000).map(key).collect();
+            expected.sort();
+            assert!(found == expected, "{layout}, cluster {cluster}: {} keys", found.len());
+            assert_eq!(pages.revision(), 30_001);
+            let walked = fake.0.lock().unwrap().walked;
+            assert!(cluster == 0 || walked < 4 * 30_000, "{layout}: {walked} keys walked over");
+        }
+    }
 }

@@ -1,17 +1,21 @@
-//! The connection below the client: TCP, TLS or a unix socket.
+//! The connection below the client: TCP or a unix socket, either with TLS.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use kmslab_plugin::file;
+use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::EtcdError;
 
+/// Bytes that the server may send before it is told that they were read: HTTP/2's own 64 KiB would make large ranges wait.
+const WINDOW: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// PEM files for `https://` endpoints, under the names that `etcdctl` gives them.
+/// PEM files for `https://` and `unixs://` endpoints, under the names that `etcdctl` gives them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TlsFiles {
     /// `--cacert`: who signed etcd's certificate.
@@ -24,17 +28,42 @@ pub struct TlsFiles {
 
 pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, EtcdError> {
     let bad = |reason: String| EtcdError::Endpoint { endpoint: endpoint.to_owned(), reason };
-    let secure = endpoint.starts_with("https://");
+    let socket = endpoint.strip_prefix("unixs://").map(Path::new);
+    let secure = endpoint.starts_with("https://") || socket.is_some();
     if !secure && !["http://", "unix:///"].iter().any(|scheme| endpoint.starts_with(scheme)) {
         return Err(bad("its scheme is none of these".to_owned()));
     }
-    let mut target = Endpoint::from_shared(endpoint.to_owned())
+    let target = match socket {
+        // As etcd's own client does, which kine's certificate is made for.
+        Some(socket) => format!("https://{}", server_name(socket).ok_or_else(|| bad("it names no file".to_owned()))?),
+        None => endpoint.to_owned(),
+    };
+    let mut target = Endpoint::from_shared(target)
         .map_err(|error| bad(causes(&error)))?
-        .connect_timeout(CONNECT_TIMEOUT);
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     if secure {
         target = target.tls_config(tls_config(tls)?).map_err(|error| bad(causes(&error)))?;
     }
-    target.connect().await.map_err(|error| EtcdError::Connect { endpoint: endpoint.to_owned(), reason: causes(&error) })
+    let connected = match socket {
+        Some(socket) => {
+            let socket = socket.to_owned();
+            let connect = move |_| {
+                let socket = socket.clone();
+                async { UnixStream::connect(socket).await.map(TokioIo::new) }
+            };
+            target.connect_with_connector(tower::service_fn(connect)).await
+        }
+        None => target.connect().await,
+    };
+    connected.map_err(|error| EtcdError::Connect { endpoint: endpoint.to_owned(), reason: causes(&error) })
+}
+
+/// The name that a certificate for a socket has.
+fn server_name(socket: &Path) -> Option<&str> {
+    let name = socket.file_name()?.to_str()?;
+    Some(name.split_once(':').map_or(name, |(host, _)| host))
 }
 
 fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, EtcdError> {

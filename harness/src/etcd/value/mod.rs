@@ -91,7 +91,7 @@ pub struct Local<'a> {
 }
 
 /// The format that a value's beginning announces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are Value's")]
 pub enum Format {
     KmsV2,
