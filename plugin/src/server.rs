@@ -207,11 +207,11 @@ impl Plugin {
 }
 
 async fn serve(service: Service, door: Door, stop: CancellationToken) {
-    let incoming = Incoming::new(door, service.killed.clone());
+    let unserved = Unserved::default();
+    let incoming = Incoming::new(door, service.killed.clone(), unserved.clone());
     let grpc = KeyManagementServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let unserved = Unserved::default();
     let routes = Routes::new(grpc).into_axum_router().fallback(async move |uri: http::Uri| unserved.answer(&uri));
     let served = tonic::transport::Server::builder()
         .add_routes(Routes::from(routes))

@@ -11,6 +11,12 @@ use tonic::codegen::http::Response;
 const V1: &str = "/v1beta1.KeyManagementService/";
 /// What kube-apiserver 1.25 and 1.26 call with `apiVersion: v2`.
 const V2_ALPHA: &str = "/v2alpha1.KeyManagementService/";
+/// The same as HPACK writes them, without the bits that what follows may change.
+const V1_IN_HPACK: &[u8] = b"\x63\xb8\x63\x2a\x46\x15\xf3\x17\xd6\x81\xd4\x39\x8b\x49\x6a\x4e\xe2\xd9\xdc\xc4\x2b";
+const V2_ALPHA_IN_HPACK: &[u8] =
+    b"\x63\xb8\x87\x45\x73\x8c\x2b\xe6\x2f\xad\x03\xa8\x73\x16\x92\xd4\x9d\xc5\xb3\xb9\x88\x56";
+/// Of a connection's bytes, how many are looked at: its first call is within them.
+const FIRST: usize = 1024;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unserved {
@@ -21,11 +27,49 @@ pub(crate) struct Unserved {
 impl Unserved {
     pub(crate) fn answer(&self, uri: &Uri) -> Response<tonic::body::Body> {
         let remedy = remedy(uri.path());
+        self.log(remedy);
+        Status::unimplemented(remedy).into_http()
+    }
+
+    fn log(&self, remedy: &str) {
         if !self.logged.swap(true, Ordering::Relaxed) {
             tracing::warn!("{remedy}");
         }
-        Status::unimplemented(remedy).into_http()
     }
+}
+
+/// The first bytes of a connection, watched for calls of the older services.
+///
+/// kube-apiserver calls those with the socket's path as `:authority`, `%2Fvar%2Frun…`, which `h2` refuses below everything that could
+/// answer: its log then says no more than PROTOCOL_ERROR.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    first: Vec<u8>,
+    unserved: Unserved,
+}
+
+impl Watch {
+    pub(crate) fn new(unserved: Unserved) -> Self {
+        Self { first: Vec::new(), unserved }
+    }
+
+    /// Looks at what came.
+    pub(crate) fn see(&mut self, bytes: &[u8]) {
+        let room = FIRST - self.first.len();
+        if room == 0 || bytes.is_empty() {
+            return;
+        }
+        self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        for (path, in_hpack) in [(V1, V1_IN_HPACK), (V2_ALPHA, V2_ALPHA_IN_HPACK)] {
+            if [in_hpack, path.as_bytes()].iter().any(|form| contains(&self.first, form)) {
+                self.unserved.log(remedy(path));
+            }
+        }
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 fn remedy(path: &str) -> &'static str {
@@ -55,5 +99,28 @@ mod tests {
         ] {
             assert!(remedy(path).contains(says), "{path}");
         }
+    }
+    #[test]
+    fn the_first_call_of_an_api_server_is_known_however_its_bytes_come() {
+        // What grpc-go 1.79.3 sends for v1beta1's Version on /tmp/v1d/cap.sock, dialled as kube-apiserver dials it.
+        let v1 = hex::decode(
+            "505249202a20485454502f322e300d0a0d0a534d0d0a0d0a00000004000000000000000004010000000000006901040000000183\
+             86459b63b8632a4615f317d681d4398b496a4ee2d9dcc42b1c4b620c7abf41915458534d6a8b0f70c8a8b09075ae8393af5f8b1d\
+             75d0620d263d4c4d65647a8b9acac8b4c7602bbafaecff40027465864d833505b11f40899acac8b24d494f6a7f8613efbee05eb7\
+             00000e00010000000100000000090a0776316265746131",
+        )
+        .unwrap();
+        for piece in [1, 7, 1000] {
+            let unserved = Unserved::default();
+            let mut watch = Watch::new(unserved.clone());
+            v1.chunks(piece).for_each(|piece| watch.see(piece));
+            assert!(unserved.logged.load(Ordering::Relaxed), "in pieces of {piece}");
+        }
+        // v2's Status has another path.
+        let unserved = Unserved::default();
+        let mut watch = Watch::new(unserved.clone());
+        watch.see(&hex::decode("63b897cc5f5a0750e62d25a93b8b677310ac6e48d36a3f").unwrap());
+        watch.see(&[0; 5000]);
+        assert!(watch.first.len() == FIRST && !unserved.logged.load(Ordering::Relaxed));
     }
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use description::{Description, Node, Nodes};
-pub use encryption::{Encryption, Provider};
+pub use encryption::{Cipher, Encryption, Local, LocalKey, Provider};
 pub use resource::{ObjectRef, Resource};
 
 use crate::etcd::Etcd;

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Messages that carry plaintext: their `Debug` is written by hand and shows lengths only.
-const REDACTED: [&str; 2] = [".v2.EncryptRequest", ".v2.DecryptResponse"];
+const REDACTED: [&str; 4] =
+    [".v2.EncryptRequest", ".v2.DecryptResponse", ".v1beta1.EncryptRequest", ".v1beta1.DecryptResponse"];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let check = match std::env::args().nth(1).as_deref() {
@@ -16,9 +17,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut stale = Vec::new();
-    for package in ["socket", "stored"] {
-        let made = generate(&root.join("proto").join(package))?;
-        let path = root.join("src/gen").join(package).join("v2.rs");
+    for (folder, package) in [("socket", "v2"), ("socket_v1", "v1beta1"), ("stored", "v2")] {
+        let made = generate(&root.join("proto").join(folder), package)?;
+        let path = root.join("src/gen").join(folder).join(format!("{package}.rs"));
         if fs::read_to_string(&path).ok().as_deref() == Some(made.as_str()) {
             continue;
         }
@@ -39,7 +40,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::FAILURE)
 }
 
-fn generate(folder: &Path) -> Result<String, Box<dyn Error>> {
+fn generate(folder: &Path, package: &str) -> Result<String, Box<dyn Error>> {
     let descriptors = protox::compile(["api.proto"], [folder])?;
     let out = std::env::temp_dir().join(format!("kmsv2-gen-{}", std::process::id()));
     fs::create_dir_all(&out)?;
@@ -49,7 +50,7 @@ fn generate(folder: &Path) -> Result<String, Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .out_dir(&out)
         .compile_fds(descriptors)
-        .and_then(|()| fs::read_to_string(out.join("v2.rs")));
+        .and_then(|()| fs::read_to_string(out.join(format!("{package}.rs"))));
     fs::remove_dir_all(&out)?;
     Ok(made?)
 }

@@ -5,6 +5,7 @@
 
 pub mod limits;
 pub mod socket;
+pub mod socket_v1;
 pub mod stored;
 
 /// What `StatusResponse.version` says. kube-apiserver takes `v2` and `v2beta1`, and neither may change while a plugin is in use.

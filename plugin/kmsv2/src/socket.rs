@@ -26,7 +26,7 @@ impl fmt::Debug for DecryptResponse {
     }
 }
 
-struct Redacted(usize);
+pub(crate) struct Redacted(pub(crate) usize);
 
 impl fmt::Debug for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,6 +11,8 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use crate::unserved::{Unserved, Watch};
+
 /// The listener, which can be closed from outside while the server polls it.
 #[derive(Debug, Clone)]
 pub(crate) struct Door(Arc<Mutex<(Option<UnixListener>, Option<Waker>)>>);
@@ -47,11 +49,12 @@ impl Door {
 pub(crate) struct Incoming {
     door: Door,
     killed: CancellationToken,
+    unserved: Unserved,
 }
 
 impl Incoming {
-    pub(crate) fn new(door: Door, killed: CancellationToken) -> Self {
-        Self { door, killed }
+    pub(crate) fn new(door: Door, killed: CancellationToken, unserved: Unserved) -> Self {
+        Self { door, killed, unserved }
     }
 }
 
@@ -62,10 +65,11 @@ impl Stream for Incoming {
         let mut door = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(listener) = &door.0 else { return Poll::Ready(None) };
         match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(Some(
-                accepted
-                    .map(|(stream, _)| Connection { stream, killed: Box::pin(self.killed.clone().cancelled_owned()) }),
-            )),
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted.map(|(stream, _)| Connection {
+                stream,
+                watch: Watch::new(self.unserved.clone()),
+                killed: Box::pin(self.killed.clone().cancelled_owned()),
+            }))),
             Poll::Pending => {
                 door.1 = Some(cx.waker().clone());
                 Poll::Pending
@@ -76,6 +80,7 @@ impl Stream for Incoming {
 
 pub(crate) struct Connection {
     stream: UnixStream,
+    watch: Watch,
     killed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -97,7 +102,10 @@ impl Connected for Connection {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.alive(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.watch.see(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 

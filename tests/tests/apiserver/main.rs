@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod older_providers;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,10 +4,12 @@ use std::io;
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::StartError;
-use crate::cluster::{Encryption, Provider as Wanted};
+use crate::cluster::{Cipher, Encryption, Local, LocalKey, Provider as Wanted};
 use crate::runtime_dir::write_private;
 
 const TEMPLATE: &str = include_str!("../../../../kind-config/encryption-configuration.yaml");
@@ -23,15 +25,20 @@ pub fn default_resources() -> Result<Vec<String>, StartError> {
 /// The file for kube-apiserver.
 pub(in crate::cluster) fn render(encryption: &Encryption) -> Result<String, StartError> {
     let Template { mut document, mut rule } = Template::read()?;
-    let kms = rule.providers.iter().find_map(|provider| provider.kms.clone());
+    let kms = rule.providers.iter().find_map(Provider::kms).cloned();
     let kms = kms.ok_or_else(|| invalid("it has no kms provider"))?;
     rule.resources.clone_from(&encryption.resources);
+    let kms = |version: &str, name: &str, socket: &Path| Kms {
+        api_version: version.to_owned(),
+        name: name.to_owned(),
+        endpoint: format!("unix://{}", socket.display()),
+        ..kms.clone()
+    };
     let entry = |wanted: &Wanted| match wanted {
-        Wanted::Kms { name, socket } => {
-            let endpoint = format!("unix://{}", socket.display());
-            Provider { kms: Some(Kms { name: name.clone(), endpoint, ..kms.clone() }), identity: None }
-        }
-        Wanted::Identity => Provider { kms: None, identity: Some(Identity {}) },
+        Wanted::Kms { name, socket } => Provider::Kms(kms("v2", name, socket)),
+        Wanted::KmsV1 { name, socket } => Provider::Kms(kms("v1", name, socket)),
+        Wanted::Local(local) => Provider::of(local),
+        Wanted::Identity => Provider::Identity(Identity {}),
     };
     rule.providers = encryption.providers.iter().map(entry).collect();
     document.resources = vec![rule];
@@ -68,7 +75,7 @@ fn invalid(why: &str) -> StartError {
 }
 
 /// apiserver.config.k8s.io/v1, as far as the file uses it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EncryptionConfiguration {
     api_version: String,
@@ -76,20 +83,53 @@ struct EncryptionConfiguration {
     resources: Vec<Rule>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
     resources: Vec<String>,
     providers: Vec<Provider>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Provider {
+    Kms(Kms),
+    Aescbc(Keys),
+    Aesgcm(Keys),
+    Secretbox(Keys),
+    Identity(Identity),
+}
+
+impl Provider {
+    fn of(local: &Local) -> Self {
+        let key = |key: &LocalKey| Key { name: key.name.clone(), secret: STANDARD.encode(&*key.secret) };
+        let keys = Keys { keys: local.keys.iter().map(key).collect() };
+        match local.cipher {
+            Cipher::Aescbc => Self::Aescbc(keys),
+            Cipher::Aesgcm => Self::Aesgcm(keys),
+            Cipher::Secretbox => Self::Secretbox(keys),
+        }
+    }
+
+    fn kms(&self) -> Option<&Kms> {
+        match self {
+            Self::Kms(kms) => Some(kms),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Provider {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    kms: Option<Kms>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    identity: Option<Identity>,
+struct Keys {
+    keys: Vec<Key>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    name: String,
+    secret: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +192,26 @@ mod tests {
         let names = providers.iter().map(|one| one["kms"]["name"].as_str().unwrap_or("identity"));
         assert_eq!(names.collect::<Vec<_>>(), ["b", "identity", "a"]);
         assert_eq!(providers[2]["kms"]["endpoint"], "unix:///a");
+    }
+
+    #[test]
+    fn keys_of_the_configuration_and_kms_v1_are_written_as_the_api_has_them() {
+        let key = |name: &str| LocalKey { name: name.into(), secret: (0..16).collect::<Vec<u8>>().into() };
+        let local = |cipher| Wanted::Local(Local { cipher, keys: vec![key("at 20:37:15Z"), key("old")] });
+        let v1 = Wanted::KmsV1 { name: "arn:aws:kms".into(), socket: "/v1".into() };
+        let providers = vec![local(Cipher::Aescbc), local(Cipher::Secretbox), v1];
+        let file = parsed(&render(&Encryption { resources: vec!["secrets".into()], providers }).unwrap());
+        let keys = serde_json::json!([
+            { "name": "at 20:37:15Z", "secret": "AAECAwQFBgcICQoLDA0ODw==" },
+            { "name": "old", "secret": "AAECAwQFBgcICQoLDA0ODw==" },
+        ]);
+        let expected = serde_json::json!([
+            { "aescbc": { "keys": keys } },
+            { "secretbox": { "keys": keys } },
+            { "kms": { "apiVersion": "v1", "name": "arn:aws:kms", "endpoint": "unix:///v1", "timeout": "3s" } },
+        ]);
+        assert_eq!(file["resources"][0]["providers"], expected);
+        assert_eq!(format!("{:?}", key("a")), "LocalKey { name: \"a\", .. }");
     }
 
     #[test]

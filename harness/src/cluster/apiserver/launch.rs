@@ -161,7 +161,8 @@ fn server_program(config: &Config, number: usize, etcd: &str, port: u16) -> Resu
             // Nothing in the cluster calls the API by its Service, and a loopback address may not be an endpoint.
             "--endpoint-reconciler-type=none".to_owned(),
         ])
-        .args(fragment::flags(&PathBuf::from(file(config::FILE)))?);
+        .args(fragment::flags(&PathBuf::from(file(config::FILE)))?)
+        .args(config.encryption.has_kms_v1().then_some("--feature-gates=KMSv1=true"));
     Ok(through(config, program))
 }
 

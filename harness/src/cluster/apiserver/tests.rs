@@ -1,4 +1,4 @@
-//! What can be said of the cluster without its programs; with them: tests/apiserver.rs.
+//! What can be said of the cluster without its programs; with them: tests/apiserver/.
 
 use super::*;
 use crate::process::ProcessError;

@@ -49,7 +49,13 @@ pub(crate) fn validate(encryption: &Encryption) -> anyhow::Result<()> {
     anyhow::ensure!(!encryption.providers.is_empty(), "the provider list is empty; give it at least `identity`");
     let mut names = BTreeSet::new();
     for provider in &encryption.providers {
-        let Provider::Kms { name, .. } = provider else { continue };
+        let name = match provider {
+            Provider::Kms { name, .. } => name,
+            Provider::Identity => continue,
+            Provider::KmsV1 { .. } | Provider::Local(_) => anyhow::bail!(
+                "the embedded model has KMS v2 providers and `identity`; a kube-apiserver (--cluster apiserver) has the others"
+            ),
+        };
         anyhow::ensure!(
             !name.is_empty() && !name.contains(':'),
             "the provider's name {name:?} is empty or has a ':'; give `kms.name` a plain name",
