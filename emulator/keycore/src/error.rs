@@ -18,6 +18,8 @@ pub enum KeyError {
     PendingDeletion { id: String },
     #[error("the key {id} does not wait for a deletion")]
     NotPendingDeletion { id: String },
+    #[error("the key {id} has versions")]
+    HasVersions { id: String },
     #[error("the key's purpose is {purpose:?}")]
     WrongPurpose { purpose: Purpose },
     #[error("the key's algorithm is {algorithm:?}")]

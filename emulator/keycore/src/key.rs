@@ -85,6 +85,8 @@ pub struct Key {
     pub algorithm: Algorithm,
     /// Every version, oldest first.
     pub versions: Vec<Version>,
+    /// The number of the newest version that it ever had; numbers of versions that were removed are not given again.
+    pub numbered: u32,
     /// The version that seals, where there is one.
     pub primary: Option<VersionId>,
     /// Its rotation policy.

@@ -192,6 +192,7 @@ impl AwsError {
             | KeyError::AliasExists { .. }
             | KeyError::IllegalMove { .. }
             | KeyError::OutOfRange
+            | KeyError::HasVersions { .. }
             | KeyError::Internal { .. }) => Self::internal(error),
         }
     }

@@ -184,6 +184,7 @@ impl AzureError {
             | KeyError::AliasExists { .. }
             | KeyError::IllegalMove { .. }
             | KeyError::OutOfRange
+            | KeyError::HasVersions { .. }
             | KeyError::Internal { .. }) => Self::internal(error),
         }
     }

@@ -100,7 +100,8 @@ pub(crate) fn create(
         attributes,
     };
     let realm = name.ring.realm();
-    let mut key = gcp.core.create(&realm, new).map_err(|error| GcpError::of_key(&name, error))?;
+    let create = || gcp.core.create(&realm, new).map_err(|error| GcpError::of_key(&name, error));
+    let mut key = gcp.retired.create(&name, create)?;
     if let Some((period, first)) = rotation {
         let trigger = Some(Trigger::Every(period));
         let scheduled = gcp.core.set_rotation(&realm, &key.id, trigger, Some(first), None);

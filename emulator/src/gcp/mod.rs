@@ -18,6 +18,7 @@ pub(crate) mod names;
 mod page;
 mod raw;
 mod rest;
+mod retired;
 mod rings;
 mod roles;
 pub mod seed;
@@ -40,6 +41,7 @@ use iam::Policies;
 use identity::Identity;
 use import_jobs::Job;
 use names::{ImportJobName, KeyName, RingName, VersionName};
+use retired::Retired;
 
 /// The front end.
 pub(crate) struct Gcp {
@@ -47,6 +49,7 @@ pub(crate) struct Gcp {
     /// Rings, by when they were made. They cannot be deleted.
     rings: RwLock<BTreeMap<RingName, Timestamp>>,
     jobs: RwLock<BTreeMap<ImportJobName, Job>>,
+    retired: Retired,
     pub(crate) policies: Policies,
     pub(crate) identity: Identity,
     auth: Auth,
@@ -64,6 +67,7 @@ impl Gcp {
             core,
             rings: RwLock::default(),
             jobs: RwLock::default(),
+            retired: Retired::default(),
             policies: Policies::default(),
             identity: Identity::new(wall, entropy, auth),
             auth,
@@ -76,6 +80,7 @@ impl Gcp {
     pub(crate) fn reset(&self) {
         self.rings.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.jobs.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.retired.clear();
         self.policies.reset();
         self.identity.reset();
     }

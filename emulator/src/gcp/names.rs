@@ -22,7 +22,7 @@ pub(crate) struct RingName {
 }
 
 /// A key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyName {
     pub(crate) ring: RingName,
     pub(crate) key: String,

@@ -46,7 +46,7 @@ macro_rules! listed {
     };
 }
 
-listed!(kms::KeyRing, kms::CryptoKey, kms::CryptoKeyVersion, kms::ImportJob, Location);
+listed!(kms::KeyRing, kms::CryptoKey, kms::CryptoKeyVersion, kms::ImportJob, kms::RetiredResource, Location);
 
 /// The wanted page of all there is.
 pub(crate) fn page<M: Listed>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>, GcpError> {

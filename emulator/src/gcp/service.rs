@@ -15,13 +15,15 @@ use kmslab_googleapis::google::iam::v1::iam_policy_server::{IamPolicy, IamPolicy
 use kmslab_googleapis::google::iam::v1::{
     GetIamPolicyRequest, Policy, SetIamPolicyRequest, TestIamPermissionsRequest, TestIamPermissionsResponse,
 };
+use kmslab_googleapis::google::longrunning::operations_server::{Operations, OperationsServer};
+use kmslab_googleapis::google::longrunning::{self, Operation};
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::key_management_service_server::{KeyManagementService, KeyManagementServiceServer};
 use tonic::{Request, Status};
 
 use super::auth::{self, Caller};
 use super::identity::{self, Identity};
-use super::{Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, rest, rings, versions};
+use super::{Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, rest, retired, rings, versions};
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body;
 
@@ -42,7 +44,8 @@ impl Service {
         let service = Self { gcp, counter };
         tonic::service::Routes::new(KeyManagementServiceServer::new(service.clone()))
             .add_service(IamPolicyServer::new(service.clone()))
-            .add_service(LocationsServer::new(service))
+            .add_service(LocationsServer::new(service.clone()))
+            .add_service(OperationsServer::new(service))
             .into_axum_router()
     }
 
@@ -191,7 +194,13 @@ service!(Locations as "google.cloud.location.Locations" {
     get_location("GetLocation", GetLocationRequest) -> Location = rings::location_of;
 });
 
-type Operation = kmslab_googleapis::google::longrunning::Operation;
+service!(Operations as "google.longrunning.Operations" {
+    list_operations("ListOperations", longrunning::ListOperationsRequest) -> longrunning::ListOperationsResponse = lacking;
+    get_operation("GetOperation", longrunning::GetOperationRequest) -> Operation = retired::get_operation;
+    delete_operation("DeleteOperation", longrunning::DeleteOperationRequest) -> () = lacking;
+    cancel_operation("CancelOperation", longrunning::CancelOperationRequest) -> () = lacking;
+    wait_operation("WaitOperation", longrunning::WaitOperationRequest) -> Operation = lacking;
+});
 
 service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService" {
     list_key_rings("ListKeyRings", kms::ListKeyRingsRequest) -> kms::ListKeyRingsResponse = rings::list;
@@ -232,10 +241,10 @@ service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService" {
     import_crypto_key_version("ImportCryptoKeyVersion", kms::ImportCryptoKeyVersionRequest)
         -> kms::CryptoKeyVersion = import_jobs::import;
     list_retired_resources("ListRetiredResources", kms::ListRetiredResourcesRequest)
-        -> kms::ListRetiredResourcesResponse = lacking;
-    get_retired_resource("GetRetiredResource", kms::GetRetiredResourceRequest) -> kms::RetiredResource = lacking;
-    delete_crypto_key("DeleteCryptoKey", kms::DeleteCryptoKeyRequest) -> Operation = lacking;
-    delete_crypto_key_version("DeleteCryptoKeyVersion", kms::DeleteCryptoKeyVersionRequest) -> Operation = lacking;
+        -> kms::ListRetiredResourcesResponse = retired::list;
+    get_retired_resource("GetRetiredResource", kms::GetRetiredResourceRequest) -> kms::RetiredResource = retired::get;
+    delete_crypto_key("DeleteCryptoKey", kms::DeleteCryptoKeyRequest) -> Operation = retired::delete_key;
+    delete_crypto_key_version("DeleteCryptoKeyVersion", kms::DeleteCryptoKeyVersionRequest) -> Operation = retired::delete_version;
     import_trusted_key_wrapped_crypto_key_version(
         "ImportTrustedKeyWrappedCryptoKeyVersion",
         kms::ImportTrustedKeyWrappedCryptoKeyVersionRequest

@@ -13,6 +13,7 @@ mod command;
 mod contract;
 mod crypto;
 mod few_descriptors;
+mod gcp_deletion;
 mod gcp_iam;
 mod gcp_metadata;
 mod gcp_rest;

@@ -85,6 +85,26 @@ impl KeyCore {
         })
     }
 
+    /// Removes a version whose material is destroyed. It leaves no trace but its number, which is not given again.
+    pub fn remove_version(&self, (realm, id, version): Named<'_>) -> Result<Arc<Key>, KeyError> {
+        self.change(realm, id, |key| {
+            let from = key.version_mut(version)?.state;
+            if from != VersionState::Destroyed {
+                return Err(KeyError::IllegalMove { from, to: VersionState::Destroyed });
+            }
+            key.versions.retain(|one| one.id != *version);
+            key.primary = key.primary.filter(|primary| primary != version);
+            Ok(())
+        })
+    }
+
+    /// Removes a key that has no versions, now.
+    pub fn remove_without_versions(&self, realm: &Realm, id: &KeyId) -> Result<(), KeyError> {
+        self.key(realm, id)?;
+        let gone = self.store.remove(realm, id, &|key| key.versions.is_empty());
+        if gone { Ok(()) } else { Err(KeyError::HasVersions { id: id.to_string() }) }
+    }
+
     /// Makes a version the one that seals; it must be one that can be used.
     pub fn set_primary(&self, realm: &Realm, id: &KeyId, version: &VersionId) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| {

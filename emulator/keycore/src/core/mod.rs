@@ -90,6 +90,7 @@ impl KeyCore {
             algorithm: new.algorithm,
             primary: None,
             versions: Vec::new(),
+            numbered: 0,
             rotation: Rotation::default(),
             description: new.description,
             labels: new.labels,
@@ -222,7 +223,8 @@ fn push(key: &mut Key, version: Version, primary: bool) {
 
 /// The newest version from then on; the schedule has its dates already.
 fn append(key: &mut Key, version: Version, primary: bool) {
-    let number = key.versions.last().map_or(1, |last| last.number + 1);
+    let number = key.numbered.saturating_add(1);
+    key.numbered = number;
     if primary {
         key.primary = Some(version.id);
     }

@@ -53,10 +53,17 @@ impl Store for MemoryStore {
         let mut realms = self.write();
         let not_found = || KeyError::NotFound { id: id.to_string() };
         let world = realms.get_mut(realm).ok_or_else(not_found)?;
-        let mut key = Key::clone(world.keys.get(id).ok_or_else(not_found)?);
-        let known = key.versions.len();
+        let before = Arc::clone(world.keys.get(id).ok_or_else(not_found)?);
+        let mut key = Key::clone(&before);
+        let known = before.versions.len();
         change(&mut key)?;
+        // A change adds versions at the end or removes some.
         world.versions.extend(key.versions.iter().skip(known).map(|v| (v.id, id.clone())));
+        if key.versions.len() < known {
+            for gone in before.versions.iter().filter(|version| key.version(&version.id).is_none()) {
+                world.versions.remove(&gone.id);
+            }
+        }
         let key = Arc::new(key);
         world.keys.insert(id.clone(), Arc::clone(&key));
         Ok(key)
