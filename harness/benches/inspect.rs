@@ -140,7 +140,10 @@ async fn main() {
         println!("{name:<44}{seconds:>10.2}{memory:>10}{:>11.0}%", seconds / plain * 100.0);
     };
     let endpoints = ["--endpoints", &etcd.url];
-    print("etcdctl get --prefix", Command::new(&etcdctl).args(endpoints).args(["get", "--prefix", "/registry/"]));
+    print(
+        "etcdctl get --prefix",
+        Command::new(&etcdctl).args(endpoints).args(["get", "--prefix", "/registry/", "--command-timeout=10m"]),
+    );
     for format in ["summary", "json", "table"] {
         let live = ["inspect", "--etcd", &etcd.url, "--format", format];
         print(&format!("kmslab inspect --etcd --format {format}"), Command::new(kmslab).args(live));

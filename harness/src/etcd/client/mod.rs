@@ -17,6 +17,7 @@ use super::{Etcd, Range, Snapshot, Stored};
 
 mod pages;
 mod snapshot;
+mod spacing;
 mod transport;
 
 pub use transport::TlsFiles;

@@ -2,13 +2,19 @@
 //!
 //! etcd counts all keys of a range for each page of it (etcd#11057): pages that all end where the range ends cost the square of its
 //! length. etcd 3.7 streams a range, which has no such cost. From older servers, a page ends where about as many keys are expected as it
-//! takes, judged by how far apart keys were so far.
+//! takes, and some are asked for at once.
+
+use std::collections::VecDeque;
 
 use tokio::time::timeout;
-use tonic::{Code, Request, Streaming};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::spacing::{Guess, Spacing};
 use super::{CALL_TIMEOUT, EtcdClient, EtcdError, KeyValue, end_of_prefix, non_empty, pb, request, revision};
 
+/// Pages on their way at once: etcd uses one processor for each.
+const AT_ONCE: usize = 3;
 /// Bytes that a page shall have about.
 const PAGE_BYTES: usize = 4 << 20;
 /// Keys of the first page, when nothing is known of their size: etcd takes values of 1.5 MiB.
@@ -21,16 +27,33 @@ const MOST: i64 = 10_000;
 pub struct Pages {
     client: EtcdClient,
     prefix: String,
-    from: Vec<u8>,
     end: Vec<u8>,
     revision: i64,
     limit: i64,
-    spacing: Option<Spacing>,
+    pub(super) page_bytes: usize,
+    spacing: Spacing,
+    /// What is left of the range, in order: pages that are asked for, and what is between and behind them.
+    segments: VecDeque<Segment>,
     /// Whether the server is etcd itself. kine, which k3s has instead, takes the end of a prefix for a range's end and nothing else; it is
     /// known by its answers, which are of no cluster.
     is_etcd: bool,
     call: Call,
     done: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    from: Vec<u8>,
+    end: Vec<u8>,
+    asked: Option<Asked>,
+}
+
+/// A page on its way.
+#[derive(Debug)]
+struct Asked {
+    answer: AbortOnDropHandle<Result<Response<pb::RangeResponse>, Status>>,
+    guess: Guess,
+    limit: i64,
 }
 
 /// By which call keys are read.
@@ -42,24 +65,20 @@ enum Call {
     Range,
 }
 
-/// How far apart keys are: the bytes that they have in common, and how much the next eight grow over a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Spacing {
-    common: usize,
-    grows: u64,
-}
-
 impl EtcdClient {
     /// The keys under `prefix` at the newest revision, page by page.
     pub fn pages(&self, prefix: &str) -> Pages {
+        let end = end_of_prefix(prefix.as_bytes());
+        let whole = Segment { from: non_empty(prefix.as_bytes()), end: end.clone(), asked: None };
         Pages {
             client: self.clone(),
             prefix: prefix.to_owned(),
-            from: non_empty(prefix.as_bytes()),
-            end: end_of_prefix(prefix.as_bytes()),
+            end,
             revision: 0,
             limit: FIRST,
-            spacing: None,
+            page_bytes: PAGE_BYTES,
+            spacing: Spacing::new(prefix.len()),
+            segments: [whole].into(),
             is_etcd: false,
             call: Call::Any,
             done: false,
@@ -77,7 +96,7 @@ impl Pages {
             let page = match &mut self.call {
                 Call::RangeStream(stream) => {
                     let next = timeout(CALL_TIMEOUT, stream.message()).await;
-                    let next = next.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("nothing came for 30 s")));
+                    let next = next.unwrap_or_else(|_| Err(Status::deadline_exceeded("nothing came for 30 s")));
                     self.streamed(next.map_err(|status| self.failed("RangeStream", status))?)
                 }
                 Call::Any | Call::Range => self.range().await?,
@@ -90,13 +109,17 @@ impl Pages {
     }
 
     async fn open_stream(&self) -> Result<Call, EtcdError> {
-        let range = self.request(self.end.clone(), 0);
+        let range = pb::RangeRequest {
+            key: non_empty(self.prefix.as_bytes()),
+            range_end: self.end.clone(),
+            ..Default::default()
+        };
         // No deadline: the stream as a whole takes as long as the range is large.
         match timeout(CALL_TIMEOUT, self.client.kv.clone().range_stream(Request::new(range))).await {
             Ok(Ok(stream)) => Ok(Call::RangeStream(Box::new(stream.into_inner()))),
             Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Call::Range),
             Ok(Err(status)) => Err(self.failed("RangeStream", status)),
-            Err(_) => Err(self.failed("RangeStream", tonic::Status::deadline_exceeded("no answer for 30 s"))),
+            Err(_) => Err(self.failed("RangeStream", Status::deadline_exceeded("no answer for 30 s"))),
         }
     }
 
@@ -110,129 +133,79 @@ impl Pages {
     }
 
     async fn range(&mut self) -> Result<Vec<KeyValue>, EtcdError> {
-        let upper = self.upper();
-        let answer = self.client.kv.clone().range(request(self.request(upper.clone(), self.limit))).await;
+        self.ask();
+        let Some(Segment { end, asked: Some(asked), .. }) = self.segments.pop_front() else {
+            self.done = true;
+            return Ok(Vec::new());
+        };
+        let answer = asked.answer.await.unwrap_or_else(|_| Err(Status::cancelled("the client ends")));
         let answer = answer.map_err(|status| self.failed("Range", status))?.into_inner();
         if self.revision == 0 {
             self.revision = revision(answer.header.as_ref());
             self.is_etcd = answer.header.as_ref().is_some_and(|header| header.cluster_id != 0);
         }
-        self.go_on(upper, &answer);
-        Ok(answer.kvs)
+        let kvs = answer.kvs;
+        if let Some(last) = kvs.last() {
+            let bytes: usize = kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
+            let fits = i64::try_from(self.page_bytes / (bytes / kvs.len()).max(1)).unwrap_or(MOST);
+            // Larger step by step: the next values may be others.
+            self.limit = fits.min(self.limit * 4).clamp(1, MOST);
+            if answer.more {
+                let from = [&last.key[..], &[0]].concat();
+                self.spacing.full(&kvs, &from, self.limit);
+                // What follows may not be asked for yet: then it is one piece with this rest.
+                let end = match self.segments.pop_front_if(|next| next.asked.is_none()) {
+                    Some(next) => next.end,
+                    None => end,
+                };
+                self.segments.push_front(Segment { from, end, asked: None });
+                return Ok(kvs);
+            }
+        }
+        self.spacing.short(asked.guess, kvs.len(), asked.limit);
+        Ok(kvs)
     }
 
-    fn request(&self, range_end: Vec<u8>, limit: i64) -> pb::RangeRequest {
-        pb::RangeRequest { key: self.from.clone(), range_end, limit, revision: self.revision, ..Default::default() }
+    /// Asks for the next pages, as long as it is known where they begin.
+    fn ask(&mut self) {
+        while let Some(at) = self.segments.iter().position(|segment| segment.asked.is_none()) {
+            let under_way = self.segments.iter().filter(|segment| segment.asked.is_some()).count();
+            if under_way >= AT_ONCE {
+                return;
+            }
+            let Segment { from, end, .. } = &self.segments[at];
+            let (guessed, guess) = self.spacing.end(from);
+            // A zero byte alone as the end means every later key.
+            let fits = |guessed: &Vec<u8>| self.is_etcd && (*end == [0] || guessed < end);
+            let upper = guessed.filter(fits).unwrap_or_else(|| end.clone());
+            if upper == self.end && under_way > 0 {
+                // The whole rest, of which more will be known.
+                return;
+            }
+            let (from, rest) = (from.clone(), (upper != *end).then(|| (upper.clone(), end.clone())));
+            let range = pb::RangeRequest {
+                key: from.clone(),
+                range_end: upper.clone(),
+                limit: self.limit,
+                revision: self.revision,
+                ..Default::default()
+            };
+            let mut kv = self.client.kv.clone();
+            let answer = AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request(range)).await }));
+            let asked = Some(Asked { answer, guess, limit: self.limit });
+            self.segments[at] = Segment { from, end: upper, asked };
+            if let Some((from, end)) = rest {
+                self.segments.insert(at + 1, Segment { from, end, asked: None });
+            }
+        }
     }
 
-    fn failed(&self, call: &str, status: tonic::Status) -> EtcdError {
+    fn failed(&self, call: &str, status: Status) -> EtcdError {
         self.client.failed(&format!("{call} of {}", self.prefix), status)
     }
 
     /// The revision of all pages; known after the last.
     pub fn revision(&self) -> i64 {
         self.revision
-    }
-
-    /// Where this page shall end.
-    fn upper(&self) -> Vec<u8> {
-        let guess = self.spacing.filter(|_| self.is_etcd).and_then(|spacing| spacing.after(&self.from));
-        // A zero byte alone as the end means every later key.
-        guess.filter(|guess| self.end == [0] || *guess < self.end).unwrap_or_else(|| self.end.clone())
-    }
-
-    fn go_on(&mut self, upper: Vec<u8>, answer: &pb::RangeResponse) {
-        let full = answer.more;
-        if let (Some(first), Some(last)) = (answer.kvs.first(), answer.kvs.last()) {
-            if full || self.spacing.is_none() {
-                self.spacing = Spacing::between(&first.key, &last.key);
-            }
-            let bytes: usize = answer.kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
-            let each = (bytes / answer.kvs.len()).max(1);
-            let fits = i64::try_from(PAGE_BYTES / each).unwrap_or(MOST);
-            // Larger step by step: the next values may be others.
-            self.limit = fits.min(self.limit * 4).clamp(1, MOST);
-            if full {
-                self.from = [&last.key[..], &[0]].concat();
-                return;
-            }
-        }
-        if upper == self.end {
-            self.done = true;
-            return;
-        }
-        self.from = upper;
-        // Fewer than expected: the next page reaches further.
-        if (answer.kvs.len() as i64) < self.limit / 2
-            && let Some(spacing) = &mut self.spacing
-        {
-            spacing.widen();
-        }
-    }
-}
-
-impl Spacing {
-    fn between(first: &[u8], last: &[u8]) -> Option<Self> {
-        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-        let grows = number(last, common).saturating_sub(number(first, common));
-        (grows > 0).then_some(Self { common, grows })
-    }
-
-    /// About a page after `from`; `None` where that is beyond the keys with the common beginning, and nothing is known of others.
-    fn after(self, from: &[u8]) -> Option<Vec<u8>> {
-        let common = from.get(..self.common)?;
-        // A little more, so that a page is full rather than short.
-        let end = number(from, self.common).checked_add(self.grows)?.checked_add(self.grows / 4)?;
-        let upper = [common, &end.to_be_bytes()].concat();
-        (upper.as_slice() > from).then_some(upper)
-    }
-
-    /// After some times the range has no end but its own.
-    fn widen(&mut self) {
-        self.grows = self.grows.saturating_mul(4);
-    }
-}
-
-/// The eight bytes at `at` as a number, zeroes behind the end.
-fn number(key: &[u8], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    for (to, from) in bytes.iter_mut().zip(key.iter().skip(at)) {
-        *to = *from;
-    }
-    u64::from_be_bytes(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_page_ends_about_as_far_on_as_the_one_before() {
-        let spacing = Spacing::between(b"/registry/secrets/a/s0100", b"/registry/secrets/a/s0200").unwrap();
-        assert_eq!(spacing.common, "/registry/secrets/a/s0".len());
-        let upper = spacing.after(b"/registry/secrets/a/s0200\0").unwrap();
-        assert!(
-            (b"/registry/secrets/a/s0299".to_vec()..b"/registry/secrets/a/s0400".to_vec()).contains(&upper),
-            "{upper:?}"
-        );
-        assert_eq!(Spacing::between(b"/a", b"/a"), None);
-        assert_eq!(Spacing { common: 9, grows: 1 }.after(b"/a"), None);
-        assert_eq!(Spacing { common: 1, grows: u64::MAX }.after(b"/a"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn the_end_of_a_page_is_behind_its_beginning(first: Vec<u8>, last: Vec<u8>, from: Vec<u8>, times in 0u8..40) {
-            if let Some(mut spacing) = Spacing::between(&first, &last) {
-                for _ in 0..times {
-                    spacing.widen();
-                }
-                if let Some(upper) = spacing.after(&from) {
-                    prop_assert!(upper > from);
-                }
-            }
-        }
     }
 }

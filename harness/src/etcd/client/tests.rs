@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::Response;
-use tonic::transport::server::Router;
+use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::*;
@@ -40,7 +40,9 @@ impl Fake {
     async fn serve(&self) -> EtcdClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(self.on(Server::builder()).serve_with_incoming(TcpListenerStream::new(listener)));
+        // As etcd has it: without, an answer in two pieces waits 40 ms.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        tokio::spawn(self.on(Server::builder()).serve_with_incoming(incoming));
         EtcdClient::connect(&format!("http://{address}")).await.unwrap()
     }
 
@@ -88,12 +90,16 @@ impl pb::kv_server::Kv for Fake {
             end => key < end,
         };
         let from = store.keys.range(request.key.clone()..);
-        let mut kvs: Vec<_> = from.take_while(|(key, _)| wanted(key)).map(|(_, kv)| kv.clone()).collect();
-        let count = kvs.len() as i64;
-        store.walked += kvs.len();
-        if request.limit > 0 {
-            kvs.truncate(request.limit as usize);
+        let most = if request.limit > 0 { request.limit as usize } else { usize::MAX };
+        let (mut kvs, mut walked) = (Vec::new(), 0);
+        for (_, kv) in from.take_while(|(key, _)| wanted(key)) {
+            walked += 1;
+            if kvs.len() < most {
+                kvs.push(kv.clone());
+            }
         }
+        store.walked += walked;
+        let count = walked as i64;
         let more = count > kvs.len() as i64;
         Ok(Response::new(pb::RangeResponse { header: store.header(), kvs, more, count }))
     }
@@ -323,9 +329,10 @@ fn the_end_of_a_prefix_carries_over_0xff() {
 #[tokio::test]
 async fn pages_give_each_key_once_and_walk_over_few_others() {
     type KeyOf = fn(usize) -> String;
-    let layouts: [(&str, KeyOf); 4] = [
+    let layouts: [(&str, KeyOf); 5] = [
         ("numbers", |number| format!("/registry/secrets/ns/s-{number:06}")),
         ("many namespaces", |number| format!("/registry/secrets/team-{:03}/s-{number:06}", number % 300)),
+        ("large namespaces", |number| format!("/registry/secrets/team-{:03}/s-{number:06}", number % 15)),
         ("random names", |number| format!("/registry/pods/ns/{}", hex::encode(digest(&SHA256, &number.to_be_bytes())))),
         ("few and far", |number| format!("/registry/{}/{number:06}", char::from(b'a' + (number % 26) as u8))),
     ];
@@ -341,6 +348,7 @@ async fn pages_give_each_key_once_and_walk_over_few_others() {
             }
             let client = fake.serve().await;
             let mut pages = client.pages("/registry/");
+            pages.page_bytes = 32 * 1024;
             let mut found = Vec::new();
             while let Some(page) = pages.next().await.unwrap() {
                 found.extend(page.into_iter().map(|kv| String::from_utf8(kv.key).unwrap()));
