@@ -61,7 +61,10 @@ struct Asked {
 enum Call {
     /// Not known yet.
     Any,
-    RangeStream(Box<Streaming<pb::RangeStreamResponse>>),
+    RangeStream {
+        stream: Box<Streaming<pb::RangeStreamResponse>>,
+        begun: bool,
+    },
     Range,
 }
 
@@ -94,10 +97,21 @@ impl Pages {
         }
         while !self.done {
             let page = match &mut self.call {
-                Call::RangeStream(stream) => {
+                Call::RangeStream { stream, begun } => {
                     let next = timeout(CALL_TIMEOUT, stream.message()).await;
                     let next = next.unwrap_or_else(|_| Err(Status::deadline_exceeded("nothing came for 30 s")));
-                    self.streamed(next.map_err(|status| self.failed("RangeStream", status))?)
+                    match next {
+                        // Over TLS, etcd 3.6 says so behind the headers of an answer.
+                        Err(status) if status.code() == Code::Unimplemented && !*begun => {
+                            self.call = Call::Range;
+                            continue;
+                        }
+                        Err(status) => return Err(self.failed("RangeStream", status)),
+                        Ok(chunk) => {
+                            *begun = true;
+                            self.streamed(chunk)
+                        }
+                    }
                 }
                 Call::Any | Call::Range => self.range().await?,
             };
@@ -116,7 +130,7 @@ impl Pages {
         };
         // No deadline: the stream as a whole takes as long as the range is large.
         match timeout(CALL_TIMEOUT, self.client.kv.clone().range_stream(Request::new(range))).await {
-            Ok(Ok(stream)) => Ok(Call::RangeStream(Box::new(stream.into_inner()))),
+            Ok(Ok(stream)) => Ok(Call::RangeStream { stream: Box::new(stream.into_inner()), begun: false }),
             Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Call::Range),
             Ok(Err(status)) => Err(self.failed("RangeStream", status)),
             Err(_) => Err(self.failed("RangeStream", Status::deadline_exceeded("no answer for 30 s"))),

@@ -29,6 +29,8 @@ struct Store {
     cluster: u64,
     /// Whether it streams ranges, as 3.7 does.
     streams: bool,
+    /// Whether it says so behind the headers of an answer where it does not, as over TLS.
+    says_so_late: bool,
     /// Flips a bit of the snapshot after its checksum was taken.
     corrupt: bool,
 }
@@ -107,8 +109,15 @@ impl pb::kv_server::Kv for Fake {
     type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
 
     async fn range_stream(&self, request: Request<pb::RangeRequest>) -> Answer<Self::RangeStreamStream> {
-        if !self.0.lock().unwrap().streams {
-            return Err(Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV"));
+        let (streams, late) = {
+            let store = self.0.lock().unwrap();
+            (store.streams, store.says_so_late)
+        };
+        let unknown = Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV");
+        match (streams, late) {
+            (false, false) => return Err(unknown),
+            (false, true) => return Ok(Response::new(Box::pin(futures::stream::iter([Err(unknown)])))),
+            (true, _) => {}
         }
         let mut whole = self.range(request).await?.into_inner();
         let mut chunks: Vec<_> = whole.kvs.chunks(7).map(<[_]>::to_vec).collect();
@@ -341,7 +350,7 @@ async fn pages_give_each_key_once_and_walk_over_few_others() {
             let fake = Fake::default();
             {
                 let mut store = fake.0.lock().unwrap();
-                (store.cluster, store.streams) = (cluster, streams);
+                (store.cluster, store.streams, store.says_so_late) = (cluster, streams, cluster == 0);
                 (0..30_000).for_each(|number| store.put(key(number).as_bytes(), b"value"));
                 // Beyond the prefix.
                 store.put(b"/registrz", b"");
