@@ -11,7 +11,7 @@ use crate::exit::{say, usage};
 use crate::inspect::opener::{AwsOptions, Openers};
 use crate::inspect::report::Summary;
 use crate::inspect::source::{self, Batches};
-use crate::inspect::stream::{Form, inspect_all};
+use crate::inspect::stream::{Format, inspect_all};
 use crate::inspect::{Options, pipe};
 use crate::lab::{self, Description};
 
@@ -134,29 +134,13 @@ impl InspectArgs {
     }
 }
 
-/// Forms of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One line per value, then the summary
-    Table,
-    /// One object: `summary` and `values`
-    Json,
-    /// Counts by key, and nothing about single values
-    Summary,
-}
-
 /// Runs it and prints to standard output.
 pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let batches = read(&args).await?;
     let mut openers = openers(&args).await?;
     let options = Options { show_values: args.show_values, etcd_prefix: args.etcd_prefix.clone() };
-    let form = match args.format {
-        Format::Table => Form::Table,
-        Format::Json => Form::Json,
-        Format::Summary => Form::Summary,
-    };
     let mut out = io::BufWriter::new(io::stdout());
-    let summary = inspect_all(batches, &mut openers, &options, form, &mut out).await?;
+    let summary = inspect_all(batches, &mut openers, &options, args.format, &mut out).await?;
     let found = args.failures(&summary);
     for failure in &found {
         say!("kmslab inspect: {failure}");

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
 use zeroize::Zeroizing;
 
 /// One entry of a provider list.
@@ -46,8 +45,7 @@ pub struct Local {
 }
 
 /// What the API server encrypts with where it has the key itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cipher {
     /// AES-CBC with PKCS#7: keys of 16, 24 or 32 bytes.
     Aescbc,

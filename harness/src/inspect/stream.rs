@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::opener::Openers;
@@ -13,14 +14,14 @@ use super::{Options, look, table};
 use crate::etcd::stale::Reason;
 use crate::printable::{line, shown};
 
-/// What is wanted of the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// One line per value, notes on those that need one, then the summary.
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line per value, then the summary
     Table,
-    /// One object: `summary` and `values`.
+    /// One object: `summary` and `values`
     Json,
-    /// The summary alone.
+    /// Counts by key, and nothing about single values
     Summary,
 }
 
@@ -42,41 +43,71 @@ impl Line {
     }
 }
 
+/// The columns, each as wide as its widest cell.
+struct Widths {
+    header: Vec<&'static str>,
+    of: Vec<usize>,
+}
+
+impl Widths {
+    fn new(decrypts: bool) -> Self {
+        let header = table::header(decrypts);
+        Self { of: header.iter().map(|title| title.len()).collect(), header }
+    }
+
+    fn fit(&mut self, cells: &[String]) {
+        for (width, cell) in self.of.iter_mut().zip(cells) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+
+    fn row(&self, cells: &[impl AsRef<str>]) -> String {
+        let padded = cells.iter().zip(&self.of).map(|(cell, width)| format!("{:<width$}", cell.as_ref()));
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    }
+}
+
 /// Looks at all that comes, prints it, and gives the counts. Plaintext that is to be printed waits in memory and in no file.
 pub async fn inspect_all(
     mut batches: Batches,
     openers: &mut Openers,
     options: &Options,
-    form: Form,
+    format: Format,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<Summary> {
     let decrypts = !openers.is_empty();
     let mut tally = Tally::new(options.etcd_prefix.clone());
     let mut spool = Spool::new(batches.is_unsorted(), options.show_values);
+    let mut widths = Widths::new(decrypts);
     while let Some(batch) = batches.next().await {
         let values = match batch? {
             Batch::Values(values) => values,
             Batch::Restart => {
                 tally = Tally::new(options.etcd_prefix.clone());
                 spool = Spool::new(batches.is_unsorted(), options.show_values);
+                widths = Widths::new(decrypts);
                 continue;
             }
         };
         for stored in values {
             let (row, class) = look(&stored, &mut tally, openers, options).await;
-            let text = match form {
-                Form::Summary => continue,
-                Form::Table => serde_json::to_string(&Line::of(&row, decrypts))?,
-                Form::Json => serde_json::to_string_pretty(&row)?,
+            let text = match format {
+                Format::Summary => continue,
+                Format::Table => {
+                    let line = Line::of(&row, decrypts);
+                    widths.fit(&line.cells);
+                    serde_json::to_string(&line)?
+                }
+                Format::Json => serde_json::to_string_pretty(&row)?,
             };
             spool.push(Record { key: row.key, revision: row.revision, class, text })?;
         }
     }
     let (summary, stale) = (tally.summary(), tally.stale());
-    let printed = match form {
-        Form::Summary => write!(out, "{}", shown(&table::summary(&summary))),
-        Form::Json => print_json(&summary, &mut spool, &stale, out),
-        Form::Table => print_table(&summary, &mut spool, &stale, decrypts, out),
+    let printed = match format {
+        Format::Summary => write!(out, "{}", shown(&table::summary(&summary))),
+        Format::Json => print_json(&summary, &mut spool, &stale, out),
+        Format::Table => print_table(&summary, &mut spool, &stale, widths, out),
     };
     match printed.and_then(|()| out.flush()) {
         // Who has seen enough has closed it.
@@ -118,33 +149,25 @@ fn print_table(
     summary: &Summary,
     spool: &mut Spool,
     stale: &[Option<Reason>],
-    decrypts: bool,
+    mut widths: Widths,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let header = table::header(decrypts);
-    let mut widths: Vec<usize> = header.iter().map(|title| title.len()).collect();
     let read = |record: &Record| -> io::Result<Line> {
         let mut line: Line = serde_json::from_str(&record.text)?;
         let reason = why(stale, record).map_or("-", Reason::as_str);
         reason.clone_into(&mut line.cells[table::STALE_COLUMN]);
         Ok(line)
     };
-    spool.read(&mut |record| {
-        for (width, cell) in widths.iter_mut().zip(read(&record)?.cells) {
-            *width = (*width).max(cell.chars().count());
-        }
-        Ok(())
-    })?;
-    let row = |cells: &[&str]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    out.write_all(row(&header).as_bytes())?;
+    for reason in stale.iter().flatten() {
+        let width = &mut widths.of[table::STALE_COLUMN];
+        *width = (*width).max(reason.as_str().len());
+    }
+    out.write_all(widths.row(&widths.header).as_bytes())?;
     let mut noted = false;
     spool.read(&mut |record| {
         let line = read(&record)?;
         noted |= !line.notes.is_empty() || line.value.is_some();
-        out.write_all(row(&line.cells.iter().map(String::as_str).collect::<Vec<_>>()).as_bytes())
+        out.write_all(widths.row(&line.cells).as_bytes())
     })?;
     if noted {
         spool.read(&mut |record| {

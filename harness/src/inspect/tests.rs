@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::*;
 use crate::etcd::stale::Reason;
-use stream::{Form, inspect_all};
+use stream::{Format, inspect_all};
 
 const SNAPSHOT: &[u8] = include_bytes!("../../../fixtures/etcd/snapshot.db.gz");
 const SEED: &str = "ffe5a729740433f0215c809844d05e1a4f964ae07eece06e4982536cfeba6727";
@@ -39,9 +39,9 @@ async fn snapshot(history: bool) -> Vec<Stored> {
     all
 }
 
-async fn printed(form: Form, openers: &mut Openers, options: &Options) -> String {
+async fn printed(format: Format, openers: &mut Openers, options: &Options) -> String {
     let mut out = Vec::new();
-    inspect_all(batches(false).await, openers, options, form, &mut out).await.unwrap();
+    inspect_all(batches(false).await, openers, options, format, &mut out).await.unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -146,13 +146,13 @@ async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
         inspect(&snapshot(false).await, &mut openers, &Options { show_values: true, ..Options::default() }).await;
     assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (2, 0));
     let options = Options { show_values: true, ..Options::default() };
-    assert!(printed(Form::Table, &mut openers, &options).await.contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
+    assert!(printed(Format::Table, &mut openers, &options).await.contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
     assert!(!format!("{report:?} {openers:?}").contains("086a7ffc"));
 
     let report = inspect(&snapshot(false).await, &mut seeds(SEED).unwrap(), &Options::default()).await;
     let failed = row(&report, "aes-gcm-key").decrypt_error.as_ref().unwrap();
     assert!(failed.starts_with("none of the 1 keys in"), "{failed}");
-    assert!(!printed(Form::Table, &mut seeds(SEED).unwrap(), &Options::default()).await.contains("086a7ffc"));
+    assert!(!printed(Format::Table, &mut seeds(SEED).unwrap(), &Options::default()).await.contains("086a7ffc"));
 }
 
 #[tokio::test]
@@ -240,12 +240,12 @@ async fn the_json_that_is_written_row_by_row_is_the_report_sorted_by_key() {
     let options = Options { show_values: true, ..Options::default() };
     let mut report = inspect(&snapshot(false).await, &mut seeds(&keys).unwrap(), &options).await;
     report.values.sort_by(|a, b| a.key.cmp(&b.key));
-    let written = printed(Form::Json, &mut seeds(&keys).unwrap(), &options).await;
+    let written = printed(Format::Json, &mut seeds(&keys).unwrap(), &options).await;
     assert_eq!(written, format!("{}\n", serde_json::to_string_pretty(&report).unwrap()));
 
     let mut out = Vec::new();
     let none = source::Batches::of(Vec::new());
-    inspect_all(none, &mut Openers::default(), &options, Form::Json, &mut out).await.unwrap();
+    inspect_all(none, &mut Openers::default(), &options, Format::Json, &mut out).await.unwrap();
     let empty = inspect(&[], &mut Openers::default(), &options).await;
     assert_eq!(String::from_utf8(out).unwrap(), format!("{}\n", serde_json::to_string_pretty(&empty).unwrap()));
 }
@@ -266,8 +266,23 @@ async fn what_came_before_a_restart_is_forgotten() {
     let mut printed = Vec::new();
     for batches in [whole, again] {
         let mut out = Vec::new();
-        inspect_all(batches, &mut Openers::default(), &Options::default(), Form::Json, &mut out).await.unwrap();
+        inspect_all(batches, &mut Openers::default(), &Options::default(), Format::Json, &mut out).await.unwrap();
         printed.push(out);
     }
     assert!(printed[0] == printed[1]);
+}
+
+#[tokio::test]
+async fn columns_are_as_wide_as_their_widest_cell_and_what_is_stale_is_in_its_own() {
+    let mut values = snapshot(false).await;
+    values.retain(|stored| stored.key.contains("/secrets/"));
+    let mut out = Vec::new();
+    let batches = source::Batches::of(values);
+    inspect_all(batches, &mut Openers::default(), &Options::default(), Format::Table, &mut out).await.unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let rows: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+    let at = rows[0].find("STALE").unwrap();
+    let stale: Vec<&str> = rows[1..].iter().map(|row| row[at..].split("  ").next().unwrap()).collect();
+    assert!(stale.contains(&"old-source-type") && stale.contains(&"-"), "{text}");
+    assert!(rows.iter().all(|row| row.is_char_boundary(at) && row[..at].ends_with("  ")), "{text}");
 }
