@@ -1,4 +1,4 @@
-//! Key policies: checked to be JSON objects, kept, given back; not evaluated.
+//! Key policies: their elements checked, kept, given back; not evaluated.
 
 use serde_json::{Map, Value, json};
 
@@ -7,6 +7,8 @@ use super::{Accept, Aws, AwsError, Caller, names};
 
 /// The one name that a key policy can have.
 const DEFAULT: &str = "default";
+/// Bytes of a policy: the quota "Key policy document size".
+const LONGEST: usize = 32_768;
 
 pub(super) fn get_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let name = policy_name(input)?;
@@ -33,12 +35,65 @@ pub(super) fn list_key_policies(aws: &Aws, caller: &Caller, input: &Input) -> Re
 }
 
 /// The policy in a request's `Policy`, as it was written.
+///
+/// Length and characters are those of the API reference of PutKeyPolicy, the elements those of the policy grammar:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
     let Some(text) = input.text("Policy", 1..=131_072)? else { return Ok(None) };
-    match serde_json::from_str::<Map<String, Value>>(text) {
-        Ok(_) => Ok(Some(text.to_owned())),
-        Err(_) => Err(AwsError::bare("MalformedPolicyDocumentException")),
+    if !text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')) {
+        let rule = "Member must satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+";
+        return Err(AwsError::constraint(&format!("'{text}'"), "policy", rule));
     }
+    if text.len() > LONGEST {
+        return Err(AwsError::bare("LimitExceededException"));
+    }
+    let policy = serde_json::from_str::<Map<String, Value>>(text);
+    if policy.is_ok_and(|policy| is_key_policy(&policy)) {
+        return Ok(Some(text.to_owned()));
+    }
+    Err(AwsError::bare("MalformedPolicyDocumentException"))
+}
+
+/// Whether every element is one of the grammar's. Action and Resource may be missing and lists may be empty: Access Analyzer
+/// calls either a suggestion, not an error. (access-analyzer-reference-policy-checks.html in the same guide)
+fn is_key_policy(policy: &Map<String, Value>) -> bool {
+    let known = policy.iter().all(|(name, value)| match name.as_str() {
+        "Version" => value == "2012-10-17" || value == "2008-10-17",
+        "Id" => value.is_string(),
+        "Statement" => true,
+        _ => false,
+    });
+    known
+        && match policy.get("Statement") {
+            Some(Value::Array(statements)) => statements.iter().all(is_statement),
+            Some(one) => is_statement(one),
+            None => false,
+        }
+}
+
+fn is_statement(statement: &Value) -> bool {
+    let Some(elements) = statement.as_object() else { return false };
+    let has = |name: &str| elements.contains_key(name);
+    let known = elements.iter().all(|(name, value)| match name.as_str() {
+        "Sid" => value.is_string(),
+        "Effect" => value == "Allow" || value == "Deny",
+        "Principal" | "NotPrincipal" => {
+            value == "*" || value.as_object().is_some_and(|kinds| kinds.values().all(is_texts))
+        }
+        "Action" | "NotAction" | "Resource" | "NotResource" => is_texts(value),
+        "Condition" => value.is_object(),
+        _ => false,
+    });
+    // One of each pair at the most; whom it is about must be said, since a key policy is attached to no one.
+    known
+        && has("Effect")
+        && has("Principal") != has("NotPrincipal")
+        && !(has("Action") && has("NotAction"))
+        && !(has("Resource") && has("NotResource"))
+}
+
+fn is_texts(value: &Value) -> bool {
+    value.is_string() || value.as_array().is_some_and(|all| all.iter().all(Value::is_string))
 }
 
 fn policy_name(input: &Input) -> Result<&str, AwsError> {
@@ -68,4 +123,60 @@ fn default_policy(caller: &Caller) -> String {
         "}",
     ];
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(policy: &Value) -> Option<String> {
+        let body = json!({ "Policy": policy.as_str().map_or_else(|| policy.to_string(), str::to_owned) });
+        given(&Input::parse("PutKeyPolicy", body.to_string().as_bytes()).unwrap()).err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn a_policy_has_the_grammars_elements() {
+        let statement = json!({ "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": ["kms:*"], "Resource": "*" });
+        let with = |name: &str, value: Value| {
+            let mut changed = statement.clone();
+            changed[name] = value;
+            json!({ "Statement": [changed] })
+        };
+        for good in [
+            json!({ "Version": "2012-10-17", "Id": "i", "Statement": statement }),
+            json!({ "Statement": [{ "Effect": "Deny", "Principal": "*" }] }),
+            json!({ "Statement": [] }),
+            with("Action", json!([])),
+            with("Condition", json!({ "Bool": { "kms:GrantIsForAWSResource": "true" } })),
+        ] {
+            assert_eq!(refused(&good), None, "{good}");
+        }
+        for bad in [
+            json!({}),
+            json!([]),
+            json!("no JSON"),
+            json!({ "Version": "2012-10-18", "Statement": statement }),
+            json!({ "Statement": [{ "Effect": "Allow", "Action": "kms:*" }] }),
+            json!({ "Statement": statement, "Other": 1 }),
+            with("Effect", json!("allow")),
+            with("NotPrincipal", json!("*")),
+            with("NotAction", json!("kms:*")),
+            with("Action", json!([1])),
+            with("Principals", json!("*")),
+        ] {
+            assert_eq!(refused(&bad).as_deref(), Some("MalformedPolicyDocumentException"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_policy_has_32_kib_of_latin_1_at_the_most() {
+        let of = |length: usize| {
+            let empty = json!({ "Id": "", "Statement": { "Effect": "Allow", "Principal": "*" } }).to_string().len();
+            json!({ "Id": "x".repeat(length - empty), "Statement": { "Effect": "Allow", "Principal": "*" } })
+        };
+        assert_eq!(refused(&of(32_768)), None);
+        assert_eq!(refused(&of(32_769)).as_deref(), Some("LimitExceededException"));
+        assert_eq!(refused(&of(131_073)).as_deref(), Some("ValidationException"));
+        assert_eq!(refused(&json!({ "Id": "\u{0100}", "Statement": [] })).as_deref(), Some("ValidationException"));
+    }
 }

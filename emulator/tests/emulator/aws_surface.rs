@@ -180,3 +180,10 @@ async fn a_client_that_waits_to_send_its_body_is_refused_without_being_told_to_s
     let refused = raw(emulator.http_addr(), head.as_bytes()).await;
     assert_eq!(refused.status, 404, "{}", refused.head);
 }
+
+#[tokio::test]
+async fn a_member_that_the_model_does_not_have_is_ignored() {
+    let emulator = started().await;
+    let listed = call(&emulator, "us-east-1", "ListKeys", &json!({ "ResourceOwners": ["SELF"] })).await;
+    assert_eq!((listed.status, &listed.json["Truncated"]), (200, &json!(false)), "{}", listed.text);
+}
