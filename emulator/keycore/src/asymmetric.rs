@@ -15,6 +15,7 @@ use aws_lc_rs::signature::{
 use zeroize::Zeroizing;
 
 use crate::{Algorithm, Curve, Hash, KeyError, PublicKey, RsaPadding, SignInput, SignatureAlgorithm};
+use crate::{kem, raw_rsa};
 
 const BROKEN: KeyError = KeyError::Internal { what: "the private key does not parse" };
 
@@ -55,6 +56,7 @@ pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicK
             let (x, y) = point.split_at_checked(curve.coordinate_bytes()).ok_or(BROKEN)?;
             Ok(PublicKey::Ec { curve, x: x.to_vec(), y: y.to_vec(), der: der(pair.public_key().as_der())? })
         }
+        Algorithm::Kem(kem) => Ok(PublicKey::Kem(kem::public_key(kem, private)?)),
         Algorithm::Aes { .. } | Algorithm::Hmac { .. } => Err(KeyError::WrongAlgorithm { algorithm }),
     }
 }
@@ -190,6 +192,7 @@ pub(crate) fn sign(
             pair.sign_digest(encoding, &digest, &mut out).map_err(refused)?;
             Ok(out)
         }
+        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPkcs1Raw) => raw_rsa::sign(private, input.bytes()),
         (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash) | SignatureAlgorithm::EcdsaFixed(hash))
             if ec_verification(curve).is_some_and(|(_, h)| h == hash) =>
         {
@@ -218,8 +221,11 @@ pub(crate) fn verify(
     signature: &[u8],
 ) -> Result<bool, KeyError> {
     let wrong = KeyError::WrongAlgorithm { algorithm: key };
+    if let (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPkcs1Raw) = (key, how) {
+        return raw_rsa::verify(private, input.bytes(), signature);
+    }
     let public = public_key(key, private)?;
-    let public = public.der();
+    let public = public.der().ok_or(KeyError::WrongAlgorithm { algorithm: key })?;
     let (algorithm, hash): (&'static dyn VerificationAlgorithm, Hash) = match (key, how) {
         (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_)) => {
             let (_, verification, hash) = rsa_encoding(how).ok_or(wrong)?;

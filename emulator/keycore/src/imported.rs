@@ -77,7 +77,9 @@ impl Material {
                 let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
                 drop(EcdsaKeyPair::from_pkcs8(signing, der).map_err(bad)?);
             }
-            Algorithm::Aes { .. } | Algorithm::Hmac { .. } => return Err(KeyError::WrongAlgorithm { algorithm }),
+            Algorithm::Aes { .. } | Algorithm::Hmac { .. } | Algorithm::Kem(_) => {
+                return Err(KeyError::WrongAlgorithm { algorithm });
+            }
         }
         Ok(Self { algorithm, bytes: Zeroizing::new(der.to_vec()) })
     }

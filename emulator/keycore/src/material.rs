@@ -118,6 +118,7 @@ pub(crate) fn generate(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Ze
             let key = PrivateDecryptingKey::generate(size).map_err(|_| MAKE)?;
             Zeroizing::new(key.as_der().map_err(|_| MAKE)?.as_ref().to_vec())
         }
+        Algorithm::Kem(kem) => crate::kem::generate(kem, entropy)?,
         Algorithm::Ec(Curve::Ed25519) => {
             Zeroizing::new(Ed25519KeyPair::generate_pkcs8(&rng).map_err(|_| MAKE)?.as_ref().to_vec())
         }

@@ -22,6 +22,19 @@ pub enum Algorithm {
     },
     /// An elliptic curve.
     Ec(Curve),
+    /// Key encapsulation.
+    Kem(Kem),
+}
+
+/// A mechanism of key encapsulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kem {
+    /// ML-KEM-768 of FIPS 203.
+    MlKem768,
+    /// ML-KEM-1024 of FIPS 203.
+    MlKem1024,
+    /// X-Wing, of ML-KEM-768 and X25519.
+    XWing,
 }
 
 impl Algorithm {
@@ -78,13 +91,16 @@ pub enum PublicKey {
         /// SubjectPublicKeyInfo, DER.
         der: Vec<u8>,
     },
+    /// An encapsulation key, as its standard writes it.
+    Kem(Vec<u8>),
 }
 
 impl PublicKey {
-    /// SubjectPublicKeyInfo, DER.
-    pub fn der(&self) -> &[u8] {
+    /// SubjectPublicKeyInfo, DER; not of key encapsulation.
+    pub fn der(&self) -> Option<&[u8]> {
         match self {
-            Self::Rsa { der, .. } | Self::Ec { der, .. } => der,
+            Self::Rsa { der, .. } | Self::Ec { der, .. } => Some(der),
+            Self::Kem(_) => None,
         }
     }
 }
@@ -98,6 +114,8 @@ pub enum Purpose {
     SignVerify,
     /// Make and check a message authentication code.
     Mac,
+    /// Take a shared secret out of what was encapsulated to its public key.
+    Encapsulation,
     /// Agree on a shared secret; such keys can be made and described only.
     KeyAgreement,
     /// Whatever its algorithm can do; the front end says what of that is allowed.
@@ -149,6 +167,8 @@ pub enum SignatureAlgorithm {
     RsaPss(Hash),
     /// RSASSA-PKCS1-v1_5.
     RsaPkcs1(Hash),
+    /// The same over the input as it is: not hashed, and without the name of a hash in front. At most 11 bytes shorter than the modulus.
+    RsaPkcs1Raw,
     /// ECDSA, DER-encoded.
     Ecdsa(Hash),
     /// ECDSA, the two numbers one after the other, each as long as the curve's coordinates.
@@ -164,4 +184,13 @@ pub enum SignInput<'a> {
     Message(&'a [u8]),
     /// Its hash.
     Digest(&'a [u8]),
+}
+
+impl<'a> SignInput<'a> {
+    /// What was given, whichever it is.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Message(bytes) | Self::Digest(bytes) => bytes,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm as Name;
-use kmslab_keycore::{AesMode, Algorithm, Curve, Hash, RsaPadding, SignatureAlgorithm};
+use kmslab_keycore::{AesMode, Algorithm, Curve, Hash, Kem, RsaPadding, SignatureAlgorithm};
 
 /// How a version is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) enum Use {
     Sign(SignatureAlgorithm),
     /// AsymmetricDecrypt.
     Decrypt(RsaPadding),
+    /// Decapsulate.
+    Decapsulate,
     /// MacSign and MacVerify.
     Mac,
 }
@@ -52,6 +54,10 @@ const fn oaep(name: Name, bits: u16, padding: RsaPadding) -> Row {
     row(name, Purpose::AsymmetricDecrypt, Algorithm::Rsa { bits }, Use::Decrypt(padding))
 }
 
+const fn kem(name: Name, kem: Kem) -> Row {
+    row(name, Purpose::KeyEncapsulation, Algorithm::Kem(kem), Use::Decapsulate)
+}
+
 const fn mac(name: Name, bits: u16) -> Row {
     row(name, Purpose::Mac, Algorithm::Hmac { bits }, Use::Mac)
 }
@@ -73,6 +79,9 @@ const ROWS: &[Row] = &[
     rsa(Name::RsaSignPkcs13072Sha256, 3072, SignatureAlgorithm::RsaPkcs1(Hash::Sha256)),
     rsa(Name::RsaSignPkcs14096Sha256, 4096, SignatureAlgorithm::RsaPkcs1(Hash::Sha256)),
     rsa(Name::RsaSignPkcs14096Sha512, 4096, SignatureAlgorithm::RsaPkcs1(Hash::Sha512)),
+    rsa(Name::RsaSignRawPkcs12048, 2048, SignatureAlgorithm::RsaPkcs1Raw),
+    rsa(Name::RsaSignRawPkcs13072, 3072, SignatureAlgorithm::RsaPkcs1Raw),
+    rsa(Name::RsaSignRawPkcs14096, 4096, SignatureAlgorithm::RsaPkcs1Raw),
     ec(Name::EcSignP256Sha256, Curve::P256, SignatureAlgorithm::Ecdsa(Hash::Sha256)),
     ec(Name::EcSignP384Sha384, Curve::P384, SignatureAlgorithm::Ecdsa(Hash::Sha384)),
     ec(Name::EcSignSecp256k1Sha256, Curve::Secp256k1, SignatureAlgorithm::Ecdsa(Hash::Sha256)),
@@ -84,6 +93,9 @@ const ROWS: &[Row] = &[
     oaep(Name::RsaDecryptOaep2048Sha1, 2048, RsaPadding::OaepSha1),
     oaep(Name::RsaDecryptOaep3072Sha1, 3072, RsaPadding::OaepSha1),
     oaep(Name::RsaDecryptOaep4096Sha1, 4096, RsaPadding::OaepSha1),
+    kem(Name::MlKem768, Kem::MlKem768),
+    kem(Name::MlKem1024, Kem::MlKem1024),
+    kem(Name::KemXwing, Kem::XWing),
     mac(Name::HmacSha1, 160),
     mac(Name::HmacSha224, 224),
     mac(Name::HmacSha256, 256),
@@ -107,13 +119,14 @@ impl Row {
         match self.usage {
             Use::Symmetric | Use::Raw(_) | Use::Decrypt(_) => kmslab_keycore::Purpose::EncryptDecrypt,
             Use::Sign(_) => kmslab_keycore::Purpose::SignVerify,
+            Use::Decapsulate => kmslab_keycore::Purpose::Encapsulation,
             Use::Mac => kmslab_keycore::Purpose::Mac,
         }
     }
 
     /// Whether making its key takes so long that the service answers before it is made.
     pub(crate) fn is_asymmetric(&self) -> bool {
-        matches!(self.usage, Use::Sign(_) | Use::Decrypt(_))
+        matches!(self.usage, Use::Sign(_) | Use::Decrypt(_) | Use::Decapsulate)
     }
 
     /// Bytes of the digest that it signs.

@@ -2,9 +2,10 @@
 
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
+use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm as Name;
 use kmslab_googleapis::kms::digest::Digest;
 use kmslab_googleapis::kms::public_key::PublicKeyFormat;
-use kmslab_keycore::{Hash, SignInput, VersionState};
+use kmslab_keycore::{Hash, PublicKey, SignInput, VersionState};
 
 use super::algorithms::Use;
 use super::auth::Caller;
@@ -22,7 +23,7 @@ pub(crate) fn public_key(
     let name = versions::name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.viewPublicKey", &request.name)?;
     let (key, version) = gcp.version(&name)?;
-    for_purpose(&name.key, &key, &[Purpose::AsymmetricSign, Purpose::AsymmetricDecrypt])?;
+    for_purpose(&name.key, &key, &[Purpose::AsymmetricSign, Purpose::AsymmetricDecrypt, Purpose::KeyEncapsulation])?;
     if version.state != VersionState::Enabled {
         return Err(GcpError::not_enabled(&name, version.state));
     }
@@ -36,17 +37,37 @@ pub(crate) fn public_key(
         public_key_format: PublicKeyFormat::Pem.into(),
         ..kms::PublicKey::default()
     };
-    match PublicKeyFormat::try_from(request.public_key_format) {
-        Ok(PublicKeyFormat::Unspecified | PublicKeyFormat::Pem) => {
-            shown.pem = wire::pem("PUBLIC KEY", public.der());
+    let format = PublicKeyFormat::try_from(request.public_key_format).unwrap_or_default();
+    let der = match public {
+        PublicKey::Kem(bytes) => {
+            let wanted = match wire::row(&version)?.name {
+                Name::KemXwing => PublicKeyFormat::XwingRawBytes,
+                _ => PublicKeyFormat::NistPqc,
+            };
+            if format != wanted {
+                let wanted = wanted.as_str_name();
+                return Err(GcpError::bad_field(
+                    "public_key_format",
+                    format!("The public_key_format must be {wanted} for a key of this algorithm."),
+                ));
+            }
+            shown.public_key_format = format.into();
+            shown.public_key = Some(checksummed(bytes));
+            return Ok(shown);
+        }
+        PublicKey::Rsa { der, .. } | PublicKey::Ec { der, .. } => der,
+    };
+    match format {
+        PublicKeyFormat::Unspecified | PublicKeyFormat::Pem => {
+            shown.pem = wire::pem("PUBLIC KEY", &der);
             shown.pem_crc32c = Some(wire::crc32c(shown.pem.as_bytes()));
             if request.public_key_format != 0 {
                 shown.public_key = Some(checksummed(shown.pem.clone().into_bytes()));
             }
         }
-        Ok(PublicKeyFormat::Der) => {
+        PublicKeyFormat::Der => {
             shown.public_key_format = PublicKeyFormat::Der.into();
-            shown.public_key = Some(checksummed(public.der().to_vec()));
+            shown.public_key = Some(checksummed(der));
         }
         _ => return Err(GcpError::bad_field("public_key_format", "The public_key_format must be PEM or DER.")),
     }
@@ -115,6 +136,26 @@ pub(crate) fn decrypt(
     Ok(kms::AsymmetricDecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
         plaintext: plaintext.to_vec(),
+        verified_ciphertext_crc32c,
+        protection_level: wire::protection_of(&version),
+    })
+}
+
+pub(crate) fn decapsulate(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::DecapsulateRequest,
+) -> Result<kms::DecapsulateResponse, GcpError> {
+    let name = versions::name(&request.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToDecapsulate", &request.name)?;
+    let verified_ciphertext_crc32c = wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
+    let (key, version) = used(gcp, &name, Purpose::KeyEncapsulation)?;
+    let opened = gcp.core.decapsulate((&key.realm, &key.id, &version.id), &request.ciphertext);
+    let secret = opened.map_err(|error| GcpError::of_version(&name, error))?;
+    Ok(kms::DecapsulateResponse {
+        name: name.to_string(),
+        shared_secret_crc32c: Some(wire::crc32c(&secret)),
+        shared_secret: secret.to_vec(),
         verified_ciphertext_crc32c,
         protection_level: wire::protection_of(&version),
     })

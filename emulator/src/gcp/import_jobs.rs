@@ -16,7 +16,7 @@ use super::algorithms::{self, Row};
 use super::auth::Caller;
 use super::names::{ImportJobName, RingName, is_id};
 use super::page::{Wanted, page};
-use super::{Gcp, GcpError, keys, rings, wire};
+use super::{Gcp, GcpError, keys, rings, versions, wire};
 
 /// How long a job takes imports.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(72);
@@ -74,7 +74,10 @@ impl Gcp {
         let public = match state {
             ImportJobState::Active => {
                 let public = self.core.public_key((&key.realm, &key.id, &version.id)).map_err(GcpError::internal)?;
-                Some(WrappingPublicKey { pem: wire::pem("PUBLIC KEY", public.der()), ..WrappingPublicKey::default() })
+                Some(WrappingPublicKey {
+                    pem: wire::pem("PUBLIC KEY", public.der().unwrap_or_default()),
+                    ..WrappingPublicKey::default()
+                })
             }
             _ => None,
         };
@@ -215,7 +218,7 @@ pub(crate) fn import(
     let new = NewVersion { later: false, primary: false, material: Some(material), ..new };
     let key = gcp.core.add_version(&key.realm, &key.id, new).map_err(|error| GcpError::of_key(&key_name, error))?;
     let made = key.versions.last().ok_or_else(|| GcpError::internal("no version was made"))?;
-    Ok(wire::crypto_key_version(&key_name, made))
+    versions::shown(gcp, &key_name, &key, made)
 }
 
 fn material(row: &Row, bytes: &[u8]) -> Result<Material, KeyError> {

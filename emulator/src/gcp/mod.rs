@@ -6,6 +6,7 @@
 mod admin;
 mod algorithms;
 mod asymmetric;
+mod attestation;
 mod auth;
 mod blob;
 mod crypto;
@@ -37,6 +38,7 @@ pub(crate) use error::GcpError;
 
 use crate::Auth;
 use crate::keytable::{KeyRow, VersionRow};
+use attestation::Hsm;
 use iam::Policies;
 use identity::Identity;
 use import_jobs::Job;
@@ -50,6 +52,7 @@ pub(crate) struct Gcp {
     rings: RwLock<BTreeMap<RingName, Timestamp>>,
     jobs: RwLock<BTreeMap<ImportJobName, Job>>,
     retired: Retired,
+    hsm: Hsm,
     pub(crate) policies: Policies,
     pub(crate) identity: Identity,
     auth: Auth,
@@ -68,6 +71,7 @@ impl Gcp {
             rings: RwLock::default(),
             jobs: RwLock::default(),
             retired: Retired::default(),
+            hsm: Hsm::default(),
             policies: Policies::default(),
             identity: Identity::new(wall, entropy, auth),
             auth,

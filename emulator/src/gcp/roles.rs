@@ -17,6 +17,7 @@ enum Allows {
 const EVERYWHERE: &[&str] = &["cloudkms.locations.get", "cloudkms.locations.list", "resourcemanager.projects.get"];
 const ENCRYPT: &str = "cloudkms.cryptoKeyVersions.useToEncrypt";
 const DECRYPT: &str = "cloudkms.cryptoKeyVersions.useToDecrypt";
+const DECAPSULATE: &str = "cloudkms.cryptoKeyVersions.useToDecapsulate";
 const SIGN: &str = "cloudkms.cryptoKeyVersions.useToSign";
 const VERIFY: &str = "cloudkms.cryptoKeyVersions.useToVerify";
 const PUBLIC: &str = "cloudkms.cryptoKeyVersions.viewPublicKey";
@@ -31,11 +32,12 @@ const ROLES: &[(&str, Allows)] = &[
     ("roles/cloudkms.cryptoKeyEncrypterDecrypter", Allows::These(&[ENCRYPT, DECRYPT])),
     ("roles/cloudkms.cryptoKeyEncrypter", Allows::These(&[ENCRYPT])),
     ("roles/cloudkms.cryptoKeyDecrypter", Allows::These(&[DECRYPT])),
+    ("roles/cloudkms.decapsulator", Allows::These(&[DECAPSULATE])),
     ("roles/cloudkms.signer", Allows::These(&[SIGN])),
     ("roles/cloudkms.verifier", Allows::These(&[VERIFY])),
     ("roles/cloudkms.signerVerifier", Allows::These(&[SIGN, VERIFY, PUBLIC])),
     ("roles/cloudkms.publicKeyViewer", Allows::These(&[PUBLIC])),
-    ("roles/cloudkms.cryptoOperator", Allows::These(&[ENCRYPT, DECRYPT, SIGN, VERIFY, PUBLIC, RANDOM])),
+    ("roles/cloudkms.cryptoOperator", Allows::These(&[ENCRYPT, DECRYPT, DECAPSULATE, SIGN, VERIFY, PUBLIC, RANDOM])),
     (
         "roles/cloudkms.importer",
         Allows::These(&[

@@ -253,5 +253,5 @@ service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService" {
         "ExportTrustedKeyWrappedCryptoKeyVersion",
         kms::ExportTrustedKeyWrappedCryptoKeyVersionRequest
     ) -> kms::ExportTrustedKeyWrappedCryptoKeyVersionResponse = lacking;
-    decapsulate("Decapsulate", kms::DecapsulateRequest) -> kms::DecapsulateResponse = lacking;
+    decapsulate("Decapsulate", kms::DecapsulateRequest) -> kms::DecapsulateResponse = asymmetric::decapsulate;
 });

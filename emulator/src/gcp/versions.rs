@@ -1,18 +1,42 @@
 //! Versions of keys: made, shown, enabled and disabled, made the primary, destroyed and restored.
 
 use kmslab_googleapis::kms;
+use kmslab_googleapis::kms::ProtectionLevel;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionState as State;
-use kmslab_keycore::{KeyError, Version, VersionState};
+use kmslab_keycore::{Algorithm, Key, KeyError, Version, VersionState};
 
 use super::auth::Caller;
-use super::names::VersionName;
+use super::names::{KeyName, VersionName};
 use super::page::{Wanted, page};
 use super::{Gcp, GcpError, algorithms, keys, wire};
 
 /// The version of a name that came in.
 pub(crate) fn name(name: &str) -> Result<VersionName, GcpError> {
     VersionName::parse(name).ok_or_else(|| GcpError::bad_name(name, "CryptoKeyVersion"))
+}
+
+/// A version as the service shows it: what an HSM holds with the HSM's word.
+pub(crate) fn shown(
+    gcp: &Gcp,
+    name: &KeyName,
+    key: &Key,
+    version: &Version,
+) -> Result<kms::CryptoKeyVersion, GcpError> {
+    let mut shown = wire::crypto_key_version(name, version);
+    let is_there = !matches!(version.state, VersionState::Pending | VersionState::Destroyed);
+    if shown.protection_level == i32::from(ProtectionLevel::Hsm) && is_there {
+        let public = match version.algorithm {
+            Algorithm::Aes { .. } | Algorithm::Hmac { .. } => None,
+            Algorithm::Rsa { .. } | Algorithm::Ec(_) | Algorithm::Kem(_) => {
+                let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
+                Some(public.map_err(|error| GcpError::of_version(&name.version(version.number), error))?)
+            }
+        };
+        let name = name.version(version.number);
+        shown.attestation = Some(gcp.hsm.attest(&name, version, key.purpose, public.as_ref())?);
+    }
+    Ok(shown)
 }
 
 pub(crate) fn list(
@@ -24,7 +48,7 @@ pub(crate) fn list(
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.list", &request.parent)?;
     let key = gcp.key(&name)?;
     let page = page(
-        key.versions.iter().map(|version| wire::crypto_key_version(&name, version)).collect(),
+        key.versions.iter().map(|version| shown(gcp, &name, &key, version)).collect::<Result<_, _>>()?,
         Wanted {
             size: request.page_size,
             token: &request.page_token,
@@ -46,8 +70,8 @@ pub(crate) fn get(
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
     let name = name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.get", &request.name)?;
-    let (_, version) = gcp.version(&name)?;
-    Ok(wire::crypto_key_version(&name.key, &version))
+    let (key, version) = gcp.version(&name)?;
+    shown(gcp, &name.key, &key, &version)
 }
 
 pub(crate) fn create(
@@ -68,7 +92,7 @@ pub(crate) fn create(
     let key = gcp.core.add_version(&key.realm, &key.id, new).map_err(|error| GcpError::of_key(&name, error))?;
     gcp.finish_pending(&key);
     let made = key.versions.last().ok_or_else(|| GcpError::internal("no version was made"))?;
-    Ok(wire::crypto_key_version(&name, made))
+    shown(gcp, &name, &key, made)
 }
 
 pub(crate) fn update(
@@ -170,5 +194,5 @@ fn moved(
         error => GcpError::of_version(name, error),
     })?;
     let version = name.find(&key).ok_or_else(|| GcpError::of_version(name, KeyError::VersionNotFound))?;
-    Ok(wire::crypto_key_version(&name.key, version))
+    shown(gcp, &name.key, &key, version)
 }

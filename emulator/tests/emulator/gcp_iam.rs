@@ -192,7 +192,7 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
 }
 
 /// A key of a purpose and an algorithm; the name of its first version, which is ready.
-async fn version(emulator: &RunningEmulator, token: Option<&str>, purpose: &str, algorithm: &str) -> String {
+pub(crate) async fn version(emulator: &RunningEmulator, token: Option<&str>, purpose: &str, algorithm: &str) -> String {
     let id = algorithm.to_ascii_lowercase();
     let body = json!({ "purpose": purpose, "versionTemplate": { "algorithm": algorithm } });
     let made = rest(emulator, token, "POST", &format!("/v1/{RING}/cryptoKeys?cryptoKeyId={id}"), body).await;

@@ -229,7 +229,12 @@ async fn bad_requests_get_the_services_codes() {
         (404, "CryptoKeyVersion", post(format!("/v1/{KEY}/cryptoKeyVersions/9:destroy"), json!({}))),
         (400, "has purpose ENCRYPT_DECRYPT", post(format!("/v1/{version}:asymmetricSign"), json!({ "data": "AAAA" }))),
         (501, "HSM only", post("/v1/projects/p/locations/l:generateRandomBytes".into(), json!({ "lengthBytes": 8 }))),
-        (501, "not supported", post(format!("/v1/{version}:decapsulate"), json!({ "ciphertext": "AAAA" }))),
+        (
+            400,
+            "has purpose ENCRYPT_DECRYPT",
+            post(format!("/v1/{version}:decapsulate"), json!({ "ciphertext": "AAAA" })),
+        ),
+        (501, "not supported", ("GET", format!("/v1/{version}:exportTrustedKeyWrappedCryptoKeyVersion"), Value::Null)),
         (400, "Invalid JSON payload", post(format!("/v1/{KEY}:encrypt"), json!("text"))),
     ] {
         let answer = rest(&emulator, Some(&token), method, &path, body).await;

@@ -191,7 +191,7 @@ async fn one_aws_account_cannot_name_anothers_key() {
 
     for key in [&theirs, &alias, &json!(id)] {
         let body = json!({
-            "KeyId": key, "Plaintext": "AAAA", "CiphertextBlob": sealed, "KeySpec": "AES_256", "Policy": "{}", "PolicyName": "default",
+            "KeyId": key, "Plaintext": "AAAA", "CiphertextBlob": sealed, "KeySpec": "AES_256", "Policy": r#"{"Statement":{"Effect":"Allow","Principal":"*"}}"#, "PolicyName": "default",
             "Tags": [{ "TagKey": "a", "TagValue": "b" }], "TagKeys": ["a"], "Description": "mine now", "PendingWindowInDays": 7,
             "SourceKeyId": key, "DestinationKeyId": mine,
         });

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{KeyCore, Sealed};
+use crate::kem;
 use crate::{
     AesMode, Algorithm, Key, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm,
     Version, VersionId, aes, asymmetric, material,
@@ -98,6 +99,17 @@ impl KeyCore {
         let (algorithm, private) = self.to_use(realm, id, version, Purpose::EncryptDecrypt)?;
         only_rsa(algorithm)?;
         asymmetric::rsa_decrypt(&private, padding, body)
+    }
+
+    /// The shared secret of a ciphertext that was encapsulated to a version's public key.
+    pub fn decapsulate(
+        &self,
+        (realm, id, version): Named<'_>,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let (algorithm, private) = self.to_use(realm, id, version, Purpose::Encapsulation)?;
+        let Algorithm::Kem(kem) = algorithm else { return Err(KeyError::WrongAlgorithm { algorithm }) };
+        kem::decapsulate(kem, &private, ciphertext)
     }
 
     /// Opens what was wrapped to a version's RSA public key by way of an AES key (CKM_RSA_AES_KEY_WRAP of PKCS #11): a block that
