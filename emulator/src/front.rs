@@ -16,7 +16,7 @@ use http::request::Parts;
 use crate::aws::service::{self as aws, AwsService};
 use crate::azure::Azure;
 use crate::azure::identity::Identity;
-use crate::azure::names::VAULT_SUFFIX;
+use crate::azure::names::vault_at;
 use crate::azure::service::{InVault, Plane};
 use crate::counts::Counter;
 use crate::drain::{self, SharedBody};
@@ -128,7 +128,7 @@ fn front(parts: &Parts) -> Front {
         GRAPH => return Front::Management(Plane::Graph),
         _ => {}
     }
-    if let Some(vault) = name.strip_suffix(VAULT_SUFFIX) {
+    if let Some(vault) = vault_at(name) {
         return Front::Vault(InVault { vault: vault.to_owned(), path: path.to_owned() });
     }
     if parts.headers.contains_key("x-amz-target") || path == "/" {
@@ -188,6 +188,7 @@ mod tests {
             ("localhost:7600", "/unknown/path", "aws"),
             ("kms.us-east-1.amazonaws.com", "/", "aws"),
             ("abc.vault.azure.net", "/keys/k/?api-version=7.6", "abc /keys/k/"),
+            ("abc.managedhsm.azure.net", "/keys/k/?api-version=7.6", "abc.managedhsm /keys/k/"),
             ("ABC.vault.azure.net:443", "//keys", "abc //keys"),
             ("localhost:7643", "/abc/keys/k//wrapkey", "abc /keys/k//wrapkey"),
             ("localhost:7643", "/abc/deletedkeys", "abc /deletedkeys"),

@@ -23,6 +23,7 @@ const VENDORS: &[&str] = &[
     "cloud.adc-e.uk",
     "csp.hci.ic.gov",
     "vault.azure.net",
+    "managedhsm.azure.net",
     "microsoftonline.com",
     "login.windows.net",
     "login.microsoft.com",

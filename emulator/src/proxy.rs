@@ -20,6 +20,7 @@ use crate::server::{self, Served};
 /// Names that are answered, as a certificate has them: `*` is one label.
 pub(crate) const NAMES: &[&str] = &[
     "*.vault.azure.net",
+    "*.managedhsm.azure.net",
     "login.microsoftonline.com",
     "login.windows.net",
     "login.microsoft.com",

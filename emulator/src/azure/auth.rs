@@ -3,7 +3,7 @@
 use http::request::Parts;
 
 use super::AzureError;
-use super::identity::{Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, Refused, VAULT_RESOURCE, issuer};
+use super::identity::{Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, Refused, issuer};
 use crate::http_body::bearer;
 
 /// The caller that a token speaks for.
@@ -22,8 +22,8 @@ impl Principal {
 }
 
 /// The value of `WWW-Authenticate`: where tokens come from, and for which resource.
-pub(super) fn challenge(authority: &str, tenant: &str) -> String {
-    format!("Bearer authorization=\"{authority}/{tenant}\", resource=\"{VAULT_RESOURCE}\"")
+pub(super) fn challenge(authority: &str, tenant: &str, resource: &str) -> String {
+    format!("Bearer authorization=\"{authority}/{tenant}\", resource=\"{resource}\"")
 }
 
 impl From<Claims> for Principal {
@@ -32,15 +32,15 @@ impl From<Claims> for Principal {
     }
 }
 
-/// The caller of a vault, or the refusal in the service's words.
-pub(super) fn authenticate(identity: &Identity, parts: &Parts) -> Result<Principal, AzureError> {
+/// The caller of a vault that takes tokens for a resource, or the refusal in the service's words.
+pub(super) fn authenticate(identity: &Identity, parts: &Parts, resource: &str) -> Result<Principal, AzureError> {
     if identity.auth.is_off() {
-        return Ok(believed(identity, parts, &[VAULT_RESOURCE]));
+        return Ok(believed(identity, parts, &[resource]));
     }
     let token = bearer(&parts.headers).ok_or_else(AzureError::no_token)?;
     let tenant = &identity.directory.tenant;
-    let claims = identity.verify(token, &[VAULT_RESOURCE]);
-    claims.map(Principal::from).map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant)))
+    let claims = identity.verify(token, &[resource]);
+    claims.map(Principal::from).map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant, resource)))
 }
 
 /// Who a request says that it is from, where nobody is refused: the caller of its token if that holds, else the well-known application.
@@ -56,7 +56,7 @@ pub(super) fn believed(identity: &Identity, parts: &Parts, resources: &[&str]) -
     )
 }
 
-fn sentence(refused: &Refused, tenant: &str) -> String {
+fn sentence(refused: &Refused, tenant: &str, resource: &str) -> String {
     match refused {
         Refused::Signature(header) => {
             format!("AKV10046: Unable to resolve the key used for signature validation. EncodedJwtHeader: '{header}'.")
@@ -65,7 +65,7 @@ fn sentence(refused: &Refused, tenant: &str) -> String {
             format!("AKV10032: Invalid issuer. Expected one of https://sts.windows.net/{tenant}/, found {found}.")
         }
         Refused::Audience(found) => {
-            format!("AKV10022: Invalid audience. Expected {VAULT_RESOURCE}, found: {found}.")
+            format!("AKV10022: Invalid audience. Expected {resource}, found: {found}.")
         }
         Refused::Expired | Refused::NotYetValid => "[TokenExpired] Error validating token: 'S2S12086'.".to_owned(),
     }

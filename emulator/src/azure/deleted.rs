@@ -20,7 +20,7 @@ pub(super) fn delete(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     let (key, _) = keys::find(azure, asked)?;
     let deleted = azure.core.schedule_deletion(&key.realm, &key.id, DAY * asked.vault.retention_days);
     let key = deleted.map_err(|error| AzureError::of_key(name, None, "delete", error))?;
-    deleted_bundle(azure, asked.vault, &key)
+    deleted_bundle(azure, asked, &key)
 }
 
 pub(super) fn get_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -28,17 +28,16 @@ pub(super) fn get_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, Azu
     let key = azure.core.key(&names::realm(&asked.vault.name), &name.id());
     let key = key.ok().filter(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
     let key = key.ok_or_else(|| AzureError::no_deleted_key(name))?;
-    deleted_bundle(azure, asked.vault, &key)
+    deleted_bundle(azure, asked, &key)
 }
 
 pub(super) fn list_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let vault = asked.vault;
-    let mut keys = azure.core.keys(&names::realm(&vault.name));
+    let mut keys = azure.core.keys(&names::realm(&asked.vault.name));
     keys.retain(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     page(asked, "deletedkeys", &keys, |key| {
-        let mut item = newest_item(vault, key);
-        add_dates(&mut item, vault, key);
+        let mut item = newest_item(asked, key);
+        add_dates(&mut item, asked.vault, key);
         item
     })
 }
@@ -47,7 +46,7 @@ pub(super) fn recover(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
     let name = asked.key()?;
     let recovered = azure.core.cancel_deletion(&names::realm(&asked.vault.name), &name.id(), KeyState::Enabled);
     let key = recovered.map_err(|_| AzureError::no_deleted_key(name))?;
-    newest(azure, asked.vault, &key)
+    newest(azure, asked, &key)
 }
 
 pub(super) fn purge(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -57,9 +56,9 @@ pub(super) fn purge(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErro
     Ok(Value::Null)
 }
 
-fn deleted_bundle(azure: &Azure, vault: &Vault, key: &Key) -> Result<Value, AzureError> {
-    let mut bundle = newest(azure, vault, key)?;
-    add_dates(&mut bundle, vault, key);
+fn deleted_bundle(azure: &Azure, asked: &Asked<'_>, key: &Key) -> Result<Value, AzureError> {
+    let mut bundle = newest(azure, asked, key)?;
+    add_dates(&mut bundle, asked.vault, key);
     Ok(bundle)
 }
 

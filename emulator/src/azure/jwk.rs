@@ -26,9 +26,12 @@ pub(super) fn kty(text: &str) -> Result<&'static str, AzureError> {
 }
 
 impl Kind {
-    /// What a request to make a key asks for.
-    pub(super) fn asked(input: &Input) -> Result<Self, AzureError> {
-        let kty = kty(input.required_text("kty")?)?;
+    /// What a request to make a key asks for. A managed HSM keeps all in hardware, whether the request says `-HSM` or not.
+    pub(super) fn asked(input: &Input, is_managed_hsm: bool) -> Result<Self, AzureError> {
+        let kty = match kty(input.required_text("kty")?)? {
+            kty if is_managed_hsm => in_hardware(kty),
+            kty => kty,
+        };
         let size = input.integer("key_size")?;
         let algorithm = match kty {
             "RSA" | "RSA-HSM" => {
@@ -52,7 +55,7 @@ impl Kind {
                 256 => Algorithm::AES_256,
                 _ => return Err(AzureError::bad_parameter("Invalid key size for oct-HSM")),
             },
-            // Symmetric keys are kept in hardware only.
+            // A vault keeps symmetric keys in hardware only.
             _ => return Err(AzureError::bad_parameter(format!("Property kty has an invalid value: {kty}"))),
         };
         Ok(Self { kty, algorithm })
@@ -65,6 +68,15 @@ impl Kind {
             Algorithm::Aes { .. } => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
             _ => &["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"],
         }
+    }
+}
+
+fn in_hardware(kty: &'static str) -> &'static str {
+    match kty {
+        "RSA" => "RSA-HSM",
+        "EC" => "EC-HSM",
+        "oct" => "oct-HSM",
+        kty => kty,
     }
 }
 
@@ -97,12 +109,7 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), Azure
         _ => Material::aes(&part("k")?),
     };
     let material = material.map_err(|_| invalid("key"))?;
-    let kty = match (kty, hsm) {
-        ("RSA", true) => "RSA-HSM",
-        ("EC", true) => "EC-HSM",
-        ("oct", _) => "oct-HSM",
-        (kty, _) => kty,
-    };
+    let kty = if hsm || kty == "oct" { in_hardware(kty) } else { kty };
     Ok((Kind { kty, algorithm: material.algorithm() }, material))
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kmslab_keycore::{Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields, VersionState};
+use kmslab_keycore::{
+    Algorithm, Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields, VersionState,
+};
 use serde_json::{Map, Value, json};
 
 use super::jwk::{self, Kind};
 use super::names::{self, KeyName};
 use super::page::page;
-use super::vaults::Vault;
-use super::wire::{Input, encoded, seconds};
+use super::wire::{self, Input, encoded, seconds};
 use super::{Asked, Azure, AzureError};
 
 /// Attribute of a key: its name as it was first written.
@@ -24,7 +25,7 @@ const MOST_TAGS: usize = 15;
 const LONGEST_TAG: usize = 256;
 
 pub(super) fn create(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let kind = Kind::asked(asked.input)?;
+    let kind = Kind::asked(asked.input, names::is_managed_hsm(&asked.vault.name))?;
     make(azure, asked, kind, None, asked.input.texts("key_ops")?)
 }
 
@@ -32,6 +33,7 @@ pub(super) fn import(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     let jwk = asked.input.object("key")?.ok_or_else(|| super::wire::missing("key"))?;
     // `Hsm` in all versions of the API; `hsm` in some clients.
     let hsm = asked.input.flag("Hsm")?.or(asked.input.flag("hsm")?).unwrap_or(false);
+    let hsm = hsm || names::is_managed_hsm(&asked.vault.name);
     let (kind, material) = jwk::imported(&jwk, hsm)?;
     let operations = jwk.texts("key_ops")?.or(asked.input.texts("key_ops")?);
     make(azure, asked, kind, Some(material), operations)
@@ -91,19 +93,19 @@ fn make(
         let disabled = azure.core.update_version(&realm, &id, &made, Some(VersionState::Disabled), |_| ());
         key = disabled.map_err(refused)?;
     }
-    newest(azure, vault, &key)
+    newest(azure, asked, &key)
 }
 
 pub(super) fn get(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let (key, version) = find(azure, asked)?;
-    bundle(azure, asked.vault, &key, &version)
+    bundle(azure, asked, &key, &version)
 }
 
 pub(super) fn list(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let mut keys = azure.core.keys(&names::realm(&asked.vault.name));
     keys.retain(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
     keys.sort_by(|a, b| a.id.cmp(&b.id));
-    page(asked, "keys", &keys, |key| newest_item(asked.vault, key))
+    page(asked, "keys", &keys, |key| newest_item(asked, key))
 }
 
 pub(super) fn list_versions(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -115,7 +117,7 @@ pub(super) fn list_versions(azure: &Azure, asked: &Asked<'_>) -> Result<Value, A
     let versions: Vec<(&Key, &Version)> =
         key.iter().flat_map(|key| key.versions.iter().map(|version| (&**key, version))).collect();
     page(asked, &format!("keys/{name}/versions"), &versions, |(key, version)| {
-        item(vault, version, names::kid(&vault.name, key, &version.id))
+        item(asked, version, names::kid(&asked.vault.name, key, &version.id))
     })
 }
 
@@ -142,7 +144,7 @@ pub(super) fn update(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     let changed = azure.core.update_version(&key.realm, &key.id, &version.id, to, change);
     let key = changed.map_err(|error| AzureError::of_key(name, None, "update", error))?;
     let version = key.version(&version.id).ok_or_else(|| AzureError::not_found(name, None))?;
-    bundle(azure, asked.vault, &key, version)
+    bundle(azure, asked, &key, version)
 }
 
 pub(super) fn rotate(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -150,7 +152,7 @@ pub(super) fn rotate(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     let (key, _) = find(azure, asked)?;
     let rotated = azure.core.rotate_now(&key.realm, &key.id, None);
     let key = rotated.map_err(|error| AzureError::of_key(name, None, "rotate", error))?;
-    newest(azure, asked.vault, &key)
+    newest(azure, asked, &key)
 }
 
 /// No key here can be exported, so none has a release policy. The words are the emulator's own.
@@ -182,7 +184,7 @@ pub(super) fn restore(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
             other => AzureError::internal(other),
         }
     })?;
-    newest(azure, asked.vault, &key)
+    newest(azure, asked, &key)
 }
 
 /// The key and the version that a request names, or its newest. A deleted key is not there.
@@ -202,13 +204,13 @@ pub(super) fn find(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<K
 }
 
 /// The bundle of a key's newest version, which every key here has.
-pub(super) fn newest(azure: &Azure, vault: &Vault, key: &Key) -> Result<Value, AzureError> {
-    bundle(azure, vault, key, key.primary().map_err(AzureError::internal)?)
+pub(super) fn newest(azure: &Azure, asked: &Asked<'_>, key: &Key) -> Result<Value, AzureError> {
+    bundle(azure, asked, key, key.primary().map_err(AzureError::internal)?)
 }
 
 /// A key as lists have it.
-pub(super) fn newest_item(vault: &Vault, key: &Key) -> Value {
-    key.primary().map_or(Value::Null, |version| item(vault, version, names::key_url(&vault.name, key)))
+pub(super) fn newest_item(asked: &Asked<'_>, key: &Key) -> Value {
+    key.primary().map_or(Value::Null, |version| item(asked, version, names::key_url(&asked.vault.name, key)))
 }
 
 pub(super) fn not_deleted(key: &Key, name: &KeyName) -> Result<(), AzureError> {
@@ -263,14 +265,14 @@ pub(super) fn operations(version: &Version) -> impl Iterator<Item = &str> {
 }
 
 /// `KeyBundle`.
-pub(super) fn bundle(azure: &Azure, vault: &Vault, key: &Key, version: &Version) -> Result<Value, AzureError> {
+pub(super) fn bundle(azure: &Azure, asked: &Asked<'_>, key: &Key, version: &Version) -> Result<Value, AzureError> {
     let public = azure.core.public_key((&key.realm, &key.id, &version.id)).ok();
     let mut jwk = Map::new();
-    jwk.insert("kid".into(), names::kid(&vault.name, key, &version.id).into());
+    jwk.insert("kid".into(), names::kid(&asked.vault.name, key, &version.id).into());
     jwk.insert("kty".into(), version.attributes.get(KTY).cloned().into());
     jwk.insert("key_ops".into(), operations(version).collect::<Vec<_>>().into());
     jwk.extend(jwk::public(public.as_ref()));
-    let mut bundle = json!({ "key": jwk, "attributes": attributes(vault, version) });
+    let mut bundle = json!({ "key": jwk, "attributes": attributes(asked, version) });
     if !version.labels.is_empty() {
         bundle["tags"] = json!(version.labels);
     }
@@ -278,15 +280,16 @@ pub(super) fn bundle(azure: &Azure, vault: &Vault, key: &Key, version: &Version)
 }
 
 /// `KeyItem`.
-pub(super) fn item(vault: &Vault, version: &Version, kid: String) -> Value {
-    let mut item = json!({ "kid": kid, "attributes": attributes(vault, version) });
+pub(super) fn item(asked: &Asked<'_>, version: &Version, kid: String) -> Value {
+    let mut item = json!({ "kid": kid, "attributes": attributes(asked, version) });
     if !version.labels.is_empty() {
         item["tags"] = json!(version.labels);
     }
     item
 }
 
-fn attributes(vault: &Vault, version: &Version) -> Value {
+fn attributes(asked: &Asked<'_>, version: &Version) -> Value {
+    let vault = asked.vault;
     let mut attributes = json!({ "enabled": version.state == VersionState::Enabled });
     if let Some(at) = version.not_before {
         attributes["nbf"] = seconds(at);
@@ -299,5 +302,19 @@ fn attributes(vault: &Vault, version: &Version) -> Value {
     let level = if vault.retention_days < 90 { "CustomizedRecoverable+Purgeable" } else { "Recoverable+Purgeable" };
     attributes["recoveryLevel"] = level.into();
     attributes["recoverableDays"] = vault.retention_days.into();
+    let (kty, is_managed_hsm) =
+        (version.attributes.get(KTY).map_or("", String::as_str), names::is_managed_hsm(&vault.name));
+    if is_managed_hsm || wire::is_since(asked.query, "7.3") {
+        attributes["exportable"] = false.into();
+    }
+    if !is_managed_hsm && wire::is_since(asked.query, "7.5") {
+        // Software, and hardware of FIPS 140-3 level 3.
+        attributes["hsmPlatform"] = if kty.ends_with("-HSM") { "2" } else { "0" }.into();
+    }
+    if let Algorithm::Aes { bits } = version.algorithm
+        && wire::is_since(asked.query, "2026-01-01")
+    {
+        attributes["key_size"] = bits.into();
+    }
     attributes
 }

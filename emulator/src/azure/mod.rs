@@ -44,6 +44,9 @@ use wire::Input;
 /// The vault that is there from the start, in which the well-known application may do everything.
 pub const DEFAULT_VAULT: &str = "kmslab";
 
+/// The managed HSM that is there from the start, with the same application.
+const DEFAULT_MANAGED_HSM: &str = "kmslab.managedhsm";
+
 /// How long tokens are valid, as Entra has it for applications.
 pub(crate) const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(86_399);
 
@@ -94,17 +97,19 @@ impl Azure {
         azure
     }
 
-    /// As at the start: the well-known application and its vault. Keys are the core's.
+    /// As at the start: the well-known application, its vault and its managed HSM. Keys are the core's.
     pub(crate) fn reset(&self) {
         self.identity.directory.clear();
         self.vaults.clear();
         self.management.clear();
         let application = identity::Directory::well_known();
-        let mut vault = Vault::new(DEFAULT_VAULT);
-        let keys = std::iter::once("all".to_owned()).collect();
-        vault.policies.push(AccessPolicy { object_id: application.object_id.clone(), keys, others: Value::Null });
+        for name in [DEFAULT_VAULT, DEFAULT_MANAGED_HSM] {
+            let mut vault = Vault::new(name);
+            let keys = std::iter::once("all".to_owned()).collect();
+            vault.policies.push(AccessPolicy { object_id: application.object_id.clone(), keys, others: Value::Null });
+            self.add_vault(vault);
+        }
         self.identity.directory.add(application);
-        self.add_vault(vault);
     }
 
     /// A vault that nobody made through Resource Manager, and the resource group that it is in.

@@ -4,8 +4,12 @@ use std::fmt;
 
 use kmslab_keycore::{Key, KeyId, Realm, Version, VersionId};
 
-/// What vaults' host names end with.
-pub(crate) const VAULT_SUFFIX: &str = ".vault.azure.net";
+use super::identity::{HSM_RESOURCE, VAULT_RESOURCE};
+
+const VAULT_SUFFIX: &str = ".vault.azure.net";
+/// What all hosts of Key Vault's end with. A managed HSM goes by its name and [`HSM`], so that no vault can have its name.
+const SUFFIX: &str = ".azure.net";
+pub(super) const HSM: &str = ".managedhsm";
 const REALM_PREFIX: &str = "azure/";
 
 /// A key's name: letters, digits and dashes, 1 to 127.
@@ -49,9 +53,25 @@ pub(crate) fn vault_of(realm: &Realm) -> Option<&str> {
     realm.as_str().strip_prefix(REALM_PREFIX)
 }
 
+/// Whether a vault is a managed HSM, by its name.
+pub(crate) fn is_managed_hsm(vault: &str) -> bool {
+    vault.len() > HSM.len() && vault.to_ascii_lowercase().ends_with(HSM)
+}
+
 /// `https://NAME.vault.azure.net`: where a vault is for everybody, however a request reached it.
 pub(crate) fn vault_url(vault: &str) -> String {
-    format!("https://{}{VAULT_SUFFIX}", vault.to_ascii_lowercase())
+    let suffix = if is_managed_hsm(vault) { SUFFIX } else { VAULT_SUFFIX };
+    format!("https://{}{suffix}", vault.to_ascii_lowercase())
+}
+
+/// The vault or managed HSM of a host, without a port.
+pub(crate) fn vault_at(host: &str) -> Option<&str> {
+    host.strip_suffix(VAULT_SUFFIX).or_else(|| host.strip_suffix(SUFFIX).filter(|name| is_managed_hsm(name)))
+}
+
+/// The resource that a vault's tokens are for.
+pub(crate) fn resource(vault: &str) -> &'static str {
+    if is_managed_hsm(vault) { HSM_RESOURCE } else { VAULT_RESOURCE }
 }
 
 /// A version's name: 32 hexadecimal digits.
@@ -82,6 +102,23 @@ pub(crate) fn kid(vault: &str, key: &Key, version: &VersionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_managed_hsm_has_a_domain_of_its_own() {
+        for (host, name) in [
+            ("abc.vault.azure.net", Some("abc")),
+            ("abc.managedhsm.azure.net", Some("abc.managedhsm")),
+            (".managedhsm.azure.net", None),
+            ("managedhsm.azure.net", None),
+            ("abc.azure.net", None),
+        ] {
+            assert_eq!(vault_at(host), name, "{host}");
+            if let Some(name) = name {
+                assert_eq!(vault_url(name), format!("https://{host}"));
+            }
+        }
+        assert_eq!((resource("abc"), resource("abc.managedhsm")), (VAULT_RESOURCE, HSM_RESOURCE));
+    }
 
     #[test]
     fn names_are_what_the_service_takes() {

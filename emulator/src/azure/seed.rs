@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Azure;
 use super::identity::{Application, Federated, Issuer, managed_identity_id};
-use super::names::is_vault_name;
+use super::names::{HSM, is_vault_name};
 use super::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
 
 /// The part of a seed file under `azure`.
@@ -103,7 +103,7 @@ pub struct SeedIssuer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedVault {
-    /// The first label of its host name.
+    /// The first label of its host name; of a managed HSM with `.managedhsm`.
     pub name: String,
     /// `eastus` when absent.
     pub location: Option<String>,
@@ -203,7 +203,7 @@ fn der(pem: &str) -> Result<Vec<u8>, String> {
 impl SeedVault {
     fn made(&self) -> Result<Vault, String> {
         let name = &self.name;
-        if !is_vault_name(name) {
+        if !is_vault_name(name.strip_suffix(HSM).unwrap_or(name)) {
             return Err(format!(
                 "vault {name}: a vault's name has 3 to 24 letters, digits and dashes, a letter first, no two dashes together"
             ));

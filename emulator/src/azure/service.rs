@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, Refused, Request};
 use super::management::{self, ArmError};
+use super::names;
 use super::operation::Operation;
+use super::vaults::Vault;
 use super::wire::Input;
 use super::{Asked, Azure, AzureError, auth};
 use crate::counts::{Counter, OK, UNKNOWN};
@@ -58,16 +60,15 @@ impl Azure {
             counter.count(CLOUD, UNKNOWN, UNKNOWN, "VaultNotFound");
             return self.answer(&parts, None, Err(AzureError::no_vault(&at.vault)));
         };
-        let location = vault.location.clone();
         let refused = |who: &str, error: AzureError| {
             counter.count(CLOUD, self.claimed(&parts, &at.path), who, error.inner.unwrap_or(error.code));
-            self.answer(&parts, Some(&location), Err(error))
+            self.answer(&parts, Some(&vault), Err(error))
         };
         if self.identity.auth.is_off() && is_probe(&parts, &body, &at.path) {
             return refused(UNKNOWN, AzureError::no_token());
         }
         // Before the body is read: clients send their first request without one, to be told where to get a token.
-        let who = match auth::authenticate(&self.identity, &parts) {
+        let who = match auth::authenticate(&self.identity, &parts, names::resource(&vault.name)) {
             Ok(who) => who,
             Err(error) => return refused(UNKNOWN, error),
         };
@@ -79,7 +80,8 @@ impl Azure {
         let outcome = match read(body).await {
             Ok(body) => {
                 // RSA takes its time; other requests must not wait for it.
-                let (azure, query) = (Arc::clone(&self), parts.uri.query().unwrap_or_default().to_owned());
+                let (azure, vault, query) =
+                    (Arc::clone(&self), Arc::clone(&vault), parts.uri.query().unwrap_or_default().to_owned());
                 let ran = tokio::task::spawn_blocking(move || {
                     let input = Input::parse(&body)?;
                     azure.run(&Asked { vault: &vault, call: &call, input: &input, query: &query })
@@ -93,7 +95,7 @@ impl Azure {
         let empty = operation == Operation::Purge;
         let outcome =
             outcome.map(|body| if empty { (StatusCode::NO_CONTENT, None) } else { (StatusCode::OK, Some(body)) });
-        self.answer(&parts, Some(&location), outcome)
+        self.answer(&parts, Some(&vault), outcome)
     }
 
     /// What a request that was not let in wanted, as far as its path says.
@@ -206,9 +208,12 @@ impl Azure {
     fn answer(
         &self,
         parts: &Parts,
-        location: Option<&str>,
+        vault: Option<&Vault>,
         outcome: Result<(StatusCode, Option<Value>), AzureError>,
     ) -> Response {
+        // A managed HSM says nothing to whoever comes without a token.
+        let silent =
+            vault.is_some_and(|vault| names::is_managed_hsm(&vault.name)) && !parts.headers.contains_key(AUTHORIZATION);
         let (mut response, challenge) = match outcome {
             Ok((status, Some(body))) => (json(status, &body), false),
             Ok((status, None)) => {
@@ -216,6 +221,7 @@ impl Azure {
                 *response.status_mut() = status;
                 (response, false)
             }
+            Err(error) if error.challenge && silent => (with_body(error.status, Body::empty()), true),
             Err(error) => (json(error.status, &error.body()), error.challenge),
         };
         let headers = response.headers_mut();
@@ -235,13 +241,13 @@ impl Azure {
                 headers.insert(name, value);
             }
         };
-        if let Some(location) = location {
-            put("x-ms-keyvault-region", location);
+        if let Some(vault) = vault {
+            put("x-ms-keyvault-region", &vault.location);
         }
         put("x-ms-request-id", &self.guid());
         if challenge {
-            let authority = authority(parts);
-            put(WWW_AUTHENTICATE.as_str(), &auth::challenge(&authority, &self.identity.directory.tenant));
+            let (authority, resource) = (authority(parts), vault.map_or("", |vault| names::resource(&vault.name)));
+            put(WWW_AUTHENTICATE.as_str(), &auth::challenge(&authority, &self.identity.directory.tenant, resource));
         }
         if let Some(id) = parts.headers.get("x-ms-client-request-id") {
             headers.insert("x-ms-client-request-id", id.clone());
@@ -261,7 +267,8 @@ fn is_probe(parts: &Parts, body: &Body, path: &str) -> bool {
 /// Where tokens come from, for a caller that reached the vault so: Microsoft's host under Microsoft's names, else this very port.
 fn authority(parts: &Parts) -> String {
     let host = crate::front::host(parts);
-    if host.ends_with(super::names::VAULT_SUFFIX) {
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    if names::vault_at(name).is_some() {
         "https://login.microsoftonline.com".to_owned()
     } else {
         format!("https://{host}")
@@ -276,7 +283,11 @@ async fn read(body: Body) -> Result<Bytes, AzureError> {
 }
 
 fn json(status: StatusCode, body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+    with_body(status, Body::from(body.to_string()))
+}
+
+fn with_body(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     response

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::AzureError;
 use super::auth::Principal;
 use super::management::Assignment;
+use super::names;
 use super::operation::Operation;
 
 /// A vault.
@@ -223,8 +224,9 @@ impl Vaults {
         self.read().vaults.get(&name.to_ascii_lowercase()).cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Vault>> {
-        self.read().vaults.values().cloned().collect()
+    /// Those that Resource Manager has as vaults: not the managed HSMs, another type of resource.
+    pub(crate) fn managed(&self) -> Vec<Arc<Vault>> {
+        self.read().vaults.values().filter(|vault| !names::is_managed_hsm(&vault.name)).cloned().collect()
     }
 
     /// Adds a vault, or puts it in the place of the one with its name.

@@ -14,7 +14,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 /// The newest version that the service has, which its refusals name.
-const LATEST: &str = "2025-07-01";
+const LATEST: &str = "2026-04-01";
 const OLDEST_DATED: &str = "2025-06-01";
 
 /// Takes a version of the API by rule and not by list, so that tomorrow's SDK works, too: 2016-10-01, 7.0 to 7.6, and dated ones,
@@ -34,6 +34,15 @@ pub(super) fn api_version(query: &str) -> Result<(), AzureError> {
         return Ok(());
     }
     Err(AzureError::unknown_version(&version, LATEST))
+}
+
+/// Whether a request's version is this one or newer, previews of it among them. Dates came after numbers.
+pub(super) fn is_since(query: &str, oldest: &str) -> bool {
+    let order = |version: &str| {
+        let stable = version.split_once("-preview").map_or(version, |(stable, _)| stable).to_owned();
+        (u8::from(is_date(&stable) && stable.as_str() >= OLDEST_DATED), u8::from(stable.starts_with("7.")), stable)
+    };
+    self::query(query, "api-version").is_some_and(|version| order(&version) >= order(oldest))
 }
 
 fn is_number(text: &str) -> bool {
@@ -172,6 +181,23 @@ mod tests {
             assert!(refused.message.contains(&format!("({bad}) is not recognized")), "{refused:?}");
         }
         assert!(api_version("").is_err() && api_version("api-version=").is_err());
+    }
+
+    #[test]
+    fn dated_versions_are_newer_than_numbered_ones() {
+        for (version, oldest, wanted) in [
+            ("7.2", "7.3", false),
+            ("7.3", "7.3", true),
+            ("7.6-preview.2", "7.5", true),
+            ("2016-10-01", "7.3", false),
+            ("2025-07-01", "7.5", true),
+            ("2025-07-01", "2026-01-01", false),
+            ("2026-01-01-preview", "2026-01-01", true),
+            ("2026-04-01", "2026-01-01", true),
+        ] {
+            assert_eq!(is_since(&format!("api-version={version}"), oldest), wanted, "{version} {oldest}");
+        }
+        assert!(!is_since("", "7.3"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::support::{Answer, free_port, now, send};
 const VERSION: &str = "api-version=7.6";
 
 /// A token for that resource.
-async fn token(emulator: &RunningEmulator, client: &str, resource: &str) -> String {
+pub(crate) async fn token(emulator: &RunningEmulator, client: &str, resource: &str) -> String {
     let form = format!(
         "grant_type=client_credentials&client_id={client}&client_secret={DEFAULT_SECRET}&scope={resource}/.default"
     );

@@ -5,6 +5,7 @@
 mod admin;
 mod auth_off;
 mod aws_surface;
+mod azure_hsm;
 mod azure_login;
 mod azure_management;
 mod azure_refusals;

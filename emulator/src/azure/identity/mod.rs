@@ -27,10 +27,12 @@ use token::{Subject, Tokens};
 
 /// The resource whose tokens Key Vault takes.
 pub(crate) const VAULT_RESOURCE: &str = "https://vault.azure.net";
+/// And a managed HSM.
+pub(crate) const HSM_RESOURCE: &str = "https://managedhsm.azure.net";
 /// What tokens are issued for, without the slash that callers may write or not.
 const RESOURCES: &[&str] = &[
     VAULT_RESOURCE,
-    "https://managedhsm.azure.net",
+    HSM_RESOURCE,
     "https://management.azure.com",
     "https://management.core.windows.net",
     "https://graph.microsoft.com",

@@ -71,7 +71,7 @@ impl Azure {
             }
             Method::DELETE => {
                 self.management.write().remove(&key).ok_or_else(|| ArmError::no_group(name))?;
-                for vault in self.vaults.all() {
+                for vault in self.vaults.managed() {
                     if vault.resource_group.eq_ignore_ascii_case(name) {
                         self.delete_vault(&vault.name);
                     }
@@ -102,7 +102,7 @@ impl Azure {
             rest.split_once('\'').map(|(value, _)| value)
         };
         let kind = wanted("resourceType");
-        let vaults = self.vaults.all().into_iter().filter(|vault| {
+        let vaults = self.vaults.managed().into_iter().filter(|vault| {
             kind.is_none_or(|kind| kind.eq_ignore_ascii_case("Microsoft.KeyVault/vaults"))
                 && wanted("name").is_none_or(|name| name.eq_ignore_ascii_case(&vault.name))
         });

@@ -81,7 +81,11 @@ impl Vault {
 
 impl Azure {
     pub(super) fn vault(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
-        let there = self.vaults.get(name).filter(|vault| vault.resource_group.eq_ignore_ascii_case(group));
+        let there = self
+            .vaults
+            .get(name)
+            .filter(|_| is_vault_name(name))
+            .filter(|vault| vault.resource_group.eq_ignore_ascii_case(group));
         let not_found = || ArmError::no_resource(KIND, name, group);
         match *request.method {
             Method::GET => Ok(Answer::ok(there.ok_or_else(not_found)?.shown(self.tenant()))),
@@ -160,7 +164,7 @@ impl Azure {
     }
 
     pub(super) fn list_vaults(&self, group: Option<&str>) -> Outcome {
-        let vaults = self.vaults.all();
+        let vaults = self.vaults.managed();
         let of_group = |vault: &Vault| group.is_none_or(|group| vault.resource_group.eq_ignore_ascii_case(group));
         let shown: Vec<Value> =
             vaults.iter().filter(|vault| of_group(vault)).map(|vault| vault.shown(self.tenant())).collect();
