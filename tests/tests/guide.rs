@@ -33,6 +33,32 @@ fn azures_python_sdk_holds_through_a_keys_life() {
     assert!(with_an_emulator(&command).ends_with("all held\n"));
 }
 
+#[ignore = "tier guide: needs Microsoft's tests of its SDK for Go, which tests/run builds"]
+#[test]
+fn microsofts_own_tests_of_its_go_sdk_pass() {
+    // Left out: what asks an attestation service for a token, to release a key by it, which no key here can be.
+    let command = r#"export AZURE_RECORD_MODE=live AZURE_KEYVAULT_URL=https://kmslab.vault.azure.net
+        export AZURE_MANAGEDHSM_URL=https://kmslab.managedhsm.azure.net
+        "$KMSLAB_AZURE_GO" -test.v -test.skip TestReleaseKey"#;
+    let printed = with_an_emulator(command);
+    assert!(printed.ends_with("PASS\n"), "{printed}");
+    let passed = printed.lines().filter(|line| line.trim_start().starts_with("--- PASS")).count();
+    assert!(passed >= 40 && !printed.contains("AZURE_MANAGEDHSM_URL"), "{passed} passed: {printed}");
+}
+
+#[ignore = "tier guide: needs Microsoft's SDK for JavaScript, which tests/run gets"]
+#[test]
+fn azures_javascript_sdk_holds_through_a_keys_life() {
+    assert_eq!(with_an_emulator("node \"$KMSLAB_AZURE_NODE/client.js\""), "all held\n");
+}
+
+#[ignore = "tier guide: needs Microsoft's SDK for Java, which tests/run gets"]
+#[test]
+fn azures_java_sdk_holds_through_a_keys_life() {
+    let run = root().join("tests/guide/java/run").display().to_string();
+    assert_eq!(with_an_emulator(&format!("{run} AzureKeys")), "all held\n");
+}
+
 #[ignore = "tier guide: needs curl and openssl, which tests/run looks for"]
 #[test]
 fn the_google_guide_holds_request_by_request_as_gcloud_makes_them() {
