@@ -139,7 +139,7 @@ pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let batches = read(&args).await?;
     let mut openers = openers(&args).await?;
     let options = Options { show_values: args.show_values, etcd_prefix: args.etcd_prefix.clone() };
-    let mut out = io::BufWriter::new(io::stdout());
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout());
     let summary = inspect_all(batches, &mut openers, &options, args.format, &mut out).await?;
     let found = args.failures(&summary);
     for failure in &found {

@@ -69,16 +69,66 @@ pub fn each_record(
     database: &Database,
     each: &mut dyn FnMut(Record) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
-    database.for_each(BUCKET, &mut |key, value| {
-        let broken = |reason: String| BboltError::Entry { bucket: BUCKET.to_owned(), entry: hex::encode(key), reason };
-        let (main, sub, deleted) = revision(key).ok_or_else(|| broken("its key is no revision".to_owned()))?;
-        let kv = KeyValue::decode(value).map_err(|error| broken(error.to_string()))?;
-        if !deleted && kv.mod_revision != main {
-            return Err(broken(format!("says it was written at revision {}", kv.mod_revision)));
-        }
+    each_entry(database, &mut |Entry { main, sub, deleted }, kv: KeyValue| {
         let mut stored = Stored::from(kv);
         stored.mod_revision = main;
         each(Record { main, sub, deleted, stored })
+    })
+}
+
+/// A `KeyValue` without what is in it: skipping the value is faster than copying it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Head {
+    /// As etcd has it; not necessarily UTF-8.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// Revision of the store at this write; 0 of a deletion.
+    #[prost(int64, tag = "3")]
+    pub mod_revision: i64,
+}
+
+/// Where an entry of the bucket is in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Revision of the transaction.
+    pub main: i64,
+    /// Place within the transaction.
+    pub sub: i64,
+    /// Whether it deleted the key.
+    pub deleted: bool,
+}
+
+/// A message that an entry of the bucket is read as.
+pub trait OfEntry: Message + Default {
+    /// Revision of the store at this write.
+    fn mod_revision(&self) -> i64;
+}
+
+impl OfEntry for KeyValue {
+    fn mod_revision(&self) -> i64 {
+        self.mod_revision
+    }
+}
+
+impl OfEntry for Head {
+    fn mod_revision(&self) -> i64 {
+        self.mod_revision
+    }
+}
+
+/// Calls `each` with every entry of the bucket `key`, oldest first.
+pub fn each_entry<M: OfEntry>(
+    database: &Database,
+    each: &mut dyn FnMut(Entry, M) -> Result<(), BboltError>,
+) -> Result<(), BboltError> {
+    database.for_each(BUCKET, &mut |key, value| {
+        let broken = |reason: String| BboltError::Entry { bucket: BUCKET.to_owned(), entry: hex::encode(key), reason };
+        let (main, sub, deleted) = revision(key).ok_or_else(|| broken("its key is no revision".to_owned()))?;
+        let message = M::decode(value).map_err(|error| broken(error.to_string()))?;
+        if !deleted && message.mod_revision() != main {
+            return Err(broken(format!("says it was written at revision {}", message.mod_revision())));
+        }
+        each(Entry { main, sub, deleted }, message)
     })
 }
 

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::thread;
 
 use super::Stored;
 use super::bbolt::{BboltError, Database};
-use super::history::{Record, each_record};
+use super::r#gen::mvccpb::KeyValue;
+use super::history::{Entry, Head, each_entry};
 
 /// The last revision of each key under a prefix; none where it was deleted then.
 ///
@@ -21,12 +23,12 @@ struct Last<'p> {
 impl<'p> Last<'p> {
     fn of(database: &Database, prefix: &'p str) -> Result<Self, BboltError> {
         let mut last = Self { prefix, hasher: RandomState::new(), of: HashMap::new() };
-        each_record(database, &mut |record| {
-            if let Some(name) = last.name(&record) {
-                if record.deleted {
+        each_entry(database, &mut |entry, head: Head| {
+            if let Some(name) = last.name(&head.key) {
+                if entry.deleted {
                     last.of.remove(&name);
                 } else {
-                    last.of.insert(name, revision(&record));
+                    last.of.insert(name, revision(entry));
                 }
             }
             Ok(())
@@ -34,30 +36,42 @@ impl<'p> Last<'p> {
         Ok(last)
     }
 
-    fn name(&self, record: &Record) -> Option<[u8; 8]> {
-        let key = &record.stored.key;
-        key.starts_with(self.prefix).then(|| self.hasher.hash_one(key).to_ne_bytes())
+    fn name(&self, key: &[u8]) -> Option<[u8; 8]> {
+        key.starts_with(self.prefix.as_bytes()).then(|| self.hasher.hash_one(key).to_ne_bytes())
     }
 
-    fn is(&self, record: &Record) -> bool {
-        self.name(record).is_some_and(|name| self.of.get(&name) == Some(&revision(record)))
+    fn is(&self, entry: Entry, key: &[u8]) -> bool {
+        self.name(key).is_some_and(|name| self.of.get(&name) == Some(&revision(entry)))
     }
 }
 
 /// Main and sub in twelve bytes: etcd's transactions have 128 operations by default.
-fn revision(record: &Record) -> [u8; 12] {
+fn revision(entry: Entry) -> [u8; 12] {
     let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&record.main.to_ne_bytes());
-    bytes[8..].copy_from_slice(&u32::try_from(record.sub).unwrap_or(u32::MAX).to_ne_bytes());
+    bytes[..8].copy_from_slice(&entry.main.to_ne_bytes());
+    bytes[8..].copy_from_slice(&u32::try_from(entry.sub).unwrap_or(u32::MAX).to_ne_bytes());
     bytes
 }
 
-/// Calls `each` with the newest live value of each key under `prefix`, in the order in which they were written.
+/// Calls `each` with the newest live value of each key under `prefix`, in the order in which they were written. Checks the file's checksum
+/// first, while the first walk is under way.
 pub fn each_live(
     database: &Database,
     prefix: &str,
     each: &mut dyn FnMut(Stored) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
-    let last = Last::of(database, prefix)?;
-    each_record(database, &mut |record| if last.is(&record) { each(record.stored) } else { Ok(()) })
+    let (checked, last) = thread::scope(|threads| {
+        let check = threads.spawn(|| database.check());
+        let last = Last::of(database, prefix);
+        (check.join(), last)
+    });
+    // That a file was changed says more than what is then wrong in it.
+    checked.unwrap_or_else(|_| Err(BboltError::Io("the checksum was not computed".to_owned())))?;
+    let last = last?;
+    each_entry(database, &mut |entry, kv: KeyValue| {
+        if !last.is(entry, &kv.key) {
+            return Ok(());
+        }
+        each(Stored { mod_revision: entry.main, ..Stored::from(kv) })
+    })
 }

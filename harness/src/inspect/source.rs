@@ -122,12 +122,14 @@ pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Resu
     tokio::task::spawn_blocking(move || {
         let mut batch = Filling { sender: &sender, items: Vec::new(), bytes: 0 };
         let read = if history {
-            each_record(&database, &mut |record| {
-                if record.deleted || !record.stored.key.starts_with(&prefix) {
-                    Ok(())
-                } else {
-                    batch.push(record.stored)
-                }
+            database.check().and_then(|()| {
+                each_record(&database, &mut |record| {
+                    if record.deleted || !record.stored.key.starts_with(&prefix) {
+                        Ok(())
+                    } else {
+                        batch.push(record.stored)
+                    }
+                })
             })
         } else {
             each_live(&database, &prefix, &mut |stored| batch.push(stored))
@@ -153,7 +155,7 @@ fn open(path: &Path) -> anyhow::Result<Database> {
     if first == SQLITE {
         return Err(unusable(path, &KINE));
     }
-    Database::open(file).map_err(|error| unusable(path, &error))
+    Database::open_unchecked(file).map_err(|error| unusable(path, &error))
 }
 
 /// The batch that is being filled.

@@ -1,9 +1,11 @@
 //! Inspections of any length: values come in batches, rows wait in a file, and what is printed goes out row by row.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{Formatter as _, PrettyFormatter};
 
 use super::opener::Openers;
 use super::report::{Row, Summary};
@@ -98,7 +100,7 @@ pub async fn inspect_all(
                     widths.fit(&line.cells);
                     serde_json::to_string(&line)?
                 }
-                Format::Json => serde_json::to_string_pretty(&row)?,
+                Format::Json => json_until_stale(&row)?,
             };
             spool.push(Record { key: row.key, revision: row.revision, class, text })?;
         }
@@ -121,29 +123,47 @@ fn why(stale: &[Option<Reason>], record: &Record) -> Option<Reason> {
     stale.get(record.class as usize).copied().flatten()
 }
 
+/// A row as it stands in a report, up to `stale`, the last member, which is not known yet. What can be done while more values are on their way
+/// is done here.
+fn json_until_stale(row: &Row) -> io::Result<String> {
+    // As far in as an element of a member of the report.
+    let mut formatter = PrettyFormatter::new();
+    formatter.begin_object(&mut io::sink())?;
+    formatter.begin_array(&mut io::sink())?;
+    let mut text = Vec::with_capacity(1024);
+    row.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    let mut text = String::from_utf8(text).map_err(io::Error::other)?;
+    let whole = text.strip_suffix(STALE_UNKNOWN).ok_or_else(|| io::Error::other("a row without its end"))?.len();
+    text.truncate(whole);
+    match shown(&text) {
+        Cow::Borrowed(_) => Ok(text),
+        Cow::Owned(shown) => Ok(shown),
+    }
+}
+
 /// As `serde_json` writes a report in one piece.
 fn print_json(summary: &Summary, spool: &mut Spool, stale: &[Option<Reason>], out: &mut impl Write) -> io::Result<()> {
-    let indented = |text: &str, by: &str| text.replace('\n', &format!("\n{by}"));
     write!(
         out,
         "{{\n  \"summary\": {},\n  \"values\": [",
-        shown(&indented(&serde_json::to_string_pretty(summary)?, "  "))
+        shown(&serde_json::to_string_pretty(summary)?.replace('\n', "\n  "))
     )?;
-    let mut between = "";
+    let ends: Vec<String> = stale.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    let mut between = "\n    ";
     spool.read(&mut |record| {
-        // The member that was not known is the last one.
-        let text = record.text.strip_suffix(STALE_UNKNOWN).ok_or_else(|| io::Error::other("a row without its end"))?;
-        let reason = serde_json::to_string(&why(stale, &record))?;
-        write!(out, "{between}\n    {}", shown(&indented(&format!("{text}{reason}\n}}"), "    ")))?;
-        between = ",";
+        let end = ends.get(record.class as usize).map_or("null", String::as_str);
+        for part in [between, &record.text, end, "\n    }"] {
+            out.write_all(part.as_bytes())?;
+        }
+        between = ",\n    ";
         Ok(())
     })?;
-    let end = if between.is_empty() { "]\n}\n" } else { "\n  ]\n}\n" };
+    let end = if between.starts_with(',') { "\n  ]\n}\n" } else { "]\n}\n" };
     out.write_all(end.as_bytes())
 }
 
 /// How a row ends whose `stale` is `None`.
-const STALE_UNKNOWN: &str = "null\n}";
+const STALE_UNKNOWN: &str = "null\n    }";
 
 fn print_table(
     summary: &Summary,

@@ -72,15 +72,18 @@ pub enum BboltError {
 pub struct Database {
     bytes: Bytes,
     meta: Meta,
-    has_checksum: bool,
+    checksum: Option<Checksum>,
 }
+
+/// What a file says is the SHA-256 of all before it.
+type Checksum = [u8; CHECKSUM_LEN];
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
             .field("bytes", &self.bytes.length())
             .field("transaction", &self.meta.transaction)
-            .field("has_checksum", &self.has_checksum)
+            .field("has_checksum", &self.has_checksum())
             .finish_non_exhaustive()
     }
 }
@@ -103,25 +106,40 @@ impl Database {
         Self::new(Bytes::file(file)?)
     }
 
-    fn new(mut bytes: Bytes) -> Result<Self, BboltError> {
-        let has_checksum = bytes.length() % SECTOR == CHECKSUM_LEN as u64;
-        if has_checksum {
-            let database = bytes.length() - CHECKSUM_LEN as u64;
-            let mut sum = Context::new(&SHA256);
-            bytes.each(database, |chunk| sum.update(chunk))?;
-            if bytes.read(database, CHECKSUM_LEN)?.as_deref() != Some(sum.finish().as_ref()) {
-                return Err(BboltError::Checksum(database));
-            }
-            bytes.truncate(database);
-        }
-        let meta = meta::newest(&bytes)?;
-        Ok(Self { bytes, meta, has_checksum })
+    /// The same without the checksum, which is the longer part: what is read from it counts once [`Self::check`] has passed.
+    pub fn open_unchecked(file: File) -> Result<Self, BboltError> {
+        Self::unchecked(Bytes::file(file)?)
     }
 
-    /// Whether the file ended in a checksum (which then was right).
+    fn new(bytes: Bytes) -> Result<Self, BboltError> {
+        let database = Self::unchecked(bytes)?;
+        database.check()?;
+        Ok(database)
+    }
+
+    fn unchecked(mut bytes: Bytes) -> Result<Self, BboltError> {
+        let mut checksum = None;
+        if bytes.length() % SECTOR == CHECKSUM_LEN as u64 {
+            let end = bytes.length() - CHECKSUM_LEN as u64;
+            checksum = bytes.read(end, CHECKSUM_LEN)?.and_then(|sum| sum.first_chunk().copied());
+            bytes.truncate(end);
+        }
+        match meta::newest(&bytes) {
+            Ok(meta) => Ok(Self { bytes, meta, checksum }),
+            // That it was changed or cut says more.
+            Err(error) => Err(check(&bytes, checksum.as_ref()).err().unwrap_or(error)),
+        }
+    }
+
+    /// Reads all and compares it with the checksum at the end, where there is one. Blocks.
+    pub fn check(&self) -> Result<(), BboltError> {
+        check(&self.bytes, self.checksum.as_ref())
+    }
+
+    /// Whether the file ends in a checksum.
     #[must_use]
     pub fn has_checksum(&self) -> bool {
-        self.has_checksum
+        self.checksum.is_some()
     }
 
     /// Names of the buckets at the top.
@@ -169,6 +187,13 @@ impl Database {
         let mut walk = Walk { database: self, visited: HashSet::new(), last: Vec::new(), each };
         walk.page(&page, 0)
     }
+}
+
+fn check(bytes: &Bytes, checksum: Option<&Checksum>) -> Result<(), BboltError> {
+    let Some(checksum) = checksum else { return Ok(()) };
+    let mut sum = Context::new(&SHA256);
+    bytes.each(bytes.length(), |chunk| sum.update(chunk))?;
+    if sum.finish().as_ref() == checksum { Ok(()) } else { Err(BboltError::Checksum(bytes.length())) }
 }
 
 fn root(name: &str, value: &[u8]) -> Result<Root, BboltError> {

@@ -86,6 +86,34 @@ fn a_changed_byte_of_a_snapshot_is_noticed() {
 }
 
 #[test]
+fn a_snapshot_that_was_changed_is_called_so_whatever_the_change_broke() {
+    let length = (snapshot().len() - CHECKSUM_LEN) as u64;
+    let live = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = snapshot();
+        change(&mut bytes);
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        let database = Database::open_unchecked(file)?;
+        let mut values = 0;
+        let read = crate::etcd::live::each_live(&database, "/registry/", &mut |_| {
+            values += 1;
+            Ok(())
+        });
+        read.map(|()| values)
+    };
+    assert!(live(|_| ()).unwrap() > 1);
+    // A value, both meta pages, and every page's header.
+    let changes: [fn(&mut Vec<u8>); 3] = [
+        |bytes| bytes[40_000] ^= 1,
+        |bytes| bytes[..8192].fill(0),
+        |bytes| bytes[8192..].chunks_mut(4096).for_each(|page| page[0] ^= 1),
+    ];
+    for change in changes {
+        assert!(matches!(live(change), Err(BboltError::Checksum(l)) if l == length));
+    }
+}
+
+#[test]
 fn the_newest_whole_meta_page_counts() {
     let newest = Database::parse(database()).unwrap().meta;
     // Transactions take turns, so breaking the newest leaves the one before, wherever it stands.
