@@ -35,3 +35,7 @@ mutants *NAMES:
 # Throughput of the emulator against its own floor, a bare axum server; the inspector at a million values beside etcdctl.
 bench:
     cargo bench --locked --workspace --bench encrypt --bench inspect
+
+# What must hold at large numbers: 464,000 calls that mean no good, 6,000 damaged databases, 10,000 connections, 1,000,000 Encrypts.
+soak *NAMES:
+    cargo test --locked --release --workspace --test soak -- --ignored --nocapture --test-threads 1 {{NAMES}}
