@@ -19,7 +19,6 @@ pub mod azure;
 mod builder;
 mod counts;
 mod drain;
-mod file;
 mod front;
 pub mod gcp;
 mod hosts;

@@ -16,5 +16,5 @@ struct Cli {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().with_env_filter(args::log_filter()).with_writer(std::io::stderr).init();
-    args::run(Cli::parse().emulator).await
+    args::run(kmslab_program::parse::<Cli>().emulator).await
 }

@@ -13,9 +13,9 @@ use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
 use crate::aws::{Aws, AwsError, Caller};
 use crate::azure::Azure;
 use crate::azure::seed::AzureSeed;
-use crate::file;
 use crate::gcp::Gcp;
 use crate::gcp::seed::GcpSeed;
+use kmslab_program::file;
 
 /// Why a seed cannot be used.
 #[derive(Debug, thiserror::Error)]

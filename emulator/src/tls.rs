@@ -24,7 +24,8 @@ use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{file, private_file};
+use crate::private_file;
+use kmslab_program::file;
 
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";

@@ -12,14 +12,12 @@
 //! | `server` | [`Plugin`] and [`RunningPlugin`]: all of it together |
 //! | `health`, `metrics` | the HTTP port |
 //! | `notify` | tells a service manager: ready, stopping |
-//! | [`args`], `dashes`, `run` | the command line |
+//! | [`args`], `run` | the command line |
 //!
 //! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which HTTP/2 in Rust refuses.
 
 pub mod args;
-mod dashes;
 mod error;
-pub mod file;
 mod health;
 pub mod kek;
 mod key_id;
@@ -33,7 +31,6 @@ mod status;
 pub mod time;
 mod unserved;
 
-pub use dashes::parse;
 pub use key_id::{ANNOTATION, Label, LabelError, key_id, parse_annotation};
 pub use run::run;
 pub use server::{Counts, Plugin, RunningPlugin, StartError};

@@ -15,5 +15,5 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    kmslab_plugin::run(kmslab_plugin::parse::<Cli>().plugin).await
+    kmslab_plugin::run(kmslab_program::parse::<Cli>().plugin).await
 }

@@ -77,6 +77,12 @@ async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
 
 #[cfg(unix)]
 #[test]
+fn a_flag_with_one_dash_is_refused_and_not_read_as_help() {
+    let (code, said) = ended(&["-host=localhost"]);
+    assert!(code == Some(2) && said.contains("flags have two: --host"), "{code:?} {said}");
+}
+
+#[test]
 fn human_lines_can_be_pasted_into_a_shell() {
     let mut child = command(&["--no-tls", "--credential", "AKIAX:a:b:c:111122223333"]).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());

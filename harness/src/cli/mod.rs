@@ -70,7 +70,7 @@ enum Verb {
 
 /// Runs one command. Errors go to stderr; the exit code says what they mean.
 pub fn main() -> ExitCode {
-    let cli = kmslab_plugin::parse::<Cli>();
+    let cli = kmslab_program::parse::<Cli>();
     // Before there are threads: this one is to become another program.
     if let Verb::ExecChild(args) = cli.verb {
         return exec_child::run(args);

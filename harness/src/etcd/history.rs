@@ -122,8 +122,11 @@ pub fn each_entry<M: OfEntry>(
     each: &mut dyn FnMut(Entry, M) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
     database.for_each(BUCKET, &mut |key, value| {
-        let broken = |reason: String| BboltError::Entry { bucket: BUCKET.to_owned(), entry: hex::encode(key), reason };
-        let (main, sub, deleted) = revision(key).ok_or_else(|| broken("its key is no revision".to_owned()))?;
+        let broken = |entry, reason| BboltError::Entry { bucket: BUCKET.to_owned(), entry, reason };
+        // What is no revision may be a part of somebody's Secret, of any length.
+        let (main, sub, deleted) = revision(key)
+            .ok_or_else(|| broken(format!("of {} bytes", key.len()), "its key is no revision".to_owned()))?;
+        let broken = |reason: String| broken(hex::encode(key), reason);
         let message = M::decode(value).map_err(|error| broken(error.to_string()))?;
         if !deleted && message.mod_revision() != main {
             return Err(broken(format!("says it was written at revision {}", message.mod_revision())));

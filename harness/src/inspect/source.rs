@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use kmslab_plugin::file;
+use kmslab_program::file;
 use tokio::sync::mpsc;
 
 use crate::etcd::Stored;

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::KekError;
-use crate::file;
+use kmslab_program::file;
 
 /// Why a CA file cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -61,7 +61,7 @@ pub enum BboltError {
     Entry {
         /// The bucket.
         bucket: String,
-        /// Its key in hex.
+        /// Its key in hex, where that is a revision, or how long it is.
         entry: String,
         /// What about it.
         reason: String,

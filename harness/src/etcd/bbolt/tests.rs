@@ -138,6 +138,28 @@ fn a_tree_that_bites_its_tail_is_refused() {
     assert_eq!(error, BboltError::Page { page: branch as u64, reason: "is part of the tree twice".into() });
 }
 
+/// What stands where a key should may be a Secret in plaintext, or a megabyte.
+#[test]
+fn what_stands_in_place_of_a_revision_is_not_repeated() {
+    let mut bytes = database();
+    let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut swallowed = 0;
+    for page in (0..bytes.len()).step_by(4096) {
+        // A leaf whose first key is a revision: the key now ends where its value does.
+        let element = page + 16;
+        let (is_leaf, key, value) = (bytes[page + 8] == 2, number(&bytes, element + 8), number(&bytes, element + 12));
+        if is_leaf && key == 17 {
+            bytes[element + 8..][..4].copy_from_slice(&(key + value).to_le_bytes());
+            bytes[element + 12..][..4].copy_from_slice(&0_u32.to_le_bytes());
+            swallowed = swallowed.max(key + value);
+        }
+    }
+    assert!(swallowed > 100, "no page was changed");
+    let error = history(bytes).unwrap_err().to_string();
+    assert!(error.contains("entry of ") && error.contains(" bytes: its key is no revision"), "{error}");
+    assert!(error.len() < 100, "{error}");
+}
+
 #[test]
 fn a_file_cut_in_the_middle_names_the_page() {
     let mut bytes = database();

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::client::ConfigError;
 use super::login::Login;
-use crate::file;
+use kmslab_program::file;
 
 /// A cloud of Azure's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

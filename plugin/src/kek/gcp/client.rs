@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
-use crate::file;
 use crate::kek::known_as::KnownAs;
 use crate::kek::origin::Origin;
+use kmslab_program::file;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
 const ATTEMPTS: u32 = 2;
