@@ -186,3 +186,64 @@ pub(crate) fn programs(options: &Options) -> Option<PathBuf> {
     let kubectl = found.into_iter().find_map(|(_, found)| found)?;
     kubectl.path.parent().map(Into::into)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a shell has that held `stale` and took the lab's variables.
+    fn shell(cloud: CloudKind, own: bool, stale: &[&str]) -> String {
+        let kms = Kms {
+            cloud,
+            endpoint: "http://127.0.0.1:7600".into(),
+            https: None,
+            proxy: Some("http://127.0.0.1:7680".into()),
+            azure_tenant: Some("tenant".into()),
+            gcp_key_file: Some("/a b/key.json".into()),
+            ca: Some("/a b/ca.pem".into()),
+            admin: "http://127.0.0.1:7690".into(),
+            region: "eu-west-1".into(),
+            key: "k".into(),
+            own,
+        };
+        let script = format!("{}\n/usr/bin/env", kms.exports().join("\n"));
+        let mut command = std::process::Command::new("/bin/sh");
+        command.env_clear().args(["-euc", &script]).envs(stale.iter().map(|name| (name, "stale")));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn a_shells_stale_login_does_not_outlive_the_labs_variables() {
+        for (cloud, stale, has) in [
+            (
+                CloudKind::Aws,
+                &["AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_REGION"][..],
+                "AWS_ACCESS_KEY_ID=test",
+            ),
+            (
+                CloudKind::Azure,
+                &["AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "HTTPS_PROXY", "SSL_CERT_FILE"],
+                "SSL_CERT_FILE=/a b/ca.pem",
+            ),
+            (
+                CloudKind::Gcp,
+                &["GOOGLE_CLOUD_UNIVERSE_DOMAIN", "GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST"],
+                "GOOGLE_APPLICATION_CREDENTIALS=/a b/key.json",
+            ),
+        ] {
+            let has_now = shell(cloud, true, stale);
+            assert!(!has_now.contains("stale") && has_now.lines().any(|line| line == has), "{cloud:?}: {has_now}");
+        }
+    }
+
+    #[test]
+    fn the_login_that_knows_somebody_elses_key_is_kept() {
+        let has_now = shell(CloudKind::Aws, false, &["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"]);
+        assert!(
+            has_now.contains("AWS_SESSION_TOKEN=stale") && has_now.contains("AWS_ACCESS_KEY_ID=stale"),
+            "{has_now}"
+        );
+    }
+}

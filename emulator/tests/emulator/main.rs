@@ -8,6 +8,7 @@ mod aws_surface;
 mod azure_hsm;
 mod azure_login;
 mod azure_management;
+mod azure_owners;
 mod azure_refusals;
 mod azure_sdk;
 mod command;

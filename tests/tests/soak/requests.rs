@@ -121,7 +121,16 @@ pub(crate) fn request(random: &mut Rng) -> Request {
     match random.u8(0..8) {
         0 => {}
         1 => headers.push(("user-agent", "x".repeat(random.usize(1..20_000)))),
-        2 => headers.push(("authorization", format!("Bearer {}", text(random)))),
+        // Whoever it says it is, it is counted under that name.
+        2 => {
+            let who = name(random);
+            headers.retain(|(name, _)| *name != "authorization");
+            headers.push(("authorization", format!("AWS4-HMAC-SHA256 Credential={who}/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=00")));
+            if path.ends_with("/token") {
+                body = format!("grant_type=client_credentials&client_secret=b&client_id={who}").into_bytes();
+            }
+        }
+        3 if random.bool() => headers.push(("authorization", format!("Bearer {}", text(random)))),
         3 => path = format!("{path}{}", escaped(random)),
         4 => path = path.replace("k", &escaped(random)),
         5 => value(random, &mut body),
@@ -165,6 +174,11 @@ pub(crate) fn mutate(random: &mut Rng, bytes: &mut Vec<u8>) {
 fn text(random: &mut Rng) -> String {
     let length = random.usize(1..300);
     std::iter::repeat_with(|| random.char('!'..='~')).take(length).collect()
+}
+
+fn name(random: &mut Rng) -> String {
+    let length = random.usize(1..8_000);
+    std::iter::repeat_with(|| random.alphanumeric()).take(length).collect()
 }
 
 fn escaped(random: &mut Rng) -> String {
