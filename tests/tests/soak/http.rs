@@ -87,6 +87,8 @@ async fn soak(count: usize, auth: &str) {
     send(&emulator, count - count / 10, 1000).await;
     let metrics = emulator.admin("GET", "/metrics").await;
     assert!(metrics.len() < 3_000_000, "/metrics has {} bytes", metrics.len());
+    let longest = metrics.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest < 1_000, "/metrics has a line of {longest} bytes");
     let after = memory().await;
     assert!(after <= before + GROWTH, "{before} MiB became {after} MiB");
     println!("{count} requests, --auth {auth}: {before} MiB, then {after} MiB; {} bytes of metrics", metrics.len());
