@@ -112,7 +112,7 @@ enum Front {
 
 fn front(parts: &Parts) -> Front {
     let (host, path) = (host(parts), parts.uri.path());
-    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    let name = name(&host);
     // Google's clients first look whether there is a metadata server, at its root.
     let flavored = parts.headers.contains_key("metadata-flavor");
     if GOOGLE.contains(&name) || (flavored && (name == METADATA || path == "/")) {
@@ -159,6 +159,11 @@ pub(crate) fn host(parts: &Parts) -> String {
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let header = || parts.headers.get(HOST).and_then(|value| value.to_str().ok());
     authority.or_else(header).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// A host without its port.
+pub(crate) fn name(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod typed;
 
 use std::path::{Path, PathBuf};
 
-pub use typed::Typed;
+pub use typed::{Typed, without_clouds};
 
 /// The directory of the programs that cargo built for this test program, which lies below it: `kmslab`, and `examples/`.
 pub fn built() -> PathBuf {

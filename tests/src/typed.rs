@@ -47,20 +47,23 @@ impl Typed {
             .env("HOME", self.dir())
             .env("XDG_CACHE_HOME", cache())
             .env("XDG_RUNTIME_DIR", self.dir())
-            .env("XDG_STATE_HOME", self.dir().join("state"))
-            .env("AWS_PAGER", "");
-        for (name, _) in std::env::vars() {
-            let credentials =
-                ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_"].iter().any(|cloud| name.starts_with(cloud))
-                    && name != "AWS_PAGER";
-            if credentials || name.to_ascii_uppercase().ends_with("_PROXY") {
-                command.env_remove(name);
-            }
-        }
+            .env("XDG_STATE_HOME", self.dir().join("state"));
+        without_clouds(&mut command);
+        command.env("AWS_PAGER", "");
         let output = command.output().expect("bash runs");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
         printed
+    }
+}
+
+/// Takes from a command what this shell holds of clouds, and its proxies.
+pub fn without_clouds(command: &mut Command) {
+    for (name, _) in std::env::vars() {
+        let cloud = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_"].iter().any(|cloud| name.starts_with(cloud));
+        if cloud || name.to_ascii_uppercase().ends_with("_PROXY") {
+            command.env_remove(name);
+        }
     }
 }
 

@@ -14,8 +14,7 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
-use crate::{Algorithm, Curve, Hash, KeyError, PublicKey, RsaPadding, SignInput, SignatureAlgorithm};
-use crate::{kem, raw_rsa};
+use crate::{Algorithm, Curve, Hash, KeyError, PublicKey, RsaPadding, SignInput, SignatureAlgorithm, kem, raw_rsa};
 
 const BROKEN: KeyError = KeyError::Internal { what: "the private key does not parse" };
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::date;
 use kmslab_keycore::{
     Algorithm, Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields, VersionState,
 };
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::jwk::{self, Kind};
 use super::names::{self, KeyName};
 use super::page::page;
-use super::wire::{self, Input, encoded, seconds};
+use super::wire::{ApiVersion, Input, encoded, seconds};
 use super::{Asked, Azure, AzureError};
 
 /// Attribute of a key: its name as it was first written.
@@ -304,15 +305,15 @@ fn attributes(asked: &Asked<'_>, version: &Version) -> Value {
     attributes["recoverableDays"] = vault.retention_days.into();
     let (kty, is_managed_hsm) =
         (version.attributes.get(KTY).map_or("", String::as_str), names::is_managed_hsm(&vault.name));
-    if is_managed_hsm || wire::is_since(asked.query, "7.3") {
+    if is_managed_hsm || asked.version >= ApiVersion::Numbered(3) {
         attributes["exportable"] = false.into();
     }
-    if !is_managed_hsm && wire::is_since(asked.query, "7.5") {
+    if !is_managed_hsm && asked.version >= ApiVersion::Numbered(5) {
         // Software, and hardware of FIPS 140-3 level 3.
         attributes["hsmPlatform"] = if kty.ends_with("-HSM") { "2" } else { "0" }.into();
     }
     if let Algorithm::Aes { bits } = version.algorithm
-        && wire::is_since(asked.query, "2026-01-01")
+        && asked.version >= ApiVersion::Dated(date(2026, 1, 1))
     {
         attributes["key_size"] = bits.into();
     }

@@ -39,7 +39,7 @@ use management::Management;
 use names::KeyName;
 use operation::{Call, Operation};
 use vaults::{AccessPolicy, Vault, Vaults};
-use wire::Input;
+use wire::{ApiVersion, Input};
 
 /// The vault that is there from the start, in which the well-known application may do everything.
 pub const DEFAULT_VAULT: &str = "kmslab";
@@ -72,6 +72,7 @@ pub(super) struct Asked<'a> {
     call: &'a Call,
     input: &'a Input,
     query: &'a str,
+    version: ApiVersion,
 }
 
 impl Asked<'_> {
@@ -147,15 +148,21 @@ impl Azure {
     }
 
     /// What a caller may ask for: everything of a request that its body plays no part in.
-    fn admit(&self, vault: &Vault, who: &auth::Principal, parts: &Parts, path: &str) -> Result<Call, AzureError> {
-        wire::api_version(parts.uri.query().unwrap_or_default())?;
+    fn admit(
+        &self,
+        vault: &Vault,
+        who: &auth::Principal,
+        parts: &Parts,
+        path: &str,
+    ) -> Result<(Call, ApiVersion), AzureError> {
+        let version = wire::api_version(parts.uri.query().unwrap_or_default())?;
         let call = Call::parse(&parts.method, path)?;
         if self.identity.auth.is_off() {
-            return Ok(call);
+            return Ok((call, version));
         }
         let assigned = if vault.rbac { self.vaults.assignments() } else { Vec::new() };
         vault.check(who, call.operation, call.key.as_ref().map(ToString::to_string).as_deref(), &assigned)?;
-        Ok(call)
+        Ok((call, version))
     }
 
     /// A version 4 UUID.

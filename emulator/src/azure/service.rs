@@ -72,8 +72,8 @@ impl Azure {
             Ok(who) => who,
             Err(error) => return refused(UNKNOWN, error),
         };
-        let call = match self.admit(&vault, &who, &parts, &at.path) {
-            Ok(call) => call,
+        let (call, version) = match self.admit(&vault, &who, &parts, &at.path) {
+            Ok(admitted) => admitted,
             Err(error) => return refused(&who.client_id, error),
         };
         let operation = call.operation;
@@ -84,7 +84,7 @@ impl Azure {
                     (Arc::clone(&self), Arc::clone(&vault), parts.uri.query().unwrap_or_default().to_owned());
                 let ran = tokio::task::spawn_blocking(move || {
                     let input = Input::parse(&body)?;
-                    azure.run(&Asked { vault: &vault, call: &call, input: &input, query: &query })
+                    azure.run(&Asked { vault: &vault, call: &call, input: &input, query: &query, version })
                 });
                 ran.await.unwrap_or_else(|_| Err(AzureError::internal("a request made the emulator panic")))
             }
@@ -267,8 +267,7 @@ fn is_probe(parts: &Parts, body: &Body, path: &str) -> bool {
 /// Where tokens come from, for a caller that reached the vault so: Microsoft's host under Microsoft's names, else this very port.
 fn authority(parts: &Parts) -> String {
     let host = crate::front::host(parts);
-    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-    if names::vault_at(name).is_some() {
+    if names::vault_at(crate::front::name(&host)).is_some() {
         "https://login.microsoftonline.com".to_owned()
     } else {
         format!("https://{host}")

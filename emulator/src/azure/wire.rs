@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jiff::Timestamp;
+use jiff::civil::{Date, date};
 use serde_json::{Map, Value};
 
 use super::AzureError;
@@ -15,42 +16,45 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 /// The newest version that the service has, which its refusals name.
 const LATEST: &str = "2026-04-01";
-const OLDEST_DATED: &str = "2025-06-01";
+const OLDEST_DATED: Date = date(2025, 6, 1);
+
+/// A version of the API, previews as what they became; in the order in which the service had them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ApiVersion {
+    /// 2016-10-01.
+    First,
+    /// 7.0 to 7.6, by the minor number.
+    Numbered(u8),
+    /// From 2025-06-01 on.
+    Dated(Date),
+}
 
 /// Takes a version of the API by rule and not by list, so that tomorrow's SDK works, too: 2016-10-01, 7.0 to 7.6, and dated ones,
 /// each of the last two also as previews.
-pub(super) fn api_version(query: &str) -> Result<(), AzureError> {
-    let version = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name.eq_ignore_ascii_case("api-version"));
-    let Some((_, version)) = version.filter(|(_, version)| !version.is_empty()) else {
-        return Err(AzureError::no_version());
-    };
+pub(super) fn api_version(query: &str) -> Result<ApiVersion, AzureError> {
+    let version = self::query(query, "api-version").filter(|version| !version.is_empty());
+    let version = version.ok_or_else(AzureError::no_version)?;
+    if version == "2016-10-01" {
+        return Ok(ApiVersion::First);
+    }
     let (stable, preview) = match version.split_once("-preview") {
         Some((stable, rest)) => (stable, rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number)),
         None => (&*version, true),
     };
-    let numbered = stable.strip_prefix("7.").is_some_and(|minor| matches!(minor.as_bytes(), [b'0'..=b'6']));
-    let dated = is_date(stable) && stable >= OLDEST_DATED;
-    if version == "2016-10-01" || (preview && (numbered || dated)) {
-        return Ok(());
-    }
-    Err(AzureError::unknown_version(&version, LATEST))
-}
-
-/// Whether a request's version is this one or newer, previews of it among them. Dates came after numbers.
-pub(super) fn is_since(query: &str, oldest: &str) -> bool {
-    let order = |version: &str| {
-        let stable = version.split_once("-preview").map_or(version, |(stable, _)| stable).to_owned();
-        (u8::from(is_date(&stable) && stable.as_str() >= OLDEST_DATED), u8::from(stable.starts_with("7.")), stable)
+    let known = match stable.strip_prefix("7.").map(str::as_bytes) {
+        Some(&[minor @ b'0'..=b'6']) => Some(ApiVersion::Numbered(minor - b'0')),
+        Some(_) => None,
+        None => dated(stable).filter(|date| *date >= OLDEST_DATED).map(ApiVersion::Dated),
     };
-    self::query(query, "api-version").is_some_and(|version| order(&version) >= order(oldest))
+    known.filter(|_| preview).ok_or_else(|| AzureError::unknown_version(&version, LATEST))
 }
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn is_date(text: &str) -> bool {
-    text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10
+fn dated(text: &str) -> Option<Date> {
+    text.parse().ok().filter(|_| text.len() == 10)
 }
 
 /// A parameter of the query.
@@ -174,7 +178,7 @@ mod tests {
             "2031-01-01",
             "2026-02-01-preview",
         ] {
-            assert_eq!(api_version(&format!("api-version={good}")), Ok(()), "{good}");
+            assert!(api_version(&format!("api-version={good}")).is_ok(), "{good}");
         }
         for bad in ["7.7", "7", "1999-01-01", "2024-07-01", "2025-13-01", "7.0-preview.x", "v1", "7.00"] {
             let refused = api_version(&format!("api-version={bad}")).unwrap_err();
@@ -185,19 +189,13 @@ mod tests {
 
     #[test]
     fn dated_versions_are_newer_than_numbered_ones() {
-        for (version, oldest, wanted) in [
-            ("7.2", "7.3", false),
-            ("7.3", "7.3", true),
-            ("7.6-preview.2", "7.5", true),
-            ("2016-10-01", "7.3", false),
-            ("2025-07-01", "7.5", true),
-            ("2025-07-01", "2026-01-01", false),
-            ("2026-01-01-preview", "2026-01-01", true),
-            ("2026-04-01", "2026-01-01", true),
-        ] {
-            assert_eq!(is_since(&format!("api-version={version}"), oldest), wanted, "{version} {oldest}");
+        let of = |version: &str| api_version(&format!("api-version={version}")).unwrap();
+        let ascending = ["2016-10-01", "7.0", "7.2", "7.3", "7.5", "7.6", "2025-07-01", "2026-01-01", "2026-04-01"];
+        assert!(ascending.map(of).is_sorted_by(|a, b| a < b));
+        for (preview, stable) in [("7.6-preview.2", "7.6"), ("2026-01-01-preview", "2026-01-01")] {
+            assert_eq!(of(preview), of(stable));
         }
-        assert!(!is_since("", "7.3"));
+        assert_eq!((of("7.3"), of("2026-01-01")), (ApiVersion::Numbered(3), ApiVersion::Dated(date(2026, 1, 1))));
     }
 
     #[test]

@@ -2,10 +2,9 @@
 
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
-use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm as Name;
 use kmslab_googleapis::kms::digest::Digest;
 use kmslab_googleapis::kms::public_key::PublicKeyFormat;
-use kmslab_keycore::{Hash, PublicKey, SignInput, VersionState};
+use kmslab_keycore::{Algorithm, Hash, Kem, PublicKey, SignInput, VersionState};
 
 use super::algorithms::Use;
 use super::auth::Caller;
@@ -40,8 +39,8 @@ pub(crate) fn public_key(
     let format = PublicKeyFormat::try_from(request.public_key_format).unwrap_or_default();
     let der = match public {
         PublicKey::Kem(bytes) => {
-            let wanted = match wire::row(&version)?.name {
-                Name::KemXwing => PublicKeyFormat::XwingRawBytes,
+            let wanted = match version.algorithm {
+                Algorithm::Kem(Kem::XWing) => PublicKeyFormat::XwingRawBytes,
                 _ => PublicKeyFormat::NistPqc,
             };
             if format != wanted {

@@ -74,10 +74,8 @@ impl Gcp {
         let public = match state {
             ImportJobState::Active => {
                 let public = self.core.public_key((&key.realm, &key.id, &version.id)).map_err(GcpError::internal)?;
-                Some(WrappingPublicKey {
-                    pem: wire::pem("PUBLIC KEY", public.der().unwrap_or_default()),
-                    ..WrappingPublicKey::default()
-                })
+                let der = public.der().ok_or_else(|| GcpError::internal("a wrapping key that is not RSA's"))?;
+                Some(WrappingPublicKey { pem: wire::pem("PUBLIC KEY", der), ..WrappingPublicKey::default() })
             }
             _ => None,
         };

@@ -8,18 +8,14 @@ use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::azure_refusals::token;
-use crate::support::{Answer, send};
+use crate::support::{self, Answer};
 
 const HSM: &str = "kmslab.managedhsm.azure.net";
 const VAULT: &str = "kmslab.vault.azure.net";
 
 async fn ask(emulator: &RunningEmulator, host: &str, token: Option<&str>, path: &str, body: Value) -> Answer {
-    let (method, body) = if body.is_null() { ("GET", String::new()) } else { ("POST", body.to_string()) };
-    let mut request = http::Request::builder().method(method).uri(path).header("host", host);
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    send(emulator.http_addr(), &request.body(body).unwrap()).await
+    let method = if body.is_null() { "GET" } else { "POST" };
+    support::ask(emulator.http_addr(), host, token, (method, path), &body).await
 }
 
 #[tokio::test]

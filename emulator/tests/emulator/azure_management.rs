@@ -5,7 +5,7 @@ use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, admin, free_port, send};
+use crate::support::{self, Answer, admin, free_port, send};
 
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
@@ -39,13 +39,7 @@ impl Caller<'_> {
 
     async fn ask(&self, host: &str, resource: &str, method: &str, path: &str, body: &Value) -> Answer {
         let token = self.token(resource).await;
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", host)
-            .header("authorization", format!("Bearer {token}"));
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        send(self.emulator.http_addr(), &request.body(body).unwrap()).await
+        support::ask(self.emulator.http_addr(), host, Some(&token), (method, path), body).await
     }
 
     async fn arm(&self, method: &str, path: &str, body: Value) -> Answer {

@@ -8,7 +8,7 @@ use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::azure_refusals::token;
-use crate::support::{Answer, send};
+use crate::support::{self, Answer};
 
 const ME: &str = "11111111-2222-4333-8444-555555555555";
 const MY_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
@@ -40,10 +40,7 @@ struct Caller<'a> {
 
 impl Caller<'_> {
     async fn ask(&self, host: &str, method: &str, path: &str, body: &Value) -> Answer {
-        let request = http::Request::builder().method(method).uri(path).header("host", host);
-        let request = request.header("authorization", format!("Bearer {}", self.token));
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        send(self.emulator.http_addr(), &request.body(body).unwrap()).await
+        support::ask(self.emulator.http_addr(), host, Some(&self.token), (method, path), body).await
     }
 }
 

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::gcp_iam::until;
 use crate::gcp_rest::{RING, rest, with_key};
 
 const SIGNATURE: usize = 256;
@@ -60,13 +61,7 @@ async fn an_hsm_attests_what_it_holds_and_software_does_not() {
         let body = json!({ "purpose": purpose, "versionTemplate": template });
         assert_eq!(go("POST", &format!("cryptoKeys?cryptoKeyId={id}"), body).await.status, 200);
         let path = format!("cryptoKeys/{id}/cryptoKeyVersions/1");
-        let shown = loop {
-            let shown = go("GET", &path, Value::Null).await.json;
-            if shown["state"] == "ENABLED" {
-                break shown;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        };
+        let shown = until(&emulator, Some(&token), &format!("{RING}/{path}"), "ENABLED").await;
         let attestation = &shown["attestation"];
         assert_eq!(attestation["format"], "CAVIUM_V2_COMPRESSED");
         let content = STANDARD.decode(attestation["content"].as_str().unwrap()).unwrap();

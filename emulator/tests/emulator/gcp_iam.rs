@@ -202,7 +202,7 @@ pub(crate) async fn version(emulator: &RunningEmulator, token: Option<&str>, pur
     version
 }
 
-async fn until(emulator: &RunningEmulator, token: Option<&str>, name: &str, state: &str) -> Value {
+pub(crate) async fn until(emulator: &RunningEmulator, token: Option<&str>, name: &str, state: &str) -> Value {
     let path = format!("/v1/{name}");
     let reached = async {
         loop {

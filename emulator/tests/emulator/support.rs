@@ -120,6 +120,22 @@ pub(crate) async fn send(address: SocketAddr, request: &http::Request<String>) -
     raw(address, &bytes).await
 }
 
+/// Sends a request with a bearer token to one of the hosts that the emulator answers for; without a body where that is `null`.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    host: &str,
+    token: Option<&str>,
+    (method, path): (&str, &str),
+    body: &Value,
+) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(path).header("host", host);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    send(address, &request.body(body).unwrap()).await
+}
+
 /// Sends bytes as they are; the request must ask for the connection to be closed.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();

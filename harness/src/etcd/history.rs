@@ -78,28 +78,28 @@ pub fn each_record(
 
 /// A `KeyValue` without what is in it: skipping the value is faster than copying it.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Head {
+pub(super) struct Head {
     /// As etcd has it; not necessarily UTF-8.
     #[prost(bytes = "vec", tag = "1")]
-    pub key: Vec<u8>,
+    pub(super) key: Vec<u8>,
     /// Revision of the store at this write; 0 of a deletion.
     #[prost(int64, tag = "3")]
-    pub mod_revision: i64,
+    pub(super) mod_revision: i64,
 }
 
 /// Where an entry of the bucket is in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Revision of the transaction.
-    pub main: i64,
+    pub(super) main: i64,
     /// Place within the transaction.
-    pub sub: i64,
+    pub(super) sub: i64,
     /// Whether it deleted the key.
-    pub deleted: bool,
+    pub(super) deleted: bool,
 }
 
 /// A message that an entry of the bucket is read as.
-pub trait OfEntry: Message + Default {
+pub(super) trait OfEntry: Message + Default {
     /// Revision of the store at this write.
     fn mod_revision(&self) -> i64;
 }
@@ -117,7 +117,7 @@ impl OfEntry for Head {
 }
 
 /// Calls `each` with every entry of the bucket `key`, oldest first.
-pub fn each_entry<M: OfEntry>(
+pub(super) fn each_entry<M: OfEntry>(
     database: &Database,
     each: &mut dyn FnMut(Entry, M) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {

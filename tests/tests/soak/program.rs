@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kmslab_e2e::built;
+use kmslab_e2e::{built, without_clouds};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -23,12 +23,7 @@ impl Program {
         let mut command = Command::new(built().join("kmslab"));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         command.stderr(errors.reopen().unwrap());
-        for (name, _) in std::env::vars() {
-            let clouds = ["AWS_", "AZURE_", "GOOGLE_", "GCE_"].iter().any(|cloud| name.starts_with(cloud));
-            if clouds || name.to_ascii_uppercase().ends_with("_PROXY") {
-                command.env_remove(name);
-            }
-        }
+        without_clouds(command.as_std_mut());
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         let mut child = command.spawn().unwrap();
         let printed = BufReader::new(child.stdout.take().unwrap());

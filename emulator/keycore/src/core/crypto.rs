@@ -3,10 +3,9 @@
 use zeroize::Zeroizing;
 
 use super::{KeyCore, Sealed};
-use crate::kem;
 use crate::{
     AesMode, Algorithm, Key, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm,
-    Version, VersionId, aes, asymmetric, material,
+    Version, VersionId, aes, asymmetric, kem, material,
 };
 
 impl KeyCore {
