@@ -1,8 +1,10 @@
-//! How fast the emulator encrypts with signatures verified, beside a bare axum handler that answers the same bytes, in one run.
+//! How fast the emulator encrypts with signatures verified, beside a bare axum handler that answers
+//! the same bytes, in one run.
 //!
-//! `cargo bench -p kmslab-emulator --bench encrypt [-- --quick]`. Requests are distinct and signed by the vendor's signer before the clock
-//! starts; client and servers share the machine, so the generator's own ceiling (a server that only counts bytes) is printed too. Every
-//! ciphertext is decrypted afterwards and compared.
+//! `cargo bench -p kmslab-emulator --bench encrypt [-- --quick]`. Requests are distinct and signed
+//! by the vendor's signer before the clock starts; client and servers share the machine, so the
+//! generator's own ceiling (a server that only counts bytes) is printed too. Every ciphertext is
+//! decrypted afterwards and compared.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
@@ -24,11 +26,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 16;
-/// More than this many distinct requests take longer to sign than the five minutes a signature is good for on a slow machine.
+/// More than this many distinct requests take longer to sign than the five minutes a signature is
+/// good for on a slow machine.
 const REQUESTS: usize = 50_000;
 const QUICK_REQUESTS: usize = 10_000;
 const FLIPPED: usize = 1_000;
-const CANNED_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: ";
+const CANNED_HEAD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: ";
 
 struct Answer {
     status: u16,
@@ -56,29 +60,60 @@ async fn main() {
     let created = one(address, signed(address, "CreateKey", "{}")).await;
     let created: Value = serde_json::from_slice(&created.body).unwrap();
     let key = created["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
-    let plaintexts: Vec<String> = (0..count).map(|n| STANDARD.encode(format!("{n:032}"))).collect();
+    let plaintexts: Vec<String> = (0..count)
+        .map(|n| STANDARD.encode(format!("{n:032}")))
+        .collect();
     let requests: Vec<Vec<u8>> = plaintexts
         .iter()
-        .map(|plaintext| signed(address, "Encrypt", &json!({ "KeyId": key, "Plaintext": plaintext }).to_string()))
+        .map(|plaintext| {
+            signed(
+                address,
+                "Encrypt",
+                &json!({ "KeyId": key, "Plaintext": plaintext }).to_string(),
+            )
+        })
         .collect();
-    assert_eq!(requests.iter().collect::<HashSet<_>>().len(), count, "requests are distinct");
+    assert_eq!(
+        requests.iter().collect::<HashSet<_>>().len(),
+        count,
+        "requests are distinct"
+    );
 
-    // One encryption outside the count warms up the emulator and gives the bytes for the bare handlers.
+    // One encryption outside the count warms up the emulator and gives the bytes for the bare
+    // handlers.
     let canned = one(address, requests[0].clone()).await.body;
     let ceiling = drive(byte_counter(canned.clone()).await, &requests).await;
     let bare = drive(bare_axum(canned.clone()).await, &requests).await;
     let encrypt = drive(address, &requests).await;
     for run in [&ceiling, &bare] {
         assert!(
-            run.answers.iter().all(|answer| answer.status == 200 && answer.body == canned),
+            run.answers
+                .iter()
+                .all(|answer| answer.status == 200 && answer.body == canned),
             "a bare server answers the canned bytes"
         );
     }
 
-    let blobs: Vec<String> = encrypt.answers.iter().map(|answer| blob(answer, &key)).collect();
-    assert_eq!(blobs.iter().collect::<HashSet<_>>().len(), count, "ciphertexts are distinct");
-    let decrypts: Vec<Vec<u8>> =
-        blobs.iter().map(|blob| signed(address, "Decrypt", &json!({ "CiphertextBlob": blob }).to_string())).collect();
+    let blobs: Vec<String> = encrypt
+        .answers
+        .iter()
+        .map(|answer| blob(answer, &key))
+        .collect();
+    assert_eq!(
+        blobs.iter().collect::<HashSet<_>>().len(),
+        count,
+        "ciphertexts are distinct"
+    );
+    let decrypts: Vec<Vec<u8>> = blobs
+        .iter()
+        .map(|blob| {
+            signed(
+                address,
+                "Decrypt",
+                &json!({ "CiphertextBlob": blob }).to_string(),
+            )
+        })
+        .collect();
     let decrypt = drive(address, &decrypts).await;
     for (answer, plaintext) in decrypt.answers.iter().zip(&plaintexts) {
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -89,32 +124,70 @@ async fn main() {
         );
     }
 
-    let forged: Vec<Vec<u8>> = requests[..FLIPPED].iter().enumerate().map(|(n, request)| flipped(request, n)).collect();
+    let forged: Vec<Vec<u8>> = requests[..FLIPPED]
+        .iter()
+        .enumerate()
+        .map(|(n, request)| flipped(request, n))
+        .collect();
     let forged = drive(address, &forged).await;
-    let accepted = forged.answers.iter().filter(|answer| answer.status == 200).count();
+    let accepted = forged
+        .answers
+        .iter()
+        .filter(|answer| answer.status == 200)
+        .count();
 
-    println!("{count} distinct requests on {CONNECTIONS} connections, signed before the clock started");
-    println!("{:<46}{:>12}{:>10}{:>10}", "server", "requests/s", "ok", "of bare");
+    println!(
+        "{count} distinct requests on {CONNECTIONS} connections, signed before the clock started"
+    );
+    println!(
+        "{:<46}{:>12}{:>10}{:>10}",
+        "server", "requests/s", "ok", "of bare"
+    );
     for (name, run) in [
         ("load generator's ceiling (counts bytes only)", &ceiling),
         ("bare axum handler, same answer bytes", &bare),
         ("emulator: Encrypt, signature verified", &encrypt),
         ("emulator: Decrypt of each, signature verified", &decrypt),
     ] {
-        let ok = run.answers.iter().filter(|answer| answer.status == 200).count();
-        println!("{name:<46}{:>12.0}{ok:>10}{:>9.0}%", run.rate(), 100.0 * run.rate() / bare.rate());
+        let ok = run
+            .answers
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .count();
+        println!(
+            "{name:<46}{:>12.0}{ok:>10}{:>9.0}%",
+            run.rate(),
+            100.0 * run.rate() / bare.rate()
+        );
     }
-    println!("{:<46}{:>12.0}{accepted:>10}", "emulator: one signature digit changed", forged.rate());
+    println!(
+        "{:<46}{:>12.0}{accepted:>10}",
+        "emulator: one signature digit changed",
+        forged.rate()
+    );
     assert_eq!(accepted, 0, "no forged request is answered");
-    assert_eq!(emulator.requests().outcome("Encrypt", "InvalidSignatureException"), FLIPPED as u64);
+    assert_eq!(
+        emulator
+            .requests()
+            .outcome("Encrypt", "InvalidSignatureException"),
+        FLIPPED as u64
+    );
 }
 
 /// The ciphertext of a right answer.
 fn blob(answer: &Answer, key: &str) -> String {
-    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(
+        answer.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&answer.body)
+    );
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(
-        (answer["KeyId"].as_str(), answer["EncryptionAlgorithm"].as_str()),
+        (
+            answer["KeyId"].as_str(),
+            answer["EncryptionAlgorithm"].as_str()
+        ),
         (Some(key), Some("SYMMETRIC_DEFAULT"))
     );
     answer["CiphertextBlob"].as_str().unwrap().to_owned()
@@ -123,7 +196,11 @@ fn blob(answer: &Answer, key: &str) -> String {
 /// A whole HTTP request, signed now.
 fn signed(address: SocketAddr, operation: &str, body: &str) -> Vec<u8> {
     let (host, target) = (address.to_string(), format!("TrentService.{operation}"));
-    let headers = [("host", host.as_str()), ("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
+    let headers = [
+        ("host", host.as_str()),
+        ("content-type", "application/x-amz-json-1.1"),
+        ("x-amz-target", &target),
+    ];
     let identity = Credentials::new("test", "test", None, None, "bench").into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
@@ -135,8 +212,12 @@ fn signed(address: SocketAddr, operation: &str, body: &str) -> Vec<u8> {
         .unwrap()
         .into();
     let url = format!("http://{host}/");
-    let signable =
-        SignableRequest::new("POST", url.as_str(), headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
+    let signable = SignableRequest::new(
+        "POST",
+        url.as_str(),
+        headers.into_iter(),
+        SignableBody::Bytes(body.as_bytes()),
+    );
     let (instructions, _) = sign(signable.unwrap(), &params).unwrap().into_parts();
     let mut text = String::from("POST / HTTP/1.1\r\n");
     for (name, value) in headers.into_iter().chain(instructions.headers()) {
@@ -149,14 +230,19 @@ fn signed(address: SocketAddr, operation: &str, body: &str) -> Vec<u8> {
 /// The same request with one hex digit of its signature changed, another digit for each `n`.
 fn flipped(request: &[u8], n: usize) -> Vec<u8> {
     let mark = b"Signature=";
-    let start = request.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len();
+    let start = request
+        .windows(mark.len())
+        .position(|window| window == mark)
+        .unwrap()
+        + mark.len();
     let mut request = request.to_vec();
     let digit = &mut request[start + n % 64];
     *digit = if *digit == b'0' { b'1' } else { b'0' };
     request
 }
 
-/// Sends all requests, each connection its share one after the other; answers in the order of the requests.
+/// Sends all requests, each connection its share one after the other; answers in the order of the
+/// requests.
 async fn drive(address: SocketAddr, requests: &[Vec<u8>]) -> Run {
     let mut shares: Vec<Vec<(usize, Vec<u8>)>> = vec![Vec::new(); CONNECTIONS];
     for (n, request) in requests.iter().enumerate() {
@@ -175,7 +261,12 @@ async fn drive(address: SocketAddr, requests: &[Vec<u8>]) -> Run {
             let (mut answers, mut buffer) = (Vec::with_capacity(share.len()), Vec::new());
             for (n, request) in share {
                 stream.write_all(&request).await.unwrap();
-                answers.push((n, message(&mut stream, &mut buffer).await.expect("an answer to each request")));
+                answers.push((
+                    n,
+                    message(&mut stream, &mut buffer)
+                        .await
+                        .expect("an answer to each request"),
+                ));
             }
             answers
         });
@@ -184,25 +275,34 @@ async fn drive(address: SocketAddr, requests: &[Vec<u8>]) -> Run {
     let took = start.elapsed();
     let mut answers: Vec<(usize, Answer)> = answers.into_iter().flatten().collect();
     answers.sort_by_key(|(n, _)| *n);
-    Run { answers: answers.into_iter().map(|(_, answer)| answer).collect(), took }
+    Run {
+        answers: answers.into_iter().map(|(_, answer)| answer).collect(),
+        took,
+    }
 }
 
 async fn one(address: SocketAddr, request: Vec<u8>) -> Answer {
     drive(address, &[request]).await.answers.remove(0)
 }
 
-/// The next HTTP message of a connection, request or answer, by its content length; `None` at the end.
+/// The next HTTP message of a connection, request or answer, by its content length; `None` at the
+/// end.
 async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Answer> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = std::str::from_utf8(&buffer[..end]).unwrap();
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().parse::<usize>().unwrap())
             });
             let whole = end + 4 + length.unwrap_or(0);
             if buffer.len() >= whole {
-                let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+                let status = head
+                    .split(' ')
+                    .nth(1)
+                    .and_then(|code| code.parse().ok())
+                    .unwrap_or(0);
                 let body = buffer[end + 4..whole].to_vec();
                 buffer.drain(..whole);
                 return Some(Answer { status, body });
@@ -240,7 +340,9 @@ async fn bare_axum(canned: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let canned = bytes::Bytes::from(canned);
-    let handler = move |_body: bytes::Bytes| async move { ([("content-type", "application/x-amz-json-1.1")], canned) };
+    let handler = move |_body: bytes::Bytes| async move {
+        ([("content-type", "application/x-amz-json-1.1")], canned)
+    };
     let router = axum::Router::new().fallback(handler);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     address

@@ -15,10 +15,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let kms = aws_sdk_kms::Client::from_conf(config.build());
 
     let key = kms.create_key().send().await?;
-    let key = key.key_metadata().map(|key| key.key_id()).ok_or("CreateKey named no key")?.to_owned();
-    let sealed = kms.encrypt().key_id(&key).plaintext(Blob::new("hello")).send().await?;
-    let opened = kms.decrypt().set_ciphertext_blob(sealed.ciphertext_blob).send().await?;
+    let key = key
+        .key_metadata()
+        .map(|key| key.key_id())
+        .ok_or("CreateKey named no key")?
+        .to_owned();
+    let sealed = kms
+        .encrypt()
+        .key_id(&key)
+        .plaintext(Blob::new("hello"))
+        .send()
+        .await?;
+    let opened = kms
+        .decrypt()
+        .set_ciphertext_blob(sealed.ciphertext_blob)
+        .send()
+        .await?;
     assert_eq!(opened.plaintext().map(AsRef::as_ref), Some(&b"hello"[..]));
-    println!("encrypted and decrypted with {key} at {}", emulator.endpoint());
+    println!(
+        "encrypted and decrypted with {key} at {}",
+        emulator.endpoint()
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What the command prints once the emulator is ready: its addresses, and the variables that the vendors' tools read.
+//! What the command prints once the emulator is ready: its addresses, and the variables that the
+//! vendors' tools read.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -23,8 +24,8 @@ pub enum Format {
     Json,
 }
 
-/// A key file of Google's well-known account, removed when dropped. It is beside the CA where there is one: a lab's emulator may be
-/// killed, and what is in the lab's directory goes with the lab.
+/// A key file of Google's well-known account, removed when dropped. It is beside the CA where there
+/// is one: a lab's emulator may be killed, and what is in the lab's directory goes with the lab.
 #[derive(Debug)]
 pub(crate) struct GcpKeyFile {
     path: PathBuf,
@@ -32,9 +33,12 @@ pub(crate) struct GcpKeyFile {
 }
 
 impl GcpKeyFile {
-    /// Makes the key and the file. Tokens come from the emulator itself, since its host is not the vendor's.
+    /// Makes the key and the file. Tokens come from the emulator itself, since its host is not the
+    /// vendor's.
     pub(crate) fn create(emulator: &RunningEmulator) -> io::Result<Self> {
-        let beside_the_ca = emulator.ca_path().and_then(|ca| ca.parent().map(Path::to_owned));
+        let beside_the_ca = emulator
+            .ca_path()
+            .and_then(|ca| ca.parent().map(Path::to_owned));
         let (dir, temporary) = match beside_the_ca {
             Some(dir) => (dir, None),
             None => {
@@ -44,10 +48,15 @@ impl GcpKeyFile {
         };
         // Several emulators may keep their CA in one directory.
         let path = dir.join(format!("gcp-key-{}.json", emulator.http_addr().port()));
-        let key = emulator.gcp_owner().ok_or_else(|| io::Error::other("the system gave no randomness"))?;
+        let key = emulator
+            .gcp_owner()
+            .ok_or_else(|| io::Error::other("the system gave no randomness"))?;
         let text = key.json(&format!("http://{}/token", emulator.http_addr()));
         private_file::write(&path, text.as_bytes(), 0o600)?;
-        Ok(Self { path, _temporary: temporary })
+        Ok(Self {
+            path,
+            _temporary: temporary,
+        })
     }
 }
 
@@ -60,7 +69,11 @@ impl Drop for GcpKeyFile {
 }
 
 /// Prints. A reader that has gone away does not stop the emulator.
-pub(crate) fn announce(emulator: &RunningEmulator, gcp_key_file: Option<&GcpKeyFile>, format: Format) {
+pub(crate) fn announce(
+    emulator: &RunningEmulator,
+    gcp_key_file: Option<&GcpKeyFile>,
+    format: Format,
+) {
     let gcp_key_file = gcp_key_file.map(|file| file.path.as_path());
     let text = match format {
         Format::Json => Addresses::of(emulator).json(gcp_key_file),
@@ -81,10 +94,12 @@ struct Addresses {
 
 impl Addresses {
     fn of(emulator: &RunningEmulator) -> Self {
-        let https = emulator.https_addr().map(|address| match address.ip().is_loopback() {
-            true => format!("https://localhost:{}", address.port()),
-            false => format!("https://{address}"),
-        });
+        let https = emulator
+            .https_addr()
+            .map(|address| match address.ip().is_loopback() {
+                true => format!("https://localhost:{}", address.port()),
+                false => format!("https://{address}"),
+            });
         let url = |address| format!("http://{address}");
         Self {
             http: url(emulator.http_addr()),
@@ -97,7 +112,14 @@ impl Addresses {
     }
 
     fn json(&self, gcp_key_file: Option<&Path>) -> String {
-        let Self { http, https, proxy, admin, ca, azure_tenant } = self;
+        let Self {
+            http,
+            https,
+            proxy,
+            admin,
+            ca,
+            azure_tenant,
+        } = self;
         json!({
             "http": http, "https": https, "proxy": proxy, "admin": admin, "ca": ca, "azureTenant": azure_tenant,
             "gcpKeyFile": gcp_key_file,
@@ -112,7 +134,11 @@ impl Addresses {
             lines.push(format!("#        and {https}, CA {}", ca.display()));
         }
         lines.push("# the lab clock, reset, keys, metrics".into());
-        lines.extend(self.admin.iter().map(|admin| format!("export KMSLAB_ADMIN={admin}")));
+        lines.extend(
+            self.admin
+                .iter()
+                .map(|admin| format!("export KMSLAB_ADMIN={admin}")),
+        );
         lines.push(UNSET_AWS.into());
         lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
         // The SDKs read the first, the AWS CLI the second.
@@ -120,16 +146,26 @@ impl Addresses {
         lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
         lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
         lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
-        lines.push(format!("# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"));
+        lines.push(format!(
+            "# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
+        ));
         lines.push(UNSET_GOOGLE.into());
-        // Without it, a login of `gcloud auth application-default login` comes before the metadata server, and is sent to Google.
-        lines.extend(gcp_key_file.map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())));
+        // Without it, a login of `gcloud auth application-default login` comes before the metadata
+        // server, and is sent to Google.
+        lines.extend(
+            gcp_key_file
+                .map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())),
+        );
         let host = http.trim_start_matches("http://");
         // The second is what Python asks first.
         lines.push(format!("export GCE_METADATA_HOST={host}"));
         lines.push(format!("export GCE_METADATA_IP={host}"));
-        lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"));
-        lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"));
+        lines.push(format!(
+            "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"
+        ));
+        lines.push(format!(
+            "export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"
+        ));
         if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
             lines.extend(self.azure_lines(proxy, ca));
         }

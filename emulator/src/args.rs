@@ -42,7 +42,8 @@ pub struct EmulatorArgs {
     /// No HTTPS, and no proxy, which serves nothing else
     #[arg(long, conflicts_with_all = ["tls_listen", "tls_dir", "proxy_listen"])]
     pub no_tls: bool,
-    /// Where the proxy for the vendors' own host names listens: HTTPS_PROXY of the Azure CLI and SDKs
+    /// Where the proxy for the vendors' own host names listens: HTTPS_PROXY of the Azure CLI and
+    /// SDKs
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7680")]
     pub proxy_listen: SocketAddr,
     /// No proxy
@@ -57,8 +58,9 @@ pub struct EmulatorArgs {
     /// One more name or address that the certificate is good for, beside localhost; may be repeated
     #[arg(long = "tls-name", value_name = "NAME", value_parser = tls_name, conflicts_with = "no_tls")]
     pub tls_names: Vec<String>,
-    /// One more name under which requests are answered, such as a Service's in a cluster or *.example.com; may be repeated. Addresses,
-    /// names without a dot, the vendors' names and those of --tls-name are answered in any case
+    /// One more name under which requests are answered, such as a Service's in a cluster or
+    /// *.example.com; may be repeated. Addresses, names without a dot, the vendors' names and those
+    /// of --tls-name are answered in any case
     #[arg(long = "allow-host", value_name = "NAME", value_parser = host_name)]
     pub allow_hosts: Vec<String>,
     /// Credentials, keys and aliases that exist from the start (YAML or JSON)
@@ -70,7 +72,8 @@ pub struct EmulatorArgs {
     /// One more access key that may call, beside test:test:123456789012; may be repeated
     #[arg(long = "credential", value_name = "ID:SECRET:ACCOUNT")]
     pub credentials: Vec<CredentialArg>,
-    /// Whether signatures, tokens, policies and roles are checked, in every cloud; off allows every request
+    /// Whether signatures, tokens, policies and roles are checked, in every cloud; off allows every
+    /// request
     #[arg(long, value_enum, default_value = "on")]
     pub auth: Auth,
     /// How the addresses are printed
@@ -78,7 +81,8 @@ pub struct EmulatorArgs {
     pub format: Format,
 }
 
-/// The value of `--credential`, unread: the argument parser repeats what it refuses, and this has a secret in it.
+/// The value of `--credential`, unread: the argument parser repeats what it refuses, and this has a
+/// secret in it.
 #[derive(Clone)]
 pub struct CredentialArg(Zeroizing<String>);
 
@@ -97,30 +101,47 @@ impl FromStr for CredentialArg {
 }
 
 impl CredentialArg {
-    /// The secret is what stands between the first colon and the last, so it may have colons itself.
+    /// The secret is what stands between the first colon and the last, so it may have colons
+    /// itself.
     fn read(&self) -> Result<(String, Credential), CredentialError> {
-        let parts = self.0.split_once(':').and_then(|(id, rest)| Some((id, rest.rsplit_once(':')?)));
+        let parts = self
+            .0
+            .split_once(':')
+            .and_then(|(id, rest)| Some((id, rest.rsplit_once(':')?)));
         let (id, (secret, account)) = parts.ok_or(CredentialError::Form)?;
         let secret = Zeroizing::new(secret.to_owned());
-        Ok((id.to_owned(), Credential { secret, account: account.to_owned(), session_token: None }))
+        Ok((
+            id.to_owned(),
+            Credential {
+                secret,
+                account: account.to_owned(),
+                session_token: None,
+            },
+        ))
     }
 }
 
 fn tls_name(text: &str) -> Result<String, String> {
     let name = rustls::pki_types::ServerName::try_from(text);
-    name.map(|_| text.to_owned()).map_err(|_| format!("{text:?} is no host name or IP address"))
+    name.map(|_| text.to_owned())
+        .map_err(|_| format!("{text:?} is no host name or IP address"))
 }
 
 fn host_name(text: &str) -> Result<String, String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     let is_name = !name.is_empty()
-        && name
-            .split('.')
-            .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        });
     if is_name {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no host name such as kms.example.com or *.example.com, without a port"))
+        Err(format!(
+            "{text:?} is no host name such as kms.example.com or *.example.com, without a port"
+        ))
     }
 }
 
@@ -129,7 +150,8 @@ pub fn log_filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"))
 }
 
-/// Runs until SIGTERM or SIGINT. Exit code 2 for flags and files that cannot be used, 3 for what the machine lacks.
+/// Runs until SIGTERM or SIGINT. Exit code 2 for flags and files that cannot be used, 3 for what
+/// the machine lacks.
 pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     // Before the addresses are out, so that whoever reads them may signal at once.
     let stopped = signals().context("cannot wait for signals")?;
@@ -152,7 +174,8 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     })
     .await
     .context("making a key for Google's clients")?;
-    // Its metadata server gives tokens, too: a container without a directory to write in can do without.
+    // Its metadata server gives tokens, too: a container without a directory to write in can do
+    // without.
     let gcp_key_file = gcp_key_file.inspect_err(|error| {
         let dir = std::env::temp_dir();
         eprintln!(
@@ -194,7 +217,11 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
     let tls_listen = (!no_tls).then_some(tls_listen);
     let proxy_listen = (!no_tls && !no_proxy).then_some(proxy_listen);
     warn_if_reachable(
-        &[("--listen", Some(listen)), ("--tls-listen", tls_listen), ("--proxy-listen", proxy_listen)],
+        &[
+            ("--listen", Some(listen)),
+            ("--tls-listen", tls_listen),
+            ("--proxy-listen", proxy_listen),
+        ],
         admin_listen,
         auth,
     );
@@ -247,7 +274,10 @@ fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, a
 #[cfg(unix)]
 pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -6,8 +6,8 @@ pub enum Auth {
     /// Signatures, tokens, policies and roles are checked as each cloud does it.
     #[default]
     On,
-    /// Every request is allowed. What it carries still says who calls, where it holds; else the well-known caller does. Token endpoints
-    /// give a token to everybody who asks.
+    /// Every request is allowed. What it carries still says who calls, where it holds; else the
+    /// well-known caller does. Token endpoints give a token to everybody who asks.
     Off,
 }
 

@@ -1,4 +1,5 @@
-//! Puts an emulator together and starts it: one builder for the command and for whoever runs it inside another process.
+//! Puts an emulator together and starts it: one builder for the command and for whoever runs it
+//! inside another process.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -63,8 +64,8 @@ impl StartError {
 pub struct Emulator;
 
 impl Emulator {
-    /// Starts from: HTTP on a free port of 127.0.0.1, no HTTPS, no admin port, signatures checked, `test`/`test`, an empty memory
-    /// store, the wall clock and a lab clock that shows the same.
+    /// Starts from: HTTP on a free port of 127.0.0.1, no HTTPS, no admin port, signatures checked,
+    /// `test`/`test`, an empty memory store, the wall clock and a lab clock that shows the same.
     pub fn builder() -> EmulatorBuilder {
         let anywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let wall: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -136,13 +137,15 @@ impl EmulatorBuilder {
         self
     }
 
-    /// How long Azure's tokens are valid; a day less a second when nobody says otherwise, as the service has it.
+    /// How long Azure's tokens are valid; a day less a second when nobody says otherwise, as the
+    /// service has it.
     pub fn azure_token_lifetime(mut self, lifetime: SignedDuration) -> Self {
         self.azure_token_lifetime = lifetime;
         self
     }
 
-    /// Where the admin port listens, or nowhere. Whoever reaches it can move the clock and delete every key.
+    /// Where the admin port listens, or nowhere. Whoever reaches it can move the clock and delete
+    /// every key.
     pub fn admin_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.admin_listen = address;
         self
@@ -160,17 +163,29 @@ impl EmulatorBuilder {
         self
     }
 
-    /// More names under which requests are answered, beside addresses, names without a dot, the vendors' and the certificate's.
-    /// `*.example.com` is every name below it.
+    /// More names under which requests are answered, beside addresses, names without a dot, the
+    /// vendors' and the certificate's. `*.example.com` is every name below it.
     pub fn allow_hosts(mut self, names: Vec<String>) -> Self {
         self.allow_hosts = names;
         self
     }
 
     /// Lets one more access key in.
-    pub fn credential(self, id: impl Into<String>, secret: impl Into<String>, account: impl Into<String>) -> Self {
+    pub fn credential(
+        self,
+        id: impl Into<String>,
+        secret: impl Into<String>,
+        account: impl Into<String>,
+    ) -> Self {
         let secret = Zeroizing::new(secret.into());
-        self.session_credential(id, Credential { secret, account: account.into(), session_token: None })
+        self.session_credential(
+            id,
+            Credential {
+                secret,
+                account: account.into(),
+                session_token: None,
+            },
+        )
     }
 
     /// Lets one more access key in, which may be a temporary one with a session token.
@@ -191,7 +206,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// The clock that signatures and certificates are judged by. It should show the real time: clients do.
+    /// The clock that signatures and certificates are judged by. It should show the real time:
+    /// clients do.
     pub fn wall_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.wall = clock;
         self
@@ -232,16 +248,30 @@ impl EmulatorBuilder {
             Some(address) => {
                 let patterns = if proxy.is_some() { proxy::NAMES } else { &[] };
                 let dir = self.tls_dir.as_deref();
-                Some(Tls::new(dir, address.ip(), &self.tls_names, patterns, self.wall.now())?)
+                Some(Tls::new(
+                    dir,
+                    address.ip(),
+                    &self.tls_names,
+                    patterns,
+                    self.wall.now(),
+                )?)
             }
             None => None,
         };
         let admin = bind_where("--admin-listen", self.admin_listen).await?;
 
-        let lab = self.lab.unwrap_or_else(|| Arc::new(LabClock::new(Arc::clone(&self.wall))));
-        let core = KeyCore::new(Arc::new(MemoryStore::default()), lab.clone(), Arc::clone(&self.entropy));
+        let lab = self
+            .lab
+            .unwrap_or_else(|| Arc::new(LabClock::new(Arc::clone(&self.wall))));
+        let core = KeyCore::new(
+            Arc::new(MemoryStore::default()),
+            lab.clone(),
+            Arc::clone(&self.entropy),
+        );
         let core = Arc::new(core);
-        let ids = self.ids.unwrap_or_else(|| Arc::new(RandomIds::new(Arc::clone(&self.entropy))));
+        let ids = self
+            .ids
+            .unwrap_or_else(|| Arc::new(RandomIds::new(Arc::clone(&self.entropy))));
         let aws = Aws::new(Arc::clone(&core), ids);
         let azure = Azure::new(
             Arc::clone(&core),
@@ -251,7 +281,12 @@ impl EmulatorBuilder {
             Arc::clone(&self.entropy),
             self.auth,
         );
-        let gcp = Gcp::new(Arc::clone(&core), Arc::clone(&self.wall), Arc::clone(&self.entropy), self.auth);
+        let gcp = Gcp::new(
+            Arc::clone(&core),
+            Arc::clone(&self.wall),
+            Arc::clone(&self.entropy),
+            self.auth,
+        );
         let gcp = Arc::new(gcp);
         self.seed.plant(&aws, &azure, &gcp)?;
         let counter = Arc::new(Counter::default());
@@ -263,7 +298,13 @@ impl EmulatorBuilder {
             counter: Arc::clone(&counter),
         });
         let grpc = gcp::service::Service::router(Arc::clone(&gcp), Arc::clone(&counter));
-        let fronts = Fronts { aws: service, azure: Arc::new(azure), gcp, grpc, counter };
+        let fronts = Fronts {
+            aws: service,
+            azure: Arc::new(azure),
+            gcp,
+            grpc,
+            counter,
+        };
         let admin_state = Arc::new(Admin {
             fronts: fronts.clone(),
             core,
@@ -271,15 +312,31 @@ impl EmulatorBuilder {
             seed: self.seed,
             settling: tokio::sync::Mutex::default(),
         });
-        let hosts = Arc::new(Hosts::new(self.allow_hosts.into_iter().chain(self.tls_names)));
-        Ok(RunningEmulator::serve(Listening { http, https, proxy, tls, admin, hosts }, fronts, admin_state))
+        let hosts = Arc::new(Hosts::new(
+            self.allow_hosts.into_iter().chain(self.tls_names),
+        ));
+        Ok(RunningEmulator::serve(
+            Listening {
+                http,
+                https,
+                proxy,
+                tls,
+                admin,
+                hosts,
+            },
+            fronts,
+            admin_state,
+        ))
     }
 }
 
 /// A bound listener and its address, port 0 resolved.
 pub(crate) type Bound = (TcpListener, SocketAddr);
 
-async fn bind_where(flag: &'static str, address: Option<SocketAddr>) -> Result<Option<Bound>, StartError> {
+async fn bind_where(
+    flag: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<Bound>, StartError> {
     match address {
         Some(address) => bind(flag, address).await.map(Some),
         None => Ok(None),
@@ -292,5 +349,9 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<Bound, StartErr
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound.await.map_err(|source| StartError::Listen { address, flag, source })
+    bound.await.map_err(|source| StartError::Listen {
+        address,
+        flag,
+        source,
+    })
 }

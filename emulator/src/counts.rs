@@ -5,13 +5,16 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-/// Distinct rows kept; what comes beyond them is counted under caller `other`, so that strangers cannot fill the memory.
+/// Distinct rows kept; what comes beyond them is counted under caller `other`, so that strangers
+/// cannot fill the memory.
 const ROWS: usize = 4096;
-/// Bytes of a label that are kept: an access key id has 128 at the most, an account's address fewer.
+/// Bytes of a label that are kept: an access key id has 128 at the most, an account's address
+/// fewer.
 const LONGEST_LABEL: usize = 128;
 /// The outcome of a request that was answered.
 pub(crate) const OK: &str = "OK";
-/// The operation of a request that names none the emulator has, and the caller of one that names nobody.
+/// The operation of a request that names none the emulator has, and the caller of one that names
+/// nobody.
 pub(crate) const UNKNOWN: &str = "unknown";
 
 /// One row of [`RequestCounts`].
@@ -21,7 +24,8 @@ pub struct RequestCount {
     pub cloud: &'static str,
     /// For example `Encrypt`; `unknown` for a request that names no operation of the emulator.
     pub operation: String,
-    /// The access key id, application or service account that the request claims, `unknown` when it claims none.
+    /// The access key id, application or service account that the request claims, `unknown` when it
+    /// claims none.
     pub caller: String,
     /// `OK`, or the vendor's error code.
     pub code: String,
@@ -50,7 +54,11 @@ impl RequestCounts {
     }
 
     fn sum(&self, keep: impl Fn(&RequestCount) -> bool) -> u64 {
-        self.rows.iter().filter(|row| keep(row)).map(|row| row.count).sum()
+        self.rows
+            .iter()
+            .filter(|row| keep(row))
+            .map(|row| row.count)
+            .sum()
     }
 }
 
@@ -72,7 +80,10 @@ impl Counter {
 
     /// As at the start.
     pub(crate) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     pub(crate) fn snapshot(&self) -> RequestCounts {
@@ -84,13 +95,19 @@ impl Counter {
             code: code.clone(),
             count: *count,
         };
-        RequestCounts { total: rows.values().sum(), rows: rows.iter().map(row).collect() }
+        RequestCounts {
+            total: rows.values().sum(),
+            rows: rows.iter().map(row).collect(),
+        }
     }
 }
 
 /// A label, cut off where it is longer than any real one: some of it is as the request says.
 fn bounded(label: &str) -> String {
-    match label.char_indices().find(|(at, c)| at + c.len_utf8() > LONGEST_LABEL) {
+    match label
+        .char_indices()
+        .find(|(at, c)| at + c.len_utf8() > LONGEST_LABEL)
+    {
         Some((end, _)) => format!("{}…", &label[..end]),
         None => label.to_owned(),
     }
@@ -104,19 +121,45 @@ mod tests {
     fn strangers_cannot_fill_the_memory() {
         let counter = Counter::default();
         for stranger in 0..2 * ROWS {
-            counter.count("azure", "IdentityToken", &format!("{stranger}{}", "é".repeat(1_000)), "unauthorized_client");
+            counter.count(
+                "azure",
+                "IdentityToken",
+                &format!("{stranger}{}", "é".repeat(1_000)),
+                "unauthorized_client",
+            );
         }
         let counts = counter.snapshot();
-        assert_eq!((counts.rows.len(), counts.total), (ROWS + 1, 2 * ROWS as u64));
-        assert!(counts.rows.iter().all(|row| row.caller.len() <= LONGEST_LABEL + "…".len()));
-        assert_eq!(counts.rows.iter().find(|row| row.caller == "other").unwrap().count, ROWS as u64);
+        assert_eq!(
+            (counts.rows.len(), counts.total),
+            (ROWS + 1, 2 * ROWS as u64)
+        );
+        assert!(
+            counts
+                .rows
+                .iter()
+                .all(|row| row.caller.len() <= LONGEST_LABEL + "…".len())
+        );
+        assert_eq!(
+            counts
+                .rows
+                .iter()
+                .find(|row| row.caller == "other")
+                .unwrap()
+                .count,
+            ROWS as u64
+        );
         counter.clear();
         assert_eq!(counter.snapshot(), RequestCounts::default());
     }
 
     #[test]
     fn a_real_label_is_kept_whole() {
-        for label in ["", "test", &"x".repeat(LONGEST_LABEL), &"é".repeat(LONGEST_LABEL / 2)] {
+        for label in [
+            "",
+            "test",
+            &"x".repeat(LONGEST_LABEL),
+            &"é".repeat(LONGEST_LABEL / 2),
+        ] {
             assert_eq!(bounded(label), *label);
         }
     }

@@ -1,5 +1,6 @@
-//! Bodies that a refusal did not wait for. A client that is still sending its body when the answer comes sees a broken stream: curl 7.88
-//! fails so over HTTP/2. What is small is therefore read to its end before the answer goes out.
+//! Bodies that a refusal did not wait for. A client that is still sending its body when the answer
+//! comes sees a broken stream: curl 7.88 fails so over HTTP/2. What is small is therefore read to
+//! its end before the answer goes out.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,8 @@ use http::header::EXPECT;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-/// Bytes that are read and dropped: the largest body that any service here takes. Whoever sends more gets the answer while sending.
+/// Bytes that are read and dropped: the largest body that any service here takes. Whoever sends
+/// more gets the answer while sending.
 const MAX_DRAINED: usize = 1024 * 1024;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,7 +52,9 @@ impl SharedBody {
     }
 
     fn with<T>(&self, work: impl FnOnce(Pin<&mut Body>) -> T) -> T {
-        work(Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        work(Pin::new(
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 
@@ -58,7 +62,10 @@ impl HttpBody for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.with(|body| body.poll_frame(context))
     }
 
@@ -81,7 +88,11 @@ mod tests {
             let shared = SharedBody::new(Body::from(vec![7; length]));
             let rest = shared.reader();
             shared.drain().await;
-            assert_eq!(rest.collect().await.unwrap().to_bytes().len(), left, "{length}");
+            assert_eq!(
+                rest.collect().await.unwrap().to_bytes().len(),
+                left,
+                "{length}"
+            );
         }
     }
 }

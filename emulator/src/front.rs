@@ -1,7 +1,8 @@
 //! One port for every cloud: which front a request is for, from its host and path.
 //!
-//! Vendors' host names say it, where a client comes by them (through the proxy, or a hosts file). On any other name `POST /` is AWS,
-//! gRPC and `/v1/projects/` are Google's, paths of the identity platforms are theirs, and a first segment before `keys` is a vault.
+//! Vendors' host names say it, where a client comes by them (through the proxy, or a hosts file).
+//! On any other name `POST /` is AWS, gRPC and `/v1/projects/` are Google's, paths of the identity
+//! platforms are theirs, and a first segment before `keys` is a vault.
 
 use std::sync::Arc;
 
@@ -26,7 +27,12 @@ use crate::gcp::service as gcp;
 use crate::keytable::KeyRow;
 
 /// The hosts of Microsoft's identity platform.
-const LOGIN: &[&str] = &["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
+const LOGIN: &[&str] = &[
+    "login.microsoftonline.com",
+    "login.windows.net",
+    "login.microsoft.com",
+    "sts.windows.net",
+];
 /// Azure Resource Manager.
 const MANAGEMENT: &str = "management.azure.com";
 /// Microsoft Graph.
@@ -38,8 +44,13 @@ const CLOUD_KMS: &str = "cloudkms.googleapis.com";
 /// Google's IAM API.
 const IAM: &str = "iam.googleapis.com";
 /// Google's token endpoints, and its metadata server.
-const GOOGLE: &[&str] =
-    &["oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com", "metadata.google.internal", "metadata"];
+const GOOGLE: &[&str] = &[
+    "oauth2.googleapis.com",
+    "www.googleapis.com",
+    "accounts.google.com",
+    "metadata.google.internal",
+    "metadata",
+];
 
 /// What every front needs.
 #[derive(Debug, Clone)]
@@ -72,7 +83,10 @@ async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> R
     let waits = drain::waits(&parts.headers);
     let body = SharedBody::new(body);
     // HTTP/2 has it in the URI; whoever signed the request signed it as this header.
-    if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST))
+    if let Some(authority) = parts
+        .uri
+        .authority()
+        .filter(|_| !parts.headers.contains_key(HOST))
         && let Ok(value) = HeaderValue::from_str(authority.as_str())
     {
         parts.headers.insert(HOST, value);
@@ -90,9 +104,17 @@ async fn answer(fronts: Fronts, parts: Parts, body: Body) -> Response {
         Front::Aws => aws::answer(&fronts.aws, parts, body).await,
         Front::Identity => {
             let base = format!("https://{}", host(&parts));
-            fronts.azure.serve_identity(counter, base, parts, body).await
+            fronts
+                .azure
+                .serve_identity(counter, base, parts, body)
+                .await
         }
-        Front::Management(what) => fronts.azure.serve_management(counter, what, parts, body).await,
+        Front::Management(what) => {
+            fronts
+                .azure
+                .serve_management(counter, what, parts, body)
+                .await
+        }
         Front::GcpAdmin => gcp::serve_admin(Arc::clone(&fronts.gcp), counter, parts, body).await,
         Front::Gcp => gcp::serve(fronts.grpc.clone(), parts, body).await,
         Front::GcpIdentity => gcp::serve_identity(&fronts.gcp.identity, counter, parts, body).await,
@@ -129,7 +151,10 @@ fn front(parts: &Parts) -> Front {
         _ => {}
     }
     if let Some(vault) = vault_at(name) {
-        return Front::Vault(InVault { vault: vault.to_owned(), path: path.to_owned() });
+        return Front::Vault(InVault {
+            vault: vault.to_owned(),
+            path: path.to_owned(),
+        });
     }
     if parts.headers.contains_key("x-amz-target") || path == "/" {
         return Front::Aws;
@@ -147,9 +172,10 @@ fn front(parts: &Parts) -> Front {
         return Front::Identity;
     }
     match path.trim_start_matches('/').split_once('/') {
-        Some((vault, rest)) if InVault::has(rest) => {
-            Front::Vault(InVault { vault: vault.to_owned(), path: format!("/{rest}") })
-        }
+        Some((vault, rest)) if InVault::has(rest) => Front::Vault(InVault {
+            vault: vault.to_owned(),
+            path: format!("/{rest}"),
+        }),
         _ => Front::Aws,
     }
 }
@@ -157,8 +183,16 @@ fn front(parts: &Parts) -> Front {
 /// The host that a request is for, in lower case, with the port where it has one.
 pub(crate) fn host(parts: &Parts) -> String {
     let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let header = || parts.headers.get(HOST).and_then(|value| value.to_str().ok());
-    authority.or_else(header).unwrap_or_default().to_ascii_lowercase()
+    let header = || {
+        parts
+            .headers
+            .get(HOST)
+            .and_then(|value| value.to_str().ok())
+    };
+    authority
+        .or_else(header)
+        .unwrap_or_default()
+        .to_ascii_lowercase()
 }
 
 /// A host without its port.
@@ -192,31 +226,76 @@ mod tests {
             ("localhost:7600", "/", "aws"),
             ("localhost:7600", "/unknown/path", "aws"),
             ("kms.us-east-1.amazonaws.com", "/", "aws"),
-            ("abc.vault.azure.net", "/keys/k/?api-version=7.6", "abc /keys/k/"),
-            ("abc.managedhsm.azure.net", "/keys/k/?api-version=7.6", "abc.managedhsm /keys/k/"),
+            (
+                "abc.vault.azure.net",
+                "/keys/k/?api-version=7.6",
+                "abc /keys/k/",
+            ),
+            (
+                "abc.managedhsm.azure.net",
+                "/keys/k/?api-version=7.6",
+                "abc.managedhsm /keys/k/",
+            ),
             ("ABC.vault.azure.net:443", "//keys", "abc //keys"),
-            ("localhost:7643", "/abc/keys/k//wrapkey", "abc /keys/k//wrapkey"),
+            (
+                "localhost:7643",
+                "/abc/keys/k//wrapkey",
+                "abc /keys/k//wrapkey",
+            ),
             ("localhost:7643", "/abc/deletedkeys", "abc /deletedkeys"),
             ("localhost:7643", "/abc/secrets/s", "aws"),
             ("login.microsoftonline.com", "/anything", "identity"),
             ("localhost:7643", "/t/oauth2/v2.0/token", "identity"),
-            ("localhost:7643", "/common/discovery/instance?x=y", "identity"),
+            (
+                "localhost:7643",
+                "/common/discovery/instance?x=y",
+                "identity",
+            ),
             ("management.azure.com", "/subscriptions", "ResourceManager"),
             ("graph.microsoft.com", "/v1.0/me", "Graph"),
-            ("169.254.169.254", "/metadata/identity/oauth2/token", "identity"),
-            ("localhost:7643", "/metadata/identity/oauth2/token", "identity"),
-            ("cloudkms.googleapis.com", "/google.cloud.kms.v1.KeyManagementService/Encrypt", "gcp"),
+            (
+                "169.254.169.254",
+                "/metadata/identity/oauth2/token",
+                "identity",
+            ),
+            (
+                "localhost:7643",
+                "/metadata/identity/oauth2/token",
+                "identity",
+            ),
+            (
+                "cloudkms.googleapis.com",
+                "/google.cloud.kms.v1.KeyManagementService/Encrypt",
+                "gcp",
+            ),
             ("127.0.0.1", "/v1/projects/p/locations/l/keyRings", "gcp"),
-            ("127.0.0.1", "/v1/projects/p/serviceAccounts/a/keys", "gcp admin"),
-            ("iam.googleapis.com", "/v1/projects/p/serviceAccounts", "gcp admin"),
+            (
+                "127.0.0.1",
+                "/v1/projects/p/serviceAccounts/a/keys",
+                "gcp admin",
+            ),
+            (
+                "iam.googleapis.com",
+                "/v1/projects/p/serviceAccounts",
+                "gcp admin",
+            ),
             ("oauth2.googleapis.com", "/token", "gcp identity"),
-            ("localhost:7600", "/computeMetadata/v1/project/project-id", "gcp identity"),
+            (
+                "localhost:7600",
+                "/computeMetadata/v1/project/project-id",
+                "gcp identity",
+            ),
             ("metadata.google.internal", "/", "gcp identity"),
         ] {
             assert_eq!(of(host, path, false), wanted, "{host} {path}");
         }
         assert_eq!(of("localhost", "/abc/keys/k", true), "aws");
-        let ping = http::Request::get("/").header(HOST, "127.0.0.1:7600").header("metadata-flavor", "Google");
-        assert!(matches!(front(&ping.body(()).unwrap().into_parts().0), Front::GcpIdentity));
+        let ping = http::Request::get("/")
+            .header(HOST, "127.0.0.1:7600")
+            .header("metadata-flavor", "Google");
+        assert!(matches!(
+            front(&ping.body(()).unwrap().into_parts().0),
+            Front::GcpIdentity
+        ));
     }
 }

@@ -1,5 +1,6 @@
-//! The names under which the emulator answers. A web page can have its own name resolve to 127.0.0.1 (DNS rebinding) and would then be of
-//! the same origin as everything here: the clock, tokens, keys. Only names that nobody else can point here are answered.
+//! The names under which the emulator answers. A web page can have its own name resolve to
+//! 127.0.0.1 (DNS rebinding) and would then be of the same origin as everything here: the clock,
+//! tokens, keys. Only names that nobody else can point here are answered.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::drain::{self, SharedBody};
 
-/// Domains whose owners are the vendors: through the proxy, a hosts file or a cluster's DNS, clients come by these.
+/// Domains whose owners are the vendors: through the proxy, a hosts file or a cluster's DNS,
+/// clients come by these.
 const VENDORS: &[&str] = &[
     "amazonaws.com",
     "api.aws",
@@ -32,7 +34,8 @@ const VENDORS: &[&str] = &[
     "graph.microsoft.com",
     "googleapis.com",
     "accounts.google.com",
-    // Never in the DNS: RFC 6761, and ICANN's decision of July 2024. `metadata.google.internal` and `host.docker.internal` are there.
+    // Never in the DNS: RFC 6761, and ICANN's decision of July 2024. `metadata.google.internal` and
+    // `host.docker.internal` are there.
     "localhost",
     "internal",
 ];
@@ -43,17 +46,28 @@ pub(crate) struct Hosts(Vec<String>);
 
 impl Hosts {
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self(names.into_iter().map(|name| name.to_ascii_lowercase()).collect())
+        Self(
+            names
+                .into_iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
+        )
     }
 
-    /// Whether a name, without its port, is one of ours. An address is nobody's name, and a name of one label is in nobody's DNS.
+    /// Whether a name, without its port, is one of ours. An address is nobody's name, and a name of
+    /// one label is in nobody's DNS.
     fn allow(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         if !name.contains('.') || address(&name).is_some() {
             return true;
         }
-        let is_below = |domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-        VENDORS.iter().any(|domain| name == *domain || is_below(domain))
+        let is_below = |domain: &str| {
+            name.strip_suffix(domain)
+                .is_some_and(|rest| rest.ends_with('.'))
+        };
+        VENDORS
+            .iter()
+            .any(|domain| name == *domain || is_below(domain))
             || self.0.iter().any(|own| match own.strip_prefix("*.") {
                 Some(domain) => is_below(domain),
                 None => *own == name,
@@ -62,23 +76,34 @@ impl Hosts {
 }
 
 fn address(name: &str) -> Option<IpAddr> {
-    name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name).parse().ok()
+    name.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name)
+        .parse()
+        .ok()
 }
 
 /// The host that a request names, without its port; empty where it names none, as HTTP/1.0 may.
 ///
-/// One that is named twice and differently, with a user or with characters that no name has, is an error: others on the way may have
-/// read it in another way.
+/// One that is named twice and differently, with a user or with characters that no name has, is an
+/// error: others on the way may have read it in another way.
 pub(crate) fn named(uri: &Uri, headers: &HeaderMap) -> Result<String, &'static str> {
     let mut values = headers.get_all(header::HOST).iter();
     let by_header = match (values.next(), values.next()) {
         (_, Some(_)) => return Err("there are several Host headers"),
-        (Some(value), None) => Some(host_of(value.to_str().map_err(|_| "the Host header is not ASCII")?)?),
+        (Some(value), None) => Some(host_of(
+            value.to_str().map_err(|_| "the Host header is not ASCII")?,
+        )?),
         (None, None) => None,
     };
-    let by_uri = uri.authority().map(|authority| host_of(authority.as_str())).transpose()?;
+    let by_uri = uri
+        .authority()
+        .map(|authority| host_of(authority.as_str()))
+        .transpose()?;
     match (by_uri, by_header) {
-        (Some(uri), Some(header)) if !uri.eq_ignore_ascii_case(&header) => Err("the request names two hosts"),
+        (Some(uri), Some(header)) if !uri.eq_ignore_ascii_case(&header) => {
+            Err("the request names two hosts")
+        }
         (uri, header) => Ok(uri.or(header).unwrap_or_default()),
     }
 }
@@ -95,7 +120,9 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
     if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
         return Err("the host's port is no number");
     }
-    let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let is_name = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if !is_name && (!host.starts_with('[') || address(host).is_none()) {
         return Err("the host is no name and no address");
     }
@@ -103,7 +130,11 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
 }
 
 /// Refuses what came under another name, or from a web page of another origin.
-pub(crate) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(hosts): State<Arc<Hosts>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match refusal(&hosts, request.uri(), request.headers()) {
         Some((status, reason)) => {
             if !drain::waits(request.headers()) {
@@ -128,9 +159,16 @@ fn refusal(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode,
         return Some((StatusCode::FORBIDDEN, reason));
     }
     // Browsers say so of each request that a page makes; nothing else sends it.
-    let site = headers.get("sec-fetch-site").map(header::HeaderValue::as_bytes);
+    let site = headers
+        .get("sec-fetch-site")
+        .map(header::HeaderValue::as_bytes);
     let foreign = site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
-    foreign.then(|| (StatusCode::FORBIDDEN, "requests of web pages from another origin are refused".to_owned()))
+    foreign.then(|| {
+        (
+            StatusCode::FORBIDDEN,
+            "requests of web pages from another origin are refused".to_owned(),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -148,7 +186,10 @@ mod tests {
 
     #[test]
     fn only_names_that_nobody_else_has_are_ours() {
-        let hosts = Hosts::new(["kms.Example.com".to_owned(), "*.svc.cluster.local".to_owned()]);
+        let hosts = Hosts::new([
+            "kms.Example.com".to_owned(),
+            "*.svc.cluster.local".to_owned(),
+        ]);
         for ours in [
             "",
             "127.0.0.1",
@@ -188,7 +229,10 @@ mod tests {
         assert_eq!(of("/", &["[::1]:7600"]), Ok("[::1]".into()));
         assert_eq!(of("/", &["localhost:"]), Ok("localhost".into()));
         assert_eq!(of("/", &[]), Ok(String::new()));
-        assert_eq!(of("http://169.254.169.254/x", &["169.254.169.254:80"]), Ok("169.254.169.254".into()));
+        assert_eq!(
+            of("http://169.254.169.254/x", &["169.254.169.254:80"]),
+            Ok("169.254.169.254".into())
+        );
         for (uri, hosts) in [
             ("/", &["localhost", "evil.example"][..]),
             ("/", &["localhost", "localhost"]),

@@ -1,4 +1,5 @@
-//! Bodies of requests, with a limit, bearer tokens, and random ids of answers: what the fronts share.
+//! Bodies of requests, with a limit, bearer tokens, and random ids of answers: what the fronts
+//! share.
 
 use std::time::Duration;
 

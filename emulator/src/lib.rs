@@ -1,5 +1,6 @@
-//! AWS KMS, Azure Key Vault and Google Cloud KMS in one small process, faithful enough for the vendor's own SDKs and CLI: real keys, verified signatures and tokens, a clock that
-//! can be moved. A test double; it keeps keys in memory and must never hold a secret that matters.
+//! AWS KMS, Azure Key Vault and Google Cloud KMS in one small process, faithful enough for the
+//! vendor's own SDKs and CLI: real keys, verified signatures and tokens, a clock that can be moved.
+//! A test double; it keeps keys in memory and must never hold a secret that matters.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), kmslab_emulator::StartError> {
@@ -8,7 +9,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! With the feature `testcontainers` the module of that name starts it in a container, for tests in any Rust project.
+//! With the feature `testcontainers` the module of that name starts it in a container, for tests in
+//! any Rust project.
 
 mod admin;
 mod announce;

@@ -1,11 +1,13 @@
-//! `kmslab-emulator`: the emulator alone, for container images. On a laptop it is `kmslab emulator`.
+//! `kmslab-emulator`: the emulator alone, for container images. On a laptop it is `kmslab
+//! emulator`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use kmslab_emulator::args::{self, EmulatorArgs};
 
-/// AWS KMS in one small process, for tests. Keys live in memory: never give it a secret that matters.
+/// AWS KMS in one small process, for tests. Keys live in memory: never give it a secret that
+/// matters.
 #[derive(Debug, Parser)]
 #[command(name = "kmslab-emulator", version)]
 struct Cli {
@@ -15,6 +17,9 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_env_filter(args::log_filter()).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(args::log_filter())
+        .with_writer(std::io::stderr)
+        .init();
     args::run(kmslab_program::parse::<Cli>().emulator).await
 }

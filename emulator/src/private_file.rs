@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all: written under a temporary name beside the final one, synced, renamed.
+//! Files that are there whole or not at all: written under a temporary name beside the final one,
+//! synced, renamed.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -6,15 +7,20 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Writes `content` to `path` with these permissions, instead of what was there. After an error the earlier file is as it was.
+/// Writes `content` to `path` with these permissions, instead of what was there. After an error the
+/// earlier file is as it was.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    written(path, content, mode)?.persist(path).map_err(|error| error.error)?;
+    written(path, content, mode)?
+        .persist(path)
+        .map_err(|error| error.error)?;
     sync_dir_of(path)
 }
 
 /// The same, where there is no file yet; `AlreadyExists` otherwise.
 pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    written(path, content, mode)?.persist_noclobber(path).map_err(|error| error.error)?;
+    written(path, content, mode)?
+        .persist_noclobber(path)
+        .map_err(|error| error.error)?;
     sync_dir_of(path)
 }
 
@@ -33,12 +39,18 @@ fn written(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> 
 }
 
 fn dir_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// The new name is in the directory, which has a cache of its own.
 fn sync_dir_of(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(dir_of(path))?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(dir_of(path))?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(all(test, unix))]
@@ -55,8 +67,14 @@ mod tests {
         write(&path, b"first", 0o644).unwrap();
         write(&path, b"second", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(write_new(&path, b"third", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            write_new(&path, b"third", 0o600).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -69,6 +87,10 @@ mod tests {
         fs::write(taken.join("inside"), b"kept").unwrap();
         assert!(write(&taken, b"x", 0o600).is_err());
         assert_eq!(fs::read(taken.join("inside")).unwrap(), b"kept");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct Listening {
     pub(crate) hosts: Arc<Hosts>,
 }
 
-/// A serving emulator. Dropping it stops every task and closes every socket; [`RunningEmulator::shutdown`] lets requests under way
-/// finish first.
+/// A serving emulator. Dropping it stops every task and closes every socket;
+/// [`RunningEmulator::shutdown`] lets requests under way finish first.
 #[derive(Debug)]
 pub struct RunningEmulator {
     http: SocketAddr,
@@ -54,19 +54,42 @@ pub struct RunningEmulator {
 
 impl RunningEmulator {
     pub(crate) fn serve(listening: Listening, fronts: Fronts, state: Arc<Admin>) -> Self {
-        let Listening { http: (listener, http), https, proxy, tls, admin, hosts } = listening;
+        let Listening {
+            http: (listener, http),
+            https,
+            proxy,
+            tls,
+            admin,
+            hosts,
+        } = listening;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let guard = from_fn_with_state(hosts, hosts::guard);
         let router = front::router(fronts.clone()).layer(guard.clone());
         let room = server::room();
-        let served = |router| Served { router, deadlines: Deadlines::default(), stop: stop.clone() };
-        tasks.spawn(serve(listener, None, served(router.clone()), Arc::clone(&room)));
+        let served = |router| Served {
+            router,
+            deadlines: Deadlines::default(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(serve(
+            listener,
+            None,
+            served(router.clone()),
+            Arc::clone(&room),
+        ));
         let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
-        let https = https.zip(acceptor.clone()).map(|((listener, address), acceptor)| {
-            tasks.spawn(serve(listener, Some(acceptor), served(router.clone()), Arc::clone(&room)));
-            address
-        });
+        let https = https
+            .zip(acceptor.clone())
+            .map(|((listener, address), acceptor)| {
+                tasks.spawn(serve(
+                    listener,
+                    Some(acceptor),
+                    served(router.clone()),
+                    Arc::clone(&room),
+                ));
+                address
+            });
         let proxy = proxy.zip(acceptor).map(|((listener, address), acceptor)| {
             let router = proxy::router(served(router), acceptor, Arc::clone(&room));
             tasks.spawn(serve(listener, None, served(router), room));
@@ -76,11 +99,28 @@ impl RunningEmulator {
         tasks.spawn(settle(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
             let room = Arc::new(Semaphore::new(server::ADMIN_CONNECTIONS));
-            tasks.spawn(serve(listener, None, served(admin::router(state).layer(guard)), room));
+            tasks.spawn(serve(
+                listener,
+                None,
+                served(admin::router(state).layer(guard)),
+                room,
+            ));
             address
         });
         let ends = stop.clone().drop_guard();
-        Self { http, https, proxy, tls, admin, fronts, lab, core, stop, _ends: ends, tasks }
+        Self {
+            http,
+            https,
+            proxy,
+            tls,
+            admin,
+            fronts,
+            lab,
+            core,
+            stop,
+            _ends: ends,
+            tasks,
+        }
     }
 
     /// Where HTTP is served.
@@ -108,8 +148,8 @@ impl RunningEmulator {
         self.fronts.azure.identity.directory.tenant.clone()
     }
 
-    /// The key of Google's service account that may do everything, made now if it was not yet. `None` where the system has no
-    /// randomness.
+    /// The key of Google's service account that may do everything, made now if it was not yet.
+    /// `None` where the system has no randomness.
     pub fn gcp_owner(&self) -> Option<KeyFile> {
         self.fronts.gcp.identity.owner()
     }

@@ -1,4 +1,5 @@
-//! The seed file: credentials, and keys with their aliases that exist when the emulator is ready. YAML, of which JSON is a part.
+//! The seed file: credentials, and keys with their aliases that exist when the emulator is ready.
+//! YAML, of which JSON is a part.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,7 +94,10 @@ pub struct SeedCredential {
 
 impl fmt::Debug for SeedCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeedCredential").field("id", &self.id).field("account", &self.account).finish_non_exhaustive()
+        f.debug_struct("SeedCredential")
+            .field("id", &self.id)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,14 +142,19 @@ fn default_region() -> String {
 impl SeedFile {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
-        let unreadable = |source| SeedError::Read { path: path.to_owned(), source };
+        let unreadable = |source| SeedError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let bytes = file::read(path, file::CONFIGURATION).map_err(unreadable)?;
-        let text =
-            str::from_utf8(&bytes).map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let text = str::from_utf8(&bytes)
+            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         // Without the parser's excerpt of the file, which may show a secret.
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| SeedError::Parse { path: path.to_owned(), reason: error.to_string() })
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| SeedError::Parse {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     /// Makes the keys, through the same operations as any caller.
@@ -153,18 +162,19 @@ impl SeedFile {
         self.gcp.plant(gcp).map_err(SeedError::Gcp)?;
         self.azure.plant(azure).map_err(SeedError::Azure)?;
         for (index, key) in self.keys.iter().enumerate() {
-            key.plant(aws).map_err(|(operation, error)| SeedError::Refused {
-                number: index + 1,
-                what: key
-                    .aliases
-                    .first()
-                    .or(key.description.as_ref())
-                    .cloned()
-                    .unwrap_or_else(|| "no alias".to_owned()),
-                operation,
-                code: error.kind,
-                message: error.message.unwrap_or_default(),
-            })?;
+            key.plant(aws)
+                .map_err(|(operation, error)| SeedError::Refused {
+                    number: index + 1,
+                    what: key
+                        .aliases
+                        .first()
+                        .or(key.description.as_ref())
+                        .cloned()
+                        .unwrap_or_else(|| "no alias".to_owned()),
+                    operation,
+                    code: error.kind,
+                    message: error.message.unwrap_or_default(),
+                })?;
         }
         Ok(())
     }
@@ -182,10 +192,16 @@ impl SeedCredential {
 
 impl SeedKey {
     fn plant(&self, aws: &Aws) -> Result<(), (&'static str, AwsError)> {
-        let caller =
-            Caller { account: self.account.clone(), region: self.region.clone(), access_key_id: "seed".to_owned() };
-        let tags: Vec<Value> =
-            self.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+        let caller = Caller {
+            account: self.account.clone(),
+            region: self.region.clone(),
+            access_key_id: "seed".to_owned(),
+        };
+        let tags: Vec<Value> = self
+            .tags
+            .iter()
+            .map(|(key, value)| json!({ "TagKey": key, "TagValue": value }))
+            .collect();
         let fields = [
             ("Description", self.description.clone().map(Value::from)),
             ("KeySpec", self.key_spec.clone().map(Value::from)),
@@ -194,11 +210,19 @@ impl SeedKey {
             ("Policy", self.policy.clone().map(Value::from)),
             ("Tags", (!tags.is_empty()).then_some(Value::from(tags))),
         ];
-        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let given = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
         let created = call(aws, &caller, "CreateKey", &Value::Object(given))?;
         let id = &created["KeyMetadata"]["KeyId"];
         for alias in &self.aliases {
-            call(aws, &caller, "CreateAlias", &json!({ "AliasName": alias, "TargetKeyId": id }))?;
+            call(
+                aws,
+                &caller,
+                "CreateAlias",
+                &json!({ "AliasName": alias, "TargetKeyId": id }),
+            )?;
         }
         if let Some(days) = self.rotation_period_in_days {
             let request = json!({ "KeyId": id, "RotationPeriodInDays": days });

@@ -1,5 +1,5 @@
-//! Accepts connections and serves a router on them, in clear or over TLS. The loop owns its connections: when it is dropped, they
-//! close, which `axum::serve` does not do.
+//! Accepts connections and serves a router on them, in clear or over TLS. The loop owns its
+//! connections: when it is dropped, they close, which `axum::serve` does not do.
 
 use std::io;
 use std::sync::Arc;
@@ -24,13 +24,18 @@ pub(crate) struct Deadlines {
     pub(crate) handshake: Duration,
     /// For a request's headers, from the end of the request before.
     pub(crate) headers: Duration,
-    /// While a connection waits for its client. Longer than any request takes: a rotation of RSA is made while its client waits.
+    /// While a connection waits for its client. Longer than any request takes: a rotation of RSA is
+    /// made while its client waits.
     pub(crate) silence: Duration,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { handshake: Duration::from_secs(10), headers: Duration::from_secs(60), silence: Duration::from_secs(300) }
+        Self {
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(60),
+            silence: Duration::from_secs(300),
+        }
     }
 }
 
@@ -47,8 +52,14 @@ pub(crate) struct Served {
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves until `served.stop`, then lets requests under way finish. A connection is taken when `room` has a place for it.
-pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, served: Served, room: Arc<Semaphore>) {
+/// Serves until `served.stop`, then lets requests under way finish. A connection is taken when
+/// `room` has a place for it.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    served: Served,
+    room: Arc<Semaphore>,
+) {
     let stop = served.stop.clone();
     let mut connections = JoinSet::new();
     let accept = async || {
@@ -87,7 +98,10 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, serve
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: Served) {
     let mut first = [0];
     let speaks = tokio::time::timeout(served.deadlines.handshake, stream.peek(&mut first));
-    if !matches!(served.stop.run_until_cancelled(speaks).await, Some(Ok(Ok(1)))) {
+    if !matches!(
+        served.stop.run_until_cancelled(speaks).await,
+        Some(Ok(Ok(1)))
+    ) {
         return;
     }
     match tls {
@@ -103,7 +117,9 @@ where
 {
     match accept(stream, acceptor, &served).await {
         Ok(stream) => ended(http(stream, served).await),
-        Err(error) => tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?"),
+        Err(error) => {
+            tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?")
+        }
     }
 }
 
@@ -115,7 +131,11 @@ fn ended(served: Result<(), BoxError>) {
     }
 }
 
-async fn accept<S>(stream: S, acceptor: TlsAcceptor, served: &Served) -> io::Result<tokio_rustls::server::TlsStream<S>>
+async fn accept<S>(
+    stream: S,
+    acceptor: TlsAcceptor,
+    served: &Served,
+) -> io::Result<tokio_rustls::server::TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -130,10 +150,17 @@ async fn http<S>(stream: S, served: Served) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Served { router, deadlines, stop } = served;
+    let Served {
+        router,
+        deadlines,
+        stop,
+    } = served;
     let service = TowerToHyperService::new(router);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(deadlines.headers);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(deadlines.headers);
     let mut stream = TimeoutStream::new(stream);
     stream.set_read_timeout(Some(deadlines.silence));
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
@@ -145,21 +172,28 @@ where
     serving.await
 }
 
-/// Descriptors that are not for connections of clients: listeners, files, and the admin port's connections.
+/// Descriptors that are not for connections of clients: listeners, files, and the admin port's
+/// connections.
 const RESERVED: u64 = 64;
 /// Connections that the admin port takes at the same time.
 pub(crate) const ADMIN_CONNECTIONS: usize = 24;
 /// More than any test opens, where the system sets no limit.
 const MOST_CONNECTIONS: u64 = 100_000;
 
-/// Places for clients' connections on all ports but the admin port, so that it can be reached when they are all taken.
+/// Places for clients' connections on all ports but the admin port, so that it can be reached when
+/// they are all taken.
 pub(crate) fn room() -> Arc<Semaphore> {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[cfg(not(unix))]
     let limit = None;
-    let places = limit.unwrap_or(MOST_CONNECTIONS).saturating_sub(RESERVED).clamp(8, MOST_CONNECTIONS);
-    Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX)))
+    let places = limit
+        .unwrap_or(MOST_CONNECTIONS)
+        .saturating_sub(RESERVED)
+        .clamp(8, MOST_CONNECTIONS);
+    Arc::new(Semaphore::new(
+        usize::try_from(places).unwrap_or(usize::MAX),
+    ))
 }
 
 #[cfg(test)]
@@ -184,33 +218,60 @@ mod tests {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    async fn serving(deadlines: Deadlines, places: usize) -> (std::net::SocketAddr, Arc<Semaphore>) {
+    async fn serving(
+        deadlines: Deadlines,
+        places: usize,
+    ) -> (std::net::SocketAddr, Arc<Semaphore>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let room = Arc::new(Semaphore::new(places));
         let router = Router::new().route("/", post(async |body: String| body));
-        let served = Served { router, deadlines, stop: CancellationToken::new() };
+        let served = Served {
+            router,
+            deadlines,
+            stop: CancellationToken::new(),
+        };
         tokio::spawn(serve(listener, None, served, Arc::clone(&room)));
         (address, room)
     }
 
     fn never() -> Deadlines {
-        Deadlines { handshake: NEVER, headers: NEVER, silence: NEVER }
+        Deadlines {
+            handshake: NEVER,
+            headers: NEVER,
+            silence: NEVER,
+        }
     }
 
     #[tokio::test]
     async fn a_client_that_says_nothing_or_half_a_request_loses_its_connection() {
-        let first_byte = Deadlines { handshake: SHORT, ..never() };
+        let first_byte = Deadlines {
+            handshake: SHORT,
+            ..never()
+        };
         assert_eq!(until_the_end(first_byte, b"").await, "");
-        let headers = Deadlines { headers: SHORT, ..never() };
+        let headers = Deadlines {
+            headers: SHORT,
+            ..never()
+        };
         until_the_end(headers, b"POST / HTTP/1.1\r\nhost: localhost\r\nx-am").await;
-        let silence = Deadlines { silence: SHORT, ..never() };
-        until_the_end(silence, b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").await;
+        let silence = Deadlines {
+            silence: SHORT,
+            ..never()
+        };
+        until_the_end(
+            silence,
+            b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+        )
+        .await;
         until_the_end(silence, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         // Between two requests.
         let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\nhi";
         let answer = until_the_end(headers, request).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -227,7 +288,10 @@ mod tests {
             .unwrap();
         let mut answer = String::new();
         let early = tokio::time::timeout(SHORT, second.read_to_string(&mut answer)).await;
-        assert!(early.is_err(), "it was served beside the one that holds the only place");
+        assert!(
+            early.is_err(),
+            "it was served beside the one that holds the only place"
+        );
         drop(first);
         second.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("hi"), "{answer}");

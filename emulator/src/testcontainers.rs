@@ -1,6 +1,7 @@
 //! The emulator in a container, for tests of anything that calls AWS KMS; feature `testcontainers`.
 //!
-//! The image is made once by `kmslab assets image`, from the kmslab that is installed; it is not published.
+//! The image is made once by `kmslab assets image`, from the kmslab that is installed; it is not
+//! published.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,8 +12,8 @@
 //! # }
 //! ```
 //!
-//! The container goes when the value does. Who needs more of it, such as a network, starts an [`EmulatorImage`] with testcontainers' own
-//! means, which publish its ports to other machines too.
+//! The container goes when the value does. Who needs more of it, such as a network, starts an
+//! [`EmulatorImage`] with testcontainers' own means, which publish its ports to other machines too.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -47,7 +48,16 @@ impl Image for EmulatorImage {
     }
 
     fn cmd(&self) -> impl IntoIterator<Item = impl Into<std::borrow::Cow<'_, str>>> {
-        ["emulator", "--listen", "0.0.0.0:7600", "--admin-listen", "0.0.0.0:7690", "--no-tls", "--format", "json"]
+        [
+            "emulator",
+            "--listen",
+            "0.0.0.0:7600",
+            "--admin-listen",
+            "0.0.0.0:7690",
+            "--no-tls",
+            "--format",
+            "json",
+        ]
     }
 
     fn expose_ports(&self) -> &[ContainerPort] {
@@ -80,8 +90,9 @@ impl Emulator {
     }
 }
 
-/// Starts one, and waits until it answers. Its ports are on loopback; but where this program runs in a container itself, and the engine
-/// may be the one that runs that, they are where testcontainers puts them.
+/// Starts one, and waits until it answers. Its ports are on loopback; but where this program runs
+/// in a container itself, and the engine may be the one that runs that, they are where
+/// testcontainers puts them.
 pub async fn start() -> Result<Emulator, TestcontainersError> {
     let mut request = ContainerRequest::from(EmulatorImage);
     let inside = Path::new("/.dockerenv").exists();
@@ -92,13 +103,30 @@ pub async fn start() -> Result<Emulator, TestcontainersError> {
         });
     }
     let container = request.start().await?;
-    let host = if inside { container.get_host().await?.to_string() } else { "127.0.0.1".to_owned() };
-    let endpoint = format!("http://{host}:{}", container.get_host_port_ipv4(HTTP).await?);
-    let admin = format!("http://{host}:{}", container.get_host_port_ipv4(ADMIN).await?);
-    Ok(Emulator { endpoint, admin, container })
+    let host = if inside {
+        container.get_host().await?.to_string()
+    } else {
+        "127.0.0.1".to_owned()
+    };
+    let endpoint = format!(
+        "http://{host}:{}",
+        container.get_host_port_ipv4(HTTP).await?
+    );
+    let admin = format!(
+        "http://{host}:{}",
+        container.get_host_port_ipv4(ADMIN).await?
+    );
+    Ok(Emulator {
+        endpoint,
+        admin,
+        container,
+    })
 }
 
 fn loopback(port: ContainerPort) -> (String, Option<Vec<PortBinding>>) {
-    let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some("0".into()) };
+    let binding = PortBinding {
+        host_ip: Some("127.0.0.1".into()),
+        host_port: Some("0".into()),
+    };
     (format!("{}/tcp", port.as_u16()), Some(vec![binding]))
 }

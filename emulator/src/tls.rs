@@ -1,7 +1,7 @@
 //! The emulator's own certificate authority, and the server certificate it makes at each start.
 //!
-//! With a directory of the user's the CA is kept there and used again, so that clients can go on trusting it. The server's key
-//! never touches the disk.
+//! With a directory of the user's the CA is kept there and used again, so that clients can go on
+//! trusting it. The server's key never touches the disk.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -30,7 +30,8 @@ use kmslab_program::file;
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
 const CA_NAME: &str = "kmslab emulator test CA";
-/// Whoever trusts this CA trusts it for some weeks, and for its own names: somebody may leave it in a trust store.
+/// Whoever trusts this CA trusts it for some weeks, and for its own names: somebody may leave it in
+/// a trust store.
 const CA_DAYS: i64 = 90;
 const SERVER_DAYS: i64 = CA_DAYS;
 /// A kept CA that ends within this is replaced.
@@ -76,13 +77,15 @@ pub(crate) struct Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("ca_path", &self.ca_path).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("ca_path", &self.ca_path)
+            .finish_non_exhaustive()
     }
 }
 
 impl Tls {
-    /// With the CA in `dir` (made there when absent), or one for this run only. `listening`, `others` and what `patterns` stand for
-    /// (`*` is one label) are in the certificate, too.
+    /// With the CA in `dir` (made there when absent), or one for this run only. `listening`,
+    /// `others` and what `patterns` stand for (`*` is one label) are in the certificate, too.
     pub(crate) fn new(
         dir: Option<&Path>,
         listening: IpAddr,
@@ -90,7 +93,11 @@ impl Tls {
         patterns: &[&str],
         now: Timestamp,
     ) -> Result<Self, TlsError> {
-        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let mut names = vec![
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ];
         if !listening.is_unspecified() && !names.contains(&listening.to_string()) {
             names.push(listening.to_string());
         }
@@ -99,7 +106,8 @@ impl Tls {
         let temporary = match dir {
             Some(_) => None,
             None => Some(
-                TempDir::with_prefix("kmslab-emulator-").map_err(at("make a directory in", &std::env::temp_dir()))?,
+                TempDir::with_prefix("kmslab-emulator-")
+                    .map_err(at("make a directory in", &std::env::temp_dir()))?,
             ),
         };
         let (ca_pem, ca_key, dir) = match (dir, &temporary) {
@@ -115,14 +123,26 @@ impl Tls {
             (None, None) => return Err(TlsError::Make("no directory for the CA".to_owned())),
         };
         let (certificate, key) = server_certificate(&ca_key, &names, now)?;
-        check(&ca_pem, &certificate, others, now).map_err(|reason| TlsError::Unusable { dir: dir.clone(), reason })?;
+        check(&ca_pem, &certificate, others, now).map_err(|reason| TlsError::Unusable {
+            dir: dir.clone(),
+            reason,
+        })?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key));
+            .and_then(|builder| {
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate], key)
+            });
         let mut config = config.map_err(|error| TlsError::Make(error.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { acceptor, ca_pem, ca_path: dir.join(CA_FILE), _temporary: temporary })
+        Ok(Self {
+            acceptor,
+            ca_pem,
+            ca_path: dir.join(CA_FILE),
+            _temporary: temporary,
+        })
     }
 }
 
@@ -137,7 +157,8 @@ fn kept_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
         (true, true) => {
             let read = |path: &Path| {
                 let bytes = file::read(path, file::CONFIGURATION)?;
-                let text = str::from_utf8(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                let text = str::from_utf8(&bytes)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 Ok(zeroize::Zeroizing::new(text.to_owned()))
             };
             let pem = read(&ca_path).map_err(at("read", &ca_path))?.to_string();
@@ -157,31 +178,48 @@ fn kept_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
     }
 }
 
-fn keep_new_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+fn keep_new_ca(
+    dir: &Path,
+    names: &[String],
+    now: Timestamp,
+) -> Result<(String, KeyPair), TlsError> {
     let (pem, key) = new_ca(names, now)?;
     let write = |name: &str, text: &str, mode| {
         let path = dir.join(name);
         private_file::write(&path, text.as_bytes(), mode).map_err(at("write", &path))
     };
-    write(CA_KEY_FILE, &zeroize::Zeroizing::new(key.serialize_pem()), 0o600)?;
+    write(
+        CA_KEY_FILE,
+        &zeroize::Zeroizing::new(key.serialize_pem()),
+        0o600,
+    )?;
     write(CA_FILE, &pem, 0o644)?;
     Ok((pem, key))
 }
 
 /// What is no certificate does not end; it is told of when it is used.
 fn ends_soon(ca_pem: &str, now: Timestamp) -> bool {
-    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()) else { return false };
-    let Ok(certificate) = pem.parse_x509() else { return false };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()) else {
+        return false;
+    };
+    let Ok(certificate) = pem.parse_x509() else {
+        return false;
+    };
     certificate.validity().not_after.timestamp() < now.as_second() + LAST_DAYS * 86_400
 }
 
-/// The names for which the CA may sign, and no other: localhost, the vendors' that the emulator answers for, and those that it was told. Of a
-/// name with a star, what is below it. Addresses are left open: BoringSSL, with which gRPC for Python and others come, refuses a CA that
-/// has a constraint of another kind than names.
+/// The names for which the CA may sign, and no other: localhost, the vendors' that the emulator
+/// answers for, and those that it was told. Of a name with a star, what is below it. Addresses are
+/// left open: BoringSSL, with which gRPC for Python and others come, refuses a CA that has a
+/// constraint of another kind than names.
 fn permitted(names: &[String]) -> NameConstraints {
-    let subtree = |name: &String| GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned());
+    let subtree =
+        |name: &String| GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned());
     let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
-    NameConstraints { permitted_subtrees: names.map(subtree).collect(), excluded_subtrees: Vec::new() }
+    NameConstraints {
+        permitted_subtrees: names.map(subtree).collect(),
+        excluded_subtrees: Vec::new(),
+    }
 }
 
 fn ca_params() -> Result<CertificateParams, TlsError> {
@@ -203,17 +241,28 @@ fn new_ca(names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsErro
 
 type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-fn server_certificate(ca_key: &KeyPair, names: &[String], now: Timestamp) -> Result<Pair, TlsError> {
+fn server_certificate(
+    ca_key: &KeyPair,
+    names: &[String],
+    now: Timestamp,
+) -> Result<Pair, TlsError> {
     let mut params = CertificateParams::new(names).map_err(make)?;
-    params.distinguished_name.push(DnType::CommonName, "kmslab emulator");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "kmslab emulator");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, now, SERVER_DAYS);
     let key = KeyPair::generate().map_err(make)?;
     let issuer_params = ca_params()?;
-    let certificate = params.signed_by(&key, &Issuer::from_params(&issuer_params, ca_key)).map_err(make)?;
-    Ok((certificate.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+    let certificate = params
+        .signed_by(&key, &Issuer::from_params(&issuer_params, ca_key))
+        .map_err(make)?;
+    Ok((
+        certificate.der().clone(),
+        PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    ))
 }
 
 /// From the day before, for a client whose clock is a little behind.
@@ -222,24 +271,38 @@ pub(crate) fn set_validity(params: &mut CertificateParams, now: Timestamp, days:
     let day = |offset: i64| {
         let date = today.saturating_add(offset.days());
         // 1 to 12 and 1 to 31: within u8.
-        rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
+        rcgen::date_time_ymd(
+            date.year().into(),
+            date.month().unsigned_abs(),
+            date.day().unsigned_abs(),
+        )
     };
     params.not_before = day(-1);
     params.not_after = day(days);
 }
 
 /// What a client will do: catches a CA file that is no certificate or not the one of the key.
-fn check(ca_pem: &str, certificate: &CertificateDer<'_>, others: &[String], now: Timestamp) -> Result<(), String> {
-    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|error| format!("{CA_FILE}: {error:?}"))?;
+fn check(
+    ca_pem: &str,
+    certificate: &CertificateDer<'_>,
+    others: &[String],
+    now: Timestamp,
+) -> Result<(), String> {
+    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes())
+        .map_err(|error| format!("{CA_FILE}: {error:?}"))?;
     let mut roots = RootCertStore::empty();
     roots.add(ca).map_err(|error| error.to_string())?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
-    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_second().unsigned_abs()));
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+        now.as_second().unsigned_abs(),
+    ));
     for name in std::iter::once("localhost").chain(others.iter().map(String::as_str)) {
         let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
-        verifier.verify_server_cert(certificate, &[], &name, &[], time).map_err(|error| error.to_string())?;
+        verifier
+            .verify_server_cert(certificate, &[], &name, &[], time)
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -271,7 +334,8 @@ mod tests {
     fn a_kept_ca_is_used_again_and_its_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let first = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap();
-        let start = |at: &str| Tls::new(Some(dir.path()), LOOPBACK, &[], &[], at.parse().unwrap()).unwrap();
+        let start =
+            |at: &str| Tls::new(Some(dir.path()), LOOPBACK, &[], &[], at.parse().unwrap()).unwrap();
         let second = start("2027-02-20T00:00:00Z");
         assert_eq!(first.ca_pem, second.ca_pem);
         // It ends on 2027-02-22.
@@ -283,7 +347,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(dir.path().join(CA_KEY_FILE)).unwrap().permissions().mode();
+            let mode = fs::metadata(dir.path().join(CA_KEY_FILE))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
@@ -315,13 +382,19 @@ mod tests {
         ] {
             let names = ["localhost".to_owned(), name.to_owned()];
             let (certificate, _) = server_certificate(&key, &names, now()).unwrap();
-            assert_eq!(check(&ca, &certificate, &names[1..], now()).is_ok(), good, "{name}");
+            assert_eq!(
+                check(&ca, &certificate, &names[1..], now()).is_ok(),
+                good,
+                "{name}"
+            );
         }
         // A kept CA that was made for fewer names says what to do.
         let dir = tempfile::tempdir().unwrap();
         drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
         let more = ["kms.example.com".to_owned()];
-        let error = Tls::new(Some(dir.path()), LOOPBACK, &more, &[], now()).unwrap_err().to_string();
+        let error = Tls::new(Some(dir.path()), LOOPBACK, &more, &[], now())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");
     }
 
@@ -340,9 +413,14 @@ mod tests {
         drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
         let other = new_ca(&["localhost".to_owned()], now()).unwrap().0;
         fs::write(dir.path().join(CA_FILE), other).unwrap();
-        let error = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap_err().to_string();
+        let error = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("remove ca.pem and ca-key.pem"), "{error}");
         fs::remove_file(dir.path().join(CA_FILE)).unwrap();
-        assert!(matches!(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()), Err(TlsError::Half(_))));
+        assert!(matches!(
+            Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()),
+            Err(TlsError::Half(_))
+        ));
     }
 }

@@ -1,7 +1,9 @@
-//! What a shell must not hold for the vendors' tools to use the emulator: these win over the variables that kmslab prints.
+//! What a shell must not hold for the vendors' tools to use the emulator: these win over the
+//! variables that kmslab prints.
 
-/// A session token or a profile of another login (botocore, aws-config), and the switch that makes SDKs ignore `AWS_ENDPOINT_URL_KMS`
-/// (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
+/// A session token or a profile of another login (botocore, aws-config), and the switch that makes
+/// SDKs ignore `AWS_ENDPOINT_URL_KMS` (AWS SDKs and Tools Reference Guide, "Service-specific
+/// endpoints").
 pub const UNSET_AWS: &str =
     "unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 

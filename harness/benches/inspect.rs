@@ -1,5 +1,6 @@
-//! `kmslab inspect` of a million encrypted values beside etcdctl: time and memory, live and from a snapshot. `cargo bench -p kmslab`; another
-//! number of values as its argument. Needs etcd and etcdctl, which `kmslab assets install` gets.
+//! `kmslab inspect` of a million encrypted values beside etcdctl: time and memory, live and from a
+//! snapshot. `cargo bench -p kmslab`; another number of values as its argument. Needs etcd and
+//! etcdctl, which `kmslab assets install` gets.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +18,8 @@ use kmslab::etcd::Etcd as _;
 use kmslab::etcd::client::EtcdClient;
 use kmslab_kmsv2::stored::{self, EncryptedObject};
 
-/// Values of a Secret of some hundred bytes, as an API server of 1.28 and later writes them: a seed for many values.
+/// Values of a Secret of some hundred bytes, as an API server of 1.28 and later writes them: a seed
+/// for many values.
 const BYTES: usize = 700;
 const WRITERS: usize = 16;
 const VALUES: usize = 1_000_000;
@@ -38,11 +40,19 @@ impl Drop for Etcd {
 fn tool(tool: Tool) -> PathBuf {
     let found = Assets::from_env(&Options::default()).look(&[tool]).unwrap();
     let (tool, found) = &found[0];
-    found.as_ref().unwrap_or_else(|| panic!("no {}: `kmslab assets install` gets it", tool.file())).path.clone()
+    found
+        .as_ref()
+        .unwrap_or_else(|| panic!("no {}: `kmslab assets install` gets it", tool.file()))
+        .path
+        .clone()
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn start() -> Etcd {
@@ -50,9 +60,18 @@ fn start() -> Etcd {
     let (client, peer) = (free_port(), free_port());
     let url = format!("http://127.0.0.1:{client}");
     let child = Command::new(tool(Tool::Etcd))
-        .args(["--data-dir".into(), dir.path().join("data").display().to_string()])
-        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
-        .args([format!("--listen-peer-urls=http://127.0.0.1:{peer}"), "--quota-backend-bytes=8589934592".into()])
+        .args([
+            "--data-dir".into(),
+            dir.path().join("data").display().to_string(),
+        ])
+        .args([
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+        ])
+        .args([
+            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+            "--quota-backend-bytes=8589934592".into(),
+        ])
         // What is measured is reading.
         .arg("--unsafe-no-fsync")
         .stdout(Stdio::null())
@@ -64,7 +83,9 @@ fn start() -> Etcd {
 
 fn value(number: usize) -> Vec<u8> {
     let object = EncryptedObject {
-        encrypted_data: (0..BYTES).map(|at| (number.wrapping_mul(31) ^ at.wrapping_mul(97)) as u8).collect(),
+        encrypted_data: (0..BYTES)
+            .map(|at| (number.wrapping_mul(31) ^ at.wrapping_mul(97)) as u8)
+            .collect(),
         key_id: "k1-0a1b2c3d4e5f".into(),
         // A new seed for each start of the API server.
         encrypted_dek_source: vec![(number / 100_000) as u8; 184],
@@ -83,7 +104,10 @@ async fn fill(etcd: &Etcd, values: usize) {
         tokio::spawn(async move {
             let client = EtcdClient::connect(&url).await.unwrap();
             for number in (writer..values).step_by(WRITERS) {
-                let key = format!("/registry/secrets/team-{:03}/secret-{number:07}", number % 500);
+                let key = format!(
+                    "/registry/secrets/team-{:03}/secret-{number:07}",
+                    number % 500
+                );
                 client.put(&key, &value(number)).await.unwrap();
             }
         })
@@ -96,7 +120,11 @@ async fn fill(etcd: &Etcd, values: usize) {
 /// Seconds that a program takes, and its largest memory in MiB.
 fn measured(command: &mut Command) -> (f64, u64) {
     let started = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut most = 0;
     let code = loop {
@@ -113,7 +141,9 @@ fn measured(command: &mut Command) -> (f64, u64) {
 fn high_water(status: &Path) -> u64 {
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib: u64 = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or_default();
+    let kib: u64 = line
+        .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or_default();
     kib / 1024
 }
 
@@ -123,33 +153,61 @@ async fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    let values = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(VALUES);
+    let values = std::env::args()
+        .skip(1)
+        .find_map(|arg| arg.parse().ok())
+        .unwrap_or(VALUES);
     let etcd = start();
     println!("writing {values} values");
     fill(&etcd, values).await;
     let snapshot = etcd.dir.path().join("snapshot.db");
-    EtcdClient::connect(&etcd.url).await.unwrap().snapshot_to(&snapshot).await.unwrap();
+    EtcdClient::connect(&etcd.url)
+        .await
+        .unwrap()
+        .snapshot_to(&snapshot)
+        .await
+        .unwrap();
 
     let kmslab = env!("CARGO_BIN_EXE_kmslab");
     let etcdctl = tool(Tool::Etcdctl);
-    println!("{:<44}{:>10}{:>10}{:>12}", "", "seconds", "MiB", "of etcdctl");
+    println!(
+        "{:<44}{:>10}{:>10}{:>12}",
+        "", "seconds", "MiB", "of etcdctl"
+    );
     let mut plain = None;
     let mut print = |name: &str, command: &mut Command| {
         let (seconds, memory) = measured(command);
         let plain = *plain.get_or_insert(seconds);
-        println!("{name:<44}{seconds:>10.2}{memory:>10}{:>11.0}%", seconds / plain * 100.0);
+        println!(
+            "{name:<44}{seconds:>10.2}{memory:>10}{:>11.0}%",
+            seconds / plain * 100.0
+        );
     };
     let endpoints = ["--endpoints", &etcd.url];
     print(
         "etcdctl get --prefix",
-        Command::new(&etcdctl).args(endpoints).args(["get", "--prefix", "/registry/", "--command-timeout=10m"]),
+        Command::new(&etcdctl).args(endpoints).args([
+            "get",
+            "--prefix",
+            "/registry/",
+            "--command-timeout=10m",
+        ]),
     );
     for format in ["summary", "json", "table"] {
         let live = ["inspect", "--etcd", &etcd.url, "--format", format];
-        print(&format!("kmslab inspect --etcd --format {format}"), Command::new(kmslab).args(live));
+        print(
+            &format!("kmslab inspect --etcd --format {format}"),
+            Command::new(kmslab).args(live),
+        );
     }
     for format in ["summary", "json"] {
-        let file = ["inspect", "--snapshot", snapshot.to_str().unwrap(), "--format", format];
+        let file = [
+            "inspect",
+            "--snapshot",
+            snapshot.to_str().unwrap(),
+            "--format",
+            format,
+        ];
         print(
             &format!("kmslab inspect --snapshot --format {format}"),
             Command::new(kmslab).args(file).stderr(Stdio::null()),

@@ -1,4 +1,5 @@
-//! Generates `src/etcd/gen/` from `proto/etcd/`; with `--check` compares and exits 1 on a difference.
+//! Generates `src/etcd/gen/` from `proto/etcd/`; with `--check` compares and exits 1 on a
+//! difference.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! The virtual clock of the embedded cluster: emulator, plugin and model share it, and it moves only when a scenario says so.
+//! The virtual clock of the embedded cluster: emulator, plugin and model share it, and it moves
+//! only when a scenario says so.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +13,9 @@ use tokio::sync::{Notify, oneshot};
 
 /// A clock that stands still until [`VirtualClock::advance`].
 ///
-/// Tasks that sleep on it hold a [`Ticker`]. A ticker whose owner is not waiting counts as busy, from its making on, and time
-/// does not move while one is: so what a task does at a deadline is done before the next deadline comes, and a run repeats.
+/// Tasks that sleep on it hold a [`Ticker`]. A ticker whose owner is not waiting counts as busy,
+/// from its making on, and time does not move while one is: so what a task does at a deadline is
+/// done before the next deadline comes, and a run repeats.
 pub struct VirtualClock {
     base: Timestamp,
     shared: Arc<Shared>,
@@ -36,7 +38,10 @@ struct State {
 
 enum Ticking {
     Busy,
-    Waiting { until: Duration, wake: oneshot::Sender<()> },
+    Waiting {
+        until: Duration,
+        wake: oneshot::Sender<()>,
+    },
 }
 
 impl Shared {
@@ -48,7 +53,11 @@ impl Shared {
 impl VirtualClock {
     /// A clock that shows `base`.
     pub fn at(base: Timestamp) -> Arc<Self> {
-        Arc::new(Self { base, shared: Arc::default(), moving: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            base,
+            shared: Arc::default(),
+            moving: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Time passed since the clock was made.
@@ -56,8 +65,9 @@ impl VirtualClock {
         self.shared.lock().now
     }
 
-    /// Moves on by `time`: wakes the sleepers in the order of their deadlines, each at its deadline, and lets each finish what
-    /// it does before the next. Must not be called by a task that holds a ticker, which would wait for itself.
+    /// Moves on by `time`: wakes the sleepers in the order of their deadlines, each at its
+    /// deadline, and lets each finish what it does before the next. Must not be called by a task
+    /// that holds a ticker, which would wait for itself.
     pub async fn advance(&self, time: Duration) {
         let _moving = self.moving.lock().await;
         let target = self.elapsed() + time;
@@ -67,8 +77,11 @@ impl VirtualClock {
             match state.earliest().filter(|(_, until)| *until <= target) {
                 Some((id, until)) => {
                     state.now = state.now.max(until);
-                    if let Some(Ticking::Waiting { wake, .. }) = state.tickers.insert(id, Ticking::Busy) {
-                        // An owner that has just dropped its wait hears nothing; it is busy all the same.
+                    if let Some(Ticking::Waiting { wake, .. }) =
+                        state.tickers.insert(id, Ticking::Busy)
+                    {
+                        // An owner that has just dropped its wait hears nothing; it is busy all the
+                        // same.
                         let _ = wake.send(());
                     }
                 }
@@ -86,7 +99,13 @@ impl VirtualClock {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.shared.lock().tickers.values().any(|t| matches!(t, Ticking::Busy)) {
+            if !self
+                .shared
+                .lock()
+                .tickers
+                .values()
+                .any(|t| matches!(t, Ticking::Busy))
+            {
                 return;
             }
             changed.await;
@@ -108,7 +127,9 @@ impl State {
 
 impl fmt::Debug for VirtualClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VirtualClock").field("now", &Clock::now(self)).finish_non_exhaustive()
+        f.debug_struct("VirtualClock")
+            .field("now", &Clock::now(self))
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,7 +150,10 @@ impl Timer for VirtualClock {
         let id = state.next_id;
         state.next_id += 1;
         state.tickers.insert(id, Ticking::Busy);
-        Box::new(VirtualTicker { id, shared: Arc::clone(&self.shared) })
+        Box::new(VirtualTicker {
+            id,
+            shared: Arc::clone(&self.shared),
+        })
     }
 }
 
@@ -146,7 +170,9 @@ impl VirtualTicker {
             return None;
         }
         let until = state.now.saturating_add(duration);
-        state.tickers.insert(self.id, Ticking::Waiting { until, wake });
+        state
+            .tickers
+            .insert(self.id, Ticking::Waiting { until, wake });
         drop(state);
         self.shared.changed.notify_waiters();
         Some(woken)
@@ -158,13 +184,18 @@ struct BusyAgain<'a>(&'a VirtualTicker);
 
 impl Drop for BusyAgain<'_> {
     fn drop(&mut self) {
-        self.0.shared.lock().tickers.insert(self.0.id, Ticking::Busy);
+        self.0
+            .shared
+            .lock()
+            .tickers
+            .insert(self.0.id, Ticking::Busy);
     }
 }
 
 impl Ticker for VirtualTicker {
     fn wait(&mut self, duration: Duration) -> BoxFuture<'_, ()> {
-        // Registered here, not at the first poll: the owner counts as waiting as soon as it says so.
+        // Registered here, not at the first poll: the owner counts as waiting as soon as it says
+        // so.
         let woken = self.set_waiting(duration);
         let busy_again = BusyAgain(self);
         Box::pin(async move {
@@ -215,7 +246,10 @@ mod tests {
         let tasks = [note_wakings(&clock, 3, &log), note_wakings(&clock, 2, &log)];
         clock.advance(Duration::from_secs(6)).await;
         clock.quiet().await;
-        assert_eq!(*log.lock().unwrap(), [(2, 2), (3, 3), (4, 2), (6, 3), (6, 2)]);
+        assert_eq!(
+            *log.lock().unwrap(),
+            [(2, 2), (3, 3), (4, 2), (6, 3), (6, 2)]
+        );
         assert_eq!(Clock::now(&*clock), Timestamp::from_second(6).unwrap());
         for task in tasks {
             task.abort();

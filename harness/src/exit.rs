@@ -1,4 +1,5 @@
-//! What a failure means to whoever called the command: its exit code: 1 a check failed, 2 usage, 3 environment.
+//! What a failure means to whoever called the command: its exit code: 1 a check failed, 2 usage, 3
+//! environment.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,8 @@ pub enum Problem {
     /// Wrong usage or configuration; exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// The environment lacks something, which the text names with the command that gets it; exit code 3.
+    /// The environment lacks something, which the text names with the command that gets it; exit
+    /// code 3.
     #[error("{0}")]
     Environment(String),
 }
@@ -25,13 +27,17 @@ pub fn environment(message: impl Into<String>) -> anyhow::Error {
 
 /// The exit code of an error: that of the first cause that names one, else 1.
 pub fn code(error: &anyhow::Error) -> u8 {
-    error.chain().find_map(|cause| cause.downcast_ref::<Problem>()).map_or(1, |problem| match problem {
-        Problem::Usage(_) => 2,
-        Problem::Environment(_) => 3,
-    })
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Problem>())
+        .map_or(1, |problem| match problem {
+            Problem::Usage(_) => 2,
+            Problem::Environment(_) => 3,
+        })
 }
 
-/// `eprintln!` that shows what a terminal would obey, and goes on where standard error is closed: who has closed it is not to be told.
+/// `eprintln!` that shows what a terminal would obey, and goes on where standard error is closed:
+/// who has closed it is not to be told.
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write as _;

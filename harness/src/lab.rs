@@ -1,4 +1,5 @@
-//! A lab that stays: what `kmslab up` tells others about it, in `lab.json` of its directory. No secret is in it.
+//! A lab that stays: what `kmslab up` tells others about it, in `lab.json` of its directory. No
+//! secret is in it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,13 +43,15 @@ pub struct Kms {
     pub endpoint: String,
     /// `https://localhost:PORT`, where the lab has started the emulator.
     pub https: Option<String>,
-    /// `http://127.0.0.1:PORT`: the proxy for the vendors' own names, where the lab has started the emulator.
+    /// `http://127.0.0.1:PORT`: the proxy for the vendors' own names, where the lab has started the
+    /// emulator.
     #[serde(default)]
     pub proxy: Option<String>,
     /// The tenant of Azure's callers.
     #[serde(default)]
     pub azure_tenant: Option<String>,
-    /// A key file of Google's account that may do everything, where the lab has started the emulator.
+    /// A key file of Google's account that may do everything, where the lab has started the
+    /// emulator.
     #[serde(default)]
     pub gcp_key_file: Option<PathBuf>,
     /// The CA of both.
@@ -84,7 +87,10 @@ impl Kms {
                     lines.push(UNSET_AWS.into());
                 }
                 lines.push(format!("export AWS_ENDPOINT_URL_KMS={}", self.endpoint));
-                lines.push(format!("export AWS_REGION={0} AWS_DEFAULT_REGION={0}", self.region));
+                lines.push(format!(
+                    "export AWS_REGION={0} AWS_DEFAULT_REGION={0}",
+                    self.region
+                ));
                 if self.own {
                     // Else the caller has those that know the key.
                     lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
@@ -93,25 +99,39 @@ impl Kms {
             CloudKind::Azure => {
                 if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
                     let ca = quoted(&ca.display().to_string());
-                    lines.push(format!("export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"));
-                    lines.push(format!("export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca}"));
+                    lines.push(format!(
+                        "export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"
+                    ));
+                    lines.push(format!(
+                        "export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca}"
+                    ));
                     lines.push(format!("export NODE_EXTRA_CA_CERTS={ca}"));
                 }
                 lines.push(UNSET_AZURE.into());
                 let tenant = self.azure_tenant.as_deref().unwrap_or_default();
-                lines.push(format!("export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"));
+                lines.push(format!(
+                    "export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"
+                ));
                 lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
             }
             CloudKind::Gcp => {
                 lines.push(UNSET_GOOGLE.into());
-                // The file and the metadata server both give the owner's tokens; the host is without a scheme.
+                // The file and the metadata server both give the owner's tokens; the host is
+                // without a scheme.
                 if let Some(file) = &self.gcp_key_file {
-                    lines
-                        .push(format!("export GOOGLE_APPLICATION_CREDENTIALS={}", quoted(&file.display().to_string())));
+                    lines.push(format!(
+                        "export GOOGLE_APPLICATION_CREDENTIALS={}",
+                        quoted(&file.display().to_string())
+                    ));
                 }
                 let host = self.endpoint.trim_start_matches("http://");
-                lines.push(format!("export GCE_METADATA_HOST={host} GCE_METADATA_IP={host}"));
-                lines.push(format!("export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={}/", self.endpoint));
+                lines.push(format!(
+                    "export GCE_METADATA_HOST={host} GCE_METADATA_IP={host}"
+                ));
+                lines.push(format!(
+                    "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={}/",
+                    self.endpoint
+                ));
             }
         }
         lines
@@ -119,29 +139,47 @@ impl Kms {
 }
 
 impl Description {
-    /// The variables that the vendor's CLI and SDKs, kubectl and etcdctl read, as a shell sets them.
+    /// The variables that the vendor's CLI and SDKs, kubectl and etcdctl read, as a shell sets
+    /// them.
     pub fn exports(&self, programs: Option<&Path>) -> String {
         let mut lines = vec![
-            format!("export KUBECONFIG={}", quoted(&self.cluster.kubeconfig.display().to_string())),
+            format!(
+                "export KUBECONFIG={}",
+                quoted(&self.cluster.kubeconfig.display().to_string())
+            ),
             format!("export ETCDCTL_ENDPOINTS={}", quoted(&self.cluster.etcd)),
             format!("export KMSLAB_KEY={}", self.kms.key),
             format!("export KMSLAB_ADMIN={}", self.kms.admin),
-            format!("export KMSLAB_SOCKET={}", quoted(&self.plugin.socket.display().to_string())),
+            format!(
+                "export KMSLAB_SOCKET={}",
+                quoted(&self.plugin.socket.display().to_string())
+            ),
         ];
         if let Some(TlsFiles { ca, cert, key }) = &self.cluster.etcd_tls {
             for (name, file) in [("CACERT", ca), ("CERT", cert), ("KEY", key)] {
                 let Some(file) = file else { continue };
-                lines.push(format!("export ETCDCTL_{name}={}", quoted(&file.display().to_string())));
+                lines.push(format!(
+                    "export ETCDCTL_{name}={}",
+                    quoted(&file.display().to_string())
+                ));
             }
         }
-        if let Some(node) = self.cluster.kind.as_ref().and_then(|nodes| nodes.control_planes.first()) {
+        if let Some(node) = self
+            .cluster
+            .kind
+            .as_ref()
+            .and_then(|nodes| nodes.control_planes.first())
+        {
             // The socket is a path on it.
             lines.push(format!("export KMSLAB_NODE={}", node.container));
         }
         lines.extend(self.kms.exports());
         if let Some(programs) = programs {
             // Last, so that a kubectl of the caller's own comes first.
-            lines.push(format!("export PATH=\"$PATH\":{}", quoted(&programs.display().to_string())));
+            lines.push(format!(
+                "export PATH=\"$PATH\":{}",
+                quoted(&programs.display().to_string())
+            ));
         }
         lines.join("\n") + "\n"
     }
@@ -149,7 +187,10 @@ impl Description {
     /// Writes it, and the variables, for others to find.
     pub(crate) fn publish(&self, programs: Option<&Path>) -> io::Result<()> {
         write_private(&self.variables, self.exports(programs).as_bytes())?;
-        write_private(&self.cluster.dir.join(FILE), &serde_json::to_vec_pretty(self)?)
+        write_private(
+            &self.cluster.dir.join(FILE),
+            &serde_json::to_vec_pretty(self)?,
+        )
     }
 
     /// Where [`Description::publish`] puts the variables.
@@ -157,7 +198,8 @@ impl Description {
         dir.join(VARIABLES)
     }
 
-    /// The description of a lab, if it has one: a run that ends by itself and a lab that still starts have none.
+    /// The description of a lab, if it has one: a run that ends by itself and a lab that still
+    /// starts have none.
     pub fn of(lab: &Lab) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(lab.path.join(FILE)).ok()?).ok()
     }
@@ -167,16 +209,28 @@ impl Description {
         let lab = runtime_dir::find(name).filter(|lab| lab.alive);
         let Some(lab) = lab else {
             let up: Vec<String> = names().collect();
-            let others = if up.is_empty() { String::new() } else { format!("; up: {}", up.join(", ")) };
-            return Err(environment(format!("there is no lab {name:?}: `kmslab up {name}` starts one{others}")));
+            let others = if up.is_empty() {
+                String::new()
+            } else {
+                format!("; up: {}", up.join(", "))
+            };
+            return Err(environment(format!(
+                "there is no lab {name:?}: `kmslab up {name}` starts one{others}"
+            )));
         };
-        Self::of(&lab).ok_or_else(|| environment(format!("the lab {name} is still starting, or a run that will end")))
+        Self::of(&lab).ok_or_else(|| {
+            environment(format!(
+                "the lab {name} is still starting, or a run that will end"
+            ))
+        })
     }
 }
 
 /// The names of labs that are up.
 pub fn names() -> impl Iterator<Item = String> {
-    let up = runtime_dir::labs().into_iter().filter(|lab| lab.alive && Description::of(lab).is_some());
+    let up = runtime_dir::labs()
+        .into_iter()
+        .filter(|lab| lab.alive && Description::of(lab).is_some());
     up.map(|lab| lab.state.name)
 }
 
@@ -208,9 +262,16 @@ mod tests {
         };
         let script = format!("{}\n/usr/bin/env", kms.exports().join("\n"));
         let mut command = std::process::Command::new("/bin/sh");
-        command.env_clear().args(["-euc", &script]).envs(stale.iter().map(|name| (name, "stale")));
+        command
+            .env_clear()
+            .args(["-euc", &script])
+            .envs(stale.iter().map(|name| (name, "stale")));
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -219,30 +280,54 @@ mod tests {
         for (cloud, stale, has) in [
             (
                 CloudKind::Aws,
-                &["AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_REGION"][..],
+                &[
+                    "AWS_SESSION_TOKEN",
+                    "AWS_PROFILE",
+                    "AWS_DEFAULT_PROFILE",
+                    "AWS_ACCESS_KEY_ID",
+                    "AWS_REGION",
+                ][..],
                 "AWS_ACCESS_KEY_ID=test",
             ),
             (
                 CloudKind::Azure,
-                &["AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "HTTPS_PROXY", "SSL_CERT_FILE"],
+                &[
+                    "AZURE_AUTHORITY_HOST",
+                    "AZURE_TENANT_ID",
+                    "AZURE_CLIENT_SECRET",
+                    "HTTPS_PROXY",
+                    "SSL_CERT_FILE",
+                ],
                 "SSL_CERT_FILE=/a b/ca.pem",
             ),
             (
                 CloudKind::Gcp,
-                &["GOOGLE_CLOUD_UNIVERSE_DOMAIN", "GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST"],
+                &[
+                    "GOOGLE_CLOUD_UNIVERSE_DOMAIN",
+                    "GOOGLE_APPLICATION_CREDENTIALS",
+                    "GCE_METADATA_HOST",
+                ],
                 "GOOGLE_APPLICATION_CREDENTIALS=/a b/key.json",
             ),
         ] {
             let has_now = shell(cloud, true, stale);
-            assert!(!has_now.contains("stale") && has_now.lines().any(|line| line == has), "{cloud:?}: {has_now}");
+            assert!(
+                !has_now.contains("stale") && has_now.lines().any(|line| line == has),
+                "{cloud:?}: {has_now}"
+            );
         }
     }
 
     #[test]
     fn the_login_that_knows_somebody_elses_key_is_kept() {
-        let has_now = shell(CloudKind::Aws, false, &["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"]);
+        let has_now = shell(
+            CloudKind::Aws,
+            false,
+            &["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"],
+        );
         assert!(
-            has_now.contains("AWS_SESSION_TOKEN=stale") && has_now.contains("AWS_ACCESS_KEY_ID=stale"),
+            has_now.contains("AWS_SESSION_TOKEN=stale")
+                && has_now.contains("AWS_ACCESS_KEY_ID=stale"),
             "{has_now}"
         );
     }

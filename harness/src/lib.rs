@@ -1,7 +1,8 @@
-//! Kubernetes encryption at rest with a cloud KMS, as an experiment that one command runs: emulator, plugin, API server, etcd.
+//! Kubernetes encryption at rest with a cloud KMS, as an experiment that one command runs:
+//! emulator, plugin, API server, etcd.
 //!
-//! The modules are in the order in which a run uses them: find the tools, start the processes, join them into a world,
-//! play a scenario in it, read what etcd holds, report.
+//! The modules are in the order in which a run uses them: find the tools, start the processes, join
+//! them into a world, play a scenario in it, read what etcd holds, report.
 
 pub mod assets;
 pub mod cli;

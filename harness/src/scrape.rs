@@ -1,4 +1,5 @@
-//! Reading a counter out of Prometheus' text format: the emulator's admin port and the plugin's health port both speak it.
+//! Reading a counter out of Prometheus' text format: the emulator's admin port and the plugin's
+//! health port both speak it.
 
 use std::time::Duration;
 
@@ -16,7 +17,11 @@ pub fn local_client() -> anyhow::Result<reqwest::Client> {
 
 /// GET of a port of this machine; `whose` names it in errors.
 pub async fn text(http: &reqwest::Client, whose: &str, url: &str) -> anyhow::Result<String> {
-    let answer = http.get(url).send().await.with_context(|| format!("no answer from {whose}: GET {url}"))?;
+    let answer = http
+        .get(url)
+        .send()
+        .await
+        .with_context(|| format!("no answer from {whose}: GET {url}"))?;
     let status = answer.status();
     let body = answer.text().await?;
     if !status.is_success() {

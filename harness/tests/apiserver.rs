@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kmslab::assets::{Assets, Options, Tool};
-use kmslab::cluster::apiserver::{ApiServerCluster, Config, Ready, StartError, Tools, default_resources};
+use kmslab::cluster::apiserver::{
+    ApiServerCluster, Config, Ready, StartError, Tools, default_resources,
+};
 use kmslab::cluster::{Cluster, Encryption, ObjectRef, Resource};
 use kmslab::process::Keep;
 use kmslab::runtime_dir::{Roots, RuntimeDir};
@@ -15,21 +17,42 @@ use serde_json::{Value, json};
 
 /// The pinned programs, which tests/run has got.
 fn tools() -> Tools {
-    let found = Assets::from_env(&Options::default()).look(&[Tool::KubeApiserver, Tool::Etcd]).unwrap();
+    let found = Assets::from_env(&Options::default())
+        .look(&[Tool::KubeApiserver, Tool::Etcd])
+        .unwrap();
     let path = |n: usize| {
         let (tool, found) = &found[n];
-        found.as_ref().unwrap_or_else(|| panic!("no {}: `kmslab assets install` gets it", tool.file())).path.clone()
+        found
+            .as_ref()
+            .unwrap_or_else(|| panic!("no {}: `kmslab assets install` gets it", tool.file()))
+            .path
+            .clone()
     };
-    Tools { kube_apiserver: path(0), etcd: path(1) }
+    Tools {
+        kube_apiserver: path(0),
+        etcd: path(1),
+    }
 }
 
 /// A directory for one lab, and the configuration of a cluster in it.
 fn config(encryption: Encryption) -> (tempfile::TempDir, Config) {
-    let temp = tempfile::Builder::new().prefix("kmslab-").tempdir_in("/tmp").unwrap();
-    let roots = Roots { runtime: vec![temp.path().join("run")], state: temp.path().join("state") };
+    let temp = tempfile::Builder::new()
+        .prefix("kmslab-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let roots = Roots {
+        runtime: vec![temp.path().join("run")],
+        state: temp.path().join("state"),
+    };
     let dir = Arc::new(RuntimeDir::create_in(&roots, "x").unwrap());
     let kmslab = Some(env!("CARGO_BIN_EXE_kmslab").into());
-    (temp, Config { kmslab, ..Config::new(tools(), dir, encryption) })
+    (
+        temp,
+        Config {
+            kmslab,
+            ..Config::new(tools(), dir, encryption)
+        },
+    )
 }
 
 fn secret(name: &str, value: &str) -> Value {
@@ -46,7 +69,11 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
     let (_temp, config) = config(Encryption::identity(default_resources().unwrap()));
     let path = config.dir.path().to_owned();
     let cluster = ApiServerCluster::start(config).await.unwrap();
-    assert!(cluster.kubernetes().starts_with("v1."), "{}", cluster.kubernetes());
+    assert!(
+        cluster.kubernetes().starts_with("v1."),
+        "{}",
+        cluster.kubernetes()
+    );
     assert!(cluster.health("/readyz").await.unwrap().ok());
     let api = cluster.api();
 
@@ -54,9 +81,16 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
     let created = api.create(&secret("s1", "canary")).await.unwrap();
     assert_eq!(api.get(&at("s1")).await.unwrap()["data"]["v"], "Y2FuYXJ5");
     let refused = api.create(&secret("s1", "again")).await.unwrap_err();
-    assert_eq!((refused.status, refused.reason.as_str()), (409, "AlreadyExists"));
+    assert_eq!(
+        (refused.status, refused.reason.as_str()),
+        (409, "AlreadyExists")
+    );
     let version = created["metadata"]["resourceVersion"].as_str().unwrap();
-    assert_eq!(api.touch(&at("s1")).await.unwrap(), version, "nothing is stale");
+    assert_eq!(
+        api.touch(&at("s1")).await.unwrap(),
+        version,
+        "nothing is stale"
+    );
     let replaced = api.replace(&secret("s1", "other")).await.unwrap();
     assert_ne!(replaced["metadata"]["resourceVersion"], *version);
     let refused = api.replace(&created).await.unwrap_err();
@@ -65,8 +99,15 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
     assert_eq!(refused.status, 400);
 
     // etcd below it, by key and by prefix.
-    let stored = cluster.etcd().get(&at("s1").etcd_key()).await.unwrap().unwrap();
-    assert!(stored.value.starts_with(b"k8s\0") && stored.value.windows(5).any(|part| part == b"other"));
+    let stored = cluster
+        .etcd()
+        .get(&at("s1").etcd_key())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        stored.value.starts_with(b"k8s\0") && stored.value.windows(5).any(|part| part == b"other")
+    );
 
     // More than one page; items carry their kind.
     for batch in (0..520).collect::<Vec<_>>().chunks(20) {
@@ -77,26 +118,45 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
         });
         futures::future::try_join_all(creates).await.unwrap();
     }
-    let listed = api.list(&Resource::config_maps(), Some("default")).await.unwrap();
-    assert!(listed.len() >= 520 && listed.iter().all(|item| item["kind"] == "ConfigMap" && item["apiVersion"] == "v1"));
+    let listed = api
+        .list(&Resource::config_maps(), Some("default"))
+        .await
+        .unwrap();
+    assert!(
+        listed.len() >= 520
+            && listed
+                .iter()
+                .all(|item| item["kind"] == "ConfigMap" && item["apiVersion"] == "v1")
+    );
 
     // A custom resource right after its definition.
-    let unknown = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
+    let unknown =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
     assert_eq!(api.create(&unknown).await.unwrap_err().status, 404);
     api.create(&widget_definition()).await.unwrap();
     api.create(&unknown).await.unwrap();
-    let stored = cluster.etcd().range(&widgets().etcd_prefix()).await.unwrap();
+    let stored = cluster
+        .etcd()
+        .range(&widgets().etcd_prefix())
+        .await
+        .unwrap();
     assert_eq!(stored.items.len(), 1);
 
     // A crash: no answer, then everything as before, on the same port.
-    let (pid, url) = (cluster.server_pid(0).unwrap(), cluster.description().servers[0].clone());
+    let (pid, url) = (
+        cluster.server_pid(0).unwrap(),
+        cluster.description().servers[0].clone(),
+    );
     cluster.kill_server().await.unwrap();
     assert_eq!(cluster.server_pid(0), None);
     assert_eq!(api.get(&at("s1")).await.unwrap_err().status, 0);
     cluster.start_server().await.unwrap();
     assert_ne!(cluster.server_pid(0).unwrap(), pid);
     assert_eq!(cluster.description().servers[0], url);
-    assert_eq!(api.get(&at("s1")).await.unwrap()["metadata"], replaced["metadata"]);
+    assert_eq!(
+        api.get(&at("s1")).await.unwrap()["metadata"],
+        replaced["metadata"]
+    );
     assert_eq!(api.list(&widgets(), None).await.unwrap().len(), 1);
     api.delete(&at("s1")).await.unwrap();
     assert_eq!(api.get(&at("s1")).await.unwrap_err().reason, "NotFound");
@@ -113,15 +173,28 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
 
 fn pids(lab: &std::path::Path) -> Vec<u32> {
     let state = kmslab::runtime_dir::LabState::read(lab).unwrap();
-    state.processes.values().map(|process| process.pid).collect()
+    state
+        .processes
+        .values()
+        .map(|process| process.pid)
+        .collect()
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash() {
     let temp = tempfile::tempdir().unwrap();
-    let (_temp, config) = config(Encryption::kms("absent", temp.path().join("kms.sock"), default_resources().unwrap()));
-    let cluster = ApiServerCluster::start(Config { ready: Ready::Alive, ..config }).await.unwrap();
+    let (_temp, config) = config(Encryption::kms(
+        "absent",
+        temp.path().join("kms.sock"),
+        default_resources().unwrap(),
+    ));
+    let cluster = ApiServerCluster::start(Config {
+        ready: Ready::Alive,
+        ..config
+    })
+    .await
+    .unwrap();
     for crashed in [false, true] {
         if crashed {
             cluster.kill_server().await.unwrap();
@@ -131,8 +204,15 @@ async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash()
         assert_eq!(ready.status, 500, "{}", ready.body);
         let refused = cluster.api().create(&secret("s1", "x")).await.unwrap_err();
         assert_eq!(refused.status, 500, "{refused}");
-        assert!(refused.message.contains("got unexpected nil transformer"), "{refused}");
-        cluster.api().list(&Resource::namespaces(), None).await.unwrap();
+        assert!(
+            refused.message.contains("got unexpected nil transformer"),
+            "{refused}"
+        );
+        cluster
+            .api()
+            .list(&Resource::namespaces(), None)
+            .await
+            .unwrap();
     }
     cluster.shutdown().await.unwrap();
 }
@@ -140,31 +220,59 @@ async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash()
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_encryption_configuration_is_named_as_the_cause() {
-    let (_temp, config) = config(Encryption::kms("with:colon", "/tmp/kms.sock", default_resources().unwrap()));
+    let (_temp, config) = config(Encryption::kms(
+        "with:colon",
+        "/tmp/kms.sock",
+        default_resources().unwrap(),
+    ));
     let error = ApiServerCluster::start(config).await.unwrap_err();
     assert!(matches!(error, StartError::Process { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("cause: the EncryptionConfiguration is refused"), "{text}");
-    assert!(text.contains("with:colon") && text.contains("kube-apiserver.log"), "{text}");
+    assert!(
+        text.contains("cause: the EncryptionConfiguration is refused"),
+        "{text}"
+    );
+    assert!(
+        text.contains("with:colon") && text.contains("kube-apiserver.log"),
+        "{text}"
+    );
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_can_use_kill_and_start_the_servers_of_a_lab_that_stays() {
     let (_temp, config) = config(Encryption::identity(default_resources().unwrap()));
-    let config = Config { keep: Keep::Again, api_servers: 2, ..config };
+    let config = Config {
+        keep: Keep::Again,
+        api_servers: 2,
+        ..config
+    };
     let lab = ApiServerCluster::start(config).await.unwrap();
     let described = serde_json::to_string(lab.description()).unwrap();
-    let attached = ApiServerCluster::attach(serde_json::from_str(&described).unwrap()).await.unwrap();
-    assert_eq!((attached.api_servers(), attached.kubernetes()), (2, lab.kubernetes()));
+    let attached = ApiServerCluster::attach(serde_json::from_str(&described).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        (attached.api_servers(), attached.kubernetes()),
+        (2, lab.kubernetes())
+    );
     attached.api().create(&secret("s1", "x")).await.unwrap();
-    attached.api_of(1).unwrap().get_path(&at("s1").path()).await.unwrap();
+    attached
+        .api_of(1)
+        .unwrap()
+        .get_path(&at("s1").path())
+        .await
+        .unwrap();
 
     let pid = attached.server_pid(0).unwrap();
     attached.kill_server().await.unwrap();
     assert_eq!(attached.server_pid(0), None);
     attached.pass(Duration::from_millis(500)).await;
-    assert_eq!(lab.server_pid(0), None, "held down for as long as the other process wants");
+    assert_eq!(
+        lab.server_pid(0),
+        None,
+        "held down for as long as the other process wants"
+    );
     attached.start_server().await.unwrap();
     assert_ne!(attached.server_pid(0).unwrap(), pid);
     attached.api().get(&at("s1")).await.unwrap();

@@ -21,7 +21,15 @@ struct Paused {
 
 fn start(runtime: &Path) -> Paused {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kmslab"))
-        .args(["run", "encrypt", "--cluster", "apiserver", "--pause-at", "stored", "--pause-file"])
+        .args([
+            "run",
+            "encrypt",
+            "--cluster",
+            "apiserver",
+            "--pause-at",
+            "stored",
+            "--pause-file",
+        ])
         .arg(runtime.join("go-on"))
         .env("XDG_RUNTIME_DIR", runtime)
         .env("XDG_STATE_HOME", runtime.join("state"))
@@ -30,18 +38,37 @@ fn start(runtime: &Path) -> Paused {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.starts_with("paused before")), "it ended before its pause");
-    let labs: Vec<_> = std::fs::read_dir(runtime.join("kmslab")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(
+        lines
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("paused before")),
+        "it ended before its pause"
+    );
+    let labs: Vec<_> = std::fs::read_dir(runtime.join("kmslab"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     let dir = labs.into_iter().find(|path| path.is_dir()).unwrap();
     let state = LabState::read(&dir).unwrap();
-    let processes: BTreeMap<_, _> = state.processes.into_values().map(|one| (one.pid, one.started)).collect();
+    let processes: BTreeMap<_, _> = state
+        .processes
+        .into_values()
+        .map(|one| (one.pid, one.started))
+        .collect();
     assert_eq!(processes.len(), 4, "emulator, plugin, etcd, kube-apiserver");
-    Paused { child, dir, processes }
+    Paused {
+        child,
+        dir,
+        processes,
+    }
 }
 
 fn gone(processes: &BTreeMap<u32, StartTime>) {
     for _ in 0..2000 {
-        if !processes.iter().any(|(pid, started)| is_running(*pid, started)) {
+        if !processes
+            .iter()
+            .any(|(pid, started)| is_running(*pid, started))
+        {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -50,7 +77,10 @@ fn gone(processes: &BTreeMap<u32, StartTime>) {
 }
 
 fn runtime() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap()
+    tempfile::Builder::new()
+        .prefix("k")
+        .tempdir_in("/tmp")
+        .unwrap()
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
@@ -58,12 +88,27 @@ fn runtime() -> tempfile::TempDir {
 fn a_run_that_is_told_to_end_takes_everything_with_it() {
     for signal in ["-TERM", "-INT"] {
         let temp = runtime();
-        let Paused { mut child, dir, processes } = start(temp.path());
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let Paused {
+            mut child,
+            dir,
+            processes,
+        } = start(temp.path());
+        assert!(
+            Command::new("kill")
+                .args([signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         assert_eq!(child.wait().unwrap().code(), Some(130));
         gone(&processes);
         assert!(!dir.exists(), "{} is left over", dir.display());
-        assert_eq!(std::fs::read_dir(temp.path().join("kmslab")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(temp.path().join("kmslab"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }
 
@@ -71,7 +116,11 @@ fn a_run_that_is_told_to_end_takes_everything_with_it() {
 #[test]
 fn what_a_killed_run_leaves_is_swept_by_the_next() {
     let temp = runtime();
-    let Paused { mut child, dir, processes } = start(temp.path());
+    let Paused {
+        mut child,
+        dir,
+        processes,
+    } = start(temp.path());
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     gone(&processes);
@@ -82,6 +131,10 @@ fn what_a_killed_run_leaves_is_swept_by_the_next() {
         .env("XDG_STATE_HOME", temp.path().join("state"))
         .output()
         .unwrap();
-    assert!(next.status.success(), "{}", String::from_utf8_lossy(&next.stderr));
+    assert!(
+        next.status.success(),
+        "{}",
+        String::from_utf8_lossy(&next.stderr)
+    );
     assert!(!dir.exists(), "{} was not swept", dir.display());
 }

@@ -1,4 +1,5 @@
-//! `kmslab assets`: what it builds, fetches and refuses. A script stands in for Go, which would take minutes.
+//! `kmslab assets`: what it builds, fetches and refuses. A script stands in for Go, which would
+//! take minutes.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Notes its GOPROXY, and makes what the pinned modules make; where `hang` exists, only a part, and then it never ends.
+/// Notes its GOPROXY, and makes what the pinned modules make; where `hang` exists, only a part, and
+/// then it never ends.
 const GO: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "GOPROXY=$GOPROXY" >> "$here/calls"
@@ -28,7 +30,8 @@ for program in kube-apiserver server kubectl etcdctl etcdutl kind; do
 done
 "#;
 
-/// A machine with a cache of its own, perhaps with a Go, and with a mirror of releases that counts who asks.
+/// A machine with a cache of its own, perhaps with a Go, and with a mirror of releases that counts
+/// who asks.
 struct Machine {
     root: tempfile::TempDir,
     mirror: SocketAddr,
@@ -40,7 +43,10 @@ impl Machine {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("bin")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mirror, asked) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (mirror, asked) = (
+            listener.local_addr().unwrap(),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let count = Arc::clone(&asked);
         // Ends with the test's process; every connection is closed without an answer.
         std::thread::spawn(move || {
@@ -48,7 +54,11 @@ impl Machine {
                 count.fetch_add(1, Ordering::SeqCst);
             })
         });
-        Self { root, mirror, asked }
+        Self {
+            root,
+            mirror,
+            asked,
+        }
     }
 
     fn with_go() -> Self {
@@ -112,7 +122,10 @@ fn what_is_not_there_is_built_once_and_then_found() {
     let first = machine.run(&["install"]);
     assert!(first.status.success(), "{}", text(&first.stderr));
     let again = machine.run(&["install"]);
-    assert_eq!((text(&again.stdout), machine.calls().len()), (text(&first.stdout), 1));
+    assert_eq!(
+        (text(&again.stdout), machine.calls().len()),
+        (text(&first.stdout), 1)
+    );
     let path = text(&machine.run(&["path"]).stdout);
     assert_eq!(std::fs::read_dir(path.trim()).unwrap().count(), 6);
     // A build has all six, so no release is asked for.
@@ -122,7 +135,13 @@ fn what_is_not_there_is_built_once_and_then_found() {
 #[test]
 fn two_at_once_build_once() {
     let machine = Machine::with_go();
-    let both = [(); 2].map(|()| machine.command(&["install"]).stdout(Stdio::piped()).spawn().unwrap());
+    let both = [(); 2].map(|()| {
+        machine
+            .command(&["install"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
     let outputs = both.map(|child| child.wait_with_output().unwrap());
     assert!(outputs.iter().all(|output| output.status.success()));
     assert_eq!(outputs[0].stdout, outputs[1].stdout);
@@ -133,11 +152,19 @@ fn two_at_once_build_once() {
 fn a_build_that_was_killed_is_never_taken_for_a_whole_one() {
     let machine = Machine::with_go();
     std::fs::write(machine.bin().join("hang"), "").unwrap();
-    let mut killed = machine.command(&["install"]).stderr(Stdio::null()).spawn().unwrap();
+    let mut killed = machine
+        .command(&["install"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     until(&machine.bin().join("hangs"));
     killed.kill().unwrap();
     killed.wait().unwrap();
-    assert_eq!(machine.run(&["path"]).status.code(), Some(3), "a partial build was taken");
+    assert_eq!(
+        machine.run(&["path"]).status.code(),
+        Some(3),
+        "a partial build was taken"
+    );
 
     std::fs::remove_file(machine.bin().join("hang")).unwrap();
     let next = machine.run(&["install"]);
@@ -158,8 +185,15 @@ fn offline_asks_nobody_and_go_neither() {
     let machine = Machine::with_go();
     let online = machine.run(&wanted);
     assert!(online.status.success(), "{}", text(&online.stderr));
-    assert!(text(&online.stderr).contains("building it instead"), "{}", text(&online.stderr));
-    assert!(machine.asked.load(Ordering::SeqCst) > 0, "the release was not asked for");
+    assert!(
+        text(&online.stderr).contains("building it instead"),
+        "{}",
+        text(&online.stderr)
+    );
+    assert!(
+        machine.asked.load(Ordering::SeqCst) > 0,
+        "the release was not asked for"
+    );
     assert_eq!(machine.calls(), ["GOPROXY="]);
 }
 

@@ -23,12 +23,20 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn the_main_job_holds_and_says_so_in_json() {
     let dir = tempfile::tempdir().unwrap();
-    let run = kmslab(&["run", "encrypt", "rotate", "rewrite", "--cloud", "aws", "--format", "json"], dir.path());
+    let run = kmslab(
+        &[
+            "run", "encrypt", "rotate", "rewrite", "--cloud", "aws", "--format", "json",
+        ],
+        dir.path(),
+    );
     assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
     let report: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(report["passed"], true);
     let rows = report["results"].as_array().unwrap();
-    let names: Vec<_> = rows.iter().map(|row| row["scenario"].as_str().unwrap()).collect();
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["scenario"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["encrypt", "rotate", "rewrite"]);
     for row in rows {
         for key in [
@@ -46,10 +54,16 @@ fn the_main_job_holds_and_says_so_in_json() {
         ] {
             assert!(row.get(key).is_some(), "{key} is missing in {row}");
         }
-        assert_eq!((&row["cloud"], &row["cluster"]), (&"aws".into(), &"embedded".into()));
+        assert_eq!(
+            (&row["cloud"], &row["cluster"]),
+            (&"aws".into(), &"embedded".into())
+        );
     }
     assert!(rows[2]["stale_before"].as_u64().unwrap() > 0);
-    assert_eq!((&rows[2]["stale_after"], &rows[0]["stale_after"]), (&0.into(), &Value::Null));
+    assert_eq!(
+        (&rows[2]["stale_after"], &rows[0]["stale_after"]),
+        (&0.into(), &Value::Null)
+    );
     let left: Vec<_> = walk(dir.path());
     assert!(left.is_empty(), "left behind: {left:?}");
 }
@@ -59,7 +73,11 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(walk(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(walk(&path))
+        } else {
+            found.push(path)
+        }
     }
     found
 }
@@ -71,7 +89,10 @@ fn the_table_has_counts_versions_and_the_calls() {
     let out = text(&run.stdout);
     assert_eq!(run.status.code(), Some(0), "{out}{}", text(&run.stderr));
     assert!(out.contains("passed") && out.contains("18 → 0"), "{out}");
-    assert!(out.contains("gRPC calls answered") && out.contains("SDK requests sent"), "{out}");
+    assert!(
+        out.contains("gRPC calls answered") && out.contains("SDK requests sent"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -79,12 +100,43 @@ fn wrong_usage_is_exit_code_2_and_names_what_there_is() {
     let dir = tempfile::tempdir().unwrap();
     for (args, says) in [
         (vec!["run", "no-such"], "there are encrypt, rotate, rewrite"),
-        (vec!["run", "rotate", "--pause-at", "nowhere"], "there are write, rotate, notice"),
-        (vec!["run", "--cluster", "moon"], "possible values: embedded"),
+        (
+            vec!["run", "rotate", "--pause-at", "nowhere"],
+            "there are write, rotate, notice",
+        ),
+        (
+            vec!["run", "--cluster", "moon"],
+            "possible values: embedded",
+        ),
         (vec!["inspect"], "nothing to inspect"),
-        (vec!["plugin", "aws", "--key", "not-an-arn:x", "--listen", "/tmp/x.sock"], "not-an-arn"),
-        (vec!["plugin", "aws", "--key", "alias/a", "--region", "us-east-1", "--listen", &"/long".repeat(40)], "bytes"),
-        (vec!["emulator", "--credential", "hunter2"], "ID:SECRET:ACCOUNT"),
+        (
+            vec![
+                "plugin",
+                "aws",
+                "--key",
+                "not-an-arn:x",
+                "--listen",
+                "/tmp/x.sock",
+            ],
+            "not-an-arn",
+        ),
+        (
+            vec![
+                "plugin",
+                "aws",
+                "--key",
+                "alias/a",
+                "--region",
+                "us-east-1",
+                "--listen",
+                &"/long".repeat(40),
+            ],
+            "bytes",
+        ),
+        (
+            vec!["emulator", "--credential", "hunter2"],
+            "ID:SECRET:ACCOUNT",
+        ),
     ] {
         let run = kmslab(&args, dir.path());
         let error = text(&run.stderr);
@@ -102,10 +154,29 @@ fn what_the_machine_lacks_is_exit_code_3() {
     let missing = dir.path().join("none/kms.sock").display().to_string();
     for (args, says) in [
         (
-            vec!["emulator", "--listen", &address, "--no-tls", "--admin-listen", "127.0.0.1:0"],
+            vec![
+                "emulator",
+                "--listen",
+                &address,
+                "--no-tls",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ],
             "choose another with --listen",
         ),
-        (vec!["plugin", "aws", "--key", "alias/a", "--region", "us-east-1", "--listen", &missing], "none"),
+        (
+            vec![
+                "plugin",
+                "aws",
+                "--key",
+                "alias/a",
+                "--region",
+                "us-east-1",
+                "--listen",
+                &missing,
+            ],
+            "none",
+        ),
     ] {
         let run = kmslab(&args, dir.path());
         let error = text(&run.stderr);
@@ -118,7 +189,8 @@ fn what_the_machine_lacks_is_exit_code_3() {
 fn list_shows_what_run_plays() {
     let dir = tempfile::tempdir().unwrap();
     let human = text(&kmslab(&["list"], dir.path()).stdout);
-    let json: Value = serde_json::from_slice(&kmslab(&["list", "--format", "json"], dir.path()).stdout).unwrap();
+    let json: Value =
+        serde_json::from_slice(&kmslab(&["list", "--format", "json"], dir.path()).stdout).unwrap();
     for scenario in json["scenarios"].as_array().unwrap() {
         assert!(human.contains(scenario["name"].as_str().unwrap()));
         assert!(!scenario["steps"].as_array().unwrap().is_empty());

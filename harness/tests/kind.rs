@@ -20,9 +20,18 @@ impl Kind {
     fn run(&self, args: &[&str]) -> Result<(), String> {
         let mut command = Command::new(&self.program);
         let kubeconfig = self.dir.path().join("kubeconfig");
-        let output = command.args(args).args(["--name", &self.name, "--kubeconfig"]).arg(kubeconfig).output().unwrap();
+        let output = command
+            .args(args)
+            .args(["--name", &self.name, "--kubeconfig"])
+            .arg(kubeconfig)
+            .output()
+            .unwrap();
         let said = || format!("kind {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        if output.status.success() { Ok(()) } else { Err(said()) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(said())
+        }
     }
 }
 
@@ -41,18 +50,42 @@ async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
     let engine = Engine::find().await.unwrap();
     let image = assets.node_image(&engine, None, &Quiet).await.unwrap();
     let tools = assets.look(&[Tool::Kind, Tool::Kubectl]).unwrap();
-    let path = |n: usize| tools[n].1.as_ref().expect("tests/run has installed it").path.clone();
+    let path = |n: usize| {
+        tools[n]
+            .1
+            .as_ref()
+            .expect("tests/run has installed it")
+            .path
+            .clone()
+    };
     let dir = tempfile::tempdir().unwrap();
     let machine = Machine::find(&engine, &image).await.unwrap();
     let file = dir.path().join("cluster.yaml");
     std::fs::write(&file, config::plain(&machine).unwrap()).unwrap();
-    let kind = Kind { program: path(0), name: format!("kmslab-test-{}", std::process::id()), dir };
-    kind.run(&["create", "cluster", "--image", &image, "--wait", "180s", "--config", file.to_str().unwrap()]).unwrap();
+    let kind = Kind {
+        program: path(0),
+        name: format!("kmslab-test-{}", std::process::id()),
+        dir,
+    };
+    kind.run(&[
+        "create",
+        "cluster",
+        "--image",
+        &image,
+        "--wait",
+        "180s",
+        "--config",
+        file.to_str().unwrap(),
+    ])
+    .unwrap();
     let nodes = Command::new(path(1))
         .args(["get", "nodes", "--no-headers", "--kubeconfig"])
         .arg(kind.dir.path().join("kubeconfig"))
         .output()
         .unwrap();
     let nodes = String::from_utf8(nodes.stdout).unwrap();
-    assert!(nodes.contains(" Ready ") && nodes.contains(" v1.36."), "{nodes}");
+    assert!(
+        nodes.contains(" Ready ") && nodes.contains(" v1.36."),
+        "{nodes}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Children of a lab: they never outlive it, and end and start as they are told. Their parent is this test program, which starts
-//! itself again where a parent is to be killed.
+//! Children of a lab: they never outlive it, and end and start as they are told. Their parent is
+//! this test program, which starts itself again where a parent is to be killed.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -19,11 +19,18 @@ const PARENT_GUARD: &str = "KMSLAB_TEST_PARENT_GUARD";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn guards() -> Vec<Guard> {
-    if cfg!(target_os = "linux") { vec![Guard::Signal, Guard::Watch] } else { vec![Guard::Watch] }
+    if cfg!(target_os = "linux") {
+        vec![Guard::Signal, Guard::Watch]
+    } else {
+        vec![Guard::Watch]
+    }
 }
 
 fn sh(dir: &Path, guard: Guard, script: &str) -> Program {
-    Program::new("sh", "/bin/sh", dir.join("sh.log")).args(["-c", script]).guard(guard).through(KMSLAB)
+    Program::new("sh", "/bin/sh", dir.join("sh.log"))
+        .args(["-c", script])
+        .guard(guard)
+        .through(KMSLAB)
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -32,7 +39,9 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(PATIENCE, met)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Waits until the child's script has said `ready`.
@@ -50,15 +59,25 @@ fn is_watched(pid: u32) -> bool {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
     let watch = format!("--watch\0{pid}\0").into_bytes();
-    lines.into_iter().any(|line| line.windows(watch.len()).any(|part| part == watch))
+    lines
+        .into_iter()
+        .any(|line| line.windows(watch.len()).any(|part| part == watch))
 }
 
 /// Not a test: the parent that [`sigkill_of_the_parent_leaves_no_child`] kills.
 #[test]
 fn parent_for_another_test() {
-    let (Ok(dir), Ok(guard)) = (std::env::var(PARENT_DIR), std::env::var(PARENT_GUARD)) else { return };
-    let guard = if guard == "watch" { Guard::Watch } else { Guard::Signal };
-    let child = sh(Path::new(&dir), guard, "echo ready; exec sleep 600").spawn().unwrap();
+    let (Ok(dir), Ok(guard)) = (std::env::var(PARENT_DIR), std::env::var(PARENT_GUARD)) else {
+        return;
+    };
+    let guard = if guard == "watch" {
+        Guard::Watch
+    } else {
+        Guard::Signal
+    };
+    let child = sh(Path::new(&dir), guard, "echo ready; exec sleep 600")
+        .spawn()
+        .unwrap();
     let identity = serde_json::to_string(&(child.pid(), child.started().unwrap())).unwrap();
     std::fs::write(Path::new(&dir).join("new"), identity).unwrap();
     std::fs::rename(Path::new(&dir).join("new"), Path::new(&dir).join("child")).unwrap();
@@ -74,15 +93,26 @@ async fn sigkill_of_the_parent_leaves_no_child() {
         let mut parent = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "parent_for_another_test", "--nocapture"])
             .env(PARENT_DIR, dir.path())
-            .env(PARENT_GUARD, if guard == Guard::Watch { "watch" } else { "signal" })
+            .env(
+                PARENT_GUARD,
+                if guard == Guard::Watch {
+                    "watch"
+                } else {
+                    "signal"
+                },
+            )
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let noted = dir.path().join("child");
         until("the parent has started its child", || noted.exists()).await;
-        let (child, started): (u32, StartTime) = serde_json::from_slice(&std::fs::read(noted).unwrap()).unwrap();
+        let (child, started): (u32, StartTime) =
+            serde_json::from_slice(&std::fs::read(noted).unwrap()).unwrap();
         let log = dir.path().join("sh.log");
-        until("the child is the program", || std::fs::read_to_string(&log).is_ok_and(|log| log == "ready\n")).await;
+        until("the child is the program", || {
+            std::fs::read_to_string(&log).is_ok_and(|log| log == "ready\n")
+        })
+        .await;
         assert!(is_running(child, &started));
         parent.kill().unwrap();
         parent.wait().unwrap();
@@ -97,9 +127,19 @@ async fn the_pid_is_the_program_s_own_and_signals_reach_it() {
     for guard in guards() {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap 'exit 7' TERM; echo $$ >pid; echo ready; while :; do sleep 0.02; done";
-        let child = sh(dir.path(), guard, &format!("cd '{}'; {script}", dir.path().display())).spawn().unwrap();
+        let child = sh(
+            dir.path(),
+            guard,
+            &format!("cd '{}'; {script}", dir.path().display()),
+        )
+        .spawn()
+        .unwrap();
         ready(&child).await;
-        let own: u32 = std::fs::read_to_string(dir.path().join("pid")).unwrap().trim().parse().unwrap();
+        let own: u32 = std::fs::read_to_string(dir.path().join("pid"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         assert_eq!(own, child.pid());
         assert_eq!(child.stop(PATIENCE).await.unwrap().code(), Some(7));
         assert_eq!(child.status().unwrap().code(), Some(7));
@@ -119,15 +159,27 @@ async fn what_ignores_sigterm_is_killed_after_the_grace_with_all_it_started() {
     ready(&child).await;
     let grandchild: u32 = child.tail(2).lines().next().unwrap().parse().unwrap();
     assert!(start_time(grandchild).unwrap().is_some());
-    assert_eq!(signal_of(child.stop(Duration::from_millis(50)).await.unwrap()), Some(9));
-    until("what it started is gone", || start_time(grandchild).unwrap().is_none()).await;
+    assert_eq!(
+        signal_of(child.stop(Duration::from_millis(50)).await.unwrap()),
+        Some(9)
+    );
+    until("what it started is gone", || {
+        start_time(grandchild).unwrap().is_none()
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_child_outlives_the_thread_that_asked_for_it() {
     let dir = tempfile::tempdir().unwrap();
-    let program = sh(dir.path(), Guard::native(), "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
-    let child = std::thread::spawn(move || program.spawn().unwrap()).join().unwrap();
+    let program = sh(
+        dir.path(),
+        Guard::native(),
+        "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done",
+    );
+    let child = std::thread::spawn(move || program.spawn().unwrap())
+        .join()
+        .unwrap();
     ready(&child).await;
     assert_eq!(child.stop(PATIENCE).await.unwrap().code(), Some(7));
 }
@@ -135,7 +187,9 @@ async fn a_child_outlives_the_thread_that_asked_for_it() {
 #[tokio::test]
 async fn a_dropped_child_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let child = sh(dir.path(), Guard::native(), "echo ready; exec sleep 600").spawn().unwrap();
+    let child = sh(dir.path(), Guard::native(), "echo ready; exec sleep 600")
+        .spawn()
+        .unwrap();
     ready(&child).await;
     let (pid, started) = (child.pid(), child.started().unwrap().clone());
     drop(child);
@@ -145,42 +199,92 @@ async fn a_dropped_child_is_killed() {
 #[tokio::test]
 async fn an_early_end_is_told_with_the_log_of_this_run() {
     let dir = tempfile::tempdir().unwrap();
-    sh(dir.path(), Guard::native(), "echo old").spawn().unwrap().wait().await.unwrap();
-    let child = sh(dir.path(), Guard::native(), "echo boom >&2; exit 3").spawn().unwrap();
+    sh(dir.path(), Guard::native(), "echo old")
+        .spawn()
+        .unwrap()
+        .wait()
+        .await
+        .unwrap();
+    let child = sh(dir.path(), Guard::native(), "echo boom >&2; exit 3")
+        .spawn()
+        .unwrap();
     let error = child.ended(child.wait().await.unwrap()).to_string();
-    assert!(error.starts_with("sh ended with exit status: 3; its log /"), "{error}");
-    assert!(error.contains("\nboom\ncommand: /bin/sh -c 'echo boom >&2; exit 3'") && !error.contains("old"), "{error}");
+    assert!(
+        error.starts_with("sh ended with exit status: 3; its log /"),
+        "{error}"
+    );
+    assert!(
+        error.contains("\nboom\ncommand: /bin/sh -c 'echo boom >&2; exit 3'")
+            && !error.contains("old"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn the_environment_is_only_what_it_was_given() {
     let dir = tempfile::tempdir().unwrap();
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-    let child = sh(dir.path(), Guard::native(), "env").env("GIVEN", "yes").spawn().unwrap();
+    let child = sh(dir.path(), Guard::native(), "env")
+        .env("GIVEN", "yes")
+        .spawn()
+        .unwrap();
     child.wait().await.unwrap();
     let env = child.tail(99);
-    assert!(env.contains("GIVEN=yes") && env.contains("PATH=") && !env.contains("CARGO_"), "{env}");
+    assert!(
+        env.contains("GIVEN=yes") && env.contains("PATH=") && !env.contains("CARGO_"),
+        "{env}"
+    );
 }
 
 #[test]
 fn exec_child_starts_nothing_for_a_parent_that_is_gone_and_says_what_it_can_t_run() {
     let run = |args: &[&str]| {
-        let output = Command::new(KMSLAB).arg("exec-child").args(args).stdin(Stdio::null()).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        let output = Command::new(KMSLAB)
+            .arg("exec-child")
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let own = std::process::id().to_string();
-    for guard in if cfg!(target_os = "linux") { &["signal", "watch"][..] } else { &["watch"] } {
-        let (code, said) = run(&["--parent", "4194399", "--guard", guard, "--", "/bin/sh", "-c", "echo ran >&2"]);
+    for guard in if cfg!(target_os = "linux") {
+        &["signal", "watch"][..]
+    } else {
+        &["watch"]
+    } {
+        let (code, said) = run(&[
+            "--parent",
+            "4194399",
+            "--guard",
+            guard,
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo ran >&2",
+        ]);
         assert_eq!(code, Some(125), "{said}");
-        assert!(said.contains("the process 4194399 that wanted this child is gone: not started"), "{said}");
+        assert!(
+            said.contains("the process 4194399 that wanted this child is gone: not started"),
+            "{said}"
+        );
     }
     let (code, said) = run(&["--parent", &own, "--", "/no/such/program"]);
     assert_eq!(code, Some(127), "{said}");
-    assert!(said.contains("cannot run /no/such/program: No such file"), "{said}");
+    assert!(
+        said.contains("cannot run /no/such/program: No such file"),
+        "{said}"
+    );
 }
 
 fn lab(temp: &Path) -> Arc<RuntimeDir> {
-    let roots = Roots { runtime: vec![temp.join("run")], state: temp.join("state") };
+    let roots = Roots {
+        runtime: vec![temp.join("run")],
+        state: temp.join("state"),
+    };
     Arc::new(RuntimeDir::create_in(&roots, "x").unwrap())
 }
 
@@ -190,7 +294,9 @@ fn sleeper(dir: &RuntimeDir) -> Program {
 
 fn sleeper_called(name: &str, dir: &RuntimeDir) -> Program {
     let log = dir.logs().join(format!("{name}.log"));
-    Program::new(name, "/bin/sh", log).args(["-c", "exec sleep 600"]).through(KMSLAB)
+    Program::new(name, "/bin/sh", log)
+        .args(["-c", "exec sleep 600"])
+        .through(KMSLAB)
 }
 
 fn kill(pid: u32) {
@@ -199,7 +305,10 @@ fn kill(pid: u32) {
 }
 
 fn noted_pid(dir: &RuntimeDir) -> u32 {
-    kmslab::runtime_dir::LabState::read(dir.path()).unwrap().processes["sleeper"].pid
+    kmslab::runtime_dir::LabState::read(dir.path())
+        .unwrap()
+        .processes["sleeper"]
+        .pid
 }
 
 #[tokio::test]
@@ -210,10 +319,16 @@ async fn a_service_of_a_lab_that_stays_is_started_again_by_killing_its_pid() {
     let first = service.pid().unwrap();
     assert_eq!(noted_pid(&dir), first);
     kill(first);
-    until("another run", || service.pid().is_some_and(|pid| pid != first)).await;
+    until("another run", || {
+        service.pid().is_some_and(|pid| pid != first)
+    })
+    .await;
     assert_eq!(noted_pid(&dir), service.pid().unwrap());
     let ended = service.ended();
-    assert_eq!((ended.len(), ended[0].pid, signal_of(ended[0].status)), (1, first, Some(9)));
+    assert_eq!(
+        (ended.len(), ended[0].pid, signal_of(ended[0].status)),
+        (1, first, Some(9))
+    );
 
     // Killed on command it stays down until it is wanted again, and that is no failure.
     service.kill().await.unwrap();
@@ -233,10 +348,14 @@ async fn a_held_service_stays_down_until_it_is_let_go() {
     let hold = Hold::take(dir.path(), "sleeper").await.unwrap();
     kill(service.pid().unwrap());
     until("its end is recorded", || service.ended().len() == 1).await;
-    // One that ends after it, with the same pause before its next run, is back; so it would be too, if it were not held.
+    // One that ends after it, with the same pause before its next run, is back; so it would be too,
+    // if it were not held.
     let ended = free.pid().unwrap();
     kill(ended);
-    until("the other's next run", || free.pid().is_some_and(|pid| pid != ended)).await;
+    until("the other's next run", || {
+        free.pid().is_some_and(|pid| pid != ended)
+    })
+    .await;
     assert_eq!(service.pid(), None);
     drop(hold);
     until("another run", || service.pid().is_some()).await;
@@ -248,7 +367,10 @@ async fn a_lab_ends_with_its_processes() {
     let dir = lab(temp.path());
     let path: PathBuf = dir.path().into();
     let service = Service::start(sleeper(&dir), Keep::Once, Arc::clone(&dir)).unwrap();
-    let (pid, started) = (service.pid().unwrap(), service.child().started().unwrap().clone());
+    let (pid, started) = (
+        service.pid().unwrap(),
+        service.child().started().unwrap().clone(),
+    );
     drop(service);
     drop(dir);
     assert!(!is_running(pid, &started), "the directory goes last");
@@ -259,7 +381,11 @@ async fn a_lab_ends_with_its_processes() {
 async fn a_service_that_can_t_be_started_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     let dir = lab(temp.path());
-    let program = Program::new("none", dir.file("none"), dir.logs().join("none.log")).through(KMSLAB);
+    let program =
+        Program::new("none", dir.file("none"), dir.logs().join("none.log")).through(KMSLAB);
     let error = Service::start(program, Keep::Again, dir).unwrap_err();
-    assert!(matches!(error, ProcessError::NotExecutable { .. }), "{error}");
+    assert!(
+        matches!(error, ProcessError::NotExecutable { .. }),
+        "{error}"
+    );
 }

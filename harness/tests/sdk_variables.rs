@@ -24,7 +24,10 @@ impl Trap {
     fn set() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (visits, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (visits, stop) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (counted, stopped) = (Arc::clone(&visits), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             while let Ok((mut visitor, _)) = listener.accept() {
@@ -32,16 +35,25 @@ impl Trap {
                     return;
                 }
                 counted.fetch_add(1, Ordering::SeqCst);
-                visitor.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                visitor
+                    .set_read_timeout(Some(Duration::from_millis(100)))
+                    .unwrap();
                 let mut head = [0; 300];
                 match visitor.read(&mut head) {
                     Ok(n) => eprintln!("trapped: {}", String::from_utf8_lossy(&head[..n])),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => eprintln!("trapped: a silent visitor"),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        eprintln!("trapped: a silent visitor")
+                    }
                     Err(error) => eprintln!("trapped: {error}"),
                 }
             }
         });
-        Self { address, visits, stop, thread: Some(thread) }
+        Self {
+            address,
+            visits,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Something that leads here, in the form that the variable has.
@@ -71,12 +83,13 @@ fn run_under_poison(args: &[&str]) {
     // A login of the person whose laptop it is.
     let login = dir.path().join(".config/gcloud");
     std::fs::create_dir_all(&login).unwrap();
-    let refresh =
-        r#"{"type":"authorized_user","client_id":"made-up","client_secret":"made-up","refresh_token":"made-up"}"#;
+    let refresh = r#"{"type":"authorized_user","client_id":"made-up","client_secret":"made-up","refresh_token":"made-up"}"#;
     std::fs::write(login.join("application_default_credentials.json"), refresh).unwrap();
     // Programs of real clusters stay where they are.
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map_or_else(|| std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), Into::into);
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"),
+        Into::into,
+    );
     let run = Command::new(env!("CARGO_BIN_EXE_kmslab"))
         .args(args)
         .env("XDG_RUNTIME_DIR", dir.path())
@@ -85,9 +98,16 @@ fn run_under_poison(args: &[&str]) {
         .envs(sdk_variables::all().map(|name| (name, trap.bait(name))))
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr),
+    );
     assert_eq!(run.status.code(), Some(0), "{out}\n{err}");
-    assert_eq!(trap.visits.load(Ordering::SeqCst), 0, "somebody went where the environment points\n{out}\n{err}");
+    assert_eq!(
+        trap.visits.load(Ordering::SeqCst),
+        0,
+        "somebody went where the environment points\n{out}\n{err}"
+    );
 }
 
 #[test]

@@ -97,8 +97,14 @@ pub struct AzureArgs {
     /// How to log in
     #[arg(long, value_enum, default_value_t = AuthMethod::Auto)]
     pub auth: AuthMethod,
-    /// An azure.json as Kubernetes' nodes have it, /etc/kubernetes/azure.json: its cloud and its credentials instead of the environment's
-    #[arg(long, value_name = "FILE", conflicts_with = "auth", visible_alias = "config-file-path")]
+    /// An azure.json as Kubernetes' nodes have it, /etc/kubernetes/azure.json: its cloud and its
+    /// credentials instead of the environment's
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "auth",
+        visible_alias = "config-file-path"
+    )]
     pub config_file: Option<PathBuf>,
     /// The CAs of the vault's and the login's certificates, PEM. Default: the system's.
     #[arg(long, value_name = "FILE")]
@@ -150,7 +156,8 @@ pub struct GcpArgs {
     /// Where access tokens come from
     #[arg(long, value_enum, default_value_t = CredentialsSource::Auto)]
     pub auth: CredentialsSource,
-    /// A service account's key file, or a file of workload identity federation, instead of GOOGLE_APPLICATION_CREDENTIALS
+    /// A service account's key file, or a file of workload identity federation, instead of
+    /// GOOGLE_APPLICATION_CREDENTIALS
     #[arg(long, value_name = "FILE", conflicts_with = "auth")]
     pub credentials_file: Option<PathBuf>,
     /// What every cloud has.
@@ -164,23 +171,26 @@ pub struct CommonArgs {
     /// The unix socket, /path or unix:///path; its directory must be there.
     #[arg(long, value_name = "PATH")]
     pub listen: String,
-    /// The socket's mode, octal. Default: 0600, and 0660 with --socket-group. Who may connect can have every secret decrypted.
+    /// The socket's mode, octal. Default: 0600, and 0660 with --socket-group. Who may connect can
+    /// have every secret decrypted.
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub socket_mode: Option<u32>,
     /// The socket's group, a name or a number, for an API server that runs as another user.
     #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     pub socket_group: Option<u32>,
-    /// A number that goes into every key_id. Raise it when an alias goes back to a key that it named before.
+    /// A number that goes into every key_id. Raise it when an alias goes back to a key that it
+    /// named before.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub generation: u32,
     /// Time between two probes of the key: a rotation is noticed within it.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub probe_interval: Duration,
-    /// Deadline of one call to the cloud, its retries included. kube-apiserver waits 3s for all of them.
+    /// Deadline of one call to the cloud, its retries included. kube-apiserver waits 3s for all of
+    /// them.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub call_timeout: Duration,
-    /// How long Status stays ok after the last proof that the key is usable, while the cloud does not answer. At least twice the
-    /// probe interval.
+    /// How long Status stays ok after the last proof that the key is usable, while the cloud does
+    /// not answer. At least twice the probe interval.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub grace: Duration,
     /// How long calls in flight have to end after SIGTERM.
@@ -206,7 +216,10 @@ pub enum LogFormat {
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 500ms, 10s or 2m");
     let span: SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(span).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
+    Duration::try_from(span)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -231,19 +244,37 @@ mod tests {
             "--region=us-east-1",
             "--listen=/var/run/kmsplugin/socket.sock",
         ]);
-        let PluginArgs::Aws(args) = cli.unwrap().plugin else { panic!("not aws") };
-        assert_eq!((args.key.as_str(), args.region.as_deref()), (arn, Some("us-east-1")));
+        let PluginArgs::Aws(args) = cli.unwrap().plugin else {
+            panic!("not aws")
+        };
+        assert_eq!(
+            (args.key.as_str(), args.region.as_deref()),
+            (arn, Some("us-east-1"))
+        );
         assert_eq!(args.common.probe_interval, Duration::from_secs(10));
-        assert_eq!((args.common.grace, args.common.health_listen), (Duration::from_secs(60), None));
+        assert_eq!(
+            (args.common.grace, args.common.health_listen),
+            (Duration::from_secs(60), None)
+        );
     }
 
     #[test]
     fn the_guides_flags_are_enough_for_azure_too() {
         let socket = "--listen=/var/run/kmsplugin/socket.sock";
-        let cli =
-            Cli::try_parse_from(["x", "azure", "--keyvault-name=k8s-kms-vault", "--key-name=k8s-secrets", socket]);
-        let PluginArgs::Azure(args) = cli.unwrap().plugin else { panic!("not azure") };
-        assert_eq!((args.keyvault_name.as_deref(), args.key_name.as_str()), (Some("k8s-kms-vault"), "k8s-secrets"));
+        let cli = Cli::try_parse_from([
+            "x",
+            "azure",
+            "--keyvault-name=k8s-kms-vault",
+            "--key-name=k8s-secrets",
+            socket,
+        ]);
+        let PluginArgs::Azure(args) = cli.unwrap().plugin else {
+            panic!("not azure")
+        };
+        assert_eq!(
+            (args.keyvault_name.as_deref(), args.key_name.as_str()),
+            (Some("k8s-kms-vault"), "k8s-secrets")
+        );
         assert_eq!((args.key_version, args.auth), (None, AuthMethod::Auto));
         assert!(Cli::try_parse_from(["x", "azure", "--key-name=k8s-secrets", socket]).is_err());
     }
@@ -253,7 +284,9 @@ mod tests {
         let key = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
         let socket = "--listen=/var/run/kmsplugin/socket.sock";
         let cli = Cli::try_parse_from(["x", "gcp", &format!("--key-uri={key}"), socket]);
-        let PluginArgs::Gcp(args) = cli.unwrap().plugin else { panic!("not gcp") };
+        let PluginArgs::Gcp(args) = cli.unwrap().plugin else {
+            panic!("not gcp")
+        };
         assert_eq!((args.key_uri.as_str(), args.endpoint), (key, None));
         assert!(Cli::try_parse_from(["x", "gcp", socket]).is_err());
     }
@@ -263,7 +296,12 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "5", "0s", "-1s", "soon"] {
-            assert!(duration(wrong).unwrap_err().contains("is not a time such as"), "{wrong}");
+            assert!(
+                duration(wrong)
+                    .unwrap_err()
+                    .contains("is not a time such as"),
+                "{wrong}"
+            );
         }
     }
 }

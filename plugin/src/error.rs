@@ -25,9 +25,13 @@ pub(crate) enum RequestError {
     Unlabelled,
     #[error("{0}")]
     Label(LabelError),
-    #[error("key_id {0:?} is not the one of annotation {ANNOTATION}, which is {1:?}: the stored value was relabelled")]
+    #[error(
+        "key_id {0:?} is not the one of annotation {ANNOTATION}, which is {1:?}: the stored value was relabelled"
+    )]
     Mislabelled(String, String),
-    #[error("the data was encrypted through provider {0:?}, this plugin uses {1:?}: read it with a plugin for {0}")]
+    #[error(
+        "the data was encrypted through provider {0:?}, this plugin uses {1:?}: read it with a plugin for {0}"
+    )]
     OtherProvider(String, &'static str),
 }
 

@@ -16,11 +16,17 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .fallback(async || (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"))
+        .fallback(async || {
+            (
+                StatusCode::NOT_FOUND,
+                "there are /livez, /readyz and /metrics\n",
+            )
+        })
         .with_state(service)
 }
 
-/// Alive means that the process answers and can be connected to; a dead key is no reason to restart it.
+/// Alive means that the process answers and can be connected to; a dead key is no reason to restart
+/// it.
 async fn livez(State(service): State<Arc<Service>>) -> (StatusCode, String) {
     answer(service.reachable())
 }
@@ -33,19 +39,35 @@ async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, String) {
 fn answer(health: Result<(), tonic::Status>) -> (StatusCode, String) {
     match health {
         Ok(()) => (StatusCode::OK, "ok\n".into()),
-        Err(status) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", status.message())),
+        Err(status) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}\n", status.message()),
+        ),
     }
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     let readings = Readings {
         cloud_requests: service.kek.requests(),
-        in_flight: service.calls.in_flight.load(std::sync::atomic::Ordering::Relaxed),
+        in_flight: service
+            .calls
+            .in_flight
+            .load(std::sync::atomic::Ordering::Relaxed),
         healthy: service.health_now().is_ok(),
     };
     match service.metrics.render(readings) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            text,
+        )
             .into_response(),
-        Err(err) => (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {err}\n")).into_response(),
+        Err(err) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("metrics cannot be written: {err}\n"),
+        )
+            .into_response(),
     }
 }

@@ -1,4 +1,5 @@
-//! The `key_id` that kube-apiserver compares and stores, and the annotation that says in the open what it stands for.
+//! The `key_id` that kube-apiserver compares and stores, and the annotation that says in the open
+//! what it stands for.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,9 @@ use crate::kek::KeyVersion;
 /// The one annotation on every ciphertext: JSON of [`Label`].
 pub const ANNOTATION: &str = "kek.kmslab.dev";
 
-/// `k1-` and 64 hex digits: SHA-256 over provider, canonical key, version (each behind its length as u32, big-endian) and generation
-/// (u32, big-endian). Changes exactly when one of the four does, and gives none of them away.
+/// `k1-` and 64 hex digits: SHA-256 over provider, canonical key, version (each behind its length
+/// as u32, big-endian) and generation (u32, big-endian). Changes exactly when one of the four does,
+/// and gives none of them away.
 pub fn key_id(provider: &str, key: &str, version: &str, generation: u32) -> String {
     let mut hashed = Vec::with_capacity(provider.len() + key.len() + version.len() + 16);
     for field in [provider, key, version] {
@@ -43,7 +45,12 @@ impl Label {
     /// The label of what `version` sealed.
     pub fn new(provider: &str, version: &KeyVersion, generation: u32) -> Self {
         let KeyVersion { key, version } = version.clone();
-        Self { provider: provider.to_owned(), key, version, generation }
+        Self {
+            provider: provider.to_owned(),
+            key,
+            version,
+            generation,
+        }
     }
 
     /// The key id of this label.
@@ -53,7 +60,10 @@ impl Label {
 
     /// Key and version.
     pub fn key_version(&self) -> KeyVersion {
-        KeyVersion { key: self.key.clone(), version: self.version.clone() }
+        KeyVersion {
+            key: self.key.clone(),
+            version: self.version.clone(),
+        }
     }
 
     /// The annotation's value.
@@ -75,8 +85,12 @@ mod tests {
 
     #[test]
     fn the_format_never_changes() {
-        // printf '\x00\x00\x00\x03aws\x00\x00\x00\x01k\x00\x00\x00\x01v\x00\x00\x00\x00' | sha256sum
-        assert_eq!(key_id("aws", "k", "v", 0), "k1-e59b74d856bff808544403640369a2602ff6d8abaa6ef890ab90e6701dd67604");
+        // printf '\x00\x00\x00\x03aws\x00\x00\x00\x01k\x00\x00\x00\x01v\x00\x00\x00\x00' |
+        // sha256sum
+        assert_eq!(
+            key_id("aws", "k", "v", 0),
+            "k1-e59b74d856bff808544403640369a2602ff6d8abaa6ef890ab90e6701dd67604"
+        );
     }
 
     #[test]
@@ -93,19 +107,30 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         for id in &all {
-            assert!(id.len() == 67 && id.starts_with("k1-") && !id.contains("arn"), "{id}");
+            assert!(
+                id.len() == 67 && id.starts_with("k1-") && !id.contains("arn"),
+                "{id}"
+            );
         }
     }
 
     #[test]
     fn a_label_reads_back_and_names_its_key_id() {
-        let version = KeyVersion { key: KEY.into(), version: "ab".repeat(32) };
+        let version = KeyVersion {
+            key: KEY.into(),
+            version: "ab".repeat(32),
+        };
         let label = Label::new("aws", &version, 3);
         let read = parse_annotation(&label.to_json()).unwrap();
         assert_eq!(read, label);
         assert_eq!(read.key_version(), version);
         assert_eq!(read.key_id(), key_id("aws", KEY, &"ab".repeat(32), 3));
-        assert!(parse_annotation(b"{}").unwrap_err().to_string().contains("kek.kmslab.dev is not JSON with provider"));
+        assert!(
+            parse_annotation(b"{}")
+                .unwrap_err()
+                .to_string()
+                .contains("kek.kmslab.dev is not JSON with provider")
+        );
         assert!(parse_annotation(&[0xff, 0]).is_err());
     }
 }

@@ -14,7 +14,8 @@
 //! | `notify` | tells a service manager: ready, stopping |
 //! | [`args`], `run` | the command line |
 //!
-//! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which HTTP/2 in Rust refuses.
+//! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which
+//! HTTP/2 in Rust refuses.
 
 pub mod args;
 mod error;

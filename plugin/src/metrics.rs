@@ -1,4 +1,5 @@
-//! Counters and latencies in Prometheus' text format; labels have few values each, error texts are none of them.
+//! Counters and latencies in Prometheus' text format; labels have few values each, error texts are
+//! none of them.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,8 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Seconds. kube-apiserver's advice is 10 ms for Decrypt and 100 ms for Encrypt; it gives up after 3 s by default.
-const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0];
+/// Seconds. kube-apiserver's advice is 10 ms for Decrypt and 100 ms for Encrypt; it gives up after
+/// 3 s by default.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0,
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -71,26 +75,48 @@ impl Metrics {
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "gRPC calls answered", metrics.requests.clone());
-        registry.register("request_duration_seconds", "Time to answer a gRPC call", metrics.seconds.clone());
+        registry.register(
+            "request_duration_seconds",
+            "Time to answer a gRPC call",
+            metrics.seconds.clone(),
+        );
         registry.register(
             "cloud_requests",
             "Requests sent to the cloud, retries included",
             metrics.cloud_requests.clone(),
         );
-        registry.register("in_flight", "gRPC calls being answered", metrics.in_flight.clone());
-        registry.register("healthy", "1 if Status would say ok", metrics.healthy.clone());
+        registry.register(
+            "in_flight",
+            "gRPC calls being answered",
+            metrics.in_flight.clone(),
+        );
+        registry.register(
+            "healthy",
+            "1 if Status would say ok",
+            metrics.healthy.clone(),
+        );
         metrics
     }
 
     pub(crate) fn request(&self, operation: Operation, code: tonic::Code, took: Duration) {
-        let answered = Answered { operation: operation.name(), code: format!("{code:?}") };
+        let answered = Answered {
+            operation: operation.name(),
+            code: format!("{code:?}"),
+        };
         self.requests.get_or_create(&answered).inc();
-        self.seconds.get_or_create(&Timed { operation: operation.name() }).observe(took.as_secs_f64());
+        self.seconds
+            .get_or_create(&Timed {
+                operation: operation.name(),
+            })
+            .observe(took.as_secs_f64());
     }
 
     pub(crate) fn render(&self, readings: Readings) -> Result<String, std::fmt::Error> {
-        self.cloud_requests.inner().store(readings.cloud_requests, Ordering::Relaxed);
-        self.in_flight.set(i64::try_from(readings.in_flight).unwrap_or(i64::MAX));
+        self.cloud_requests
+            .inner()
+            .store(readings.cloud_requests, Ordering::Relaxed);
+        self.in_flight
+            .set(i64::try_from(readings.in_flight).unwrap_or(i64::MAX));
         self.healthy.set(i64::from(readings.healthy));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

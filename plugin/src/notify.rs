@@ -1,5 +1,5 @@
-//! What a service manager hears: READY once the socket serves, STOPPING when it ends. systemd's protocol, one datagram each
-//! (sd_notify(3)); nothing where no manager asks for it.
+//! What a service manager hears: READY once the socket serves, STOPPING when it ends. systemd's
+//! protocol, one datagram each (sd_notify(3)); nothing where no manager asks for it.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,8 +18,8 @@ impl Manager {
         Self(std::env::var_os(VARIABLE).filter(|path| !path.is_empty()))
     }
 
-    /// The socket serves. Not "the key is good": the kubelet may be waiting for this, and it is what starts the network that leads
-    /// to the key.
+    /// The socket serves. Not "the key is good": the kubelet may be waiting for this, and it is
+    /// what starts the network that leads to the key.
     pub(crate) fn ready(&self) {
         self.tell("READY=1\nSTATUS=serving");
     }
@@ -41,10 +41,14 @@ fn send(path: &OsString, state: &str) -> io::Result<()> {
     let address = match path.as_bytes() {
         // An abstract name, as systemd writes it.
         #[cfg(target_os = "linux")]
-        [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?,
+        [b'@', name @ ..] => {
+            <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?
+        }
         _ => SocketAddr::from_pathname(path)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    UnixDatagram::unbound()?
+        .send_to_addr(state.as_bytes(), &address)
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -70,7 +74,8 @@ mod tests {
     #[test]
     fn an_abstract_socket_is_one_too() {
         let name = format!("kmslab-notify-{}", std::process::id());
-        let address = <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
+        let address =
+            <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         Manager(Some(format!("@{name}").into())).ready();
         let mut buffer = [0; 64];

@@ -21,7 +21,8 @@ use crate::time::BoxFuture;
 const USAGE: u8 = 2;
 const ENVIRONMENT: u8 = 3;
 
-/// Serves until SIGTERM or SIGINT, then lets calls in flight end. Messages go to stderr, nothing to stdout.
+/// Serves until SIGTERM or SIGINT, then lets calls in flight end. Messages go to stderr, nothing to
+/// stdout.
 pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
     // Whoever embeds the plugin may have chosen already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -70,7 +71,10 @@ impl Refusal {
             Self::Aws(aws::ConfigError::NoRoots(_))
             | Self::Azure(azure::ConfigError::NoRoots(_))
             | Self::Gcp(gcp::ConfigError::NoRoots(_)) => ENVIRONMENT,
-            Self::Aws(_) | Self::Azure(_) | Self::Gcp(_) | Self::Start(StartError::Grace { .. }) => USAGE,
+            Self::Aws(_)
+            | Self::Azure(_)
+            | Self::Gcp(_)
+            | Self::Start(StartError::Grace { .. }) => USAGE,
             Self::Listen(error) | Self::Start(StartError::Socket(error)) => match error {
                 SocketError::Abstract(_) | SocketError::TooLong { .. } => USAGE,
                 _ => ENVIRONMENT,
@@ -103,7 +107,11 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
     let call_timeout = *call_timeout;
     let again = move || -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> {
         let args = args.clone();
-        Box::pin(async move { set_up(&args, call_timeout).await.map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            set_up(&args, call_timeout)
+                .await
+                .map_err(|error| error.to_string())
+        })
     };
     let kek = Arc::new(Renewing::new(first, Box::new(again)));
     let mut plugin = Plugin::builder(kek, path)
@@ -155,7 +163,9 @@ async fn set_up(args: &PluginArgs, call_timeout: Duration) -> Result<Arc<dyn Kek
 
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // Fails where the embedding program has set up logging; then that one is used.
     let _ = match format {
         LogFormat::Human => {

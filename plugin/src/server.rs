@@ -20,8 +20,8 @@ use crate::status::Current;
 use crate::time::{Timer, TokioTimer};
 use crate::unserved::Unserved;
 
-/// Most bytes of one message. The largest that kube-apiserver sends is a Decrypt: 1 KiB of ciphertext, 1 KiB of key id, 32 KiB of
-/// annotations.
+/// Most bytes of one message. The largest that kube-apiserver sends is a Decrypt: 1 KiB of
+/// ciphertext, 1 KiB of key id, 32 KiB of annotations.
 const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Why a plugin did not start.
@@ -109,8 +109,8 @@ impl Plugin {
         self
     }
 
-    /// A number that goes into every key id, 0 unless given. Raised when an alias goes back to an earlier key, since a key_id must
-    /// not come back.
+    /// A number that goes into every key id, 0 unless given. Raised when an alias goes back to an
+    /// earlier key, since a key_id must not come back.
     #[must_use]
     pub fn generation(mut self, generation: u32) -> Self {
         self.generation = generation;
@@ -148,7 +148,10 @@ impl Plugin {
     /// Binds and serves. The key need not be reachable: until it is, Status answers why not.
     pub async fn start(self) -> Result<RunningPlugin, StartError> {
         if self.grace < self.probe_interval * 2 {
-            return Err(StartError::Grace { grace: self.grace, interval: self.probe_interval });
+            return Err(StartError::Grace {
+                grace: self.grace,
+                interval: self.probe_interval,
+            });
         }
         let (listener, bound) = socket::bind(&self.listen, self.access).await?;
         let http = match self.health {
@@ -162,7 +165,12 @@ impl Plugin {
                 }
             },
         };
-        let current = Arc::new(Current::new(self.kek.clone(), self.timer.clone(), self.generation, self.grace));
+        let current = Arc::new(Current::new(
+            self.kek.clone(),
+            self.timer.clone(),
+            self.generation,
+            self.grace,
+        ));
         let service = Service {
             kek: self.kek,
             current: current.clone(),
@@ -174,23 +182,36 @@ impl Plugin {
         let door = Door::new(listener);
         let stop = CancellationToken::new();
 
-        // The ticker is made here and not in its task, so that a virtual clock waits for the first probe from now on.
+        // The ticker is made here and not in its task, so that a virtual clock waits for the first
+        // probe from now on.
         let ticker = self.timer.ticker();
         let interval = self.probe_interval;
         let killed = service.killed.clone();
-        let prober = async move { killed.run_until_cancelled(current.keep_fresh(ticker, interval)).await };
+        let prober = async move {
+            killed
+                .run_until_cancelled(current.keep_fresh(ticker, interval))
+                .await
+        };
         let mut background = vec![tokio::spawn(async move {
             prober.await;
         })];
         let health_addr = http.as_ref().and_then(|http| http.local_addr().ok());
         if let Some(http) = http {
             let router = health::router(Arc::new(service.clone()));
-            background.push(tokio::spawn(async move { drop(axum::serve(http, router).await) }));
+            background.push(tokio::spawn(async move {
+                drop(axum::serve(http, router).await)
+            }));
         }
         let serving = tokio::spawn(serve(service.clone(), door.clone(), stop.clone()));
         tracing::info!(socket = %bound.path().display(), "listening");
         let unkept = CancellationToken::new();
-        let keeper = socket::keep(bound, self.access, door.clone(), service.standing.clone(), unkept.clone());
+        let keeper = socket::keep(
+            bound,
+            self.access,
+            door.clone(),
+            service.standing.clone(),
+            unkept.clone(),
+        );
         Ok(RunningPlugin {
             service,
             listen: self.listen,
@@ -212,7 +233,9 @@ async fn serve(service: Service, door: Door, stop: CancellationToken) {
     let grpc = KeyManagementServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let routes = Routes::new(grpc).into_axum_router().fallback(async move |uri: http::Uri| unserved.answer(&uri));
+    let routes = Routes::new(grpc)
+        .into_axum_router()
+        .fallback(async move |uri: http::Uri| unserved.answer(&uri));
     let served = tonic::transport::Server::builder()
         .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
@@ -253,10 +276,14 @@ impl RunningPlugin {
 
     /// What Status and Encrypt say now; `None` until a probe has succeeded.
     pub fn key_id(&self) -> Option<String> {
-        self.service.current.snapshot().map(|snapshot| snapshot.key_id.clone())
+        self.service
+            .current
+            .snapshot()
+            .map(|snapshot| snapshot.key_id.clone())
     }
 
-    /// Waits for the first probe, and gives what Status would answer: the key id, or why there is none.
+    /// Waits for the first probe, and gives what Status would answer: the key id, or why there is
+    /// none.
     pub async fn first_probe(&self) -> Result<String, String> {
         self.service.current.probed().await;
         self.service
@@ -276,7 +303,8 @@ impl RunningPlugin {
         self.health_addr
     }
 
-    /// Takes no more connections, removes the socket, lets calls in flight end (for the drain time at most).
+    /// Takes no more connections, removes the socket, lets calls in flight end (for the drain time
+    /// at most).
     pub async fn shutdown(mut self) {
         self.door.close();
         self.unkept.cancel();
@@ -287,16 +315,23 @@ impl RunningPlugin {
         }
         self.stop.cancel();
         if let Some(mut serving) = self.serving.take()
-            && tokio::time::timeout(self.drain, &mut serving).await.is_err()
+            && tokio::time::timeout(self.drain, &mut serving)
+                .await
+                .is_err()
         {
             let left = self.counts().in_flight;
-            tracing::warn!(left, "calls in flight did not end within {:?} and are dropped", self.drain);
+            tracing::warn!(
+                left,
+                "calls in flight did not end within {:?} and are dropped",
+                self.drain
+            );
             serving.abort();
         }
         // Drop does the rest.
     }
 
-    /// Ends it as SIGKILL ends a process: connections break, calls in flight are dropped, the socket's file stays.
+    /// Ends it as SIGKILL ends a process: connections break, calls in flight are dropped, the
+    /// socket's file stays.
     pub fn kill(self) {}
 }
 

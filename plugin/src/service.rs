@@ -65,9 +65,12 @@ impl Service {
         self.current.health_now()
     }
 
-    /// Fails while nobody can connect. Who is connected would not notice, until the connection ends.
+    /// Fails while nobody can connect. Who is connected would not notice, until the connection
+    /// ends.
     pub(crate) fn reachable(&self) -> Result<(), Status> {
-        self.standing.trouble().map_or(Ok(()), |trouble| Err(Status::unavailable(trouble.as_str())))
+        self.standing
+            .trouble()
+            .map_or(Ok(()), |trouble| Err(Status::unavailable(trouble.as_str())))
     }
 
     async fn seal(&self, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
@@ -75,7 +78,9 @@ impl Service {
             return Err(RequestError::PlaintextEmpty.into());
         }
         if plaintext.len() > self.kek.max_plaintext() {
-            return Err(RequestError::PlaintextTooLong(plaintext.len(), self.kek.max_plaintext()).into());
+            return Err(
+                RequestError::PlaintextTooLong(plaintext.len(), self.kek.max_plaintext()).into(),
+            );
         }
         let mut snapshot = self.current.require().await?;
         for _ in 0..ENCRYPT_ATTEMPTS {
@@ -113,29 +118,44 @@ impl Service {
         let label = self.check(request)?;
         let started = self.current.now();
         let version = label.key_version();
-        self.kek.unwrap(&request.ciphertext, &version).await.map_err(|error| {
-            // Of an older version's end, new data knows nothing; and what the label names is up to whoever wrote it.
-            let current = self.current.snapshot().is_some_and(|snapshot| snapshot.version == version);
-            if current || error.version().is_none() {
-                self.current.failed(&error, started);
-            }
-            status_of(&error)
-        })
+        self.kek
+            .unwrap(&request.ciphertext, &version)
+            .await
+            .map_err(|error| {
+                // Of an older version's end, new data knows nothing; and what the label names is up
+                // to whoever wrote it.
+                let current = self
+                    .current
+                    .snapshot()
+                    .is_some_and(|snapshot| snapshot.version == version);
+                if current || error.version().is_none() {
+                    self.current.failed(&error, started);
+                }
+                status_of(&error)
+            })
     }
 
-    /// Nothing of the request reaches the cloud but the ciphertext: the key's name in it is compared, never used.
+    /// Nothing of the request reaches the cloud but the ciphertext: the key's name in it is
+    /// compared, never used.
     fn check(&self, request: &DecryptRequest) -> Result<Label, RequestError> {
-        limits::check_encrypted_dek_source(&request.ciphertext).map_err(RequestError::Ciphertext)?;
+        limits::check_encrypted_dek_source(&request.ciphertext)
+            .map_err(RequestError::Ciphertext)?;
         limits::check_key_id(&request.key_id).map_err(RequestError::KeyId)?;
         limits::check_annotations(&request.annotations).map_err(RequestError::Annotations)?;
-        let annotation = request.annotations.get(ANNOTATION).ok_or(RequestError::Unlabelled)?;
+        let annotation = request
+            .annotations
+            .get(ANNOTATION)
+            .ok_or(RequestError::Unlabelled)?;
         let label = parse_annotation(annotation).map_err(RequestError::Label)?;
         let named = label.key_id();
         if named != request.key_id {
             return Err(RequestError::Mislabelled(request.key_id.clone(), named));
         }
         if label.provider != self.kek.provider() {
-            return Err(RequestError::OtherProvider(label.provider, self.kek.provider()));
+            return Err(RequestError::OtherProvider(
+                label.provider,
+                self.kek.provider(),
+            ));
         }
         Ok(label)
     }
@@ -164,7 +184,11 @@ impl Service {
     }
 }
 
-fn labelled(wrapped: Wrapped, snapshot: &Snapshot, plaintext: usize) -> Result<EncryptResponse, Status> {
+fn labelled(
+    wrapped: Wrapped,
+    snapshot: &Snapshot,
+    plaintext: usize,
+) -> Result<EncryptResponse, Status> {
     if let Err(limit) = limits::check_encrypted_dek_source(&wrapped.ciphertext) {
         return Err(Status::invalid_argument(format!(
             "plaintext of {plaintext} bytes is too long, kube-apiserver would refuse its ciphertext: {limit}"
@@ -184,24 +208,37 @@ impl KeyManagementService for Service {
         let work = async {
             self.reachable()?;
             let snapshot = self.current.health().await?;
-            Ok(StatusResponse { version: API_VERSION.into(), healthz: HEALTHY.into(), key_id: snapshot.key_id.clone() })
+            Ok(StatusResponse {
+                version: API_VERSION.into(),
+                healthz: HEALTHY.into(),
+                key_id: snapshot.key_id.clone(),
+            })
         };
         self.answer(Operation::Status, "", work).await
     }
 
-    async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+    async fn encrypt(
+        &self,
+        request: Request<EncryptRequest>,
+    ) -> Result<Response<EncryptResponse>, Status> {
         let _call = InFlight::enter(&self.calls, |calls| &calls.encrypt);
         let EncryptRequest { plaintext, uid } = request.into_inner();
         let plaintext = Zeroizing::new(plaintext);
-        self.answer(Operation::Encrypt, &uid, self.seal(&plaintext)).await
+        self.answer(Operation::Encrypt, &uid, self.seal(&plaintext))
+            .await
     }
 
-    async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
+    async fn decrypt(
+        &self,
+        request: Request<DecryptRequest>,
+    ) -> Result<Response<DecryptResponse>, Status> {
         let _call = InFlight::enter(&self.calls, |calls| &calls.decrypt);
         let request = request.into_inner();
         let work = async {
             let mut plaintext = self.open(&request).await?;
-            Ok(DecryptResponse { plaintext: std::mem::take(&mut *plaintext) })
+            Ok(DecryptResponse {
+                plaintext: std::mem::take(&mut *plaintext),
+            })
         };
         self.answer(Operation::Decrypt, &request.uid, work).await
     }

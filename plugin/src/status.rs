@@ -1,4 +1,5 @@
-//! The one current key version that Status and Encrypt both read, and its health, kept fresh by a prober in the background.
+//! The one current key version that Status and Encrypt both read, and its health, kept fresh by a
+//! prober in the background.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use crate::time::{Ticker, Timer};
 
 /// What a probe seals. Not a secret; its ciphertext goes nowhere.
 const PROBE: &[u8] = b"kmslab-plugin probe";
-/// How long probes must name a version that was current before, and no other, until it is taken back. A cloud that spreads a
-/// rotation over its servers answers with old and new in turn, and a key_id must not flip.
+/// How long probes must name a version that was current before, and no other, until it is taken
+/// back. A cloud that spreads a rotation over its servers answers with old and new in turn, and a
+/// key_id must not flip.
 const SETTLED: Duration = Duration::from_secs(30);
 /// How long a Status waits for the very first probe; kube-apiserver gives a call 3 s by default.
 const FIRST_PROBE: Duration = Duration::from_millis(2500);
@@ -62,7 +64,12 @@ pub(crate) struct Current {
 }
 
 impl Current {
-    pub(crate) fn new(kek: Arc<dyn Kek>, timer: Arc<dyn Timer>, generation: u32, grace: Duration) -> Self {
+    pub(crate) fn new(
+        kek: Arc<dyn Kek>,
+        timer: Arc<dyn Timer>,
+        generation: u32,
+        grace: Duration,
+    ) -> Self {
         Self {
             kek,
             timer,
@@ -100,7 +107,8 @@ impl Current {
     /// What Status answers: no cloud call, only what is known.
     pub(crate) async fn health(&self) -> Result<Arc<Snapshot>, tonic::Status> {
         if !*self.probed.borrow() {
-            // Only in the first moments: kube-apiserver would keep a failure for 3 s and refuse writes meanwhile.
+            // Only in the first moments: kube-apiserver would keep a failure for 3 s and refuse
+            // writes meanwhile.
             let _ = tokio::time::timeout(FIRST_PROBE, self.probed()).await;
         }
         self.health_now()
@@ -112,7 +120,11 @@ impl Current {
         let (Some(snapshot), Some(verified)) = (&view.snapshot, view.verified) else {
             return Err(self.why_not());
         };
-        if view.trouble.as_ref().is_some_and(|trouble| trouble.error.is_dead_key()) {
+        if view
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.error.is_dead_key())
+        {
             return Err(self.why_not());
         }
         let silent = self.timer.now().saturating_sub(verified);
@@ -123,7 +135,10 @@ impl Current {
             Some(trouble) => trouble.error.to_string(),
             None => "the probe of the key is overdue".to_owned(),
         };
-        Err(tonic::Status::unavailable(format!("the key was last proven usable {} s ago: {cause}", silent.as_secs())))
+        Err(tonic::Status::unavailable(format!(
+            "the key was last proven usable {} s ago: {cause}",
+            silent.as_secs()
+        )))
     }
 
     fn why_not(&self) -> tonic::Status {
@@ -146,23 +161,36 @@ impl Current {
         });
     }
 
-    /// A cloud call for a request that began at `started` failed. Only a dead key counts: of passing trouble the prober hears itself.
+    /// A cloud call for a request that began at `started` failed. Only a dead key counts: of
+    /// passing trouble the prober hears itself.
     pub(crate) fn failed(&self, error: &KekError, started: Duration) {
-        if error.is_dead_key() && self.view.load().verified.is_none_or(|verified| started > verified) {
+        if error.is_dead_key()
+            && self
+                .view
+                .load()
+                .verified
+                .is_none_or(|verified| started > verified)
+        {
             self.set_trouble(error);
         }
     }
 
     fn set_trouble(&self, error: &KekError) {
         let since = self.timer.now();
-        let before =
-            self.view.rcu(|old| View { trouble: Some(Trouble { error: error.clone(), since }), ..View::clone(old) });
+        let before = self.view.rcu(|old| View {
+            trouble: Some(Trouble {
+                error: error.clone(),
+                since,
+            }),
+            ..View::clone(old)
+        });
         if before.trouble.as_ref().map(|trouble| trouble.error.kind()) != Some(error.kind()) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
     }
 
-    /// Probes now, unless another probe has changed the version from what the caller has `seen` meanwhile.
+    /// Probes now, unless another probe has changed the version from what the caller has `seen`
+    /// meanwhile.
     pub(crate) async fn refresh(&self, seen: Option<&Snapshot>) {
         let mut memory = self.probing.lock().await;
         let key_id = |snapshot: &Snapshot| snapshot.key_id.clone();
@@ -177,7 +205,11 @@ impl Current {
             Ok(version) => {
                 let healed = self.view.load().trouble.is_some();
                 self.adopt(memory, version);
-                self.view.rcu(|old| View { trouble: None, verified: Some(started), ..View::clone(old) });
+                self.view.rcu(|old| View {
+                    trouble: None,
+                    verified: Some(started),
+                    ..View::clone(old)
+                });
                 if healed {
                     tracing::info!("the key is usable again");
                 }
@@ -190,7 +222,8 @@ impl Current {
     /// Seals and opens; the version is the one that the cloud named for what it sealed.
     async fn round_trip(&self) -> Result<KeyVersion, KekError> {
         if self.snapshot().is_none() {
-            // The description of the key tells best why one is of no use. Who may not read it can still encrypt.
+            // The description of the key tells best why one is of no use. Who may not read it can
+            // still encrypt.
             match self.kek.current().await {
                 Err(error @ KekError::Denied { .. }) => tracing::debug!("{error}"),
                 described => drop(described?),
@@ -201,7 +234,10 @@ impl Current {
 
     fn adopt(&self, memory: &mut Memory, version: KeyVersion) {
         let before = self.snapshot();
-        if before.as_ref().is_some_and(|snapshot| snapshot.version == version) {
+        if before
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.version == version)
+        {
             memory.going_back = None;
             return;
         }
@@ -219,10 +255,22 @@ impl Current {
         memory.going_back = None;
         memory.retired.retain(|old| *old != version);
         let label = Label::new(self.kek.provider(), &version, self.generation);
-        let snapshot = Arc::new(Snapshot { key_id: label.key_id(), annotation: label.to_json(), version });
-        tracing::info!(key = label.key, version = label.version, key_id = snapshot.key_id, "current key version");
+        let snapshot = Arc::new(Snapshot {
+            key_id: label.key_id(),
+            annotation: label.to_json(),
+            version,
+        });
+        tracing::info!(
+            key = label.key,
+            version = label.version,
+            key_id = snapshot.key_id,
+            "current key version"
+        );
         memory.retired.extend(before.map(|old| old.version.clone()));
-        self.view.rcu(|old| View { snapshot: Some(snapshot.clone()), ..View::clone(old) });
+        self.view.rcu(|old| View {
+            snapshot: Some(snapshot.clone()),
+            ..View::clone(old)
+        });
     }
 
     /// Probes at once and then every `interval`, for ever.

@@ -1,4 +1,5 @@
-//! The only way the plugin reads a clock or sleeps, so that a virtual clock can stand in for the real one.
+//! The only way the plugin reads a clock or sleeps, so that a virtual clock can stand in for the
+//! real one.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,10 +16,11 @@ pub trait Timer: Send + Sync + fmt::Debug {
     fn ticker(&self) -> Box<dyn Ticker>;
 }
 
-/// One task's sleep. Between two waits its owner is busy: a virtual clock that woke it does not move on until the owner waits
-/// again or drops the ticker.
+/// One task's sleep. Between two waits its owner is busy: a virtual clock that woke it does not
+/// move on until the owner waits again or drops the ticker.
 pub trait Ticker: Send {
-    /// Ends when `duration` has passed. Dropping the future ends the wait early; the owner then counts as busy.
+    /// Ends when `duration` has passed. Dropping the future ends the wait early; the owner then
+    /// counts as busy.
     fn wait(&mut self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
@@ -31,7 +33,9 @@ pub struct TokioTimer {
 impl TokioTimer {
     /// A clock whose origin is now.
     pub fn new() -> Self {
-        Self { origin: tokio::time::Instant::now() }
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
     }
 }
 

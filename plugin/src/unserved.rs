@@ -1,4 +1,5 @@
-//! Answers to calls of services that the plugin does not have: above all KMS v1, of an API server that is configured for it.
+//! Answers to calls of services that the plugin does not have: above all KMS v1, of an API server
+//! that is configured for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ const V1: &str = "/v1beta1.KeyManagementService/";
 /// What kube-apiserver 1.25 and 1.26 call with `apiVersion: v2`.
 const V2_ALPHA: &str = "/v2alpha1.KeyManagementService/";
 /// The same as HPACK writes them, without the bits that what follows may change.
-const V1_IN_HPACK: &[u8] = b"\x63\xb8\x63\x2a\x46\x15\xf3\x17\xd6\x81\xd4\x39\x8b\x49\x6a\x4e\xe2\xd9\xdc\xc4\x2b";
+const V1_IN_HPACK: &[u8] =
+    b"\x63\xb8\x63\x2a\x46\x15\xf3\x17\xd6\x81\xd4\x39\x8b\x49\x6a\x4e\xe2\xd9\xdc\xc4\x2b";
 const V2_ALPHA_IN_HPACK: &[u8] =
     b"\x63\xb8\x87\x45\x73\x8c\x2b\xe6\x2f\xad\x03\xa8\x73\x16\x92\xd4\x9d\xc5\xb3\xb9\x88\x56";
 /// Of a connection's bytes, how many are looked at: its first call is within them.
@@ -40,8 +42,8 @@ impl Unserved {
 
 /// The first bytes of a connection, watched for calls of the older services.
 ///
-/// kube-apiserver calls those with the socket's path as `:authority`, `%2Fvar%2Frun…`, which `h2` refuses below everything that could
-/// answer: its log then says no more than PROTOCOL_ERROR.
+/// kube-apiserver calls those with the socket's path as `:authority`, `%2Fvar%2Frun…`, which `h2`
+/// refuses below everything that could answer: its log then says no more than PROTOCOL_ERROR.
 #[derive(Debug)]
 pub(crate) struct Watch {
     first: Vec<u8>,
@@ -50,7 +52,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(unserved: Unserved) -> Self {
-        Self { first: Vec::new(), unserved }
+        Self {
+            first: Vec::new(),
+            unserved,
+        }
     }
 
     /// Looks at what came.
@@ -59,9 +64,13 @@ impl Watch {
         if room == 0 || bytes.is_empty() {
             return;
         }
-        self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.first
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
         for (path, in_hpack) in [(V1, V1_IN_HPACK), (V2_ALPHA, V2_ALPHA_IN_HPACK)] {
-            if [in_hpack, path.as_bytes()].iter().any(|form| contains(&self.first, form)) {
+            if [in_hpack, path.as_bytes()]
+                .iter()
+                .any(|form| contains(&self.first, form))
+            {
                 self.unserved.log(remedy(path));
             }
         }
@@ -91,18 +100,31 @@ mod tests {
     #[test]
     fn each_older_service_has_its_remedy() {
         for (path, says) in [
-            ("/v1beta1.KeyManagementService/Version", "set `apiVersion: v2`"),
-            ("/v1beta1.KeyManagementService/Encrypt", "set `apiVersion: v2`"),
+            (
+                "/v1beta1.KeyManagementService/Version",
+                "set `apiVersion: v2`",
+            ),
+            (
+                "/v1beta1.KeyManagementService/Encrypt",
+                "set `apiVersion: v2`",
+            ),
             ("/v2alpha1.KeyManagementService/Status", "1.32 or newer"),
-            ("/v2.KeyManagementService/Rotate", "Status, Encrypt and Decrypt"),
-            ("/grpc.health.v1.Health/Check", "Status, Encrypt and Decrypt"),
+            (
+                "/v2.KeyManagementService/Rotate",
+                "Status, Encrypt and Decrypt",
+            ),
+            (
+                "/grpc.health.v1.Health/Check",
+                "Status, Encrypt and Decrypt",
+            ),
         ] {
             assert!(remedy(path).contains(says), "{path}");
         }
     }
     #[test]
     fn the_first_call_of_an_api_server_is_known_however_its_bytes_come() {
-        // What grpc-go 1.79.3 sends for v1beta1's Version on /tmp/v1d/cap.sock, dialled as kube-apiserver dials it.
+        // What grpc-go 1.79.3 sends for v1beta1's Version on /tmp/v1d/cap.sock, dialled as
+        // kube-apiserver dials it.
         let v1 = hex::decode(
             "505249202a20485454502f322e300d0a0d0a534d0d0a0d0a00000004000000000000000004010000000000006901040000000183\
              86459b63b8632a4615f317d681d4398b496a4ee2d9dcc42b1c4b620c7abf41915458534d6a8b0f70c8a8b09075ae8393af5f8b1d\
@@ -114,7 +136,10 @@ mod tests {
             let unserved = Unserved::default();
             let mut watch = Watch::new(unserved.clone());
             v1.chunks(piece).for_each(|piece| watch.see(piece));
-            assert!(unserved.logged.load(Ordering::Relaxed), "in pieces of {piece}");
+            assert!(
+                unserved.logged.load(Ordering::Relaxed),
+                "in pieces of {piece}"
+            );
         }
         // v2's Status has another path.
         let unserved = Unserved::default();

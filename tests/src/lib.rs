@@ -6,15 +6,26 @@ use std::path::{Path, PathBuf};
 
 pub use typed::{Typed, without_clouds};
 
-/// The directory of the programs that cargo built for this test program, which lies below it: `kmslab`, and `examples/`.
+/// The directory of the programs that cargo built for this test program, which lies below it:
+/// `kmslab`, and `examples/`.
 pub fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
-    let dir = test.ancestors().nth(2).map(Path::to_owned).expect("cargo runs tests in a directory of the target's");
-    assert!(dir.join("kmslab").exists(), "no kmslab in {}: run the tests with --workspace", dir.display());
+    let dir = test
+        .ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .expect("cargo runs tests in a directory of the target's");
+    assert!(
+        dir.join("kmslab").exists(),
+        "no kmslab in {}: run the tests with --workspace",
+        dir.display()
+    );
     dir
 }
 
 /// The root of the workspace.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a member of a workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a member of a workspace")
 }

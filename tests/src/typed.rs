@@ -1,4 +1,5 @@
-//! Scripts as people type them, on a machine as theirs: kmslab and the field's own clients in PATH, an empty home, no credentials.
+//! Scripts as people type them, on a machine as theirs: kmslab and the field's own clients in PATH,
+//! an empty home, no credentials.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,20 +16,33 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// With these clients, and the clouds' CLIs that `tests/run` has got; others in PATH where a person runs a test alone.
+    /// With these clients, and the clouds' CLIs that `tests/run` has got; others in PATH where a
+    /// person runs a test alone.
     pub fn new(tools: &[Tool]) -> Self {
-        let found = Assets::from_env(&Options::default()).look(tools).expect("assets can be looked for");
+        let found = Assets::from_env(&Options::default())
+            .look(tools)
+            .expect("assets can be looked for");
         let dirs = found.into_iter().map(|(tool, found)| {
-            let found = found.unwrap_or_else(|| panic!("no {}: kmslab assets install", tool.file()));
-            found.path.parent().expect("a program is in a directory").to_owned()
+            let found =
+                found.unwrap_or_else(|| panic!("no {}: kmslab assets install", tool.file()));
+            found
+                .path
+                .parent()
+                .expect("a program is in a directory")
+                .to_owned()
         });
         let mut path: Vec<PathBuf> = std::iter::once(built()).chain(dirs).collect();
         for clis in ["KMSLAB_AWS_CLI", "KMSLAB_AZURE_CLI"] {
             path.extend(std::env::var_os(clis).map(PathBuf::from));
         }
-        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        path.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
         // Short: unix sockets lie below it.
-        let home = tempfile::Builder::new().prefix("k").tempdir_in("/tmp").expect("a directory in /tmp");
+        let home = tempfile::Builder::new()
+            .prefix("k")
+            .tempdir_in("/tmp")
+            .expect("a directory in /tmp");
         Self { home, path }
     }
 
@@ -43,7 +57,10 @@ impl Typed {
         command
             .args(["-euo", "pipefail", "-c", script])
             .current_dir(self.dir())
-            .env("PATH", std::env::join_paths(&self.path).expect("directories without a colon"))
+            .env(
+                "PATH",
+                std::env::join_paths(&self.path).expect("directories without a colon"),
+            )
             .env("HOME", self.dir())
             .env("XDG_CACHE_HOME", cache())
             .env("XDG_RUNTIME_DIR", self.dir())
@@ -52,7 +69,11 @@ impl Typed {
         command.env("AWS_PAGER", "");
         let output = command.output().expect("bash runs");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{printed}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         printed
     }
 }
@@ -60,7 +81,9 @@ impl Typed {
 /// Takes from a command what this shell holds of clouds, and its proxies.
 pub fn without_clouds(command: &mut Command) {
     for (name, _) in std::env::vars() {
-        let cloud = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_"].iter().any(|cloud| name.starts_with(cloud));
+        let cloud = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_"]
+            .iter()
+            .any(|cloud| name.starts_with(cloud));
         if cloud || name.to_ascii_uppercase().ends_with("_PROXY") {
             command.env_remove(name);
         }

@@ -17,23 +17,42 @@ struct Package {
     source: Option<String>,
 }
 
-/// What cargo resolves. Not by `cargo metadata`, which also lists what only unused features want, as rustls' ring.
+/// What cargo resolves. Not by `cargo metadata`, which also lists what only unused features want,
+/// as rustls' ring.
 fn packages() -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--edges", "all", "--prefix", "none", "--format", "{p}|{l}"])
+        .args([
+            "tree",
+            "--workspace",
+            "--edges",
+            "all",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}|{l}",
+        ])
         // Everything is on this machine, since this test was built.
         .args(["--locked", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let tree = String::from_utf8(output.stdout).unwrap();
-    // `name v1.2.3`, `(proc-macro)` and `(*)` perhaps, `(path or URL)` where it is from no registry.
+    // `name v1.2.3`, `(proc-macro)` and `(*)` perhaps, `(path or URL)` where it is from no
+    // registry.
     let packages = tree.lines().filter_map(|line| {
         let (package, license) = line.split_once('|')?;
         let mut words = package.split_whitespace();
-        let (name, version) = (words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned());
-        let source = words.find(|word| word.starts_with('(') && !["(*)", "(proc-macro)"].contains(word));
+        let (name, version) = (
+            words.next()?.to_owned(),
+            words.next()?.strip_prefix('v')?.to_owned(),
+        );
+        let source =
+            words.find(|word| word.starts_with('(') && !["(*)", "(proc-macro)"].contains(word));
         Some(Package {
             name,
             version,
@@ -42,27 +61,41 @@ fn packages() -> Vec<Package> {
         })
     });
     let packages: Vec<Package> = packages.collect();
-    assert!(packages.len() > 100, "{} packages are too few to be all", packages.len());
+    assert!(
+        packages.len() > 100,
+        "{} packages are too few to be all",
+        packages.len()
+    );
     packages
 }
 
 fn deny() -> toml::Table {
-    std::fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap()
+    std::fs::read_to_string(root().join("deny.toml"))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn list(table: &toml::Table, section: &str, name: &str) -> Vec<String> {
     let items = table[section][name].as_array().unwrap();
-    items.iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+    items
+        .iter()
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn every_licence_is_one_of_those_that_are_allowed() {
-    let allowed: Vec<spdx::Licensee> =
-        list(&deny(), "licenses", "allow").iter().map(|name| spdx::Licensee::parse(name).unwrap()).collect();
+    let allowed: Vec<spdx::Licensee> = list(&deny(), "licenses", "allow")
+        .iter()
+        .map(|name| spdx::Licensee::parse(name).unwrap())
+        .collect();
     for Package { name, license, .. } in packages() {
         let parsed = spdx::Expression::parse_mode(&license, spdx::ParseMode::LAX);
-        let parsed = parsed.unwrap_or_else(|error| panic!("{name} has the licence {license:?}: {error}"));
-        let holds = parsed.evaluate(|wanted| allowed.iter().any(|licence| licence.satisfies(wanted)));
+        let parsed =
+            parsed.unwrap_or_else(|error| panic!("{name} has the licence {license:?}: {error}"));
+        let holds =
+            parsed.evaluate(|wanted| allowed.iter().any(|licence| licence.satisfies(wanted)));
         assert!(holds, "{name} has the licence {license}");
     }
 }
@@ -72,7 +105,9 @@ fn denied_crates_are_not_used_and_everything_comes_from_the_registry() {
     let denied = list(&deny(), "bans", "deny");
     for Package { name, source, .. } in packages() {
         assert!(!denied.contains(&name), "{name} is denied");
-        let ours = source.as_deref().is_none_or(|source| Path::new(source.trim_start_matches('(')).starts_with(root()));
+        let ours = source
+            .as_deref()
+            .is_none_or(|source| Path::new(source.trim_start_matches('(')).starts_with(root()));
         assert!(ours, "{name} comes from {source:?}");
     }
 }
@@ -83,7 +118,8 @@ fn no_crate_is_there_twice_but_for_those_that_are_named() {
     let is_skipped = |name: &str, version: &str| {
         skipped.iter().any(|skip| {
             let (its_name, its_version) = skip.split_once('@').unwrap();
-            its_name == name && (version == its_version || version.starts_with(&format!("{its_version}.")))
+            its_name == name
+                && (version == its_version || version.starts_with(&format!("{its_version}.")))
         })
     };
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

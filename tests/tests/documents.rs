@@ -33,7 +33,11 @@ fn tests() -> BTreeSet<String> {
         let mut marked = false;
         for line in text.lines().map(str::trim) {
             marked |= line == "#[test]" || line.starts_with("#[tokio::test");
-            if let Some(rest) = line.split_once("fn ").map(|(_, rest)| rest).filter(|_| marked) {
+            if let Some(rest) = line
+                .split_once("fn ")
+                .map(|(_, rest)| rest)
+                .filter(|_| marked)
+            {
                 names.insert(rest.split(['(', '<']).next().unwrap().to_owned());
                 marked = false;
             }
@@ -49,10 +53,17 @@ fn every_sentence_of_semantics_names_a_test_that_exists() {
     let mut sentences = 0;
     for item in text.split("\n- ").skip(1) {
         let item = item.split("\n\n").next().unwrap();
-        let names: Vec<&str> = item.split("(test: ").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+        let names: Vec<&str> = item
+            .split("(test: ")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap())
+            .collect();
         assert!(!names.is_empty(), "no test holds this: {item}");
         for name in names {
-            assert!(known.contains(name), "there is no test {name}, which holds: {item}");
+            assert!(
+                known.contains(name),
+                "there is no test {name}, which holds: {item}"
+            );
         }
         sentences += 1;
     }
@@ -63,8 +74,15 @@ fn every_sentence_of_semantics_names_a_test_that_exists() {
 fn generated_code_is_what_its_protos_make() {
     let examples = built().join("examples");
     for name in ["gen_kmsv2", "gen_etcd"] {
-        let output = std::process::Command::new(examples.join(name)).arg("--check").output();
-        let output = output.unwrap_or_else(|error| panic!("{name}: {error}; run the tests with --workspace"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = std::process::Command::new(examples.join(name))
+            .arg("--check")
+            .output();
+        let output = output
+            .unwrap_or_else(|error| panic!("{name}: {error}; run the tests with --workspace"));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

@@ -5,8 +5,10 @@ use kmslab_e2e::{Typed, root};
 
 /// Runs a script by bash, with labs of its own, and gives what it printed.
 fn run(script: &str) -> String {
-    // What a step leaves running when the script fails: its labs by name, the rest with its process group.
-    let script = format!("trap 'kmslab down --all; kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
+    // What a step leaves running when the script fails: its labs by name, the rest with its process
+    // group.
+    let script =
+        format!("trap 'kmslab down --all; kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
     Typed::new(&[Tool::Kubectl, Tool::Etcdctl]).run(&script)
 }
 
@@ -28,28 +30,40 @@ fn the_azure_guide_holds_step_by_step_as_it_is_typed() {
 #[test]
 fn azures_python_sdk_holds_through_a_keys_life() {
     let program = root().join("tests/guide/azure_keys.py");
-    let command =
-        format!("VAULT_URL=https://kmslab.vault.azure.net \"$KMSLAB_AZURE_SDK/python\" {}", program.display());
+    let command = format!(
+        "VAULT_URL=https://kmslab.vault.azure.net \"$KMSLAB_AZURE_SDK/python\" {}",
+        program.display()
+    );
     assert!(with_an_emulator(&command).ends_with("all held\n"));
 }
 
 #[ignore = "tier guide: needs Microsoft's tests of its SDK for Go, which tests/run builds"]
 #[test]
 fn microsofts_own_tests_of_its_go_sdk_pass() {
-    // Left out: what asks an attestation service for a token, to release a key by it, which no key here can be.
+    // Left out: what asks an attestation service for a token, to release a key by it, which no key
+    // here can be.
     let command = r#"export AZURE_RECORD_MODE=live AZURE_KEYVAULT_URL=https://kmslab.vault.azure.net
         export AZURE_MANAGEDHSM_URL=https://kmslab.managedhsm.azure.net
         "$KMSLAB_AZURE_GO" -test.v -test.skip TestReleaseKey"#;
     let printed = with_an_emulator(command);
     assert!(printed.ends_with("PASS\n"), "{printed}");
-    let passed = printed.lines().filter(|line| line.trim_start().starts_with("--- PASS")).count();
-    assert!(passed >= 40 && !printed.contains("AZURE_MANAGEDHSM_URL"), "{passed} passed: {printed}");
+    let passed = printed
+        .lines()
+        .filter(|line| line.trim_start().starts_with("--- PASS"))
+        .count();
+    assert!(
+        passed >= 40 && !printed.contains("AZURE_MANAGEDHSM_URL"),
+        "{passed} passed: {printed}"
+    );
 }
 
 #[ignore = "tier guide: needs Microsoft's SDK for JavaScript, which tests/run gets"]
 #[test]
 fn azures_javascript_sdk_holds_through_a_keys_life() {
-    assert_eq!(with_an_emulator("node \"$KMSLAB_AZURE_NODE/client.js\""), "all held\n");
+    assert_eq!(
+        with_an_emulator("node \"$KMSLAB_AZURE_NODE/client.js\""),
+        "all held\n"
+    );
 }
 
 #[ignore = "tier guide: needs Microsoft's SDK for Java, which tests/run gets"]
@@ -69,8 +83,14 @@ fn the_google_guide_holds_request_by_request_as_gcloud_makes_them() {
 #[ignore = "tier guide: needs Google's SDK for Python, which tests/run gets"]
 #[test]
 fn googles_python_sdk_holds_through_a_keys_life_over_grpc_and_rest() {
-    let command = format!("\"$KMSLAB_GOOGLE_SDK/python\" {}", root().join("tests/guide/google_kms.py").display());
-    assert_eq!(with_an_emulator(&command), "grpc held\nrest held\nall held\n");
+    let command = format!(
+        "\"$KMSLAB_GOOGLE_SDK/python\" {}",
+        root().join("tests/guide/google_kms.py").display()
+    );
+    assert_eq!(
+        with_an_emulator(&command),
+        "grpc held\nrest held\nall held\n"
+    );
 }
 
 #[ignore = "tier guide: needs a client made with Google's SDK for Go, which tests/run builds"]
@@ -82,7 +102,10 @@ fn googles_go_client_holds_through_a_keys_life() {
 #[ignore = "tier guide: needs Google's SDK for Node.js, which tests/run gets"]
 #[test]
 fn googles_node_client_holds_with_the_metadata_server_alone() {
-    assert_eq!(with_an_emulator("node \"$KMSLAB_GOOGLE_NODE/client.js\" 2>&1 | tail -n 1"), "all held\n");
+    assert_eq!(
+        with_an_emulator("node \"$KMSLAB_GOOGLE_NODE/client.js\" 2>&1 | tail -n 1"),
+        "all held\n"
+    );
 }
 
 #[ignore = "tier guide: needs Google's SDK for Java, which tests/run gets"]
@@ -95,8 +118,8 @@ fn googles_java_client_holds_with_the_metadata_server_alone() {
 #[ignore = "tier guide: needs curl with HTTP/2, which tests/run looks for"]
 #[test]
 fn curl_reads_early_refusals_over_http_2() {
-    // Refused by its path, for want of a token, as no service's, and by its host, each before the body is looked at; which of the two sides is
-    // faster differs from time to time.
+    // Refused by its path, for want of a token, as no service's, and by its host, each before the
+    // body is looked at; which of the two sides is faster differs from time to time.
     let script = r#"url=$(sed -n 's/.* and \(https:[^,]*\),.*/\1/p' emulator.env)
         for size in 10 1000 100000; do
           head -c $size /dev/zero >body
@@ -109,10 +132,14 @@ fn curl_reads_early_refusals_over_http_2() {
               --cacert "$SSL_CERT_FILE" --data-binary @body --header 'Host: evil.example' "$url/"
           done
         done | sort | uniq -c | tr -s ' '"#;
-    assert_eq!(with_an_emulator(script), " 18 2 401\n 18 2 403\n 36 2 404\n");
+    assert_eq!(
+        with_an_emulator(script),
+        " 18 2 401\n 18 2 403\n 36 2 404\n"
+    );
 }
 
-/// Runs a command with the variables that an emulator prints, the vendors' own host names among them.
+/// Runs a command with the variables that an emulator prints, the vendors' own host names among
+/// them.
 fn with_an_emulator(command: &str) -> String {
     run(&format!(
         r#"free=127.0.0.1:0
@@ -124,8 +151,9 @@ fn with_an_emulator(command: &str) -> String {
     ))
 }
 
-/// What stands between a README's reader and this test: cargo has built kmslab already, this is one of the tests that `tests/run` runs,
-/// and there is one terminal, so what stays in the foreground goes behind.
+/// What stands between a README's reader and this test: cargo has built kmslab already, this is one
+/// of the tests that `tests/run` runs, and there is one terminal, so what stays in the foreground
+/// goes behind.
 const READER: &str = r#"
 cargo() { test "$1 $2" = "run --"; shift 2; kmslab "$@"; }
 kmslab() {
@@ -142,18 +170,29 @@ kmslab() {
 #[test]
 fn the_readme_holds_line_by_line() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks: Vec<&str> = readme.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let blocks: Vec<&str> = readme
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split_once("```").unwrap().0)
+        .collect();
     let own = root().join("tests/run").display().to_string();
-    let (with_lab, with_emulator): (Vec<&str>, Vec<&str>) =
-        blocks.iter().partition(|block| !block.contains("alias/k8s-secrets"));
+    let (with_lab, with_emulator): (Vec<&str>, Vec<&str>) = blocks
+        .iter()
+        .partition(|block| !block.contains("alias/k8s-secrets"));
     assert_eq!((with_lab.len(), with_emulator.len()), (3, 1));
-    let script =
-        format!("{READER}\n{}\nkmslab down\nkmslab emulator\n{}", with_lab.join("\n"), with_emulator.join("\n"));
+    let script = format!(
+        "{READER}\n{}\nkmslab down\nkmslab emulator\n{}",
+        with_lab.join("\n"),
+        with_emulator.join("\n")
+    );
     assert_eq!(script.matches("\ntests/run ").count(), 1);
     let printed = run(&script.replace("\ntests/run ", &format!("\ntest -x {own} ")));
     // Four scenarios with three clouds, on the model and on the stock server.
     assert_eq!(printed.matches(" passed ").count(), 24, "{printed}");
     assert!(!printed.contains("FAILED"), "{printed}");
-    assert!(printed.contains("k8s:enc:kms:v2:kmslab:") && printed.contains("kms-v2"), "{printed}");
+    assert!(
+        printed.contains("k8s:enc:kms:v2:kmslab:") && printed.contains("kms-v2"),
+        "{printed}"
+    );
     assert!(printed.contains(", 0 with problems"), "{printed}");
 }

@@ -1,4 +1,5 @@
-//! The scenarios on the embedded cluster: they hold, and they fail when a part is broken on purpose.
+//! The scenarios on the embedded cluster: they hold, and they fail when a part is broken on
+//! purpose.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -34,17 +35,34 @@ async fn failed_step(name: &str, sabotage: Sabotage) -> (String, String) {
 #[tokio::test]
 async fn every_scenario_holds_alone_and_goes_the_whole_way() {
     let embedded = || scenario::by_default(ClusterKind::Embedded);
-    assert_eq!(embedded().count(), scenario::ALL.len() - 1, "all but the migration, which needs a second cloud");
-    for (cloud, scenario) in CloudKind::ALL.iter().flat_map(|cloud| embedded().map(move |one| (cloud, one))) {
+    assert_eq!(
+        embedded().count(),
+        scenario::ALL.len() - 1,
+        "all but the migration, which needs a second cloud"
+    );
+    for (cloud, scenario) in CloudKind::ALL
+        .iter()
+        .flat_map(|cloud| embedded().map(move |one| (cloud, one)))
+    {
         let (outcome, traffic) = play(scenario.name, &on(*cloud)).await;
         assert_eq!(outcome.failure, None, "{} on {cloud}", scenario.name);
-        assert_eq!(traffic.broken(), None, "{} on {cloud}: {traffic:?}", scenario.name);
+        assert_eq!(
+            traffic.broken(),
+            None,
+            "{} on {cloud}: {traffic:?}",
+            scenario.name
+        );
         assert!(traffic.grpc_calls > 0 && traffic.sdk_requests == traffic.emulator_requests);
-        assert!(outcome.figures.objects.unwrap() > 10, "{:?}", outcome.figures);
+        assert!(
+            outcome.figures.objects.unwrap() > 10,
+            "{:?}",
+            outcome.figures
+        );
     }
 }
 
-/// As controllers do: objects that are there before the rewrite are changed and deleted all the time.
+/// As controllers do: objects that are there before the rewrite are changed and deleted all the
+/// time.
 #[tokio::test]
 async fn a_rewrite_holds_while_others_write_and_delete() {
     let world = World::start(&plan(), &Quiet).await.unwrap();
@@ -95,7 +113,11 @@ async fn a_rewrite_counts_what_was_stale_and_what_is_left() {
             (Some(19), Some(18), Some(0)),
             "{cloud}"
         );
-        assert_eq!((figures.others, figures.key_versions), (Some(0), Some(2)), "{cloud}");
+        assert_eq!(
+            (figures.others, figures.key_versions),
+            (Some(0), Some(2)),
+            "{cloud}"
+        );
     }
 }
 
@@ -104,12 +126,23 @@ async fn a_migration_holds_from_each_cloud_to_each_other() {
     let mut pairs = 0;
     for from in CloudKind::ALL {
         for to in CloudKind::ALL.iter().filter(|to| *to != from) {
-            let (outcome, traffic) = play("migrate", &Plan { target: Some(*to), ..on(*from) }).await;
+            let (outcome, traffic) = play(
+                "migrate",
+                &Plan {
+                    target: Some(*to),
+                    ..on(*from)
+                },
+            )
+            .await;
             assert_eq!(outcome.failure, None, "{from} to {to}");
             assert_eq!(traffic.broken(), None, "{from} to {to}: {traffic:?}");
-            // 18 objects and one while the second plugin only read; one more was written by it already.
+            // 18 objects and one while the second plugin only read; one more was written by it
+            // already.
             let figures = outcome.figures;
-            assert_eq!((figures.objects, figures.stale_before, figures.stale_after), (Some(20), Some(19), Some(0)));
+            assert_eq!(
+                (figures.objects, figures.stale_before, figures.stale_after),
+                (Some(20), Some(19), Some(0))
+            );
             pairs += 1;
         }
     }
@@ -118,36 +151,86 @@ async fn a_migration_holds_from_each_cloud_to_each_other() {
 
 #[tokio::test]
 async fn a_model_that_never_finds_anything_stale_fails_the_migration() {
-    let plan = Plan { target: Some(CloudKind::Gcp), ..plan() };
-    let sabotage = Sabotage { stale: true, ..Sabotage::default() };
-    let failure = play("migrate", &Plan { sabotage, ..plan }).await.0.failure.expect("it was not noticed");
+    let plan = Plan {
+        target: Some(CloudKind::Gcp),
+        ..plan()
+    };
+    let sabotage = Sabotage {
+        stale: true,
+        ..Sabotage::default()
+    };
+    let failure = play("migrate", &Plan { sabotage, ..plan })
+        .await
+        .0
+        .failure
+        .expect("it was not noticed");
     assert_eq!(failure.step, "rewrite");
-    assert!(failure.to_string().contains("no value that needs the first key"), "{failure}");
+    assert!(
+        failure
+            .to_string()
+            .contains("no value that needs the first key"),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
 async fn a_model_that_never_finds_anything_stale_fails_the_rewrite() {
-    let (step, text) = failed_step("rewrite", Sabotage { stale: true, ..Sabotage::default() }).await;
+    let (step, text) = failed_step(
+        "rewrite",
+        Sabotage {
+            stale: true,
+            ..Sabotage::default()
+        },
+    )
+    .await;
     assert_eq!(step, "prove");
-    assert!(text.contains("expected: no value under an old version") && text.contains("other-key-id"), "{text}");
+    assert!(
+        text.contains("expected: no value under an old version") && text.contains("other-key-id"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_model_that_does_not_bind_values_to_their_key_fails_the_encryption() {
-    let (step, text) = failed_step("encrypt", Sabotage { aad: true, ..Sabotage::default() }).await;
+    let (step, text) = failed_step(
+        "encrypt",
+        Sabotage {
+            aad: true,
+            ..Sabotage::default()
+        },
+    )
+    .await;
     assert_eq!(step, "open");
     assert!(text.contains("message authentication failed"), "{text}");
 }
 
 #[test]
 fn calls_that_do_not_go_the_whole_way_are_a_failure() {
-    let all = Traffic { grpc_calls: 3, sdk_requests: 4, emulator_requests: 4, others: false };
+    let all = Traffic {
+        grpc_calls: 3,
+        sdk_requests: 4,
+        emulator_requests: 4,
+        others: false,
+    };
     assert_eq!(all.broken(), None);
     for broken in [
-        Traffic { grpc_calls: 0, ..all },
-        Traffic { sdk_requests: 0, emulator_requests: 0, ..all },
-        Traffic { emulator_requests: 3, ..all },
-        Traffic { emulator_requests: 5, ..all },
+        Traffic {
+            grpc_calls: 0,
+            ..all
+        },
+        Traffic {
+            sdk_requests: 0,
+            emulator_requests: 0,
+            ..all
+        },
+        Traffic {
+            emulator_requests: 3,
+            ..all
+        },
+        Traffic {
+            emulator_requests: 5,
+            ..all
+        },
     ] {
         assert!(broken.broken().is_some(), "{broken:?}");
     }

@@ -19,8 +19,17 @@ const CRATES: &[&str] = &[
     "google-cloud-auth",
     "google-cloud-gax-internal",
 ];
-const PREFIXES: &[&str] = &["AWS_", "AZURE_", "GCE_", "GOOGLE_", "IDENTITY_", "IMDS_", "MSI_"];
-/// In their sources, and read by nothing: examples in documentation and tests, settings of live tests and of the build.
+const PREFIXES: &[&str] = &[
+    "AWS_",
+    "AZURE_",
+    "GCE_",
+    "GOOGLE_",
+    "IDENTITY_",
+    "IMDS_",
+    "MSI_",
+];
+/// In their sources, and read by nothing: examples in documentation and tests, settings of live
+/// tests and of the build.
 const NOT_READ: &[&str] = &[
     "AWS_SDK_RUST_BUILD_UA_METADATA",
     "AWS_SOME_KEY",
@@ -35,7 +44,10 @@ const NOT_READ: &[&str] = &[
 /// Where cargo has unpacked a crate that this workspace is built from.
 fn source(metadata: &serde_json::Value, name: &str) -> PathBuf {
     let packages = metadata["packages"].as_array().unwrap();
-    let package = packages.iter().find(|package| package["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    let package = packages
+        .iter()
+        .find(|package| package["name"] == name)
+        .unwrap_or_else(|| panic!("no {name}"));
     Path::new(package["manifest_path"].as_str().unwrap()).with_file_name("src")
 }
 
@@ -47,40 +59,73 @@ fn names(dir: &Path, found: &mut BTreeSet<String>) {
             names(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let literals = text.split('"').filter(|part| PREFIXES.iter().any(|prefix| part.starts_with(prefix)));
+            let literals = text
+                .split('"')
+                .filter(|part| PREFIXES.iter().any(|prefix| part.starts_with(prefix)));
             let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-            found.extend(literals.filter(|literal| literal.chars().all(is_name)).map(str::to_owned));
+            found.extend(
+                literals
+                    .filter(|literal| literal.chars().all(is_name))
+                    .map(str::to_owned),
+            );
         }
     }
 }
 
 /// This machine's platform. What others are built from need not be on it.
 fn host() -> String {
-    let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into())).arg("-vV").output().unwrap();
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
+        .arg("-vV")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
 fn every_variable_in_the_sources_of_the_sdks_is_listed() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &host()])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            &host(),
+        ])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut found = BTreeSet::new();
     for name in CRATES {
         names(&source(&metadata, name), &mut found);
     }
-    for sure in ["AWS_SESSION_TOKEN", "AZURE_AUTHORITY_HOST", "GCE_METADATA_HOST"] {
+    for sure in [
+        "AWS_SESSION_TOKEN",
+        "AZURE_AUTHORITY_HOST",
+        "GCE_METADATA_HOST",
+    ] {
         assert!(found.contains(sure), "the search finds nothing: {found:?}");
     }
     let listed: BTreeSet<&str> = sdk_variables::all().collect();
     let missing: Vec<_> = found
         .iter()
-        .filter(|name| !listed.contains(name.as_str()) && !NOT_READ.iter().any(|not| name.starts_with(not)))
+        .filter(|name| {
+            !listed.contains(name.as_str()) && !NOT_READ.iter().any(|not| name.starts_with(not))
+        })
         .collect();
-    assert!(missing.is_empty(), "harness/src/cloud/sdk_variables.rs lacks {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "harness/src/cloud/sdk_variables.rs lacks {missing:?}"
+    );
 }

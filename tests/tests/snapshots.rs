@@ -1,6 +1,8 @@
-//! What etcd holds before and after a rotation and a rewrite, as a snapshot that reads the same on the model and on the stock server.
+//! What etcd holds before and after a rotation and a rewrite, as a snapshot that reads the same on
+//! the model and on the stock server.
 //!
-//! `cargo insta review` shows what changed. Names such as `key#1/v2` are given by first appearance, so every run has the same text.
+//! `cargo insta review` shows what changed. Names such as `key#1/v2` are given by first appearance,
+//! so every run has the same text.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -18,7 +20,8 @@ use kmslab::world::{Plan, World};
 use kmslab_e2e::built;
 use serde_json::json;
 
-/// A world with a few objects in it, and the names that its keys, DEK sources and plaintexts have been given so far.
+/// A world with a few objects in it, and the names that its keys, DEK sources and plaintexts have
+/// been given so far.
 struct Lab {
     world: World,
     openers: Openers,
@@ -28,17 +31,37 @@ struct Lab {
 
 impl Lab {
     async fn new(cluster: ClusterKind) -> Self {
-        let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(CloudKind::Aws, cluster) };
+        let plan = Plan {
+            kmslab: Some(built().join("kmslab")),
+            ..Plan::new(CloudKind::Aws, cluster)
+        };
         let world = World::start(&plan, &Quiet).await.unwrap();
         let openers = world.cloud.openers();
-        let mut lab = Self { world, openers, names: Names::default(), objects: Vec::new() };
+        let mut lab = Self {
+            world,
+            openers,
+            names: Names::default(),
+            objects: Vec::new(),
+        };
         lab.create(&objects::widget_definition()).await;
         let canary = Canary::new([7; 24]);
         for (resource, object) in [
-            (Resource::secrets(), objects::secret("default", "password", 100, &canary)),
-            (Resource::secrets(), objects::secret("default", "certificate", 3000, &canary)),
-            (Resource::config_maps(), objects::config_map("default", "settings", 200, &canary)),
-            (objects::widgets(), objects::widget("default", "one", &canary)),
+            (
+                Resource::secrets(),
+                objects::secret("default", "password", 100, &canary),
+            ),
+            (
+                Resource::secrets(),
+                objects::secret("default", "certificate", 3000, &canary),
+            ),
+            (
+                Resource::config_maps(),
+                objects::config_map("default", "settings", 200, &canary),
+            ),
+            (
+                objects::widgets(),
+                objects::widget("default", "one", &canary),
+            ),
         ] {
             lab.create(&object).await;
             lab.objects.push(ObjectRef::of(&resource, &object).unwrap());
@@ -51,20 +74,37 @@ impl Lab {
     }
 
     async fn stored(&self, at: &ObjectRef) -> Stored {
-        self.world.cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap()
+        self.world
+            .cluster
+            .etcd()
+            .get(&at.etcd_key())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Everything of the encrypted resources in `default`, decrypted with the vendor's SDK alone.
     async fn text(&mut self) -> String {
         let (etcd, mut items) = (self.world.cluster.etcd(), Vec::new());
         for resource in World::resources() {
-            let range = etcd.range(&format!("{}default/", resource.etcd_prefix())).await.unwrap();
-            items.extend(range.items.into_iter().filter(|stored| !stored.key.ends_with("/kube-root-ca.crt")));
+            let range = etcd
+                .range(&format!("{}default/", resource.etcd_prefix()))
+                .await
+                .unwrap();
+            items.extend(
+                range
+                    .items
+                    .into_iter()
+                    .filter(|stored| !stored.key.ends_with("/kube-root-ca.crt")),
+            );
         }
         let mut plaintexts = Plaintexts::new();
         for stored in &items {
             if let Value::KmsV2 { object, .. } = recognise(&stored.value) {
-                plaintexts.insert(stored.key.clone(), self.openers.open(&object, stored.key.as_bytes()).await);
+                plaintexts.insert(
+                    stored.key.clone(),
+                    self.openers.open(&object, stored.key.as_bytes()).await,
+                );
             }
         }
         let table = self.world.cloud.key_table().await.unwrap();
@@ -113,9 +153,18 @@ async fn snapshots(cluster: ClusterKind) {
 
     let etcd = lab.world.cluster.etcd();
     let good = lab.stored(&lab.objects[0]).await;
-    let Value::KmsV2 { object, .. } = recognise(&good.value) else { panic!("not encrypted") };
-    let plaintext = lab.openers.open(&object, good.key.as_bytes()).await.unwrap();
-    for (harm, shows) in [(old.value, "key#1/v1"), (plaintext.to_vec(), "NOT ENCRYPTED protobuf v1 Secret")] {
+    let Value::KmsV2 { object, .. } = recognise(&good.value) else {
+        panic!("not encrypted")
+    };
+    let plaintext = lab
+        .openers
+        .open(&object, good.key.as_bytes())
+        .await
+        .unwrap();
+    for (harm, shows) in [
+        (old.value, "key#1/v1"),
+        (plaintext.to_vec(), "NOT ENCRYPTED protobuf v1 Secret"),
+    ] {
         etcd.put(&good.key, &harm).await.unwrap();
         let harmed = lab.text().await;
         assert_ne!(harmed, rewritten);
@@ -133,7 +182,10 @@ async fn snapshots(cluster: ClusterKind) {
     api.replace(&object).await.unwrap();
     let other = lab.text().await;
     assert_ne!(other, rewritten);
-    assert!(line_of(&other, &good.key).contains("key#1/v2 id#2 dek#3"), "{other}");
+    assert!(
+        line_of(&other, &good.key).contains("key#1/v2 id#2 dek#3"),
+        "{other}"
+    );
     lab.world.shutdown().await.unwrap();
 }
 

@@ -1,4 +1,5 @@
-//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-googleapis --example gen_googleapis [-- --check]`.
+//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-googleapis --example
+//! gen_googleapis [-- --check]`.
 
 use std::error::Error;
 use std::fs;
@@ -13,7 +14,8 @@ const FILES: [&str; 5] = [
     "google/longrunning/operations.proto",
     "google/rpc/error_details.proto",
 ];
-/// Messages that carry plaintext or keys: their `Debug` is written by hand and shows their names only.
+/// Messages that carry plaintext or keys: their `Debug` is written by hand and shows their names
+/// only.
 const REDACTED: [&str; 10] = [
     "EncryptRequest",
     "DecryptResponse",
@@ -33,12 +35,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let check = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("--check") => true,
-        Some(other) => return Err(format!("unknown argument {other:?}; the only one is --check").into()),
+        Some(other) => {
+            return Err(format!("unknown argument {other:?}; the only one is --check").into());
+        }
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = std::env::temp_dir().join(format!("googleapis-gen-{}", std::process::id()));
     fs::create_dir_all(&made)?;
-    let generated = generate(&root.join("proto"), &made).and_then(|()| differing(&made, &root.join("src/gen"), check));
+    let generated = generate(&root.join("proto"), &made)
+        .and_then(|()| differing(&made, &root.join("src/gen"), check));
     fs::remove_dir_all(&made)?;
     let stale = generated?;
     if stale.is_empty() || !check {
@@ -53,9 +58,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([protos])?;
-    compiler.include_imports(true).include_source_info(false).open_files(FILES)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(false)
+        .open_files(FILES)?;
     // The compiler's own bytes: prost's types would drop the options that hold the REST paths.
-    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("descriptors.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
     tonic_prost_build::configure()

@@ -17,8 +17,12 @@ use crate::{AesMode, KeyError};
 const BLOCK: usize = 16;
 /// What key wrap works in, and how much longer its output is.
 const HALF_BLOCK: usize = 8;
-const SIZE: KeyError = KeyError::Internal { what: "AES material is not 16, 24 or 32 bytes" };
-const REFUSED: KeyError = KeyError::Internal { what: "AES refused" };
+const SIZE: KeyError = KeyError::Internal {
+    what: "AES material is not 16, 24 or 32 bytes",
+};
+const REFUSED: KeyError = KeyError::Internal {
+    what: "AES refused",
+};
 
 /// Runs `$body` with `$cipher` built over the AES of the key's length.
 macro_rules! with_aes {
@@ -43,18 +47,34 @@ macro_rules! with_aes {
 
 type Gcm<C> = AesGcm<C, U12>;
 
-pub(crate) fn encrypt(key: &[u8], mode: AesMode, iv: &[u8], plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>, KeyError> {
+pub(crate) fn encrypt(
+    key: &[u8],
+    mode: AesMode,
+    iv: &[u8],
+    plaintext: &[u8],
+    aad: &[u8],
+) -> Result<Vec<u8>, KeyError> {
     match mode {
         AesMode::Gcm => {
-            let (nonce, payload) = (nonce(iv)?, Payload { msg: plaintext, aad });
-            with_aes!(key, |cipher: Gcm| cipher.encrypt(&nonce, payload).map_err(|_| REFUSED))
+            let (nonce, payload) = (
+                nonce(iv)?,
+                Payload {
+                    msg: plaintext,
+                    aad,
+                },
+            );
+            with_aes!(key, |cipher: Gcm| cipher
+                .encrypt(&nonce, payload)
+                .map_err(|_| REFUSED))
         }
         AesMode::Cbc => {
             whole(plaintext, "plaintext")?;
             let mut bytes = plaintext.to_vec();
             let context = EncryptionContext::Iv128(FixedLength::from(block(iv)?));
             let cipher = EncryptingKey::cbc(unbound_key(key)?).map_err(|_| REFUSED)?;
-            cipher.less_safe_encrypt(&mut bytes, context).map_err(|_| REFUSED)?;
+            cipher
+                .less_safe_encrypt(&mut bytes, context)
+                .map_err(|_| REFUSED)?;
             Ok(bytes)
         }
         AesMode::Ctr => {
@@ -65,14 +85,19 @@ pub(crate) fn encrypt(key: &[u8], mode: AesMode, iv: &[u8], plaintext: &[u8], aa
         AesMode::CbcPkcs7 => {
             let mut bytes = plaintext.to_vec();
             let context = EncryptionContext::Iv128(FixedLength::from(block(iv)?));
-            let cipher = PaddedBlockEncryptingKey::cbc_pkcs7(unbound_key(key)?).map_err(|_| REFUSED)?;
-            cipher.less_safe_encrypt(&mut bytes, context).map_err(|_| REFUSED)?;
+            let cipher =
+                PaddedBlockEncryptingKey::cbc_pkcs7(unbound_key(key)?).map_err(|_| REFUSED)?;
+            cipher
+                .less_safe_encrypt(&mut bytes, context)
+                .map_err(|_| REFUSED)?;
             Ok(bytes)
         }
         AesMode::KeyWrap => {
             halves(plaintext, 2)?;
             let mut out = vec![0; plaintext.len() + HALF_BLOCK];
-            with_aes!(key, |cipher: AesKw| cipher.wrap_key(plaintext, &mut out).map_err(|_| REFUSED)?);
+            with_aes!(key, |cipher: AesKw| cipher
+                .wrap_key(plaintext, &mut out)
+                .map_err(|_| REFUSED)?);
             Ok(out)
         }
     }
@@ -88,8 +113,9 @@ pub(crate) fn decrypt(
     match mode {
         AesMode::Gcm => {
             let (nonce, payload) = (nonce(iv)?, Payload { msg: body, aad });
-            let opened =
-                with_aes!(key, |cipher: Gcm| cipher.decrypt(&nonce, payload).map_err(|_| KeyError::DoesNotOpen));
+            let opened = with_aes!(key, |cipher: Gcm| cipher
+                .decrypt(&nonce, payload)
+                .map_err(|_| KeyError::DoesNotOpen));
             opened.map(Zeroizing::new)
         }
         AesMode::Cbc => {
@@ -97,7 +123,9 @@ pub(crate) fn decrypt(
             let mut bytes = Zeroizing::new(body.to_vec());
             let context = DecryptionContext::Iv128(FixedLength::from(block(iv)?));
             let cipher = DecryptingKey::cbc(unbound_key(key)?).map_err(|_| REFUSED)?;
-            cipher.decrypt(&mut bytes, context).map_err(|_| KeyError::DoesNotOpen)?;
+            cipher
+                .decrypt(&mut bytes, context)
+                .map_err(|_| KeyError::DoesNotOpen)?;
             Ok(bytes)
         }
         AesMode::Ctr => {
@@ -109,15 +137,21 @@ pub(crate) fn decrypt(
             whole(body, "ciphertext")?;
             let mut bytes = Zeroizing::new(body.to_vec());
             let context = DecryptionContext::Iv128(FixedLength::from(block(iv)?));
-            let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(unbound_key(key)?).map_err(|_| REFUSED)?;
-            let len = cipher.decrypt(&mut bytes, context).map_err(|_| KeyError::DoesNotOpen)?.len();
+            let cipher =
+                PaddedBlockDecryptingKey::cbc_pkcs7(unbound_key(key)?).map_err(|_| REFUSED)?;
+            let len = cipher
+                .decrypt(&mut bytes, context)
+                .map_err(|_| KeyError::DoesNotOpen)?
+                .len();
             bytes.truncate(len);
             Ok(bytes)
         }
         AesMode::KeyWrap => {
             halves(body, 3)?;
             let mut out = Zeroizing::new(vec![0; body.len() - HALF_BLOCK]);
-            with_aes!(key, |cipher: AesKw| cipher.unwrap_key(body, &mut out).map_err(|_| KeyError::DoesNotOpen)?);
+            with_aes!(key, |cipher: AesKw| cipher
+                .unwrap_key(body, &mut out)
+                .map_err(|_| KeyError::DoesNotOpen)?);
             Ok(out)
         }
     }
@@ -129,8 +163,10 @@ pub(crate) fn unwrap_padded(kek: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<
         return Err(KeyError::DoesNotOpen);
     }
     let mut out = Zeroizing::new(vec![0; wrapped.len()]);
-    let len =
-        with_aes!(kek, |cipher: AesKwp| cipher.unwrap_key(wrapped, &mut out).map_err(|_| KeyError::DoesNotOpen)?.len());
+    let len = with_aes!(kek, |cipher: AesKwp| cipher
+        .unwrap_key(wrapped, &mut out)
+        .map_err(|_| KeyError::DoesNotOpen)?
+        .len());
     out.truncate(len);
     Ok(out)
 }
@@ -139,29 +175,44 @@ pub(crate) fn unwrap_padded(kek: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<
 fn counted(key: &[u8], iv: &[u8], bytes: &mut [u8]) -> Result<(), KeyError> {
     let context = EncryptionContext::Iv128(FixedLength::from(block(iv)?));
     let cipher = EncryptingKey::ctr(unbound_key(key)?).map_err(|_| REFUSED)?;
-    cipher.less_safe_encrypt(bytes, context).map(|_| ()).map_err(|_| REFUSED)
+    cipher
+        .less_safe_encrypt(bytes, context)
+        .map(|_| ())
+        .map_err(|_| REFUSED)
 }
 
 fn nonce(iv: &[u8]) -> Result<Nonce<U12>, KeyError> {
-    let bytes: [u8; 12] = iv.try_into().map_err(|_| KeyError::BadLength { what: "IV", wanted: "12" })?;
+    let bytes: [u8; 12] = iv.try_into().map_err(|_| KeyError::BadLength {
+        what: "IV",
+        wanted: "12",
+    })?;
     Ok(Nonce::from(bytes))
 }
 
 fn block(iv: &[u8]) -> Result<[u8; BLOCK], KeyError> {
-    iv.try_into().map_err(|_| KeyError::BadLength { what: "IV", wanted: "16" })
+    iv.try_into().map_err(|_| KeyError::BadLength {
+        what: "IV",
+        wanted: "16",
+    })
 }
 
 fn whole(bytes: &[u8], what: &'static str) -> Result<(), KeyError> {
     match !bytes.is_empty() && bytes.len().is_multiple_of(BLOCK) {
         true => Ok(()),
-        false => Err(KeyError::BadLength { what, wanted: "a multiple of 16" }),
+        false => Err(KeyError::BadLength {
+            what,
+            wanted: "a multiple of 16",
+        }),
     }
 }
 
 fn halves(bytes: &[u8], least: usize) -> Result<(), KeyError> {
     match bytes.len().is_multiple_of(HALF_BLOCK) && bytes.len() / HALF_BLOCK >= least {
         true => Ok(()),
-        false => Err(KeyError::BadLength { what: "key to wrap", wanted: "a multiple of 8, 16 at least," }),
+        false => Err(KeyError::BadLength {
+            what: "key to wrap",
+            wanted: "a multiple of 8, 16 at least,",
+        }),
     }
 }
 
@@ -189,14 +240,21 @@ mod tests {
         let cases = [
             (16, 16, "1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5"),
             (24, 16, "96778B25AE6CA435F92B5B97C050AED2468AB8A17AD84E5D"),
-            (32, 32, "28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21"),
+            (
+                32,
+                32,
+                "28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21",
+            ),
         ];
         let kek = bytes("000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F");
         let data = bytes("00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F");
         for (key, plain, wrapped) in cases {
             let done = encrypt(&kek[..key], AesMode::KeyWrap, &[], &data[..plain], &[]).unwrap();
             assert_eq!(done, bytes(wrapped));
-            assert_eq!(*decrypt(&kek[..key], AesMode::KeyWrap, &[], &done, &[]).unwrap(), data[..plain]);
+            assert_eq!(
+                *decrypt(&kek[..key], AesMode::KeyWrap, &[], &done, &[]).unwrap(),
+                data[..plain]
+            );
         }
     }
 
@@ -216,7 +274,8 @@ mod tests {
     #[test]
     fn ctr_gives_nists_own_example() {
         // SP 800-38A, F.5.5.
-        let key = hex::decode("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4").unwrap();
+        let key = hex::decode("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+            .unwrap();
         let counter: Vec<u8> = (0xf0..=0xff).collect();
         let plain = hex::decode("6bc1bee22e409f96e93d7e117393172a").unwrap();
         let body = encrypt(&key, AesMode::Ctr, &counter, &plain, b"").unwrap();
@@ -236,18 +295,31 @@ mod tests {
             ] {
                 let plain = vec![9; 32];
                 let body = encrypt(&key, mode, &iv, &plain, b"").unwrap();
-                assert_eq!(*decrypt(&key, mode, &iv, &body, b"").unwrap(), plain, "{mode:?} {bits}");
+                assert_eq!(
+                    *decrypt(&key, mode, &iv, &body, b"").unwrap(),
+                    plain,
+                    "{mode:?} {bits}"
+                );
                 if mode == AesMode::Ctr {
                     continue; // Which is as long as the plaintext, and checks nothing.
                 }
                 let short = decrypt(&key, mode, &iv, &body[1..], b"").unwrap_err();
-                assert!(matches!(short, KeyError::DoesNotOpen | KeyError::BadLength { .. }), "{mode:?} {short}");
+                assert!(
+                    matches!(short, KeyError::DoesNotOpen | KeyError::BadLength { .. }),
+                    "{mode:?} {short}"
+                );
                 assert!(decrypt(&key, mode, &iv, &[], b"").is_err());
                 if mode == AesMode::Gcm {
-                    assert_eq!(decrypt(&key, mode, &iv, &body, b"a").unwrap_err(), KeyError::DoesNotOpen);
+                    assert_eq!(
+                        decrypt(&key, mode, &iv, &body, b"a").unwrap_err(),
+                        KeyError::DoesNotOpen
+                    );
                 }
                 if mode != AesMode::KeyWrap {
-                    assert!(matches!(encrypt(&key, mode, &[1], &plain, b""), Err(KeyError::BadLength { .. })));
+                    assert!(matches!(
+                        encrypt(&key, mode, &[1], &plain, b""),
+                        Err(KeyError::BadLength { .. })
+                    ));
                 }
             }
         }

@@ -5,18 +5,24 @@ use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::io;
 use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA512_MGF1SHA512, OaepAlgorithm, OaepPrivateDecryptingKey,
-    OaepPublicEncryptingKey, Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey,
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA512_MGF1SHA512, OaepAlgorithm,
+    OaepPrivateDecryptingKey, OaepPublicEncryptingKey, Pkcs1PrivateDecryptingKey,
+    Pkcs1PublicEncryptingKey, PrivateDecryptingKey,
 };
 use aws_lc_rs::signature::{
-    self as sig, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
-    UnparsedPublicKey, VerificationAlgorithm,
+    self as sig, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding,
+    RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use zeroize::Zeroizing;
 
-use crate::{Algorithm, Curve, Hash, KeyError, PublicKey, RsaPadding, SignInput, SignatureAlgorithm, kem, raw_rsa};
+use crate::{
+    Algorithm, Curve, Hash, KeyError, PublicKey, RsaPadding, SignInput, SignatureAlgorithm, kem,
+    raw_rsa,
+};
 
-const BROKEN: KeyError = KeyError::Internal { what: "the private key does not parse" };
+const BROKEN: KeyError = KeyError::Internal {
+    what: "the private key does not parse",
+};
 
 /// The one signing algorithm of a curve, as the clouds pair curves with hashes.
 pub(crate) fn signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlgorithm> {
@@ -32,7 +38,8 @@ pub(crate) fn signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlg
 /// The public key of a private one.
 pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicKey, KeyError> {
     let der = |key: Result<PublicKeyX509Der<'_>, _>| {
-        key.map(|d| d.as_ref().to_vec()).map_err(|_: aws_lc_rs::error::Unspecified| BROKEN)
+        key.map(|d| d.as_ref().to_vec())
+            .map_err(|_: aws_lc_rs::error::Unspecified| BROKEN)
     };
     match algorithm {
         Algorithm::Rsa { .. } => {
@@ -40,23 +47,41 @@ pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicK
             let bytes = |part: io::Positive<'_>| part.big_endian_without_leading_zero().to_vec();
             let public = pair.public_key();
             let (n, e) = (bytes(public.modulus()), bytes(public.exponent()));
-            Ok(PublicKey::Rsa { n, e, der: der(public.as_der())? })
+            Ok(PublicKey::Rsa {
+                n,
+                e,
+                der: der(public.as_der())?,
+            })
         }
         Algorithm::Ec(Curve::Ed25519) => {
             let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
             let x = pair.public_key().as_ref().to_vec();
-            Ok(PublicKey::Ec { curve: Curve::Ed25519, x, y: Vec::new(), der: der(pair.public_key().as_der())? })
+            Ok(PublicKey::Ec {
+                curve: Curve::Ed25519,
+                x,
+                y: Vec::new(),
+                der: der(pair.public_key().as_der())?,
+            })
         }
         Algorithm::Ec(curve) => {
             let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
             let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
             // 4 ‖ x ‖ y.
             let (_, point) = pair.public_key().as_ref().split_first().ok_or(BROKEN)?;
-            let (x, y) = point.split_at_checked(curve.coordinate_bytes()).ok_or(BROKEN)?;
-            Ok(PublicKey::Ec { curve, x: x.to_vec(), y: y.to_vec(), der: der(pair.public_key().as_der())? })
+            let (x, y) = point
+                .split_at_checked(curve.coordinate_bytes())
+                .ok_or(BROKEN)?;
+            Ok(PublicKey::Ec {
+                curve,
+                x: x.to_vec(),
+                y: y.to_vec(),
+                der: der(pair.public_key().as_der())?,
+            })
         }
         Algorithm::Kem(kem) => Ok(PublicKey::Kem(kem::public_key(kem, private)?)),
-        Algorithm::Aes { .. } | Algorithm::Hmac { .. } => Err(KeyError::WrongAlgorithm { algorithm }),
+        Algorithm::Aes { .. } | Algorithm::Hmac { .. } => {
+            Err(KeyError::WrongAlgorithm { algorithm })
+        }
     }
 }
 
@@ -70,14 +95,22 @@ fn oaep(padding: RsaPadding) -> Option<&'static OaepAlgorithm> {
     }
 }
 
-pub(crate) fn rsa_encrypt(private: &[u8], padding: RsaPadding, plaintext: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let public = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?.public_key();
+pub(crate) fn rsa_encrypt(
+    private: &[u8],
+    padding: RsaPadding,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, KeyError> {
+    let public = PrivateDecryptingKey::from_pkcs8(private)
+        .map_err(|_| BROKEN)?
+        .public_key();
     let mut out = vec![0; public.key_size_bytes()];
     let len = match oaep(padding) {
         Some(oaep) => {
             let key = OaepPublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
             fits(plaintext, key.max_plaintext_size(oaep))?;
-            key.encrypt(oaep, plaintext, &mut out, None).map_err(|_| BROKEN)?.len()
+            key.encrypt(oaep, plaintext, &mut out, None)
+                .map_err(|_| BROKEN)?
+                .len()
         }
         None => {
             let key = Pkcs1PublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
@@ -90,20 +123,32 @@ pub(crate) fn rsa_encrypt(private: &[u8], padding: RsaPadding, plaintext: &[u8])
 }
 
 fn fits(plaintext: &[u8], max: usize) -> Result<(), KeyError> {
-    if plaintext.len() > max { Err(KeyError::TooLong { max }) } else { Ok(()) }
+    if plaintext.len() > max {
+        Err(KeyError::TooLong { max })
+    } else {
+        Ok(())
+    }
 }
 
-pub(crate) fn rsa_decrypt(private: &[u8], padding: RsaPadding, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(crate) fn rsa_decrypt(
+    private: &[u8],
+    padding: RsaPadding,
+    body: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let key = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?;
     let mut out = Zeroizing::new(vec![0; key.key_size_bytes()]);
     let len = match oaep(padding) {
         Some(oaep) => {
             let key = OaepPrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
-            key.decrypt(oaep, body, &mut out, None).map_err(|_| KeyError::DoesNotOpen)?.len()
+            key.decrypt(oaep, body, &mut out, None)
+                .map_err(|_| KeyError::DoesNotOpen)?
+                .len()
         }
         None => {
             let key = Pkcs1PrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
-            key.decrypt(body, &mut out).map_err(|_| KeyError::DoesNotOpen)?.len()
+            key.decrypt(body, &mut out)
+                .map_err(|_| KeyError::DoesNotOpen)?
+                .len()
         }
     };
     out.truncate(len);
@@ -130,15 +175,37 @@ fn hashed(hash: Hash, input: SignInput<'_>) -> Result<Digest, KeyError> {
 
 fn rsa_encoding(
     algorithm: SignatureAlgorithm,
-) -> Option<(&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm, Hash)> {
+) -> Option<(
+    &'static dyn RsaEncoding,
+    &'static dyn VerificationAlgorithm,
+    Hash,
+)> {
     use Hash::{Sha256, Sha384, Sha512};
     Some(match algorithm {
-        SignatureAlgorithm::RsaPss(Sha256) => (&sig::RSA_PSS_SHA256, &sig::RSA_PSS_2048_8192_SHA256, Sha256),
-        SignatureAlgorithm::RsaPss(Sha384) => (&sig::RSA_PSS_SHA384, &sig::RSA_PSS_2048_8192_SHA384, Sha384),
-        SignatureAlgorithm::RsaPss(Sha512) => (&sig::RSA_PSS_SHA512, &sig::RSA_PSS_2048_8192_SHA512, Sha512),
-        SignatureAlgorithm::RsaPkcs1(Sha256) => (&sig::RSA_PKCS1_SHA256, &sig::RSA_PKCS1_2048_8192_SHA256, Sha256),
-        SignatureAlgorithm::RsaPkcs1(Sha384) => (&sig::RSA_PKCS1_SHA384, &sig::RSA_PKCS1_2048_8192_SHA384, Sha384),
-        SignatureAlgorithm::RsaPkcs1(Sha512) => (&sig::RSA_PKCS1_SHA512, &sig::RSA_PKCS1_2048_8192_SHA512, Sha512),
+        SignatureAlgorithm::RsaPss(Sha256) => {
+            (&sig::RSA_PSS_SHA256, &sig::RSA_PSS_2048_8192_SHA256, Sha256)
+        }
+        SignatureAlgorithm::RsaPss(Sha384) => {
+            (&sig::RSA_PSS_SHA384, &sig::RSA_PSS_2048_8192_SHA384, Sha384)
+        }
+        SignatureAlgorithm::RsaPss(Sha512) => {
+            (&sig::RSA_PSS_SHA512, &sig::RSA_PSS_2048_8192_SHA512, Sha512)
+        }
+        SignatureAlgorithm::RsaPkcs1(Sha256) => (
+            &sig::RSA_PKCS1_SHA256,
+            &sig::RSA_PKCS1_2048_8192_SHA256,
+            Sha256,
+        ),
+        SignatureAlgorithm::RsaPkcs1(Sha384) => (
+            &sig::RSA_PKCS1_SHA384,
+            &sig::RSA_PKCS1_2048_8192_SHA384,
+            Sha384,
+        ),
+        SignatureAlgorithm::RsaPkcs1(Sha512) => (
+            &sig::RSA_PKCS1_SHA512,
+            &sig::RSA_PKCS1_2048_8192_SHA512,
+            Sha512,
+        ),
         _ => return None,
     })
 }
@@ -180,21 +247,30 @@ pub(crate) fn sign(
     how: SignatureAlgorithm,
     input: SignInput<'_>,
 ) -> Result<Vec<u8>, KeyError> {
-    let refused = |_| KeyError::Internal { what: "signing failed" };
+    let refused = |_| KeyError::Internal {
+        what: "signing failed",
+    };
     let wrong = KeyError::WrongAlgorithm { algorithm: key };
     match (key, how) {
-        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_)) => {
+        (
+            Algorithm::Rsa { .. },
+            SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_),
+        ) => {
             let (encoding, _, hash) = rsa_encoding(how).ok_or(wrong)?;
             let digest = hashed(hash, input)?;
             let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
             let mut out = vec![0; pair.public_modulus_len()];
-            pair.sign_digest(encoding, &digest, &mut out).map_err(refused)?;
+            pair.sign_digest(encoding, &digest, &mut out)
+                .map_err(refused)?;
             Ok(out)
         }
-        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPkcs1Raw) => raw_rsa::sign(private, input.bytes()),
-        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash) | SignatureAlgorithm::EcdsaFixed(hash))
-            if ec_verification(curve).is_some_and(|(_, h)| h == hash) =>
-        {
+        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPkcs1Raw) => {
+            raw_rsa::sign(private, input.bytes())
+        }
+        (
+            Algorithm::Ec(curve),
+            SignatureAlgorithm::Ecdsa(hash) | SignatureAlgorithm::EcdsaFixed(hash),
+        ) if ec_verification(curve).is_some_and(|(_, h)| h == hash) => {
             let digest = hashed(hash, input)?;
             let signing = match how {
                 SignatureAlgorithm::EcdsaFixed(_) => fixed_signing_algorithm(curve),
@@ -202,11 +278,21 @@ pub(crate) fn sign(
             };
             let signing = signing.ok_or(wrong)?;
             let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
-            Ok(pair.sign_digest(&digest).map_err(refused)?.as_ref().to_vec())
+            Ok(pair
+                .sign_digest(&digest)
+                .map_err(refused)?
+                .as_ref()
+                .to_vec())
         }
         (Algorithm::Ec(Curve::Ed25519), SignatureAlgorithm::Ed25519) => {
-            let SignInput::Message(message) = input else { return Err(KeyError::BadDigestLength) };
-            Ok(Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?.sign(message).as_ref().to_vec())
+            let SignInput::Message(message) = input else {
+                return Err(KeyError::BadDigestLength);
+            };
+            Ok(Ed25519KeyPair::from_pkcs8(private)
+                .map_err(|_| BROKEN)?
+                .sign(message)
+                .as_ref()
+                .to_vec())
         }
         _ => Err(wrong),
     }
@@ -224,26 +310,37 @@ pub(crate) fn verify(
         return raw_rsa::verify(private, input.bytes(), signature);
     }
     let public = public_key(key, private)?;
-    let public = public.der().ok_or(KeyError::WrongAlgorithm { algorithm: key })?;
+    let public = public
+        .der()
+        .ok_or(KeyError::WrongAlgorithm { algorithm: key })?;
     let (algorithm, hash): (&'static dyn VerificationAlgorithm, Hash) = match (key, how) {
-        (Algorithm::Rsa { .. }, SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_)) => {
+        (
+            Algorithm::Rsa { .. },
+            SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_),
+        ) => {
             let (_, verification, hash) = rsa_encoding(how).ok_or(wrong)?;
             (verification, hash)
         }
-        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash)) => {
-            ec_verification(curve).filter(|(_, paired)| *paired == hash).ok_or(wrong)?
-        }
-        (Algorithm::Ec(curve), SignatureAlgorithm::EcdsaFixed(hash)) => {
-            fixed_verification(curve).filter(|(_, paired)| *paired == hash).ok_or(wrong)?
-        }
+        (Algorithm::Ec(curve), SignatureAlgorithm::Ecdsa(hash)) => ec_verification(curve)
+            .filter(|(_, paired)| *paired == hash)
+            .ok_or(wrong)?,
+        (Algorithm::Ec(curve), SignatureAlgorithm::EcdsaFixed(hash)) => fixed_verification(curve)
+            .filter(|(_, paired)| *paired == hash)
+            .ok_or(wrong)?,
         (Algorithm::Ec(Curve::Ed25519), SignatureAlgorithm::Ed25519) => {
-            let SignInput::Message(message) = input else { return Err(KeyError::BadDigestLength) };
-            return Ok(UnparsedPublicKey::new(&sig::ED25519, public).verify(message, signature).is_ok());
+            let SignInput::Message(message) = input else {
+                return Err(KeyError::BadDigestLength);
+            };
+            return Ok(UnparsedPublicKey::new(&sig::ED25519, public)
+                .verify(message, signature)
+                .is_ok());
         }
         _ => return Err(wrong),
     };
     let digest = hashed(hash, input)?;
-    Ok(UnparsedPublicKey::new(algorithm, public).verify_digest(&digest, signature).is_ok())
+    Ok(UnparsedPublicKey::new(algorithm, public)
+        .verify_digest(&digest, signature)
+        .is_ok())
 }
 
 fn hmac_key(bits: u16, material: &[u8]) -> Result<hmac::Key, KeyError> {
@@ -253,16 +350,27 @@ fn hmac_key(bits: u16, material: &[u8]) -> Result<hmac::Key, KeyError> {
         256 => hmac::HMAC_SHA256,
         384 => hmac::HMAC_SHA384,
         512 => hmac::HMAC_SHA512,
-        _ => return Err(KeyError::WrongAlgorithm { algorithm: Algorithm::Hmac { bits } }),
+        _ => {
+            return Err(KeyError::WrongAlgorithm {
+                algorithm: Algorithm::Hmac { bits },
+            });
+        }
     };
     Ok(hmac::Key::new(algorithm, material))
 }
 
 pub(crate) fn mac(bits: u16, material: &[u8], message: &[u8]) -> Result<Vec<u8>, KeyError> {
-    Ok(hmac::sign(&hmac_key(bits, material)?, message).as_ref().to_vec())
+    Ok(hmac::sign(&hmac_key(bits, material)?, message)
+        .as_ref()
+        .to_vec())
 }
 
 /// Whether `tag` is the message's; compared in constant time.
-pub(crate) fn mac_holds(bits: u16, material: &[u8], message: &[u8], tag: &[u8]) -> Result<bool, KeyError> {
+pub(crate) fn mac_holds(
+    bits: u16,
+    material: &[u8],
+    message: &[u8],
+    tag: &[u8],
+) -> Result<bool, KeyError> {
     Ok(hmac::verify(&hmac_key(bits, material)?, message, tag).is_ok())
 }

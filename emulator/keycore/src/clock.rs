@@ -17,7 +17,10 @@ pub trait Clock: Send + Sync + Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is given")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that everybody else is given"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -92,13 +95,19 @@ pub struct LabClock {
 impl LabClock {
     /// A lab clock that shows what `base` shows, until it is moved.
     pub fn new(base: Arc<dyn Clock>) -> Self {
-        Self { base, offset: Mutex::new(SignedDuration::ZERO) }
+        Self {
+            base,
+            offset: Mutex::new(SignedDuration::ZERO),
+        }
     }
 
     /// A lab clock that shows `start` now, earlier or later than its base.
     pub fn starting_at(base: Arc<dyn Clock>, start: Timestamp) -> Self {
         let offset = start.duration_since(base.now());
-        Self { base, offset: Mutex::new(offset) }
+        Self {
+            base,
+            offset: Mutex::new(offset),
+        }
     }
 
     /// Moves it on; returns what it then shows.

@@ -17,11 +17,13 @@ pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, out: &mut [u8]) {
-        aws_lc_rs::rand::fill(out).expect("the system's random generator works, or nothing here is safe");
+        aws_lc_rs::rand::fill(out)
+            .expect("the system's random generator works, or nothing here is safe");
     }
 }
 
-/// SHA-256 over a seed and a counter: the same bytes on every run. For tests and repeatable runs, never for real keys.
+/// SHA-256 over a seed and a counter: the same bytes on every run. For tests and repeatable runs,
+/// never for real keys.
 #[derive(Debug)]
 pub struct SeededEntropy {
     seed: u64,
@@ -31,7 +33,10 @@ pub struct SeededEntropy {
 impl SeededEntropy {
     /// The stream of this seed.
     pub fn new(seed: u64) -> Self {
-        Self { seed, counter: Mutex::new(0) }
+        Self {
+            seed,
+            counter: Mutex::new(0),
+        }
     }
 }
 

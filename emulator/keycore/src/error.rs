@@ -34,14 +34,18 @@ pub enum KeyError {
     NotYetValid { at: Timestamp },
     #[error("the version could be used until {at}")]
     Expired { at: Timestamp },
-    /// Tampered with, sealed by another key, or under other additional data; which of these is not told.
+    /// Tampered with, sealed by another key, or under other additional data; which of these is not
+    /// told.
     #[error("the ciphertext does not open")]
     DoesNotOpen,
     #[error("at most {max} bytes fit")]
     TooLong { max: usize },
     /// What a mode takes: whole blocks, an IV of its own length.
     #[error("the {what} must have {wanted} bytes")]
-    BadLength { what: &'static str, wanted: &'static str },
+    BadLength {
+        what: &'static str,
+        wanted: &'static str,
+    },
     #[error("the key does not parse, or is of another kind than it is said to be")]
     BadMaterial,
     #[error("the backup was not made here, or was changed")]
@@ -57,7 +61,10 @@ pub enum KeyError {
     #[error("there is an alias {name} already")]
     AliasExists { name: String },
     #[error("a version that is {from:?} never becomes {to:?}")]
-    IllegalMove { from: VersionState, to: VersionState },
+    IllegalMove {
+        from: VersionState,
+        to: VersionState,
+    },
     #[error("the time is out of range")]
     OutOfRange,
     /// A fault of the core itself; `what` names no secret.

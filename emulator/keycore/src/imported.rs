@@ -1,4 +1,5 @@
-//! Somebody's own key, as it comes in: parts in, the form that material has here out. Parts that do not fit together are refused.
+//! Somebody's own key, as it comes in: parts in, the form that material has here out. Parts that do
+//! not fit together are refused.
 
 use std::fmt;
 
@@ -19,7 +20,9 @@ pub struct Material {
 
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Material").field("algorithm", &self.algorithm).finish_non_exhaustive()
+        f.debug_struct("Material")
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +54,10 @@ impl Material {
             32 => 256,
             _ => return Err(KeyError::BadMaterial),
         };
-        Ok(Self { algorithm: Algorithm::Aes { bits }, bytes: Zeroizing::new(key.to_vec()) })
+        Ok(Self {
+            algorithm: Algorithm::Aes { bits },
+            bytes: Zeroizing::new(key.to_vec()),
+        })
     }
 
     /// A secret for HMAC with a hash of that many bits.
@@ -59,7 +65,10 @@ impl Material {
         if secret.len() * 8 != usize::from(bits) {
             return Err(KeyError::BadMaterial);
         }
-        Ok(Self { algorithm: Algorithm::Hmac { bits }, bytes: Zeroizing::new(secret.to_vec()) })
+        Ok(Self {
+            algorithm: Algorithm::Hmac { bits },
+            bytes: Zeroizing::new(secret.to_vec()),
+        })
     }
 
     /// A private key of that algorithm in PKCS #8, DER.
@@ -74,14 +83,18 @@ impl Material {
             }
             Algorithm::Ec(Curve::Ed25519) => drop(Ed25519KeyPair::from_pkcs8(der).map_err(bad)?),
             Algorithm::Ec(curve) => {
-                let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
+                let signing =
+                    signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
                 drop(EcdsaKeyPair::from_pkcs8(signing, der).map_err(bad)?);
             }
             Algorithm::Aes { .. } | Algorithm::Hmac { .. } | Algorithm::Kem(_) => {
                 return Err(KeyError::WrongAlgorithm { algorithm });
             }
         }
-        Ok(Self { algorithm, bytes: Zeroizing::new(der.to_vec()) })
+        Ok(Self {
+            algorithm,
+            bytes: Zeroizing::new(der.to_vec()),
+        })
     }
 
     /// An RSA key with a modulus of 2048, 3072 or 4096 bits, all of whose parts are checked.
@@ -104,7 +117,10 @@ impl Material {
         });
         let pair = pair.map_err(|_| KeyError::BadMaterial)?;
         let der = pair.as_der().map_err(|_| KeyError::BadMaterial)?;
-        Ok(Self { algorithm: Algorithm::Rsa { bits }, bytes: Zeroizing::new(der.as_ref().to_vec()) })
+        Ok(Self {
+            algorithm: Algorithm::Rsa { bits },
+            bytes: Zeroizing::new(der.as_ref().to_vec()),
+        })
     }
 
     /// A key on one of the curves that sign by ECDSA; `x` and `y` must be the point of `d`.
@@ -112,12 +128,22 @@ impl Material {
         let algorithm = Algorithm::Ec(curve);
         let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
         let len = curve.coordinate_bytes();
-        let (d, x, y) = (Zeroizing::new(padded(d, len)?), padded(x, len)?, padded(y, len)?);
+        let (d, x, y) = (
+            Zeroizing::new(padded(d, len)?),
+            padded(x, len)?,
+            padded(y, len)?,
+        );
         let public = [&[4][..], &x, &y].concat();
         let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, &d, &public);
-        let der = pair.and_then(|pair| pair.to_pkcs8v1().map_err(|_| aws_lc_rs::error::Unspecified.into()));
+        let der = pair.and_then(|pair| {
+            pair.to_pkcs8v1()
+                .map_err(|_| aws_lc_rs::error::Unspecified.into())
+        });
         let der = der.map_err(|_| KeyError::BadMaterial)?;
-        Ok(Self { algorithm, bytes: Zeroizing::new(der.as_ref().to_vec()) })
+        Ok(Self {
+            algorithm,
+            bytes: Zeroizing::new(der.as_ref().to_vec()),
+        })
     }
 
     /// What it is a key of.
@@ -127,7 +153,11 @@ impl Material {
 
     /// Its bytes, for a version that is said to be of `algorithm`.
     pub(crate) fn of(&self, algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        if self.algorithm == algorithm { Ok(self.bytes.clone()) } else { Err(KeyError::BadMaterial) }
+        if self.algorithm == algorithm {
+            Ok(self.bytes.clone())
+        } else {
+            Err(KeyError::BadMaterial)
+        }
     }
 }
 

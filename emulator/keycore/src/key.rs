@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, KeyError, KeyId, NewVersion, Purpose, Realm, Rotation, Version, VersionId, VersionState};
+use crate::{
+    Algorithm, KeyError, KeyId, NewVersion, Purpose, Realm, Rotation, Version, VersionId,
+    VersionState,
+};
 
 /// Whether a key can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +88,8 @@ pub struct Key {
     pub algorithm: Algorithm,
     /// Every version, oldest first.
     pub versions: Vec<Version>,
-    /// The number of the newest version that it ever had; numbers of versions that were removed are not given again.
+    /// The number of the newest version that it ever had; numbers of versions that were removed are
+    /// not given again.
     pub numbered: u32,
     /// The version that seals, where there is one.
     pub primary: Option<VersionId>,
@@ -120,20 +124,31 @@ impl Key {
     }
 
     pub(crate) fn version_mut(&mut self, id: &VersionId) -> Result<&mut Version, KeyError> {
-        self.versions.iter_mut().find(|v| v.id == *id).ok_or(KeyError::VersionNotFound)
+        self.versions
+            .iter_mut()
+            .find(|v| v.id == *id)
+            .ok_or(KeyError::VersionNotFound)
     }
 
     /// The version that seals.
     pub fn primary(&self) -> Result<&Version, KeyError> {
-        self.primary.and_then(|id| self.version(&id)).ok_or_else(|| KeyError::NoPrimary { id: self.id.to_string() })
+        self.primary
+            .and_then(|id| self.version(&id))
+            .ok_or_else(|| KeyError::NoPrimary {
+                id: self.id.to_string(),
+            })
     }
 
     /// Why the key as a whole cannot be used, if so.
     pub fn usable(&self) -> Result<(), KeyError> {
         match self.state {
             KeyState::Enabled => Ok(()),
-            KeyState::Disabled => Err(KeyError::Disabled { id: self.id.to_string() }),
-            KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion { id: self.id.to_string() }),
+            KeyState::Disabled => Err(KeyError::Disabled {
+                id: self.id.to_string(),
+            }),
+            KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion {
+                id: self.id.to_string(),
+            }),
         }
     }
 
@@ -143,7 +158,9 @@ impl Key {
         if self.purpose == purpose || self.purpose == Purpose::Any {
             Ok(())
         } else {
-            Err(KeyError::WrongPurpose { purpose: self.purpose })
+            Err(KeyError::WrongPurpose {
+                purpose: self.purpose,
+            })
         }
     }
 

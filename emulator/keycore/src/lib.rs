@@ -1,7 +1,8 @@
-//! The key core: keys as ordered versions with one primary, their material sealed at rest, their life on an injected clock.
+//! The key core: keys as ordered versions with one primary, their material sealed at rest, their
+//! life on an injected clock.
 //!
-//! Here is no HTTP, no JSON and no cloud's word. A front end names keys and realms as its vendor does, and puts
-//! [`KeyError`] into its vendor's words.
+//! Here is no HTTP, no JSON and no cloud's word. A front end names keys and realms as its vendor
+//! does, and puts [`KeyError`] into its vendor's words.
 
 mod aes;
 mod asymmetric;
@@ -28,6 +29,9 @@ pub use imported::{Material, RsaParts};
 pub use key::{Alias, Grant, Key, KeyFields, KeyState, NewKey};
 pub use names::{KeyId, ParseVersionIdError, Realm, VersionId};
 pub use rotation::{Period, Rotation, Trigger};
-pub use spec::{AesMode, Algorithm, Curve, Hash, Kem, PublicKey, Purpose, RsaPadding, SignInput, SignatureAlgorithm};
+pub use spec::{
+    AesMode, Algorithm, Curve, Hash, Kem, PublicKey, Purpose, RsaPadding, SignInput,
+    SignatureAlgorithm,
+};
 pub use store::{Change, MemoryStore, Store};
 pub use version::{Cause, NewVersion, Version, VersionFields, VersionState};

@@ -1,4 +1,5 @@
-//! Key material: made, sealed at rest under a master key, unsealed for one use. AES-256-GCM by the `aes-gcm` crate.
+//! Key material: made, sealed at rest under a master key, unsealed for one use. AES-256-GCM by the
+//! `aes-gcm` crate.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -30,15 +31,30 @@ impl MasterKey {
     ) -> Result<SealedMaterial, KeyError> {
         let mut nonce = [0; 12];
         entropy.fill(&mut nonce);
-        let payload = Payload { msg: material, aad: version.as_bytes() };
-        let body = self.0.encrypt(&Nonce::from(nonce), payload).map_err(|_| SEAL)?;
+        let payload = Payload {
+            msg: material,
+            aad: version.as_bytes(),
+        };
+        let body = self
+            .0
+            .encrypt(&Nonce::from(nonce), payload)
+            .map_err(|_| SEAL)?;
         Ok(SealedMaterial { nonce, body })
     }
 
-    pub(crate) fn unseal(&self, version: &VersionId, sealed: &SealedMaterial) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let payload = Payload { msg: &sealed.body, aad: version.as_bytes() };
+    pub(crate) fn unseal(
+        &self,
+        version: &VersionId,
+        sealed: &SealedMaterial,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let payload = Payload {
+            msg: &sealed.body,
+            aad: version.as_bytes(),
+        };
         let opened = self.0.decrypt(&Nonce::from(sealed.nonce), payload);
-        opened.map(Zeroizing::new).map_err(|_| KeyError::Internal { what: "material at rest does not unseal" })
+        opened.map(Zeroizing::new).map_err(|_| KeyError::Internal {
+            what: "material at rest does not unseal",
+        })
     }
 }
 
@@ -47,22 +63,47 @@ const BACKUP: &[u8] = b"kmslab backup 1";
 
 impl MasterKey {
     /// Nonce ‖ ciphertext ‖ tag.
-    pub(crate) fn seal_backup(&self, entropy: &dyn Entropy, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub(crate) fn seal_backup(
+        &self,
+        entropy: &dyn Entropy,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, KeyError> {
         let mut nonce = [0; 12];
         entropy.fill(&mut nonce);
-        let body = self.0.encrypt(&Nonce::from(nonce), Payload { msg: bytes, aad: BACKUP }).map_err(|_| SEAL)?;
+        let body = self
+            .0
+            .encrypt(
+                &Nonce::from(nonce),
+                Payload {
+                    msg: bytes,
+                    aad: BACKUP,
+                },
+            )
+            .map_err(|_| SEAL)?;
         Ok([&nonce[..], &body].concat())
     }
 
     pub(crate) fn open_backup(&self, backup: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let (nonce, body) = backup.split_first_chunk::<12>().ok_or(KeyError::BadBackup)?;
-        let opened = self.0.decrypt(&Nonce::from(*nonce), Payload { msg: body, aad: BACKUP });
+        let (nonce, body) = backup
+            .split_first_chunk::<12>()
+            .ok_or(KeyError::BadBackup)?;
+        let opened = self.0.decrypt(
+            &Nonce::from(*nonce),
+            Payload {
+                msg: body,
+                aad: BACKUP,
+            },
+        );
         opened.map(Zeroizing::new).map_err(|_| KeyError::BadBackup)
     }
 }
 
-const SEAL: KeyError = KeyError::Internal { what: "AES-GCM refused to seal" };
-const MAKE: KeyError = KeyError::Internal { what: "the key could not be generated" };
+const SEAL: KeyError = KeyError::Internal {
+    what: "AES-GCM refused to seal",
+};
+const MAKE: KeyError = KeyError::Internal {
+    what: "the key could not be generated",
+};
 
 fn cipher(key: &[u8; 32]) -> Aes256Gcm {
     Aes256Gcm::new(key.into())
@@ -70,7 +111,9 @@ fn cipher(key: &[u8; 32]) -> Aes256Gcm {
 
 fn cipher_of(material: &[u8]) -> Result<Aes256Gcm, KeyError> {
     let key = Zeroizing::new(
-        <[u8; 32]>::try_from(material).map_err(|_| KeyError::Internal { what: "AES material is not 32 bytes" })?,
+        <[u8; 32]>::try_from(material).map_err(|_| KeyError::Internal {
+            what: "AES material is not 32 bytes",
+        })?,
     );
     Ok(cipher(&key))
 }
@@ -84,7 +127,15 @@ pub(crate) fn seal_with(
 ) -> Result<([u8; 12], Vec<u8>), KeyError> {
     let mut nonce = [0; 12];
     entropy.fill(&mut nonce);
-    let body = cipher_of(material)?.encrypt(&Nonce::from(nonce), Payload { msg: plaintext, aad }).map_err(|_| SEAL)?;
+    let body = cipher_of(material)?
+        .encrypt(
+            &Nonce::from(nonce),
+            Payload {
+                msg: plaintext,
+                aad,
+            },
+        )
+        .map_err(|_| SEAL)?;
     Ok((nonce, body))
 }
 
@@ -95,11 +146,17 @@ pub(crate) fn open_with(
     aad: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let opened = cipher_of(material)?.decrypt(&Nonce::from(*nonce), Payload { msg: body, aad });
-    opened.map(Zeroizing::new).map_err(|_| KeyError::DoesNotOpen)
+    opened
+        .map(Zeroizing::new)
+        .map_err(|_| KeyError::DoesNotOpen)
 }
 
-/// New material: as many bits as the key has for AES and HMAC, PKCS#8 for the rest. RSA takes up to seconds.
-pub(crate) fn generate(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// New material: as many bits as the key has for AES and HMAC, PKCS#8 for the rest. RSA takes up to
+/// seconds.
+pub(crate) fn generate(
+    algorithm: Algorithm,
+    entropy: &dyn Entropy,
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let random = |len: usize| {
         let mut bytes = Zeroizing::new(vec![0; len]);
         entropy.fill(&mut bytes);
@@ -119,12 +176,20 @@ pub(crate) fn generate(algorithm: Algorithm, entropy: &dyn Entropy) -> Result<Ze
             Zeroizing::new(key.as_der().map_err(|_| MAKE)?.as_ref().to_vec())
         }
         Algorithm::Kem(kem) => crate::kem::generate(kem, entropy)?,
-        Algorithm::Ec(Curve::Ed25519) => {
-            Zeroizing::new(Ed25519KeyPair::generate_pkcs8(&rng).map_err(|_| MAKE)?.as_ref().to_vec())
-        }
+        Algorithm::Ec(Curve::Ed25519) => Zeroizing::new(
+            Ed25519KeyPair::generate_pkcs8(&rng)
+                .map_err(|_| MAKE)?
+                .as_ref()
+                .to_vec(),
+        ),
         Algorithm::Ec(curve) => {
             let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
-            Zeroizing::new(EcdsaKeyPair::generate_pkcs8(signing, &rng).map_err(|_| MAKE)?.as_ref().to_vec())
+            Zeroizing::new(
+                EcdsaKeyPair::generate_pkcs8(signing, &rng)
+                    .map_err(|_| MAKE)?
+                    .as_ref()
+                    .to_vec(),
+            )
         }
     })
 }

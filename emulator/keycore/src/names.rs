@@ -1,4 +1,5 @@
-//! Names inside the core: a realm, a key in it, a version of it. What they look like outside is the front ends' business.
+//! Names inside the core: a realm, a key in it, a version of it. What they look like outside is the
+//! front ends' business.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! RSASSA-PKCS1-v1_5 over an input as it is, by RustCrypto's `rsa`: `aws-lc-rs` always names a hash in front of it.
+//! RSASSA-PKCS1-v1_5 over an input as it is, by RustCrypto's `rsa`: `aws-lc-rs` always names a hash
+//! in front of it.
 
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
@@ -10,7 +11,9 @@ use crate::KeyError;
 const PADDING: usize = 11;
 
 fn key(private: &[u8]) -> Result<PrivateKey, KeyError> {
-    PrivateKey::from_pkcs8_der(private).map_err(|_| KeyError::Internal { what: "the private key does not parse" })
+    PrivateKey::from_pkcs8_der(private).map_err(|_| KeyError::Internal {
+        what: "the private key does not parse",
+    })
 }
 
 pub(crate) fn sign(private: &[u8], input: &[u8]) -> Result<Vec<u8>, KeyError> {
@@ -19,10 +22,15 @@ pub(crate) fn sign(private: &[u8], input: &[u8]) -> Result<Vec<u8>, KeyError> {
     if input.len() > max {
         return Err(KeyError::TooLong { max });
     }
-    key.sign(Pkcs1v15Sign::new_unprefixed(), input).map_err(|_| KeyError::Internal { what: "signing failed" })
+    key.sign(Pkcs1v15Sign::new_unprefixed(), input)
+        .map_err(|_| KeyError::Internal {
+            what: "signing failed",
+        })
 }
 
 pub(crate) fn verify(private: &[u8], input: &[u8], signature: &[u8]) -> Result<bool, KeyError> {
     let public = PublicKey::from(&key(private)?);
-    Ok(public.verify(Pkcs1v15Sign::new_unprefixed(), input, signature).is_ok())
+    Ok(public
+        .verify(Pkcs1v15Sign::new_unprefixed(), input, signature)
+        .is_ok())
 }

@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Dates that are counted before the schedule begins anew: a day's period over 8,000 years has millions.
+/// Dates that are counted before the schedule begins anew: a day's period over 8,000 years has
+/// millions.
 const MOST_COUNTED: usize = 10_000;
 const DAY: i64 = 86_400;
 
@@ -22,18 +23,28 @@ pub struct Period {
 impl Period {
     /// Of that many days of 24 hours.
     pub fn days(days: u32) -> Self {
-        Self { days, ..Self::default() }
+        Self {
+            days,
+            ..Self::default()
+        }
     }
 
     /// Of that many seconds.
     pub fn seconds(seconds: u64) -> Self {
-        Self { seconds, ..Self::default() }
+        Self {
+            seconds,
+            ..Self::default()
+        }
     }
 
     /// How many seconds it has, where it has no months, whose length varies.
     pub fn whole_seconds(self) -> Option<i64> {
         let seconds = i64::try_from(self.seconds).ok()?;
-        if self.months == 0 { seconds.checked_add(i64::from(self.days) * DAY) } else { None }
+        if self.months == 0 {
+            seconds.checked_add(i64::from(self.days) * DAY)
+        } else {
+            None
+        }
     }
 
     /// Of a span; `None` where it is negative, or has parts of seconds.
@@ -41,9 +52,15 @@ impl Period {
         let part = |units: i64| u32::try_from(units).ok();
         let years = part(span.get_years().into())?.checked_mul(12)?;
         let weeks = part(span.get_weeks().into())?.checked_mul(7)?;
-        let minutes = i64::from(span.get_hours()).checked_mul(60)?.checked_add(span.get_minutes())?;
+        let minutes = i64::from(span.get_hours())
+            .checked_mul(60)?
+            .checked_add(span.get_minutes())?;
         let seconds = minutes.checked_mul(60)?.checked_add(span.get_seconds())?;
-        let small = [span.get_milliseconds(), span.get_microseconds(), span.get_nanoseconds()];
+        let small = [
+            span.get_milliseconds(),
+            span.get_microseconds(),
+            span.get_nanoseconds(),
+        ];
         (small == [0; 3]).then_some(Self {
             months: part(span.get_months().into())?.checked_add(years)?,
             days: part(span.get_days().into())?.checked_add(weeks)?,
@@ -53,7 +70,11 @@ impl Period {
 
     /// As a span; `None` where it is beyond all calendars.
     fn span(self) -> Option<Span> {
-        let span = Span::new().try_months(self.months).ok()?.try_days(self.days).ok()?;
+        let span = Span::new()
+            .try_months(self.months)
+            .ok()?
+            .try_days(self.days)
+            .ok()?;
         span.try_seconds(i64::try_from(self.seconds).ok()?).ok()
     }
 
@@ -102,8 +123,9 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Switches automatic rotation on or off. Dates of [`Trigger::Every`] begin at `first`, else a whole period from `now`; the others
-    /// are counted from the newest version, which was `made` and `expires` then.
+    /// Switches automatic rotation on or off. Dates of [`Trigger::Every`] begin at `first`, else a
+    /// whole period from `now`; the others are counted from the newest version, which was `made`
+    /// and `expires` then.
     pub(crate) fn schedule(
         &mut self,
         trigger: Option<Trigger>,
@@ -126,7 +148,9 @@ impl Rotation {
             Some(Trigger::AfterCreation(period)) => self.next = later(period, made),
             Some(Trigger::BeforeExpiry(period)) => {
                 // Never the day it was made on: such a policy would make versions without end.
-                self.next = expires.and_then(|at| period.before(at)).filter(|at| *at > made);
+                self.next = expires
+                    .and_then(|at| period.before(at))
+                    .filter(|at| *at > made);
             }
             Some(Trigger::Every(_)) | None => {}
         }
@@ -137,8 +161,8 @@ impl Rotation {
         self.lifetime.and_then(|lifetime| lifetime.after(at))
     }
 
-    /// Takes the dates that are due at `now`, oldest first, and moves `next` past it. Of more than `most` the oldest are left out; how many
-    /// were is the second of what it gives.
+    /// Takes the dates that are due at `now`, oldest first, and moves `next` past it. Of more than
+    /// `most` the oldest are left out; how many were is the second of what it gives.
     pub(crate) fn take_due(&mut self, now: Timestamp, most: usize) -> (Vec<Timestamp>, usize) {
         let (mut due, mut skipped) = (VecDeque::new(), 0);
         while let Some(next) = self.next.filter(|next| *next <= now) {
@@ -173,7 +197,11 @@ impl Rotation {
 /// At least a day later: a period of nothing would be due for ever.
 fn later(period: Period, from: Timestamp) -> Option<Timestamp> {
     let at = period.after(from)?;
-    if at.as_second() - from.as_second() >= DAY { Some(at) } else { Period::days(1).after(from) }
+    if at.as_second() - from.as_second() >= DAY {
+        Some(at)
+    } else {
+        Period::days(1).after(from)
+    }
 }
 
 #[cfg(test)]
@@ -184,18 +212,31 @@ mod tests {
         Timestamp::from_second(n * DAY).unwrap()
     }
 
-    fn scheduled(trigger: Trigger, lifetime: Option<Period>, expires: Option<Timestamp>) -> Rotation {
-        let mut rotation = Rotation { lifetime, ..Rotation::default() };
+    fn scheduled(
+        trigger: Trigger,
+        lifetime: Option<Period>,
+        expires: Option<Timestamp>,
+    ) -> Rotation {
+        let mut rotation = Rotation {
+            lifetime,
+            ..Rotation::default()
+        };
         rotation.schedule(Some(trigger), None, day(0), day(0), expires);
         rotation
     }
 
     #[test]
     fn a_jump_over_three_periods_is_owed_three_rotations() {
-        for trigger in [Trigger::Every(Period::days(90)), Trigger::AfterCreation(Period::days(90))] {
+        for trigger in [
+            Trigger::Every(Period::days(90)),
+            Trigger::AfterCreation(Period::days(90)),
+        ] {
             let mut rotation = scheduled(trigger, None, None);
             assert_eq!(rotation.take_due(day(89), 9), (vec![], 0));
-            assert_eq!(rotation.take_due(day(275), 9), (vec![day(90), day(180), day(270)], 0));
+            assert_eq!(
+                rotation.take_due(day(275), 9),
+                (vec![day(90), day(180), day(270)], 0)
+            );
             assert_eq!(rotation.next, Some(day(360)));
             rotation.schedule(None, None, day(276), day(270), None);
             assert_eq!(rotation.take_due(day(4000), 9), (vec![], 0));
@@ -215,13 +256,24 @@ mod tests {
     #[test]
     fn before_expiry_follows_each_versions_own_end() {
         let year = Period::days(365);
-        let mut rotation = scheduled(Trigger::BeforeExpiry(Period::days(30)), Some(year), Some(day(100)));
-        assert_eq!(rotation.take_due(day(500), 9), (vec![day(70), day(70 + 335)], 0));
+        let mut rotation = scheduled(
+            Trigger::BeforeExpiry(Period::days(30)),
+            Some(year),
+            Some(day(100)),
+        );
+        assert_eq!(
+            rotation.take_due(day(500), 9),
+            (vec![day(70), day(70 + 335)], 0)
+        );
         assert_eq!(rotation.next, Some(day(70 + 335 * 2)));
         let never = scheduled(Trigger::BeforeExpiry(Period::days(30)), None, None);
         assert_eq!(never.next, None);
         // A life shorter than the lead would rotate without end.
-        let mut short = scheduled(Trigger::BeforeExpiry(Period::days(30)), Some(Period::days(28)), Some(day(100)));
+        let mut short = scheduled(
+            Trigger::BeforeExpiry(Period::days(30)),
+            Some(Period::days(28)),
+            Some(day(100)),
+        );
         assert_eq!(short.take_due(day(500), 9), (vec![day(70)], 0));
         assert_eq!(short.next, None);
     }
@@ -247,7 +299,10 @@ mod tests {
     #[test]
     fn of_too_many_dates_the_newest_are_taken() {
         let mut rotation = scheduled(Trigger::Every(Period::days(90)), None, None);
-        assert_eq!(rotation.take_due(day(460), 2), (vec![day(360), day(450)], 3));
+        assert_eq!(
+            rotation.take_due(day(460), 2),
+            (vec![day(360), day(450)], 3)
+        );
         assert_eq!(rotation.next, Some(day(540)));
     }
 }

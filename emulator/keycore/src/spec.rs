@@ -80,7 +80,8 @@ pub enum PublicKey {
         /// SubjectPublicKeyInfo, DER.
         der: Vec<u8>,
     },
-    /// A point, as many bytes as the curve's coordinates have; of Ed25519 only `x`, which is the whole key.
+    /// A point, as many bytes as the curve's coordinates have; of Ed25519 only `x`, which is the
+    /// whole key.
     Ec {
         /// The curve.
         curve: Curve,
@@ -148,7 +149,8 @@ pub enum RsaPadding {
 /// How a caller's own AES key is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AesMode {
-    /// Galois/Counter Mode with a nonce of 12 bytes and a tag of 16, which stands at the ciphertext's end.
+    /// Galois/Counter Mode with a nonce of 12 bytes and a tag of 16, which stands at the
+    /// ciphertext's end.
     Gcm,
     /// Cipher Block Chaining of whole blocks.
     Cbc,
@@ -167,7 +169,8 @@ pub enum SignatureAlgorithm {
     RsaPss(Hash),
     /// RSASSA-PKCS1-v1_5.
     RsaPkcs1(Hash),
-    /// The same over the input as it is: not hashed, and without the name of a hash in front. At most 11 bytes shorter than the modulus.
+    /// The same over the input as it is: not hashed, and without the name of a hash in front. At
+    /// most 11 bytes shorter than the modulus.
     RsaPkcs1Raw,
     /// ECDSA, DER-encoded.
     Ecdsa(Hash),

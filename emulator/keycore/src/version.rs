@@ -66,7 +66,8 @@ pub struct NewVersion {
     pub algorithm: Algorithm,
     /// Somebody's own material; made here when absent.
     pub material: Option<Material>,
-    /// Whether its material is made later, by [`crate::KeyCore::finish_version`], and it is pending until then.
+    /// Whether its material is made later, by [`crate::KeyCore::finish_version`], and it is pending
+    /// until then.
     pub later: bool,
     /// Whether it is the primary from the start.
     pub primary: bool,
@@ -157,7 +158,8 @@ impl Version {
         }
     }
 
-    /// Whether its time has come and has not passed: what a version must have to encrypt or to sign.
+    /// Whether its time has come and has not passed: what a version must have to encrypt or to
+    /// sign.
     pub fn protects_at(&self, now: Timestamp) -> Result<(), KeyError> {
         match (self.not_before, self.expires) {
             (Some(at), _) if now < at => Err(KeyError::NotYetValid { at }),
@@ -193,11 +195,16 @@ mod tests {
 
     #[test]
     fn nothing_comes_back_from_destroyed() {
-        let scheduled = VersionState::DestroyScheduled { at: Timestamp::UNIX_EPOCH };
+        let scheduled = VersionState::DestroyScheduled {
+            at: Timestamp::UNIX_EPOCH,
+        };
         for to in [VersionState::Enabled, VersionState::Disabled, scheduled] {
             assert!(!VersionState::Destroyed.may_become(to));
             assert!(to.may_become(VersionState::Destroyed));
         }
-        assert!(!scheduled.may_become(VersionState::Enabled), "it comes back disabled");
+        assert!(
+            !scheduled.may_become(VersionState::Enabled),
+            "it comes back disabled"
+        );
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    AesMode, Algorithm, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, Material, MemoryStore, NewKey,
-    NewVersion, Period, PublicKey, Purpose, Realm, RsaPadding, RsaParts, SignInput, SignatureAlgorithm, SystemEntropy,
-    Trigger, VersionState,
+    AesMode, Algorithm, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, Material,
+    MemoryStore, NewKey, NewVersion, Period, PublicKey, Purpose, Realm, RsaPadding, RsaParts,
+    SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionState,
 };
 
 // Made by `openssl genrsa 2048` for this test.
@@ -50,7 +50,11 @@ fn bytes(text: &str) -> Vec<u8> {
 
 fn core() -> (KeyCore, ManualClock, Realm) {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-    let core = KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::new(SystemEntropy));
+    let core = KeyCore::new(
+        Arc::new(MemoryStore::default()),
+        Arc::new(clock.clone()),
+        Arc::new(SystemEntropy),
+    );
     (core, clock, Realm::new("r"))
 }
 
@@ -71,13 +75,25 @@ fn make(core: &KeyCore, realm: &Realm, first: NewVersion) -> KeyId {
 }
 
 fn imported(material: Material) -> NewVersion {
-    NewVersion { material: Some(material.clone()), ..NewVersion::of(material.algorithm()) }
+    NewVersion {
+        material: Some(material.clone()),
+        ..NewVersion::of(material.algorithm())
+    }
 }
 
 #[test]
 fn an_rsa_key_from_elsewhere_keeps_its_public_key_and_works() {
     let [n, e, d, p, q, d_p, d_q, q_inv] = [N, E, D, P, Q, D_P, D_Q, Q_INV].map(bytes);
-    let parts = RsaParts { n: &n, e: &e, d: &d, p: &p, q: &q, d_p: &d_p, d_q: &d_q, q_inv: &q_inv };
+    let parts = RsaParts {
+        n: &n,
+        e: &e,
+        d: &d,
+        p: &p,
+        q: &q,
+        d_p: &d_p,
+        d_q: &d_q,
+        q_inv: &q_inv,
+    };
     let (core, _, realm) = core();
     let material = Material::rsa(&parts).unwrap();
     assert!(!format!("{material:?} {parts:?}").contains(&D[..16]));
@@ -85,13 +101,23 @@ fn an_rsa_key_from_elsewhere_keeps_its_public_key_and_works() {
     let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let at = (&realm, &id, &version);
     let public = core.public_key(at).unwrap();
-    assert!(matches!(&public, PublicKey::Rsa { n: shown, e: exponent, .. } if *shown == n && *exponent == e));
-    let body = core.encrypt_rsa(at, RsaPadding::OaepSha256, b"seed").unwrap();
-    assert_eq!(*core.decrypt_rsa(at, RsaPadding::OaepSha256, &body).unwrap(), b"seed");
+    assert!(
+        matches!(&public, PublicKey::Rsa { n: shown, e: exponent, .. } if *shown == n && *exponent == e)
+    );
+    let body = core
+        .encrypt_rsa(at, RsaPadding::OaepSha256, b"seed")
+        .unwrap();
+    assert_eq!(
+        *core.decrypt_rsa(at, RsaPadding::OaepSha256, &body).unwrap(),
+        b"seed"
+    );
 
     let wrong = RsaParts { d: &p, ..parts };
     assert_eq!(Material::rsa(&wrong).unwrap_err(), KeyError::BadMaterial);
-    let short = RsaParts { n: &n[1..], ..parts };
+    let short = RsaParts {
+        n: &n[1..],
+        ..parts
+    };
     assert_eq!(Material::rsa(&short).unwrap_err(), KeyError::BadMaterial);
 }
 
@@ -106,7 +132,10 @@ fn a_curves_key_must_be_on_its_curve_and_its_own() {
     assert!(matches!(core.public_key(at).unwrap(), PublicKey::Ec { x: shown, .. } if shown == x));
     let how = SignatureAlgorithm::Ecdsa(Hash::Sha256);
     let signature = core.sign(at, how, SignInput::Message(b"m")).unwrap();
-    assert!(core.verify(at, how, SignInput::Message(b"m"), &signature).unwrap());
+    assert!(
+        core.verify(at, how, SignInput::Message(b"m"), &signature)
+            .unwrap()
+    );
 
     for (curve, d, x, y) in [
         (Curve::Secp256k1, &d, &x, &y),
@@ -114,10 +143,17 @@ fn a_curves_key_must_be_on_its_curve_and_its_own() {
         (Curve::P256, &x, &x, &y),
         (Curve::P256, &d, &y, &x),
     ] {
-        assert_eq!(Material::ec(curve, d, x, y).unwrap_err(), KeyError::BadMaterial, "{curve:?}");
+        assert_eq!(
+            Material::ec(curve, d, x, y).unwrap_err(),
+            KeyError::BadMaterial,
+            "{curve:?}"
+        );
     }
     for len in [0, 15, 33] {
-        assert_eq!(Material::aes(&vec![0; len]).unwrap_err(), KeyError::BadMaterial);
+        assert_eq!(
+            Material::aes(&vec![0; len]).unwrap_err(),
+            KeyError::BadMaterial
+        );
     }
 }
 
@@ -126,11 +162,33 @@ fn a_key_may_change_its_kind_and_older_versions_stay_what_they_were() {
     let (core, _, realm) = core();
     let id = make(&core, &realm, NewVersion::of(Algorithm::Aes { bits: 192 }));
     let first = core.key(&realm, &id).unwrap().primary.unwrap();
-    let body = core.encrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], b"m", b"").unwrap();
-    let key = core.add_version(&realm, &id, NewVersion::of(Algorithm::Ec(Curve::P256))).unwrap();
-    assert_eq!((key.versions.len(), key.algorithm, key.primary().unwrap().number), (2, Algorithm::Ec(Curve::P256), 2));
-    assert_eq!(*core.decrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], &body, b"").unwrap(), b"m");
-    let wrong = core.encrypt_aes((&realm, &id, &key.primary.unwrap()), AesMode::Gcm, &[0; 12], b"m", b"");
+    let body = core
+        .encrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], b"m", b"")
+        .unwrap();
+    let key = core
+        .add_version(&realm, &id, NewVersion::of(Algorithm::Ec(Curve::P256)))
+        .unwrap();
+    assert_eq!(
+        (
+            key.versions.len(),
+            key.algorithm,
+            key.primary().unwrap().number
+        ),
+        (2, Algorithm::Ec(Curve::P256), 2)
+    );
+    assert_eq!(
+        *core
+            .decrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], &body, b"")
+            .unwrap(),
+        b"m"
+    );
+    let wrong = core.encrypt_aes(
+        (&realm, &id, &key.primary.unwrap()),
+        AesMode::Gcm,
+        &[0; 12],
+        b"m",
+        b"",
+    );
     assert!(matches!(wrong, Err(KeyError::WrongAlgorithm { .. })));
 }
 
@@ -138,22 +196,42 @@ fn a_key_may_change_its_kind_and_older_versions_stay_what_they_were() {
 fn outside_its_dates_a_version_protects_nothing_and_opens_what_it_protected() {
     let (core, clock, realm) = core();
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
-    let dated =
-        NewVersion { not_before: Some(at(10)), expires: Some(at(20)), ..NewVersion::of(Algorithm::Aes { bits: 256 }) };
+    let dated = NewVersion {
+        not_before: Some(at(10)),
+        expires: Some(at(20)),
+        ..NewVersion::of(Algorithm::Aes { bits: 256 })
+    };
     let id = make(&core, &realm, dated);
     let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let named = (&realm, &id, &version);
     let seal = || core.encrypt_aes(named, AesMode::Gcm, &[0; 12], b"m", b"");
     assert_eq!(seal(), Err(KeyError::NotYetValid { at: at(10) }));
-    assert_eq!(core.seal(&realm, &id, b"m", b""), Err(KeyError::NotYetValid { at: at(10) }));
+    assert_eq!(
+        core.seal(&realm, &id, b"m", b""),
+        Err(KeyError::NotYetValid { at: at(10) })
+    );
     clock.advance(Duration::from_secs(10)).unwrap();
     let body = seal().unwrap();
     clock.advance(Duration::from_secs(10)).unwrap();
     assert_eq!(seal(), Err(KeyError::Expired { at: at(20) }));
-    assert_eq!(*core.decrypt_aes(named, AesMode::Gcm, &[0; 12], &body, b"").unwrap(), b"m");
-    core.update_version(&realm, &id, &version, Some(VersionState::Disabled), |fields| *fields.expires = None).unwrap();
+    assert_eq!(
+        *core
+            .decrypt_aes(named, AesMode::Gcm, &[0; 12], &body, b"")
+            .unwrap(),
+        b"m"
+    );
+    core.update_version(
+        &realm,
+        &id,
+        &version,
+        Some(VersionState::Disabled),
+        |fields| *fields.expires = None,
+    )
+    .unwrap();
     assert!(matches!(seal(), Err(KeyError::VersionUnusable { .. })));
-    let key = core.update_version(&realm, &id, &version, Some(VersionState::Enabled), |_| ()).unwrap();
+    let key = core
+        .update_version(&realm, &id, &version, Some(VersionState::Enabled), |_| ())
+        .unwrap();
     assert_eq!(key.primary().unwrap().updated, core.now());
     seal().unwrap();
 }
@@ -164,7 +242,8 @@ fn a_version_counted_from_its_making_moves_the_schedule() {
     let day = |n: u32| Duration::from_hours(24) * n;
     let id = make(&core, &realm, NewVersion::of(Algorithm::AES_256));
     let trigger = Some(Trigger::AfterCreation(Period::days(90)));
-    core.set_rotation(&realm, &id, trigger, None, Some(Period::days(365))).unwrap();
+    core.set_rotation(&realm, &id, trigger, None, Some(Period::days(365)))
+        .unwrap();
     clock.advance(day(30)).unwrap();
     let key = core.rotate_now(&realm, &id, None).unwrap();
     assert_eq!(key.rotation.next, Some(core.now() + day(90)));
@@ -172,12 +251,22 @@ fn a_version_counted_from_its_making_moves_the_schedule() {
     clock.advance(day(200)).unwrap();
     assert_eq!(core.key(&realm, &id).unwrap().versions.len(), 4);
     core.schedule_deletion(&realm, &id, day(90)).unwrap();
-    assert!(matches!(core.purge(&realm, &KeyId::new("other")), Err(KeyError::NotFound { .. })));
-    core.cancel_deletion(&realm, &id, KeyState::Enabled).unwrap();
-    assert!(matches!(core.purge(&realm, &id), Err(KeyError::NotPendingDeletion { .. })));
+    assert!(matches!(
+        core.purge(&realm, &KeyId::new("other")),
+        Err(KeyError::NotFound { .. })
+    ));
+    core.cancel_deletion(&realm, &id, KeyState::Enabled)
+        .unwrap();
+    assert!(matches!(
+        core.purge(&realm, &id),
+        Err(KeyError::NotPendingDeletion { .. })
+    ));
     core.schedule_deletion(&realm, &id, day(90)).unwrap();
     core.purge(&realm, &id).unwrap();
-    assert!(matches!(core.key(&realm, &id), Err(KeyError::NotFound { .. })));
+    assert!(matches!(
+        core.key(&realm, &id),
+        Err(KeyError::NotFound { .. })
+    ));
 }
 
 #[test]
@@ -187,20 +276,45 @@ fn a_backup_brings_every_version_back_and_only_here() {
     let sealed = core.seal(&realm, &id, b"m", b"").unwrap();
     core.rotate_now(&realm, &id, None).unwrap();
     let backup = core.backup(&realm, &id).unwrap();
-    assert!(matches!(core.restore(&realm, &backup), Err(KeyError::AlreadyExists { .. })));
-    core.schedule_deletion(&realm, &id, Duration::from_secs(60)).unwrap();
-    assert!(matches!(core.restore(&realm, &backup), Err(KeyError::PendingDeletion { .. })));
+    assert!(matches!(
+        core.restore(&realm, &backup),
+        Err(KeyError::AlreadyExists { .. })
+    ));
+    core.schedule_deletion(&realm, &id, Duration::from_secs(60))
+        .unwrap();
+    assert!(matches!(
+        core.restore(&realm, &backup),
+        Err(KeyError::PendingDeletion { .. })
+    ));
     core.purge(&realm, &id).unwrap();
     let key = core.restore(&realm, &backup).unwrap();
     assert_eq!(key.versions.len(), 2);
-    assert_eq!(*core.open(&realm, &id, &sealed.version, &sealed.nonce, &sealed.body, b"").unwrap(), b"m");
+    assert_eq!(
+        *core
+            .open(
+                &realm,
+                &id,
+                &sealed.version,
+                &sealed.nonce,
+                &sealed.body,
+                b""
+            )
+            .unwrap(),
+        b"m"
+    );
     // Into another realm as well, as a key of its own.
     let elsewhere = core.restore(&Realm::new("elsewhere"), &backup).unwrap();
     assert_eq!(elsewhere.realm, Realm::new("elsewhere"));
 
     let (foreign, _, _) = self::core();
-    assert_eq!(foreign.restore(&realm, &backup).unwrap_err(), KeyError::BadBackup);
+    assert_eq!(
+        foreign.restore(&realm, &backup).unwrap_err(),
+        KeyError::BadBackup
+    );
     for cut in [0, 11, 12, backup.len() - 1] {
-        assert_eq!(core.restore(&realm, &backup[..cut]).unwrap_err(), KeyError::BadBackup);
+        assert_eq!(
+            core.restore(&realm, &backup[..cut]).unwrap_err(),
+            KeyError::BadBackup
+        );
     }
 }

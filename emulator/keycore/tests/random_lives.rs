@@ -1,4 +1,5 @@
-//! Random command sequences against the core: what a key sealed opens for as long as it may, and never when it may not.
+//! Random command sequences against the core: what a key sealed opens for as long as it may, and
+//! never when it may not.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::{
-    Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion, Period, Purpose,
-    Realm, Sealed, SeededEntropy, Trigger, VersionState,
+    Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion,
+    Period, Purpose, Realm, Sealed, SeededEntropy, Trigger, VersionState,
 };
 use proptest::prelude::*;
 
@@ -64,11 +65,24 @@ struct Lab {
 
 fn lab(seed: u64) -> Lab {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-    let core =
-        KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::new(SeededEntropy::new(seed)));
+    let core = KeyCore::new(
+        Arc::new(MemoryStore::default()),
+        Arc::new(clock.clone()),
+        Arc::new(SeededEntropy::new(seed)),
+    );
     let (realm, id) = (Realm::new("r"), KeyId::new("k"));
-    core.create(&realm, new_key("k", Algorithm::AES_256, Purpose::EncryptDecrypt)).unwrap();
-    Lab { core, clock, realm, id, sealed: Vec::new() }
+    core.create(
+        &realm,
+        new_key("k", Algorithm::AES_256, Purpose::EncryptDecrypt),
+    )
+    .unwrap();
+    Lab {
+        core,
+        clock,
+        realm,
+        id,
+        sealed: Vec::new(),
+    }
 }
 
 fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
@@ -88,8 +102,13 @@ impl Lab {
     /// Plays one command; a refusal must be one of the core's, and is allowed.
     fn play(&mut self, command: Command) {
         let (core, realm, id) = (&self.core, &self.realm, &self.id);
-        let pick = |n: usize| core.key(realm, id).map(|key| key.versions[n % key.versions.len()].id);
-        let moved = |n: usize, to| pick(n).and_then(|version| core.set_version_state(realm, id, &version, to));
+        let pick = |n: usize| {
+            core.key(realm, id)
+                .map(|key| key.versions[n % key.versions.len()].id)
+        };
+        let moved = |n: usize, to| {
+            pick(n).and_then(|version| core.set_version_state(realm, id, &version, to))
+        };
         let refused = match command {
             Command::Seal(plaintext) => match core.seal(realm, id, &plaintext, b"aad") {
                 Ok(sealed) => {
@@ -99,9 +118,15 @@ impl Lab {
                 Err(error) => Some(error),
             },
             Command::Rotate => core.rotate_now(realm, id, Some(25)).err(),
-            Command::Schedule(days) => {
-                core.set_rotation(realm, id, days.map(|days| Trigger::Every(Period::days(days))), None, None).err()
-            }
+            Command::Schedule(days) => core
+                .set_rotation(
+                    realm,
+                    id,
+                    days.map(|days| Trigger::Every(Period::days(days))),
+                    None,
+                    None,
+                )
+                .err(),
             Command::Enable => core.enable(realm, id).err(),
             Command::Disable => core.disable(realm, id).err(),
             Command::ScheduleDeletion(days) => core.schedule_deletion(realm, id, DAY * days).err(),
@@ -114,17 +139,31 @@ impl Lab {
                 moved(n, VersionState::DestroyScheduled { at }).err()
             }
             Command::Adds { primary, later } => {
-                let new = NewVersion { primary, later, ..NewVersion::of(Algorithm::AES_256) };
+                let new = NewVersion {
+                    primary,
+                    later,
+                    ..NewVersion::of(Algorithm::AES_256)
+                };
                 core.add_version(realm, id, new).err()
             }
-            Command::Finishes(n) => pick(n).and_then(|version| core.finish_version((realm, id, &version))).err(),
-            Command::MakesPrimary(n) => pick(n).and_then(|version| core.set_primary(realm, id, &version)).err(),
+            Command::Finishes(n) => pick(n)
+                .and_then(|version| core.finish_version((realm, id, &version)))
+                .err(),
+            Command::MakesPrimary(n) => pick(n)
+                .and_then(|version| core.set_primary(realm, id, &version))
+                .err(),
             Command::PassDays(days) => {
                 self.clock.advance(DAY * days).unwrap();
                 None
             }
         };
-        assert!(!matches!(refused, Some(KeyError::Internal { .. } | KeyError::DoesNotOpen)), "{refused:?}");
+        assert!(
+            !matches!(
+                refused,
+                Some(KeyError::Internal { .. } | KeyError::DoesNotOpen)
+            ),
+            "{refused:?}"
+        );
     }
 
     fn check(&self) {
@@ -134,25 +173,53 @@ impl Lab {
             for (at, version) in key.versions.iter().enumerate() {
                 assert_eq!(version.number as usize, at + 1);
                 assert!(version.created <= core.now());
-                assert!(!matches!(version.state, VersionState::DestroyScheduled { at } if at <= core.now()));
+                assert!(
+                    !matches!(version.state, VersionState::DestroyScheduled { at } if at <= core.now())
+                );
             }
-            assert!(key.versions.windows(2).all(|pair| pair[0].created <= pair[1].created));
-            assert!(key.rotation.next.is_none_or(|next| next > core.now() || key.state != KeyState::Enabled));
+            assert!(
+                key.versions
+                    .windows(2)
+                    .all(|pair| pair[0].created <= pair[1].created)
+            );
+            assert!(
+                key.rotation
+                    .next
+                    .is_none_or(|next| next > core.now() || key.state != KeyState::Enabled)
+            );
             assert!(key.rotation.on_demand_used <= 25);
         }
         // The primary is usable, or the key says why it is not.
         let sealing = core.seal(realm, id, b"now", b"aad");
         match (&key, &sealing) {
             (Ok(key), Ok(_)) => assert!(key.usable_version(&key.primary.unwrap()).is_ok()),
-            (Ok(key), Err(error)) => assert_eq!(key.usable_version(&key.primary.unwrap()).unwrap_err(), *error),
+            (Ok(key), Err(error)) => assert_eq!(
+                key.usable_version(&key.primary.unwrap()).unwrap_err(),
+                *error
+            ),
             (Err(error), refused) => assert_eq!(refused.as_ref().unwrap_err(), error),
         }
         for (sealed, plaintext) in &self.sealed {
-            let opened = core.open(realm, id, &sealed.version, &sealed.nonce, &sealed.body, b"aad");
-            let allowed = key.as_ref().is_ok_and(|key| key.usable_version(&sealed.version).is_ok());
+            let opened = core.open(
+                realm,
+                id,
+                &sealed.version,
+                &sealed.nonce,
+                &sealed.body,
+                b"aad",
+            );
+            let allowed = key
+                .as_ref()
+                .is_ok_and(|key| key.usable_version(&sealed.version).is_ok());
             match opened {
-                Ok(opened) => assert!(allowed && *opened == *plaintext, "opened what may not be opened"),
-                Err(error) => assert!(!allowed, "an enabled version did not open what it sealed: {error}"),
+                Ok(opened) => assert!(
+                    allowed && *opened == *plaintext,
+                    "opened what may not be opened"
+                ),
+                Err(error) => assert!(
+                    !allowed,
+                    "an enabled version did not open what it sealed: {error}"
+                ),
             }
         }
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Entropy, KeyCore, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Period, Purpose, Realm,
-    SystemEntropy, Trigger,
+    Algorithm, Entropy, KeyCore, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Period,
+    Purpose, Realm, SystemEntropy, Trigger,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -43,9 +43,22 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let gate = Arc::new(Gate { closed: AtomicBool::new(false), held: Barrier::new(2), opened: Barrier::new(2) });
-        let core = KeyCore::new(Arc::new(MemoryStore::default()), Arc::new(clock.clone()), Arc::clone(&gate) as _);
-        Self { core, clock, realm: Realm::new("r"), gate }
+        let gate = Arc::new(Gate {
+            closed: AtomicBool::new(false),
+            held: Barrier::new(2),
+            opened: Barrier::new(2),
+        });
+        let core = KeyCore::new(
+            Arc::new(MemoryStore::default()),
+            Arc::new(clock.clone()),
+            Arc::clone(&gate) as _,
+        );
+        Self {
+            core,
+            clock,
+            realm: Realm::new("r"),
+            gate,
+        }
     }
 
     /// A key that rotates every 90 days.
@@ -63,7 +76,9 @@ impl Lab {
         };
         self.core.create(&self.realm, new).unwrap();
         let every = Some(Trigger::Every(Period::days(90)));
-        self.core.set_rotation(&self.realm, &id, every, None, None).unwrap();
+        self.core
+            .set_rotation(&self.realm, &id, every, None, None)
+            .unwrap();
         id
     }
 
@@ -76,7 +91,9 @@ impl Lab {
 fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
     let lab = Lab::new();
     let id = lab.aes("k");
-    let Lab { core, realm, gate, .. } = &lab;
+    let Lab {
+        core, realm, gate, ..
+    } = &lab;
     gate.closed.store(true, Ordering::SeqCst);
     let (rotated, changed) = std::thread::scope(|scope| {
         let rotating = scope.spawn(|| core.rotate_now(realm, &id, None).unwrap());
@@ -84,7 +101,9 @@ fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
         let (done, changed) = mpsc::channel();
         let (core, realm, id) = (core, realm, &id);
         scope.spawn(move || {
-            let before = core.update(realm, id, |fields| "changed".clone_into(fields.description)).unwrap();
+            let before = core
+                .update(realm, id, |fields| "changed".clone_into(fields.description))
+                .unwrap();
             done.send(before.versions.len()).unwrap();
         });
         // The limit ends a test that fails; one that passes does not wait for it.
@@ -93,7 +112,10 @@ fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
         (rotating.join().unwrap(), changed)
     });
     assert_eq!(changed, Ok(1), "the change waited for the rotation");
-    assert_eq!((rotated.versions.len(), rotated.description.as_str()), (2, "changed"));
+    assert_eq!(
+        (rotated.versions.len(), rotated.description.as_str()),
+        (2, "changed")
+    );
     assert_eq!(rotated.rotation.on_demand_used, 1);
 }
 
@@ -101,7 +123,12 @@ fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
 fn a_date_that_two_see_pass_is_rotated_on_once() {
     let lab = Lab::new();
     let id = lab.aes("k");
-    let Lab { core, clock, realm, gate } = &lab;
+    let Lab {
+        core,
+        clock,
+        realm,
+        gate,
+    } = &lab;
     clock.advance(DAY * 90).unwrap();
     gate.closed.store(true, Ordering::SeqCst);
     let versions = std::thread::scope(|scope| {
@@ -125,7 +152,10 @@ fn a_rotation_holds_up_no_other_key() {
         lab.gate.held.wait();
         let (done, rotated) = mpsc::channel();
         let (core, realm, other) = (&lab.core, &lab.realm, &other);
-        scope.spawn(move || done.send(core.key(realm, other).unwrap().versions.len()).unwrap());
+        scope.spawn(move || {
+            done.send(core.key(realm, other).unwrap().versions.len())
+                .unwrap()
+        });
         // The limit ends a test that fails; one that passes does not wait for it.
         let rotated = rotated.recv_timeout(Duration::from_secs(10));
         lab.gate.opened.wait();
@@ -141,22 +171,36 @@ fn settling_ends_between_two_versions_when_nobody_waits_for_it_and_goes_on_later
     lab.clock.advance(DAY * 905).unwrap();
     let asked = Cell::new(0);
     // Once before the key, then before each version.
-    let settled = lab.core.settle_while(&|| asked.replace(asked.get() + 1) < 4);
+    let settled = lab
+        .core
+        .settle_while(&|| asked.replace(asked.get() + 1) < 4);
     assert_eq!((settled.rotated, settled.skipped), (3, 0));
     assert_eq!(lab.core.settle().rotated, 7, "the rest is still due");
-    let days: Vec<_> =
-        lab.core.key(&lab.realm, &id).unwrap().versions.iter().map(|v| v.created.as_second() / 86_400).collect();
+    let days: Vec<_> = lab
+        .core
+        .key(&lab.realm, &id)
+        .unwrap()
+        .versions
+        .iter()
+        .map(|v| v.created.as_second() / 86_400)
+        .collect();
     assert_eq!(days, (0..=10).map(|n| n * 90).collect::<Vec<_>>());
 }
 
-/// The versions that a key has after ten are due and `act` came while the first was made; `None` where it is gone.
+/// The versions that a key has after ten are due and `act` came while the first was made; `None`
+/// where it is gone.
 fn versions_after(act: impl FnOnce(&KeyCore)) -> Option<usize> {
     let lab = Lab::new();
     let id = lab.aes("k");
     lab.clock.advance(DAY * 905).unwrap();
     lab.gate.closed.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {
-        let rotating = scope.spawn(|| lab.core.key(&lab.realm, &id).ok().map(|key| key.versions.len()));
+        let rotating = scope.spawn(|| {
+            lab.core
+                .key(&lab.realm, &id)
+                .ok()
+                .map(|key| key.versions.len())
+        });
         lab.gate.held.wait();
         act(&lab.core);
         lab.gate.opened.wait();
@@ -166,7 +210,11 @@ fn versions_after(act: impl FnOnce(&KeyCore)) -> Option<usize> {
 
 #[test]
 fn a_stopped_core_rotates_no_more() {
-    assert_eq!(versions_after(KeyCore::stop), Some(2), "the version that was being made, and no other");
+    assert_eq!(
+        versions_after(KeyCore::stop),
+        Some(2),
+        "the version that was being made, and no other"
+    );
 }
 
 #[test]
@@ -183,8 +231,19 @@ fn one_move_of_the_clock_makes_so_many_versions_and_says_what_it_left_out() {
     lab.clock.advance(DAY * 36_500).unwrap();
     let settled = lab.core.settle();
     assert_eq!((settled.rotated, settled.skipped), (32 + 405, 405 - 32));
-    let newest = |id| lab.core.key(&lab.realm, id).unwrap().primary().unwrap().created;
-    assert_eq!(newest(&rsa), newest(&aes), "the newest are the ones that were made");
+    let newest = |id| {
+        lab.core
+            .key(&lab.realm, id)
+            .unwrap()
+            .primary()
+            .unwrap()
+            .created
+    };
+    assert_eq!(
+        newest(&rsa),
+        newest(&aes),
+        "the newest are the ones that were made"
+    );
     assert_eq!(lab.core.settle(), kmslab_keycore::Settled::default());
 }
 
@@ -194,7 +253,9 @@ fn what_is_left_out_is_told_once_also_when_settling_is_interrupted() {
     lab.aes("k");
     lab.clock.advance(DAY * 90 * 1010).unwrap();
     let asked = Cell::new(0);
-    let settled = lab.core.settle_while(&|| asked.replace(asked.get() + 1) < 3);
+    let settled = lab
+        .core
+        .settle_while(&|| asked.replace(asked.get() + 1) < 3);
     assert_eq!((settled.rotated, settled.skipped), (2, 10));
     let rest = lab.core.settle();
     assert_eq!((rest.rotated, rest.skipped), (998, 0));

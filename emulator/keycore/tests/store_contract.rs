@@ -7,8 +7,8 @@ use std::thread;
 
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Alias, KeyCore, KeyError, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Purpose, Realm, Store,
-    SystemEntropy,
+    Algorithm, Alias, KeyCore, KeyError, KeyId, ManualClock, MemoryStore, NewKey, NewVersion,
+    Purpose, Realm, Store, SystemEntropy,
 };
 
 fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
@@ -35,10 +35,20 @@ fn contract(store: &Arc<dyn Store>) {
     let key = store.get(&realm, &id).unwrap();
 
     // A name is taken once.
-    assert!(matches!(store.insert((*key).clone()), Err(KeyError::AlreadyExists { .. })));
+    assert!(matches!(
+        store.insert((*key).clone()),
+        Err(KeyError::AlreadyExists { .. })
+    ));
     // Versions lead to their key; order is by creation, then name.
     assert_eq!(store.find(&realm, &key.primary.unwrap()).unwrap().id, id);
-    assert_eq!(store.keys(&realm).iter().map(|k| k.id.to_string()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        store
+            .keys(&realm)
+            .iter()
+            .map(|k| k.id.to_string())
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
     assert_eq!(store.realms(), std::slice::from_ref(&realm));
 
     // A change that fails leaves nothing behind; a key handed out does not change under its reader.
@@ -59,11 +69,25 @@ fn contract(store: &Arc<dyn Store>) {
 
     // Aliases: made once, replaced only where there is one, gone with their key.
     let at = Timestamp::UNIX_EPOCH;
-    let alias = |target: &str| Alias { name: "x".into(), target: KeyId::new(target), created: at, updated: at };
-    assert!(matches!(store.put_alias(&realm, alias("b"), true), Err(KeyError::AliasNotFound { .. })));
-    assert!(matches!(store.put_alias(&realm, alias("none"), false), Err(KeyError::NotFound { .. })));
+    let alias = |target: &str| Alias {
+        name: "x".into(),
+        target: KeyId::new(target),
+        created: at,
+        updated: at,
+    };
+    assert!(matches!(
+        store.put_alias(&realm, alias("b"), true),
+        Err(KeyError::AliasNotFound { .. })
+    ));
+    assert!(matches!(
+        store.put_alias(&realm, alias("none"), false),
+        Err(KeyError::NotFound { .. })
+    ));
     store.put_alias(&realm, alias("b"), false).unwrap();
-    assert!(matches!(store.put_alias(&realm, alias("a"), false), Err(KeyError::AliasExists { .. })));
+    assert!(matches!(
+        store.put_alias(&realm, alias("a"), false),
+        Err(KeyError::AliasExists { .. })
+    ));
     assert!(!store.remove(&realm, &id, &|_| false));
     assert!(store.remove(&realm, &id, &|key| key.description == "done"));
     assert!(store.alias(&realm, "x").is_none() && store.get(&realm, &id).is_none());
@@ -90,7 +114,10 @@ fn changes_are_atomic(store: &Arc<dyn Store>) {
             });
         }
     });
-    assert_eq!(store.get(&realm, &id).unwrap().rotation.on_demand_used, 1000);
+    assert_eq!(
+        store.get(&realm, &id).unwrap().rotation.on_demand_used,
+        1000
+    );
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn shown(state: &Admin) -> Value {
     json!({ "lab": state.lab.now().to_string(), "wall": state.fronts.aws.wall.now().to_string() })
 }
 
-/// Seconds as a number, or text: `365d`, `2h 30m`, ISO 8601. Days are of 24 hours; months and years have no fixed length.
+/// Seconds as a number, or text: `365d`, `2h 30m`, ISO 8601. Days are of 24 hours; months and years
+/// have no fixed length.
 fn duration(value: &Value) -> Result<Duration, String> {
     let wrong = |reason: &str| format!("cannot advance by {value}: {reason}; {EXAMPLES}");
     match value {
@@ -68,7 +69,9 @@ fn duration(value: &Value) -> Result<Duration, String> {
             Duration::try_from_secs_f64(seconds).map_err(|error| wrong(&error.to_string()))
         }
         Value::String(text) => {
-            let span: Span = text.parse().map_err(|error: jiff::Error| wrong(&error.to_string()))?;
+            let span: Span = text
+                .parse()
+                .map_err(|error: jiff::Error| wrong(&error.to_string()))?;
             let exact = span.to_duration(SpanRelativeTo::days_are_24_hours());
             let exact = exact.map_err(|error| wrong(&error.to_string()))?;
             Duration::try_from(exact).map_err(|_| wrong("the clock never goes back"))
@@ -92,7 +95,15 @@ mod tests {
         ] {
             assert_eq!(duration(&given).unwrap(), expected, "{given}");
         }
-        for given in [json!("-1d"), json!(-5), json!("1mo"), json!("soon"), json!(true), json!(1e300), json!([1])] {
+        for given in [
+            json!("-1d"),
+            json!(-5),
+            json!("1mo"),
+            json!("soon"),
+            json!(true),
+            json!(1e300),
+            json!([1]),
+        ] {
             assert!(duration(&given).is_err(), "{given}");
         }
     }

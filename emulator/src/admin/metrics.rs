@@ -48,13 +48,25 @@ impl Collector for Snapshot {
                 ("caller", row.caller.as_str()),
                 ("code", row.code.as_str()),
             ];
-            requests.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&row.count, None)?;
+            requests
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&row.count, None)?;
         }
         encoder
-            .encode_descriptor("kmslab_emulator_keys", "Keys that exist", None, MetricType::Gauge)?
+            .encode_descriptor(
+                "kmslab_emulator_keys",
+                "Keys that exist",
+                None,
+                MetricType::Gauge,
+            )?
             .encode_gauge(&self.keys)?;
         encoder
-            .encode_descriptor("kmslab_emulator_lab_clock_seconds", "The lab clock", None, MetricType::Gauge)?
+            .encode_descriptor(
+                "kmslab_emulator_lab_clock_seconds",
+                "The lab clock",
+                None,
+                MetricType::Gauge,
+            )?
             .encode_gauge(&self.lab_seconds)
     }
 }

@@ -1,5 +1,6 @@
-//! The admin port: health, the lab clock, reset, the key table and metrics, in JSON. It has no authentication, so it is on loopback
-//! by default; a request that a web page of another origin sends is refused.
+//! The admin port: health, the lab clock, reset, the key table and metrics, in JSON. It has no
+//! authentication, so it is on loopback by default; a request that a web page of another origin
+//! sends is refused.
 
 mod clock;
 mod metrics;
@@ -32,27 +33,35 @@ pub(crate) struct Admin {
     pub(crate) core: Arc<KeyCore>,
     pub(crate) lab: Arc<LabClock>,
     pub(crate) seed: SeedFile,
-    /// Held by who settles all keys: one thread does, and whoever moves the clock is told of what his own move made.
+    /// Held by who settles all keys: one thread does, and whoever moves the clock is told of what
+    /// his own move made.
     pub(crate) settling: tokio::sync::Mutex<()>,
 }
 
 impl Admin {
-    /// Carries out what is due by the lab clock, after `before`. A long jump over many keys makes much key material, hence the other
-    /// thread; it ends when nobody waits for the answer any more.
-    pub(crate) async fn settle<E>(&self, before: impl FnOnce() -> Result<(), E>) -> Result<Settled, E> {
+    /// Carries out what is due by the lab clock, after `before`. A long jump over many keys makes
+    /// much key material, hence the other thread; it ends when nobody waits for the answer any
+    /// more.
+    pub(crate) async fn settle<E>(
+        &self,
+        before: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Settled, E> {
         let _one = self.settling.lock().await;
         before()?;
         let waits = CancellationToken::new();
         let _waits = waits.clone().drop_guard();
         let core = Arc::clone(&self.core);
-        let settled = tokio::task::spawn_blocking(move || core.settle_while(&|| !waits.is_cancelled()));
+        let settled =
+            tokio::task::spawn_blocking(move || core.settle_while(&|| !waits.is_cancelled()));
         Ok(settled.await.unwrap_or_default())
     }
 
     /// Every key of every cloud. Keys that are due are rotated before they are shown.
     pub(crate) async fn key_table(&self) -> Vec<KeyRow> {
         let fronts = self.fronts.clone();
-        tokio::task::spawn_blocking(move || fronts.key_table()).await.unwrap_or_default()
+        tokio::task::spawn_blocking(move || fronts.key_table())
+            .await
+            .unwrap_or_default()
     }
 }
 
@@ -89,7 +98,11 @@ async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.fronts.azure.reset();
     state.fronts.gcp.reset();
     state.fronts.counter.clear();
-    match state.seed.plant(&state.fronts.aws.aws, &state.fronts.azure, &state.fronts.gcp) {
+    match state.seed.plant(
+        &state.fronts.aws.aws,
+        &state.fronts.azure,
+        &state.fronts.gcp,
+    ) {
         Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
@@ -104,13 +117,19 @@ async fn scrape(State(state): State<Arc<Admin>>) -> Response {
 }
 
 async fn unknown_path(request: Request) -> Response {
-    let message =
-        format!("no {} here; there are /healthz, /readyz, /clock, /reset, /keys and /metrics", request.uri().path());
+    let message = format!(
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys and /metrics",
+        request.uri().path()
+    );
     problem(StatusCode::NOT_FOUND, message)
 }
 
 async fn unknown_method(request: Request) -> Response {
-    let message = format!("{} does not take {}", request.uri().path(), request.method());
+    let message = format!(
+        "{} does not take {}",
+        request.uri().path(),
+        request.method()
+    );
     problem(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
@@ -119,18 +138,29 @@ async fn in_time(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match http_body::read(body, LARGEST_BODY).await {
         Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
-        Err(Unread::TooLarge) => problem(StatusCode::PAYLOAD_TOO_LARGE, "a request to this port has at most 64 KiB"),
-        Err(Unread::Broken) => problem(StatusCode::REQUEST_TIMEOUT, "the request's body did not come"),
+        Err(Unread::TooLarge) => problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "a request to this port has at most 64 KiB",
+        ),
+        Err(Unread::Broken) => problem(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body did not come",
+        ),
     }
 }
 
-/// Browsers name the page that sends a request; a page that this port did not serve must not move the clock.
+/// Browsers name the page that sends a request; a page that this port did not serve must not move
+/// the clock.
 async fn same_origin(headers: HeaderMap, request: Request, next: Next) -> Response {
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     match headers.get(ORIGIN) {
-        Some(origin) if origin.as_bytes() != format!("http://{host}").as_bytes() => {
-            problem(StatusCode::FORBIDDEN, "requests of web pages from another origin are refused")
-        }
+        Some(origin) if origin.as_bytes() != format!("http://{host}").as_bytes() => problem(
+            StatusCode::FORBIDDEN,
+            "requests of web pages from another origin are refused",
+        ),
         _ => next.run(request).await,
     }
 }

@@ -17,7 +17,9 @@ pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     target.not_pending_deletion()?;
     match aws.core.create_alias(target.realm(), name, target.id()) {
         Ok(_) => Ok(json!({})),
-        Err(KeyError::AliasExists { .. }) => Err(AwsError::alias_exists(names::alias_arn(caller, name))),
+        Err(KeyError::AliasExists { .. }) => {
+            Err(AwsError::alias_exists(names::alias_arn(caller, name)))
+        }
         Err(error) => Err(target.refused(error)),
     }
 }
@@ -28,25 +30,36 @@ pub(super) fn update_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     target.not_pending_deletion()?;
     match aws.core.update_alias(target.realm(), name, target.id()) {
         Ok(_) => Ok(json!({})),
-        Err(KeyError::AliasNotFound { .. }) => Err(AwsError::no_such_alias(names::alias_arn(caller, name))),
+        Err(KeyError::AliasNotFound { .. }) => {
+            Err(AwsError::no_such_alias(names::alias_arn(caller, name)))
+        }
         Err(error) => Err(target.refused(error)),
     }
 }
 
 pub(super) fn delete_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let name = own_name(input)?;
-    let deleted = aws.core.delete_alias(&names::realm(&caller.account, &caller.region), name);
+    let deleted = aws
+        .core
+        .delete_alias(&names::realm(&caller.account, &caller.region), name);
     deleted.map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, name)))?;
     Ok(json!({}))
 }
 
 pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let of = match input.text("KeyId", 1..=2048)? {
-        Some(_) => Some(aws.find(caller, input, "KeyId", Accept::Keys)?.key.id.clone()),
+        Some(_) => Some(
+            aws.find(caller, input, "KeyId", Accept::Keys)?
+                .key
+                .id
+                .clone(),
+        ),
         None => None,
     };
     let listed = |alias: &Alias| of.as_ref().is_none_or(|key: &KeyId| alias.target == *key);
-    let mut aliases = aws.core.aliases(&names::realm(&caller.account, &caller.region));
+    let mut aliases = aws
+        .core
+        .aliases(&names::realm(&caller.account, &caller.region));
     aliases.retain(listed);
     let entry = |alias: &Alias| {
         json!({
@@ -57,15 +70,29 @@ pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<
             "LastUpdatedDate": seconds(alias.updated),
         })
     };
-    page(input, "Aliases", (50, 100), &aliases, |alias| alias.name.clone(), entry)
+    page(
+        input,
+        "Aliases",
+        (50, 100),
+        &aliases,
+        |alias| alias.name.clone(),
+        entry,
+    )
 }
 
 /// The key that an alias is to stand for.
 fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> {
     let named = input.required_text("TargetKeyId", 1..=2048)?;
     // An alias' name, or its ARN.
-    if named.starts_with(PREFIX) || named.splitn(6, ':').nth(5).is_some_and(|resource| resource.starts_with(PREFIX)) {
-        return Err(AwsError::validation("Aliases must refer to keys. Not aliases"));
+    if named.starts_with(PREFIX)
+        || named
+            .splitn(6, ':')
+            .nth(5)
+            .is_some_and(|resource| resource.starts_with(PREFIX))
+    {
+        return Err(AwsError::validation(
+            "Aliases must refer to keys. Not aliases",
+        ));
     }
     aws.find(caller, input, "TargetKeyId", Accept::Keys)
 }
@@ -73,9 +100,16 @@ fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> 
 /// The `AliasName` of a request that changes aliases.
 fn own_name(input: &Input) -> Result<&str, AwsError> {
     let name = input.required_text("AliasName", 1..=256)?;
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b)) {
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b))
+    {
         let rule = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$";
-        return Err(AwsError::constraint(&format!("'{name}'"), "aliasName", rule));
+        return Err(AwsError::constraint(
+            &format!("'{name}'"),
+            "aliasName",
+            rule,
+        ));
     }
     if name.len() <= PREFIX.len() || !name.starts_with(PREFIX) {
         return Err(AwsError::validation(
@@ -84,7 +118,13 @@ fn own_name(input: &Input) -> Result<&str, AwsError> {
         ));
     }
     if name.contains(':') {
-        return Err(AwsError::validation(format!("{name} contains invalid characters for an alias")));
+        return Err(AwsError::validation(format!(
+            "{name} contains invalid characters for an alias"
+        )));
     }
-    if name.starts_with(RESERVED) { Err(AwsError::bare("NotAuthorizedException")) } else { Ok(name) }
+    if name.starts_with(RESERVED) {
+        Err(AwsError::bare("NotAuthorizedException"))
+    } else {
+        Ok(name)
+    }
 }

@@ -1,7 +1,9 @@
-//! Who calls: the credentials the emulator knows, and the check of a request's signature against them.
+//! Who calls: the credentials the emulator knows, and the check of a request's signature against
+//! them.
 //!
-//! Order of the checks and their words as a JSON 1.1 service of the vendor gives them: scheme, parameters, date, signed headers,
-//! algorithm and credential, scope, access key, signature, session token. The service answers HTTP 400 to all of them.
+//! Order of the checks and their words as a JSON 1.1 service of the vendor gives them: scheme,
+//! parameters, date, signed headers, algorithm and credential, scope, access key, signature,
+//! session token. The service answers HTTP 400 to all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -46,18 +48,23 @@ pub struct Credential {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("account", &self.account).finish_non_exhaustive()
+        f.debug_struct("Credential")
+            .field("account", &self.account)
+            .finish_non_exhaustive()
     }
 }
 
-/// A credential that cannot be used. The words repeat only what cannot be a secret put in the wrong place.
+/// A credential that cannot be used. The words repeat only what cannot be a secret put in the wrong
+/// place.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CredentialError {
     /// Not the three parts.
     #[error("a --credential is not ID:SECRET:ACCOUNT, for example AKIAEXAMPLE:secret:111122223333")]
     Form,
     /// The access key id has a character that cannot stand in a credential scope, or none at all.
-    #[error("an access key id must be 1 to 128 letters, digits, '_', '-', '.' or '+'; one of those given is not")]
+    #[error(
+        "an access key id must be 1 to 128 letters, digits, '_', '-', '.' or '+'; one of those given is not"
+    )]
     AccessKeyId,
     /// Not an account number.
     #[error("the account of access key {0} must be 12 digits, for example {DEFAULT_ACCOUNT}")]
@@ -75,8 +82,15 @@ impl Credentials {
     /// `test`/`test` of account 123456789012.
     pub fn well_known() -> Self {
         let secret = Zeroizing::new(DEFAULT_ACCESS_KEY.to_owned());
-        let credential = Credential { secret, account: DEFAULT_ACCOUNT.to_owned(), session_token: None };
-        Self(BTreeMap::from([(DEFAULT_ACCESS_KEY.to_owned(), credential)]))
+        let credential = Credential {
+            secret,
+            account: DEFAULT_ACCOUNT.to_owned(),
+            session_token: None,
+        };
+        Self(BTreeMap::from([(
+            DEFAULT_ACCESS_KEY.to_owned(),
+            credential,
+        )]))
     }
 
     /// Adds one, or replaces the one of the same id.
@@ -84,7 +98,8 @@ impl Credentials {
         if !is_access_key_id(id) {
             return Err(CredentialError::AccessKeyId);
         }
-        if credential.account.len() != 12 || !credential.account.bytes().all(|b| b.is_ascii_digit()) {
+        if credential.account.len() != 12 || !credential.account.bytes().all(|b| b.is_ascii_digit())
+        {
             return Err(CredentialError::Account(id.to_owned()));
         }
         if credential.secret.is_empty() {
@@ -96,10 +111,14 @@ impl Credentials {
 }
 
 fn is_access_key_id(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.+".contains(&b))
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.+".contains(&b))
 }
 
-/// The access key id that a request claims, before any check; for counting what was refused. `None` when there is none to show.
+/// The access key id that a request claims, before any check; for counting what was refused. `None`
+/// when there is none to show.
 pub fn claimed_access_key(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let id = Authorization::parse(header).ok()?.access_key_id;
@@ -117,11 +136,20 @@ pub struct Authenticator {
 impl Authenticator {
     /// With `mode` off the credentials only say which account an access key belongs to.
     pub fn new(mode: Auth, credentials: Credentials) -> Self {
-        Self { mode, credentials, signing_keys: RwLock::default() }
+        Self {
+            mode,
+            credentials,
+            signing_keys: RwLock::default(),
+        }
     }
 
     /// The caller, or the vendor's refusal. `wall_now` is the wall clock, never the lab clock.
-    pub fn authenticate(&self, parts: &Parts, body: &[u8], wall_now: Timestamp) -> Result<Caller, AwsError> {
+    pub fn authenticate(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+        wall_now: Timestamp,
+    ) -> Result<Caller, AwsError> {
         match self.mode {
             Auth::On => self.verify(parts, body, wall_now),
             Auth::Off => Ok(self.believe(parts)),
@@ -129,13 +157,31 @@ impl Authenticator {
     }
 
     fn believe(&self, parts: &Parts) -> Caller {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let parsed = header.and_then(|header| Authorization::parse(header).ok());
-        let id =
-            parsed.as_ref().map(|a| a.access_key_id).filter(|id| is_access_key_id(id)).unwrap_or(DEFAULT_ACCESS_KEY);
-        let region = parsed.as_ref().map(|a| a.scope.region).filter(|r| is_region(r)).unwrap_or(DEFAULT_REGION);
-        let account = self.credentials.0.get(id).map_or(DEFAULT_ACCOUNT, |credential| &credential.account);
-        Caller { account: account.to_owned(), region: region.to_owned(), access_key_id: id.to_owned() }
+        let id = parsed
+            .as_ref()
+            .map(|a| a.access_key_id)
+            .filter(|id| is_access_key_id(id))
+            .unwrap_or(DEFAULT_ACCESS_KEY);
+        let region = parsed
+            .as_ref()
+            .map(|a| a.scope.region)
+            .filter(|r| is_region(r))
+            .unwrap_or(DEFAULT_REGION);
+        let account = self
+            .credentials
+            .0
+            .get(id)
+            .map_or(DEFAULT_ACCOUNT, |credential| &credential.account);
+        Caller {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            access_key_id: id.to_owned(),
+        }
     }
 
     fn verify(&self, parts: &Parts, body: &[u8], wall_now: Timestamp) -> Result<Caller, AwsError> {
@@ -147,16 +193,23 @@ impl Authenticator {
         let time = request_time(parts);
         let authorization = match (parsed, &time) {
             (Err(ParseError::OtherScheme), _) => {
-                return Err(refused("MissingAuthenticationTokenException", "Missing Authentication Token"));
+                return Err(refused(
+                    "MissingAuthenticationTokenException",
+                    "Missing Authentication Token",
+                ));
             }
-            (Err(ParseError::Missing(names)), time) => return Err(incomplete(&names, time.is_some(), header)),
+            (Err(ParseError::Missing(names)), time) => {
+                return Err(incomplete(&names, time.is_some(), header));
+            }
             (_, None) => return Err(incomplete(&[], false, header)),
             (Err(error), Some(_)) => return Err(malformed(&error, header)),
             (Ok(authorization), Some(_)) => authorization,
         };
         let time = check_time(&time.unwrap_or_default(), wall_now)?;
         if !authorization.signs("host") {
-            return Err(invalid_signature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
+            return Err(invalid_signature(
+                "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
+            ));
         }
         check_scope(authorization.scope, &time)?;
         let id = authorization.access_key_id;
@@ -193,15 +246,32 @@ impl Authenticator {
         let canonical = canonical.ok_or_else(|| invalid_signature(MISMATCH))?;
         let text = sigv4::string_to_sign(time, authorization.scope, &canonical);
         let scope = authorization.scope;
-        let name = format!("{}/{}/{}", authorization.access_key_id, scope.date, scope.region);
-        let kept = self.signing_keys.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        let key = kept.clone().unwrap_or_else(|| SigningKey::derive(&credential.secret, scope));
-        if !bool::from(key.sign(&text).as_bytes().ct_eq(authorization.signature.as_bytes())) {
+        let name = format!(
+            "{}/{}/{}",
+            authorization.access_key_id, scope.date, scope.region
+        );
+        let kept = self
+            .signing_keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&name)
+            .cloned();
+        let key = kept
+            .clone()
+            .unwrap_or_else(|| SigningKey::derive(&credential.secret, scope));
+        if !bool::from(
+            key.sign(&text)
+                .as_bytes()
+                .ct_eq(authorization.signature.as_bytes()),
+        ) {
             return Err(invalid_signature(MISMATCH));
         }
         // Kept only once it has verified something, so that a stranger cannot fill the store.
         if kept.is_none() {
-            let mut keys = self.signing_keys.write().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self
+                .signing_keys
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             if keys.len() >= KEPT_SIGNING_KEYS {
                 keys.clear();
             }
@@ -211,7 +281,8 @@ impl Authenticator {
     }
 }
 
-/// `X-Amz-Date`, else `Date`, in the form the string to sign has; a value in no known form is given back as it is.
+/// `X-Amz-Date`, else `Date`, in the form the string to sign has; a value in no known form is given
+/// back as it is.
 fn request_time(parts: &Parts) -> Option<String> {
     if let Some(value) = parts.headers.get("x-amz-date") {
         return Some(String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -225,8 +296,9 @@ fn request_time(parts: &Parts) -> Option<String> {
 
 fn check_time(text: &str, now: Timestamp) -> Result<String, AwsError> {
     let Some(time) = sigv4::parse_time(text) else {
-        let message =
-            format!("Date must be in ISO-8601 'basic format'. Got '{text}'. See http://en.wikipedia.org/wiki/ISO_8601");
+        let message = format!(
+            "Date must be in ISO-8601 'basic format'. Got '{text}'. See http://en.wikipedia.org/wiki/ISO_8601"
+        );
         return Err(refused("IncompleteSignatureException", &message));
     };
     let shown = sigv4::format_time;
@@ -250,14 +322,19 @@ fn check_time(text: &str, now: Timestamp) -> Result<String, AwsError> {
 fn check_scope(scope: Scope<'_>, time: &str) -> Result<(), AwsError> {
     let mut wrong = String::new();
     if !is_region(scope.region) {
-        wrong += &format!("Credential should be scoped to a valid region, not '{}'. ", scope.region);
+        wrong += &format!(
+            "Credential should be scoped to a valid region, not '{}'. ",
+            scope.region
+        );
     }
     if scope.service != "kms" {
         wrong += "Credential should be scoped to correct service: 'kms'. ";
     }
     if scope.terminator != TERMINATOR {
         let got = scope.terminator;
-        wrong += &format!("Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{got}'. ");
+        wrong += &format!(
+            "Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{got}'. "
+        );
     }
     if scope.date != &time[..8] {
         wrong += &format!(
@@ -267,24 +344,39 @@ fn check_scope(scope: Scope<'_>, time: &str) -> Result<(), AwsError> {
             &time[..8]
         );
     }
-    if wrong.is_empty() { Ok(()) } else { Err(invalid_signature(&wrong)) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid_signature(&wrong))
+    }
 }
 
-/// The shape of a region's name: `us-east-1`, `us-gov-west-1`. Any name of that shape is a region here.
+/// The shape of a region's name: `us-east-1`, `us-gov-west-1`. Any name of that shape is a region
+/// here.
 fn is_region(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
-    let word = |part: &&str| (1..=12).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_lowercase());
+    let word = |part: &&str| {
+        (1..=12).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_lowercase())
+    };
     match parts.as_slice() {
         [words @ .., number] if (2..=4).contains(&words.len()) => {
-            words.iter().all(word) && (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
+            words.iter().all(word)
+                && (1..=2).contains(&number.len())
+                && number.bytes().all(|b| b.is_ascii_digit())
         }
         _ => false,
     }
 }
 
 fn check_token(parts: &Parts, credential: &Credential) -> Result<(), AwsError> {
-    let sent = parts.headers.get("x-amz-security-token").map(|value| value.as_bytes());
-    let held = credential.session_token.as_ref().map(|token| token.as_bytes());
+    let sent = parts
+        .headers
+        .get("x-amz-security-token")
+        .map(|value| value.as_bytes());
+    let held = credential
+        .session_token
+        .as_ref()
+        .map(|token| token.as_bytes());
     let equal = match (sent, held) {
         (None, None) => true,
         (Some(sent), Some(held)) => bool::from(sent.ct_eq(held)),
@@ -299,21 +391,30 @@ fn incomplete(missing: &[&str], dated: bool, header: &str) -> AwsError {
         message += &format!("Authorization header requires '{name}' parameter. ");
     }
     if !dated {
-        message += "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ";
+        message +=
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ";
     }
-    refused("IncompleteSignatureException", &format!("{message}Authorization={header}"))
+    refused(
+        "IncompleteSignatureException",
+        &format!("{message}Authorization={header}"),
+    )
 }
 
 fn malformed(error: &ParseError<'_>, header: &str) -> AwsError {
     let message = match error {
         ParseError::Algorithm(got) => {
-            format!("Unsupported AWS 'algorithm': '{got}' (only {} for now). ", sigv4::ALGORITHM)
+            format!(
+                "Unsupported AWS 'algorithm': '{got}' (only {} for now). ",
+                sigv4::ALGORITHM
+            )
         }
         ParseError::Credential(got) => format!(
             "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{got}'"
         ),
         ParseError::NotKeyValue(got) => {
-            format!("'{got}' not a valid key=value pair (missing equal-sign) in Authorization header: '{header}'.")
+            format!(
+                "'{got}' not a valid key=value pair (missing equal-sign) in Authorization header: '{header}'."
+            )
         }
         ParseError::OtherScheme | ParseError::Missing(_) => format!("Authorization={header}"),
     };
@@ -329,5 +430,9 @@ fn invalid_signature(message: &str) -> AwsError {
 }
 
 fn refused(kind: &str, message: &str) -> AwsError {
-    AwsError { kind: kind.to_owned(), message: Some(message.to_owned()), status: 400 }
+    AwsError {
+        kind: kind.to_owned(),
+        message: Some(message.to_owned()),
+        status: 400,
+    }
 }

@@ -1,12 +1,12 @@
-//! CiphertextBlob of a symmetric key, in the service's own shape: 152 bytes more than the plaintext, and it names neither key nor
-//! account, only the key material.
+//! CiphertextBlob of a symmetric key, in the service's own shape: 152 bytes more than the
+//! plaintext, and it names neither key nor account, only the key material.
 //!
 //! ```text
 //! 01 02 02 00 | 78 | id of the key material, 32 bytes | 01 | salt, 16 bytes | length, 4 bytes | CMS EncryptedData
 //! ```
 //!
-//! The frame is what real ciphertexts show; what is inside their encrypted part is not public. Here it is a mark of 11 bytes and the
-//! plaintext, which makes it as long as theirs.
+//! The frame is what real ciphertexts show; what is inside their encrypted part is not public. Here
+//! it is a mark of 11 bytes and the plaintext, which makes it as long as theirs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{PoisonError, RwLock};
@@ -48,7 +48,10 @@ pub(crate) struct Blob {
 
 /// By what ciphertexts name a version: a hash, so that it cannot be taken for the KeyMaterialId.
 pub(crate) fn blob_id(version: &VersionId) -> [u8; 32] {
-    let named = digest(&SHA256, &[b"kmslab aws backing key ".as_slice(), version.as_bytes()].concat());
+    let named = digest(
+        &SHA256,
+        &[b"kmslab aws backing key ".as_slice(), version.as_bytes()].concat(),
+    );
     let mut id = [0; 32];
     id.copy_from_slice(named.as_ref());
     id
@@ -58,11 +61,22 @@ pub(crate) fn blob_id(version: &VersionId) -> [u8; 32] {
 pub(crate) fn encode(salt: &[u8; SALT_BYTES], sealed: &Sealed) -> Vec<u8> {
     let parameters = tlv(SEQUENCE, &[&tlv(OCTETS, &[&sealed.nonce]), TAG_OF_16_BYTES]);
     let algorithm = tlv(SEQUENCE, &[AES_256_GCM, &parameters]);
-    let content = tlv(SEQUENCE, &[DATA, &algorithm, &tlv(CIPHERTEXT, &[&sealed.body])]);
+    let content = tlv(
+        SEQUENCE,
+        &[DATA, &algorithm, &tlv(CIPHERTEXT, &[&sealed.body])],
+    );
     let encrypted = tlv(SEQUENCE, &[VERSION_0, &content]);
     let cms = tlv(SEQUENCE, &[ENCRYPTED_DATA, &tlv(CONTENT, &[&encrypted])]);
     let length = u32::try_from(cms.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [&HEADER[..], &blob_id(&sealed.version), &[SALT_FOLLOWS], salt, &length, &cms].concat()
+    [
+        &HEADER[..],
+        &blob_id(&sealed.version),
+        &[SALT_FOLLOWS],
+        salt,
+        &length,
+        &cms,
+    ]
+    .concat()
 }
 
 /// Reads a ciphertext; `None` for everything that [`encode`] does not write, byte for byte.
@@ -77,12 +91,20 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     let outer = whole(SEQUENCE, cms)?.strip_prefix(ENCRYPTED_DATA)?;
     let encrypted = whole(SEQUENCE, whole(CONTENT, outer)?)?.strip_prefix(VERSION_0)?;
     let (algorithm, ciphertext) = next(SEQUENCE, whole(SEQUENCE, encrypted)?.strip_prefix(DATA)?)?;
-    let (nonce, tag) = next(OCTETS, whole(SEQUENCE, algorithm.strip_prefix(AES_256_GCM)?)?)?;
+    let (nonce, tag) = next(
+        OCTETS,
+        whole(SEQUENCE, algorithm.strip_prefix(AES_256_GCM)?)?,
+    )?;
     if tag != TAG_OF_16_BYTES {
         return None;
     }
     let body = whole(CIPHERTEXT, ciphertext)?;
-    Some(Blob { id: *id, salt: *salt, nonce: nonce.try_into().ok()?, body: body.to_vec() })
+    Some(Blob {
+        id: *id,
+        salt: *salt,
+        nonce: nonce.try_into().ok()?,
+        body: body.to_vec(),
+    })
 }
 
 /// What is sealed for a plaintext.
@@ -95,8 +117,8 @@ pub(crate) fn unmarked(opened: &[u8]) -> Option<&[u8]> {
     opened.strip_prefix(MARK)
 }
 
-/// What a ciphertext is bound to: its salt and the encryption context. Lengths go first, so that no two contexts are the same here;
-/// the pairs are sorted, so that their order does not matter.
+/// What a ciphertext is bound to: its salt and the encryption context. Lengths go first, so that no
+/// two contexts are the same here; the pairs are sorted, so that their order does not matter.
 pub(crate) fn bound_to(salt: &[u8; SALT_BYTES], context: &BTreeMap<&str, &str>) -> Vec<u8> {
     let mut data = salt.to_vec();
     data.extend((context.len() as u64).to_be_bytes());
@@ -123,7 +145,8 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The content of the element at the start, and what follows it. Only DER's shortest form of a length.
+/// The content of the element at the start, and what follows it. Only DER's shortest form of a
+/// length.
 fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
     let (length, rest) = match first {
@@ -133,7 +156,9 @@ fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
             (usize::from(*length), rest)
         }
         0x82 => {
-            let (length, rest) = rest.split_first_chunk().filter(|(length, _)| length[0] != 0)?;
+            let (length, rest) = rest
+                .split_first_chunk()
+                .filter(|(length, _)| length[0] != 0)?;
             (usize::from(u16::from_be_bytes(*length)), rest)
         }
         _ => return None,
@@ -143,7 +168,9 @@ fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The content of the one element that `bytes` are.
 fn whole(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
-    next(tag, bytes).filter(|(_, rest)| rest.is_empty()).map(|(content, _)| content)
+    next(tag, bytes)
+        .filter(|(_, rest)| rest.is_empty())
+        .map(|(content, _)| content)
 }
 
 /// Which version a ciphertext names, for every version that was looked for so far.
@@ -152,8 +179,18 @@ pub(crate) struct Backing(RwLock<HashMap<[u8; 32], (Realm, KeyId, VersionId)>>);
 
 impl Backing {
     /// Key and version in `realm`; `None` where no key there has that material.
-    pub(crate) fn find(&self, core: &KeyCore, realm: &Realm, id: &[u8; 32]) -> Option<(KeyId, VersionId)> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+    pub(crate) fn find(
+        &self,
+        core: &KeyCore,
+        realm: &Realm,
+        id: &[u8; 32],
+    ) -> Option<(KeyId, VersionId)> {
+        let known = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned();
         let (at, key, version) = match known {
             Some(known) => known,
             None => self.learn(core, realm, id)?,
@@ -162,10 +199,20 @@ impl Backing {
     }
 
     /// Names every version of the realm anew. What has gone is forgotten.
-    fn learn(&self, core: &KeyCore, realm: &Realm, id: &[u8; 32]) -> Option<(Realm, KeyId, VersionId)> {
+    fn learn(
+        &self,
+        core: &KeyCore,
+        realm: &Realm,
+        id: &[u8; 32],
+    ) -> Option<(Realm, KeyId, VersionId)> {
         let keys = core.keys(realm);
         let named = keys.iter().flat_map(|key| {
-            key.versions.iter().map(|version| (blob_id(&version.id), (realm.clone(), key.id.clone(), version.id)))
+            key.versions.iter().map(|version| {
+                (
+                    blob_id(&version.id),
+                    (realm.clone(), key.id.clone(), version.id),
+                )
+            })
         });
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (at, ..)| at != realm);
@@ -181,7 +228,11 @@ mod tests {
     use super::*;
 
     fn sealed(body: usize) -> Sealed {
-        Sealed { version: VersionId::from_bytes([7; 32]), nonce: [8; 12], body: vec![9; body] }
+        Sealed {
+            version: VersionId::from_bytes([7; 32]),
+            nonce: [8; 12],
+            body: vec![9; body],
+        }
     }
 
     #[test]
@@ -192,14 +243,19 @@ mod tests {
         assert_eq!(bytes[54..58], [0, 0, 0, 0x7e]);
         // The algorithm and the start of the ciphertext, as published ciphertexts have them.
         assert_eq!(hex::encode(&bytes[58..64]), "307c06092a86");
-        assert_eq!(hex::encode(&bytes[93..108]), "060960864801650304012e3011040c");
+        assert_eq!(
+            hex::encode(&bytes[93..108]),
+            "060960864801650304012e3011040c"
+        );
         assert_eq!(hex::encode(&bytes[120..125]), "020110803b");
     }
 
     #[test]
     fn contexts_that_read_alike_are_not_alike() {
         let salt = [0; SALT_BYTES];
-        let of = |pairs: &[(&'static str, &'static str)]| bound_to(&salt, &pairs.iter().copied().collect());
+        let of = |pairs: &[(&'static str, &'static str)]| {
+            bound_to(&salt, &pairs.iter().copied().collect())
+        };
         assert_ne!(of(&[("a", "bc")]), of(&[("ab", "c")]));
         assert_ne!(of(&[("a", "")]), of(&[]));
         assert_ne!(of(&[("a", "b")]), of(&[("A", "b")]));

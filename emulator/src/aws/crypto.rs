@@ -52,7 +52,12 @@ pub(super) fn decrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value
         usable(&found)?;
         return unless_dry(true, || Value::Null);
     }
-    let opened = open(aws, caller, input, ["KeyId", "EncryptionContext", "EncryptionAlgorithm"])?;
+    let opened = open(
+        aws,
+        caller,
+        input,
+        ["KeyId", "EncryptionContext", "EncryptionAlgorithm"],
+    )?;
     unless_dry(dry_run, || {
         json!({
             "KeyId": opened.arn,
@@ -66,7 +71,11 @@ pub(super) fn decrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value
 pub(super) fn re_encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let dry_run = input.dry_run()?;
     let context = input.text_map("DestinationEncryptionContext")?;
-    let source = ["SourceKeyId", "SourceEncryptionContext", "SourceEncryptionAlgorithm"];
+    let source = [
+        "SourceKeyId",
+        "SourceEncryptionContext",
+        "SourceEncryptionAlgorithm",
+    ];
     let destination = aws.find(caller, input, "DestinationKeyId", Accept::Aliases)?;
     symmetric(input, "DestinationEncryptionAlgorithm")?;
     if input.ignores_ciphertext()? {
@@ -89,7 +98,11 @@ pub(super) fn re_encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     })
 }
 
-pub(super) fn generate_data_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn generate_data_key(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     if input.has("Recipient") {
         return Err(AwsError::unsupported());
     }
@@ -106,18 +119,28 @@ pub(super) fn generate_data_key_without_plaintext(
     data_key(aws, caller, input).map(|(_, answer)| answer)
 }
 
-pub(super) fn generate_random(aws: &Aws, _caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn generate_random(
+    aws: &Aws,
+    _caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     if input.has("Recipient") || input.has("CustomKeyStoreId") {
         return Err(AwsError::unsupported());
     }
     let bytes = input.integer("NumberOfBytes", 1..=1024)?;
     let bytes = bytes.ok_or_else(|| AwsError::validation("NumberOfBytes is required."))?;
-    let random = aws.core.random(usize::try_from(bytes).map_err(AwsError::internal)?);
+    let random = aws
+        .core
+        .random(usize::try_from(bytes).map_err(AwsError::internal)?);
     Ok(json!({ "Plaintext": STANDARD.encode(&*random) }))
 }
 
 /// A new data key, and the answer of the operation without it.
-fn data_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<(Zeroizing<Vec<u8>>, Value), AwsError> {
+fn data_key(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<(Zeroizing<Vec<u8>>, Value), AwsError> {
     let spec = input.one_of("KeySpec", &["AES_256", "AES_128"])?;
     let bytes = input.integer("NumberOfBytes", 1..=1024)?;
     let context = input.text_map("EncryptionContext")?;
@@ -126,7 +149,11 @@ fn data_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<(Zeroizing<Vec<
         (Some("AES_128"), None) => 16,
         (Some(_), None) => 32,
         (None, Some(bytes)) => usize::try_from(bytes).map_err(AwsError::internal)?,
-        _ => return Err(AwsError::validation("Please specify either number of bytes or key spec.")),
+        _ => {
+            return Err(AwsError::validation(
+                "Please specify either number of bytes or key spec.",
+            ));
+        }
     };
     let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
     let plaintext = aws.core.random(length);
@@ -142,7 +169,11 @@ fn data_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<(Zeroizing<Vec<
 }
 
 fn unless_dry(dry_run: bool, answer: impl FnOnce() -> Value) -> Result<Value, AwsError> {
-    if dry_run { Err(AwsError::dry_run()) } else { Ok(answer()) }
+    if dry_run {
+        Err(AwsError::dry_run())
+    } else {
+        Ok(answer())
+    }
 }
 
 /// Refuses every algorithm that symmetric keys don't know.
@@ -155,20 +186,36 @@ fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
 
 /// Refuses a key that cannot be used now.
 fn usable(found: &Found) -> Result<(), AwsError> {
-    found.key.usable_for(Purpose::EncryptDecrypt).map_err(|error| found.refused(error))
+    found
+        .key
+        .usable_for(Purpose::EncryptDecrypt)
+        .map_err(|error| found.refused(error))
 }
 
-fn seal(aws: &Aws, found: &Found, plaintext: &[u8], context: &Context<'_>) -> Result<(VersionId, Vec<u8>), AwsError> {
+fn seal(
+    aws: &Aws,
+    found: &Found,
+    plaintext: &[u8],
+    context: &Context<'_>,
+) -> Result<(VersionId, Vec<u8>), AwsError> {
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&aws.core.random(SALT_BYTES));
     let bound = blob::bound_to(&salt, context);
-    let sealed = aws.core.seal(found.realm(), found.id(), &blob::marked(plaintext), &bound);
+    let sealed = aws
+        .core
+        .seal(found.realm(), found.id(), &blob::marked(plaintext), &bound);
     let sealed = sealed.map_err(|error| found.refused(error))?;
     Ok((sealed.version, blob::encode(&salt, &sealed)))
 }
 
-/// Opens the request's `CiphertextBlob`; `members` name the pinned key, the encryption context and the algorithm.
-fn open(aws: &Aws, caller: &Caller, input: &Input, [key, context, algorithm]: [&str; 3]) -> Result<Opened, AwsError> {
+/// Opens the request's `CiphertextBlob`; `members` name the pinned key, the encryption context and
+/// the algorithm.
+fn open(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+    [key, context, algorithm]: [&str; 3],
+) -> Result<Opened, AwsError> {
     let ciphertext = input.required_blob("CiphertextBlob", 1..=LONGEST_CIPHERTEXT)?;
     let context = input.text_map(context)?;
     let pinned = match input.has(key) {
@@ -187,7 +234,10 @@ fn open(aws: &Aws, caller: &Caller, input: &Input, [key, context, algorithm]: [&
         (Some(_), _) => Err(AwsError::incorrect_key()),
         (None, Some((id, version))) => {
             let arn = names::key_arn(&caller.account, &caller.region, id.as_str());
-            let key = aws.core.key(&realm, &id).map_err(|_| AwsError::unknown_ciphertext_key())?;
+            let key = aws
+                .core
+                .key(&realm, &id)
+                .map_err(|_| AwsError::unknown_ciphertext_key())?;
             open_with(aws, &key, &arn, version, &blob, &context)
         }
         (None, None) => Err(AwsError::unknown_ciphertext_key()),
@@ -203,11 +253,22 @@ fn open_with(
     context: &Context<'_>,
 ) -> Result<Opened, AwsError> {
     let bound = blob::bound_to(&blob.salt, context);
-    let opened = aws.core.open(&key.realm, &key.id, &version, &blob.nonce, &blob.body, &bound);
+    let opened = aws.core.open(
+        &key.realm,
+        &key.id,
+        &version,
+        &blob.nonce,
+        &blob.body,
+        &bound,
+    );
     let opened = opened.map_err(|error| match error {
         KeyError::DoesNotOpen => AwsError::invalid_ciphertext(),
         other => AwsError::of_key(arn, other),
     })?;
     let plaintext = blob::unmarked(&opened).ok_or_else(AwsError::invalid_ciphertext)?;
-    Ok(Opened { plaintext: Zeroizing::new(plaintext.to_vec()), arn: arn.to_owned(), version })
+    Ok(Opened {
+        plaintext: Zeroizing::new(plaintext.to_vec()),
+        arn: arn.to_owned(),
+        version,
+    })
 }

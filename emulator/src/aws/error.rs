@@ -1,4 +1,5 @@
-//! The service's errors by meaning, in the words it is on record with, and what each refusal of the core is here.
+//! The service's errors by meaning, in the words it is on record with, and what each refusal of the
+//! core is here.
 
 use std::fmt::Display;
 
@@ -18,20 +19,28 @@ pub struct AwsError {
 impl AwsError {
     /// Any modelled error with its message.
     pub(crate) fn new(kind: &str, message: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), message: Some(message.into()), status: 400 }
+        Self {
+            kind: kind.to_owned(),
+            message: Some(message.into()),
+            status: 400,
+        }
     }
 
     /// An error that the service gives without a word.
     pub(crate) fn bare(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), message: None, status: 400 }
+        Self {
+            kind: kind.to_owned(),
+            message: None,
+            status: 400,
+        }
     }
 
     pub(crate) fn validation(message: impl Into<String>) -> Self {
         Self::new("ValidationException", message)
     }
 
-    /// One constraint of the API model that a member breaks. `value` is what stands between `Value` and `at`: `null`, a quoted
-    /// value, or nothing for a member that may be secret.
+    /// One constraint of the API model that a member breaks. `value` is what stands between `Value`
+    /// and `at`: `null`, a quoted value, or nothing for a member that may be secret.
     pub(crate) fn constraint(value: &str, member: &str, constraint: impl Display) -> Self {
         let space = if value.is_empty() { "" } else { " " };
         Self::validation(format!(
@@ -69,11 +78,17 @@ impl AwsError {
     }
 
     pub(crate) fn no_such_alias(alias_arn: impl Display) -> Self {
-        Self::new("NotFoundException", format!("Alias {alias_arn} is not found."))
+        Self::new(
+            "NotFoundException",
+            format!("Alias {alias_arn} is not found."),
+        )
     }
 
     pub(crate) fn alias_exists(alias_arn: impl Display) -> Self {
-        Self::new("AlreadyExistsException", format!("An alias with the name {alias_arn} already exists"))
+        Self::new(
+            "AlreadyExistsException",
+            format!("An alias with the name {alias_arn} already exists"),
+        )
     }
 
     /// Another account's key. Key policies are kept, not evaluated, so none allows a stranger.
@@ -101,21 +116,31 @@ impl AwsError {
     }
 
     pub(crate) fn pending_deletion(arn: &str) -> Self {
-        Self::new("KMSInvalidStateException", format!("{arn} is pending deletion."))
+        Self::new(
+            "KMSInvalidStateException",
+            format!("{arn} is pending deletion."),
+        )
     }
 
     pub(crate) fn not_pending_deletion(arn: &str) -> Self {
-        Self::new("KMSInvalidStateException", format!("{arn} is not pending deletion."))
+        Self::new(
+            "KMSInvalidStateException",
+            format!("{arn} is not pending deletion."),
+        )
     }
 
     /// An algorithm that keys of that spec do not know.
     pub(crate) fn incompatible_algorithm(algorithm: &str, spec: &str) -> Self {
-        Self::new("InvalidKeyUsageException", format!("Algorithm {algorithm} is incompatible with key spec {spec}."))
+        Self::new(
+            "InvalidKeyUsageException",
+            format!("Algorithm {algorithm} is incompatible with key spec {spec}."),
+        )
     }
 
     /// A symmetric encryption key for an operation of other keys.
     pub(crate) fn wrong_usage(arn: &str, operation: &str) -> Self {
-        let message = format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
+        let message =
+            format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
         Self::new("InvalidKeyUsageException", message)
     }
 
@@ -132,14 +157,18 @@ impl AwsError {
         Self::bare("InvalidCiphertextException")
     }
 
-    /// A parameter or resource that the service knows and this emulator, or that operation, does not offer.
+    /// A parameter or resource that the service knows and this emulator, or that operation, does
+    /// not offer.
     pub(crate) fn unsupported() -> Self {
         Self::bare("UnsupportedOperationException")
     }
 
     /// What a dry run answers where the request would have gone through.
     pub(crate) fn dry_run() -> Self {
-        Self::new("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
+        Self::new(
+            "DryRunOperationException",
+            "The request would have succeeded, but the DryRun option is set.",
+        )
     }
 
     pub(crate) fn rotation_limit(arn: &str) -> Self {
@@ -165,7 +194,8 @@ impl AwsError {
         }
     }
 
-    /// What the core's refusal about the key at `arn` is in the words of this service, for an operation that cannot say it better.
+    /// What the core's refusal about the key at `arn` is in the words of this service, for an
+    /// operation that cannot say it better.
     pub(crate) fn of_key(arn: &str, error: KeyError) -> Self {
         match error {
             KeyError::NotFound { .. } => Self::no_such_key(arn),
@@ -175,7 +205,8 @@ impl AwsError {
             KeyError::DoesNotOpen | KeyError::VersionNotFound => Self::invalid_ciphertext(),
             KeyError::RotationUnsupported => Self::unsupported(),
             KeyError::RotationLimit { .. } => Self::rotation_limit(arn),
-            // What no request can bring about here: aliases are resolved before, and there is one kind of key.
+            // What no request can bring about here: aliases are resolved before, and there is one
+            // kind of key.
             error @ (KeyError::AlreadyExists { .. }
             | KeyError::NoPrimary { .. }
             | KeyError::WrongPurpose { .. }

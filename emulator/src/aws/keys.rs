@@ -17,16 +17,24 @@ const DEFAULT_WINDOW_DAYS: i64 = 30;
 pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.flag("BypassPolicyLockoutSafetyCheck")?;
     let legacy = input.one_of("CustomerMasterKeySpec", KEY_SPECS)?;
-    let spec = input.one_of("KeySpec", KEY_SPECS)?.or(legacy).unwrap_or(names::SYMMETRIC_DEFAULT);
+    let spec = input
+        .one_of("KeySpec", KEY_SPECS)?
+        .or(legacy)
+        .unwrap_or(names::SYMMETRIC_DEFAULT);
     let usage = input.one_of("KeyUsage", KEY_USAGES)?;
     let origin = input.one_of("Origin", ORIGINS)?.unwrap_or(names::AWS_KMS);
-    let description = input.text("Description", 0..=8192)?.unwrap_or_default().to_owned();
+    let description = input
+        .text("Description", 0..=8192)?
+        .unwrap_or_default()
+        .to_owned();
     let policy = policy::given(input)?;
     let labels = tags::given(input)?;
     let multi_region = input.flag("MultiRegion")?.unwrap_or(false);
     match usage {
         Some(usage) if !names::usages_of(spec).contains(&usage) => {
-            return Err(AwsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
+            return Err(AwsError::validation(format!(
+                "KeyUsage {usage} is not compatible with KeySpec {spec}"
+            )));
         }
         None if spec != names::SYMMETRIC_DEFAULT => {
             return Err(AwsError::validation(
@@ -35,7 +43,8 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
         }
         _ => {}
     }
-    if spec != names::SYMMETRIC_DEFAULT || origin != names::AWS_KMS || input.has("CustomKeyStoreId") {
+    if spec != names::SYMMETRIC_DEFAULT || origin != names::AWS_KMS || input.has("CustomKeyStoreId")
+    {
         return Err(AwsError::unsupported());
     }
     let new = NewKey {
@@ -48,7 +57,10 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
         policy,
         attributes: BTreeMap::new(),
     };
-    let key = aws.core.create(&names::realm(&caller.account, &caller.region), new).map_err(AwsError::internal)?;
+    let key = aws
+        .core
+        .create(&names::realm(&caller.account, &caller.region), new)
+        .map_err(AwsError::internal)?;
     Ok(json!({ "KeyMetadata": metadata(caller, &key) }))
 }
 
@@ -59,32 +71,56 @@ pub(super) fn describe_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<
 }
 
 pub(super) fn list_keys(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let mut keys = aws.core.keys(&names::realm(&caller.account, &caller.region));
+    let mut keys = aws
+        .core
+        .keys(&names::realm(&caller.account, &caller.region));
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     let entry = |id: &str| json!({ "KeyId": id, "KeyArn": names::key_arn(&caller.account, &caller.region, id) });
-    page(input, "Keys", (100, 1000), &keys, |key| key.id.to_string(), |key| entry(key.id.as_str()))
+    page(
+        input,
+        "Keys",
+        (100, 1000),
+        &keys,
+        |key| key.id.to_string(),
+        |key| entry(key.id.as_str()),
+    )
 }
 
 pub(super) fn enable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    aws.core.enable(found.realm(), found.id()).map_err(|error| found.refused(error))?;
+    aws.core
+        .enable(found.realm(), found.id())
+        .map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
 pub(super) fn disable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    aws.core.disable(found.realm(), found.id()).map_err(|error| found.refused(error))?;
+    aws.core
+        .disable(found.realm(), found.id())
+        .map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
-pub(super) fn schedule_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let days = input.integer("PendingWindowInDays", 1..=365)?.unwrap_or(DEFAULT_WINDOW_DAYS);
+pub(super) fn schedule_key_deletion(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
+    let days = input
+        .integer("PendingWindowInDays", 1..=365)?
+        .unwrap_or(DEFAULT_WINDOW_DAYS);
     if !(7..=30).contains(&days) {
-        return Err(AwsError::validation("PendingWindowInDays must be between 7 and 30"));
+        return Err(AwsError::validation(
+            "PendingWindowInDays must be between 7 and 30",
+        ));
     }
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let window = DAY * u32::try_from(days).map_err(AwsError::internal)?;
-    let key = aws.core.schedule_deletion(found.realm(), found.id(), window).map_err(|error| found.refused(error))?;
+    let key = aws
+        .core
+        .schedule_deletion(found.realm(), found.id(), window)
+        .map_err(|error| found.refused(error))?;
     let mut answer = json!({ "KeyId": found.arn, "KeyState": state_name(key.state), "PendingWindowInDays": days });
     if let KeyState::PendingDeletion { at } = key.state {
         answer["DeletionDate"] = seconds(at);
@@ -92,18 +128,30 @@ pub(super) fn schedule_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -
     Ok(answer)
 }
 
-pub(super) fn cancel_key_deletion(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn cancel_key_deletion(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let disabled = KeyState::Disabled;
-    aws.core.cancel_deletion(found.realm(), found.id(), disabled).map_err(|error| found.refused(error))?;
+    aws.core
+        .cancel_deletion(found.realm(), found.id(), disabled)
+        .map_err(|error| found.refused(error))?;
     Ok(json!({ "KeyId": found.arn }))
 }
 
-pub(super) fn update_key_description(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn update_key_description(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     let description = input.required_text("Description", 0..=8192)?.to_owned();
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     found.not_pending_deletion()?;
-    let changed = aws.core.update(found.realm(), found.id(), |fields| fields.description.clone_from(&description));
+    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+        fields.description.clone_from(&description)
+    });
     changed.map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
@@ -136,14 +184,18 @@ fn metadata(caller: &Caller, key: &Key) -> Value {
     put("CustomerMasterKeySpec", names::SYMMETRIC_DEFAULT.into());
     put("KeySpec", names::SYMMETRIC_DEFAULT.into());
     put("EncryptionAlgorithms", json!([names::SYMMETRIC_DEFAULT]));
-    put("CurrentKeyMaterialId", key.primary.map(|id| id.to_string()).into());
+    put(
+        "CurrentKeyMaterialId",
+        key.primary.map(|id| id.to_string()).into(),
+    );
     put("MultiRegion", multi_region.into());
     if let KeyState::PendingDeletion { at } = key.state {
         put("DeletionDate", seconds(at));
     }
     if multi_region {
         let primary = json!({ "Arn": arn, "Region": caller.region });
-        let configuration = json!({ "MultiRegionKeyType": "PRIMARY", "PrimaryKey": primary, "ReplicaKeys": [] });
+        let configuration =
+            json!({ "MultiRegionKeyType": "PRIMARY", "PrimaryKey": primary, "ReplicaKeys": [] });
         put("MultiRegionConfiguration", configuration);
     }
     metadata.into()

@@ -1,7 +1,8 @@
 //! AWS KMS: one JSON call in, the vendor's answer out, over the key core.
 //!
-//! An account in a region is a world of its own. Signatures are checked in [`auth`] before a call gets here; key policies are kept
-//! and not evaluated: a caller may do everything in its own account, and nothing in another.
+//! An account in a region is a world of its own. Signatures are checked in [`auth`] before a call
+//! gets here; key policies are kept and not evaluated: a caller may do everything in its own
+//! account, and nothing in another.
 
 mod aliases;
 pub mod auth;
@@ -94,8 +95,14 @@ const TABLE: &[(&str, Operation)] = &[
     ("Encrypt", crypto::encrypt),
     ("GenerateDataKey", crypto::generate_data_key),
     ("GenerateDataKeyPair", other_usages::not_implemented),
-    ("GenerateDataKeyPairWithoutPlaintext", other_usages::not_implemented),
-    ("GenerateDataKeyWithoutPlaintext", crypto::generate_data_key_without_plaintext),
+    (
+        "GenerateDataKeyPairWithoutPlaintext",
+        other_usages::not_implemented,
+    ),
+    (
+        "GenerateDataKeyWithoutPlaintext",
+        crypto::generate_data_key_without_plaintext,
+    ),
     ("GenerateMac", other_usages::wrong_usage),
     ("GenerateRandom", crypto::generate_random),
     ("GetKeyLastUsage", other_usages::not_implemented),
@@ -192,10 +199,15 @@ impl Aws {
 
     /// Over a core, with ids for new keys.
     pub fn new(core: Arc<KeyCore>, ids: Arc<dyn Ids>) -> Self {
-        Self { core, ids, backing: Arc::default() }
+        Self {
+            core,
+            ids,
+            backing: Arc::default(),
+        }
     }
 
-    /// One request after authentication; `operation` is the target without `TrentService.`. Answers JSON.
+    /// One request after authentication; `operation` is the target without `TrentService.`. Answers
+    /// JSON.
     pub fn call(&self, caller: &Caller, operation: &str, body: &[u8]) -> Result<Vec<u8>, AwsError> {
         let known = TABLE.iter().find(|(name, _)| *name == operation);
         let (name, run) = *known.ok_or_else(AwsError::unknown_operation)?;
@@ -213,8 +225,19 @@ impl Aws {
     }
 
     /// The key that the required member `member` names, whatever its state.
-    pub(crate) fn find(&self, caller: &Caller, input: &Input, member: &str, accept: Accept) -> Result<Found, AwsError> {
-        self.find_named(caller, input.operation(), input.required_text(member, 1..=2048)?, accept)
+    pub(crate) fn find(
+        &self,
+        caller: &Caller,
+        input: &Input,
+        member: &str,
+        accept: Accept,
+    ) -> Result<Found, AwsError> {
+        self.find_named(
+            caller,
+            input.operation(),
+            input.required_text(member, 1..=2048)?,
+            accept,
+        )
     }
 
     /// The key that `text` names, whatever its state.
@@ -235,13 +258,18 @@ impl Aws {
             Name::Alias(_) if accept == Accept::Keys => return Err(AwsError::invalid_key_id(text)),
             Name::Alias(alias) => {
                 let known = self.core.alias(&realm, alias);
-                known.map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, alias)))?.target
+                known
+                    .map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, alias)))?
+                    .target
             }
             Name::Id(id) if names::is_key_id(id) => KeyId::new(id),
             Name::Id(id) => return Err(AwsError::invalid_key_id(id)),
         };
         let arn = names::key_arn(&caller.account, &caller.region, id.as_str());
-        let key = self.core.key(&realm, &id).map_err(|error| AwsError::of_key(&arn, error))?;
+        let key = self
+            .core
+            .key(&realm, &id)
+            .map_err(|error| AwsError::of_key(&arn, error))?;
         Ok(Found { key, arn })
     }
 }
@@ -253,7 +281,11 @@ fn own_name<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<
         return Err(AwsError::invalid_arn(arn.region));
     }
     if arn.account != caller.account {
-        return Err(AwsError::access_denied(&names::user_arn(caller), operation, text));
+        return Err(AwsError::access_denied(
+            &names::user_arn(caller),
+            operation,
+            text,
+        ));
     }
     Ok(arn.name)
 }

@@ -14,7 +14,8 @@ pub(crate) fn account_and_region(realm: &Realm) -> Option<(&str, &str)> {
     realm.as_str().strip_prefix("aws/")?.split_once('/')
 }
 
-/// What the names of the separate clouds' regions begin with, and their partitions (botocore's partitions.json).
+/// What the names of the separate clouds' regions begin with, and their partitions (botocore's
+/// partitions.json).
 const PARTITIONS: &[(&str, &str)] = &[
     ("cn-", "aws-cn"),
     ("us-gov-", "aws-us-gov"),
@@ -26,11 +27,17 @@ const PARTITIONS: &[(&str, &str)] = &[
 ];
 
 fn partition(region: &str) -> &'static str {
-    PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
+    PARTITIONS
+        .iter()
+        .find(|(prefix, _)| region.starts_with(prefix))
+        .map_or("aws", |(_, partition)| partition)
 }
 
 fn arn(account: &str, region: &str, resource: &str) -> String {
-    format!("arn:{}:kms:{region}:{account}:{resource}", partition(region))
+    format!(
+        "arn:{}:kms:{region}:{account}:{resource}",
+        partition(region)
+    )
 }
 
 /// `arn:aws:kms:REGION:ACCOUNT:key/ID`.
@@ -45,12 +52,21 @@ pub(crate) fn alias_arn(caller: &Caller, name: &str) -> String {
 
 /// Who calls, as refusals say it: access keys are users here.
 pub(crate) fn user_arn(caller: &Caller) -> String {
-    format!("arn:{}:iam::{}:user/{}", partition(&caller.region), caller.account, caller.access_key_id)
+    format!(
+        "arn:{}:iam::{}:user/{}",
+        partition(&caller.region),
+        caller.account,
+        caller.access_key_id
+    )
 }
 
 /// The account itself, as key policies name it.
 pub(crate) fn root_arn(caller: &Caller) -> String {
-    format!("arn:{}:iam::{}:root", partition(&caller.region), caller.account)
+    format!(
+        "arn:{}:iam::{}:root",
+        partition(&caller.region),
+        caller.account
+    )
 }
 
 /// A text that names a key, or the alias of one.
@@ -75,7 +91,11 @@ impl<'a> Arn<'a> {
         let mut parts = text.splitn(6, ':');
         let (scheme, partition_, service) = (parts.next()?, parts.next()?, parts.next()?);
         let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-        if scheme != "arn" || service != "kms" || partition_ != partition(region) || region.is_empty() {
+        if scheme != "arn"
+            || service != "kms"
+            || partition_ != partition(region)
+            || region.is_empty()
+        {
             return None;
         }
         let name = match resource.strip_prefix("key/") {
@@ -83,13 +103,20 @@ impl<'a> Arn<'a> {
             None if resource.starts_with("alias/") => Name::Alias(resource),
             None => return None,
         };
-        Some(Self { region, account, name })
+        Some(Self {
+            region,
+            account,
+            name,
+        })
     }
 }
 
 /// Whether this can be a key's id: a UUID in lower case with dashes, or `mrk-` and 32 hex digits.
 pub(crate) fn is_key_id(text: &str) -> bool {
-    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let hex = |part: &str| {
+        part.bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
     if let Some(rest) = text.strip_prefix("mrk-") {
         return rest.len() == 32 && hex(rest);
     }
@@ -99,7 +126,11 @@ pub(crate) fn is_key_id(text: &str) -> bool {
 
 /// The id of a new key.
 pub(crate) fn new_key_id(id: uuid::Uuid, multi_region: bool) -> KeyId {
-    KeyId::new(if multi_region { format!("mrk-{}", id.simple()) } else { id.hyphenated().to_string() })
+    KeyId::new(if multi_region {
+        format!("mrk-{}", id.simple())
+    } else {
+        id.hyphenated().to_string()
+    })
 }
 
 /// Whether a key of that id may have replicas in other regions.
@@ -114,7 +145,8 @@ pub(crate) const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
 /// The one origin of their material.
 pub(crate) const AWS_KMS: &str = "AWS_KMS";
 
-// The API model's enums, in its order; the order in which the service lists them in a refusal is on record for few.
+// The API model's enums, in its order; the order in which the service lists them in a refusal is on
+// record for few.
 
 /// `KeySpec`.
 pub(crate) const KEY_SPECS: &[&str] = &[
@@ -140,8 +172,13 @@ pub(crate) const KEY_SPECS: &[&str] = &[
     "ML_KEM_1024",
 ];
 /// `KeyUsage`.
-pub(crate) const KEY_USAGES: &[&str] =
-    &["SIGN_VERIFY", ENCRYPT_DECRYPT, "GENERATE_VERIFY_MAC", "KEY_AGREEMENT", "ENCAPSULATE_DECAPSULATE"];
+pub(crate) const KEY_USAGES: &[&str] = &[
+    "SIGN_VERIFY",
+    ENCRYPT_DECRYPT,
+    "GENERATE_VERIFY_MAC",
+    "KEY_AGREEMENT",
+    "ENCAPSULATE_DECAPSULATE",
+];
 
 /// The usages that keys of a spec can have.
 pub(crate) fn usages_of(spec: &str) -> &'static [&'static str] {
@@ -158,8 +195,12 @@ pub(crate) fn usages_of(spec: &str) -> &'static [&'static str] {
 /// `Origin`.
 pub(crate) const ORIGINS: &[&str] = &[AWS_KMS, "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
 /// `EncryptionAlgorithm`.
-pub(crate) const ENCRYPTION_ALGORITHMS: &[&str] =
-    &[SYMMETRIC_DEFAULT, "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
+pub(crate) const ENCRYPTION_ALGORITHMS: &[&str] = &[
+    SYMMETRIC_DEFAULT,
+    "RSAES_OAEP_SHA_1",
+    "RSAES_OAEP_SHA_256",
+    "SM2PKE",
+];
 
 #[cfg(test)]
 mod tests {
@@ -169,8 +210,13 @@ mod tests {
     fn key_ids_have_dashes_and_lower_case() {
         assert!(is_key_id("1234abcd-12ab-34cd-56ef-1234567890ab"));
         assert!(is_key_id("mrk-1234abcd12ab34cd56ef1234567890ab"));
-        for not in ["", "1234abcd12ab34cd56ef1234567890ab", "mrk-fake", "1234ABCD-12ab-34cd-56ef-1234567890ab", "----"]
-        {
+        for not in [
+            "",
+            "1234abcd12ab34cd56ef1234567890ab",
+            "mrk-fake",
+            "1234ABCD-12ab-34cd-56ef-1234567890ab",
+            "----",
+        ] {
             assert!(!is_key_id(not), "{not}");
         }
     }
@@ -179,12 +225,24 @@ mod tests {
     fn arns_come_apart_as_they_were_made() {
         let text = key_arn("123456789012", "cn-north-1", "x");
         assert_eq!(text, "arn:aws-cn:kms:cn-north-1:123456789012:key/x");
-        let parsed = Arn { region: "cn-north-1", account: "123456789012", name: Name::Id("x") };
+        let parsed = Arn {
+            region: "cn-north-1",
+            account: "123456789012",
+            name: Name::Id("x"),
+        };
         assert_eq!(Arn::parse(&text), Some(parsed));
-        for not in ["arn:aws:s3:::b", "arn:aws:kms:cn-north-1:1:key/x", "arn:aws:kms:us-east-1:1:grant/x", "arn:::"] {
+        for not in [
+            "arn:aws:s3:::b",
+            "arn:aws:kms:cn-north-1:1:key/x",
+            "arn:aws:kms:us-east-1:1:grant/x",
+            "arn:::",
+        ] {
             assert_eq!(Arn::parse(not), None, "{not}");
         }
         let here = realm("123456789012", "us-gov-west-1");
-        assert_eq!(account_and_region(&here), Some(("123456789012", "us-gov-west-1")));
+        assert_eq!(
+            account_and_region(&here),
+            Some(("123456789012", "us-gov-west-1"))
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Operations that are for keys of another usage than ENCRYPT_DECRYPT, or for what the emulator does not have.
+//! Operations that are for keys of another usage than ENCRYPT_DECRYPT, or for what the emulator
+//! does not have.
 //!
-//! Every key here is a symmetric encryption key, so the first kind is refused as the service refuses it for such a key.
+//! Every key here is a symmetric encryption key, so the first kind is refused as the service
+//! refuses it for such a key.
 
 use serde_json::{Value, json};
 
@@ -43,6 +45,9 @@ fn no_grants() -> Value {
 
 /// What the API has and the emulator does not. The words are the emulator's own.
 pub(super) fn not_implemented(_: &Aws, _: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let message = format!("The kmslab emulator does not implement {}.", input.operation());
+    let message = format!(
+        "The kmslab emulator does not implement {}.",
+        input.operation()
+    );
     Err(AwsError::new("UnsupportedOperationException", message))
 }

@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 use super::AwsError;
 use super::wire::Input;
 
-/// The page that `input` asks for out of `items`, which are in a stable order and have each a unique `position`, as the answer of a
-/// list operation: `member`, `Truncated`, and `NextMarker` if truncated.
+/// The page that `input` asks for out of `items`, which are in a stable order and have each a
+/// unique `position`, as the answer of a list operation: `member`, `Truncated`, and `NextMarker` if
+/// truncated.
 ///
-/// A marker is the position after which the page starts; it stays good when that item, or others, have gone meanwhile.
+/// A marker is the position after which the page starts; it stays good when that item, or others,
+/// have gone meanwhile.
 pub(crate) fn page<T>(
     input: &Input,
     member: &str,
@@ -19,11 +21,17 @@ pub(crate) fn page<T>(
     position: impl Fn(&T) -> String,
     entry: impl Fn(&T) -> Value,
 ) -> Result<Value, AwsError> {
-    let limit = input.integer("Limit", 1..=most)?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default);
+    let limit = input
+        .integer("Limit", 1..=most)?
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(default);
     let start = match input.text("Marker", 1..=1024)? {
         Some(marker) => {
             let after = decode(marker).ok_or_else(invalid_marker)?;
-            items.iter().take_while(|item| position(item) <= after).count()
+            items
+                .iter()
+                .take_while(|item| position(item) <= after)
+                .count()
         }
         None => 0,
     };
@@ -34,7 +42,10 @@ pub(crate) fn page<T>(
     answer.insert(member.to_owned(), shown.iter().map(entry).collect());
     answer.insert("Truncated".to_owned(), truncated.into());
     if let Some(last) = shown.last().filter(|_| truncated) {
-        answer.insert("NextMarker".to_owned(), URL_SAFE_NO_PAD.encode(position(last)).into());
+        answer.insert(
+            "NextMarker".to_owned(),
+            URL_SAFE_NO_PAD.encode(position(last)).into(),
+        );
     }
     Ok(answer.into())
 }
@@ -55,13 +66,23 @@ mod tests {
 
     fn ask(request: &Value, items: &[u32]) -> Result<Value, AwsError> {
         let input = Input::parse("ListKeys", request.to_string().as_bytes()).unwrap();
-        page(&input, "Items", (2, 1000), items, |n| format!("{n:02}"), |n| json!(n))
+        page(
+            &input,
+            "Items",
+            (2, 1000),
+            items,
+            |n| format!("{n:02}"),
+            |n| json!(n),
+        )
     }
 
     #[test]
     fn pages_follow_each_other_although_items_go() {
         let first = ask(&json!({}), &[1, 2, 3, 4]).unwrap();
-        assert_eq!((&first["Items"], &first["Truncated"]), (&json!([1, 2]), &json!(true)));
+        assert_eq!(
+            (&first["Items"], &first["Truncated"]),
+            (&json!([1, 2]), &json!(true))
+        );
         let next = json!({ "Marker": first["NextMarker"], "Limit": 1 });
         assert_eq!(ask(&next, &[1, 3, 4]).unwrap()["Items"], json!([3]));
         let last = ask(&json!({ "Marker": first["NextMarker"] }), &[1, 2, 3, 4]).unwrap();
@@ -70,9 +91,20 @@ mod tests {
 
     #[test]
     fn limits_and_markers_are_checked() {
-        assert_eq!(ask(&json!({ "Marker": "!" }), &[1]).unwrap_err().kind, "InvalidMarkerException");
+        assert_eq!(
+            ask(&json!({ "Marker": "!" }), &[1]).unwrap_err().kind,
+            "InvalidMarkerException"
+        );
         let error = ask(&json!({ "Limit": 1001 }), &[1]).unwrap_err();
-        assert!(error.message.unwrap().ends_with("Member must have value less than or equal to 1000"));
-        assert_eq!(ask(&json!({ "Limit": 0 }), &[1]).unwrap_err().kind, "ValidationException");
+        assert!(
+            error
+                .message
+                .unwrap()
+                .ends_with("Member must have value less than or equal to 1000")
+        );
+        assert_eq!(
+            ask(&json!({ "Limit": 0 }), &[1]).unwrap_err().kind,
+            "ValidationException"
+        );
     }
 }

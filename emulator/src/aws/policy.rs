@@ -13,7 +13,11 @@ const LONGEST: usize = 32_768;
 pub(super) fn get_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let name = policy_name(input)?;
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let policy = found.key.policy.clone().unwrap_or_else(|| default_policy(caller));
+    let policy = found
+        .key
+        .policy
+        .clone()
+        .unwrap_or_else(|| default_policy(caller));
     Ok(json!({ "Policy": policy, "PolicyName": name }))
 }
 
@@ -23,12 +27,18 @@ pub(super) fn put_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Resul
     let policy = given(input)?.ok_or_else(|| input.missing("Policy"))?;
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     found.not_pending_deletion()?;
-    let changed = aws.core.update(found.realm(), found.id(), |fields| *fields.policy = Some(policy.clone()));
+    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+        *fields.policy = Some(policy.clone())
+    });
     changed.map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
-pub(super) fn list_key_policies(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn list_key_policies(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     input.integer("Limit", 1..=1000)?;
     aws.find(caller, input, "KeyId", Accept::Keys)?;
     Ok(json!({ "PolicyNames": [DEFAULT], "Truncated": false }))
@@ -36,11 +46,17 @@ pub(super) fn list_key_policies(aws: &Aws, caller: &Caller, input: &Input) -> Re
 
 /// The policy in a request's `Policy`, as it was written.
 ///
-/// Length and characters are those of the API reference of PutKeyPolicy, the elements those of the policy grammar:
+/// Length and characters are those of the API reference of PutKeyPolicy, the elements those of the
+/// policy grammar:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
-    let Some(text) = input.text("Policy", 1..=131_072)? else { return Ok(None) };
-    if !text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')) {
+    let Some(text) = input.text("Policy", 1..=131_072)? else {
+        return Ok(None);
+    };
+    if !text
+        .chars()
+        .all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}'))
+    {
         let rule = "Member must satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+";
         return Err(AwsError::constraint(&format!("'{text}'"), "policy", rule));
     }
@@ -54,8 +70,9 @@ pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
     Err(AwsError::bare("MalformedPolicyDocumentException"))
 }
 
-/// Whether every element is one of the grammar's. Action and Resource may be missing and lists may be empty: Access Analyzer
-/// calls either a suggestion, not an error. (access-analyzer-reference-policy-checks.html in the same guide)
+/// Whether every element is one of the grammar's. Action and Resource may be missing and lists may
+/// be empty: Access Analyzer calls either a suggestion, not an error.
+/// (access-analyzer-reference-policy-checks.html in the same guide)
 fn is_key_policy(policy: &Map<String, Value>) -> bool {
     let known = policy.iter().all(|(name, value)| match name.as_str() {
         "Version" => value == "2012-10-17" || value == "2008-10-17",
@@ -72,19 +89,25 @@ fn is_key_policy(policy: &Map<String, Value>) -> bool {
 }
 
 fn is_statement(statement: &Value) -> bool {
-    let Some(elements) = statement.as_object() else { return false };
+    let Some(elements) = statement.as_object() else {
+        return false;
+    };
     let has = |name: &str| elements.contains_key(name);
     let known = elements.iter().all(|(name, value)| match name.as_str() {
         "Sid" => value.is_string(),
         "Effect" => value == "Allow" || value == "Deny",
         "Principal" | "NotPrincipal" => {
-            value == "*" || value.as_object().is_some_and(|kinds| kinds.values().all(is_texts))
+            value == "*"
+                || value
+                    .as_object()
+                    .is_some_and(|kinds| kinds.values().all(is_texts))
         }
         "Action" | "NotAction" | "Resource" | "NotResource" => is_texts(value),
         "Condition" => value.is_object(),
         _ => false,
     });
-    // One of each pair at the most; whom it is about must be said, since a key policy is attached to no one.
+    // One of each pair at the most; whom it is about must be said, since a key policy is attached
+    // to no one.
     known
         && has("Effect")
         && has("Principal") != has("NotPrincipal")
@@ -93,7 +116,10 @@ fn is_statement(statement: &Value) -> bool {
 }
 
 fn is_texts(value: &Value) -> bool {
-    value.is_string() || value.as_array().is_some_and(|all| all.iter().all(Value::is_string))
+    value.is_string()
+        || value
+            .as_array()
+            .is_some_and(|all| all.iter().all(Value::is_string))
 }
 
 fn policy_name(input: &Input) -> Result<&str, AwsError> {
@@ -130,8 +156,11 @@ mod tests {
     use super::*;
 
     fn refused(policy: &Value) -> Option<String> {
-        let body = json!({ "Policy": policy.as_str().map_or_else(|| policy.to_string(), str::to_owned) });
-        given(&Input::parse("PutKeyPolicy", body.to_string().as_bytes()).unwrap()).err().map(|error| error.kind)
+        let body =
+            json!({ "Policy": policy.as_str().map_or_else(|| policy.to_string(), str::to_owned) });
+        given(&Input::parse("PutKeyPolicy", body.to_string().as_bytes()).unwrap())
+            .err()
+            .map(|error| error.kind)
     }
 
     #[test]
@@ -147,7 +176,10 @@ mod tests {
             json!({ "Statement": [{ "Effect": "Deny", "Principal": "*" }] }),
             json!({ "Statement": [] }),
             with("Action", json!([])),
-            with("Condition", json!({ "Bool": { "kms:GrantIsForAWSResource": "true" } })),
+            with(
+                "Condition",
+                json!({ "Bool": { "kms:GrantIsForAWSResource": "true" } }),
+            ),
         ] {
             assert_eq!(refused(&good), None, "{good}");
         }
@@ -164,19 +196,34 @@ mod tests {
             with("Action", json!([1])),
             with("Principals", json!("*")),
         ] {
-            assert_eq!(refused(&bad).as_deref(), Some("MalformedPolicyDocumentException"), "{bad}");
+            assert_eq!(
+                refused(&bad).as_deref(),
+                Some("MalformedPolicyDocumentException"),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_policy_has_32_kib_of_latin_1_at_the_most() {
         let of = |length: usize| {
-            let empty = json!({ "Id": "", "Statement": { "Effect": "Allow", "Principal": "*" } }).to_string().len();
+            let empty = json!({ "Id": "", "Statement": { "Effect": "Allow", "Principal": "*" } })
+                .to_string()
+                .len();
             json!({ "Id": "x".repeat(length - empty), "Statement": { "Effect": "Allow", "Principal": "*" } })
         };
         assert_eq!(refused(&of(32_768)), None);
-        assert_eq!(refused(&of(32_769)).as_deref(), Some("LimitExceededException"));
-        assert_eq!(refused(&of(131_073)).as_deref(), Some("ValidationException"));
-        assert_eq!(refused(&json!({ "Id": "\u{0100}", "Statement": [] })).as_deref(), Some("ValidationException"));
+        assert_eq!(
+            refused(&of(32_769)).as_deref(),
+            Some("LimitExceededException")
+        );
+        assert_eq!(
+            refused(&of(131_073)).as_deref(),
+            Some("ValidationException")
+        );
+        assert_eq!(
+            refused(&json!({ "Id": "\u{0100}", "Statement": [] })).as_deref(),
+            Some("ValidationException")
+        );
     }
 }

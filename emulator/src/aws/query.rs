@@ -1,4 +1,5 @@
-//! AWS' Query protocol, which STS and IAM speak: a form with an `Action`, answered in XML. The emulator serves KMS only, and says so.
+//! AWS' Query protocol, which STS and IAM speak: a form with an `Action`, answered in XML. The
+//! emulator serves KMS only, and says so.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,20 +9,33 @@ use http::{HeaderValue, Method, StatusCode};
 
 /// Whether a request is in that protocol.
 pub(super) fn is_query(parts: &Parts) -> bool {
-    let form = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-    parts.method == Method::POST && parts.uri.path() == "/" && form && !parts.headers.contains_key("x-amz-target")
+    let form = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
+    parts.method == Method::POST
+        && parts.uri.path() == "/"
+        && form
+        && !parts.headers.contains_key("x-amz-target")
 }
 
-/// The refusal. `InvalidAction` is the protocol's own code (STS API Reference, "Common Errors"); the words are the emulator's.
+/// The refusal. `InvalidAction` is the protocol's own code (STS API Reference, "Common Errors");
+/// the words are the emulator's.
 pub(super) fn refusal(body: &[u8], request_id: &str) -> Response {
     let fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
-    let field = |name: &str| fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
+    };
     // Both are the caller's: only what can stand in XML as it is.
-    let plain =
-        |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect::<String>();
+    let plain = |text: &str| {
+        text.chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(64)
+            .collect::<String>()
+    };
     let (action, version) = (plain(field("Action")), plain(field("Version")));
     let text = format!(
         "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>InvalidAction</Code>\
@@ -30,7 +44,9 @@ pub(super) fn refusal(body: &[u8], request_id: &str) -> Response {
     );
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::BAD_REQUEST;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }

@@ -12,23 +12,44 @@ const DEFAULT_PERIOD_DAYS: u32 = 365;
 const ON_DEMAND_LIMIT: u32 = 25;
 const ALL_KEY_MATERIAL: &str = "ALL_KEY_MATERIAL";
 
-pub(super) fn enable_key_rotation(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let days = input.integer("RotationPeriodInDays", 90..=2560)?.and_then(|days| u32::try_from(days).ok());
-    set(aws, caller, input, Some(days.unwrap_or(DEFAULT_PERIOD_DAYS)))
+pub(super) fn enable_key_rotation(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
+    let days = input
+        .integer("RotationPeriodInDays", 90..=2560)?
+        .and_then(|days| u32::try_from(days).ok());
+    set(
+        aws,
+        caller,
+        input,
+        Some(days.unwrap_or(DEFAULT_PERIOD_DAYS)),
+    )
 }
 
-pub(super) fn disable_key_rotation(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn disable_key_rotation(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     set(aws, caller, input, None)
 }
 
 fn set(aws: &Aws, caller: &Caller, input: &Input, days: Option<u32>) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let trigger = days.map(|days| Trigger::Every(Period::days(days)));
-    aws.core.set_rotation(found.realm(), found.id(), trigger, None, None).map_err(|error| found.refused(error))?;
+    aws.core
+        .set_rotation(found.realm(), found.id(), trigger, None, None)
+        .map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
-pub(super) fn get_key_rotation_status(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn get_key_rotation_status(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let pending = matches!(found.key.state, KeyState::PendingDeletion { .. });
     let period = match found.key.rotation.trigger {
@@ -45,23 +66,38 @@ pub(super) fn get_key_rotation_status(aws: &Aws, caller: &Caller, input: &Input)
     Ok(answer)
 }
 
-pub(super) fn rotate_key_on_demand(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn rotate_key_on_demand(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let rotated = aws.core.rotate_now(found.realm(), found.id(), Some(ON_DEMAND_LIMIT));
+    let rotated = aws
+        .core
+        .rotate_now(found.realm(), found.id(), Some(ON_DEMAND_LIMIT));
     rotated.map_err(|error| found.refused(error))?;
     Ok(json!({ "KeyId": found.arn }))
 }
 
-/// Oldest first. The material that a key was made with comes only when all material is asked for: no rotation made it.
-pub(super) fn list_key_rotations(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+/// Oldest first. The material that a key was made with comes only when all material is asked for:
+/// no rotation made it.
+pub(super) fn list_key_rotations(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     let include = input.one_of("IncludeKeyMaterial", &[ALL_KEY_MATERIAL, "ROTATIONS_ONLY"])?;
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let shown = |version: &&Version| include == Some(ALL_KEY_MATERIAL) || version.cause != Cause::Created;
+    let shown =
+        |version: &&Version| include == Some(ALL_KEY_MATERIAL) || version.cause != Cause::Created;
     let versions: Vec<&Version> = found.key.versions.iter().filter(shown).collect();
     let entry = |version: &&Version| {
-        let state = if Some(version.id) == found.key.primary { "CURRENT" } else { "NON_CURRENT" };
-        let mut entry =
-            json!({ "KeyId": found.arn, "KeyMaterialId": version.id.to_string(), "KeyMaterialState": state });
+        let state = if Some(version.id) == found.key.primary {
+            "CURRENT"
+        } else {
+            "NON_CURRENT"
+        };
+        let mut entry = json!({ "KeyId": found.arn, "KeyMaterialId": version.id.to_string(), "KeyMaterialState": state });
         let kind = match version.cause {
             Cause::Created => return entry,
             Cause::Automatic => "AUTOMATIC",
@@ -71,5 +107,12 @@ pub(super) fn list_key_rotations(aws: &Aws, caller: &Caller, input: &Input) -> R
         entry["RotationDate"] = seconds(version.created);
         entry
     };
-    page(input, "Rotations", (100, 1000), &versions, |version| format!("{:010}", version.number), entry)
+    page(
+        input,
+        "Rotations",
+        (100, 1000),
+        &versions,
+        |version| format!("{:010}", version.number),
+        entry,
+    )
 }

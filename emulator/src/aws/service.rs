@@ -18,7 +18,8 @@ use super::{Aws, AwsError, query};
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body::{self, Unread, random_uuid};
 
-/// The largest request of the API is far below: 32 KiB of policy, or 6 KiB of ciphertext, in base64 and JSON.
+/// The largest request of the API is far below: 32 KiB of policy, or 6 KiB of ciphertext, in base64
+/// and JSON.
 const LARGEST_BODY: usize = 1024 * 1024;
 const CLOUD: &str = "aws";
 const TARGET_PREFIX: &str = "TrentService.";
@@ -37,32 +38,58 @@ pub(crate) struct AwsService {
 pub(crate) async fn answer(service: &AwsService, parts: Parts, body: Body) -> Response {
     if query::is_query(&parts) {
         let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
-        service.counter.count(CLOUD, UNKNOWN, caller, "InvalidAction");
+        service
+            .counter
+            .count(CLOUD, UNKNOWN, caller, "InvalidAction");
         let body = read(body).await.unwrap_or_default();
         return query::refusal(&body, &service.request_id());
     }
     let operation = target(&parts).filter(|name| Aws::OPERATIONS.contains(name));
     let outcome = unpanicked(service.answer(&parts, operation, body)).await;
-    let code = outcome.as_ref().map_or_else(|error| error.kind.as_str(), |_| OK);
+    let code = outcome
+        .as_ref()
+        .map_or_else(|error| error.kind.as_str(), |_| OK);
     let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
-    service.counter.count(CLOUD, operation.unwrap_or(UNKNOWN), caller, code);
+    service
+        .counter
+        .count(CLOUD, operation.unwrap_or(UNKNOWN), caller, code);
     response(outcome, service.request_id())
 }
 
 fn target(parts: &Parts) -> Option<&str> {
-    parts.headers.get("x-amz-target")?.to_str().ok()?.strip_prefix(TARGET_PREFIX)
+    parts
+        .headers
+        .get("x-amz-target")?
+        .to_str()
+        .ok()?
+        .strip_prefix(TARGET_PREFIX)
 }
 
 impl AwsService {
-    async fn answer(&self, parts: &Parts, operation: Option<&str>, body: Body) -> Result<Vec<u8>, AwsError> {
+    async fn answer(
+        &self,
+        parts: &Parts,
+        operation: Option<&str>,
+        body: Body,
+    ) -> Result<Vec<u8>, AwsError> {
         if parts.method != Method::POST || parts.uri.path() != "/" {
-            return Err(error(StatusCode::NOT_FOUND, "UnknownOperationException", None));
+            return Err(error(
+                StatusCode::NOT_FOUND,
+                "UnknownOperationException",
+                None,
+            ));
         }
         let body = read(body).await?;
         let Some(operation) = operation else {
-            return Err(error(StatusCode::BAD_REQUEST, "UnknownOperationException", None));
+            return Err(error(
+                StatusCode::BAD_REQUEST,
+                "UnknownOperationException",
+                None,
+            ));
         };
-        let caller = self.authenticator.authenticate(parts, &body, self.wall.now())?;
+        let caller = self
+            .authenticator
+            .authenticate(parts, &body, self.wall.now())?;
         self.aws.call(&caller, operation, &body)
     }
 
@@ -73,21 +100,34 @@ impl AwsService {
 }
 
 async fn read(body: Body) -> Result<Bytes, AwsError> {
-    http_body::read(body, LARGEST_BODY).await.map_err(|unread| match unread {
-        Unread::TooLarge => {
-            let message = format!("The request body is larger than {LARGEST_BODY} bytes.");
-            error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Some(message))
-        }
-        Unread::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
-    })
+    http_body::read(body, LARGEST_BODY)
+        .await
+        .map_err(|unread| match unread {
+            Unread::TooLarge => {
+                let message = format!("The request body is larger than {LARGEST_BODY} bytes.");
+                error(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "RequestEntityTooLargeException",
+                    Some(message),
+                )
+            }
+            Unread::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
+        })
 }
 
 fn error(status: StatusCode, kind: &str, message: Option<String>) -> AwsError {
-    AwsError { kind: kind.to_owned(), message, status: status.as_u16() }
+    AwsError {
+        kind: kind.to_owned(),
+        message,
+        status: status.as_u16(),
+    }
 }
 
-/// A panic is a bug of ours; the caller still gets the vendor's answer for one of theirs, and the process lives on.
-async fn unpanicked(work: impl Future<Output = Result<Vec<u8>, AwsError>>) -> Result<Vec<u8>, AwsError> {
+/// A panic is a bug of ours; the caller still gets the vendor's answer for one of theirs, and the
+/// process lives on.
+async fn unpanicked(
+    work: impl Future<Output = Result<Vec<u8>, AwsError>>,
+) -> Result<Vec<u8>, AwsError> {
     let mut work = Box::pin(work);
     poll_fn(move |context| {
         catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|_| {
@@ -116,7 +156,10 @@ fn response(outcome: Result<Vec<u8>, AwsError>, request_id: String) -> Response 
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.1"),
+    );
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert("x-amzn-requestid", id);
     }
@@ -130,7 +173,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_with_the_vendors_internal_error() {
         let error = unpanicked(async { panic!("a bug") }).await.unwrap_err();
-        assert_eq!((error.kind.as_str(), error.status), ("KMSInternalException", 500));
+        assert_eq!(
+            (error.kind.as_str(), error.status),
+            ("KMSInternalException", 500)
+        );
         assert_eq!(unpanicked(async { Ok(vec![1]) }).await.unwrap(), [1]);
     }
 }

@@ -1,4 +1,5 @@
-//! Signature Version 4, header form: what a request was signed with, and what its signature should have been.
+//! Signature Version 4, header form: what a request was signed with, and what its signature should
+//! have been.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Only arithmetic on bytes;
 //! who may sign, and the vendor's words for a refusal, are in [`super::auth`].
@@ -63,7 +64,11 @@ impl<'a> Authorization<'a> {
         }
         let (algorithm, rest) = header.split_once(' ').unwrap_or((header, ""));
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for part in rest.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in rest
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             let (name, value) = part.split_once('=').ok_or(ParseError::NotKeyValue(part))?;
             let slot = match name {
                 "Credential" => &mut credential,
@@ -75,9 +80,20 @@ impl<'a> Authorization<'a> {
                 return Err(ParseError::NotKeyValue(part));
             }
         }
-        let (Some(credential), Some(signed_headers), Some(signature)) = (credential, signed_headers, signature) else {
-            let all = [("Credential", credential), ("Signature", signature), ("SignedHeaders", signed_headers)];
-            return Err(ParseError::Missing(all.iter().filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect()));
+        let (Some(credential), Some(signed_headers), Some(signature)) =
+            (credential, signed_headers, signature)
+        else {
+            let all = [
+                ("Credential", credential),
+                ("Signature", signature),
+                ("SignedHeaders", signed_headers),
+            ];
+            return Err(ParseError::Missing(
+                all.iter()
+                    .filter(|(_, v)| v.is_none())
+                    .map(|(name, _)| *name)
+                    .collect(),
+            ));
         };
         if algorithm != ALGORITHM {
             return Err(ParseError::Algorithm(algorithm));
@@ -88,7 +104,12 @@ impl<'a> Authorization<'a> {
         };
         Ok(Self {
             access_key_id,
-            scope: Scope { date, region, service, terminator },
+            scope: Scope {
+                date,
+                region,
+                service,
+                terminator,
+            },
             signed_headers: signed_headers.split(';').collect(),
             signature,
         })
@@ -96,7 +117,9 @@ impl<'a> Authorization<'a> {
 
     /// True when `name` (lower case) is among the signed headers.
     pub fn signs(&self, name: &str) -> bool {
-        self.signed_headers.iter().any(|signed| signed.eq_ignore_ascii_case(name))
+        self.signed_headers
+            .iter()
+            .any(|signed| signed.eq_ignore_ascii_case(name))
     }
 }
 
@@ -145,12 +168,18 @@ pub fn canonical_request(request: Signed<'_>, signed_headers: &[&str]) -> Option
 
 /// What the signature is over.
 pub fn string_to_sign(time: &str, scope: Scope<'_>, canonical_request: &[u8]) -> String {
-    let Scope { date, region, service, terminator } = scope;
+    let Scope {
+        date,
+        region,
+        service,
+        terminator,
+    } = scope;
     let hash = sha256_hex(canonical_request);
     format!("{ALGORITHM}\n{time}\n{date}/{region}/{service}/{terminator}\n{hash}")
 }
 
-/// The key derived from a secret for one day, region and service. As good as the secret for that day, hence the empty `Debug`.
+/// The key derived from a secret for one day, region and service. As good as the secret for that
+/// day, hence the empty `Debug`.
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
@@ -185,14 +214,25 @@ impl SigningKey {
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let digits = |range: std::ops::Range<usize>| {
-        bytes[range].iter().try_fold(0i16, |n, b| b.is_ascii_digit().then(|| n * 10 + i16::from(b - b'0')))
+        bytes[range].iter().try_fold(0i16, |n, b| {
+            b.is_ascii_digit().then(|| n * 10 + i16::from(b - b'0'))
+        })
     };
     let part = |range| digits(range).and_then(|n| i8::try_from(n).ok());
     if bytes.len() != 16 || bytes[8] != b'T' || bytes[15] != b'Z' {
         return None;
     }
     let (year, month, day) = (digits(0..4)?, part(4..6)?, part(6..8)?);
-    let time = DateTime::new(year, month, day, part(9..11)?, part(11..13)?, part(13..15)?, 0).ok()?;
+    let time = DateTime::new(
+        year,
+        month,
+        day,
+        part(9..11)?,
+        part(11..13)?,
+        part(13..15)?,
+        0,
+    )
+    .ok()?;
     TimeZone::UTC.to_timestamp(time).ok()
 }
 
@@ -208,7 +248,10 @@ fn sha256_hex(bytes: &[u8]) -> String {
 /// Outer spaces dropped, inner runs of spaces made one.
 fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
     let mut first = true;
-    for word in value.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty()) {
+    for word in value
+        .split(|b| matches!(b, b' ' | b'\t'))
+        .filter(|word| !word.is_empty())
+    {
         if !std::mem::take(&mut first) {
             out.push(b' ');
         }
@@ -251,7 +294,11 @@ fn canonical_query(query: &str) -> String {
         })
         .collect();
     pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 fn reencoded(text: &str) -> String {

@@ -22,13 +22,17 @@ pub(super) fn tag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     if merged.len() > MOST {
         return Err(too_many());
     }
-    let changed = aws.core.update(found.realm(), found.id(), |fields| fields.labels.clone_from(&merged));
+    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+        fields.labels.clone_from(&merged)
+    });
     changed.map_err(|error| found.refused(error))?;
     Ok(json!({}))
 }
 
 pub(super) fn untag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let keys = input.texts("TagKeys", MOST)?.ok_or_else(|| input.missing("TagKeys"))?;
+    let keys = input
+        .texts("TagKeys", MOST)?
+        .ok_or_else(|| input.missing("TagKeys"))?;
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     found.not_pending_deletion()?;
     let changed = aws.core.update(found.realm(), found.id(), |fields| {
@@ -38,11 +42,22 @@ pub(super) fn untag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Resul
     Ok(json!({}))
 }
 
-pub(super) fn list_resource_tags(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+pub(super) fn list_resource_tags(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let tags: Vec<_> = found.key.labels.iter().collect();
     let entry = |(key, value): &(&String, &String)| json!({ "TagKey": key, "TagValue": value });
-    page(input, "Tags", (MOST, 50), &tags, |(key, _)| (*key).clone(), entry)
+    page(
+        input,
+        "Tags",
+        (MOST, 50),
+        &tags,
+        |(key, _)| (*key).clone(),
+        entry,
+    )
 }
 
 /// The tags in a request's `Tags`; none when absent.
@@ -51,14 +66,24 @@ pub(super) fn given(input: &Input) -> Result<BTreeMap<String, String>, AwsError>
     for tag in input.structures("Tags")?.unwrap_or_default() {
         let key = tag.required_text("TagKey", 1..=128)?;
         let value = tag.required_text("TagValue", 0..=256)?;
-        if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
-            return Err(AwsError::new("TagException", "Tags beginning with aws: are reserved"));
+        if key
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
+        {
+            return Err(AwsError::new(
+                "TagException",
+                "Tags beginning with aws: are reserved",
+            ));
         }
         if tags.insert(key.to_owned(), value.to_owned()).is_some() {
             return Err(AwsError::new("TagException", "Duplicate tag keys"));
         }
     }
-    if tags.len() > MOST { Err(too_many()) } else { Ok(tags) }
+    if tags.len() > MOST {
+        Err(too_many())
+    } else {
+        Ok(tags)
+    }
 }
 
 fn too_many() -> AwsError {

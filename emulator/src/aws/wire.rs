@@ -1,7 +1,9 @@
-//! The request body: typed access to its members, refused in the words of the service's JSON 1.1 protocol.
+//! The request body: typed access to its members, refused in the words of the service's JSON 1.1
+//! protocol.
 //!
-//! The texts about types are those its sister services are on record with; they name the Java class that a value was read as. A
-//! value is shown only where it cannot be secret: plaintexts and messages never are.
+//! The texts about types are those its sister services are on record with; they name the Java class
+//! that a value was read as. A value is shown only where it cannot be secret: plaintexts and
+//! messages never are.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,14 +34,21 @@ pub(crate) struct Input {
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.members.keys().collect();
-        f.debug_struct("Input").field("operation", &self.operation).field("members", &names).finish_non_exhaustive()
+        f.debug_struct("Input")
+            .field("operation", &self.operation)
+            .field("members", &names)
+            .finish_non_exhaustive()
     }
 }
 
 impl Input {
     pub(crate) fn parse(operation: &'static str, body: &[u8]) -> Result<Self, AwsError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Self { operation, path: String::new(), members }),
+            Ok(Value::Object(members)) => Ok(Self {
+                operation,
+                path: String::new(),
+                members,
+            }),
             _ => Err(AwsError::malformed_body()),
         }
     }
@@ -71,40 +80,90 @@ impl Input {
     }
 
     /// A string of `length` characters.
-    pub(crate) fn text(&self, name: &str, length: RangeInclusive<usize>) -> Result<Option<&str>, AwsError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+    pub(crate) fn text(
+        &self,
+        name: &str,
+        length: RangeInclusive<usize>,
+    ) -> Result<Option<&str>, AwsError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let text = as_text(value)?;
-        check_length(text.chars().count(), &length, &format!("'{text}'"), &self.shown(name))?;
+        check_length(
+            text.chars().count(),
+            &length,
+            &format!("'{text}'"),
+            &self.shown(name),
+        )?;
         Ok(Some(text))
     }
 
-    pub(crate) fn required_text(&self, name: &str, length: RangeInclusive<usize>) -> Result<&str, AwsError> {
+    pub(crate) fn required_text(
+        &self,
+        name: &str,
+        length: RangeInclusive<usize>,
+    ) -> Result<&str, AwsError> {
         self.text(name, length)?.ok_or_else(|| self.missing(name))
     }
 
     /// One of `allowed`, which are in the order in which the service lists them.
-    pub(crate) fn one_of(&self, name: &str, allowed: &[&'static str]) -> Result<Option<&'static str>, AwsError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+    pub(crate) fn one_of(
+        &self,
+        name: &str,
+        allowed: &[&'static str],
+    ) -> Result<Option<&'static str>, AwsError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let text = as_text(value)?;
         let known = allowed.iter().find(|known| **known == text).copied();
         known.map(Some).ok_or_else(|| {
-            let rule = format!("Member must satisfy enum value set: [{}]", allowed.join(", "));
+            let rule = format!(
+                "Member must satisfy enum value set: [{}]",
+                allowed.join(", ")
+            );
             AwsError::constraint(&format!("'{text}'"), &self.shown(name), rule)
         })
     }
 
     /// A whole number; a fraction is cut off, as the service does.
-    pub(crate) fn integer(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, AwsError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let Value::Number(number) = value else { return Err(unexpected(value, "an Integer")) };
-        #[expect(clippy::cast_possible_truncation, reason = "a float beyond i64 becomes its end, which no range has")]
-        let given = number.as_i64().or_else(|| number.as_f64().map(|float| float as i64)).unwrap_or(i64::MAX);
-        let refused = |rule: String| Err(AwsError::constraint(&format!("'{given}'"), &self.shown(name), rule));
+    pub(crate) fn integer(
+        &self,
+        name: &str,
+        range: RangeInclusive<i64>,
+    ) -> Result<Option<i64>, AwsError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let Value::Number(number) = value else {
+            return Err(unexpected(value, "an Integer"));
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float beyond i64 becomes its end, which no range has"
+        )]
+        let given = number
+            .as_i64()
+            .or_else(|| number.as_f64().map(|float| float as i64))
+            .unwrap_or(i64::MAX);
+        let refused = |rule: String| {
+            Err(AwsError::constraint(
+                &format!("'{given}'"),
+                &self.shown(name),
+                rule,
+            ))
+        };
         if given < *range.start() {
-            return refused(format!("Member must have value greater than or equal to {}", range.start()));
+            return refused(format!(
+                "Member must have value greater than or equal to {}",
+                range.start()
+            ));
         }
         if given > *range.end() {
-            return refused(format!("Member must have value less than or equal to {}", range.end()));
+            return refused(format!(
+                "Member must have value less than or equal to {}",
+                range.end()
+            ));
         }
         Ok(Some(given))
     }
@@ -116,9 +175,10 @@ impl Input {
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
             Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
-            Some(Value::String(text)) => {
-                Err(AwsError::wrong_type(format!("'{}' can not be converted to an Boolean", text.to_uppercase())))
-            }
+            Some(Value::String(text)) => Err(AwsError::wrong_type(format!(
+                "'{}' can not be converted to an Boolean",
+                text.to_uppercase()
+            ))),
             Some(value) => Err(unexpected(value, "an Boolean")),
         }
     }
@@ -129,8 +189,12 @@ impl Input {
         name: &str,
         length: RangeInclusive<usize>,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, AwsError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let Value::String(text) = value else { return Err(unexpected(value, "a Blob")) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let Value::String(text) = value else {
+            return Err(unexpected(value, "a Blob"));
+        };
         let bytes = Zeroizing::new(decode(text)?);
         check_length(bytes.len(), &length, "", &self.shown(name))?;
         Ok(Some(bytes))
@@ -155,19 +219,32 @@ impl Input {
 
     /// A list of at most `most` strings.
     pub(crate) fn texts(&self, name: &str, most: usize) -> Result<Option<Vec<&str>>, AwsError> {
-        let Some(list) = self.list(name)? else { return Ok(None) };
+        let Some(list) = self.list(name)? else {
+            return Ok(None);
+        };
         let texts = list.iter().map(as_text).collect::<Result<Vec<_>, _>>()?;
-        check_length(texts.len(), &(0..=most), &format!("'[{}]'", texts.join(", ")), &self.shown(name))?;
+        check_length(
+            texts.len(),
+            &(0..=most),
+            &format!("'[{}]'", texts.join(", ")),
+            &self.shown(name),
+        )?;
         Ok(Some(texts))
     }
 
     /// A list of structures.
     pub(crate) fn structures(&self, name: &str) -> Result<Option<Vec<Self>>, AwsError> {
-        let Some(list) = self.list(name)? else { return Ok(None) };
+        let Some(list) = self.list(name)? else {
+            return Ok(None);
+        };
         let structures = list.iter().enumerate().map(|(index, value)| match value {
             Value::Object(members) => {
                 let path = format!("{}.{}.member.", self.shown(name), index + 1);
-                Ok(Self { operation: self.operation, path, members: members.clone() })
+                Ok(Self {
+                    operation: self.operation,
+                    path,
+                    members: members.clone(),
+                })
             }
             Value::Array(_) => Err(list_found()),
             _ => Err(AwsError::wrong_type("Expected null")),
@@ -179,7 +256,10 @@ impl Input {
     pub(crate) fn text_map(&self, name: &str) -> Result<BTreeMap<&str, &str>, AwsError> {
         match self.get(name) {
             None => Ok(BTreeMap::new()),
-            Some(Value::Object(map)) => map.iter().map(|(key, value)| Ok((key.as_str(), as_text(value)?))).collect(),
+            Some(Value::Object(map)) => map
+                .iter()
+                .map(|(key, value)| Ok((key.as_str(), as_text(value)?)))
+                .collect(),
             Some(Value::Array(_)) => Err(list_found()),
             Some(_) => Err(AwsError::wrong_type("Expected map or null")),
         }
@@ -188,14 +268,22 @@ impl Input {
     /// Whether this is a dry run that leaves the ciphertext aside.
     pub(crate) fn ignores_ciphertext(&self) -> Result<bool, AwsError> {
         let modifiers = self.texts("DryRunModifiers", 1)?.unwrap_or_default();
-        if let Some(unknown) = modifiers.iter().find(|modifier| **modifier != IGNORE_CIPHERTEXT) {
+        if let Some(unknown) = modifiers
+            .iter()
+            .find(|modifier| **modifier != IGNORE_CIPHERTEXT)
+        {
             let rule = format!("Member must satisfy enum value set: [{IGNORE_CIPHERTEXT}]");
-            return Err(AwsError::constraint(&format!("'{unknown}'"), &self.shown("DryRunModifiers"), rule));
+            return Err(AwsError::constraint(
+                &format!("'{unknown}'"),
+                &self.shown("DryRunModifiers"),
+                rule,
+            ));
         }
         Ok(!modifiers.is_empty() && self.dry_run()?)
     }
 
-    /// Whether this is a dry run; and grant tokens, which are read and mean nothing while there are no grants.
+    /// Whether this is a dry run; and grant tokens, which are read and mean nothing while there are
+    /// no grants.
     pub(crate) fn dry_run(&self) -> Result<bool, AwsError> {
         self.texts("GrantTokens", 10)?;
         Ok(self.flag("DryRun")?.unwrap_or(false))
@@ -232,23 +320,38 @@ fn structure_found() -> AwsError {
     AwsError::wrong_type("Start of structure or map found where not expected.")
 }
 
-fn check_length(length: usize, range: &RangeInclusive<usize>, value: &str, member: &str) -> Result<(), AwsError> {
+fn check_length(
+    length: usize,
+    range: &RangeInclusive<usize>,
+    value: &str,
+    member: &str,
+) -> Result<(), AwsError> {
     let refused = |rule: String| Err(AwsError::constraint(value, member, rule));
     if length < *range.start() {
-        return refused(format!("Member must have length greater than or equal to {}", range.start()));
+        return refused(format!(
+            "Member must have length greater than or equal to {}",
+            range.start()
+        ));
     }
     if length > *range.end() {
-        return refused(format!("Member must have length less than or equal to {}", range.end()));
+        return refused(format!(
+            "Member must have length less than or equal to {}",
+            range.end()
+        ));
     }
     Ok(())
 }
 
-/// Base64 with padding. The service repeats the value in the refusal; here it is left out, since it may be a plaintext.
+/// Base64 with padding. The service repeats the value in the refusal; here it is left out, since it
+/// may be a plaintext.
 fn decode(text: &str) -> Result<Vec<u8>, AwsError> {
-    let refused = |reason: String| AwsError::wrong_type(format!("can not be converted to a Blob: {reason}"));
+    let refused =
+        |reason: String| AwsError::wrong_type(format!("can not be converted to a Blob: {reason}"));
     if !text.len().is_multiple_of(4) {
         let length = text.len();
-        return Err(refused(format!("Base64 encoded length is expected a multiple of 4 bytes but found: {length}")));
+        return Err(refused(format!(
+            "Base64 encoded length is expected a multiple of 4 bytes but found: {length}"
+        )));
     }
     STANDARD.decode(text).map_err(|error| match error {
         base64::DecodeError::InvalidLastSymbol { .. } => {
@@ -276,21 +379,36 @@ mod tests {
 
     #[test]
     fn members_of_the_wrong_type_are_refused_as_the_protocol_does() {
-        let given =
-            input(&json!({ "KeyId": 1, "Plaintext": true, "GrantTokens": "x", "EncryptionContext": [], "N": "1" }));
+        let given = input(
+            &json!({ "KeyId": 1, "Plaintext": true, "GrantTokens": "x", "EncryptionContext": [], "N": "1" }),
+        );
         let number = "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String";
-        assert_eq!(words(given.text("KeyId", 1..=2048)), format!("SerializationException: {number}"));
+        assert_eq!(
+            words(given.text("KeyId", 1..=2048)),
+            format!("SerializationException: {number}")
+        );
         let boolean = "class java.lang.Boolean can not be converted to a Blob";
-        assert_eq!(words(given.blob("Plaintext", 0..=1)), format!("SerializationException: {boolean}"));
-        assert_eq!(words(given.texts("GrantTokens", 10)), "SerializationException: Expected list or null");
+        assert_eq!(
+            words(given.blob("Plaintext", 0..=1)),
+            format!("SerializationException: {boolean}")
+        );
+        assert_eq!(
+            words(given.texts("GrantTokens", 10)),
+            "SerializationException: Expected list or null"
+        );
         let list = "SerializationException: Start of list found where not expected";
         assert_eq!(words(given.text_map("EncryptionContext")), list);
-        assert!(words(given.integer("N", 1..=2)).ends_with("java.lang.String can not be converted to an Integer"));
+        assert!(
+            words(given.integer("N", 1..=2))
+                .ends_with("java.lang.String can not be converted to an Integer")
+        );
     }
 
     #[test]
     fn bounds_name_the_member_and_show_no_secret() {
-        let given = input(&json!({ "NumberOfBytes": 1025, "Plaintext": "c2VjcmV0", "Spec": "X", "Marker": "" }));
+        let given = input(
+            &json!({ "NumberOfBytes": 1025, "Plaintext": "c2VjcmV0", "Spec": "X", "Marker": "" }),
+        );
         let start = "ValidationException: 1 validation error detected: Value";
         assert_eq!(
             words(given.integer("NumberOfBytes", 1..=1024)),
@@ -306,11 +424,15 @@ mod tests {
         );
         assert_eq!(
             words(given.one_of("Spec", &["B", "A"])),
-            format!("{start} 'X' at 'spec' failed to satisfy constraint: Member must satisfy enum value set: [B, A]")
+            format!(
+                "{start} 'X' at 'spec' failed to satisfy constraint: Member must satisfy enum value set: [B, A]"
+            )
         );
         assert_eq!(
             words(given.required_text("KeyId", 1..=2048)),
-            format!("{start} null at 'keyId' failed to satisfy constraint: Member must not be null")
+            format!(
+                "{start} null at 'keyId' failed to satisfy constraint: Member must not be null"
+            )
         );
         assert!(words(given.text("Marker", 1..=9)).ends_with("length greater than or equal to 1"));
         assert!(!format!("{given:?}").contains("c2VjcmV0"));
@@ -318,11 +440,15 @@ mod tests {
 
     #[test]
     fn base64_is_checked_and_not_repeated() {
-        let given = input(&json!({ "A": "c2VjcmV", "B": "c2Vj!mV0", "C": "c2VjcmV1c2=0", "D": "" }));
+        let given =
+            input(&json!({ "A": "c2VjcmV", "B": "c2Vj!mV0", "C": "c2VjcmV1c2=0", "D": "" }));
         assert!(words(given.blob("A", 0..=9)).ends_with("a multiple of 4 bytes but found: 7"));
         for name in ["B", "C"] {
             let words = words(given.blob(name, 0..=9));
-            assert!(words.contains("can not be converted to a Blob") && !words.contains("c2V"), "{words}");
+            assert!(
+                words.contains("can not be converted to a Blob") && !words.contains("c2V"),
+                "{words}"
+            );
         }
         assert_eq!(given.blob("D", 0..=9).unwrap().unwrap().len(), 0);
     }

@@ -1,4 +1,5 @@
-//! Who calls a vault: the bearer token of a request, verified on every call, and the challenge for whoever has none.
+//! Who calls a vault: the bearer token of a request, verified on every call, and the challenge for
+//! whoever has none.
 
 use http::request::Parts;
 
@@ -17,7 +18,10 @@ pub(crate) struct Principal {
 impl Principal {
     /// As refusals name it.
     pub(super) fn shown(&self) -> String {
-        format!("appid={};oid={};iss={}", self.client_id, self.object_id, self.issuer)
+        format!(
+            "appid={};oid={};iss={}",
+            self.client_id, self.object_id, self.issuer
+        )
     }
 }
 
@@ -28,22 +32,33 @@ pub(super) fn challenge(authority: &str, tenant: &str, resource: &str) -> String
 
 impl From<Claims> for Principal {
     fn from(claims: Claims) -> Self {
-        Self { client_id: claims.appid, object_id: claims.oid, issuer: claims.iss }
+        Self {
+            client_id: claims.appid,
+            object_id: claims.oid,
+            issuer: claims.iss,
+        }
     }
 }
 
 /// The caller of a vault that takes tokens for a resource, or the refusal in the service's words.
-pub(super) fn authenticate(identity: &Identity, parts: &Parts, resource: &str) -> Result<Principal, AzureError> {
+pub(super) fn authenticate(
+    identity: &Identity,
+    parts: &Parts,
+    resource: &str,
+) -> Result<Principal, AzureError> {
     if identity.auth.is_off() {
         return Ok(believed(identity, parts, &[resource]));
     }
     let token = bearer(&parts.headers).ok_or_else(AzureError::no_token)?;
     let tenant = &identity.directory.tenant;
     let claims = identity.verify(token, &[resource]);
-    claims.map(Principal::from).map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant, resource)))
+    claims
+        .map(Principal::from)
+        .map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant, resource)))
 }
 
-/// Who a request says that it is from, where nobody is refused: the caller of its token if that holds, else the well-known application.
+/// Who a request says that it is from, where nobody is refused: the caller of its token if that
+/// holds, else the well-known application.
 pub(super) fn believed(identity: &Identity, parts: &Parts, resources: &[&str]) -> Principal {
     let claims = bearer(&parts.headers).and_then(|token| identity.verify(token, resources).ok());
     claims.map_or_else(
@@ -59,14 +74,20 @@ pub(super) fn believed(identity: &Identity, parts: &Parts, resources: &[&str]) -
 fn sentence(refused: &Refused, tenant: &str, resource: &str) -> String {
     match refused {
         Refused::Signature(header) => {
-            format!("AKV10046: Unable to resolve the key used for signature validation. EncodedJwtHeader: '{header}'.")
+            format!(
+                "AKV10046: Unable to resolve the key used for signature validation. EncodedJwtHeader: '{header}'."
+            )
         }
         Refused::Issuer(found) => {
-            format!("AKV10032: Invalid issuer. Expected one of https://sts.windows.net/{tenant}/, found {found}.")
+            format!(
+                "AKV10032: Invalid issuer. Expected one of https://sts.windows.net/{tenant}/, found {found}."
+            )
         }
         Refused::Audience(found) => {
             format!("AKV10022: Invalid audience. Expected {resource}, found: {found}.")
         }
-        Refused::Expired | Refused::NotYetValid => "[TokenExpired] Error validating token: 'S2S12086'.".to_owned(),
+        Refused::Expired | Refused::NotYetValid => {
+            "[TokenExpired] Error validating token: 'S2S12086'.".to_owned()
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What keys do: encrypt and decrypt, wrap and unwrap, sign and verify, and random bytes.
 
-use kmslab_keycore::{AesMode, Algorithm, Hash, Key, KeyError, RsaPadding, SignInput, SignatureAlgorithm, Version};
+use kmslab_keycore::{
+    AesMode, Algorithm, Hash, Key, KeyError, RsaPadding, SignInput, SignatureAlgorithm, Version,
+};
 use serde_json::{Value, json};
 
 use super::operation::Operation;
@@ -73,11 +75,17 @@ fn unknown(alg: &str) -> AzureError {
 
 fn incompatible(alg: &str, version: &Version) -> AzureError {
     let kty = version.attributes.get(keys::KTY).map_or("", String::as_str);
-    AzureError::bad_parameter(format!("Algorithm {alg} is not supported by a key of type {kty} and of its size"))
+    AzureError::bad_parameter(format!(
+        "Algorithm {alg} is not supported by a key of type {kty} and of its size"
+    ))
 }
 
-/// The key and version of a request, if they are for that operation. Whether they may be used now is the core's to say.
-fn usable(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<Key>, Version, &'static str), AzureError> {
+/// The key and version of a request, if they are for that operation. Whether they may be used now
+/// is the core's to say.
+fn usable(
+    azure: &Azure,
+    asked: &Asked<'_>,
+) -> Result<(std::sync::Arc<Key>, Version, &'static str), AzureError> {
     // Access policies, `key_ops` and refusals have the same words for these six.
     let word = asked.call.operation.permission().unwrap_or_default();
     let (key, version) = keys::find(azure, asked)?;
@@ -87,17 +95,27 @@ fn usable(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<Key>, Vers
     Ok((key, version, word))
 }
 
-/// The algorithm of a request, if the key can do it. Key wrap is for keys, and the other modes of AES for the rest.
+/// The algorithm of a request, if the key can do it. Key wrap is for keys, and the other modes of
+/// AES for the rest.
 fn fitting(asked: &Asked<'_>, version: &Version) -> Result<Cipher, AzureError> {
     let alg = asked.input.required_text("alg")?;
     let cipher = cipher(alg).ok_or_else(|| unknown(alg))?;
-    let wraps = matches!(asked.call.operation, Operation::WrapKey | Operation::UnwrapKey);
+    let wraps = matches!(
+        asked.call.operation,
+        Operation::WrapKey | Operation::UnwrapKey
+    );
     let fits = match (cipher, version.algorithm) {
         (Cipher::Rsa(_), Algorithm::Rsa { .. }) => true,
-        (Cipher::Aes(bits, mode), Algorithm::Aes { bits: has }) => bits == has && wraps == (mode == AesMode::KeyWrap),
+        (Cipher::Aes(bits, mode), Algorithm::Aes { bits: has }) => {
+            bits == has && wraps == (mode == AesMode::KeyWrap)
+        }
         _ => false,
     };
-    if fits { Ok(cipher) } else { Err(incompatible(alg, version)) }
+    if fits {
+        Ok(cipher)
+    } else {
+        Err(incompatible(alg, version))
+    }
 }
 
 /// Encrypt and wrapKey.
@@ -113,7 +131,9 @@ pub(super) fn protect(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
             // The service chooses the nonce, so that none is ever used twice.
             let iv = azure.core.random(12);
             let aad = asked.input.bytes("aad")?.unwrap_or_default();
-            let sealed = azure.core.encrypt_aes(named, AesMode::Gcm, &iv, &value, &aad);
+            let sealed = azure
+                .core
+                .encrypt_aes(named, AesMode::Gcm, &iv, &value, &aad);
             let mut body = sealed.map_err(|error| refused(asked, word, error))?;
             let tag = body.split_off(body.len().saturating_sub(16));
             answer["iv"] = encoded(&iv);
@@ -144,21 +164,36 @@ pub(super) fn open(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError
     let opened = match cipher {
         Cipher::Rsa(padding) => azure.core.decrypt_rsa(named, padding, &value),
         Cipher::Aes(_, AesMode::Gcm) => {
-            let (iv, tag) = (asked.input.required_bytes("iv")?, asked.input.required_bytes("tag")?);
+            let (iv, tag) = (
+                asked.input.required_bytes("iv")?,
+                asked.input.required_bytes("tag")?,
+            );
             let aad = asked.input.bytes("aad")?.unwrap_or_default();
             if tag.len() != 16 {
                 return Err(super::wire::invalid("tag"));
             }
-            azure.core.decrypt_aes(named, AesMode::Gcm, &iv, &[value, tag].concat(), &aad)
+            azure
+                .core
+                .decrypt_aes(named, AesMode::Gcm, &iv, &[value, tag].concat(), &aad)
         }
-        Cipher::Aes(_, mode) => azure.core.decrypt_aes(named, mode, &iv(asked.input, mode)?, &value, &[]),
+        Cipher::Aes(_, mode) => {
+            azure
+                .core
+                .decrypt_aes(named, mode, &iv(asked.input, mode)?, &value, &[])
+        }
     };
     let opened = opened.map_err(|error| refused(asked, word, error))?;
-    Ok(json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&opened) }))
+    Ok(
+        json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&opened) }),
+    )
 }
 
 fn iv(input: &Input, mode: AesMode) -> Result<Vec<u8>, AzureError> {
-    if mode == AesMode::KeyWrap { Ok(Vec::new()) } else { input.required_bytes("iv") }
+    if mode == AesMode::KeyWrap {
+        Ok(Vec::new())
+    } else {
+        input.required_bytes("iv")
+    }
 }
 
 pub(super) fn sign(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -169,12 +204,18 @@ pub(super) fn sign(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError
         return Err(incompatible(alg, &version));
     }
     let digest = asked.input.required_bytes("value")?;
-    let signed = azure.core.sign((&key.realm, &key.id, &version.id), how, SignInput::Digest(&digest));
+    let signed = azure.core.sign(
+        (&key.realm, &key.id, &version.id),
+        how,
+        SignInput::Digest(&digest),
+    );
     let signed = signed.map_err(|error| match error {
         KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
         error => refused(asked, word, error),
     })?;
-    Ok(json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&signed) }))
+    Ok(
+        json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&signed) }),
+    )
 }
 
 pub(super) fn verify(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
@@ -184,9 +225,14 @@ pub(super) fn verify(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     if !of_its_curve(alg, version.algorithm) {
         return Err(incompatible(alg, &version));
     }
-    let (digest, signature) = (asked.input.required_bytes("digest")?, asked.input.required_bytes("value")?);
+    let (digest, signature) = (
+        asked.input.required_bytes("digest")?,
+        asked.input.required_bytes("value")?,
+    );
     let named = (&key.realm, &key.id, &version.id);
-    let holds = azure.core.verify(named, how, SignInput::Digest(&digest), &signature);
+    let holds = azure
+        .core
+        .verify(named, how, SignInput::Digest(&digest), &signature);
     let holds = holds.map_err(|error| match error {
         KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
         error => refused(asked, word, error),
@@ -195,9 +241,16 @@ pub(super) fn verify(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
 }
 
 pub(super) fn random_bytes(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let count = asked.input.integer("count")?.ok_or_else(|| super::wire::missing("count"))?;
-    let count = usize::try_from(count).ok().filter(|count| (1..=128).contains(count));
-    let count = count.ok_or_else(|| AzureError::bad_parameter("Requested random bytes count must be from 1 to 128"))?;
+    let count = asked
+        .input
+        .integer("count")?
+        .ok_or_else(|| super::wire::missing("count"))?;
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| (1..=128).contains(count));
+    let count = count.ok_or_else(|| {
+        AzureError::bad_parameter("Requested random bytes count must be from 1 to 128")
+    })?;
     Ok(json!({ "value": encoded(&azure.core.random(count)) }))
 }
 

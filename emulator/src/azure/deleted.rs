@@ -18,7 +18,10 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) fn delete(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
     let (key, _) = keys::find(azure, asked)?;
-    let deleted = azure.core.schedule_deletion(&key.realm, &key.id, DAY * asked.vault.retention_days);
+    let deleted =
+        azure
+            .core
+            .schedule_deletion(&key.realm, &key.id, DAY * asked.vault.retention_days);
     let key = deleted.map_err(|error| AzureError::of_key(name, None, "delete", error))?;
     deleted_bundle(azure, asked, &key)
 }
@@ -26,7 +29,9 @@ pub(super) fn delete(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
 pub(super) fn get_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
     let key = azure.core.key(&names::realm(&asked.vault.name), &name.id());
-    let key = key.ok().filter(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
+    let key = key
+        .ok()
+        .filter(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
     let key = key.ok_or_else(|| AzureError::no_deleted_key(name))?;
     deleted_bundle(azure, asked, &key)
 }
@@ -44,14 +49,20 @@ pub(super) fn list_deleted(azure: &Azure, asked: &Asked<'_>) -> Result<Value, Az
 
 pub(super) fn recover(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
-    let recovered = azure.core.cancel_deletion(&names::realm(&asked.vault.name), &name.id(), KeyState::Enabled);
+    let recovered = azure.core.cancel_deletion(
+        &names::realm(&asked.vault.name),
+        &name.id(),
+        KeyState::Enabled,
+    );
     let key = recovered.map_err(|_| AzureError::no_deleted_key(name))?;
     newest(azure, asked, &key)
 }
 
 pub(super) fn purge(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
-    let purged = azure.core.purge(&names::realm(&asked.vault.name), &name.id());
+    let purged = azure
+        .core
+        .purge(&names::realm(&asked.vault.name), &name.id());
     purged.map_err(|_| AzureError::no_deleted_key(name))?;
     Ok(Value::Null)
 }
@@ -63,9 +74,15 @@ fn deleted_bundle(azure: &Azure, asked: &Asked<'_>, key: &Key) -> Result<Value, 
 }
 
 fn add_dates(shown: &mut Value, vault: &Vault, key: &Key) {
-    let KeyState::PendingDeletion { at } = key.state else { return };
+    let KeyState::PendingDeletion { at } = key.state else {
+        return;
+    };
     let kept = SignedDuration::from_hours(24 * i64::from(vault.retention_days));
-    shown["recoveryId"] = json!(format!("{}/deletedkeys/{}", names::vault_url(&vault.name), names::shown(key)));
+    shown["recoveryId"] = json!(format!(
+        "{}/deletedkeys/{}",
+        names::vault_url(&vault.name),
+        names::shown(key)
+    ));
     shown["deletedDate"] = seconds(at - kept);
     shown["scheduledPurgeDate"] = seconds(at);
 }

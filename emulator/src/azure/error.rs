@@ -1,6 +1,8 @@
-//! Key Vault's errors by meaning, in the words it is on record with, and what each refusal of the core is here.
+//! Key Vault's errors by meaning, in the words it is on record with, and what each refusal of the
+//! core is here.
 //!
-//! Recorded in azure-sdk-for-js, or in users' logs of the same texts; what is not on record anywhere is said in SEMANTICS.md.
+//! Recorded in azure-sdk-for-js, or in users' logs of the same texts; what is not on record
+//! anywhere is said in SEMANTICS.md.
 
 use http::StatusCode;
 use kmslab_keycore::{KeyError, VersionState};
@@ -8,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::names::KeyName;
 
-/// A refusal as it goes over the wire: `{"error":{"code","message","innererror":{"code"}}}` under an HTTP status.
+/// A refusal as it goes over the wire: `{"error":{"code","message","innererror":{"code"}}}` under
+/// an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AzureError {
     /// The HTTP status.
@@ -28,11 +31,20 @@ const SEE_404: &str = "If you recently deleted this key you may be able to recov
 
 impl AzureError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), inner: None, challenge: false }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            inner: None,
+            challenge: false,
+        }
     }
 
     fn inner(self, inner: &'static str) -> Self {
-        Self { inner: Some(inner), ..self }
+        Self {
+            inner: Some(inner),
+            ..self
+        }
     }
 
     /// What is asked is not as it must be.
@@ -42,7 +54,10 @@ impl AzureError {
 
     /// 401: no token, or one that does not hold.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
-        Self { challenge: true, ..Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message) }
+        Self {
+            challenge: true,
+            ..Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+        }
     }
 
     pub(crate) fn no_token() -> Self {
@@ -61,16 +76,25 @@ impl AzureError {
 
     pub(crate) fn not_found(name: &KeyName, version: Option<&str>) -> Self {
         let id = version.map_or_else(|| name.to_string(), |version| format!("{name}/{version}"));
-        let message = format!("A key with (name/id) {id} was not found in this key vault. {SEE_404}");
+        let message =
+            format!("A key with (name/id) {id} was not found in this key vault. {SEE_404}");
         Self::new(StatusCode::NOT_FOUND, "KeyNotFound", message)
     }
 
     pub(crate) fn no_deleted_key(name: &KeyName) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "KeyNotFound", format!("Deleted Key not found: {name}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "KeyNotFound",
+            format!("Deleted Key not found: {name}"),
+        )
     }
 
     pub(crate) fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "The requested path was not found.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "The requested path was not found.",
+        )
     }
 
     pub(crate) fn method_not_allowed() -> Self {
@@ -82,12 +106,20 @@ impl AzureError {
     }
 
     pub(crate) fn no_vault(name: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "VaultNotFound", format!("there is no vault {name}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "VaultNotFound",
+            format!("there is no vault {name}"),
+        )
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("The request body is larger than {limit} bytes.");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            message,
+        )
     }
 
     pub(crate) fn is_deleted(name: &KeyName) -> Self {
@@ -99,7 +131,11 @@ impl AzureError {
     }
 
     pub(crate) fn already_exists(name: &KeyName) -> Self {
-        Self::new(StatusCode::CONFLICT, "Conflict", format!("A key with (name/id) {name} already exists."))
+        Self::new(
+            StatusCode::CONFLICT,
+            "Conflict",
+            format!("A key with (name/id) {name} already exists."),
+        )
     }
 
     fn forbidden(message: impl Into<String>, inner: &'static str) -> Self {
@@ -107,11 +143,17 @@ impl AzureError {
     }
 
     pub(crate) fn disabled(operation: &str) -> Self {
-        Self::forbidden(format!("Operation {operation} is not allowed on a disabled key."), "KeyDisabled")
+        Self::forbidden(
+            format!("Operation {operation} is not allowed on a disabled key."),
+            "KeyDisabled",
+        )
     }
 
     pub(crate) fn not_permitted(operation: &str) -> Self {
-        Self::forbidden(format!("Operation {operation} is not permitted on this key."), "KeyOperationForbidden")
+        Self::forbidden(
+            format!("Operation {operation} is not permitted on this key."),
+            "KeyOperationForbidden",
+        )
     }
 
     pub(crate) fn not_yet_valid(operation: &str) -> Self {
@@ -122,11 +164,19 @@ impl AzureError {
     }
 
     pub(crate) fn expired(operation: &str) -> Self {
-        Self::forbidden(format!("Operation {operation} is not allowed on an expired key."), "KeyExpired")
+        Self::forbidden(
+            format!("Operation {operation} is not allowed on an expired key."),
+            "KeyExpired",
+        )
     }
 
     /// The vault's access policies do not let the caller do that.
-    pub(crate) fn access_denied(caller: &str, permission: &str, vault: &str, location: &str) -> Self {
+    pub(crate) fn access_denied(
+        caller: &str,
+        permission: &str,
+        vault: &str,
+        location: &str,
+    ) -> Self {
         let message = format!(
             "The user, group or application '{caller}' does not have keys {permission} permission on key vault \
              '{vault};location={location}'. For help resolving this issue, please see \
@@ -136,7 +186,13 @@ impl AzureError {
     }
 
     /// No role of the caller's allows that.
-    pub(crate) fn forbidden_by_rbac(caller: &str, action: &str, resource: &str, vault: &str, location: &str) -> Self {
+    pub(crate) fn forbidden_by_rbac(
+        caller: &str,
+        action: &str,
+        resource: &str,
+        vault: &str,
+        location: &str,
+    ) -> Self {
         let message = format!(
             "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions \
              were changed recently, please observe propagation time.\r\nCaller: {caller}\r\nAction: '{action}'\r\nResource: \
@@ -149,33 +205,47 @@ impl AzureError {
     /// A fault of the emulator.
     pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
         tracing::error!(%what, "internal error");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "An internal error occurred.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            "An internal error occurred.",
+        )
     }
 
     /// What the core's refusal of `operation` on a key is here.
-    pub(crate) fn of_key(name: &KeyName, version: Option<&str>, operation: &str, error: KeyError) -> Self {
+    pub(crate) fn of_key(
+        name: &KeyName,
+        version: Option<&str>,
+        operation: &str,
+        error: KeyError,
+    ) -> Self {
         match error {
             // A deleted key is not there for whoever uses it.
-            KeyError::NotFound { .. } | KeyError::VersionNotFound | KeyError::PendingDeletion { .. } => {
-                Self::not_found(name, version)
-            }
+            KeyError::NotFound { .. }
+            | KeyError::VersionNotFound
+            | KeyError::PendingDeletion { .. } => Self::not_found(name, version),
             KeyError::NotPendingDeletion { .. } => Self::no_deleted_key(name),
             KeyError::AlreadyExists { .. } => Self::already_exists(name),
-            KeyError::Disabled { .. } | KeyError::VersionUnusable { state: VersionState::Disabled } => {
-                Self::disabled(operation)
-            }
+            KeyError::Disabled { .. }
+            | KeyError::VersionUnusable {
+                state: VersionState::Disabled,
+            } => Self::disabled(operation),
             KeyError::NotYetValid { .. } => Self::not_yet_valid(operation),
             KeyError::Expired { .. } => Self::expired(operation),
-            KeyError::WrongAlgorithm { .. } => Self::bad_parameter("Key and signing algorithm are incompatible"),
+            KeyError::WrongAlgorithm { .. } => {
+                Self::bad_parameter("Key and signing algorithm are incompatible")
+            }
             KeyError::WrongPurpose { .. } => Self::not_permitted(operation),
             KeyError::DoesNotOpen => Self::bad_parameter("The parameter is incorrect."),
             KeyError::TooLong { .. } => Self::bad_parameter("The parameter is incorrect."),
             KeyError::BadDigestLength => Self::bad_parameter("Invalid length of digest"),
-            KeyError::BadLength { what, wanted } => {
-                Self::bad_parameter(format!("Invalid length of {what}: it must have {wanted} bytes"))
-            }
+            KeyError::BadLength { what, wanted } => Self::bad_parameter(format!(
+                "Invalid length of {what}: it must have {wanted} bytes"
+            )),
             KeyError::BadMaterial => Self::bad_parameter("Invalid key material"),
-            KeyError::BadBackup => Self::bad_parameter("Backup blob contains invalid or corrupt version."),
+            KeyError::BadBackup => {
+                Self::bad_parameter("Backup blob contains invalid or corrupt version.")
+            }
             error @ (KeyError::VersionUnusable { .. }
             | KeyError::NoPrimary { .. }
             | KeyError::RotationUnsupported

@@ -1,4 +1,5 @@
-//! Key types, curves and JSON Web Keys: what a request asks for, what an import brings, what a bundle shows.
+//! Key types, curves and JSON Web Keys: what a request asks for, what an import brings, what a
+//! bundle shows.
 
 use kmslab_keycore::{Algorithm, Curve, Material, PublicKey, RsaParts};
 use serde_json::{Map, Value};
@@ -15,18 +16,28 @@ pub(super) struct Kind {
     pub(super) algorithm: Algorithm,
 }
 
-const CURVES: &[(&str, Curve)] =
-    &[("P-256", Curve::P256), ("P-384", Curve::P384), ("P-521", Curve::P521), ("P-256K", Curve::Secp256k1)];
+const CURVES: &[(&str, Curve)] = &[
+    ("P-256", Curve::P256),
+    ("P-384", Curve::P384),
+    ("P-521", Curve::P521),
+    ("P-256K", Curve::Secp256k1),
+];
 const TYPES: &[&str] = &["RSA", "RSA-HSM", "EC", "EC-HSM", "oct", "oct-HSM"];
 
 /// The type as the service writes it.
 pub(super) fn kty(text: &str) -> Result<&'static str, AzureError> {
-    let known = TYPES.iter().find(|known| known.eq_ignore_ascii_case(text)).copied();
-    known.ok_or_else(|| AzureError::bad_parameter(format!("Property kty has an invalid value: {text}")))
+    let known = TYPES
+        .iter()
+        .find(|known| known.eq_ignore_ascii_case(text))
+        .copied();
+    known.ok_or_else(|| {
+        AzureError::bad_parameter(format!("Property kty has an invalid value: {text}"))
+    })
 }
 
 impl Kind {
-    /// What a request to make a key asks for. A managed HSM keeps all in hardware, whether the request says `-HSM` or not.
+    /// What a request to make a key asks for. A managed HSM keeps all in hardware, whether the
+    /// request says `-HSM` or not.
     pub(super) fn asked(input: &Input, is_managed_hsm: bool) -> Result<Self, AzureError> {
         let kty = match kty(input.required_text("kty")?)? {
             kty if is_managed_hsm => in_hardware(kty),
@@ -36,7 +47,10 @@ impl Kind {
         let algorithm = match kty {
             "RSA" | "RSA-HSM" => {
                 // 0 is what Java's client sends for the default.
-                if let Some(exponent) = input.integer("public_exponent")?.filter(|given| ![0, 65_537].contains(given)) {
+                if let Some(exponent) = input
+                    .integer("public_exponent")?
+                    .filter(|given| ![0, 65_537].contains(given))
+                {
                     return Err(AzureError::bad_parameter(format!(
                         "Property public_exponent has an invalid value: {exponent}"
                     )));
@@ -56,7 +70,11 @@ impl Kind {
                 _ => return Err(AzureError::bad_parameter("Invalid key size for oct-HSM")),
             },
             // A vault keeps symmetric keys in hardware only.
-            _ => return Err(AzureError::bad_parameter(format!("Property kty has an invalid value: {kty}"))),
+            _ => {
+                return Err(AzureError::bad_parameter(format!(
+                    "Property kty has an invalid value: {kty}"
+                )));
+            }
         };
         Ok(Self { kty, algorithm })
     }
@@ -66,7 +84,14 @@ impl Kind {
         match self.algorithm {
             Algorithm::Ec(_) => &["sign", "verify"],
             Algorithm::Aes { .. } => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
-            _ => &["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"],
+            _ => &[
+                "encrypt",
+                "decrypt",
+                "sign",
+                "verify",
+                "wrapKey",
+                "unwrapKey",
+            ],
         }
     }
 }
@@ -84,7 +109,9 @@ fn curve(text: &str) -> Result<Curve, AzureError> {
     // The first versions of the API called secp256k1 so.
     let text = if text == "SECP256K1" { "P-256K" } else { text };
     let known = CURVES.iter().find(|(name, _)| *name == text);
-    known.map(|(_, curve)| *curve).ok_or_else(|| AzureError::bad_parameter(format!("Unsupported curve: {text}")))
+    known
+        .map(|(_, curve)| *curve)
+        .ok_or_else(|| AzureError::bad_parameter(format!("Unsupported curve: {text}")))
 }
 
 /// The key that an import brings.
@@ -94,12 +121,24 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), Azure
     let material = match kty {
         "RSA" | "RSA-HSM" => {
             let (n, e) = (part("n")?, part("e")?);
-            if !matches!(n.iter().skip_while(|byte| **byte == 0).count(), 256 | 384 | 512) {
+            if !matches!(
+                n.iter().skip_while(|byte| **byte == 0).count(),
+                256 | 384 | 512
+            ) {
                 return Err(AzureError::bad_parameter("Invalid key size for RSA"));
             }
             let (d, p, q) = (part("d")?, part("p")?, part("q")?);
             let (d_p, d_q, q_inv) = (part("dp")?, part("dq")?, part("qi")?);
-            let parts = RsaParts { n: &n, e: &e, d: &d, p: &p, q: &q, d_p: &d_p, d_q: &d_q, q_inv: &q_inv };
+            let parts = RsaParts {
+                n: &n,
+                e: &e,
+                d: &d,
+                p: &p,
+                q: &q,
+                d_p: &d_p,
+                d_q: &d_q,
+                q_inv: &q_inv,
+            };
             Material::rsa(&parts)
         }
         "EC" | "EC-HSM" => {
@@ -109,8 +148,18 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), Azure
         _ => Material::aes(&part("k")?),
     };
     let material = material.map_err(|_| invalid("key"))?;
-    let kty = if hsm || kty == "oct" { in_hardware(kty) } else { kty };
-    Ok((Kind { kty, algorithm: material.algorithm() }, material))
+    let kty = if hsm || kty == "oct" {
+        in_hardware(kty)
+    } else {
+        kty
+    };
+    Ok((
+        Kind {
+            kty,
+            algorithm: material.algorithm(),
+        },
+        material,
+    ))
 }
 
 /// The public part of a bundle's `key`. Symmetric keys show nothing.
@@ -122,7 +171,10 @@ pub(super) fn public(key: Option<&PublicKey>) -> Map<String, Value> {
             members.insert("e".into(), encoded(e));
         }
         Some(PublicKey::Ec { curve, x, y, .. }) => {
-            let name = CURVES.iter().find(|(_, known)| known == curve).map_or("", |(name, _)| name);
+            let name = CURVES
+                .iter()
+                .find(|(_, known)| known == curve)
+                .map_or("", |(name, _)| name);
             members.insert("crv".into(), name.into());
             members.insert("x".into(), encoded(x));
             members.insert("y".into(), encoded(y));

@@ -1,11 +1,13 @@
-//! Keys and their versions: made, imported, shown, listed, changed, rotated, backed up. Deletion is next door.
+//! Keys and their versions: made, imported, shown, listed, changed, rotated, backed up. Deletion is
+//! next door.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::date;
 use kmslab_keycore::{
-    Algorithm, Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields, VersionState,
+    Algorithm, Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields,
+    VersionState,
 };
 use serde_json::{Map, Value, json};
 
@@ -21,7 +23,16 @@ pub(super) const NAME: &str = "name";
 pub(super) const KTY: &str = "kty";
 /// Attribute of a version: what it may be used for, with commas between.
 pub(super) const KEY_OPS: &str = "key_ops";
-const OPERATIONS: &[&str] = &["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey", "import", "export"];
+const OPERATIONS: &[&str] = &[
+    "encrypt",
+    "decrypt",
+    "sign",
+    "verify",
+    "wrapKey",
+    "unwrapKey",
+    "import",
+    "export",
+];
 const MOST_TAGS: usize = 15;
 const LONGEST_TAG: usize = 256;
 
@@ -31,9 +42,16 @@ pub(super) fn create(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
 }
 
 pub(super) fn import(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let jwk = asked.input.object("key")?.ok_or_else(|| super::wire::missing("key"))?;
+    let jwk = asked
+        .input
+        .object("key")?
+        .ok_or_else(|| super::wire::missing("key"))?;
     // `Hsm` in all versions of the API; `hsm` in some clients.
-    let hsm = asked.input.flag("Hsm")?.or(asked.input.flag("hsm")?).unwrap_or(false);
+    let hsm = asked
+        .input
+        .flag("Hsm")?
+        .or(asked.input.flag("hsm")?)
+        .unwrap_or(false);
     let hsm = hsm || names::is_managed_hsm(&asked.vault.name);
     let (kind, material) = jwk::imported(&jwk, hsm)?;
     let operations = jwk.texts("key_ops")?.or(asked.input.texts("key_ops")?);
@@ -59,7 +77,10 @@ fn make(
         not_before: changes.not_before,
         expires: changes.expires,
         labels: changes.tags.unwrap_or_default(),
-        attributes: BTreeMap::from([(KTY.to_owned(), kind.kty.to_owned()), (KEY_OPS.to_owned(), operations)]),
+        attributes: BTreeMap::from([
+            (KTY.to_owned(), kind.kty.to_owned()),
+            (KEY_OPS.to_owned(), operations),
+        ]),
         ..NewVersion::of(kind.algorithm)
     };
     let (realm, id) = (names::realm(&vault.name), name.id());
@@ -67,7 +88,10 @@ fn make(
     let mut key = match azure.core.key(&realm, &id) {
         Ok(there) => {
             not_deleted(&there, name)?;
-            azure.core.add_version(&realm, &id, version).map_err(refused)?
+            azure
+                .core
+                .add_version(&realm, &id, version)
+                .map_err(refused)?
         }
         Err(_) => {
             let attributes = BTreeMap::from([(NAME.to_owned(), name.to_string())]);
@@ -83,7 +107,10 @@ fn make(
             };
             match azure.core.create(&realm, new) {
                 // Somebody else made it meanwhile.
-                Err(KeyError::AlreadyExists { .. }) => azure.core.add_version(&realm, &id, version).map_err(refused)?,
+                Err(KeyError::AlreadyExists { .. }) => azure
+                    .core
+                    .add_version(&realm, &id, version)
+                    .map_err(refused)?,
                 made => made.map_err(refused)?,
             }
         }
@@ -91,7 +118,10 @@ fn make(
     if changes.enabled == Some(false)
         && let Some(made) = key.primary
     {
-        let disabled = azure.core.update_version(&realm, &id, &made, Some(VersionState::Disabled), |_| ());
+        let disabled =
+            azure
+                .core
+                .update_version(&realm, &id, &made, Some(VersionState::Disabled), |_| ());
         key = disabled.map_err(refused)?;
     }
     newest(azure, asked, &key)
@@ -114,20 +144,43 @@ pub(super) fn list_versions(azure: &Azure, asked: &Asked<'_>) -> Result<Value, A
     let vault = asked.vault;
     let key = azure.core.key(&names::realm(&vault.name), &name.id());
     // Of a key that is not there, none.
-    let key = key.ok().filter(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
-    let versions: Vec<(&Key, &Version)> =
-        key.iter().flat_map(|key| key.versions.iter().map(|version| (&**key, version))).collect();
-    page(asked, &format!("keys/{name}/versions"), &versions, |(key, version)| {
-        item(asked, version, names::kid(&asked.vault.name, key, &version.id))
-    })
+    let key = key
+        .ok()
+        .filter(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
+    let versions: Vec<(&Key, &Version)> = key
+        .iter()
+        .flat_map(|key| key.versions.iter().map(|version| (&**key, version)))
+        .collect();
+    page(
+        asked,
+        &format!("keys/{name}/versions"),
+        &versions,
+        |(key, version)| {
+            item(
+                asked,
+                version,
+                names::kid(&asked.vault.name, key, &version.id),
+            )
+        },
+    )
 }
 
 pub(super) fn update(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
     let (key, version) = find(azure, asked)?;
     let changes = Changes::asked(asked.input)?;
-    let operations = asked.input.texts("key_ops")?.map(known_operations).transpose()?;
-    let to = changes.enabled.map(|enabled| if enabled { VersionState::Enabled } else { VersionState::Disabled });
+    let operations = asked
+        .input
+        .texts("key_ops")?
+        .map(known_operations)
+        .transpose()?;
+    let to = changes.enabled.map(|enabled| {
+        if enabled {
+            VersionState::Enabled
+        } else {
+            VersionState::Disabled
+        }
+    });
     let change = |fields: VersionFields<'_>| {
         if let Some(at) = changes.not_before {
             *fields.not_before = Some(at);
@@ -139,12 +192,18 @@ pub(super) fn update(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
             fields.labels.clone_from(tags);
         }
         if let Some(operations) = &operations {
-            fields.attributes.insert(KEY_OPS.to_owned(), operations.clone());
+            fields
+                .attributes
+                .insert(KEY_OPS.to_owned(), operations.clone());
         }
     };
-    let changed = azure.core.update_version(&key.realm, &key.id, &version.id, to, change);
+    let changed = azure
+        .core
+        .update_version(&key.realm, &key.id, &version.id, to, change);
     let key = changed.map_err(|error| AzureError::of_key(name, None, "update", error))?;
-    let version = key.version(&version.id).ok_or_else(|| AzureError::not_found(name, None))?;
+    let version = key
+        .version(&version.id)
+        .ok_or_else(|| AzureError::not_found(name, None))?;
     bundle(azure, asked, &key, version)
 }
 
@@ -170,18 +229,30 @@ pub(super) fn backup(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     let name = asked.key()?;
     let (key, _) = find(azure, asked)?;
     let backup = azure.core.backup(&key.realm, &key.id);
-    Ok(json!({ "value": encoded(&backup.map_err(|error| AzureError::of_key(name, None, "backup", error))?) }))
+    Ok(
+        json!({ "value": encoded(&backup.map_err(|error| AzureError::of_key(name, None, "backup", error))?) }),
+    )
 }
 
 pub(super) fn restore(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let backup = asked.input.required_bytes("value")?;
-    let restored = azure.core.restore(&names::realm(&asked.vault.name), &backup);
+    let restored = azure
+        .core
+        .restore(&names::realm(&asked.vault.name), &backup);
     let key = restored.map_err(|error| {
-        let named = |id: &str| KeyName::parse(id).ok_or_else(|| AzureError::internal("a key without a name"));
+        let named = |id: &str| {
+            KeyName::parse(id).ok_or_else(|| AzureError::internal("a key without a name"))
+        };
         match &error {
-            KeyError::AlreadyExists { id } => named(id).map_or_else(|e| e, |name| AzureError::already_exists(&name)),
-            KeyError::PendingDeletion { id } => named(id).map_or_else(|e| e, |name| AzureError::is_deleted(&name)),
-            KeyError::BadBackup => AzureError::bad_parameter("Backup blob contains invalid or corrupt version."),
+            KeyError::AlreadyExists { id } => {
+                named(id).map_or_else(|e| e, |name| AzureError::already_exists(&name))
+            }
+            KeyError::PendingDeletion { id } => {
+                named(id).map_or_else(|e| e, |name| AzureError::is_deleted(&name))
+            }
+            KeyError::BadBackup => {
+                AzureError::bad_parameter("Backup blob contains invalid or corrupt version.")
+            }
             other => AzureError::internal(other),
         }
     })?;
@@ -189,10 +260,16 @@ pub(super) fn restore(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
 }
 
 /// The key and the version that a request names, or its newest. A deleted key is not there.
-pub(super) fn find(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<Key>, Version), AzureError> {
+pub(super) fn find(
+    azure: &Azure,
+    asked: &Asked<'_>,
+) -> Result<(std::sync::Arc<Key>, Version), AzureError> {
     let (name, wanted) = (asked.key()?, asked.call.version.as_deref());
     let not_found = || AzureError::not_found(name, wanted);
-    let key = azure.core.key(&names::realm(&asked.vault.name), &name.id()).map_err(|_| not_found())?;
+    let key = azure
+        .core
+        .key(&names::realm(&asked.vault.name), &name.id())
+        .map_err(|_| not_found())?;
     if matches!(key.state, KeyState::PendingDeletion { .. }) {
         return Err(not_found());
     }
@@ -206,12 +283,19 @@ pub(super) fn find(azure: &Azure, asked: &Asked<'_>) -> Result<(std::sync::Arc<K
 
 /// The bundle of a key's newest version, which every key here has.
 pub(super) fn newest(azure: &Azure, asked: &Asked<'_>, key: &Key) -> Result<Value, AzureError> {
-    bundle(azure, asked, key, key.primary().map_err(AzureError::internal)?)
+    bundle(
+        azure,
+        asked,
+        key,
+        key.primary().map_err(AzureError::internal)?,
+    )
 }
 
 /// A key as lists have it.
 pub(super) fn newest_item(asked: &Asked<'_>, key: &Key) -> Value {
-    key.primary().map_or(Value::Null, |version| item(asked, version, names::key_url(&asked.vault.name, key)))
+    key.primary().map_or(Value::Null, |version| {
+        item(asked, version, names::key_url(&asked.vault.name, key))
+    })
 }
 
 pub(super) fn not_deleted(key: &Key, name: &KeyName) -> Result<(), AzureError> {
@@ -236,25 +320,40 @@ impl Changes {
         if let (Some(from), Some(until)) = (not_before, expires)
             && until <= from
         {
-            return Err(AzureError::bad_parameter("Property exp must be later than nbf"));
+            return Err(AzureError::bad_parameter(
+                "Property exp must be later than nbf",
+            ));
         }
         let tags = input.map("tags")?;
         if let Some(tags) = &tags
-            && (tags.len() > MOST_TAGS || tags.iter().any(|(k, v)| k.len() > LONGEST_TAG || v.len() > LONGEST_TAG))
+            && (tags.len() > MOST_TAGS
+                || tags
+                    .iter()
+                    .any(|(k, v)| k.len() > LONGEST_TAG || v.len() > LONGEST_TAG))
         {
             return Err(AzureError::bad_parameter(format!(
                 "At most {MOST_TAGS} tags, each of {LONGEST_TAG} characters, are allowed"
             )));
         }
-        Ok(Self { enabled: attributes.flag("enabled")?, not_before, expires, tags })
+        Ok(Self {
+            enabled: attributes.flag("enabled")?,
+            not_before,
+            expires,
+            tags,
+        })
     }
 }
 
 /// As they are kept; unknown ones are refused.
 fn known_operations(operations: Vec<String>) -> Result<String, AzureError> {
     let known = operations.iter().map(|asked| {
-        let known = OPERATIONS.iter().find(|known| known.eq_ignore_ascii_case(asked)).copied();
-        known.ok_or_else(|| AzureError::bad_parameter(format!("Property key_ops has an invalid value: {asked}")))
+        let known = OPERATIONS
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(asked))
+            .copied();
+        known.ok_or_else(|| {
+            AzureError::bad_parameter(format!("Property key_ops has an invalid value: {asked}"))
+        })
     });
     Ok(known.collect::<Result<Vec<_>, _>>()?.join(","))
 }
@@ -266,12 +365,26 @@ pub(super) fn operations(version: &Version) -> impl Iterator<Item = &str> {
 }
 
 /// `KeyBundle`.
-pub(super) fn bundle(azure: &Azure, asked: &Asked<'_>, key: &Key, version: &Version) -> Result<Value, AzureError> {
-    let public = azure.core.public_key((&key.realm, &key.id, &version.id)).ok();
+pub(super) fn bundle(
+    azure: &Azure,
+    asked: &Asked<'_>,
+    key: &Key,
+    version: &Version,
+) -> Result<Value, AzureError> {
+    let public = azure
+        .core
+        .public_key((&key.realm, &key.id, &version.id))
+        .ok();
     let mut jwk = Map::new();
-    jwk.insert("kid".into(), names::kid(&asked.vault.name, key, &version.id).into());
+    jwk.insert(
+        "kid".into(),
+        names::kid(&asked.vault.name, key, &version.id).into(),
+    );
     jwk.insert("kty".into(), version.attributes.get(KTY).cloned().into());
-    jwk.insert("key_ops".into(), operations(version).collect::<Vec<_>>().into());
+    jwk.insert(
+        "key_ops".into(),
+        operations(version).collect::<Vec<_>>().into(),
+    );
     jwk.extend(jwk::public(public.as_ref()));
     let mut bundle = json!({ "key": jwk, "attributes": attributes(asked, version) });
     if !version.labels.is_empty() {
@@ -300,11 +413,17 @@ fn attributes(asked: &Asked<'_>, version: &Version) -> Value {
     }
     attributes["created"] = seconds(version.created);
     attributes["updated"] = seconds(version.updated);
-    let level = if vault.retention_days < 90 { "CustomizedRecoverable+Purgeable" } else { "Recoverable+Purgeable" };
+    let level = if vault.retention_days < 90 {
+        "CustomizedRecoverable+Purgeable"
+    } else {
+        "Recoverable+Purgeable"
+    };
     attributes["recoveryLevel"] = level.into();
     attributes["recoverableDays"] = vault.retention_days.into();
-    let (kty, is_managed_hsm) =
-        (version.attributes.get(KTY).map_or("", String::as_str), names::is_managed_hsm(&vault.name));
+    let (kty, is_managed_hsm) = (
+        version.attributes.get(KTY).map_or("", String::as_str),
+        names::is_managed_hsm(&vault.name),
+    );
     if is_managed_hsm || asked.version >= ApiVersion::Numbered(3) {
         attributes["exportable"] = false.into();
     }

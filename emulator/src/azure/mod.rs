@@ -1,8 +1,8 @@
-//! Azure Key Vault: one request to a vault in, the service's answer out, over the key core; and the identity platform that its
-//! callers log in to.
+//! Azure Key Vault: one request to a vault in, the service's answer out, over the key core; and the
+//! identity platform that its callers log in to.
 //!
-//! A vault is a world of its own. Tokens are verified in [`auth`] before a call gets here; access policies or roles of the vault
-//! decide who may do what.
+//! A vault is a world of its own. Tokens are verified in [`auth`] before a call gets here; access
+//! policies or roles of the vault decide who may do what.
 
 mod auth;
 mod crypto;
@@ -61,7 +61,10 @@ pub(crate) struct Azure {
 
 impl fmt::Debug for Azure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Azure").field("identity", &self.identity).field("vaults", &self.vaults).finish_non_exhaustive()
+        f.debug_struct("Azure")
+            .field("identity", &self.identity)
+            .field("vaults", &self.vaults)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,12 +96,19 @@ impl Azure {
     ) -> Self {
         let identity = Identity::new(tenant, token_lifetime, wall, Arc::clone(&entropy), auth);
         let (vaults, management) = (Vaults::default(), Management::default());
-        let azure = Self { core, identity, vaults, management, entropy };
+        let azure = Self {
+            core,
+            identity,
+            vaults,
+            management,
+            entropy,
+        };
         azure.reset();
         azure
     }
 
-    /// As at the start: the well-known application, its vault and its managed HSM. Keys are the core's.
+    /// As at the start: the well-known application, its vault and its managed HSM. Keys are the
+    /// core's.
     pub(crate) fn reset(&self) {
         self.identity.directory.clear();
         self.vaults.clear();
@@ -107,7 +117,11 @@ impl Azure {
         for name in [DEFAULT_VAULT, DEFAULT_MANAGED_HSM] {
             let mut vault = Vault::new(name);
             let keys = std::iter::once("all".to_owned()).collect();
-            vault.policies.push(AccessPolicy { object_id: application.object_id.clone(), keys, others: Value::Null });
+            vault.policies.push(AccessPolicy {
+                object_id: application.object_id.clone(),
+                keys,
+                others: Value::Null,
+            });
             self.add_vault(vault);
         }
         self.identity.directory.add(application);
@@ -115,7 +129,8 @@ impl Azure {
 
     /// A vault that nobody made through Resource Manager, and the resource group that it is in.
     pub(crate) fn add_vault(&self, vault: Vault) {
-        self.management.ensure_group(&vault.resource_group, &vault.location);
+        self.management
+            .ensure_group(&vault.resource_group, &vault.location);
         self.vaults.put(vault);
     }
 
@@ -160,8 +175,17 @@ impl Azure {
         if self.identity.auth.is_off() {
             return Ok((call, version));
         }
-        let assigned = if vault.rbac { self.vaults.assignments() } else { Vec::new() };
-        vault.check(who, call.operation, call.key.as_ref().map(ToString::to_string).as_deref(), &assigned)?;
+        let assigned = if vault.rbac {
+            self.vaults.assignments()
+        } else {
+            Vec::new()
+        };
+        vault.check(
+            who,
+            call.operation,
+            call.key.as_ref().map(ToString::to_string).as_deref(),
+            &assigned,
+        )?;
         Ok((call, version))
     }
 
@@ -189,7 +213,12 @@ fn row(key: &Key) -> Option<KeyRow> {
     });
     let state = match key.state {
         KeyState::PendingDeletion { .. } => "Deleted",
-        _ if key.primary().is_ok_and(|newest| newest.state == VersionState::Disabled) => "Disabled",
+        _ if key
+            .primary()
+            .is_ok_and(|newest| newest.state == VersionState::Disabled) =>
+        {
+            "Disabled"
+        }
         _ => "Enabled",
     };
     Some(KeyRow {

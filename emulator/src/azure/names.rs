@@ -7,7 +7,8 @@ use kmslab_keycore::{Key, KeyId, Realm, Version, VersionId};
 use super::identity::{HSM_RESOURCE, VAULT_RESOURCE};
 
 const VAULT_SUFFIX: &str = ".vault.azure.net";
-/// What all hosts of Key Vault's end with. A managed HSM goes by its name and [`HSM`], so that no vault can have its name.
+/// What all hosts of Key Vault's end with. A managed HSM goes by its name and [`HSM`], so that no
+/// vault can have its name.
 const SUFFIX: &str = ".azure.net";
 pub(super) const HSM: &str = ".managedhsm";
 const REALM_PREFIX: &str = "azure/";
@@ -17,9 +18,11 @@ const REALM_PREFIX: &str = "azure/";
 pub(crate) struct KeyName(String);
 
 impl KeyName {
-    /// `None` for what is no name. Names are compared without regard to case, and shown as they were first written.
+    /// `None` for what is no name. Names are compared without regard to case, and shown as they
+    /// were first written.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=127).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let fits = (1..=127).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         fits.then(|| Self(text.to_owned()))
     }
 
@@ -34,7 +37,8 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// A vault's name: 3 to 24 letters, digits and dashes, a letter first, no dash last, no two dashes in a row.
+/// A vault's name: 3 to 24 letters, digits and dashes, a letter first, no dash last, no two dashes
+/// in a row.
 pub(crate) fn is_vault_name(text: &str) -> bool {
     (3..=24).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -60,18 +64,29 @@ pub(crate) fn is_managed_hsm(vault: &str) -> bool {
 
 /// `https://NAME.vault.azure.net`: where a vault is for everybody, however a request reached it.
 pub(crate) fn vault_url(vault: &str) -> String {
-    let suffix = if is_managed_hsm(vault) { SUFFIX } else { VAULT_SUFFIX };
+    let suffix = if is_managed_hsm(vault) {
+        SUFFIX
+    } else {
+        VAULT_SUFFIX
+    };
     format!("https://{}{suffix}", vault.to_ascii_lowercase())
 }
 
 /// The vault or managed HSM of a host, without a port.
 pub(crate) fn vault_at(host: &str) -> Option<&str> {
-    host.strip_suffix(VAULT_SUFFIX).or_else(|| host.strip_suffix(SUFFIX).filter(|name| is_managed_hsm(name)))
+    host.strip_suffix(VAULT_SUFFIX).or_else(|| {
+        host.strip_suffix(SUFFIX)
+            .filter(|name| is_managed_hsm(name))
+    })
 }
 
 /// The resource that a vault's tokens are for.
 pub(crate) fn resource(vault: &str) -> &'static str {
-    if is_managed_hsm(vault) { HSM_RESOURCE } else { VAULT_RESOURCE }
+    if is_managed_hsm(vault) {
+        HSM_RESOURCE
+    } else {
+        VAULT_RESOURCE
+    }
 }
 
 /// A version's name: 32 hexadecimal digits.
@@ -81,12 +96,17 @@ pub(crate) fn version_name(version: &VersionId) -> String {
 
 /// The version of that name.
 pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> {
-    key.versions.iter().rev().find(|version| version_name(&version.id).eq_ignore_ascii_case(name))
+    key.versions
+        .iter()
+        .rev()
+        .find(|version| version_name(&version.id).eq_ignore_ascii_case(name))
 }
 
 /// What a key is called in answers.
 pub(crate) fn shown(key: &Key) -> &str {
-    key.attributes.get(super::keys::NAME).map_or(key.id.as_str(), String::as_str)
+    key.attributes
+        .get(super::keys::NAME)
+        .map_or(key.id.as_str(), String::as_str)
 }
 
 /// The URL of a key.
@@ -117,7 +137,10 @@ mod tests {
                 assert_eq!(vault_url(name), format!("https://{host}"));
             }
         }
-        assert_eq!((resource("abc"), resource("abc.managedhsm")), (VAULT_RESOURCE, HSM_RESOURCE));
+        assert_eq!(
+            (resource("abc"), resource("abc.managedhsm")),
+            (VAULT_RESOURCE, HSM_RESOURCE)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What can be asked of a vault, and what each operation is called: in its audit log, in access policies, as a data action of roles.
+//! What can be asked of a vault, and what each operation is called: in its audit log, in access
+//! policies, as a data action of roles.
 
 use http::Method;
 
@@ -64,10 +65,26 @@ impl Operation {
     /// Whether its request has a body, without which it means nothing.
     pub(super) fn takes_a_body(self) -> bool {
         match self {
-            Self::Get | Self::List | Self::ListVersions | Self::GetDeleted | Self::ListDeleted => false,
-            Self::Delete | Self::Purge | Self::Recover | Self::Backup | Self::Rotate | Self::GetRotationPolicy => false,
-            Self::Create | Self::Import | Self::Update | Self::Restore | Self::SetRotationPolicy => true,
-            Self::Encrypt | Self::Decrypt | Self::WrapKey | Self::UnwrapKey | Self::Sign | Self::Verify => true,
+            Self::Get | Self::List | Self::ListVersions | Self::GetDeleted | Self::ListDeleted => {
+                false
+            }
+            Self::Delete
+            | Self::Purge
+            | Self::Recover
+            | Self::Backup
+            | Self::Rotate
+            | Self::GetRotationPolicy => false,
+            Self::Create
+            | Self::Import
+            | Self::Update
+            | Self::Restore
+            | Self::SetRotationPolicy => true,
+            Self::Encrypt
+            | Self::Decrypt
+            | Self::WrapKey
+            | Self::UnwrapKey
+            | Self::Sign
+            | Self::Verify => true,
             Self::RandomBytes | Self::Release => true,
         }
     }
@@ -85,21 +102,35 @@ pub(crate) struct Call {
 impl Call {
     /// Whether a path inside a vault is one that vaults have.
     pub(crate) fn is_of_a_vault(path: &str) -> bool {
-        let first = path.split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-        ["keys", "deletedkeys", "rng"].iter().any(|known| first.eq_ignore_ascii_case(known))
+        let first = path
+            .split('/')
+            .find(|segment| !segment.is_empty())
+            .unwrap_or_default();
+        ["keys", "deletedkeys", "rng"]
+            .iter()
+            .any(|known| first.eq_ignore_ascii_case(known))
     }
 
-    /// From a path inside a vault. Slashes at its front may be two, and where a version could stand and does not, there may be none.
+    /// From a path inside a vault. Slashes at its front may be two, and where a version could stand
+    /// and does not, there may be none.
     pub(crate) fn parse(method: &Method, path: &str) -> Result<Self, AzureError> {
         use Operation::*;
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let lower: Vec<String> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+        let lower: Vec<String> = segments
+            .iter()
+            .map(|segment| segment.to_ascii_lowercase())
+            .collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
-        let (get, post, put) = (method == Method::GET, method == Method::POST, method == Method::PUT);
+        let (get, post, put) = (
+            method == Method::GET,
+            method == Method::POST,
+            method == Method::PUT,
+        );
         let (patch, delete) = (method == Method::PATCH, method == Method::DELETE);
         let newest = None::<String>;
         let named = |version: &str| (!version.is_empty()).then(|| version.to_owned());
-        // The longer forms first: a key may be called `restore`, and a version is never called `create`.
+        // The longer forms first: a key may be called `restore`, and a version is never called
+        // `create`.
         let (operation, key, version) = match lower[..] {
             ["keys"] | ["keys", ""] if get => (List, None, newest),
             ["keys", "restore"] if post => (Restore, None, newest),
@@ -118,24 +149,37 @@ impl Call {
             ["keys", _, "rotationpolicy"] if get => (GetRotationPolicy, Some(1), newest),
             ["keys", _, "rotationpolicy"] if put => (SetRotationPolicy, Some(1), newest),
             ["keys", _, "versions"] if get => (ListVersions, Some(1), newest),
-            // Without a version, and without the slash in its place: Go's azcore makes one slash of two.
-            ["keys", _, what] if post && using(what).is_some() => (using(what).unwrap_or(Get), Some(1), newest),
+            // Without a version, and without the slash in its place: Go's azcore makes one slash of
+            // two.
+            ["keys", _, what] if post && using(what).is_some() => {
+                (using(what).unwrap_or(Get), Some(1), newest)
+            }
             ["keys", _, version] if get => (Get, Some(1), named(version)),
             ["keys", _, version] if patch => (Update, Some(1), named(version)),
-            ["keys", _, version, what] if post => {
-                (using(what).ok_or_else(AzureError::no_such_path)?, Some(1), named(version))
+            ["keys", _, version, what] if post => (
+                using(what).ok_or_else(AzureError::no_such_path)?,
+                Some(1),
+                named(version),
+            ),
+            ["keys" | "deletedkeys" | "rng", ..] if lower.len() <= 4 => {
+                return Err(AzureError::method_not_allowed());
             }
-            ["keys" | "deletedkeys" | "rng", ..] if lower.len() <= 4 => return Err(AzureError::method_not_allowed()),
             _ => return Err(AzureError::no_such_path()),
         };
         let key = match key.and_then(|at: usize| segments.get(at)) {
             None => None,
             Some(text) => {
                 let name = KeyName::parse(text);
-                Some(name.ok_or_else(|| AzureError::bad_parameter(format!("Invalid key name: {text}")))?)
+                Some(name.ok_or_else(|| {
+                    AzureError::bad_parameter(format!("Invalid key name: {text}"))
+                })?)
             }
         };
-        Ok(Self { operation, key, version })
+        Ok(Self {
+            operation,
+            key,
+            version,
+        })
     }
 }
 
@@ -157,9 +201,16 @@ fn using(path: &str) -> Option<Operation> {
 mod tests {
     use super::*;
 
-    fn parsed(method: &str, path: &str) -> Result<(Operation, Option<String>, Option<String>), AzureError> {
+    fn parsed(
+        method: &str,
+        path: &str,
+    ) -> Result<(Operation, Option<String>, Option<String>), AzureError> {
         let call = Call::parse(&method.parse().unwrap(), path)?;
-        Ok((call.operation, call.key.map(|key| key.to_string()), call.version))
+        Ok((
+            call.operation,
+            call.key.map(|key| key.to_string()),
+            call.version,
+        ))
     }
 
     #[test]
@@ -178,12 +229,20 @@ mod tests {
             ("POST", "/keys/K/0a/release", (Release, key(), version())),
             // A version called so can be read, if there were one.
             ("GET", "/keys/K/sign", (Get, key(), Some("sign".into()))),
-            ("POST", "/keys/K/0a/unwrapKey", (UnwrapKey, key(), version())),
+            (
+                "POST",
+                "/keys/K/0a/unwrapKey",
+                (UnwrapKey, key(), version()),
+            ),
             ("PATCH", "/keys/K/", (Update, key(), None)),
             ("PUT", "/keys/K", (Import, key(), None)),
             ("GET", "/keys/K/versions", (ListVersions, key(), None)),
             ("POST", "/keys/restore", (Restore, None, None)),
-            ("PUT", "/keys/restore", (Import, Some("restore".into()), None)),
+            (
+                "PUT",
+                "/keys/restore",
+                (Import, Some("restore".into()), None),
+            ),
             ("DELETE", "/deletedkeys/K", (Purge, key(), None)),
             ("POST", "/rng", (RandomBytes, None, None)),
         ] {
@@ -197,7 +256,11 @@ mod tests {
             ("GET", "/secrets/s", 404),
             ("GET", "/keys/a_b", 400),
         ] {
-            assert_eq!(parsed(method, path).unwrap_err().status.as_u16(), status, "{method} {path}");
+            assert_eq!(
+                parsed(method, path).unwrap_err().status.as_u16(),
+                status,
+                "{method} {path}"
+            );
         }
     }
 }

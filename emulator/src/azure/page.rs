@@ -20,14 +20,22 @@ pub(super) fn page<T>(
         None => MOST,
         Some(text) => {
             let most = text.parse().ok().filter(|most| (1..=MOST).contains(most));
-            most.ok_or_else(|| AzureError::bad_parameter(format!("maxresults must be from 1 to {MOST}")))?
+            most.ok_or_else(|| {
+                AzureError::bad_parameter(format!("maxresults must be from 1 to {MOST}"))
+            })?
         }
     };
     let start = match query(asked.query, "$skiptoken") {
         None => 0,
         Some(token) => {
-            let decoded = URL_SAFE_NO_PAD.decode(&token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let start = decoded.and_then(|text| text.strip_prefix("from:").and_then(|n| n.parse::<usize>().ok()));
+            let decoded = URL_SAFE_NO_PAD
+                .decode(&token)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok());
+            let start = decoded.and_then(|text| {
+                text.strip_prefix("from:")
+                    .and_then(|n| n.parse::<usize>().ok())
+            });
             start.ok_or_else(|| AzureError::bad_parameter("Invalid continuation token"))?
         }
     };

@@ -27,20 +27,32 @@ pub(super) fn put(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError>
     let (key, _) = keys::find(azure, asked)?;
     let policy = Policy::asked(asked.input)?;
     let refused = |error| AzureError::of_key(name, None, "setrotationpolicy", error);
-    azure.core.set_rotation(&key.realm, &key.id, policy.trigger, None, policy.lifetime).map_err(refused)?;
-    let (now, text) = (azure.core.now().as_second().to_string(), policy.kept.to_string());
+    azure
+        .core
+        .set_rotation(&key.realm, &key.id, policy.trigger, None, policy.lifetime)
+        .map_err(refused)?;
+    let (now, text) = (
+        azure.core.now().as_second().to_string(),
+        policy.kept.to_string(),
+    );
     let put = azure.core.update(&key.realm, &key.id, |fields| {
         let attributes: &mut BTreeMap<String, String> = fields.attributes;
         attributes.insert(POLICY.to_owned(), text.clone());
-        attributes.entry(CREATED.to_owned()).or_insert_with(|| now.clone());
+        attributes
+            .entry(CREATED.to_owned())
+            .or_insert_with(|| now.clone());
         attributes.insert(UPDATED.to_owned(), now.clone());
     });
     Ok(shown(asked, &*put.map_err(refused)?))
 }
 
-/// The policy as answers have it. A key that was given none has the service's own, which only notifies.
+/// The policy as answers have it. A key that was given none has the service's own, which only
+/// notifies.
 fn shown(asked: &Asked<'_>, key: &Key) -> Value {
-    let kept = key.attributes.get(POLICY).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let kept = key
+        .attributes
+        .get(POLICY)
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
     let mut policy = kept.unwrap_or_else(|| {
         json!({
             "lifetimeActions": [{ "trigger": { "timeBeforeExpiry": "P30D" }, "action": { "type": "Notify" } }],
@@ -50,7 +62,10 @@ fn shown(asked: &Asked<'_>, key: &Key) -> Value {
     let base = names::key_url(&asked.vault.name, key);
     policy["id"] = format!("{base}/rotationpolicy").into();
     for (attribute, name) in [(CREATED, "created"), (UPDATED, "updated")] {
-        let at = key.attributes.get(attribute).and_then(|text| text.parse().ok());
+        let at = key
+            .attributes
+            .get(attribute)
+            .and_then(|text| text.parse().ok());
         if let Some(at) = at.and_then(|at| Timestamp::from_second(at).ok()) {
             policy["attributes"][name] = seconds(at);
         }
@@ -69,22 +84,31 @@ struct Policy {
 impl Policy {
     fn asked(input: &Input) -> Result<Self, AzureError> {
         let attributes = input.object("attributes")?.unwrap_or_default();
-        let expiry =
-            attributes.text("expiryTime")?.map(|text| Ok((text, duration("expiryTime", text)?))).transpose()?;
+        let expiry = attributes
+            .text("expiryTime")?
+            .map(|text| Ok((text, duration("expiryTime", text)?)))
+            .transpose()?;
         if let Some((_, life)) = expiry
             && days(life) < SHORTEST_LIFE
         {
-            return Err(AzureError::bad_parameter(format!("Property expiryTime must be at least P{SHORTEST_LIFE}D")));
+            return Err(AzureError::bad_parameter(format!(
+                "Property expiryTime must be at least P{SHORTEST_LIFE}D"
+            )));
         }
         let mut trigger = None;
         let mut actions = Vec::new();
         for action in input.get("lifetimeActions").map_or(Ok(&[][..]), |value| {
-            value.as_array().map(Vec::as_slice).ok_or_else(|| invalid("lifetimeActions"))
+            value
+                .as_array()
+                .map(Vec::as_slice)
+                .ok_or_else(|| invalid("lifetimeActions"))
         })? {
             let (kind, when) = lifetime_action(action, expiry.map(|(_, life)| life))?;
             if kind == "Rotate" {
                 if trigger.is_some() {
-                    return Err(AzureError::bad_parameter("At most one lifetime action of type Rotate is allowed"));
+                    return Err(AzureError::bad_parameter(
+                        "At most one lifetime action of type Rotate is allowed",
+                    ));
                 }
                 trigger = Some(when.0);
             }
@@ -95,14 +119,25 @@ impl Policy {
             attributes["expiryTime"] = text.into();
         }
         let kept = json!({ "lifetimeActions": actions, "attributes": attributes });
-        Ok(Self { trigger, lifetime: expiry.map(|(_, life)| life), kept })
+        Ok(Self {
+            trigger,
+            lifetime: expiry.map(|(_, life)| life),
+            kept,
+        })
     }
 }
 
 /// One action: its type as the service writes it, and when.
-fn lifetime_action(action: &Value, life: Option<Period>) -> Result<(&'static str, (Trigger, Value)), AzureError> {
-    let kind = action["action"]["type"].as_str().ok_or_else(|| missing("lifetimeActions.action.type"))?;
-    let kind = ["Rotate", "Notify"].into_iter().find(|known| known.eq_ignore_ascii_case(kind));
+fn lifetime_action(
+    action: &Value,
+    life: Option<Period>,
+) -> Result<(&'static str, (Trigger, Value)), AzureError> {
+    let kind = action["action"]["type"]
+        .as_str()
+        .ok_or_else(|| missing("lifetimeActions.action.type"))?;
+    let kind = ["Rotate", "Notify"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(kind));
     let kind = kind.ok_or_else(|| invalid("lifetimeActions.action.type"))?;
     let time = |name: &str| match &action["trigger"][name] {
         Value::Null => Ok(None),
@@ -116,22 +151,36 @@ fn lifetime_action(action: &Value, life: Option<Period>) -> Result<(&'static str
                     "Property timeAfterCreate must be at least P{SHORTEST_TRIGGER}D shorter than expiryTime"
                 )));
             }
-            (Trigger::AfterCreation(after), json!({ "timeAfterCreate": text }))
+            (
+                Trigger::AfterCreation(after),
+                json!({ "timeAfterCreate": text }),
+            )
         }
         (None, Some((text, before))) => {
             let Some(life) = life.filter(|_| kind == "Rotate") else {
                 // A notification may wait for an end that a version has by itself.
                 if kind == "Rotate" {
-                    return Err(AzureError::bad_parameter("Property timeBeforeExpiry needs an expiryTime"));
+                    return Err(AzureError::bad_parameter(
+                        "Property timeBeforeExpiry needs an expiryTime",
+                    ));
                 }
-                return Ok((kind, (Trigger::BeforeExpiry(before), json!({ "timeBeforeExpiry": text }))));
+                return Ok((
+                    kind,
+                    (
+                        Trigger::BeforeExpiry(before),
+                        json!({ "timeBeforeExpiry": text }),
+                    ),
+                ));
             };
             if days(before) > days(life) - SHORTEST_TRIGGER {
                 return Err(AzureError::bad_parameter(format!(
                     "Property timeBeforeExpiry must be at least P{SHORTEST_TRIGGER}D shorter than expiryTime"
                 )));
             }
-            (Trigger::BeforeExpiry(before), json!({ "timeBeforeExpiry": text }))
+            (
+                Trigger::BeforeExpiry(before),
+                json!({ "timeBeforeExpiry": text }),
+            )
         }
         _ => {
             return Err(AzureError::bad_parameter(
@@ -140,26 +189,35 @@ fn lifetime_action(action: &Value, life: Option<Period>) -> Result<(&'static str
         }
     };
     if days(period_of(when.0)) < SHORTEST_TRIGGER {
-        return Err(AzureError::bad_parameter(format!("A trigger's time must be at least P{SHORTEST_TRIGGER}D")));
+        return Err(AzureError::bad_parameter(format!(
+            "A trigger's time must be at least P{SHORTEST_TRIGGER}D"
+        )));
     }
     Ok((kind, when))
 }
 
 fn period_of(trigger: Trigger) -> Period {
     match trigger {
-        Trigger::Every(period) | Trigger::AfterCreation(period) | Trigger::BeforeExpiry(period) => period,
+        Trigger::Every(period) | Trigger::AfterCreation(period) | Trigger::BeforeExpiry(period) => {
+            period
+        }
     }
 }
 
 /// An ISO 8601 duration such as `P90D`, `P1Y` or `P18M`.
 fn duration(name: &str, text: &str) -> Result<Period, AzureError> {
-    let span = text.starts_with('P').then(|| text.parse::<Span>().ok()).flatten();
+    let span = text
+        .starts_with('P')
+        .then(|| text.parse::<Span>().ok())
+        .flatten();
     span.and_then(Period::of).ok_or_else(|| invalid(name))
 }
 
 /// About how many days it has, for what must not be too short.
 fn days(period: Period) -> i64 {
-    period.after(Timestamp::UNIX_EPOCH).map_or(i64::MAX, |at| at.as_second() / 86_400)
+    period
+        .after(Timestamp::UNIX_EPOCH)
+        .map_or(i64::MAX, |at| at.as_second() / 86_400)
 }
 
 #[cfg(test)]
@@ -179,9 +237,15 @@ mod tests {
                 {"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"Notify"}}],"attributes":{"expiryTime":"P1Y"}}"#,
         )
         .unwrap();
-        assert_eq!(policy.trigger, Some(Trigger::AfterCreation(Period::days(90))));
+        assert_eq!(
+            policy.trigger,
+            Some(Trigger::AfterCreation(Period::days(90)))
+        );
         assert_eq!(policy.lifetime, Period::of(Span::new().years(1)));
-        assert_eq!(policy.kept["lifetimeActions"][0]["action"]["type"], "Rotate");
+        assert_eq!(
+            policy.kept["lifetimeActions"][0]["action"]["type"],
+            "Rotate"
+        );
         assert_eq!(policy.kept["attributes"]["expiryTime"], "P1Y");
         let only_notifies = asked(
             r#"{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"Notify"}}],"attributes":{}}"#,
@@ -202,7 +266,10 @@ mod tests {
             (r#"{"timeAfterCreate":"P90D"}"#, r#"{"expiryTime":"P93D"}"#),
             (r#"{"timeBeforeExpiry":"P30D"}"#, "{}"),
             (r#"{"timeBeforeExpiry":"P30D"}"#, r#"{"expiryTime":"P30D"}"#),
-            (r#"{"timeBeforeExpiry":"P30D","timeAfterCreate":"P30D"}"#, r#"{"expiryTime":"P1Y"}"#),
+            (
+                r#"{"timeBeforeExpiry":"P30D","timeAfterCreate":"P30D"}"#,
+                r#"{"expiryTime":"P1Y"}"#,
+            ),
             ("{}", "{}"),
             (r#"{"timeAfterCreate":"-P90D"}"#, "{}"),
             (r#"{"timeAfterCreate":"90 days"}"#, "{}"),

@@ -1,4 +1,5 @@
-//! What a seed file may say about Azure: applications that log in, issuers whose assertions stand for them, vaults.
+//! What a seed file may say about Azure: applications that log in, issuers whose assertions stand
+//! for them, vaults.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -53,7 +54,9 @@ pub struct SeedApplication {
 
 impl fmt::Debug for SeedApplication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeedApplication").field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("SeedApplication")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +123,13 @@ pub struct SeedVault {
 impl SeedVault {
     /// A vault that nobody may do anything in yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), location: None, policies: Vec::new(), roles: Vec::new(), retention_days: None }
+        Self {
+            name: name.into(),
+            location: None,
+            policies: Vec::new(),
+            roles: Vec::new(),
+            retention_days: None,
+        }
     }
 }
 
@@ -151,9 +160,16 @@ impl AzureSeed {
             azure.identity.directory.add(application.made()?);
         }
         for issuer in &self.issuers {
-            let keys: JwkSet = serde_json::from_str(&issuer.jwks)
-                .map_err(|error| format!("issuer {}: jwks is no JSON Web Key Set: {error}", issuer.url))?;
-            azure.identity.directory.trust(Issuer { url: issuer.url.clone(), keys });
+            let keys: JwkSet = serde_json::from_str(&issuer.jwks).map_err(|error| {
+                format!(
+                    "issuer {}: jwks is no JSON Web Key Set: {error}",
+                    issuer.url
+                )
+            })?;
+            azure.identity.directory.trust(Issuer {
+                url: issuer.url.clone(),
+                keys,
+            });
         }
         for vault in &self.vaults {
             azure.add_vault(vault.made()?);
@@ -165,18 +181,24 @@ impl AzureSeed {
 impl SeedApplication {
     fn made(&self) -> Result<Application, String> {
         for (what, id) in [("clientId", &self.client_id), ("objectId", &self.object_id)] {
-            uuid::Uuid::parse_str(id).map_err(|_| format!("application {}: {what} {id} is no GUID", self.client_id))?;
+            uuid::Uuid::parse_str(id)
+                .map_err(|_| format!("application {}: {what} {id} is no GUID", self.client_id))?;
         }
         let certificate = self.certificate.as_deref().map(der).transpose();
-        let certificate = certificate.map_err(|why| format!("application {}: {why}", self.client_id))?;
-        let managed = self
-            .managed_identity
-            .then(|| managed_identity_id("kmslab", self.name.as_deref().unwrap_or(&self.client_id)));
+        let certificate =
+            certificate.map_err(|why| format!("application {}: {why}", self.client_id))?;
+        let managed = self.managed_identity.then(|| {
+            managed_identity_id("kmslab", self.name.as_deref().unwrap_or(&self.client_id))
+        });
         Ok(Application {
             client_id: self.client_id.clone(),
             object_id: self.object_id.clone(),
             name: self.name.clone().unwrap_or_else(|| self.client_id.clone()),
-            secrets: self.secret.iter().map(|secret| Zeroizing::new(secret.clone())).collect(),
+            secrets: self
+                .secret
+                .iter()
+                .map(|secret| Zeroizing::new(secret.clone()))
+                .collect(),
             certificates: certificate.into_iter().collect(),
             federated: self
                 .federated
@@ -194,10 +216,16 @@ impl SeedApplication {
 
 /// The first certificate of a PEM file.
 fn der(pem: &str) -> Result<Vec<u8>, String> {
-    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----").ok_or("certificate has no PEM certificate")?;
-    let (body, _) = rest.split_once("-----END CERTIFICATE-----").ok_or("certificate has no PEM certificate")?;
+    let (_, rest) = pem
+        .split_once("-----BEGIN CERTIFICATE-----")
+        .ok_or("certificate has no PEM certificate")?;
+    let (body, _) = rest
+        .split_once("-----END CERTIFICATE-----")
+        .ok_or("certificate has no PEM certificate")?;
     let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-    STANDARD.decode(body).map_err(|_| "certificate has no PEM certificate".to_owned())
+    STANDARD
+        .decode(body)
+        .map_err(|_| "certificate has no PEM certificate".to_owned())
 }
 
 impl SeedVault {
@@ -215,9 +243,16 @@ impl SeedVault {
         let roles = self.roles.iter().map(|there| {
             let role = Role::parse(&there.role).ok_or_else(|| {
                 let known: Vec<&str> = Role::all().map(Role::name).collect();
-                format!("vault {name}: there is no role {}; there are {}", there.role, known.join(", "))
+                format!(
+                    "vault {name}: there is no role {}; there are {}",
+                    there.role,
+                    known.join(", ")
+                )
             })?;
-            Ok(RoleAssignment { object_id: there.object_id.clone(), role })
+            Ok(RoleAssignment {
+                object_id: there.object_id.clone(),
+                role,
+            })
         });
         let mut vault = Vault::new(name);
         vault.roles = roles.collect::<Result<_, String>>()?;

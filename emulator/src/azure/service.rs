@@ -1,4 +1,5 @@
-//! The edge to HTTP: bodies with a limit, answers with the headers that the service sends, no panic on anything.
+//! The edge to HTTP: bodies with a limit, answers with the headers that the service sends, no panic
+//! on anything.
 
 use std::sync::Arc;
 
@@ -61,13 +62,19 @@ impl Azure {
             return self.answer(&parts, None, Err(AzureError::no_vault(&at.vault)));
         };
         let refused = |who: &str, error: AzureError| {
-            counter.count(CLOUD, self.claimed(&parts, &at.path), who, error.inner.unwrap_or(error.code));
+            counter.count(
+                CLOUD,
+                self.claimed(&parts, &at.path),
+                who,
+                error.inner.unwrap_or(error.code),
+            );
             self.answer(&parts, Some(&vault), Err(error))
         };
         if self.identity.auth.is_off() && is_probe(&parts, &body, &at.path) {
             return refused(UNKNOWN, AzureError::no_token());
         }
-        // Before the body is read: clients send their first request without one, to be told where to get a token.
+        // Before the body is read: clients send their first request without one, to be told where
+        // to get a token.
         let who = match auth::authenticate(&self.identity, &parts, names::resource(&vault.name)) {
             Ok(who) => who,
             Err(error) => return refused(UNKNOWN, error),
@@ -80,21 +87,39 @@ impl Azure {
         let outcome = match read(body).await {
             Ok(body) => {
                 // RSA takes its time; other requests must not wait for it.
-                let (azure, vault, query) =
-                    (Arc::clone(&self), Arc::clone(&vault), parts.uri.query().unwrap_or_default().to_owned());
+                let (azure, vault, query) = (
+                    Arc::clone(&self),
+                    Arc::clone(&vault),
+                    parts.uri.query().unwrap_or_default().to_owned(),
+                );
                 let ran = tokio::task::spawn_blocking(move || {
                     let input = Input::parse(&body)?;
-                    azure.run(&Asked { vault: &vault, call: &call, input: &input, query: &query, version })
+                    azure.run(&Asked {
+                        vault: &vault,
+                        call: &call,
+                        input: &input,
+                        query: &query,
+                        version,
+                    })
                 });
-                ran.await.unwrap_or_else(|_| Err(AzureError::internal("a request made the emulator panic")))
+                ran.await.unwrap_or_else(|_| {
+                    Err(AzureError::internal("a request made the emulator panic"))
+                })
             }
             Err(error) => Err(error),
         };
-        let code = outcome.as_ref().map_or_else(|error| error.inner.unwrap_or(error.code), |_| OK);
+        let code = outcome
+            .as_ref()
+            .map_or_else(|error| error.inner.unwrap_or(error.code), |_| OK);
         counter.count(CLOUD, operation.name(), &who.client_id, code);
         let empty = operation == Operation::Purge;
-        let outcome =
-            outcome.map(|body| if empty { (StatusCode::NO_CONTENT, None) } else { (StatusCode::OK, Some(body)) });
+        let outcome = outcome.map(|body| {
+            if empty {
+                (StatusCode::NO_CONTENT, None)
+            } else {
+                (StatusCode::OK, Some(body))
+            }
+        });
         self.answer(&parts, Some(&vault), outcome)
     }
 
@@ -123,14 +148,25 @@ impl Azure {
             path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),
             base: &base,
-            metadata: parts.headers.get("metadata").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            metadata: parts
+                .headers
+                .get("metadata")
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
             body: &body,
         };
         let answer = self.identity.answer(request);
-        counter.count(CLOUD, answer.operation, answer.caller.as_deref().unwrap_or(UNKNOWN), &answer.code);
+        counter.count(
+            CLOUD,
+            answer.operation,
+            answer.caller.as_deref().unwrap_or(UNKNOWN),
+            &answer.code,
+        );
         let mut response = json(answer.status, &answer.body);
         let headers = response.headers_mut();
-        headers.insert("cache-control", HeaderValue::from_static("no-store, no-cache"));
+        headers.insert(
+            "cache-control",
+            HeaderValue::from_static("no-store, no-cache"),
+        );
         headers.insert("pragma", HeaderValue::from_static("no-cache"));
         if let Ok(id) = HeaderValue::from_str(&self.guid()) {
             headers.insert("x-ms-request-id", id);
@@ -151,14 +187,22 @@ impl Azure {
             Plane::Graph => ("Graph", GRAPH_RESOURCES),
         };
         let who = match http_body::bearer(&parts.headers) {
-            _ if self.identity.auth.is_off() => Ok(auth::believed(&self.identity, &parts, resources)),
+            _ if self.identity.auth.is_off() => {
+                Ok(auth::believed(&self.identity, &parts, resources))
+            }
             None => Err(ArmError::no_token()),
-            Some(token) => self.identity.verify(token, resources).map(auth::Principal::from).map_err(|why| match why {
-                Refused::Expired | Refused::NotYetValid => ArmError::expired_token(),
-                _ => ArmError::invalid_token(),
-            }),
+            Some(token) => self
+                .identity
+                .verify(token, resources)
+                .map(auth::Principal::from)
+                .map_err(|why| match why {
+                    Refused::Expired | Refused::NotYetValid => ArmError::expired_token(),
+                    _ => ArmError::invalid_token(),
+                }),
         };
-        let caller = who.as_ref().map_or_else(|_| UNKNOWN.to_owned(), |who| who.client_id.clone());
+        let caller = who
+            .as_ref()
+            .map_or_else(|_| UNKNOWN.to_owned(), |who| who.client_id.clone());
         let outcome = match (who, read(body).await) {
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => {
@@ -170,8 +214,13 @@ impl Azure {
                 let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
                 let query = parts.uri.query().unwrap_or_default().to_owned();
                 let ran = tokio::task::spawn_blocking(move || {
-                    let request =
-                        management::Request { method: &method, path: &path, query: &query, body: &body, who: &who };
+                    let request = management::Request {
+                        method: &method,
+                        path: &path,
+                        query: &query,
+                        body: &body,
+                        who: &who,
+                    };
                     match what {
                         Plane::ResourceManager => azure.manage(request),
                         Plane::Graph => azure.graph(request),
@@ -180,7 +229,12 @@ impl Azure {
                 ran.await.unwrap_or_else(|_| Err(ArmError::internal()))
             }
         };
-        counter.count(CLOUD, operation, &caller, outcome.as_ref().map_or_else(|error| error.code, |_| OK));
+        counter.count(
+            CLOUD,
+            operation,
+            &caller,
+            outcome.as_ref().map_or_else(|error| error.code, |_| OK),
+        );
         let (status, body) = match outcome {
             Ok(answer) => (answer.status, answer.body),
             Err(error) => (error.status, error.body()),
@@ -197,7 +251,8 @@ impl Azure {
         }
         if status == StatusCode::UNAUTHORIZED {
             let tenant = &self.identity.directory.tenant;
-            let challenge = format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\"");
+            let challenge =
+                format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\"");
             if let Ok(challenge) = HeaderValue::from_str(&challenge) {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
@@ -212,8 +267,8 @@ impl Azure {
         outcome: Result<(StatusCode, Option<Value>), AzureError>,
     ) -> Response {
         // A managed HSM says nothing to whoever comes without a token.
-        let silent =
-            vault.is_some_and(|vault| names::is_managed_hsm(&vault.name)) && !parts.headers.contains_key(AUTHORIZATION);
+        let silent = vault.is_some_and(|vault| names::is_managed_hsm(&vault.name))
+            && !parts.headers.contains_key(AUTHORIZATION);
         let (mut response, challenge) = match outcome {
             Ok((status, Some(body))) => (json(status, &body), false),
             Ok((status, None)) => {
@@ -221,7 +276,9 @@ impl Azure {
                 *response.status_mut() = status;
                 (response, false)
             }
-            Err(error) if error.challenge && silent => (with_body(error.status, Body::empty()), true),
+            Err(error) if error.challenge && silent => {
+                (with_body(error.status, Body::empty()), true)
+            }
             Err(error) => (json(error.status, &error.body()), error.challenge),
         };
         let headers = response.headers_mut();
@@ -232,7 +289,10 @@ impl Azure {
             ("x-ms-keyvault-service-version", SERVICE_VERSION),
             ("x-ms-keyvault-network-info", NETWORK_INFO),
             ("x-content-type-options", "nosniff"),
-            ("strict-transport-security", "max-age=31536000;includeSubDomains"),
+            (
+                "strict-transport-security",
+                "max-age=31536000;includeSubDomains",
+            ),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
@@ -246,8 +306,14 @@ impl Azure {
         }
         put("x-ms-request-id", &self.guid());
         if challenge {
-            let (authority, resource) = (authority(parts), vault.map_or("", |vault| names::resource(&vault.name)));
-            put(WWW_AUTHENTICATE.as_str(), &auth::challenge(&authority, &self.identity.directory.tenant, resource));
+            let (authority, resource) = (
+                authority(parts),
+                vault.map_or("", |vault| names::resource(&vault.name)),
+            );
+            put(
+                WWW_AUTHENTICATE.as_str(),
+                &auth::challenge(&authority, &self.identity.directory.tenant, resource),
+            );
         }
         if let Some(id) = parts.headers.get("x-ms-client-request-id") {
             headers.insert("x-ms-client-request-id", id.clone());
@@ -256,15 +322,17 @@ impl Azure {
     }
 }
 
-/// Whether a request is an SDK's first one, which it sends without a token and without its body, to be told where tokens come from. To
-/// carry it out would be to refuse what the SDK has not sent yet.
+/// Whether a request is an SDK's first one, which it sends without a token and without its body, to
+/// be told where tokens come from. To carry it out would be to refuse what the SDK has not sent
+/// yet.
 fn is_probe(parts: &Parts, body: &Body, path: &str) -> bool {
     !parts.headers.contains_key(AUTHORIZATION)
         && body.is_end_stream()
         && super::Call::parse(&parts.method, path).is_ok_and(|call| call.operation.takes_a_body())
 }
 
-/// Where tokens come from, for a caller that reached the vault so: Microsoft's host under Microsoft's names, else this very port.
+/// Where tokens come from, for a caller that reached the vault so: Microsoft's host under
+/// Microsoft's names, else this very port.
 fn authority(parts: &Parts) -> String {
     let host = crate::front::host(parts);
     if names::vault_at(crate::front::name(&host)).is_some() {
@@ -275,10 +343,12 @@ fn authority(parts: &Parts) -> String {
 }
 
 async fn read(body: Body) -> Result<Bytes, AzureError> {
-    http_body::read(body, LARGEST_BODY).await.map_err(|unread| match unread {
-        Unread::TooLarge => AzureError::too_large(LARGEST_BODY),
-        Unread::Broken => AzureError::bad_parameter("The request body ended too early."),
-    })
+    http_body::read(body, LARGEST_BODY)
+        .await
+        .map_err(|unread| match unread {
+            Unread::TooLarge => AzureError::too_large(LARGEST_BODY),
+            Unread::Broken => AzureError::bad_parameter("The request body ended too early."),
+        })
 }
 
 fn json(status: StatusCode, body: &Value) -> Response {
@@ -288,6 +358,9 @@ fn json(status: StatusCode, body: &Value) -> Response {
 fn with_body(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
     response
 }

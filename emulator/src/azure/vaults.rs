@@ -80,7 +80,10 @@ const ROLES: &[(Role, &str, &str, &[&str])] = &[
         Role::CryptoOfficer,
         "Key Vault Crypto Officer",
         "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
-        &["Microsoft.KeyVault/vaults/keys/*", "Microsoft.KeyVault/vaults/keyrotationpolicies/*"],
+        &[
+            "Microsoft.KeyVault/vaults/keys/*",
+            "Microsoft.KeyVault/vaults/keyrotationpolicies/*",
+        ],
     ),
     (
         Role::CryptoUser,
@@ -108,7 +111,12 @@ const ROLES: &[(Role, &str, &str, &[&str])] = &[
             "Microsoft.KeyVault/vaults/keys/unwrap/action",
         ],
     ),
-    (Role::Reader, "Key Vault Reader", "21090545-7ca7-4776-b22c-e363652d74d2", &["Microsoft.KeyVault/vaults/*/read"]),
+    (
+        Role::Reader,
+        "Key Vault Reader",
+        "21090545-7ca7-4776-b22c-e363652d74d2",
+        &["Microsoft.KeyVault/vaults/*/read"],
+    ),
 ];
 
 impl Role {
@@ -134,14 +142,19 @@ impl Role {
 
     /// By name or id.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::all().find(|role| role.name().eq_ignore_ascii_case(text) || role.id().eq_ignore_ascii_case(text))
+        Self::all().find(|role| {
+            role.name().eq_ignore_ascii_case(text) || role.id().eq_ignore_ascii_case(text)
+        })
     }
 
     fn allows(self, action: &str) -> bool {
-        self.row().2.iter().any(|pattern| match pattern.split_once('*') {
-            Some((start, end)) => action.starts_with(start) && action.ends_with(end),
-            None => *pattern == action,
-        })
+        self.row()
+            .2
+            .iter()
+            .any(|pattern| match pattern.split_once('*') {
+                Some((start, end)) => action.starts_with(start) && action.ends_with(end),
+                None => *pattern == action,
+            })
     }
 }
 
@@ -162,7 +175,8 @@ impl Vault {
         }
     }
 
-    /// Whether the principal may do that; `key` names the one that it is about. `assigned` are roles on this vault and above it.
+    /// Whether the principal may do that; `key` names the one that it is about. `assigned` are
+    /// roles on this vault and above it.
     pub(super) fn check(
         &self,
         who: &Principal,
@@ -172,11 +186,17 @@ impl Vault {
     ) -> Result<(), AzureError> {
         if self.rbac {
             let action = operation.action();
-            let allowed =
-                |object_id: &str, role: Role| object_id.eq_ignore_ascii_case(&who.object_id) && role.allows(action);
+            let allowed = |object_id: &str, role: Role| {
+                object_id.eq_ignore_ascii_case(&who.object_id) && role.allows(action)
+            };
             let id = key.map_or_else(|| self.id(), |key| format!("{}/keys/{key}", self.id()));
-            if self.roles.iter().any(|held| allowed(&held.object_id, held.role))
-                || assigned.iter().any(|held| held.holds_for(&id) && allowed(&held.object_id, held.role))
+            if self
+                .roles
+                .iter()
+                .any(|held| allowed(&held.object_id, held.role))
+                || assigned
+                    .iter()
+                    .any(|held| held.holds_for(&id) && allowed(&held.object_id, held.role))
             {
                 return Ok(());
             }
@@ -188,19 +208,30 @@ impl Vault {
                 &self.location,
             ));
         }
-        let Some(permission) = operation.permission() else { return Ok(()) };
+        let Some(permission) = operation.permission() else {
+            return Ok(());
+        };
         let allowed = |policy: &AccessPolicy| {
             policy.object_id.eq_ignore_ascii_case(&who.object_id)
-                && policy.keys.iter().any(|held| held == "all" || held.eq_ignore_ascii_case(permission))
+                && policy
+                    .keys
+                    .iter()
+                    .any(|held| held == "all" || held.eq_ignore_ascii_case(permission))
         };
         if self.policies.iter().any(allowed) {
             return Ok(());
         }
-        Err(AzureError::access_denied(&who.shown(), permission, &self.name, &self.location))
+        Err(AzureError::access_denied(
+            &who.shown(),
+            permission,
+            &self.name,
+            &self.location,
+        ))
     }
 }
 
-/// All vaults, by name without regard to case; those that were deleted; and who has which role on what.
+/// All vaults, by name without regard to case; those that were deleted; and who has which role on
+/// what.
 #[derive(Debug, Default)]
 pub(crate) struct Vaults(RwLock<State>);
 
@@ -226,12 +257,19 @@ impl Vaults {
 
     /// Those that Resource Manager has as vaults: not the managed HSMs, another type of resource.
     pub(crate) fn managed(&self) -> Vec<Arc<Vault>> {
-        self.read().vaults.values().filter(|vault| !names::is_managed_hsm(&vault.name)).cloned().collect()
+        self.read()
+            .vaults
+            .values()
+            .filter(|vault| !names::is_managed_hsm(&vault.name))
+            .cloned()
+            .collect()
     }
 
     /// Adds a vault, or puts it in the place of the one with its name.
     pub(crate) fn put(&self, vault: Vault) {
-        self.write().vaults.insert(vault.name.to_ascii_lowercase(), Arc::new(vault));
+        self.write()
+            .vaults
+            .insert(vault.name.to_ascii_lowercase(), Arc::new(vault));
     }
 
     /// Takes a vault away, to be recovered; its keys stay where they are.
@@ -264,7 +302,10 @@ impl Vaults {
     /// Gives a role; false where the principal has it there already.
     pub(crate) fn assign(&self, made: Assignment) -> bool {
         let mut state = self.write();
-        let is_new = !state.assignments.iter().any(|there| there.is_the_same_as(&made));
+        let is_new = !state
+            .assignments
+            .iter()
+            .any(|there| there.is_the_same_as(&made));
         if is_new {
             state.assignments.push(made);
         }
@@ -273,7 +314,10 @@ impl Vaults {
 
     pub(crate) fn unassign(&self, name: &str) -> Option<Assignment> {
         let mut state = self.write();
-        let at = state.assignments.iter().position(|there| there.is_called(name))?;
+        let at = state
+            .assignments
+            .iter()
+            .position(|there| there.is_called(name))?;
         Some(state.assignments.remove(at))
     }
 
@@ -293,23 +337,49 @@ mod tests {
     use super::*;
 
     fn principal(object_id: &str) -> Principal {
-        Principal { client_id: "app".into(), object_id: object_id.into(), issuer: "iss".into() }
+        Principal {
+            client_id: "app".into(),
+            object_id: object_id.into(),
+            issuer: "iss".into(),
+        }
     }
 
     #[test]
     fn a_policy_lets_its_principal_do_what_it_names_and_nobody_else() {
         let mut vault = Vault::new("abc");
         let keys = ["encrypt", "decrypt"].map(str::to_owned).into();
-        vault.policies.push(AccessPolicy { object_id: "A".into(), keys, others: Value::Null });
-        assert_eq!(vault.check(&principal("a"), Operation::Encrypt, Some("k"), &[]), Ok(()));
-        for (who, operation, permission) in
-            [("a", Operation::WrapKey, "wrapKey"), ("a", Operation::Get, "get"), ("b", Operation::Encrypt, "encrypt")]
-        {
-            let refused = vault.check(&principal(who), operation, Some("k"), &[]).unwrap_err();
-            assert_eq!((refused.status, refused.inner), (StatusCode::FORBIDDEN, Some("AccessDenied")));
-            let said =
-                format!("'appid=app;oid={who};iss=iss' does not have keys {permission} permission on key vault 'abc");
-            assert!(refused.message.to_lowercase().contains(&said.to_lowercase()), "{}", refused.message);
+        vault.policies.push(AccessPolicy {
+            object_id: "A".into(),
+            keys,
+            others: Value::Null,
+        });
+        assert_eq!(
+            vault.check(&principal("a"), Operation::Encrypt, Some("k"), &[]),
+            Ok(())
+        );
+        for (who, operation, permission) in [
+            ("a", Operation::WrapKey, "wrapKey"),
+            ("a", Operation::Get, "get"),
+            ("b", Operation::Encrypt, "encrypt"),
+        ] {
+            let refused = vault
+                .check(&principal(who), operation, Some("k"), &[])
+                .unwrap_err();
+            assert_eq!(
+                (refused.status, refused.inner),
+                (StatusCode::FORBIDDEN, Some("AccessDenied"))
+            );
+            let said = format!(
+                "'appid=app;oid={who};iss=iss' does not have keys {permission} permission on key vault 'abc"
+            );
+            assert!(
+                refused
+                    .message
+                    .to_lowercase()
+                    .contains(&said.to_lowercase()),
+                "{}",
+                refused.message
+            );
         }
     }
 
@@ -320,11 +390,25 @@ mod tests {
             assert!(allowed(Role::Administrator, *operation), "{operation:?}");
             assert!(allowed(Role::CryptoOfficer, *operation), "{operation:?}");
         }
-        assert!(allowed(Role::CryptoUser, Operation::Encrypt) && !allowed(Role::CryptoUser, Operation::Create));
-        assert!(allowed(Role::CryptoServiceEncryptionUser, Operation::WrapKey));
-        assert!(!allowed(Role::CryptoServiceEncryptionUser, Operation::Encrypt));
-        assert!(allowed(Role::Reader, Operation::Get) && !allowed(Role::Reader, Operation::Decrypt));
+        assert!(
+            allowed(Role::CryptoUser, Operation::Encrypt)
+                && !allowed(Role::CryptoUser, Operation::Create)
+        );
+        assert!(allowed(
+            Role::CryptoServiceEncryptionUser,
+            Operation::WrapKey
+        ));
+        assert!(!allowed(
+            Role::CryptoServiceEncryptionUser,
+            Operation::Encrypt
+        ));
+        assert!(
+            allowed(Role::Reader, Operation::Get) && !allowed(Role::Reader, Operation::Decrypt)
+        );
         assert_eq!(Role::parse("key vault crypto user"), Some(Role::CryptoUser));
-        assert_eq!(Role::parse("14b46e9e-c2b7-41b4-b07b-48a6ebf60603"), Some(Role::CryptoOfficer));
+        assert_eq!(
+            Role::parse("14b46e9e-c2b7-41b4-b07b-48a6ebf60603"),
+            Some(Role::CryptoOfficer)
+        );
     }
 }

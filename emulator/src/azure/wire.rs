@@ -12,7 +12,9 @@ use super::AzureError;
 /// Answers have no padding; some clients send it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
-    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 /// The newest version that the service has, which its refusals name.
 const LATEST: &str = "2026-04-01";
@@ -29,8 +31,8 @@ pub(super) enum ApiVersion {
     Dated(Date),
 }
 
-/// Takes a version of the API by rule and not by list, so that tomorrow's SDK works, too: 2016-10-01, 7.0 to 7.6, and dated ones,
-/// each of the last two also as previews.
+/// Takes a version of the API by rule and not by list, so that tomorrow's SDK works, too:
+/// 2016-10-01, 7.0 to 7.6, and dated ones, each of the last two also as previews.
 pub(super) fn api_version(query: &str) -> Result<ApiVersion, AzureError> {
     let version = self::query(query, "api-version").filter(|version| !version.is_empty());
     let version = version.ok_or_else(AzureError::no_version)?;
@@ -38,15 +40,22 @@ pub(super) fn api_version(query: &str) -> Result<ApiVersion, AzureError> {
         return Ok(ApiVersion::First);
     }
     let (stable, preview) = match version.split_once("-preview") {
-        Some((stable, rest)) => (stable, rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number)),
+        Some((stable, rest)) => (
+            stable,
+            rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number),
+        ),
         None => (&*version, true),
     };
     let known = match stable.strip_prefix("7.").map(str::as_bytes) {
         Some(&[minor @ b'0'..=b'6']) => Some(ApiVersion::Numbered(minor - b'0')),
         Some(_) => None,
-        None => dated(stable).filter(|date| *date >= OLDEST_DATED).map(ApiVersion::Dated),
+        None => dated(stable)
+            .filter(|date| *date >= OLDEST_DATED)
+            .map(ApiVersion::Dated),
     };
-    known.filter(|_| preview).ok_or_else(|| AzureError::unknown_version(&version, LATEST))
+    known
+        .filter(|_| preview)
+        .ok_or_else(|| AzureError::unknown_version(&version, LATEST))
 }
 
 fn is_number(text: &str) -> bool {
@@ -76,8 +85,12 @@ impl Input {
         }
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(_) => Err(AzureError::bad_parameter("The request body is not a JSON object.")),
-            Err(error) => Err(AzureError::bad_parameter(format!("The request body is not valid JSON: {error}"))),
+            Ok(_) => Err(AzureError::bad_parameter(
+                "The request body is not a JSON object.",
+            )),
+            Err(error) => Err(AzureError::bad_parameter(format!(
+                "The request body is not valid JSON: {error}"
+            ))),
         }
     }
 
@@ -95,7 +108,9 @@ impl Input {
     }
 
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, AzureError> {
-        self.get(name).map(|value| value.as_str().ok_or_else(|| invalid(name))).transpose()
+        self.get(name)
+            .map(|value| value.as_str().ok_or_else(|| invalid(name)))
+            .transpose()
     }
 
     pub(super) fn required_text(&self, name: &str) -> Result<&str, AzureError> {
@@ -103,30 +118,44 @@ impl Input {
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, AzureError> {
-        self.get(name).map(|value| value.as_bool().ok_or_else(|| invalid(name))).transpose()
+        self.get(name)
+            .map(|value| value.as_bool().ok_or_else(|| invalid(name)))
+            .transpose()
     }
 
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, AzureError> {
-        self.get(name).map(|value| value.as_i64().ok_or_else(|| invalid(name))).transpose()
+        self.get(name)
+            .map(|value| value.as_i64().ok_or_else(|| invalid(name)))
+            .transpose()
     }
 
     pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, AzureError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let items = value.as_array().ok_or_else(|| invalid(name))?;
         items
             .iter()
-            .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| invalid(name)))
+            .map(|item| {
+                item.as_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| invalid(name))
+            })
             .collect::<Result<_, _>>()
             .map(Some)
     }
 
     /// A point in time in whole seconds since 1970.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, AzureError> {
-        self.integer(name)?.map(|seconds| Timestamp::from_second(seconds).map_err(|_| invalid(name))).transpose()
+        self.integer(name)?
+            .map(|seconds| Timestamp::from_second(seconds).map_err(|_| invalid(name)))
+            .transpose()
     }
 
     pub(super) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, AzureError> {
-        self.text(name)?.map(|text| BASE64.decode(text).map_err(|_| invalid(name))).transpose()
+        self.text(name)?
+            .map(|text| BASE64.decode(text).map_err(|_| invalid(name)))
+            .transpose()
     }
 
     pub(super) fn required_bytes(&self, name: &str) -> Result<Vec<u8>, AzureError> {
@@ -134,13 +163,22 @@ impl Input {
     }
 
     /// Names and texts, such as tags.
-    pub(super) fn map(&self, name: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, AzureError> {
-        let Some(Self(members)) = self.object(name)? else { return Ok(None) };
+    pub(super) fn map(
+        &self,
+        name: &str,
+    ) -> Result<Option<std::collections::BTreeMap<String, String>>, AzureError> {
+        let Some(Self(members)) = self.object(name)? else {
+            return Ok(None);
+        };
         let pair = |(key, value): (String, Value)| match value {
             Value::String(text) => Ok((key, text)),
             _ => Err(invalid(name)),
         };
-        members.into_iter().map(pair).collect::<Result<_, _>>().map(Some)
+        members
+            .into_iter()
+            .map(pair)
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 }
 
@@ -178,11 +216,28 @@ mod tests {
             "2031-01-01",
             "2026-02-01-preview",
         ] {
-            assert!(api_version(&format!("api-version={good}")).is_ok(), "{good}");
+            assert!(
+                api_version(&format!("api-version={good}")).is_ok(),
+                "{good}"
+            );
         }
-        for bad in ["7.7", "7", "1999-01-01", "2024-07-01", "2025-13-01", "7.0-preview.x", "v1", "7.00"] {
+        for bad in [
+            "7.7",
+            "7",
+            "1999-01-01",
+            "2024-07-01",
+            "2025-13-01",
+            "7.0-preview.x",
+            "v1",
+            "7.00",
+        ] {
             let refused = api_version(&format!("api-version={bad}")).unwrap_err();
-            assert!(refused.message.contains(&format!("({bad}) is not recognized")), "{refused:?}");
+            assert!(
+                refused
+                    .message
+                    .contains(&format!("({bad}) is not recognized")),
+                "{refused:?}"
+            );
         }
         assert!(api_version("").is_err() && api_version("api-version=").is_err());
     }
@@ -190,12 +245,28 @@ mod tests {
     #[test]
     fn dated_versions_are_newer_than_numbered_ones() {
         let of = |version: &str| api_version(&format!("api-version={version}")).unwrap();
-        let ascending = ["2016-10-01", "7.0", "7.2", "7.3", "7.5", "7.6", "2025-07-01", "2026-01-01", "2026-04-01"];
+        let ascending = [
+            "2016-10-01",
+            "7.0",
+            "7.2",
+            "7.3",
+            "7.5",
+            "7.6",
+            "2025-07-01",
+            "2026-01-01",
+            "2026-04-01",
+        ];
         assert!(ascending.map(of).is_sorted_by(|a, b| a < b));
-        for (preview, stable) in [("7.6-preview.2", "7.6"), ("2026-01-01-preview", "2026-01-01")] {
+        for (preview, stable) in [
+            ("7.6-preview.2", "7.6"),
+            ("2026-01-01-preview", "2026-01-01"),
+        ] {
             assert_eq!(of(preview), of(stable));
         }
-        assert_eq!((of("7.3"), of("2026-01-01")), (ApiVersion::Numbered(3), ApiVersion::Dated(date(2026, 1, 1))));
+        assert_eq!(
+            (of("7.3"), of("2026-01-01")),
+            (ApiVersion::Numbered(3), ApiVersion::Dated(date(2026, 1, 1)))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The IAM API as far as the guide goes: service accounts and their keys. JSON over REST only, as Google has it beside gRPC.
+//! The IAM API as far as the guide goes: service accounts and their keys. JSON over REST only, as
+//! Google has it beside gRPC.
 
 use http::Method;
 use jiff::Timestamp;
@@ -23,7 +24,9 @@ pub(crate) struct Request<'a> {
 
 /// Whether a path is one of these.
 pub(crate) fn has(path: &str) -> bool {
-    path.strip_prefix("/v1/projects/").and_then(|rest| rest.split('/').nth(1)) == Some("serviceAccounts")
+    path.strip_prefix("/v1/projects/")
+        .and_then(|rest| rest.split('/').nth(1))
+        == Some("serviceAccounts")
 }
 
 /// What a path asks for, for the counters.
@@ -42,9 +45,16 @@ pub(crate) fn operation(method: &Method, path: &str) -> &'static str {
 impl Gcp {
     pub(crate) fn administer(&self, request: Request<'_>) -> Result<Value, GcpError> {
         let segments: Vec<&str> = request.path.trim_matches('/').split('/').collect();
-        let (method, project) = (request.method.as_str(), segments.get(2).copied().unwrap_or_default());
-        let of_project = |permission: &str| self.allow(request.caller, permission, &format!("projects/{project}"));
-        let of_account = |permission: &str, email: &str| self.account(request.caller, permission, project, email);
+        let (method, project) = (
+            request.method.as_str(),
+            segments.get(2).copied().unwrap_or_default(),
+        );
+        let of_project = |permission: &str| {
+            self.allow(request.caller, permission, &format!("projects/{project}"))
+        };
+        let of_account = |permission: &str, email: &str| {
+            self.account(request.caller, permission, project, email)
+        };
         match (method, segments.get(4..).unwrap_or_default()) {
             ("POST", []) => {
                 of_project("iam.serviceAccounts.create")?;
@@ -53,13 +63,24 @@ impl Gcp {
             ("GET", []) => {
                 of_project("iam.serviceAccounts.list")?;
                 let accounts = self.identity.accounts.all();
-                let shown = accounts.iter().filter(|account| project_of(&account.email) == project);
-                Ok(json!({ "accounts": shown.map(|account| shown_account(account)).collect::<Vec<_>>() }))
+                let shown = accounts
+                    .iter()
+                    .filter(|account| project_of(&account.email) == project);
+                Ok(
+                    json!({ "accounts": shown.map(|account| shown_account(account)).collect::<Vec<_>>() }),
+                )
             }
-            ("GET", [email]) => Ok(shown_account(&*of_account("iam.serviceAccounts.get", email)?)),
+            ("GET", [email]) => Ok(shown_account(&*of_account(
+                "iam.serviceAccounts.get",
+                email,
+            )?)),
             ("DELETE", [email]) => {
                 of_account("iam.serviceAccounts.delete", email)?;
-                if self.identity.accounts.remove(email) { Ok(json!({})) } else { Err(no_account(email)) }
+                if self.identity.accounts.remove(email) {
+                    Ok(json!({}))
+                } else {
+                    Err(no_account(email))
+                }
             }
             ("POST", [email, "keys"]) => {
                 let account = of_account("iam.serviceAccountKeys.create", email)?;
@@ -67,23 +88,31 @@ impl Gcp {
             }
             ("GET", [email, "keys"]) => {
                 let account = of_account("iam.serviceAccountKeys.list", email)?;
-                let keys = account.keys.iter().map(|key| shown_key(&account.email, &key.id, None));
+                let keys = account
+                    .keys
+                    .iter()
+                    .map(|key| shown_key(&account.email, &key.id, None));
                 Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
             }
             ("DELETE", [email, "keys", id]) => {
                 let account = of_account("iam.serviceAccountKeys.delete", email)?;
                 if account.keys.iter().all(|key| key.id != *id) {
-                    return Err(GcpError::new(Code::NotFound, format!("Service account key {id} does not exist.")));
+                    return Err(GcpError::new(
+                        Code::NotFound,
+                        format!("Service account key {id} does not exist."),
+                    ));
                 }
-                self.identity.accounts.change_keys(email, |keys| keys.retain(|key| key.id != *id));
+                self.identity
+                    .accounts
+                    .change_keys(email, |keys| keys.retain(|key| key.id != *id));
                 Ok(json!({}))
             }
             _ => Err(GcpError::new(Code::NotFound, "Method not found.")),
         }
     }
 
-    /// An account that the path names within a project. The permission is needed on the account's own project: the path's may be any,
-    /// and `-` stands for whichever it is.
+    /// An account that the path names within a project. The permission is needed on the account's
+    /// own project: the path's may be any, and `-` stands for whichever it is.
     /// <https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/get>
     fn account(
         &self,
@@ -98,7 +127,10 @@ impl Gcp {
             return Err(no_account(email));
         }
         self.allow(caller, permission, &format!("projects/{own}"))?;
-        self.identity.accounts.get(email).ok_or_else(|| no_account(email))
+        self.identity
+            .accounts
+            .get(email)
+            .ok_or_else(|| no_account(email))
     }
 
     fn create_account(&self, project: &str, body: &Value) -> Result<Value, GcpError> {
@@ -106,18 +138,24 @@ impl Gcp {
         let is_id = (6..=30).contains(&id.len())
             && id.starts_with(|c: char| c.is_ascii_lowercase())
             && !id.ends_with('-')
-            && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !is_id {
             return Err(GcpError::bad_field(
                 "account_id",
                 "The account ID must be 6 to 30 lowercase letters, digits or hyphens, begin with a letter and not end with a hyphen.",
             ));
         }
-        let email = address(id, project)
-            .ok_or_else(|| GcpError::invalid(format!("Invalid resource name: projects/{project}")))?;
+        let email = address(id, project).ok_or_else(|| {
+            GcpError::invalid(format!("Invalid resource name: projects/{project}"))
+        })?;
         let account = Account {
             email,
-            display_name: body["serviceAccount"]["displayName"].as_str().unwrap_or_default().to_owned(),
+            display_name: body["serviceAccount"]["displayName"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             keys: Vec::new(),
         };
         let shown = shown_account(&account);
@@ -131,8 +169,11 @@ impl Gcp {
     }
 
     fn create_key(&self, account: &Account) -> Result<Value, GcpError> {
-        let file = KeyFile::generate(&account.email).ok_or_else(|| GcpError::internal("no key can be made"))?;
-        self.identity.accounts.change_keys(&account.email, |keys| keys.push((&file).into()));
+        let file = KeyFile::generate(&account.email)
+            .ok_or_else(|| GcpError::internal("no key can be made"))?;
+        self.identity
+            .accounts
+            .change_keys(&account.email, |keys| keys.push((&file).into()));
         Ok(shown_key(&account.email, &file.key_id, Some(&file)))
     }
 }
@@ -185,7 +226,9 @@ fn shown_key(email: &str, id: &str, file: Option<&KeyFile>) -> Value {
     if let Some(file) = file {
         shown["privateKeyType"] = "TYPE_GOOGLE_CREDENTIALS_FILE".into();
         let text = file.json(TOKEN_URI);
-        shown["privateKeyData"] = base64::engine::general_purpose::STANDARD.encode(text.as_bytes()).into();
+        shown["privateKeyData"] = base64::engine::general_purpose::STANDARD
+            .encode(text.as_bytes())
+            .into();
     }
     shown
 }

@@ -1,4 +1,5 @@
-//! Public keys, signatures, decryption of what was encrypted to a public key; message authentication codes; random bytes.
+//! Public keys, signatures, decryption of what was encrypted to a public key; message
+//! authentication codes; random bytes.
 
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
@@ -20,15 +21,30 @@ pub(crate) fn public_key(
     request: kms::GetPublicKeyRequest,
 ) -> Result<kms::PublicKey, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.viewPublicKey", &request.name)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.viewPublicKey",
+        &request.name,
+    )?;
     let (key, version) = gcp.version(&name)?;
-    for_purpose(&name.key, &key, &[Purpose::AsymmetricSign, Purpose::AsymmetricDecrypt, Purpose::KeyEncapsulation])?;
+    for_purpose(
+        &name.key,
+        &key,
+        &[
+            Purpose::AsymmetricSign,
+            Purpose::AsymmetricDecrypt,
+            Purpose::KeyEncapsulation,
+        ],
+    )?;
     if version.state != VersionState::Enabled {
         return Err(GcpError::not_enabled(&name, version.state));
     }
     let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
     let public = public.map_err(|error| GcpError::of_version(&name, error))?;
-    let checksummed = |data: Vec<u8>| kms::ChecksummedData { crc32c_checksum: Some(wire::crc32c(&data)), data };
+    let checksummed = |data: Vec<u8>| kms::ChecksummedData {
+        crc32c_checksum: Some(wire::crc32c(&data)),
+        data,
+    };
     let mut shown = kms::PublicKey {
         algorithm: wire::algorithm(&version.attributes).into(),
         name: name.to_string(),
@@ -68,7 +84,12 @@ pub(crate) fn public_key(
             shown.public_key_format = PublicKeyFormat::Der.into();
             shown.public_key = Some(checksummed(der));
         }
-        _ => return Err(GcpError::bad_field("public_key_format", "The public_key_format must be PEM or DER.")),
+        _ => {
+            return Err(GcpError::bad_field(
+                "public_key_format",
+                "The public_key_format must be PEM or DER.",
+            ));
+        }
     }
     Ok(shown)
 }
@@ -79,7 +100,11 @@ pub(crate) fn sign(
     request: kms::AsymmetricSignRequest,
 ) -> Result<kms::AsymmetricSignResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToSign", &request.name)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToSign",
+        &request.name,
+    )?;
     let digest = request.digest.and_then(|digest| digest.digest);
     let digest = digest.map(|digest| match digest {
         Digest::Sha256(bytes) => (Some(Hash::Sha256), bytes),
@@ -93,11 +118,19 @@ pub(crate) fn sign(
     let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
     let (key, version) = used(gcp, &name, Purpose::AsymmetricSign)?;
     let row = wire::row(&version)?;
-    let Use::Sign(how) = row.usage else { return Err(GcpError::internal("a signing key with another algorithm")) };
+    let Use::Sign(how) = row.usage else {
+        return Err(GcpError::internal("a signing key with another algorithm"));
+    };
     let input = match (&digest, request.data.as_slice()) {
-        (Some(_), [_, ..]) => return Err(GcpError::invalid("The digest and the data can not be given together.")),
+        (Some(_), [_, ..]) => {
+            return Err(GcpError::invalid(
+                "The digest and the data can not be given together.",
+            ));
+        }
         (None, data) => SignInput::Message(data),
-        (Some((hash, bytes)), []) if hash.is_some() && row.hash() == *hash => SignInput::Digest(bytes),
+        (Some((hash, bytes)), []) if hash.is_some() && row.hash() == *hash => {
+            SignInput::Digest(bytes)
+        }
         (Some(_), []) => {
             let algorithm = row.name.as_str_name();
             return Err(GcpError::bad_field(
@@ -106,7 +139,9 @@ pub(crate) fn sign(
             ));
         }
     };
-    let signed = gcp.core.sign((&key.realm, &key.id, &version.id), how, input);
+    let signed = gcp
+        .core
+        .sign((&key.realm, &key.id, &version.id), how, input);
     let signature = signed.map_err(|error| GcpError::of_version(&name, error))?;
     Ok(kms::AsymmetricSignResponse {
         signature_crc32c: Some(wire::crc32c(&signature)),
@@ -124,13 +159,24 @@ pub(crate) fn decrypt(
     request: kms::AsymmetricDecryptRequest,
 ) -> Result<kms::AsymmetricDecryptResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToDecrypt", &request.name)?;
-    let verified_ciphertext_crc32c = wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToDecrypt",
+        &request.name,
+    )?;
+    let verified_ciphertext_crc32c =
+        wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
     let (key, version) = used(gcp, &name, Purpose::AsymmetricDecrypt)?;
     let Use::Decrypt(padding) = wire::row(&version)?.usage else {
-        return Err(GcpError::internal("a decrypting key with another algorithm"));
+        return Err(GcpError::internal(
+            "a decrypting key with another algorithm",
+        ));
     };
-    let opened = gcp.core.decrypt_rsa((&key.realm, &key.id, &version.id), padding, &request.ciphertext);
+    let opened = gcp.core.decrypt_rsa(
+        (&key.realm, &key.id, &version.id),
+        padding,
+        &request.ciphertext,
+    );
     let plaintext = opened.map_err(|error| GcpError::of_version(&name, error))?;
     Ok(kms::AsymmetricDecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
@@ -146,10 +192,17 @@ pub(crate) fn decapsulate(
     request: kms::DecapsulateRequest,
 ) -> Result<kms::DecapsulateResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToDecapsulate", &request.name)?;
-    let verified_ciphertext_crc32c = wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToDecapsulate",
+        &request.name,
+    )?;
+    let verified_ciphertext_crc32c =
+        wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
     let (key, version) = used(gcp, &name, Purpose::KeyEncapsulation)?;
-    let opened = gcp.core.decapsulate((&key.realm, &key.id, &version.id), &request.ciphertext);
+    let opened = gcp
+        .core
+        .decapsulate((&key.realm, &key.id, &version.id), &request.ciphertext);
     let secret = opened.map_err(|error| GcpError::of_version(&name, error))?;
     Ok(kms::DecapsulateResponse {
         name: name.to_string(),
@@ -166,11 +219,17 @@ pub(crate) fn mac_sign(
     request: kms::MacSignRequest,
 ) -> Result<kms::MacSignResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToSign", &request.name)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToSign",
+        &request.name,
+    )?;
     let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
     let (key, version) = used(gcp, &name, Purpose::Mac)?;
     not_too_long(&request.data)?;
-    let made = gcp.core.mac((&key.realm, &key.id, &version.id), &request.data);
+    let made = gcp
+        .core
+        .mac((&key.realm, &key.id, &version.id), &request.data);
     let mac = made.map_err(|error| GcpError::of_version(&name, error))?;
     Ok(kms::MacSignResponse {
         name: name.to_string(),
@@ -187,12 +246,20 @@ pub(crate) fn mac_verify(
     request: kms::MacVerifyRequest,
 ) -> Result<kms::MacVerifyResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToVerify", &request.name)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToVerify",
+        &request.name,
+    )?;
     let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
     let verified_mac_crc32c = wire::checked("mac", &request.mac, request.mac_crc32c)?;
     let (key, version) = used(gcp, &name, Purpose::Mac)?;
     not_too_long(&request.data)?;
-    let verified = gcp.core.verify_mac((&key.realm, &key.id, &version.id), &request.data, &request.mac);
+    let verified = gcp.core.verify_mac(
+        (&key.realm, &key.id, &version.id),
+        &request.data,
+        &request.mac,
+    );
     let success = verified.map_err(|error| GcpError::of_version(&name, error))?;
     Ok(kms::MacVerifyResponse {
         name: name.to_string(),
@@ -208,7 +275,10 @@ fn not_too_long(data: &[u8]) -> Result<(), GcpError> {
     if data.len() <= SOFTWARE {
         return Ok(());
     }
-    Err(GcpError::bad_field("data", format!("The data must not be longer than {SOFTWARE} bytes.")))
+    Err(GcpError::bad_field(
+        "data",
+        format!("The data must not be longer than {SOFTWARE} bytes."),
+    ))
 }
 
 pub(crate) fn random(
@@ -217,16 +287,26 @@ pub(crate) fn random(
     request: kms::GenerateRandomBytesRequest,
 ) -> Result<kms::GenerateRandomBytesResponse, GcpError> {
     rings::location(&request.location)?;
-    gcp.allow(caller, "cloudkms.locations.generateRandomBytes", &request.location)?;
+    gcp.allow(
+        caller,
+        "cloudkms.locations.generateRandomBytes",
+        &request.location,
+    )?;
     if request.protection_level != i32::from(kms::ProtectionLevel::Hsm) {
         return Err(GcpError::new(
             tonic::Code::Unimplemented,
             "Random bytes can be generated with protection level HSM only.",
         ));
     }
-    let length = usize::try_from(request.length_bytes).ok().filter(|_| RANDOM.contains(&request.length_bytes));
-    let length =
-        length.ok_or_else(|| GcpError::bad_field("length_bytes", "The length_bytes must be from 8 to 1024."))?;
+    let length = usize::try_from(request.length_bytes)
+        .ok()
+        .filter(|_| RANDOM.contains(&request.length_bytes));
+    let length = length.ok_or_else(|| {
+        GcpError::bad_field("length_bytes", "The length_bytes must be from 8 to 1024.")
+    })?;
     let data = gcp.core.random(length).to_vec();
-    Ok(kms::GenerateRandomBytesResponse { data_crc32c: Some(wire::crc32c(&data)), data })
+    Ok(kms::GenerateRandomBytesResponse {
+        data_crc32c: Some(wire::crc32c(&data)),
+        data,
+    })
 }

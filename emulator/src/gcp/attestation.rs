@@ -1,8 +1,9 @@
 //! What the HSM says of a key version that it holds: Marvell's attestation, version 2, compressed.
 //!
-//! All numbers are big-endian. Behind a header come one object (a secret key) or two (public and private key), each a list of attributes with
-//! the numbers of PKCS #11, then an RSA signature over all of it. The layout is that of Marvell's parser of attestations. The card that signs
-//! is made up: its chains end in roots that nobody trusts.
+//! All numbers are big-endian. Behind a header come one object (a secret key) or two (public and
+//! private key), each a list of attributes with the numbers of PKCS #11, then an RSA signature over
+//! all of it. The layout is that of Marvell's parser of attestations. The card that signs is made
+//! up: its chains end in roots that nobody trusts.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -13,8 +14,8 @@ use kmslab_googleapis::kms::KeyOperationAttestation;
 use kmslab_googleapis::kms::key_operation_attestation::{AttestationFormat, CertificateChains};
 use kmslab_keycore::{Algorithm, PublicKey, Purpose, Version};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize,
-    SigningKey as _,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
+    RsaKeySize, SigningKey as _,
 };
 
 use super::names::VersionName;
@@ -71,7 +72,11 @@ impl Hsm {
         purpose: Purpose,
         public: Option<&PublicKey>,
     ) -> Result<KeyOperationAttestation, GcpError> {
-        let card = self.0.get_or_init(Card::new).as_ref().map_err(GcpError::internal)?;
+        let card = self
+            .0
+            .get_or_init(Card::new)
+            .as_ref()
+            .map_err(GcpError::internal)?;
         let mut signed = unsigned(name, version, purpose, public)?;
         let signature = card.key.sign(&signed).map_err(GcpError::internal)?;
         signed.extend(signature);
@@ -100,7 +105,10 @@ impl Card {
         };
         let (maker, owner) = (root("kmslab HSM manufacturer")?, root("kmslab HSM owner")?);
         let chain = |name: &str, issuer: &CertifiedIssuer<'_, KeyPair>| {
-            Ok(vec![params(name).signed_by(&key, issuer)?.pem(), issuer.pem()])
+            Ok(vec![
+                params(name).signed_by(&key, issuer)?.pem(),
+                issuer.pem(),
+            ])
         };
         let chains = CertificateChains {
             cavium_certs: chain("kmslab HSM partition", &maker)?,
@@ -120,15 +128,33 @@ fn unsigned(
 ) -> Result<Vec<u8>, GcpError> {
     let mut objects = Vec::new();
     if let Some(public) = public {
-        objects.push(object(1, &attributes(name, version, purpose, PUBLIC_KEY, Some(public)))?);
-        objects.push(object(2, &attributes(name, version, purpose, PRIVATE_KEY, Some(public)))?);
+        objects.push(object(
+            1,
+            &attributes(name, version, purpose, PUBLIC_KEY, Some(public)),
+        )?);
+        objects.push(object(
+            2,
+            &attributes(name, version, purpose, PRIVATE_KEY, Some(public)),
+        )?);
     } else {
-        objects.push(object(1, &attributes(name, version, purpose, SECRET_KEY, None))?);
+        objects.push(object(
+            1,
+            &attributes(name, version, purpose, SECRET_KEY, None),
+        )?);
     }
     let buffer = INFO_HEADER + objects.iter().map(Vec::len).sum::<usize>();
-    let second = if objects.len() > 1 { INFO_HEADER + objects[0].len() } else { 0 };
+    let second = if objects.len() > 1 {
+        INFO_HEADER + objects[0].len()
+    } else {
+        0
+    };
     let mut bytes = Vec::new();
-    for word in [0, FLAGS.into(), number(RESPONSE_HEADER + buffer + SIGNATURE)?, number(buffer)?] {
+    for word in [
+        0,
+        FLAGS.into(),
+        number(RESPONSE_HEADER + buffer + SIGNATURE)?,
+        number(buffer)?,
+    ] {
         bytes.extend(u32::to_be_bytes(word));
     }
     let offsets = [INFO_HEADER, second].map(u16::try_from);
@@ -143,7 +169,8 @@ fn number(length: usize) -> Result<u32, GcpError> {
     u32::try_from(length).map_err(GcpError::internal)
 }
 
-/// An object: its handle, the number of its attributes, their bytes; then number, length and value of each.
+/// An object: its handle, the number of its attributes, their bytes; then number, length and value
+/// of each.
 fn object(handle: u32, attributes: &[(u32, Vec<u8>)]) -> Result<Vec<u8>, GcpError> {
     let mut body = Vec::new();
     for (kind, value) in attributes {
@@ -167,7 +194,10 @@ fn attributes(
     let local = !version.attributes.contains_key(wire::IMPORT_JOB);
     let (key_type, length) = match version.algorithm {
         Algorithm::Rsa { bits } => (0x00, bits / 8),
-        Algorithm::Ec(curve) => (0x03, u16::try_from(curve.coordinate_bytes()).unwrap_or_default()),
+        Algorithm::Ec(curve) => (
+            0x03,
+            u16::try_from(curve.coordinate_bytes()).unwrap_or_default(),
+        ),
         Algorithm::Aes { bits } => (0x1f, bits / 8),
         Algorithm::Hmac { bits } => (0x10, bits / 8),
         // CKK_ML_KEM of PKCS #11 3.2, which X-Wing has none of.
@@ -193,7 +223,9 @@ fn attributes(
         (ALWAYS_SENSITIVE, flag(!is_public && local)),
     ];
     match public {
-        Some(PublicKey::Rsa { n, e, .. }) => all.extend([(MODULUS, n.clone()), (PUBLIC_EXPONENT, e.clone())]),
+        Some(PublicKey::Rsa { n, e, .. }) => {
+            all.extend([(MODULUS, n.clone()), (PUBLIC_EXPONENT, e.clone())])
+        }
         // An OCTET STRING of 4 ‖ x ‖ y is what PKCS #11 has; the point is enough to compare.
         Some(PublicKey::Ec { x, y, .. }) => all.push((EC_POINT, [&[4], x.as_slice(), y].concat())),
         Some(PublicKey::Kem(_)) | None => {}

@@ -18,17 +18,22 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn service_account(email: &str) -> Self {
-        Self { email: email.to_owned() }
+        Self {
+            email: email.to_owned(),
+        }
     }
 
     /// Whether a policy's member means it.
     pub(crate) fn is(&self, member: &str) -> bool {
         matches!(member, "allUsers" | "allAuthenticatedUsers")
-            || member.strip_prefix("serviceAccount:").is_some_and(|email| email.eq_ignore_ascii_case(&self.email))
+            || member
+                .strip_prefix("serviceAccount:")
+                .is_some_and(|email| email.eq_ignore_ascii_case(&self.email))
     }
 }
 
-/// The caller of one of Google's services, or the refusal in their words. `method` is the call's full name, which refusals have.
+/// The caller of one of Google's services, or the refusal in their words. `method` is the call's
+/// full name, which refusals have.
 pub(crate) fn authenticate(
     identity: &Identity,
     headers: &HeaderMap,
@@ -40,10 +45,12 @@ pub(crate) fn authenticate(
         return Ok(Caller::service_account(claimed.as_deref().unwrap_or(OWNER)));
     }
     let token = bearer(headers).ok_or_else(|| GcpError::no_credentials(method))?;
-    let email = identity.verify(token, service).map_err(|refused| match refused {
-        Refused::Expired => GcpError::bad_credentials("ACCESS_TOKEN_EXPIRED", method),
-        Refused::Scope => GcpError::insufficient_scopes(method, service),
-        Refused::Foreign => GcpError::bad_credentials("ACCESS_TOKEN_TYPE_UNSUPPORTED", method),
-    })?;
+    let email = identity
+        .verify(token, service)
+        .map_err(|refused| match refused {
+            Refused::Expired => GcpError::bad_credentials("ACCESS_TOKEN_EXPIRED", method),
+            Refused::Scope => GcpError::insufficient_scopes(method, service),
+            Refused::Foreign => GcpError::bad_credentials("ACCESS_TOKEN_TYPE_UNSUPPORTED", method),
+        })?;
     Ok(Caller::service_account(&email))
 }

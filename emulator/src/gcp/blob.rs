@@ -1,11 +1,12 @@
-//! Ciphertexts of symmetric keys: two fields as real ones show, the first of which names the version and the second of which holds what
-//! it sealed.
+//! Ciphertexts of symmetric keys: two fields as real ones show, the first of which names the
+//! version and the second of which holds what it sealed.
 //!
 //! ```text
 //! 0a 24 | 00 | id of the version, 32 bytes | 03 bytes of nought | 12 | length | nonce, 12 bytes | ciphertext ‖ tag
 //! ```
 //!
-//! What real ones hold inside is not public; theirs, too, begin with `0a 24 00`, which is `CiQA` in base64.
+//! What real ones hold inside is not public; theirs, too, begin with `0a 24 00`, which is `CiQA` in
+//! base64.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use kmslab_keycore::{Key, Sealed, Version, VersionId};
@@ -34,7 +35,10 @@ pub(crate) struct Blob {
 
 /// By what ciphertexts name a version: a hash, so that they tell nothing else of it.
 pub(crate) fn blob_id(version: &VersionId) -> [u8; ID] {
-    let named = digest(&SHA256, &[b"kmslab gcp version ".as_slice(), version.as_bytes()].concat());
+    let named = digest(
+        &SHA256,
+        &[b"kmslab gcp version ".as_slice(), version.as_bytes()].concat(),
+    );
     let mut id = [0; ID];
     id.copy_from_slice(named.as_ref());
     id
@@ -42,7 +46,11 @@ pub(crate) fn blob_id(version: &VersionId) -> [u8; ID] {
 
 pub(crate) fn encode(sealed: &Sealed) -> Vec<u8> {
     let id = [&[VERSION], blob_id(&sealed.version).as_slice(), &PADDING].concat();
-    Frame { id, sealed: [sealed.nonce.as_slice(), &sealed.body].concat() }.encode_to_vec()
+    Frame {
+        id,
+        sealed: [sealed.nonce.as_slice(), &sealed.body].concat(),
+    }
+    .encode_to_vec()
 }
 
 /// Reads a ciphertext; `None` for everything that [`encode`] does not write, byte for byte.
@@ -53,12 +61,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     }
     let (id, padding) = frame.id.strip_prefix(&[VERSION])?.split_first_chunk()?;
     let (nonce, body) = frame.sealed.split_first_chunk()?;
-    (padding == PADDING).then(|| Blob { id: *id, nonce: *nonce, body: body.to_vec() })
+    (padding == PADDING).then(|| Blob {
+        id: *id,
+        nonce: *nonce,
+        body: body.to_vec(),
+    })
 }
 
 /// The version of a key that a ciphertext names.
 pub(crate) fn version_of<'a>(key: &'a Key, blob: &Blob) -> Option<&'a Version> {
-    key.versions.iter().rev().find(|version| blob_id(&version.id) == blob.id)
+    key.versions
+        .iter()
+        .rev()
+        .find(|version| blob_id(&version.id) == blob.id)
 }
 
 #[cfg(test)]
@@ -68,14 +83,21 @@ mod tests {
     use super::*;
 
     fn sealed(body: Vec<u8>) -> Sealed {
-        Sealed { version: VersionId::from_bytes([7; 32]), nonce: [9; NONCE], body }
+        Sealed {
+            version: VersionId::from_bytes([7; 32]),
+            nonce: [9; NONCE],
+            body,
+        }
     }
 
     #[test]
     fn ciphertexts_begin_as_real_ones_do() {
         let bytes = encode(&sealed(vec![1; 48]));
         assert_eq!(bytes[..3], [0x0a, 0x24, 0x00]);
-        assert_eq!(parse(&bytes).unwrap().id, blob_id(&VersionId::from_bytes([7; 32])));
+        assert_eq!(
+            parse(&bytes).unwrap().id,
+            blob_id(&VersionId::from_bytes([7; 32]))
+        );
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! What is wrong, in this service's words: a gRPC code, a message, and details. The same for both wires.
+//! What is wrong, in this service's words: a gRPC code, a message, and details. The same for both
+//! wires.
 
 use kmslab_googleapis::google::rpc::{
     BadRequest, ErrorInfo, PreconditionFailure, Status, bad_request, precondition_failure,
@@ -25,12 +26,18 @@ pub(crate) struct GcpError {
 
 impl GcpError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+        }
     }
 
     fn with<M: Message + Name>(mut self, detail: &M) -> Self {
-        self.details
-            .push(Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: detail.encode_to_vec() });
+        self.details.push(Any {
+            type_url: format!("type.googleapis.com/{}", M::full_name()),
+            value: detail.encode_to_vec(),
+        });
         self
     }
 
@@ -46,7 +53,9 @@ impl GcpError {
             description: message.clone(),
             ..bad_request::FieldViolation::default()
         };
-        Self::invalid(message).with(&BadRequest { field_violations: vec![violation] })
+        Self::invalid(message).with(&BadRequest {
+            field_violations: vec![violation],
+        })
     }
 
     pub(crate) fn precondition(message: impl Into<String>) -> Self {
@@ -54,7 +63,10 @@ impl GcpError {
     }
 
     pub(crate) fn unimplemented(what: &str) -> Self {
-        Self::new(Code::Unimplemented, format!("{what} is not supported by this emulator."))
+        Self::new(
+            Code::Unimplemented,
+            format!("{what} is not supported by this emulator."),
+        )
     }
 
     pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
@@ -64,7 +76,9 @@ impl GcpError {
 
     /// A name that is none, or of something else.
     pub(crate) fn bad_name(name: &str, wanted: &str) -> Self {
-        Self::invalid(format!("Resource name [{name}] is not a valid {wanted} name."))
+        Self::invalid(format!(
+            "Resource name [{name}] is not a valid {wanted} name."
+        ))
     }
 
     pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
@@ -72,7 +86,10 @@ impl GcpError {
     }
 
     pub(crate) fn already_exists(what: &str, name: impl std::fmt::Display) -> Self {
-        Self::new(Code::AlreadyExists, format!("{what} {name} already exists."))
+        Self::new(
+            Code::AlreadyExists,
+            format!("{what} {name} already exists."),
+        )
     }
 
     /// Whoever may not use it is not told whether it is there.
@@ -80,9 +97,13 @@ impl GcpError {
         let info = ErrorInfo {
             reason: "IAM_PERMISSION_DENIED".to_owned(),
             domain: SERVICE.to_owned(),
-            metadata: [("permission", permission), ("resource", resource)].map(owned).into(),
+            metadata: [("permission", permission), ("resource", resource)]
+                .map(owned)
+                .into(),
         };
-        let message = format!("Permission '{permission}' denied on resource '{resource}' (or it may not exist).");
+        let message = format!(
+            "Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
+        );
         Self::new(Code::PermissionDenied, message).with(&info)
     }
 
@@ -114,7 +135,11 @@ impl GcpError {
             domain: DOMAIN.to_owned(),
             metadata: [("service", service), ("method", method)].map(owned).into(),
         };
-        Self::new(Code::PermissionDenied, "Request had insufficient authentication scopes.").with(&info)
+        Self::new(
+            Code::PermissionDenied,
+            "Request had insufficient authentication scopes.",
+        )
+        .with(&info)
     }
 
     fn unauthenticated(message: &str, reason: &str, method: &str) -> Self {
@@ -135,7 +160,9 @@ impl GcpError {
             subject: name.to_string(),
             description: message.clone(),
         };
-        Self::precondition(message).with(&PreconditionFailure { violations: vec![violation] })
+        Self::precondition(message).with(&PreconditionFailure {
+            violations: vec![violation],
+        })
     }
 
     /// What does not open under any version of the key.
@@ -153,7 +180,9 @@ impl GcpError {
         match error {
             KeyError::NotFound { .. } => Self::not_found("CryptoKey", name),
             KeyError::AlreadyExists { .. } => Self::already_exists("CryptoKey", name),
-            KeyError::NoPrimary { .. } => Self::precondition(format!("CryptoKey {name} has no primary version.")),
+            KeyError::NoPrimary { .. } => {
+                Self::precondition(format!("CryptoKey {name} has no primary version."))
+            }
             KeyError::DoesNotOpen => Self::does_not_open(),
             KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported => {
                 Self::precondition(format!("{name} has another purpose than the call is for."))
@@ -177,10 +206,18 @@ impl GcpError {
     /// The same for what a caller put in.
     fn of_input(error: KeyError) -> Self {
         match error {
-            KeyError::TooLong { max } => Self::invalid(format!("The input is too long: at most {max} bytes fit.")),
-            KeyError::BadLength { what, wanted } => Self::invalid(format!("The {what} must have {wanted} bytes.")),
-            KeyError::BadDigestLength => Self::invalid("The digest has another length than the algorithm's."),
-            KeyError::BadMaterial => Self::invalid("The key material is not of the algorithm's kind."),
+            KeyError::TooLong { max } => {
+                Self::invalid(format!("The input is too long: at most {max} bytes fit."))
+            }
+            KeyError::BadLength { what, wanted } => {
+                Self::invalid(format!("The {what} must have {wanted} bytes."))
+            }
+            KeyError::BadDigestLength => {
+                Self::invalid("The digest has another length than the algorithm's.")
+            }
+            KeyError::BadMaterial => {
+                Self::invalid("The key material is not of the algorithm's kind.")
+            }
             KeyError::OutOfRange => Self::invalid("The time is out of range."),
             error => Self::internal(error),
         }
@@ -188,7 +225,11 @@ impl GcpError {
 
     /// As `google.rpc.Status`.
     pub(crate) fn status(&self) -> Status {
-        Status { code: self.code.into(), message: self.message.clone(), details: self.details.clone() }
+        Status {
+            code: self.code.into(),
+            message: self.message.clone(),
+            details: self.details.clone(),
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use kmslab_googleapis::google::iam::v1::{
-    Binding, GetIamPolicyRequest, Policy, SetIamPolicyRequest, TestIamPermissionsRequest, TestIamPermissionsResponse,
+    Binding, GetIamPolicyRequest, Policy, SetIamPolicyRequest, TestIamPermissionsRequest,
+    TestIamPermissionsResponse,
 };
 use tonic::Code;
 
@@ -22,14 +23,26 @@ const OWNS: &str = "roles/owner";
 /// What a policy without bindings has as its etag.
 const NEVER_SET: &[u8] = b"\0\x20\x01";
 /// Kinds of members, before the colon.
-const KINDS: &[&str] = &["user", "serviceAccount", "group", "domain", "principal", "principalSet", "deleted"];
+const KINDS: &[&str] = &[
+    "user",
+    "serviceAccount",
+    "group",
+    "domain",
+    "principal",
+    "principalSet",
+    "deleted",
+];
 /// Members without an address.
 const EVERYBODY: &[&str] = &["allUsers", "allAuthenticatedUsers"];
 
 impl Policies {
     /// As at the start: the well-known account owns the organization, and so all that is in it.
     pub(crate) fn reset(&self) {
-        let owner = Binding { role: OWNS.into(), members: vec![format!("serviceAccount:{OWNER}")], condition: None };
+        let owner = Binding {
+            role: OWNS.into(),
+            members: vec![format!("serviceAccount:{OWNER}")],
+            condition: None,
+        };
         let all = BTreeMap::from([(ORGANIZATION.to_owned(), (1, vec![owner]))]);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
@@ -37,7 +50,12 @@ impl Policies {
     fn get(&self, resource: &str) -> Policy {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (times, bindings) = all.get(resource).cloned().unwrap_or_default();
-        Policy { version: version(&bindings), etag: etag(times), bindings, ..Policy::default() }
+        Policy {
+            version: version(&bindings),
+            etag: etag(times),
+            bindings,
+            ..Policy::default()
+        }
     }
 
     fn set(&self, resource: &str, policy: Policy) -> Result<Policy, GcpError> {
@@ -53,13 +71,22 @@ impl Policies {
         *times += 1;
         *bindings = policy.bindings;
         bindings.retain(|binding| !binding.members.is_empty());
-        Ok(Policy { version: version(bindings), etag: etag(*times), bindings: bindings.clone(), ..Policy::default() })
+        Ok(Policy {
+            version: version(bindings),
+            etag: etag(*times),
+            bindings: bindings.clone(),
+            ..Policy::default()
+        })
     }
 
     /// Adds one binding, as seeds do.
     pub(crate) fn add(&self, resource: &str, role: &str, member: &str) -> Result<(), GcpError> {
         let mut policy = self.get(resource);
-        policy.bindings.push(Binding { role: role.to_owned(), members: vec![member.to_owned()], condition: None });
+        policy.bindings.push(Binding {
+            role: role.to_owned(),
+            members: vec![member.to_owned()],
+            condition: None,
+        });
         self.set(resource, policy).map(|_| ())
     }
 
@@ -72,24 +99,40 @@ impl Policies {
                 && binding.members.iter().any(|member| caller.is(member))
                 && roles::allows(&binding.role, permission)
         };
-        with_ancestors(resource).any(|name| all.get(name).is_some_and(|(_, bindings)| bindings.iter().any(grants)))
+        with_ancestors(resource).any(|name| {
+            all.get(name)
+                .is_some_and(|(_, bindings)| bindings.iter().any(grants))
+        })
     }
 }
 
 fn etag(times: u64) -> Vec<u8> {
-    if times == 0 { NEVER_SET.to_vec() } else { [b"\x07", times.to_be_bytes().as_slice()].concat() }
+    if times == 0 {
+        NEVER_SET.to_vec()
+    } else {
+        [b"\x07", times.to_be_bytes().as_slice()].concat()
+    }
 }
 
 fn version(bindings: &[Binding]) -> i32 {
-    if bindings.iter().any(|binding| binding.condition.is_some()) { 3 } else { 1 }
+    if bindings.iter().any(|binding| binding.condition.is_some()) {
+        3
+    } else {
+        1
+    }
 }
 
 fn checked(binding: &Binding) -> Result<(), GcpError> {
     if !roles::is_role(&binding.role) {
-        return Err(GcpError::invalid(format!("Role {} is not supported for this resource.", binding.role)));
+        return Err(GcpError::invalid(format!(
+            "Role {} is not supported for this resource.",
+            binding.role
+        )));
     }
     let known = |member: &str| {
-        let address = member.split_once(':').is_some_and(|(kind, rest)| KINDS.contains(&kind) && !rest.is_empty());
+        let address = member
+            .split_once(':')
+            .is_some_and(|(kind, rest)| KINDS.contains(&kind) && !rest.is_empty());
         address || EVERYBODY.contains(&member)
     };
     match binding.members.iter().find(|member| !known(member)) {
@@ -98,9 +141,15 @@ fn checked(binding: &Binding) -> Result<(), GcpError> {
     }
 }
 
-/// A resource's name, and the names of what it is in: every second part of its path ends one, and the organization has all.
+/// A resource's name, and the names of what it is in: every second part of its path ends one, and
+/// the organization has all.
 fn with_ancestors(resource: &str) -> impl Iterator<Item = &str> {
-    let ends = resource.match_indices('/').map(|(at, _)| at).skip(1).step_by(2).chain([resource.len()]);
+    let ends = resource
+        .match_indices('/')
+        .map(|(at, _)| at)
+        .skip(1)
+        .step_by(2)
+        .chain([resource.len()]);
     ends.map(|end| &resource[..end]).chain([ORGANIZATION])
 }
 
@@ -119,7 +168,12 @@ fn kind(resource: &str) -> Option<&'static str> {
 
 impl Gcp {
     /// Refuses whoever does not have the permission.
-    pub(crate) fn allow(&self, caller: &Caller, permission: &str, resource: &str) -> Result<(), GcpError> {
+    pub(crate) fn allow(
+        &self,
+        caller: &Caller,
+        permission: &str,
+        resource: &str,
+    ) -> Result<(), GcpError> {
         if self.auth.is_off() || self.policies.allow(caller, permission, resource) {
             return Ok(());
         }
@@ -127,12 +181,22 @@ impl Gcp {
     }
 
     /// The resource of an IAM call, which must be there.
-    fn resource(&self, caller: &Caller, name: &str, permission: Option<&str>) -> Result<(), GcpError> {
-        let kind = kind(name).ok_or_else(|| GcpError::bad_name(name, "KeyRing, CryptoKey or ImportJob"))?;
+    fn resource(
+        &self,
+        caller: &Caller,
+        name: &str,
+        permission: Option<&str>,
+    ) -> Result<(), GcpError> {
+        let kind = kind(name)
+            .ok_or_else(|| GcpError::bad_name(name, "KeyRing, CryptoKey or ImportJob"))?;
         if let Some(permission) = permission {
             self.allow(caller, &format!("cloudkms.{kind}.{permission}"), name)?;
         }
-        match (KeyName::parse(name), ImportJobName::parse(name), RingName::parse(name)) {
+        match (
+            KeyName::parse(name),
+            ImportJobName::parse(name),
+            RingName::parse(name),
+        ) {
             (Some(key), ..) => self.key(&key).map(|_| ()),
             (_, Some(job), _) => self.job(&job).map(|_| ()),
             (.., Some(ring)) => self.ring(&ring).map(|_| ()),
@@ -141,14 +205,24 @@ impl Gcp {
     }
 }
 
-pub(crate) fn get(gcp: &Gcp, caller: &Caller, request: GetIamPolicyRequest) -> Result<Policy, GcpError> {
+pub(crate) fn get(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: GetIamPolicyRequest,
+) -> Result<Policy, GcpError> {
     gcp.resource(caller, &request.resource, Some("getIamPolicy"))?;
     Ok(gcp.policies.get(&request.resource))
 }
 
-pub(crate) fn set(gcp: &Gcp, caller: &Caller, request: SetIamPolicyRequest) -> Result<Policy, GcpError> {
+pub(crate) fn set(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: SetIamPolicyRequest,
+) -> Result<Policy, GcpError> {
     gcp.resource(caller, &request.resource, Some("setIamPolicy"))?;
-    let policy = request.policy.ok_or_else(|| GcpError::bad_field("policy", "The policy is required."))?;
+    let policy = request
+        .policy
+        .ok_or_else(|| GcpError::bad_field("policy", "The policy is required."))?;
     gcp.policies.set(&request.resource, policy)
 }
 
@@ -157,8 +231,14 @@ pub(crate) fn test(
     caller: &Caller,
     request: TestIamPermissionsRequest,
 ) -> Result<TestIamPermissionsResponse, GcpError> {
-    if let Some(wild) = request.permissions.iter().find(|permission| permission.contains('*')) {
-        return Err(GcpError::invalid(format!("Permission {wild} is not valid: wildcards are not allowed.")));
+    if let Some(wild) = request
+        .permissions
+        .iter()
+        .find(|permission| permission.contains('*'))
+    {
+        return Err(GcpError::invalid(format!(
+            "Permission {wild} is not valid: wildcards are not allowed."
+        )));
     }
     gcp.resource(caller, &request.resource, None)?;
     let mut permissions = request.permissions;
@@ -176,12 +256,23 @@ mod tests {
     fn policies_hold_on_what_is_below() {
         let policies = Policies::default();
         let caller = Caller::service_account("a@p.iam.gserviceaccount.com");
-        let use_it = |resource: &str| policies.allow(&caller, "cloudkms.cryptoKeyVersions.useToEncrypt", resource);
+        let use_it = |resource: &str| {
+            policies.allow(&caller, "cloudkms.cryptoKeyVersions.useToEncrypt", resource)
+        };
         let version = format!("{KEY}/cryptoKeyVersions/1");
         assert!(!use_it(KEY));
-        let (role, member) = ("roles/cloudkms.cryptoKeyEncrypter", "serviceAccount:a@p.iam.gserviceaccount.com");
-        policies.add("projects/p/locations/l/keyRings/r", role, member).unwrap();
-        assert!(use_it(KEY) && use_it(&version) && !use_it("projects/p/locations/l/keyRings/rr/cryptoKeys/k"));
+        let (role, member) = (
+            "roles/cloudkms.cryptoKeyEncrypter",
+            "serviceAccount:a@p.iam.gserviceaccount.com",
+        );
+        policies
+            .add("projects/p/locations/l/keyRings/r", role, member)
+            .unwrap();
+        assert!(
+            use_it(KEY)
+                && use_it(&version)
+                && !use_it("projects/p/locations/l/keyRings/rr/cryptoKeys/k")
+        );
         policies.reset();
         policies.add("projects/p", role, member).unwrap();
         assert!(use_it(KEY) && !use_it("projects/q/locations/l/keyRings/r/cryptoKeys/k"));
@@ -191,14 +282,27 @@ mod tests {
     fn a_policy_that_was_changed_meanwhile_is_not_overwritten() {
         let policies = Policies::default();
         let read = policies.get(KEY);
-        policies.add(KEY, "roles/cloudkms.viewer", "user:a@example.com").unwrap();
+        policies
+            .add(KEY, "roles/cloudkms.viewer", "user:a@example.com")
+            .unwrap();
         assert_eq!(policies.set(KEY, read).unwrap_err().code, Code::Aborted);
         // Without an etag it is.
-        assert!(policies.set(KEY, Policy::default()).unwrap().bindings.is_empty());
-        for (role, member) in
-            [("roles/none", "user:a@example.com"), ("roles/viewer", "a@example.com"), ("roles/viewer", "user:")]
-        {
-            assert_eq!(policies.add(KEY, role, member).unwrap_err().code, Code::InvalidArgument);
+        assert!(
+            policies
+                .set(KEY, Policy::default())
+                .unwrap()
+                .bindings
+                .is_empty()
+        );
+        for (role, member) in [
+            ("roles/none", "user:a@example.com"),
+            ("roles/viewer", "a@example.com"),
+            ("roles/viewer", "user:"),
+        ] {
+            assert_eq!(
+                policies.add(KEY, role, member).unwrap_err().code,
+                Code::InvalidArgument
+            );
         }
     }
 }

@@ -9,7 +9,8 @@ use kmslab_googleapis::kms::ProtectionLevel;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
 use kmslab_googleapis::kms::import_job::{ImportJobState, ImportMethod, WrappingPublicKey};
 use kmslab_keycore::{
-    Algorithm, Key, KeyError, KeyId, Material, NewKey, NewVersion, Purpose, Realm, RsaPadding, VersionState,
+    Algorithm, Key, KeyError, KeyId, Material, NewKey, NewVersion, Purpose, Realm, RsaPadding,
+    VersionState,
 };
 
 use super::algorithms::{self, Row};
@@ -34,7 +35,8 @@ fn realm(ring: &RingName) -> Realm {
     Realm::new(format!("gcpimport/{ring}"))
 }
 
-/// Bits of a method's RSA key, its padding, and whether what is wrapped is under an AES key in between.
+/// Bits of a method's RSA key, its padding, and whether what is wrapped is under an AES key in
+/// between.
 fn how(method: ImportMethod) -> Option<(u16, RsaPadding, bool)> {
     use ImportMethod as M;
     Some(match method {
@@ -55,11 +57,15 @@ fn name(text: &str) -> Result<ImportJobName, GcpError> {
 impl Gcp {
     pub(crate) fn job(&self, name: &ImportJobName) -> Result<Job, GcpError> {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        jobs.get(name).cloned().ok_or_else(|| GcpError::not_found("ImportJob", name))
+        jobs.get(name)
+            .cloned()
+            .ok_or_else(|| GcpError::not_found("ImportJob", name))
     }
 
     fn wrapping_key(&self, name: &ImportJobName) -> Result<std::sync::Arc<Key>, GcpError> {
-        self.core.key(&realm(&name.ring), &KeyId::new(name.job.as_str())).map_err(GcpError::internal)
+        self.core
+            .key(&realm(&name.ring), &KeyId::new(name.job.as_str()))
+            .map_err(GcpError::internal)
     }
 
     fn shown_job(&self, name: &ImportJobName, job: &Job) -> Result<kms::ImportJob, GcpError> {
@@ -73,9 +79,17 @@ impl Gcp {
         };
         let public = match state {
             ImportJobState::Active => {
-                let public = self.core.public_key((&key.realm, &key.id, &version.id)).map_err(GcpError::internal)?;
-                let der = public.der().ok_or_else(|| GcpError::internal("a wrapping key that is not RSA's"))?;
-                Some(WrappingPublicKey { pem: wire::pem("PUBLIC KEY", der), ..WrappingPublicKey::default() })
+                let public = self
+                    .core
+                    .public_key((&key.realm, &key.id, &version.id))
+                    .map_err(GcpError::internal)?;
+                let der = public
+                    .der()
+                    .ok_or_else(|| GcpError::internal("a wrapping key that is not RSA's"))?;
+                Some(WrappingPublicKey {
+                    pem: wire::pem("PUBLIC KEY", der),
+                    ..WrappingPublicKey::default()
+                })
             }
             _ => None,
         };
@@ -84,7 +98,8 @@ impl Gcp {
             import_method: job.method.into(),
             protection_level: job.level.into(),
             create_time: Some(wire::time(job.created)),
-            generate_time: (version.state != VersionState::Pending).then(|| wire::time(job.created)),
+            generate_time: (version.state != VersionState::Pending)
+                .then(|| wire::time(job.created)),
             expire_time: Some(wire::time(expires)),
             expire_event_time: (state == ImportJobState::Expired).then(|| wire::time(expires)),
             state: state.into(),
@@ -103,11 +118,18 @@ pub(crate) fn create(
     if !is_id(&request.import_job_id) {
         return Err(rings::bad_id("import_job_id", &request.import_job_id));
     }
-    let wanted = request.import_job.ok_or_else(|| GcpError::bad_field("import_job", "The ImportJob is required."))?;
+    let wanted = request
+        .import_job
+        .ok_or_else(|| GcpError::bad_field("import_job", "The ImportJob is required."))?;
     let method = ImportMethod::try_from(wanted.import_method).ok();
-    let (method, (bits, ..)) = method.and_then(|method| Some((method, how(method)?))).ok_or_else(|| {
-        GcpError::bad_field("import_job.import_method", "The import_method is required, and must be a known one.")
-    })?;
+    let (method, (bits, ..)) = method
+        .and_then(|method| Some((method, how(method)?)))
+        .ok_or_else(|| {
+            GcpError::bad_field(
+                "import_job.import_method",
+                "The import_method is required, and must be a known one.",
+            )
+        })?;
     let level = match ProtectionLevel::try_from(wanted.protection_level) {
         Ok(level @ (ProtectionLevel::Software | ProtectionLevel::Hsm)) => level,
         _ => {
@@ -119,29 +141,49 @@ pub(crate) fn create(
     };
     gcp.allow(caller, "cloudkms.importJobs.create", &request.parent)?;
     gcp.ring(&ring)?;
-    let name = ImportJobName { ring, job: request.import_job_id };
-    let job = Job { method, level, created: gcp.core.now() };
+    let name = ImportJobName {
+        ring,
+        job: request.import_job_id,
+    };
+    let job = Job {
+        method,
+        level,
+        created: gcp.core.now(),
+    };
     let algorithm = Algorithm::Rsa { bits };
     let new = NewKey {
         id: KeyId::new(name.job.as_str()),
         algorithm,
-        first: Some(NewVersion { later: true, ..NewVersion::of(algorithm) }),
+        first: Some(NewVersion {
+            later: true,
+            ..NewVersion::of(algorithm)
+        }),
         purpose: Purpose::EncryptDecrypt,
         description: String::new(),
         labels: BTreeMap::new(),
         policy: None,
         attributes: BTreeMap::new(),
     };
-    let key = gcp.core.create(&realm(&name.ring), new).map_err(|error| match error {
-        KeyError::AlreadyExists { .. } => GcpError::already_exists("ImportJob", &name),
-        error => GcpError::internal(error),
-    })?;
-    gcp.jobs.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), job.clone());
+    let key = gcp
+        .core
+        .create(&realm(&name.ring), new)
+        .map_err(|error| match error {
+            KeyError::AlreadyExists { .. } => GcpError::already_exists("ImportJob", &name),
+            error => GcpError::internal(error),
+        })?;
+    gcp.jobs
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(name.clone(), job.clone());
     gcp.finish_pending(&key);
     gcp.shown_job(&name, &job)
 }
 
-pub(crate) fn get(gcp: &Gcp, caller: &Caller, request: kms::GetImportJobRequest) -> Result<kms::ImportJob, GcpError> {
+pub(crate) fn get(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::GetImportJobRequest,
+) -> Result<kms::ImportJob, GcpError> {
     let name = name(&request.name)?;
     gcp.allow(caller, "cloudkms.importJobs.get", &request.name)?;
     gcp.shown_job(&name, &gcp.job(&name)?)
@@ -155,10 +197,16 @@ pub(crate) fn list(
     let ring = rings::ring(&request.parent)?;
     gcp.allow(caller, "cloudkms.importJobs.list", &request.parent)?;
     gcp.ring(&ring)?;
-    let jobs = gcp.jobs.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let jobs = gcp
+        .jobs
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let of_ring = jobs.iter().filter(|(name, _)| name.ring == ring);
     let page = page(
-        of_ring.map(|(name, job)| gcp.shown_job(name, job)).collect::<Result<_, _>>()?,
+        of_ring
+            .map(|(name, job)| gcp.shown_job(name, job))
+            .collect::<Result<_, _>>()?,
         Wanted {
             size: request.page_size,
             token: &request.page_token,
@@ -166,7 +214,11 @@ pub(crate) fn list(
             order_by: &request.order_by,
         },
     )?;
-    Ok(kms::ListImportJobsResponse { import_jobs: page.items, next_page_token: page.next, total_size: page.total })
+    Ok(kms::ListImportJobsResponse {
+        import_jobs: page.items,
+        next_page_token: page.next,
+        total_size: page.total,
+    })
 }
 
 pub(crate) fn import(
@@ -177,45 +229,87 @@ pub(crate) fn import(
     let key_name = keys::name(&request.parent)?;
     let job_name = name(&request.import_job)?;
     if !request.crypto_key_version.is_empty() {
-        return Err(GcpError::unimplemented("Importing into a version that was there before"));
+        return Err(GcpError::unimplemented(
+            "Importing into a version that was there before",
+        ));
     }
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.create", &request.parent)?;
-    gcp.allow(caller, "cloudkms.importJobs.useToImport", &request.import_job)?;
+    gcp.allow(
+        caller,
+        "cloudkms.importJobs.useToImport",
+        &request.import_job,
+    )?;
     let key = gcp.key(&key_name)?;
-    let row = CryptoKeyVersionAlgorithm::try_from(request.algorithm).ok().and_then(algorithms::find);
-    let row = row.filter(|row| row.purpose == wire::purpose(&key)).ok_or_else(|| {
-        GcpError::bad_field("algorithm", "The algorithm is required, and must be one of the CryptoKey's purpose.")
-    })?;
+    let row = CryptoKeyVersionAlgorithm::try_from(request.algorithm)
+        .ok()
+        .and_then(algorithms::find);
+    let row = row
+        .filter(|row| row.purpose == wire::purpose(&key))
+        .ok_or_else(|| {
+            GcpError::bad_field(
+                "algorithm",
+                "The algorithm is required, and must be one of the CryptoKey's purpose.",
+            )
+        })?;
     let job = gcp.job(&job_name)?;
     let shown = gcp.shown_job(&job_name, &job)?;
     if shown.state != i32::from(ImportJobState::Active) {
-        let state = ImportJobState::try_from(shown.state).unwrap_or_default().as_str_name();
-        return Err(GcpError::precondition(format!("{job_name} is not active, current state is: {state}.")));
+        let state = ImportJobState::try_from(shown.state)
+            .unwrap_or_default()
+            .as_str_name();
+        return Err(GcpError::precondition(format!(
+            "{job_name} is not active, current state is: {state}."
+        )));
     }
     let wrapped = match request.wrapped_key_material {
-        Some(kms::import_crypto_key_version_request::WrappedKeyMaterial::RsaAesWrappedKey(bytes)) => bytes,
+        Some(kms::import_crypto_key_version_request::WrappedKeyMaterial::RsaAesWrappedKey(
+            bytes,
+        )) => bytes,
         None => request.wrapped_key,
     };
     let wrapping = gcp.wrapping_key(&job_name)?;
     let version = wrapping.primary().map_err(GcpError::internal)?;
     let named = (&wrapping.realm, &wrapping.id, &version.id);
-    let (_, padding, with_aes) = how(job.method).ok_or_else(|| GcpError::internal("a job without a method"))?;
+    let (_, padding, with_aes) =
+        how(job.method).ok_or_else(|| GcpError::internal("a job without a method"))?;
     let opened = match with_aes {
         true => gcp.core.unwrap_rsa_aes(named, padding, &wrapped),
         false => gcp.core.decrypt_rsa(named, padding, &wrapped),
     };
     let does_not_fit = |_| {
-        GcpError::bad_field("wrapped_key", "The wrapped_key does not unwrap to key material of the algorithm's kind.")
+        GcpError::bad_field(
+            "wrapped_key",
+            "The wrapped_key does not unwrap to key material of the algorithm's kind.",
+        )
     };
     let material = material(row, &opened.map_err(does_not_fit)?).map_err(does_not_fit)?;
     let mut new = keys::new_version(row, &key.attributes);
-    new.attributes.insert(wire::ALGORITHM.to_owned(), row.name.as_str_name().to_owned());
-    new.attributes.insert(wire::PROTECTION.to_owned(), job.level.as_str_name().to_owned());
-    new.attributes.insert(wire::IMPORT_JOB.to_owned(), job_name.to_string());
-    new.attributes.insert(wire::IMPORT_TIME.to_owned(), gcp.core.now().to_string());
-    let new = NewVersion { later: false, primary: false, material: Some(material), ..new };
-    let key = gcp.core.add_version(&key.realm, &key.id, new).map_err(|error| GcpError::of_key(&key_name, error))?;
-    let made = key.versions.last().ok_or_else(|| GcpError::internal("no version was made"))?;
+    new.attributes.insert(
+        wire::ALGORITHM.to_owned(),
+        row.name.as_str_name().to_owned(),
+    );
+    new.attributes.insert(
+        wire::PROTECTION.to_owned(),
+        job.level.as_str_name().to_owned(),
+    );
+    new.attributes
+        .insert(wire::IMPORT_JOB.to_owned(), job_name.to_string());
+    new.attributes
+        .insert(wire::IMPORT_TIME.to_owned(), gcp.core.now().to_string());
+    let new = NewVersion {
+        later: false,
+        primary: false,
+        material: Some(material),
+        ..new
+    };
+    let key = gcp
+        .core
+        .add_version(&key.realm, &key.id, new)
+        .map_err(|error| GcpError::of_key(&key_name, error))?;
+    let made = key
+        .versions
+        .last()
+        .ok_or_else(|| GcpError::internal("no version was made"))?;
     versions::shown(gcp, &key_name, &key, made)
 }
 
@@ -225,5 +319,9 @@ fn material(row: &Row, bytes: &[u8]) -> Result<Material, KeyError> {
         Algorithm::Hmac { bits } => Material::hmac(bits, bytes),
         algorithm => Material::pkcs8(algorithm, bytes),
     }?;
-    if material.algorithm() == row.material { Ok(material) } else { Err(KeyError::BadMaterial) }
+    if material.algorithm() == row.material {
+        Ok(material)
+    } else {
+        Err(KeyError::BadMaterial)
+    }
 }

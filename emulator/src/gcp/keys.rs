@@ -48,10 +48,18 @@ pub(crate) fn list(
             order_by: &request.order_by,
         },
     )?;
-    Ok(kms::ListCryptoKeysResponse { crypto_keys: page.items, next_page_token: page.next, total_size: page.total })
+    Ok(kms::ListCryptoKeysResponse {
+        crypto_keys: page.items,
+        next_page_token: page.next,
+        total_size: page.total,
+    })
 }
 
-pub(crate) fn get(gcp: &Gcp, caller: &Caller, request: kms::GetCryptoKeyRequest) -> Result<kms::CryptoKey, GcpError> {
+pub(crate) fn get(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::GetCryptoKeyRequest,
+) -> Result<kms::CryptoKey, GcpError> {
     let name = name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.get", &request.name)?;
     Ok(wire::crypto_key(&name, &*gcp.key(&name)?))
@@ -66,14 +74,28 @@ pub(crate) fn create(
     if !is_id(&request.crypto_key_id) {
         return Err(rings::bad_id("crypto_key_id", &request.crypto_key_id));
     }
-    let wanted = request.crypto_key.ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
+    let wanted = request
+        .crypto_key
+        .ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
     let row = template(&wanted)?;
     let rotation = rotation(&wanted, row.purpose, gcp.core.now())?;
     let mut attributes = BTreeMap::from([
-        (wire::PURPOSE.to_owned(), row.purpose.as_str_name().to_owned()),
-        (wire::ALGORITHM.to_owned(), row.name.as_str_name().to_owned()),
-        (wire::PROTECTION.to_owned(), protection(&wanted)?.as_str_name().to_owned()),
-        (wire::DESTROY_AFTER.to_owned(), destroy_after(&wanted)?.to_string()),
+        (
+            wire::PURPOSE.to_owned(),
+            row.purpose.as_str_name().to_owned(),
+        ),
+        (
+            wire::ALGORITHM.to_owned(),
+            row.name.as_str_name().to_owned(),
+        ),
+        (
+            wire::PROTECTION.to_owned(),
+            protection(&wanted)?.as_str_name().to_owned(),
+        ),
+        (
+            wire::DESTROY_AFTER.to_owned(),
+            destroy_after(&wanted)?.to_string(),
+        ),
     ]);
     if wanted.import_only {
         if !request.skip_initial_version_creation {
@@ -87,7 +109,10 @@ pub(crate) fn create(
     checked_labels(&wanted.labels)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.create", &request.parent)?;
     gcp.ring(&ring)?;
-    let name = KeyName { ring, key: request.crypto_key_id };
+    let name = KeyName {
+        ring,
+        key: request.crypto_key_id,
+    };
     let first = (!request.skip_initial_version_creation).then(|| new_version(row, &attributes));
     let new = NewKey {
         id: name.id(),
@@ -100,11 +125,17 @@ pub(crate) fn create(
         attributes,
     };
     let realm = name.ring.realm();
-    let create = || gcp.core.create(&realm, new).map_err(|error| GcpError::of_key(&name, error));
+    let create = || {
+        gcp.core
+            .create(&realm, new)
+            .map_err(|error| GcpError::of_key(&name, error))
+    };
     let mut key = gcp.retired.create(&name, create)?;
     if let Some((period, first)) = rotation {
         let trigger = Some(Trigger::Every(period));
-        let scheduled = gcp.core.set_rotation(&realm, &key.id, trigger, Some(first), None);
+        let scheduled = gcp
+            .core
+            .set_rotation(&realm, &key.id, trigger, Some(first), None);
         key = scheduled.map_err(|error| GcpError::of_key(&name, error))?;
     }
     gcp.finish_pending(&key);
@@ -114,11 +145,15 @@ pub(crate) fn create(
 /// A version of the key's template, which is made later where that takes its time.
 pub(crate) fn new_version(row: &Row, attributes: &BTreeMap<String, String>) -> NewVersion {
     let of_version = [wire::ALGORITHM, wire::PROTECTION];
-    let attributes = attributes.iter().filter(|(name, _)| of_version.contains(&name.as_str()));
+    let attributes = attributes
+        .iter()
+        .filter(|(name, _)| of_version.contains(&name.as_str()));
     NewVersion {
         later: row.is_asymmetric(),
         primary: row.purpose == Purpose::EncryptDecrypt,
-        attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        attributes: attributes
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         ..NewVersion::of(row.material)
     }
 }
@@ -127,9 +162,16 @@ pub(crate) fn new_version(row: &Row, attributes: &BTreeMap<String, String>) -> N
 fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
     let purpose = Purpose::try_from(wanted.purpose).unwrap_or_default();
     if purpose == Purpose::Unspecified {
-        return Err(GcpError::bad_field("crypto_key.purpose", "The purpose of a CryptoKey is required."));
+        return Err(GcpError::bad_field(
+            "crypto_key.purpose",
+            "The purpose of a CryptoKey is required.",
+        ));
     }
-    let named = wanted.version_template.as_ref().map(|template| template.algorithm).filter(|algorithm| *algorithm != 0);
+    let named = wanted
+        .version_template
+        .as_ref()
+        .map(|template| template.algorithm)
+        .filter(|algorithm| *algorithm != 0);
     let row = match named {
         Some(named) => algorithm("crypto_key.version_template.algorithm", named)?,
         None => {
@@ -139,13 +181,18 @@ fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
                     "The algorithm is required for keys of this purpose.",
                 )
             })?;
-            algorithms::find(name).ok_or_else(|| GcpError::internal("a default that is not there"))?
+            algorithms::find(name)
+                .ok_or_else(|| GcpError::internal("a default that is not there"))?
         }
     };
     if row.purpose != purpose {
         return Err(GcpError::bad_field(
             "crypto_key.version_template.algorithm",
-            format!("Algorithm {} is not for keys of purpose {}.", row.name.as_str_name(), purpose.as_str_name()),
+            format!(
+                "Algorithm {} is not for keys of purpose {}.",
+                row.name.as_str_name(),
+                purpose.as_str_name()
+            ),
         ));
     }
     Ok(row)
@@ -153,22 +200,37 @@ fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
 
 fn algorithm(field: &str, number: i32) -> Result<&'static Row, GcpError> {
     let name = CryptoKeyVersionAlgorithm::try_from(number);
-    let name = name.map_err(|_| GcpError::bad_field(field, format!("Unknown algorithm {number}.")))?;
-    algorithms::find(name).ok_or_else(|| GcpError::unimplemented(&format!("Algorithm {}", name.as_str_name())))
+    let name =
+        name.map_err(|_| GcpError::bad_field(field, format!("Unknown algorithm {number}.")))?;
+    algorithms::find(name)
+        .ok_or_else(|| GcpError::unimplemented(&format!("Algorithm {}", name.as_str_name())))
 }
 
 fn protection(wanted: &kms::CryptoKey) -> Result<ProtectionLevel, GcpError> {
-    let level = wanted.version_template.as_ref().map_or(0, |template| template.protection_level);
+    let level = wanted
+        .version_template
+        .as_ref()
+        .map_or(0, |template| template.protection_level);
     match ProtectionLevel::try_from(level) {
-        Ok(ProtectionLevel::Unspecified | ProtectionLevel::Software) => Ok(ProtectionLevel::Software),
+        Ok(ProtectionLevel::Unspecified | ProtectionLevel::Software) => {
+            Ok(ProtectionLevel::Software)
+        }
         Ok(ProtectionLevel::Hsm) => Ok(ProtectionLevel::Hsm),
-        Ok(other) => Err(GcpError::unimplemented(&format!("Protection level {}", other.as_str_name()))),
-        Err(_) => Err(GcpError::bad_field("crypto_key.version_template.protection_level", "Unknown protection level.")),
+        Ok(other) => Err(GcpError::unimplemented(&format!(
+            "Protection level {}",
+            other.as_str_name()
+        ))),
+        Err(_) => Err(GcpError::bad_field(
+            "crypto_key.version_template.protection_level",
+            "Unknown protection level.",
+        )),
     }
 }
 
 fn destroy_after(wanted: &kms::CryptoKey) -> Result<i64, GcpError> {
-    let Some(duration) = &wanted.destroy_scheduled_duration else { return Ok(wire::DESTROY_AFTER_SECONDS) };
+    let Some(duration) = &wanted.destroy_scheduled_duration else {
+        return Ok(wire::DESTROY_AFTER_SECONDS);
+    };
     let (least, most) = DESTRUCTION;
     let seconds = wire::signed(duration).as_secs();
     if (least..=most).contains(&seconds) || (seconds == 0 && wanted.import_only) {
@@ -184,14 +246,22 @@ fn checked_labels(labels: &BTreeMap<String, String>) -> Result<(), GcpError> {
     let (count, length) = LABELS;
     let fits = |text: &str| {
         text.chars().count() <= length
-            && text.chars().all(|c| c.is_lowercase() || c.is_numeric() || c == '_' || c == '-')
+            && text
+                .chars()
+                .all(|c| c.is_lowercase() || c.is_numeric() || c == '_' || c == '-')
     };
-    let bad = labels.iter().find(|(key, value)| !key.starts_with(char::is_lowercase) || !fits(key) || !fits(value));
+    let bad = labels
+        .iter()
+        .find(|(key, value)| !key.starts_with(char::is_lowercase) || !fits(key) || !fits(value));
     match bad {
-        Some((key, value)) => Err(GcpError::bad_field("crypto_key.labels", format!("Invalid label {key}:{value}"))),
-        None if labels.len() > count => {
-            Err(GcpError::bad_field("crypto_key.labels", format!("A CryptoKey has at most {count} labels.")))
-        }
+        Some((key, value)) => Err(GcpError::bad_field(
+            "crypto_key.labels",
+            format!("Invalid label {key}:{value}"),
+        )),
+        None if labels.len() > count => Err(GcpError::bad_field(
+            "crypto_key.labels",
+            format!("A CryptoKey has at most {count} labels."),
+        )),
         None => Ok(()),
     }
 }
@@ -202,7 +272,10 @@ fn rotation(
     purpose: Purpose,
     now: Timestamp,
 ) -> Result<Option<(Period, Timestamp)>, GcpError> {
-    let period = wanted.rotation_schedule.as_ref().map(|RotationSchedule::RotationPeriod(period)| wire::signed(period));
+    let period = wanted
+        .rotation_schedule
+        .as_ref()
+        .map(|RotationSchedule::RotationPeriod(period)| wire::signed(period));
     let (period, next) = match (period, &wanted.next_rotation_time) {
         (None, None) => return Ok(None),
         (Some(period), Some(next)) => (period, next),
@@ -234,7 +307,10 @@ fn rotation(
     }
     let next = wire::timestamp(next).filter(|next| *next > now);
     let next = next.ok_or_else(|| {
-        GcpError::bad_field("crypto_key.next_rotation_time", "The next_rotation_time must be in the future.")
+        GcpError::bad_field(
+            "crypto_key.next_rotation_time",
+            "The next_rotation_time must be in the future.",
+        )
     })?;
     let seconds = u64::try_from(period.as_secs()).map_err(GcpError::internal)?;
     Ok(Some((Period::seconds(seconds), next)))
@@ -245,10 +321,16 @@ pub(crate) fn update(
     caller: &Caller,
     request: kms::UpdateCryptoKeyRequest,
 ) -> Result<kms::CryptoKey, GcpError> {
-    let wanted = request.crypto_key.ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
+    let wanted = request
+        .crypto_key
+        .ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
     let name = name(&wanted.name)?;
-    let mask = request.update_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
-    let mask = mask.ok_or_else(|| GcpError::bad_field("update_mask", "The update_mask is required."))?;
+    let mask = request
+        .update_mask
+        .map(|mask| mask.paths)
+        .filter(|paths| !paths.is_empty());
+    let mask =
+        mask.ok_or_else(|| GcpError::bad_field("update_mask", "The update_mask is required."))?;
     gcp.allow(caller, "cloudkms.cryptoKeys.update", &wanted.name)?;
     let key = gcp.key(&name)?;
     let (mut labels, mut rotates) = (None, false);
@@ -262,14 +344,23 @@ pub(crate) fn update(
             "rotation_period" | "rotation_schedule" => {
                 (rotates, changed.rotation_schedule) = (true, wanted.rotation_schedule);
                 // A schedule that ends needs no next date.
-                if wanted.rotation_schedule.is_none() && !mask.iter().any(|path| path == "next_rotation_time") {
+                if wanted.rotation_schedule.is_none()
+                    && !mask.iter().any(|path| path == "next_rotation_time")
+                {
                     changed.next_rotation_time = None;
                 }
             }
-            "next_rotation_time" => (rotates, changed.next_rotation_time) = (true, wanted.next_rotation_time),
-            "version_template" | "version_template.algorithm" => changed.version_template = wanted.version_template,
+            "next_rotation_time" => {
+                (rotates, changed.next_rotation_time) = (true, wanted.next_rotation_time)
+            }
+            "version_template" | "version_template.algorithm" => {
+                changed.version_template = wanted.version_template
+            }
             other => {
-                return Err(GcpError::bad_field("update_mask", format!("The field {other} can not be updated.")));
+                return Err(GcpError::bad_field(
+                    "update_mask",
+                    format!("The field {other} can not be updated."),
+                ));
             }
         }
     }
@@ -281,13 +372,18 @@ pub(crate) fn update(
             Some((period, first)) => (Some(Trigger::Every(period)), Some(first)),
             None => (None, None),
         };
-        gcp.core.set_rotation(&realm, &id, trigger, first, None).map_err(refused)?;
+        gcp.core
+            .set_rotation(&realm, &id, trigger, first, None)
+            .map_err(refused)?;
     }
     let key = gcp.core.update(&realm, &id, |fields| {
         if let Some(labels) = &labels {
             fields.labels.clone_from(labels);
         }
-        fields.attributes.insert(wire::ALGORITHM.to_owned(), row.name.as_str_name().to_owned());
+        fields.attributes.insert(
+            wire::ALGORITHM.to_owned(),
+            row.name.as_str_name().to_owned(),
+        );
     });
     Ok(wire::crypto_key(&name, &*key.map_err(refused)?))
 }

@@ -1,7 +1,8 @@
-//! Google Cloud KMS: one call in, the service's answer out, over the key core; over gRPC and REST alike.
+//! Google Cloud KMS: one call in, the service's answer out, over the key core; over gRPC and REST
+//! alike.
 //!
-//! A key ring is a world of its own. Tokens are verified in [`auth`] before a call gets here; IAM policies on projects, rings and keys
-//! decide who may do what.
+//! A key ring is a world of its own. Tokens are verified in [`auth`] before a call gets here; IAM
+//! policies on projects, rings and keys decide who may do what.
 
 mod admin;
 mod algorithms;
@@ -60,12 +61,19 @@ pub(crate) struct Gcp {
 
 impl fmt::Debug for Gcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gcp").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Gcp")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
 impl Gcp {
-    pub(crate) fn new(core: Arc<KeyCore>, wall: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, auth: Auth) -> Self {
+    pub(crate) fn new(
+        core: Arc<KeyCore>,
+        wall: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        auth: Auth,
+    ) -> Self {
         let gcp = Self {
             core,
             rings: RwLock::default(),
@@ -82,8 +90,14 @@ impl Gcp {
 
     /// As at the start: the well-known account, which may do everything. Keys are the core's.
     pub(crate) fn reset(&self) {
-        self.rings.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.jobs.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.rings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.jobs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.retired.clear();
         self.policies.reset();
         self.identity.reset();
@@ -91,13 +105,19 @@ impl Gcp {
 
     fn all_rings(&self) -> Vec<(RingName, Timestamp)> {
         let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
-        rings.iter().map(|(name, created)| (name.clone(), *created)).collect()
+        rings
+            .iter()
+            .map(|(name, created)| (name.clone(), *created))
+            .collect()
     }
 
     /// When a ring was made.
     fn ring(&self, name: &RingName) -> Result<Timestamp, GcpError> {
         let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
-        rings.get(name).copied().ok_or_else(|| GcpError::not_found("KeyRing", name))
+        rings
+            .get(name)
+            .copied()
+            .ok_or_else(|| GcpError::not_found("KeyRing", name))
     }
 
     pub(crate) fn add_ring(&self, name: &RingName) -> Result<Timestamp, GcpError> {
@@ -111,18 +131,27 @@ impl Gcp {
     }
 
     fn key(&self, name: &KeyName) -> Result<Arc<Key>, GcpError> {
-        self.core.key(&name.ring.realm(), &name.id()).map_err(|error| GcpError::of_key(name, error))
+        self.core
+            .key(&name.ring.realm(), &name.id())
+            .map_err(|error| GcpError::of_key(name, error))
     }
 
     fn version(&self, name: &VersionName) -> Result<(Arc<Key>, Version), GcpError> {
         let key = self.key(&name.key)?;
-        let version = name.find(&key).ok_or_else(|| GcpError::of_version(name, KeyError::VersionNotFound))?.clone();
+        let version = name
+            .find(&key)
+            .ok_or_else(|| GcpError::of_version(name, KeyError::VersionNotFound))?
+            .clone();
         Ok((key, version))
     }
 
     /// Makes the material of versions that wait for it, beside whatever else is asked.
     fn finish_pending(&self, key: &Arc<Key>) {
-        for version in key.versions.iter().filter(|version| version.state == VersionState::Pending) {
+        for version in key
+            .versions
+            .iter()
+            .filter(|version| version.state == VersionState::Pending)
+        {
             let (core, key, version) = (Arc::clone(&self.core), Arc::clone(key), version.id);
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = core.finish_version((&key.realm, &key.id, &version)) {
@@ -135,7 +164,11 @@ impl Gcp {
     /// Every key with its versions. No material.
     pub(crate) fn key_table(&self) -> Vec<KeyRow> {
         let realms = self.core.realms();
-        realms.iter().flat_map(|realm| self.core.keys(realm)).filter_map(|key| row(&key)).collect()
+        realms
+            .iter()
+            .flat_map(|realm| self.core.keys(realm))
+            .filter_map(|key| row(&key))
+            .collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Resource names: `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`, and where they are in the core.
+//! Resource names: `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`, and where
+//! they are in the core.
 
 use std::fmt;
 
@@ -44,24 +45,35 @@ pub(crate) struct ImportJobName {
 
 /// Whether it is an id that a caller may choose: `[a-zA-Z0-9_-]{1,63}`.
 pub(crate) fn is_id(id: &str) -> bool {
-    (1..=63).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    (1..=63).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// Whether it can be a project's id, or its number; domains that scope one come before a colon.
 fn is_project(id: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.');
+    let allowed = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.')
+    };
     !id.is_empty() && id.len() <= 100 && id.bytes().all(allowed)
 }
 
 fn is_location(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 63 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    !id.is_empty()
+        && id.len() <= 63
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl Location {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (project, location) = name.strip_prefix("projects/")?.split_once("/locations/")?;
-        (is_project(project) && is_location(location))
-            .then(|| Self { project: project.to_owned(), location: location.to_owned() })
+        (is_project(project) && is_location(location)).then(|| Self {
+            project: project.to_owned(),
+            location: location.to_owned(),
+        })
     }
 }
 
@@ -69,7 +81,10 @@ impl RingName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (location, ring) = name.rsplit_once("/keyRings/")?;
         let location = Location::parse(location)?;
-        is_id(ring).then(|| Self { location, ring: ring.to_owned() })
+        is_id(ring).then(|| Self {
+            location,
+            ring: ring.to_owned(),
+        })
     }
 
     /// The ring's world in the core.
@@ -87,12 +102,18 @@ impl KeyName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (ring, key) = name.rsplit_once("/cryptoKeys/")?;
         let ring = RingName::parse(ring)?;
-        is_id(key).then(|| Self { ring, key: key.to_owned() })
+        is_id(key).then(|| Self {
+            ring,
+            key: key.to_owned(),
+        })
     }
 
     /// The name of a key in the core, where it is one of this cloud's.
     pub(crate) fn of(key: &Key) -> Option<Self> {
-        Some(Self { ring: RingName::of(&key.realm)?, key: key.id.to_string() })
+        Some(Self {
+            ring: RingName::of(&key.realm)?,
+            key: key.id.to_string(),
+        })
     }
 
     /// Its name in its ring.
@@ -102,7 +123,10 @@ impl KeyName {
 
     /// A version of it.
     pub(crate) fn version(&self, number: u32) -> VersionName {
-        VersionName { key: self.clone(), number }
+        VersionName {
+            key: self.clone(),
+            number,
+        }
     }
 }
 
@@ -111,13 +135,18 @@ impl VersionName {
         let (key, number) = name.rsplit_once("/cryptoKeyVersions/")?;
         let key = KeyName::parse(key)?;
         // As the service writes it, and in no other way.
-        let number = number.parse().ok().filter(|parsed: &u32| *parsed > 0 && parsed.to_string() == number)?;
+        let number = number
+            .parse()
+            .ok()
+            .filter(|parsed: &u32| *parsed > 0 && parsed.to_string() == number)?;
         Some(Self { key, number })
     }
 
     /// The version in its key.
     pub(crate) fn find<'a>(&self, key: &'a Key) -> Option<&'a Version> {
-        key.versions.iter().find(|version| version.number == self.number)
+        key.versions
+            .iter()
+            .find(|version| version.number == self.number)
     }
 }
 
@@ -125,7 +154,10 @@ impl ImportJobName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (ring, job) = name.rsplit_once("/importJobs/")?;
         let ring = RingName::parse(ring)?;
-        is_id(job).then(|| Self { ring, job: job.to_owned() })
+        is_id(job).then(|| Self {
+            ring,
+            job: job.to_owned(),
+        })
     }
 }
 
@@ -165,13 +197,17 @@ mod tests {
 
     use super::*;
 
-    const KEY: &str = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
+    const KEY: &str =
+        "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
 
     #[test]
     fn names_are_read_as_they_are_written() {
         assert_eq!(KeyName::parse(KEY).unwrap().to_string(), KEY);
         let version = VersionName::parse(&format!("{KEY}/cryptoKeyVersions/12")).unwrap();
-        assert_eq!((version.number, version.key.to_string().as_str()), (12, KEY));
+        assert_eq!(
+            (version.number, version.key.to_string().as_str()),
+            (12, KEY)
+        );
         let ring = version.key.ring;
         assert_eq!(RingName::of(&ring.realm()), Some(ring));
     }
@@ -189,10 +225,16 @@ mod tests {
             "/projects/p/locations/l/keyRings/r/cryptoKeys/k",
             "projects/p/locations/l/keyRings/r/cryptoKeys/k/",
         ] {
-            assert!(RingName::parse(name).is_none() && KeyName::parse(name).is_none(), "{name}");
+            assert!(
+                RingName::parse(name).is_none() && KeyName::parse(name).is_none(),
+                "{name}"
+            );
         }
         for number in ["0", "01", "-1", "+1", "x", "", "4294967296"] {
-            assert!(VersionName::parse(&format!("{KEY}/cryptoKeyVersions/{number}")).is_none(), "{number}");
+            assert!(
+                VersionName::parse(&format!("{KEY}/cryptoKeyVersions/{number}")).is_none(),
+                "{number}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! Lists: filtered, ordered, in pages. Fields are those of the messages themselves, by their names in the proto.
+//! Lists: filtered, ordered, in pages. Fields are those of the messages themselves, by their names
+//! in the proto.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,19 +47,32 @@ macro_rules! listed {
     };
 }
 
-listed!(kms::KeyRing, kms::CryptoKey, kms::CryptoKeyVersion, kms::ImportJob, kms::RetiredResource, Location);
+listed!(
+    kms::KeyRing,
+    kms::CryptoKey,
+    kms::CryptoKeyVersion,
+    kms::ImportJob,
+    kms::RetiredResource,
+    Location
+);
 
 /// The wanted page of all there is.
 pub(crate) fn page<M: Listed>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>, GcpError> {
     let size = match usize::try_from(wanted.size) {
-        Err(_) => return Err(GcpError::bad_field("page_size", "The page size must not be negative.")),
+        Err(_) => {
+            return Err(GcpError::bad_field(
+                "page_size",
+                "The page size must not be negative.",
+            ));
+        }
         Ok(0) => DEFAULT,
         Ok(size) => size.min(MOST),
     };
     let rows = chosen(all, wanted.filter, wanted.order_by)?;
     let start = match wanted.token {
         "" => 0,
-        token => after(&rows, token).ok_or_else(|| GcpError::bad_field("page_token", "The page token is invalid."))?,
+        token => after(&rows, token)
+            .ok_or_else(|| GcpError::bad_field("page_token", "The page token is invalid."))?,
     };
     let total = i32::try_from(rows.len()).unwrap_or(i32::MAX);
     let end = rows.len().min(start + size);
@@ -66,10 +80,15 @@ pub(crate) fn page<M: Listed>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>
         Some(last) => URL_SAFE_NO_PAD.encode(last.name()),
         None => String::new(),
     };
-    Ok(Page { items: rows.into_iter().skip(start).take(size).collect(), next, total })
+    Ok(Page {
+        items: rows.into_iter().skip(start).take(size).collect(),
+        next,
+        total,
+    })
 }
 
-/// What a filter takes, in the order that is asked for. Only where one of them is does it cost the messages' JSON.
+/// What a filter takes, in the order that is asked for. Only where one of them is does it cost the
+/// messages' JSON.
 fn chosen<M: Listed>(all: Vec<M>, filter: &str, order_by: &str) -> Result<Vec<M>, GcpError> {
     let terms = terms(filter)?;
     if terms.is_empty() && order_by.trim().is_empty() {
@@ -78,7 +97,10 @@ fn chosen<M: Listed>(all: Vec<M>, filter: &str, order_by: &str) -> Result<Vec<M>
     let mut rows = Vec::new();
     for item in all {
         let shown = json::of(&item)?;
-        let held = terms.iter().map(|term| term.holds(&shown)).collect::<Result<Vec<_>, _>>()?;
+        let held = terms
+            .iter()
+            .map(|term| term.holds(&shown))
+            .collect::<Result<Vec<_>, _>>()?;
         if held.into_iter().all(|holds| holds) {
             rows.push((shown, item));
         }
@@ -90,7 +112,9 @@ fn chosen<M: Listed>(all: Vec<M>, filter: &str, order_by: &str) -> Result<Vec<M>
 /// Where the page after the one that ended with the token's name begins.
 fn after<M: Listed>(rows: &[M], token: &str) -> Option<usize> {
     let last = URL_SAFE_NO_PAD.decode(token).ok()?;
-    rows.iter().position(|row| row.name().as_bytes() == last).map(|at| at + 1)
+    rows.iter()
+        .position(|row| row.name().as_bytes() == last)
+        .map(|at| at + 1)
 }
 
 /// One condition of a filter.
@@ -115,7 +139,8 @@ impl Term<'_> {
 }
 
 fn lookup<'a>(shown: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(shown, |value, part| value.get(part))
+    path.split('.')
+        .try_fold(shown, |value, part| value.get(part))
 }
 
 fn bad_filter(what: &str) -> GcpError {
@@ -128,7 +153,10 @@ fn terms(filter: &str) -> Result<Vec<Term<'_>>, GcpError> {
     if filter.is_empty() {
         return Ok(Vec::new());
     }
-    filter.split(" AND ").map(|term| self::term(term.trim()).ok_or_else(|| bad_filter(term))).collect()
+    filter
+        .split(" AND ")
+        .map(|term| self::term(term.trim()).ok_or_else(|| bad_filter(term)))
+        .collect()
 }
 
 fn term(text: &str) -> Option<Term<'_>> {
@@ -139,26 +167,50 @@ fn term(text: &str) -> Option<Term<'_>> {
         None => (true, rest.strip_prefix(['=', ':'])?),
     };
     let (path, value) = (path.trim(), value.trim());
-    let value = value.strip_prefix('"').map_or(Some(value), |quoted| quoted.strip_suffix('"'))?;
-    let is_path =
-        !path.is_empty() && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    let value = value
+        .strip_prefix('"')
+        .map_or(Some(value), |quoted| quoted.strip_suffix('"'))?;
+    let is_path = !path.is_empty()
+        && path
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     (is_path && !value.contains(char::is_whitespace)).then_some(Term { path, equal, value })
 }
 
 /// Sorts by `name`, `create_time desc` and the like; without a wish they stay as they are.
 fn order<M>(rows: &mut [(Value, M)], order_by: &str) -> Result<(), GcpError> {
     // The last first: each sort keeps the order of what is equal to it.
-    for key in order_by.split(',').map(str::trim).filter(|key| !key.is_empty()).rev() {
+    for key in order_by
+        .split(',')
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
+        .rev()
+    {
         let (path, descending) = match key.split_once(' ').map(|(path, way)| (path, way.trim())) {
             None => (key, false),
             Some((path, "asc")) => (path, false),
             Some((path, "desc")) => (path, true),
-            Some(_) => return Err(GcpError::bad_field("order_by", format!("Invalid order_by: {key}"))),
+            Some(_) => {
+                return Err(GcpError::bad_field(
+                    "order_by",
+                    format!("Invalid order_by: {key}"),
+                ));
+            }
         };
         let by = |shown: &Value| {
-            lookup(shown, path).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            lookup(shown, path).map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            })
         };
-        rows.sort_by(|(a, _), (b, _)| if descending { by(b).cmp(&by(a)) } else { by(a).cmp(&by(b)) });
+        rows.sort_by(|(a, _), (b, _)| {
+            if descending {
+                by(b).cmp(&by(a))
+            } else {
+                by(a).cmp(&by(b))
+            }
+        });
     }
     Ok(())
 }
@@ -183,7 +235,16 @@ mod tests {
     fn names(filter: &str, order_by: &str, size: i32) -> Vec<Vec<String>> {
         let (mut pages, mut token) = (Vec::new(), String::new());
         loop {
-            let page = page(keys(5), Wanted { size, token: &token, filter, order_by }).unwrap();
+            let page = page(
+                keys(5),
+                Wanted {
+                    size,
+                    token: &token,
+                    filter,
+                    order_by,
+                },
+            )
+            .unwrap();
             pages.push(page.items.iter().map(|key| key.name.clone()).collect());
             token = page.next;
             if token.is_empty() {
@@ -194,19 +255,46 @@ mod tests {
 
     #[test]
     fn pages_follow_one_another_to_the_end() {
-        assert_eq!(names("", "", 2), [vec!["k0", "k1"], vec!["k2", "k3"], vec!["k4"]]);
-        assert_eq!(names("", "name desc", 4), [vec!["k4", "k3", "k2", "k1"], vec!["k0"]]);
+        assert_eq!(
+            names("", "", 2),
+            [vec!["k0", "k1"], vec!["k2", "k3"], vec!["k4"]]
+        );
+        assert_eq!(
+            names("", "name desc", 4),
+            [vec!["k4", "k3", "k2", "k1"], vec!["k0"]]
+        );
         assert_eq!(names("purpose=ASYMMETRIC_SIGN", "", 0), [["k1", "k3"]]);
-        assert_eq!(names("purpose = ENCRYPT_DECRYPT AND labels.n:\"4\"", "", 0), [["k4"]]);
-        assert_eq!(names("name!=k0 AND purpose!=ASYMMETRIC_SIGN", "", 0), [["k2", "k4"]]);
+        assert_eq!(
+            names("purpose = ENCRYPT_DECRYPT AND labels.n:\"4\"", "", 0),
+            [["k4"]]
+        );
+        assert_eq!(
+            names("name!=k0 AND purpose!=ASYMMETRIC_SIGN", "", 0),
+            [["k2", "k4"]]
+        );
     }
 
     #[test]
     fn what_is_no_page_or_filter_is_refused() {
-        for (size, token, filter, order_by) in
-            [(-1, "", "", ""), (0, "!", "", ""), (0, "AAAA", "", ""), (0, "", "purpose", ""), (0, "", "", "name up")]
-        {
-            assert!(page(keys(1), Wanted { size, token, filter, order_by }).is_err());
+        for (size, token, filter, order_by) in [
+            (-1, "", "", ""),
+            (0, "!", "", ""),
+            (0, "AAAA", "", ""),
+            (0, "", "purpose", ""),
+            (0, "", "", "name up"),
+        ] {
+            assert!(
+                page(
+                    keys(1),
+                    Wanted {
+                        size,
+                        token,
+                        filter,
+                        order_by
+                    }
+                )
+                .is_err()
+            );
         }
     }
 

@@ -22,14 +22,25 @@ pub(crate) fn encrypt(
     request: kms::RawEncryptRequest,
 ) -> Result<kms::RawEncryptResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToEncrypt", &request.name)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToEncrypt",
+        &request.name,
+    )?;
     let (plaintext, aad) = (&request.plaintext, &request.additional_authenticated_data);
     let iv = &request.initialization_vector;
-    let verified_plaintext_crc32c = wire::checked("plaintext", plaintext, request.plaintext_crc32c)?;
-    let verified_additional_authenticated_data_crc32c =
-        wire::checked("additional_authenticated_data", aad, request.additional_authenticated_data_crc32c)?;
-    let verified_initialization_vector_crc32c =
-        wire::checked("initialization_vector", iv, request.initialization_vector_crc32c)?;
+    let verified_plaintext_crc32c =
+        wire::checked("plaintext", plaintext, request.plaintext_crc32c)?;
+    let verified_additional_authenticated_data_crc32c = wire::checked(
+        "additional_authenticated_data",
+        aad,
+        request.additional_authenticated_data_crc32c,
+    )?;
+    let verified_initialization_vector_crc32c = wire::checked(
+        "initialization_vector",
+        iv,
+        request.initialization_vector_crc32c,
+    )?;
     let (key, version) = used(gcp, &name, Purpose::RawEncryptDecrypt)?;
     checked_length(&version, plaintext.len(), aad.len())?;
     let mode = mode(&version)?;
@@ -68,19 +79,33 @@ pub(crate) fn decrypt(
     request: kms::RawDecryptRequest,
 ) -> Result<kms::RawDecryptResponse, GcpError> {
     let name = versions::name(&request.name)?;
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.useToDecrypt", &request.name)?;
+    gcp.allow(
+        caller,
+        "cloudkms.cryptoKeyVersions.useToDecrypt",
+        &request.name,
+    )?;
     let (ciphertext, aad) = (&request.ciphertext, &request.additional_authenticated_data);
     let iv = &request.initialization_vector;
-    let verified_ciphertext_crc32c = wire::checked("ciphertext", ciphertext, request.ciphertext_crc32c)?;
-    let verified_additional_authenticated_data_crc32c =
-        wire::checked("additional_authenticated_data", aad, request.additional_authenticated_data_crc32c)?;
-    let verified_initialization_vector_crc32c =
-        wire::checked("initialization_vector", iv, request.initialization_vector_crc32c)?;
+    let verified_ciphertext_crc32c =
+        wire::checked("ciphertext", ciphertext, request.ciphertext_crc32c)?;
+    let verified_additional_authenticated_data_crc32c = wire::checked(
+        "additional_authenticated_data",
+        aad,
+        request.additional_authenticated_data_crc32c,
+    )?;
+    let verified_initialization_vector_crc32c = wire::checked(
+        "initialization_vector",
+        iv,
+        request.initialization_vector_crc32c,
+    )?;
     let (key, version) = used(gcp, &name, Purpose::RawEncryptDecrypt)?;
     let mode = mode(&version)?;
     only_gcm_has_aad(mode, aad)?;
     if mode == AesMode::Gcm && ![0, TAG].contains(&request.tag_length) {
-        return Err(GcpError::bad_field("tag_length", format!("The tag_length must be {TAG}.")));
+        return Err(GcpError::bad_field(
+            "tag_length",
+            format!("The tag_length must be {TAG}."),
+        ));
     }
     let named = (&key.realm, &key.id, &version.id);
     let opened = gcp.core.decrypt_aes(named, mode, iv, ciphertext, aad);

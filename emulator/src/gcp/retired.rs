@@ -1,6 +1,8 @@
-//! Deletion: versions that are destroyed already, then keys without versions. A key leaves a record that keeps its name from being used again.
+//! Deletion: versions that are destroyed already, then keys without versions. A key leaves a record
+//! that keeps its name from being used again.
 //!
-//! Both are operations of `google.longrunning` that are done when they are answered. Key rings stay: the public API deletes none.
+//! Both are operations of `google.longrunning` that are done when they are answered. Key rings
+//! stay: the public API deletes none.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -61,8 +63,13 @@ impl Retired {
 
     fn of(&self, location: &Location) -> Vec<kms::RetiredResource> {
         let records = self.read();
-        let here = records.keys.iter().filter(|(name, _)| name.ring.location == *location);
-        let mut all: Vec<_> = here.map(|(name, (id, deleted))| shown(name, id, *deleted)).collect();
+        let here = records
+            .keys
+            .iter()
+            .filter(|(name, _)| name.ring.location == *location);
+        let mut all: Vec<_> = here
+            .map(|(name, (id, deleted))| shown(name, id, *deleted))
+            .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -92,13 +99,22 @@ fn shown(name: &KeyName, id: &str, deleted: Timestamp) -> kms::RetiredResource {
 
 /// An operation that is over, with nothing to give but that.
 fn operation<M: Name>(gcp: &Gcp, location: &Location, metadata: &M) -> Operation {
-    let any = |url: String, value| Any { type_url: format!("type.googleapis.com/{url}"), value };
-    let name = format!("{location}/operations/{}", hex::encode(&*gcp.core.random(16)));
+    let any = |url: String, value| Any {
+        type_url: format!("type.googleapis.com/{url}"),
+        value,
+    };
+    let name = format!(
+        "{location}/operations/{}",
+        hex::encode(&*gcp.core.random(16))
+    );
     gcp.retired.done(Operation {
         name,
         metadata: Some(any(M::full_name(), metadata.encode_to_vec())),
         done: true,
-        result: Some(Outcome::Response(any("google.protobuf.Empty".to_owned(), Vec::new()))),
+        result: Some(Outcome::Response(any(
+            "google.protobuf.Empty".to_owned(),
+            Vec::new(),
+        ))),
     })
 }
 
@@ -111,18 +127,26 @@ pub(crate) fn delete_version(
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.delete", &request.name)?;
     let (key, version) = gcp.version(&name)?;
     if version.attributes.contains_key(wire::IMPORT_JOB) {
-        return Err(GcpError::precondition(format!("{name} was imported: imported versions can not be deleted.")));
+        return Err(GcpError::precondition(format!(
+            "{name} was imported: imported versions can not be deleted."
+        )));
     }
     let removed = gcp.core.remove_version((&key.realm, &key.id, &version.id));
     removed.map_err(|error| match error {
         KeyError::IllegalMove { from, .. } => {
             let state = wire::state_name(from);
             let destroyed = wire::state_name(VersionState::Destroyed);
-            GcpError::precondition(format!("{name} must be in state {destroyed}, current state is: {state}."))
+            GcpError::precondition(format!(
+                "{name} must be in state {destroyed}, current state is: {state}."
+            ))
         }
         error => GcpError::of_version(&name, error),
     })?;
-    Ok(operation(gcp, &name.key.ring.location, &kms::DeleteCryptoKeyVersionMetadata {}))
+    Ok(operation(
+        gcp,
+        &name.key.ring.location,
+        &kms::DeleteCryptoKeyVersionMetadata {},
+    ))
 }
 
 pub(crate) fn delete_key(
@@ -135,16 +159,22 @@ pub(crate) fn delete_key(
     let key = gcp.key(&name)?;
     let id = hex::encode(&*gcp.core.random(16));
     let mut records = gcp.retired.write();
-    gcp.core.remove_without_versions(&key.realm, &key.id).map_err(|error| match error {
-        KeyError::HasVersions { .. } => {
-            GcpError::precondition(format!("CryptoKey {name} still has versions: delete them first."))
-        }
-        error => GcpError::of_key(&name, error),
-    })?;
-    records.keys.insert(name.clone(), (id.clone(), gcp.core.now()));
+    gcp.core
+        .remove_without_versions(&key.realm, &key.id)
+        .map_err(|error| match error {
+            KeyError::HasVersions { .. } => GcpError::precondition(format!(
+                "CryptoKey {name} still has versions: delete them first."
+            )),
+            error => GcpError::of_key(&name, error),
+        })?;
+    records
+        .keys
+        .insert(name.clone(), (id.clone(), gcp.core.now()));
     drop(records);
     let location = &name.ring.location;
-    let metadata = kms::DeleteCryptoKeyMetadata { retired_resource: record_name(location, &id) };
+    let metadata = kms::DeleteCryptoKeyMetadata {
+        retired_resource: record_name(location, &id),
+    };
     Ok(operation(gcp, location, &metadata))
 }
 
@@ -155,7 +185,12 @@ pub(crate) fn list(
 ) -> Result<kms::ListRetiredResourcesResponse, GcpError> {
     let location = rings::location(&request.parent)?;
     gcp.allow(caller, "cloudkms.retiredResources.list", &request.parent)?;
-    let wanted = Wanted { size: request.page_size, token: &request.page_token, filter: "", order_by: "" };
+    let wanted = Wanted {
+        size: request.page_size,
+        token: &request.page_token,
+        filter: "",
+        order_by: "",
+    };
     let page = page(gcp.retired.of(&location), wanted)?;
     Ok(kms::ListRetiredResourcesResponse {
         retired_resources: page.items,
@@ -169,16 +204,32 @@ pub(crate) fn get(
     caller: &Caller,
     request: kms::GetRetiredResourceRequest,
 ) -> Result<kms::RetiredResource, GcpError> {
-    let (location, _) = request.name.split_once("/retiredResources/").unwrap_or((&request.name, ""));
-    let location = Location::parse(location).ok_or_else(|| GcpError::bad_name(&request.name, "RetiredResource"))?;
+    let (location, _) = request
+        .name
+        .split_once("/retiredResources/")
+        .unwrap_or((&request.name, ""));
+    let location = Location::parse(location)
+        .ok_or_else(|| GcpError::bad_name(&request.name, "RetiredResource"))?;
     gcp.allow(caller, "cloudkms.retiredResources.get", &request.name)?;
-    let found = gcp.retired.of(&location).into_iter().find(|record| record.name == request.name);
+    let found = gcp
+        .retired
+        .of(&location)
+        .into_iter()
+        .find(|record| record.name == request.name);
     found.ok_or_else(|| GcpError::not_found("RetiredResource", &request.name))
 }
 
-pub(crate) fn get_operation(gcp: &Gcp, caller: &Caller, request: GetOperationRequest) -> Result<Operation, GcpError> {
+pub(crate) fn get_operation(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: GetOperationRequest,
+) -> Result<Operation, GcpError> {
     gcp.allow(caller, "cloudkms.operations.get", &request.name)?;
     let records = gcp.retired.read();
-    let found = records.operations.iter().find(|operation| operation.name == request.name).cloned();
+    let found = records
+        .operations
+        .iter()
+        .find(|operation| operation.name == request.name)
+        .cloned();
     found.ok_or_else(|| GcpError::not_found("Operation", &request.name))
 }

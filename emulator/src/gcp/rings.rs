@@ -31,7 +31,10 @@ pub(crate) fn list(
 ) -> Result<kms::ListKeyRingsResponse, GcpError> {
     let location = location(&request.parent)?;
     gcp.allow(caller, "cloudkms.keyRings.list", &request.parent)?;
-    let rings = gcp.all_rings().into_iter().filter(|(name, _)| name.location == location);
+    let rings = gcp
+        .all_rings()
+        .into_iter()
+        .filter(|(name, _)| name.location == location);
     let rings = rings.map(|(name, created)| shown(&name, created)).collect();
     let page = page(
         rings,
@@ -42,22 +45,37 @@ pub(crate) fn list(
             order_by: &request.order_by,
         },
     )?;
-    Ok(kms::ListKeyRingsResponse { key_rings: page.items, next_page_token: page.next, total_size: page.total })
+    Ok(kms::ListKeyRingsResponse {
+        key_rings: page.items,
+        next_page_token: page.next,
+        total_size: page.total,
+    })
 }
 
-pub(crate) fn get(gcp: &Gcp, caller: &Caller, request: kms::GetKeyRingRequest) -> Result<kms::KeyRing, GcpError> {
+pub(crate) fn get(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::GetKeyRingRequest,
+) -> Result<kms::KeyRing, GcpError> {
     let name = ring(&request.name)?;
     gcp.allow(caller, "cloudkms.keyRings.get", &request.name)?;
     Ok(shown(&name, gcp.ring(&name)?))
 }
 
-pub(crate) fn create(gcp: &Gcp, caller: &Caller, request: kms::CreateKeyRingRequest) -> Result<kms::KeyRing, GcpError> {
+pub(crate) fn create(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: kms::CreateKeyRingRequest,
+) -> Result<kms::KeyRing, GcpError> {
     let location = location(&request.parent)?;
     if !is_id(&request.key_ring_id) {
         return Err(bad_id("key_ring_id", &request.key_ring_id));
     }
     gcp.allow(caller, "cloudkms.keyRings.create", &request.parent)?;
-    let name = RingName { location, ring: request.key_ring_id };
+    let name = RingName {
+        location,
+        ring: request.key_ring_id,
+    };
     let created = gcp.add_ring(&name)?;
     Ok(shown(&name, created))
 }
@@ -67,16 +85,34 @@ pub(crate) fn locations(
     caller: &Caller,
     request: ListLocationsRequest,
 ) -> Result<ListLocationsResponse, GcpError> {
-    let project = request.name.strip_prefix("projects/").filter(|project| !project.is_empty());
+    let project = request
+        .name
+        .strip_prefix("projects/")
+        .filter(|project| !project.is_empty());
     let project = project.ok_or_else(|| GcpError::bad_name(&request.name, "project"))?;
     gcp.allow(caller, "cloudkms.locations.list", &request.name)?;
-    let all = LOCATIONS.iter().map(|location| shown_location(project, location)).collect();
-    let wanted = Wanted { size: request.page_size, token: &request.page_token, filter: &request.filter, order_by: "" };
+    let all = LOCATIONS
+        .iter()
+        .map(|location| shown_location(project, location))
+        .collect();
+    let wanted = Wanted {
+        size: request.page_size,
+        token: &request.page_token,
+        filter: &request.filter,
+        order_by: "",
+    };
     let page = page(all, wanted)?;
-    Ok(ListLocationsResponse { locations: page.items, next_page_token: page.next })
+    Ok(ListLocationsResponse {
+        locations: page.items,
+        next_page_token: page.next,
+    })
 }
 
-pub(crate) fn location_of(gcp: &Gcp, caller: &Caller, request: GetLocationRequest) -> Result<Shown, GcpError> {
+pub(crate) fn location_of(
+    gcp: &Gcp,
+    caller: &Caller,
+    request: GetLocationRequest,
+) -> Result<Shown, GcpError> {
     let name = location(&request.name)?;
     gcp.allow(caller, "cloudkms.locations.get", &request.name)?;
     Ok(shown_location(&name.project, &name.location))
@@ -86,13 +122,20 @@ fn shown_location(project: &str, location: &str) -> Shown {
     Shown {
         name: format!("projects/{project}/locations/{location}"),
         location_id: location.to_owned(),
-        labels: [("cloud.googleapis.com/region".to_owned(), location.to_owned())].into(),
+        labels: [(
+            "cloud.googleapis.com/region".to_owned(),
+            location.to_owned(),
+        )]
+        .into(),
         ..Shown::default()
     }
 }
 
 fn shown(name: &RingName, created: jiff::Timestamp) -> kms::KeyRing {
-    kms::KeyRing { name: name.to_string(), create_time: Some(wire::time(created)) }
+    kms::KeyRing {
+        name: name.to_string(),
+        create_time: Some(wire::time(created)),
+    }
 }
 
 /// The location of a name that came in.
@@ -107,5 +150,8 @@ pub(crate) fn ring(name: &str) -> Result<RingName, GcpError> {
 
 /// An id that a caller chose and may not.
 pub(crate) fn bad_id(field: &str, id: &str) -> GcpError {
-    GcpError::bad_field(field, format!("Invalid {field} [{id}]: it must match [a-zA-Z0-9_-]{{1,63}}."))
+    GcpError::bad_field(
+        field,
+        format!("Invalid {field} [{id}]: it must match [a-zA-Z0-9_-]{{1,63}}."),
+    )
 }

@@ -1,4 +1,5 @@
-//! What a seed file may say about Google: service accounts and their keys, who may do what, whose tokens the metadata server gives out.
+//! What a seed file may say about Google: service accounts and their keys, who may do what, whose
+//! tokens the metadata server gives out.
 
 use std::fmt;
 
@@ -34,13 +35,18 @@ pub struct SeedServiceAccount {
 impl From<&KeyFile> for SeedServiceAccount {
     /// The account that a key file is of, with that key.
     fn from(file: &KeyFile) -> Self {
-        Self { email: file.email.clone(), key_file: Some(file.json(TOKEN_URI).to_string()) }
+        Self {
+            email: file.email.clone(),
+            key_file: Some(file.json(TOKEN_URI).to_string()),
+        }
     }
 }
 
 impl fmt::Debug for SeedServiceAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeedServiceAccount").field("email", &self.email).finish_non_exhaustive()
+        f.debug_struct("SeedServiceAccount")
+            .field("email", &self.email)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,11 +66,22 @@ impl GcpSeed {
     /// Makes all of it; the error says what is wrong with which.
     pub(crate) fn plant(&self, gcp: &Gcp) -> Result<(), String> {
         for account in &self.service_accounts {
-            let keys = account.key_file.as_ref().map(|text| KeyFile::parse(text.as_bytes())).transpose();
-            let keys =
-                keys.map_err(|why| format!("service account {}: its keyFile can't be used: {why}", account.email))?;
+            let keys = account
+                .key_file
+                .as_ref()
+                .map(|text| KeyFile::parse(text.as_bytes()))
+                .transpose();
+            let keys = keys.map_err(|why| {
+                format!(
+                    "service account {}: its keyFile can't be used: {why}",
+                    account.email
+                )
+            })?;
             if !account.email.contains('@') {
-                return Err(format!("service account {}: an address has an @", account.email));
+                return Err(format!(
+                    "service account {}: an address has an @",
+                    account.email
+                ));
             }
             let made = Account {
                 email: account.email.clone(),
@@ -72,18 +89,25 @@ impl GcpSeed {
                 keys: keys.iter().map(Into::into).collect(),
             };
             if !gcp.identity.accounts.add(made) {
-                return Err(format!("service account {}: there is one already", account.email));
+                return Err(format!(
+                    "service account {}: there is one already",
+                    account.email
+                ));
             }
         }
         for binding in &self.bindings {
             for member in &binding.members {
                 let added = gcp.policies.add(&binding.resource, &binding.role, member);
-                added.map_err(|error| format!("binding on {}: {}", binding.resource, error.message))?;
+                added.map_err(|error| {
+                    format!("binding on {}: {}", binding.resource, error.message)
+                })?;
             }
         }
         if let Some(email) = &self.metadata_account {
             if gcp.identity.accounts.get(email).is_none() {
-                return Err(format!("metadataAccount {email}: there is no such service account"));
+                return Err(format!(
+                    "metadataAccount {email}: there is no such service account"
+                ));
             }
             gcp.identity.set_default(email);
         }

@@ -13,17 +13,23 @@ use kmslab_googleapis::google::cloud::location::{
 };
 use kmslab_googleapis::google::iam::v1::iam_policy_server::{IamPolicy, IamPolicyServer};
 use kmslab_googleapis::google::iam::v1::{
-    GetIamPolicyRequest, Policy, SetIamPolicyRequest, TestIamPermissionsRequest, TestIamPermissionsResponse,
+    GetIamPolicyRequest, Policy, SetIamPolicyRequest, TestIamPermissionsRequest,
+    TestIamPermissionsResponse,
 };
 use kmslab_googleapis::google::longrunning::operations_server::{Operations, OperationsServer};
 use kmslab_googleapis::google::longrunning::{self, Operation};
 use kmslab_googleapis::kms;
-use kmslab_googleapis::kms::key_management_service_server::{KeyManagementService, KeyManagementServiceServer};
+use kmslab_googleapis::kms::key_management_service_server::{
+    KeyManagementService, KeyManagementServiceServer,
+};
 use tonic::{Request, Status};
 
 use super::auth::{self, Caller};
 use super::identity::{self, Identity};
-use super::{Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, rest, retired, rings, versions};
+use super::{
+    Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, rest, retired, rings,
+    versions,
+};
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body;
 
@@ -63,18 +69,29 @@ impl Service {
     {
         let (metadata, _, message) = request.into_parts();
         let method = format!("{service}.{call}");
-        let caller = auth::authenticate(&self.gcp.identity, &metadata.into_headers(), &method, identity::CLOUD_KMS);
-        let email = caller.as_ref().map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
+        let caller = auth::authenticate(
+            &self.gcp.identity,
+            &metadata.into_headers(),
+            &method,
+            identity::CLOUD_KMS,
+        );
+        let email = caller
+            .as_ref()
+            .map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
         let outcome = match caller {
             Err(error) => Err(error),
             Ok(caller) => {
                 // RSA takes its time; other calls must not wait for it.
                 let gcp = Arc::clone(&self.gcp);
                 let ran = tokio::task::spawn_blocking(move || run(&gcp, &caller, message));
-                ran.await.unwrap_or_else(|_| Err(GcpError::internal("a request made the emulator panic")))
+                ran.await.unwrap_or_else(|_| {
+                    Err(GcpError::internal("a request made the emulator panic"))
+                })
             }
         };
-        let code = outcome.as_ref().map_or_else(|error| rest::name(error.code), |_| OK);
+        let code = outcome
+            .as_ref()
+            .map_or_else(|error| rest::name(error.code), |_| OK);
         self.counter.count(CLOUD, call, &email, code);
         outcome.map(tonic::Response::new).map_err(Status::from)
     }
@@ -82,7 +99,10 @@ impl Service {
 
 /// Whether a request is a call of gRPC.
 pub(crate) fn is_grpc(parts: &Parts) -> bool {
-    parts.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    parts
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Answers a request of either wire: `application/grpc` is the one, everything else the other.
@@ -102,24 +122,41 @@ pub(crate) fn is_of_iam(path: &str) -> bool {
 }
 
 /// Answers a request to the IAM API.
-pub(crate) async fn serve_admin(gcp: Arc<Gcp>, counter: &Counter, parts: Parts, body: Body) -> Response {
+pub(crate) async fn serve_admin(
+    gcp: Arc<Gcp>,
+    counter: &Counter,
+    parts: Parts,
+    body: Body,
+) -> Response {
     let operation = admin::operation(&parts.method, parts.uri.path());
     let method = format!("google.iam.admin.v1.IAM.{operation}");
     let caller = auth::authenticate(&gcp.identity, &parts.headers, &method, identity::IAM);
-    let email = caller.as_ref().map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
-    let body = http_body::read(body, LARGEST_TOKEN_REQUEST).await.unwrap_or_default();
+    let email = caller
+        .as_ref()
+        .map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
+    let body = http_body::read(body, LARGEST_TOKEN_REQUEST)
+        .await
+        .unwrap_or_default();
     let outcome = match caller {
         Err(error) => Err(error),
         Ok(caller) => {
             // A new key is RSA's.
             let ran = tokio::task::spawn_blocking(move || {
                 let path = parts.uri.path();
-                gcp.administer(admin::Request { method: &parts.method, path, body: &body, caller: &caller })
+                gcp.administer(admin::Request {
+                    method: &parts.method,
+                    path,
+                    body: &body,
+                    caller: &caller,
+                })
             });
-            ran.await.unwrap_or_else(|_| Err(GcpError::internal("a request made the emulator panic")))
+            ran.await
+                .unwrap_or_else(|_| Err(GcpError::internal("a request made the emulator panic")))
         }
     };
-    let code = outcome.as_ref().map_or_else(|error| rest::name(error.code), |_| OK);
+    let code = outcome
+        .as_ref()
+        .map_or_else(|error| rest::name(error.code), |_| OK);
     counter.count(CLOUD, operation, &email, code);
     match outcome {
         Ok(body) => rest::response(http::StatusCode::OK, &body),
@@ -128,9 +165,19 @@ pub(crate) async fn serve_admin(gcp: Arc<Gcp>, counter: &Counter, parts: Parts, 
 }
 
 /// Answers a request to the token endpoint or the metadata server.
-pub(crate) async fn serve_identity(identity: &Identity, counter: &Counter, parts: Parts, body: Body) -> Response {
-    let body = http_body::read(body, LARGEST_TOKEN_REQUEST).await.unwrap_or_default();
-    let flavor = parts.headers.get("metadata-flavor").and_then(|value| value.to_str().ok());
+pub(crate) async fn serve_identity(
+    identity: &Identity,
+    counter: &Counter,
+    parts: Parts,
+    body: Body,
+) -> Response {
+    let body = http_body::read(body, LARGEST_TOKEN_REQUEST)
+        .await
+        .unwrap_or_default();
+    let flavor = parts
+        .headers
+        .get("metadata-flavor")
+        .and_then(|value| value.to_str().ok());
     let request = identity::Request {
         method: &parts.method,
         path: parts.uri.path(),
@@ -141,8 +188,17 @@ pub(crate) async fn serve_identity(identity: &Identity, counter: &Counter, parts
         body: &body,
     };
     let answer = identity.answer(request);
-    let code = if answer.status.is_success() { OK.to_owned() } else { answer.status.as_u16().to_string() };
-    counter.count(CLOUD, answer.operation, answer.caller.as_deref().unwrap_or(UNKNOWN), &code);
+    let code = if answer.status.is_success() {
+        OK.to_owned()
+    } else {
+        answer.status.as_u16().to_string()
+    };
+    counter.count(
+        CLOUD,
+        answer.operation,
+        answer.caller.as_deref().unwrap_or(UNKNOWN),
+        &code,
+    );
     let (kind, text) = match &answer.body {
         identity::Content::Json(value) => ("application/json", value.to_string()),
         identity::Content::Text(text) => ("application/text", text.clone()),
@@ -153,14 +209,20 @@ pub(crate) async fn serve_identity(identity: &Identity, counter: &Counter, parts
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if answer.operation == identity::METADATA {
         headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
-        headers.insert(http::header::SERVER, HeaderValue::from_static("Metadata Server for VM"));
+        headers.insert(
+            http::header::SERVER,
+            HeaderValue::from_static("Metadata Server for VM"),
+        );
         headers.insert("x-xss-protection", HeaderValue::from_static("0"));
         headers.insert("x-frame-options", HeaderValue::from_static("SAMEORIGIN"));
         if let Ok(tag) = HeaderValue::from_str(&identity::etag(&answer.body)) {
             headers.insert(http::header::ETAG, tag);
         }
     }
-    if let Some(location) = answer.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+    if let Some(location) = answer
+        .location
+        .and_then(|location| HeaderValue::from_str(&location).ok())
+    {
         headers.insert(http::header::LOCATION, location);
     }
     response

@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::{CryptoKeyPurpose, RotationSchedule};
-use kmslab_googleapis::kms::crypto_key_version::{CryptoKeyVersionAlgorithm, CryptoKeyVersionState};
+use kmslab_googleapis::kms::crypto_key_version::{
+    CryptoKeyVersionAlgorithm, CryptoKeyVersionState,
+};
 use kmslab_keycore::{Cause, Key, Trigger, Version, VersionState};
 use zeroize::Zeroizing;
 
@@ -63,7 +65,10 @@ fn state_of(state: VersionState) -> CryptoKeyVersionState {
 }
 
 pub(crate) fn time(at: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+    prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: at.subsec_nanosecond(),
+    }
 }
 
 /// A time that came in; `None` where no calendar has it.
@@ -87,31 +92,48 @@ pub(crate) fn checked(field: &str, bytes: &[u8], claimed: Option<i64>) -> Result
         Some(claimed) if claimed == crc32c(bytes) => Ok(true),
         Some(_) => Err(GcpError::bad_field(
             &format!("{field}_crc32c"),
-            format!("The checksum in field {field}_crc32c did not match the data in field {field}."),
+            format!(
+                "The checksum in field {field}_crc32c did not match the data in field {field}."
+            ),
         )),
     }
 }
 
 /// A key's purpose.
 pub(crate) fn purpose(key: &Key) -> CryptoKeyPurpose {
-    let name = key.attributes.get(PURPOSE).map(String::as_str).unwrap_or_default();
+    let name = key
+        .attributes
+        .get(PURPOSE)
+        .map(String::as_str)
+        .unwrap_or_default();
     CryptoKeyPurpose::from_str_name(name).unwrap_or_default()
 }
 
 /// The algorithm that an attribute names.
-pub(crate) fn algorithm(attributes: &std::collections::BTreeMap<String, String>) -> CryptoKeyVersionAlgorithm {
-    let name = attributes.get(ALGORITHM).map(String::as_str).unwrap_or_default();
+pub(crate) fn algorithm(
+    attributes: &std::collections::BTreeMap<String, String>,
+) -> CryptoKeyVersionAlgorithm {
+    let name = attributes
+        .get(ALGORITHM)
+        .map(String::as_str)
+        .unwrap_or_default();
     CryptoKeyVersionAlgorithm::from_str_name(name).unwrap_or_default()
 }
 
 /// What a version can do.
 pub(crate) fn row(version: &Version) -> Result<&'static Row, GcpError> {
-    algorithms::find(algorithm(&version.attributes)).ok_or_else(|| GcpError::internal("a version without an algorithm"))
+    algorithms::find(algorithm(&version.attributes))
+        .ok_or_else(|| GcpError::internal("a version without an algorithm"))
 }
 
 fn protection(attributes: &std::collections::BTreeMap<String, String>) -> i32 {
-    let name = attributes.get(PROTECTION).map(String::as_str).unwrap_or_default();
-    kms::ProtectionLevel::from_str_name(name).unwrap_or(kms::ProtectionLevel::Software).into()
+    let name = attributes
+        .get(PROTECTION)
+        .map(String::as_str)
+        .unwrap_or_default();
+    kms::ProtectionLevel::from_str_name(name)
+        .unwrap_or(kms::ProtectionLevel::Software)
+        .into()
 }
 
 /// The protection level of a version, as answers have it.
@@ -121,7 +143,10 @@ pub(crate) fn protection_of(version: &Version) -> i32 {
 
 /// How long after Destroy a key's versions are gone.
 pub(crate) fn destroy_after(key: &Key) -> SignedDuration {
-    let seconds = key.attributes.get(DESTROY_AFTER).and_then(|text| text.parse().ok());
+    let seconds = key
+        .attributes
+        .get(DESTROY_AFTER)
+        .and_then(|text| text.parse().ok());
     SignedDuration::from_secs(seconds.unwrap_or(DESTROY_AFTER_SECONDS))
 }
 
@@ -134,11 +159,15 @@ pub(crate) fn crypto_key(name: &KeyName, key: &Key) -> kms::CryptoKey {
     };
     kms::CryptoKey {
         name: name.to_string(),
-        primary: key.primary().ok().map(|version| crypto_key_version(name, version)),
+        primary: key
+            .primary()
+            .ok()
+            .map(|version| crypto_key_version(name, version)),
         purpose: purpose.into(),
         create_time: Some(time(key.created)),
         next_rotation_time: key.rotation.next.map(time),
-        rotation_schedule: rotation_period.map(|seconds| RotationSchedule::RotationPeriod(duration(seconds))),
+        rotation_schedule: rotation_period
+            .map(|seconds| RotationSchedule::RotationPeriod(duration(seconds))),
         version_template: Some(kms::CryptoKeyVersionTemplate {
             protection_level: protection(&key.attributes),
             algorithm: algorithm(&key.attributes).into(),
@@ -152,11 +181,21 @@ pub(crate) fn crypto_key(name: &KeyName, key: &Key) -> kms::CryptoKey {
 
 /// A version as the service shows it.
 pub(crate) fn crypto_key_version(key: &KeyName, version: &Version) -> kms::CryptoKeyVersion {
-    let name = VersionName { key: key.clone(), number: version.number };
+    let name = VersionName {
+        key: key.clone(),
+        number: version.number,
+    };
     // A version that a schedule makes has what the one before it had, and was not imported.
-    let imported = |name: &str| version.attributes.get(name).filter(|_| version.cause == Cause::Created);
+    let imported = |name: &str| {
+        version
+            .attributes
+            .get(name)
+            .filter(|_| version.cause == Cause::Created)
+    };
     let import_job = imported(IMPORT_JOB).cloned().unwrap_or_default();
-    let import_time = imported(IMPORT_TIME).and_then(|at| at.parse().ok()).map(time);
+    let import_time = imported(IMPORT_TIME)
+        .and_then(|at| at.parse().ok())
+        .map(time);
     let (mut destroy_time, mut destroy_event_time) = (None, None);
     match version.state {
         VersionState::DestroyScheduled { at } => destroy_time = Some(time(at)),

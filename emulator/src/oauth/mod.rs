@@ -1,4 +1,5 @@
-//! What the identity services of Azure and Google share: RSA keys that sign tokens, and JSON Web Tokens.
+//! What the identity services of Azure and Google share: RSA keys that sign tokens, and JSON Web
+//! Tokens.
 
 pub(crate) mod jwt;
 mod signing_key;

@@ -9,7 +9,9 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
+use rcgen::{
+    CertificateParams, DnType, Issuer, KeyPair, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
+};
 use serde_json::{Value, json};
 
 use crate::tls::set_validity;
@@ -26,7 +28,9 @@ pub(crate) struct SigningKey {
 impl fmt::Debug for SigningKey {
     /// Without the private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,7 +53,8 @@ impl SigningKey {
         PublicRsaKey::of(&self.pair)
     }
 
-    /// A JSON Web Token with these claims, RS256. `header` has what it says beside `alg`, `typ` and `kid`.
+    /// A JSON Web Token with these claims, RS256. `header` has what it says beside `alg`, `typ` and
+    /// `kid`.
     pub(crate) fn sign(&self, mut header: Value, claims: &Value) -> Option<String> {
         header["alg"] = "RS256".into();
         header["typ"] = "JWT".into();
@@ -57,14 +62,30 @@ impl SigningKey {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
+        self.pair
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                signed.as_bytes(),
+                &mut signature,
+            )
+            .ok()?;
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// A certificate of `subject`, signed by this key, valid from the day before `now` for a year; PEM.
-    pub(crate) fn certify(&self, subject: &PublicRsaKey, name: &str, now: Timestamp) -> Option<String> {
+    /// A certificate of `subject`, signed by this key, valid from the day before `now` for a year;
+    /// PEM.
+    pub(crate) fn certify(
+        &self,
+        subject: &PublicRsaKey,
+        name: &str,
+        now: Timestamp,
+    ) -> Option<String> {
         let der = self.pair.as_der().ok()?;
-        let (signer, pair) = (params("kmslab emulator token signer", now), KeyPair::try_from(der.as_ref()).ok()?);
+        let (signer, pair) = (
+            params("kmslab emulator token signer", now),
+            KeyPair::try_from(der.as_ref()).ok()?,
+        );
         let issuer = Issuer::from_params(&signer, pair);
         Some(params(name, now).signed_by(subject, &issuer).ok()?.pem())
     }

@@ -8,10 +8,25 @@ use crate::support::{Call, admin, sdk, send, started};
 async fn the_lab_clock_moves_forward_only_and_the_wall_clock_not_at_all() {
     let emulator = started().await;
     let before = admin(&emulator, "/clock", None).await;
-    let moved = admin(&emulator, "/clock", Some(r#"{"set":"2099-01-01T00:00:00Z"}"#)).await;
+    let moved = admin(
+        &emulator,
+        "/clock",
+        Some(r#"{"set":"2099-01-01T00:00:00Z"}"#),
+    )
+    .await;
     assert_eq!(moved.status, 200, "{}", moved.text);
-    assert!(moved.json["lab"].as_str().unwrap().starts_with("2099-01-01T00:00:0"), "{}", moved.text);
-    assert_eq!(moved.json["wall"].as_str().unwrap()[..13], before.json["wall"].as_str().unwrap()[..13]);
+    assert!(
+        moved.json["lab"]
+            .as_str()
+            .unwrap()
+            .starts_with("2099-01-01T00:00:0"),
+        "{}",
+        moved.text
+    );
+    assert_eq!(
+        moved.json["wall"].as_str().unwrap()[..13],
+        before.json["wall"].as_str().unwrap()[..13]
+    );
     for bad in [
         r#"{"set":"2027-01-01T00:00:00Z"}"#,
         r#"{"advance":"-1d"}"#,
@@ -24,10 +39,21 @@ async fn the_lab_clock_moves_forward_only_and_the_wall_clock_not_at_all() {
     ] {
         let answer = admin(&emulator, "/clock", Some(bad)).await;
         assert_eq!(answer.status, 400, "{bad}: {}", answer.text);
-        assert!(answer.json["error"].as_str().unwrap().len() > 10, "{bad}: {}", answer.text);
+        assert!(
+            answer.json["error"].as_str().unwrap().len() > 10,
+            "{bad}: {}",
+            answer.text
+        );
     }
     let after = admin(&emulator, "/clock", None).await;
-    assert!(after.json["lab"].as_str().unwrap().starts_with("2099-01-01T00:0"), "{}", after.text);
+    assert!(
+        after.json["lab"]
+            .as_str()
+            .unwrap()
+            .starts_with("2099-01-01T00:0"),
+        "{}",
+        after.text
+    );
 }
 
 #[tokio::test]
@@ -35,19 +61,42 @@ async fn health_unknown_paths_and_methods_are_json() {
     let emulator = started().await;
     for path in ["/healthz", "/readyz"] {
         let answer = admin(&emulator, path, None).await;
-        assert_eq!((answer.status, &answer.json), (200, &json!({ "status": "ok" })));
+        assert_eq!(
+            (answer.status, &answer.json),
+            (200, &json!({ "status": "ok" }))
+        );
     }
     assert_eq!(admin(&emulator, "/nope", None).await.status, 404);
     let wrong = admin(&emulator, "/reset", None).await;
     assert_eq!(wrong.status, 405);
-    assert!(wrong.json["error"].as_str().unwrap().contains("/reset does not take GET"), "{}", wrong.text);
+    assert!(
+        wrong.json["error"]
+            .as_str()
+            .unwrap()
+            .contains("/reset does not take GET"),
+        "{}",
+        wrong.text
+    );
 }
 
 #[tokio::test]
 async fn keys_metrics_and_reset() {
     let emulator = started().await;
-    let key = sdk(&emulator).create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
-    Call { secret: "wrong", ..Call::new("ListKeys", "{}") }.send(emulator.http_addr()).await;
+    let key = sdk(&emulator)
+        .create_key()
+        .send()
+        .await
+        .unwrap()
+        .key_metadata
+        .unwrap()
+        .arn
+        .unwrap();
+    Call {
+        secret: "wrong",
+        ..Call::new("ListKeys", "{}")
+    }
+    .send(emulator.http_addr())
+    .await;
     let keys = admin(&emulator, "/keys", None).await;
     assert_eq!(keys.json["keys"][0]["key"], json!(key), "{}", keys.text);
     let metrics = admin(&emulator, "/metrics", None).await.text;
@@ -56,10 +105,16 @@ async fn keys_metrics_and_reset() {
         r#"kmslab_emulator_requests_total{cloud="aws",operation="ListKeys",caller="test",code="InvalidSignatureException"} 1"#,
         "kmslab_emulator_keys 1",
     ] {
-        assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
+        assert!(
+            metrics.lines().any(|l| l == line),
+            "{line} is not in\n{metrics}"
+        );
     }
     assert_eq!(admin(&emulator, "/reset", Some("")).await.status, 200);
-    assert_eq!(admin(&emulator, "/keys", None).await.json, json!({ "keys": [] }));
+    assert_eq!(
+        admin(&emulator, "/keys", None).await.json,
+        json!({ "keys": [] })
+    );
 }
 
 #[tokio::test]
@@ -73,6 +128,16 @@ async fn a_web_page_of_another_origin_cannot_move_the_clock() {
             .body(r#"{"advance":1}"#.to_owned())
             .unwrap()
     };
-    assert_eq!(send(address, &request("https://example.com".to_owned())).await.status, 403);
-    assert_eq!(send(address, &request(format!("http://{address}"))).await.status, 200);
+    assert_eq!(
+        send(address, &request("https://example.com".to_owned()))
+            .await
+            .status,
+        403
+    );
+    assert_eq!(
+        send(address, &request(format!("http://{address}")))
+            .await
+            .status,
+        200
+    );
 }

@@ -1,4 +1,5 @@
-//! AWS: partitions, the operations that only other keys have, other services, and the order of checks.
+//! AWS: partitions, the operations that only other keys have, other services, and the order of
+//! checks.
 
 use serde_json::{Value, json};
 
@@ -32,12 +33,22 @@ async fn each_regions_keys_have_arns_of_its_partition() {
     ] {
         let made = call(&emulator, region, "CreateKey", &json!({})).await;
         let arn = made.json["KeyMetadata"]["Arn"].as_str().unwrap();
-        assert!(arn.starts_with(&format!("arn:{partition}:kms:{region}:")), "{arn}");
+        assert!(
+            arn.starts_with(&format!("arn:{partition}:kms:{region}:")),
+            "{arn}"
+        );
         let described = call(&emulator, region, "DescribeKey", &json!({ "KeyId": arn })).await;
-        assert_eq!(described.json["KeyMetadata"]["KeyState"], "Enabled", "{}", described.text);
+        assert_eq!(
+            described.json["KeyMetadata"]["KeyState"], "Enabled",
+            "{}",
+            described.text
+        );
         let wrong = arn.replacen(&format!("arn:{partition}:"), "arn:aws-other:", 1);
         let refused = call(&emulator, region, "DescribeKey", &json!({ "KeyId": wrong })).await;
-        assert_eq!((refused.code(), refused.message()), ("NotFoundException", format!("Invalid arn {wrong}").as_str()));
+        assert_eq!(
+            (refused.code(), refused.message()),
+            ("NotFoundException", format!("Invalid arn {wrong}").as_str())
+        );
     }
 }
 
@@ -45,70 +56,152 @@ async fn each_regions_keys_have_arns_of_its_partition() {
 async fn operations_of_other_keys_are_refused_by_name() {
     let emulator = started().await;
     let region = "us-east-1";
-    let key = call(&emulator, region, "CreateKey", &json!({})).await.json["KeyMetadata"]["Arn"].clone();
+    let key =
+        call(&emulator, region, "CreateKey", &json!({})).await.json["KeyMetadata"]["Arn"].clone();
     let body = json!({
         "KeyId": key, "Message": "AAAA", "SigningAlgorithm": "ECDSA_SHA_256", "MacAlgorithm": "HMAC_SHA_256",
         "KeyPairSpec": "ECC_NIST_P256", "ReplicaRegion": "eu-west-1", "GranteePrincipal": "arn:aws:iam::123456789012:role/x",
         "Operations": ["Decrypt"],
     });
     let arn = key.as_str().unwrap();
-    for operation in ["Sign", "Verify", "GenerateMac", "VerifyMac", "DeriveSharedSecret", "Encapsulate", "Decapsulate"]
-    {
+    for operation in [
+        "Sign",
+        "Verify",
+        "GenerateMac",
+        "VerifyMac",
+        "DeriveSharedSecret",
+        "Encapsulate",
+        "Decapsulate",
+    ] {
         let refused = call(&emulator, region, operation, &body).await;
-        let says = format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
-        assert_eq!((refused.code(), refused.message()), ("InvalidKeyUsageException", says.as_str()));
+        let says =
+            format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
+        assert_eq!(
+            (refused.code(), refused.message()),
+            ("InvalidKeyUsageException", says.as_str())
+        );
     }
-    for operation in
-        ["ReplicateKey", "GenerateDataKeyPair", "CreateGrant", "ImportKeyMaterial", "DescribeCustomKeyStores"]
-    {
+    for operation in [
+        "ReplicateKey",
+        "GenerateDataKeyPair",
+        "CreateGrant",
+        "ImportKeyMaterial",
+        "DescribeCustomKeyStores",
+    ] {
         let refused = call(&emulator, region, operation, &body).await;
-        assert_eq!((refused.status, refused.code()), (400, "UnsupportedOperationException"), "{operation}");
+        assert_eq!(
+            (refused.status, refused.code()),
+            (400, "UnsupportedOperationException"),
+            "{operation}"
+        );
         assert!(refused.message().contains(operation), "{}", refused.text);
     }
-    assert_eq!(call(&emulator, region, "GetPublicKey", &body).await.code(), "UnsupportedOperationException");
+    assert_eq!(
+        call(&emulator, region, "GetPublicKey", &body).await.code(),
+        "UnsupportedOperationException"
+    );
     let unknown = call(&emulator, region, "MakeCoffee", &body).await;
-    assert_eq!((unknown.status, unknown.code()), (400, "UnknownOperationException"));
+    assert_eq!(
+        (unknown.status, unknown.code()),
+        (400, "UnknownOperationException")
+    );
     // Signed by nobody that is known: refused before it is said what is served.
     let mut stranger = Call::new("ReplicateKey", body.to_string());
     stranger.secret = "wrong";
-    assert_eq!(stranger.send(emulator.http_addr()).await.code(), "InvalidSignatureException");
+    assert_eq!(
+        stranger.send(emulator.http_addr()).await.code(),
+        "InvalidSignatureException"
+    );
 }
 
 #[tokio::test]
 async fn a_key_has_no_grants() {
     let emulator = started().await;
-    let key = call(&emulator, "us-east-1", "CreateKey", &json!({})).await.json["KeyMetadata"]["KeyId"].clone();
+    let key = call(&emulator, "us-east-1", "CreateKey", &json!({}))
+        .await
+        .json["KeyMetadata"]["KeyId"]
+        .clone();
     let none = json!({ "Grants": [], "Truncated": false });
-    assert_eq!(call(&emulator, "us-east-1", "ListGrants", &json!({ "KeyId": key })).await.json, none);
+    assert_eq!(
+        call(
+            &emulator,
+            "us-east-1",
+            "ListGrants",
+            &json!({ "KeyId": key })
+        )
+        .await
+        .json,
+        none
+    );
     let of = json!({ "RetiringPrincipal": "arn:aws:iam::123456789012:role/x" });
-    assert_eq!(call(&emulator, "us-east-1", "ListRetirableGrants", &of).await.json, none);
-    assert_eq!(call(&emulator, "us-east-1", "ListGrants", &json!({})).await.code(), "ValidationException");
+    assert_eq!(
+        call(&emulator, "us-east-1", "ListRetirableGrants", &of)
+            .await
+            .json,
+        none
+    );
+    assert_eq!(
+        call(&emulator, "us-east-1", "ListGrants", &json!({}))
+            .await
+            .code(),
+        "ValidationException"
+    );
 }
 
 #[tokio::test]
 async fn another_service_is_told_so_in_its_own_protocol() {
     let emulator = started().await;
     let request = http::Request::post("/").header("host", "localhost");
-    let request = request.header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+    let request = request.header(
+        "content-type",
+        "application/x-www-form-urlencoded; charset=utf-8",
+    );
     let body = "Action=GetCallerIdentity&Version=2011-06-15".to_owned();
     let answer = send(emulator.http_addr(), &request.body(body).unwrap()).await;
     assert_eq!(answer.status, 400);
-    assert!(answer.head.contains("content-type: text/xml"), "{}", answer.head);
+    assert!(
+        answer.head.contains("content-type: text/xml"),
+        "{}",
+        answer.head
+    );
     assert!(answer.text.starts_with("<ErrorResponse"), "{}", answer.text);
-    assert!(answer.text.contains("<Code>InvalidAction</Code>") && answer.text.contains("GetCallerIdentity"));
-    let request = http::Request::post("/").header("content-type", "application/x-www-form-urlencoded");
-    let answer =
-        send(emulator.http_addr(), &request.header("host", "x").body("Action=%3Cb%3E%26".into()).unwrap()).await;
-    assert!(answer.text.contains("the action b (version )"), "{}", answer.text);
+    assert!(
+        answer.text.contains("<Code>InvalidAction</Code>")
+            && answer.text.contains("GetCallerIdentity")
+    );
+    let request =
+        http::Request::post("/").header("content-type", "application/x-www-form-urlencoded");
+    let answer = send(
+        emulator.http_addr(),
+        &request
+            .header("host", "x")
+            .body("Action=%3Cb%3E%26".into())
+            .unwrap(),
+    )
+    .await;
+    assert!(
+        answer.text.contains("the action b (version )"),
+        "{}",
+        answer.text
+    );
 }
 
 #[tokio::test]
 async fn create_key_checks_usage_and_spec_before_it_says_what_is_not_served() {
     let emulator = started().await;
-    let usage = "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.";
+    let usage =
+        "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.";
     for (body, code, message) in [
-        (json!({ "KeySpec": "HMAC_256" }), "ValidationException", usage),
-        (json!({ "KeySpec": "ML_KEM_768" }), "ValidationException", usage),
+        (
+            json!({ "KeySpec": "HMAC_256" }),
+            "ValidationException",
+            usage,
+        ),
+        (
+            json!({ "KeySpec": "ML_KEM_768" }),
+            "ValidationException",
+            usage,
+        ),
         (
             json!({ "KeySpec": "RSA_2048", "KeyUsage": "KEY_AGREEMENT" }),
             "ValidationException",
@@ -124,29 +217,61 @@ async fn create_key_checks_usage_and_spec_before_it_says_what_is_not_served() {
             "UnsupportedOperationException",
             "",
         ),
-        (json!({ "KeySpec": "RSA_4096", "KeyUsage": "ENCRYPT_DECRYPT" }), "UnsupportedOperationException", ""),
+        (
+            json!({ "KeySpec": "RSA_4096", "KeyUsage": "ENCRYPT_DECRYPT" }),
+            "UnsupportedOperationException",
+            "",
+        ),
     ] {
         let refused = call(&emulator, "us-east-1", "CreateKey", &body).await;
-        assert_eq!((refused.code(), refused.message()), (code, message), "{body}");
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (code, message),
+            "{body}"
+        );
     }
 }
 
 #[tokio::test]
 async fn aliases_name_keys_and_have_no_colon() {
     let emulator = started().await;
-    let key = call(&emulator, "us-east-1", "CreateKey", &json!({})).await.json["KeyMetadata"]["KeyId"].clone();
-    let made =
-        call(&emulator, "us-east-1", "CreateAlias", &json!({ "AliasName": "alias/a", "TargetKeyId": key })).await;
+    let key = call(&emulator, "us-east-1", "CreateKey", &json!({}))
+        .await
+        .json["KeyMetadata"]["KeyId"]
+        .clone();
+    let made = call(
+        &emulator,
+        "us-east-1",
+        "CreateAlias",
+        &json!({ "AliasName": "alias/a", "TargetKeyId": key }),
+    )
+    .await;
     assert_eq!(made.status, 200, "{}", made.text);
     for (name, target, message) in [
-        ("alias/b", json!("alias/a"), "Aliases must refer to keys. Not aliases"),
-        ("alias/b", json!("arn:aws:kms:us-east-1:123456789012:alias/a"), "Aliases must refer to keys. Not aliases"),
-        ("alias/b:c", key.clone(), "alias/b:c contains invalid characters for an alias"),
+        (
+            "alias/b",
+            json!("alias/a"),
+            "Aliases must refer to keys. Not aliases",
+        ),
+        (
+            "alias/b",
+            json!("arn:aws:kms:us-east-1:123456789012:alias/a"),
+            "Aliases must refer to keys. Not aliases",
+        ),
+        (
+            "alias/b:c",
+            key.clone(),
+            "alias/b:c contains invalid characters for an alias",
+        ),
     ] {
         let body = json!({ "AliasName": name, "TargetKeyId": target });
         for operation in ["CreateAlias", "UpdateAlias"] {
             let refused = call(&emulator, "us-east-1", operation, &body).await;
-            assert_eq!((refused.code(), refused.message()), ("ValidationException", message), "{operation} {body}");
+            assert_eq!(
+                (refused.code(), refused.message()),
+                ("ValidationException", message),
+                "{operation} {body}"
+            );
         }
     }
 }
@@ -154,29 +279,63 @@ async fn aliases_name_keys_and_have_no_colon() {
 #[tokio::test]
 async fn a_dry_run_may_leave_the_ciphertext_aside() {
     let emulator = started().await;
-    let key = call(&emulator, "us-east-1", "CreateKey", &json!({})).await.json["KeyMetadata"]["KeyId"].clone();
+    let key = call(&emulator, "us-east-1", "CreateKey", &json!({}))
+        .await
+        .json["KeyMetadata"]["KeyId"]
+        .clone();
     let dry = |more: Value| {
         let mut body = json!({ "KeyId": key, "CiphertextBlob": "AAAA", "DryRun": true });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         body
     };
     let ignoring = json!({ "DryRunModifiers": ["IGNORE_CIPHERTEXT"] });
     assert_eq!(
-        call(&emulator, "us-east-1", "Decrypt", &dry(ignoring.clone())).await.code(),
+        call(&emulator, "us-east-1", "Decrypt", &dry(ignoring.clone()))
+            .await
+            .code(),
         "DryRunOperationException"
     );
-    assert_eq!(call(&emulator, "us-east-1", "Decrypt", &dry(json!({}))).await.code(), "InvalidCiphertextException");
-    let unknown = call(&emulator, "us-east-1", "Decrypt", &dry(json!({ "DryRunModifiers": ["X"] }))).await;
-    assert!(unknown.message().ends_with("Member must satisfy enum value set: [IGNORE_CIPHERTEXT]"), "{}", unknown.text);
-    call(&emulator, "us-east-1", "DisableKey", &json!({ "KeyId": key })).await;
-    assert_eq!(call(&emulator, "us-east-1", "Decrypt", &dry(ignoring)).await.code(), "DisabledException");
+    assert_eq!(
+        call(&emulator, "us-east-1", "Decrypt", &dry(json!({})))
+            .await
+            .code(),
+        "InvalidCiphertextException"
+    );
+    let unknown = call(
+        &emulator,
+        "us-east-1",
+        "Decrypt",
+        &dry(json!({ "DryRunModifiers": ["X"] })),
+    )
+    .await;
+    assert!(
+        unknown
+            .message()
+            .ends_with("Member must satisfy enum value set: [IGNORE_CIPHERTEXT]"),
+        "{}",
+        unknown.text
+    );
+    call(
+        &emulator,
+        "us-east-1",
+        "DisableKey",
+        &json!({ "KeyId": key }),
+    )
+    .await;
+    assert_eq!(
+        call(&emulator, "us-east-1", "Decrypt", &dry(ignoring))
+            .await
+            .code(),
+        "DisabledException"
+    );
 }
 
 #[tokio::test]
 async fn a_client_that_waits_to_send_its_body_is_refused_without_being_told_to_send_it() {
     let emulator = started().await;
-    let head =
-        "POST /nothing HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
+    let head = "POST /nothing HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
     let refused = raw(emulator.http_addr(), head.as_bytes()).await;
     assert_eq!(refused.status, 404, "{}", refused.head);
 }
@@ -184,6 +343,17 @@ async fn a_client_that_waits_to_send_its_body_is_refused_without_being_told_to_s
 #[tokio::test]
 async fn a_member_that_the_model_does_not_have_is_ignored() {
     let emulator = started().await;
-    let listed = call(&emulator, "us-east-1", "ListKeys", &json!({ "ResourceOwners": ["SELF"] })).await;
-    assert_eq!((listed.status, &listed.json["Truncated"]), (200, &json!(false)), "{}", listed.text);
+    let listed = call(
+        &emulator,
+        "us-east-1",
+        "ListKeys",
+        &json!({ "ResourceOwners": ["SELF"] }),
+    )
+    .await;
+    assert_eq!(
+        (listed.status, &listed.json["Truncated"]),
+        (200, &json!(false)),
+        "{}",
+        listed.text
+    );
 }

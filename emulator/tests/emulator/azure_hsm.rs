@@ -1,6 +1,7 @@
 //! A managed HSM beside the vaults, and what versions of the API add to a key's attributes.
 //!
-//! Answers are those that Microsoft recorded for its SDK for JavaScript (sdk/keyvault/keyvault-keys/recordings of azure-sdk-for-js in 2021).
+//! Answers are those that Microsoft recorded for its SDK for JavaScript
+//! (sdk/keyvault/keyvault-keys/recordings of azure-sdk-for-js in 2021).
 
 use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_TENANT};
 use kmslab_emulator::azure::seed::{AzureSeed, SeedVault};
@@ -13,7 +14,13 @@ use crate::support::{self, Answer};
 const HSM: &str = "kmslab.managedhsm.azure.net";
 const VAULT: &str = "kmslab.vault.azure.net";
 
-async fn ask(emulator: &RunningEmulator, host: &str, token: Option<&str>, path: &str, body: Value) -> Answer {
+async fn ask(
+    emulator: &RunningEmulator,
+    host: &str,
+    token: Option<&str>,
+    path: &str,
+    body: Value,
+) -> Answer {
     let method = if body.is_null() { "GET" } else { "POST" };
     support::ask(emulator.http_addr(), host, token, (method, path), &body).await
 }
@@ -26,50 +33,132 @@ async fn a_managed_hsm_has_tokens_keys_and_symmetric_keys_of_its_own() {
         "www-authenticate: bearer authorization=\"https://login.microsoftonline.com/{DEFAULT_TENANT}\", \
          resource=\"https://managedhsm.azure.net\""
     );
-    assert!(refused.status == 401 && refused.text.is_empty() && refused.head.contains(&challenge), "{refused:?}");
+    assert!(
+        refused.status == 401 && refused.text.is_empty() && refused.head.contains(&challenge),
+        "{refused:?}"
+    );
 
     let of_hsm = token(&emulator, DEFAULT_CLIENT_ID, "https://managedhsm.azure.net").await;
     let of_vault = token(&emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await;
     for (host, wrong) in [(HSM, &of_vault), (VAULT, &of_hsm)] {
-        let refused = ask(&emulator, host, Some(wrong), "/keys?api-version=7.6", Value::Null).await;
-        assert!(refused.status == 401 && refused.text.contains("AKV10022"), "{refused:?}");
+        let refused = ask(
+            &emulator,
+            host,
+            Some(wrong),
+            "/keys?api-version=7.6",
+            Value::Null,
+        )
+        .await;
+        assert!(
+            refused.status == 401 && refused.text.contains("AKV10022"),
+            "{refused:?}"
+        );
     }
 
-    for (kty, kept) in [("oct", "oct-HSM"), ("oct-HSM", "oct-HSM"), ("RSA", "RSA-HSM"), ("EC-HSM", "EC-HSM")] {
+    for (kty, kept) in [
+        ("oct", "oct-HSM"),
+        ("oct-HSM", "oct-HSM"),
+        ("RSA", "RSA-HSM"),
+        ("EC-HSM", "EC-HSM"),
+    ] {
         let path = format!("/keys/{kty}/create?api-version=7.6");
         let made = ask(&emulator, HSM, Some(&of_hsm), &path, json!({ "kty": kty })).await;
-        assert_eq!((made.status, &made.json["key"]["kty"]), (200, &json!(kept)), "{}", made.text);
+        assert_eq!(
+            (made.status, &made.json["key"]["kty"]),
+            (200, &json!(kept)),
+            "{}",
+            made.text
+        );
         let kid = made.json["key"]["kid"].as_str().unwrap();
-        assert!(kid.starts_with(&format!("https://{HSM}/keys/{kty}/")), "{kid}");
+        assert!(
+            kid.starts_with(&format!("https://{HSM}/keys/{kty}/")),
+            "{kid}"
+        );
         assert_eq!(made.json["attributes"]["exportable"], false);
     }
-    let refused =
-        ask(&emulator, VAULT, Some(&of_vault), "/keys/k/create?api-version=7.6", json!({ "kty": "oct" })).await;
-    assert_eq!((refused.status, &refused.json["error"]["code"]), (400, &json!("BadParameter")), "{}", refused.text);
-    let there = ask(&emulator, VAULT, Some(&of_vault), "/keys?api-version=7.6", Value::Null).await;
+    let refused = ask(
+        &emulator,
+        VAULT,
+        Some(&of_vault),
+        "/keys/k/create?api-version=7.6",
+        json!({ "kty": "oct" }),
+    )
+    .await;
+    assert_eq!(
+        (refused.status, &refused.json["error"]["code"]),
+        (400, &json!("BadParameter")),
+        "{}",
+        refused.text
+    );
+    let there = ask(
+        &emulator,
+        VAULT,
+        Some(&of_vault),
+        "/keys?api-version=7.6",
+        Value::Null,
+    )
+    .await;
     assert_eq!(there.json["value"], json!([]));
 }
 
 #[tokio::test]
 async fn resource_manager_has_no_managed_hsm_among_its_vaults_and_a_seed_file_names_more() {
-    let seed = AzureSeed { vaults: vec![SeedVault::new("second.managedhsm")], ..AzureSeed::default() };
-    let seed = SeedFile { azure: seed, ..SeedFile::default() };
+    let seed = AzureSeed {
+        vaults: vec![SeedVault::new("second.managedhsm")],
+        ..AzureSeed::default()
+    };
+    let seed = SeedFile {
+        azure: seed,
+        ..SeedFile::default()
+    };
     let emulator = Emulator::builder().seed(seed).start().await.unwrap();
     let arm = token(&emulator, DEFAULT_CLIENT_ID, "https://management.azure.com").await;
     let subscription = format!("/subscriptions/{DEFAULT_TENANT}");
-    for path in ["providers/Microsoft.KeyVault/vaults", "resourceGroups/kmslab/resources", "resources"] {
+    for path in [
+        "providers/Microsoft.KeyVault/vaults",
+        "resourceGroups/kmslab/resources",
+        "resources",
+    ] {
         let path = format!("{subscription}/{path}?api-version=2024-11-01");
-        let listed = ask(&emulator, "management.azure.com", Some(&arm), &path, Value::Null).await;
-        assert!(!listed.text.contains("managedhsm"), "{path}: {}", listed.text);
+        let listed = ask(
+            &emulator,
+            "management.azure.com",
+            Some(&arm),
+            &path,
+            Value::Null,
+        )
+        .await;
+        assert!(
+            !listed.text.contains("managedhsm"),
+            "{path}: {}",
+            listed.text
+        );
     }
     let path = "resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults/kmslab.managedhsm";
     let path = format!("{subscription}/{path}?api-version=2024-11-01");
-    assert_eq!(ask(&emulator, "management.azure.com", Some(&arm), &path, Value::Null).await.status, 404);
+    assert_eq!(
+        ask(
+            &emulator,
+            "management.azure.com",
+            Some(&arm),
+            &path,
+            Value::Null
+        )
+        .await
+        .status,
+        404
+    );
 
     let of_hsm = token(&emulator, DEFAULT_CLIENT_ID, "https://managedhsm.azure.net").await;
     // It is there, and nobody may do anything in it.
-    let second =
-        ask(&emulator, "second.managedhsm.azure.net", Some(&of_hsm), "/keys?api-version=7.6", Value::Null).await;
+    let second = ask(
+        &emulator,
+        "second.managedhsm.azure.net",
+        Some(&of_hsm),
+        "/keys?api-version=7.6",
+        Value::Null,
+    )
+    .await;
     assert_eq!(second.status, 403, "{}", second.text);
 }
 
@@ -79,7 +168,12 @@ async fn attributes_are_those_of_the_requests_version() {
     let token = token(&emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await;
     for (name, kty) in [("rsa", "RSA"), ("aes", "oct-HSM")] {
         let path = format!("/keys/{name}/create?api-version=7.6");
-        assert_eq!(ask(&emulator, VAULT, Some(&token), &path, json!({ "kty": kty })).await.status, 200);
+        assert_eq!(
+            ask(&emulator, VAULT, Some(&token), &path, json!({ "kty": kty }))
+                .await
+                .status,
+            200
+        );
     }
     for (version, name, members) in [
         ("7.2", "rsa", json!([null, null, null])),
@@ -90,8 +184,15 @@ async fn attributes_are_those_of_the_requests_version() {
         ("2026-04-01", "aes", json!([false, "2", 256])),
     ] {
         let path = format!("/keys/{name}?api-version={version}");
-        let attributes = ask(&emulator, VAULT, Some(&token), &path, Value::Null).await.json["attributes"].clone();
-        let shown = json!([attributes["exportable"], attributes["hsmPlatform"], attributes["key_size"]]);
+        let attributes = ask(&emulator, VAULT, Some(&token), &path, Value::Null)
+            .await
+            .json["attributes"]
+            .clone();
+        let shown = json!([
+            attributes["exportable"],
+            attributes["hsmPlatform"],
+            attributes["key_size"]
+        ]);
         assert_eq!(shown, members, "{version} {name}");
     }
 }

@@ -1,6 +1,9 @@
-//! Resource Manager and Graph: who may, what is refused in which words, and that what is put there is what the data plane enforces.
+//! Resource Manager and Graph: who may, what is refused in which words, and that what is put there
+//! is what the data plane enforces.
 
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT};
+use kmslab_emulator::azure::identity::{
+    DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT,
+};
 use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use serde_json::{Value, json};
@@ -12,11 +15,24 @@ const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const VAULTS: &str = "providers/Microsoft.KeyVault/vaults";
 
 async fn started() -> RunningEmulator {
-    let application =
-        SeedApplication { secret: Some(DEFAULT_SECRET.into()), ..SeedApplication::new(OTHER, OTHER_OBJECT) };
-    let azure = AzureSeed { applications: vec![application], ..AzureSeed::default() };
-    let seed = SeedFile { azure, ..SeedFile::default() };
-    Emulator::builder().admin_listen(free_port()).seed(seed).start().await.unwrap()
+    let application = SeedApplication {
+        secret: Some(DEFAULT_SECRET.into()),
+        ..SeedApplication::new(OTHER, OTHER_OBJECT)
+    };
+    let azure = AzureSeed {
+        applications: vec![application],
+        ..AzureSeed::default()
+    };
+    let seed = SeedFile {
+        azure,
+        ..SeedFile::default()
+    };
+    Emulator::builder()
+        .admin_listen(free_port())
+        .seed(seed)
+        .start()
+        .await
+        .unwrap()
 }
 
 /// A caller of one of Azure's hosts.
@@ -31,40 +47,75 @@ impl Caller<'_> {
             "grant_type=client_credentials&client_id={}&client_secret={DEFAULT_SECRET}&scope={resource}/.default",
             self.client
         );
-        let request = http::Request::post(format!("/{}/oauth2/v2.0/token", self.emulator.azure_tenant()))
-            .header("host", "localhost");
+        let request = http::Request::post(format!(
+            "/{}/oauth2/v2.0/token",
+            self.emulator.azure_tenant()
+        ))
+        .header("host", "localhost");
         let answer = send(self.emulator.http_addr(), &request.body(form).unwrap()).await;
         answer.json["access_token"].as_str().unwrap().to_owned()
     }
 
-    async fn ask(&self, host: &str, resource: &str, method: &str, path: &str, body: &Value) -> Answer {
+    async fn ask(
+        &self,
+        host: &str,
+        resource: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
         let token = self.token(resource).await;
-        support::ask(self.emulator.http_addr(), host, Some(&token), (method, path), body).await
+        support::ask(
+            self.emulator.http_addr(),
+            host,
+            Some(&token),
+            (method, path),
+            body,
+        )
+        .await
     }
 
     async fn arm(&self, method: &str, path: &str, body: Value) -> Answer {
         let path = format!("/subscriptions/{DEFAULT_TENANT}/{path}?api-version=2024-11-01");
-        self.ask("management.azure.com", "https://management.core.windows.net/", method, &path, &body).await
+        self.ask(
+            "management.azure.com",
+            "https://management.core.windows.net/",
+            method,
+            &path,
+            &body,
+        )
+        .await
     }
 
     async fn vault(&self, vault: &str, method: &str, path: &str, body: Value) -> Answer {
-        let (host, path) = (format!("{vault}.vault.azure.net"), format!("{path}?api-version=7.6"));
-        self.ask(&host, "https://vault.azure.net", method, &path, &body).await
+        let (host, path) = (
+            format!("{vault}.vault.azure.net"),
+            format!("{path}?api-version=7.6"),
+        );
+        self.ask(&host, "https://vault.azure.net", method, &path, &body)
+            .await
     }
 }
 
 fn owner(emulator: &RunningEmulator) -> Caller<'_> {
-    Caller { emulator, client: DEFAULT_CLIENT_ID }
+    Caller {
+        emulator,
+        client: DEFAULT_CLIENT_ID,
+    }
 }
 
 fn other(emulator: &RunningEmulator) -> Caller<'_> {
-    Caller { emulator, client: OTHER }
+    Caller {
+        emulator,
+        client: OTHER,
+    }
 }
 
 fn vault_with(properties: Value) -> Value {
-    let mut all =
-        json!({ "tenantId": DEFAULT_TENANT, "sku": { "name": "standard", "family": "A" }, "accessPolicies": [] });
-    all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+    let mut all = json!({ "tenantId": DEFAULT_TENANT, "sku": { "name": "standard", "family": "A" }, "accessPolicies": [] });
+    all.as_object_mut()
+        .unwrap()
+        .extend(properties.as_object().unwrap().clone());
     json!({ "location": "westeurope", "properties": all })
 }
 
@@ -76,7 +127,17 @@ fn policy(object: &str, keys: &[&str]) -> Value {
 async fn a_policy_that_is_put_is_what_the_vault_enforces() {
     let emulator = started().await;
     let (owner, other) = (owner(&emulator), other(&emulator));
-    assert_eq!(owner.arm("PUT", "resourcegroups/rg", json!({ "location": "West Europe" })).await.status, 201);
+    assert_eq!(
+        owner
+            .arm(
+                "PUT",
+                "resourcegroups/rg",
+                json!({ "location": "West Europe" })
+            )
+            .await
+            .status,
+        201
+    );
     let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
     let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
     let properties = json!({ "enableRbacAuthorization": false, "accessPolicies": policies });
@@ -85,44 +146,104 @@ async fn a_policy_that_is_put_is_what_the_vault_enforces() {
         (made.status, &made.json["properties"]["vaultUri"]),
         (201, &"https://one-vault.vault.azure.net/".into())
     );
-    assert_eq!(owner.vault("one-vault", "POST", "/keys/k/create", json!({ "kty": "RSA" })).await.status, 200);
+    assert_eq!(
+        owner
+            .vault(
+                "one-vault",
+                "POST",
+                "/keys/k/create",
+                json!({ "kty": "RSA" })
+            )
+            .await
+            .status,
+        200
+    );
     let sealing = || json!({ "alg": "RSA-OAEP-256", "value": "AAAA" });
-    let refused = other.vault("one-vault", "POST", "/keys/k//encrypt", sealing()).await;
-    assert_eq!((refused.status, &refused.json["error"]["innererror"]["code"]), (403, &"AccessDenied".into()));
+    let refused = other
+        .vault("one-vault", "POST", "/keys/k//encrypt", sealing())
+        .await;
+    assert_eq!(
+        (refused.status, &refused.json["error"]["innererror"]["code"]),
+        (403, &"AccessDenied".into())
+    );
 
     // As `set-policy` does: all of it read, one policy added, all of it put.
     let mut whole = owner.arm("GET", &path, Value::Null).await.json;
-    assert_eq!(whole["properties"]["accessPolicies"][0]["permissions"], json!({ "keys": ["all"], "secrets": ["get"] }));
-    whole["properties"]["accessPolicies"].as_array_mut().unwrap().push(policy(OTHER_OBJECT, &["encrypt"]));
+    assert_eq!(
+        whole["properties"]["accessPolicies"][0]["permissions"],
+        json!({ "keys": ["all"], "secrets": ["get"] })
+    );
+    whole["properties"]["accessPolicies"]
+        .as_array_mut()
+        .unwrap()
+        .push(policy(OTHER_OBJECT, &["encrypt"]));
     assert_eq!(owner.arm("PUT", &path, whole).await.status, 200);
-    assert_eq!(other.vault("one-vault", "POST", "/keys/k//encrypt", sealing()).await.status, 200);
-    assert_eq!(other.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 403);
+    assert_eq!(
+        other
+            .vault("one-vault", "POST", "/keys/k//encrypt", sealing())
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        other
+            .vault("one-vault", "GET", "/keys/k", Value::Null)
+            .await
+            .status,
+        403
+    );
 }
 
 #[tokio::test]
 async fn another_tenant_is_the_tenant_of_all_there_is() {
-    let builder = Emulator::builder().admin_listen(free_port()).azure_tenant(OTHER);
+    let builder = Emulator::builder()
+        .admin_listen(free_port())
+        .azure_tenant(OTHER);
     let emulator = builder.start().await.unwrap();
     let owner = owner(&emulator);
     let account = owner.arm("GET", "", Value::Null).await;
-    assert_eq!((account.status, &account.json["tenantId"]), (200, &OTHER.into()));
-    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    assert_eq!(
+        (account.status, &account.json["tenantId"]),
+        (200, &OTHER.into())
+    );
+    owner
+        .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
+        .await;
     let path = format!("resourceGroups/rg/{VAULTS}/of-other");
     let refused = owner.arm("PUT", &path, vault_with(json!({}))).await;
-    assert_eq!((refused.status, &refused.json["error"]["code"]), (400, &"BadRequest".into()));
-    let made = owner.arm("PUT", &path, vault_with(json!({ "tenantId": OTHER }))).await;
-    assert_eq!((made.status, &made.json["properties"]["tenantId"]), (201, &OTHER.into()));
+    assert_eq!(
+        (refused.status, &refused.json["error"]["code"]),
+        (400, &"BadRequest".into())
+    );
+    let made = owner
+        .arm("PUT", &path, vault_with(json!({ "tenantId": OTHER })))
+        .await;
+    assert_eq!(
+        (made.status, &made.json["properties"]["tenantId"]),
+        (201, &OTHER.into())
+    );
 }
 
 #[tokio::test]
 async fn a_role_holds_on_its_scope_and_below() {
     let emulator = started().await;
     let (owner, other) = (owner(&emulator), other(&emulator));
-    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    owner
+        .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
+        .await;
     for name in ["vault-a", "vault-b"] {
         let with_roles = vault_with(json!({ "enableRbacAuthorization": true }));
-        let made = owner.arm("PUT", &format!("resourceGroups/rg/{VAULTS}/{name}"), with_roles).await;
-        assert_eq!(made.json["properties"]["enableRbacAuthorization"], true, "{made:?}");
+        let made = owner
+            .arm(
+                "PUT",
+                &format!("resourceGroups/rg/{VAULTS}/{name}"),
+                with_roles,
+            )
+            .await;
+        assert_eq!(
+            made.json["properties"]["enableRbacAuthorization"], true,
+            "{made:?}"
+        );
     }
     let definitions = "providers/Microsoft.Authorization/roleDefinitions";
     let listed = owner.arm("GET", definitions, Value::Null).await;
@@ -139,48 +260,167 @@ async fn a_role_holds_on_its_scope_and_below() {
         let owner = &owner;
         async move { owner.arm("PUT", &path, body).await }
     };
-    assert_eq!(assign("resourceGroups/rg/".into(), 1, DEFAULT_OBJECT_ID, officer.clone()).await.status, 201);
+    assert_eq!(
+        assign(
+            "resourceGroups/rg/".into(),
+            1,
+            DEFAULT_OBJECT_ID,
+            officer.clone()
+        )
+        .await
+        .status,
+        201
+    );
     for vault in ["vault-a", "vault-b"] {
-        assert_eq!(owner.vault(vault, "POST", "/keys/k/create", json!({ "kty": "EC" })).await.status, 200);
+        assert_eq!(
+            owner
+                .vault(vault, "POST", "/keys/k/create", json!({ "kty": "EC" }))
+                .await
+                .status,
+            200
+        );
     }
     let on_a = format!("resourceGroups/rg/{VAULTS}/vault-a/");
-    assert_eq!(assign(on_a.clone(), 2, OTHER_OBJECT, officer.clone()).await.status, 201);
-    assert_eq!(other.vault("vault-a", "GET", "/keys/k", Value::Null).await.status, 200);
+    assert_eq!(
+        assign(on_a.clone(), 2, OTHER_OBJECT, officer.clone())
+            .await
+            .status,
+        201
+    );
+    assert_eq!(
+        other
+            .vault("vault-a", "GET", "/keys/k", Value::Null)
+            .await
+            .status,
+        200
+    );
     let refused = other.vault("vault-b", "GET", "/keys/k", Value::Null).await;
-    assert_eq!(refused.json["error"]["innererror"]["code"], "ForbiddenByRbac");
+    assert_eq!(
+        refused.json["error"]["innererror"]["code"],
+        "ForbiddenByRbac"
+    );
 
     let again = assign(on_a, 3, OTHER_OBJECT, officer.clone()).await;
-    assert_eq!((again.status, &again.json["error"]["code"]), (409, &"RoleAssignmentExists".into()));
-    let nobody = assign(String::new(), 4, "99999999-0000-4000-8000-000000000000", officer).await;
-    assert_eq!((nobody.status, &nobody.json["error"]["code"]), (400, &"PrincipalNotFound".into()));
+    assert_eq!(
+        (again.status, &again.json["error"]["code"]),
+        (409, &"RoleAssignmentExists".into())
+    );
+    let nobody = assign(
+        String::new(),
+        4,
+        "99999999-0000-4000-8000-000000000000",
+        officer,
+    )
+    .await;
+    assert_eq!(
+        (nobody.status, &nobody.json["error"]["code"]),
+        (400, &"PrincipalNotFound".into())
+    );
     let unknown = assign(String::new(), 5, OTHER_OBJECT, "no-such-role".into()).await;
-    assert_eq!((unknown.status, &unknown.json["error"]["code"]), (404, &"RoleDefinitionDoesNotExist".into()));
+    assert_eq!(
+        (unknown.status, &unknown.json["error"]["code"]),
+        (404, &"RoleDefinitionDoesNotExist".into())
+    );
 }
 
 #[tokio::test]
 async fn only_the_owner_manages_and_bad_requests_get_resource_managers_error() {
     let emulator = started().await;
     let (owner, other) = (owner(&emulator), other(&emulator));
-    let refused = other.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
-    assert_eq!((refused.status, &refused.json["error"]["code"]), (403, &"AuthorizationFailed".into()));
-    let mine =
-        other.ask("management.azure.com", "https://management.azure.com", "GET", "/subscriptions", &Value::Null).await;
+    let refused = other
+        .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
+        .await;
+    assert_eq!(
+        (refused.status, &refused.json["error"]["code"]),
+        (403, &"AuthorizationFailed".into())
+    );
+    let mine = other
+        .ask(
+            "management.azure.com",
+            "https://management.azure.com",
+            "GET",
+            "/subscriptions",
+            &Value::Null,
+        )
+        .await;
     assert_eq!(mine.json, json!({ "value": [] }));
-    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    owner
+        .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
+        .await;
     let vault = |name: &str| format!("resourceGroups/rg/{VAULTS}/{name}");
     for (method, path, body, status, code) in [
-        ("PUT", "resourcegroups/rg".to_owned(), json!({ "location": "westus" }), 409, "InvalidResourceGroupLocation"),
-        ("PUT", "resourcegroups/other".into(), json!({}), 400, "LocationRequired"),
-        ("GET", "resourcegroups/none".into(), Value::Null, 404, "ResourceGroupNotFound"),
+        (
+            "PUT",
+            "resourcegroups/rg".to_owned(),
+            json!({ "location": "westus" }),
+            409,
+            "InvalidResourceGroupLocation",
+        ),
+        (
+            "PUT",
+            "resourcegroups/other".into(),
+            json!({}),
+            400,
+            "LocationRequired",
+        ),
+        (
+            "GET",
+            "resourcegroups/none".into(),
+            Value::Null,
+            404,
+            "ResourceGroupNotFound",
+        ),
         ("GET", vault("none"), Value::Null, 404, "ResourceNotFound"),
-        ("PUT", vault("a--b"), vault_with(json!({})), 400, "VaultNameNotValid"),
+        (
+            "PUT",
+            vault("a--b"),
+            vault_with(json!({})),
+            400,
+            "VaultNameNotValid",
+        ),
         ("PUT", vault("abc"), Value::from("x"), 400, "BadRequest"),
-        ("PUT", vault("abc"), Value::Null, 400, "InvalidRequestContent"),
-        ("PUT", vault("abc"), vault_with(json!({ "softDeleteRetentionInDays": 6 })), 400, "BadRequest"),
-        ("PUT", vault("abc"), vault_with(json!({ "accessPolicies": [{}] })), 400, "BadRequest"),
-        ("PUT", vault("kmslab"), vault_with(json!({})), 409, "VaultAlreadyExists"),
-        ("POST", vault("abc"), Value::Null, 405, "HttpMethodNotSupported"),
-        ("GET", "resourceGroups/none/nothing".into(), Value::Null, 404, "InvalidResourceType"),
+        (
+            "PUT",
+            vault("abc"),
+            Value::Null,
+            400,
+            "InvalidRequestContent",
+        ),
+        (
+            "PUT",
+            vault("abc"),
+            vault_with(json!({ "softDeleteRetentionInDays": 6 })),
+            400,
+            "BadRequest",
+        ),
+        (
+            "PUT",
+            vault("abc"),
+            vault_with(json!({ "accessPolicies": [{}] })),
+            400,
+            "BadRequest",
+        ),
+        (
+            "PUT",
+            vault("kmslab"),
+            vault_with(json!({})),
+            409,
+            "VaultAlreadyExists",
+        ),
+        (
+            "POST",
+            vault("abc"),
+            Value::Null,
+            405,
+            "HttpMethodNotSupported",
+        ),
+        (
+            "GET",
+            "resourceGroups/none/nothing".into(),
+            Value::Null,
+            404,
+            "InvalidResourceType",
+        ),
     ] {
         let answer = owner.arm(method, &path, body).await;
         assert_eq!(
@@ -189,19 +429,37 @@ async fn only_the_owner_manages_and_bad_requests_get_resource_managers_error() {
             "{method} {path}: {answer:?}"
         );
     }
-    let bare = http::Request::get("/subscriptions").header("host", "management.azure.com").body(String::new()).unwrap();
+    let bare = http::Request::get("/subscriptions")
+        .header("host", "management.azure.com")
+        .body(String::new())
+        .unwrap();
     let bare = send(emulator.http_addr(), &bare).await;
-    assert_eq!((bare.status, &bare.json["error"]["code"]), (401, &"AuthenticationFailed".into()));
-    let vaults =
-        owner.ask("management.azure.com", "https://vault.azure.net", "GET", "/subscriptions", &Value::Null).await;
-    assert_eq!((vaults.status, &vaults.json["error"]["code"]), (401, &"InvalidAuthenticationToken".into()));
+    assert_eq!(
+        (bare.status, &bare.json["error"]["code"]),
+        (401, &"AuthenticationFailed".into())
+    );
+    let vaults = owner
+        .ask(
+            "management.azure.com",
+            "https://vault.azure.net",
+            "GET",
+            "/subscriptions",
+            &Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (vaults.status, &vaults.json["error"]["code"]),
+        (401, &"InvalidAuthenticationToken".into())
+    );
 }
 
 #[tokio::test]
 async fn a_deleted_vault_is_recovered_with_its_keys_or_is_gone_when_its_days_are_over() {
     let emulator = started().await;
     let owner = owner(&emulator);
-    owner.arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" })).await;
+    owner
+        .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
+        .await;
     let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
     let put = || {
         let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
@@ -210,47 +468,128 @@ async fn a_deleted_vault_is_recovered_with_its_keys_or_is_gone_when_its_days_are
         )
     };
     owner.arm("PUT", &path, put()).await;
-    owner.vault("one-vault", "POST", "/keys/k/create", json!({ "kty": "EC" })).await;
+    owner
+        .vault(
+            "one-vault",
+            "POST",
+            "/keys/k/create",
+            json!({ "kty": "EC" }),
+        )
+        .await;
     assert_eq!(owner.arm("DELETE", &path, Value::Null).await.status, 200);
-    assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 404);
-    assert_eq!(owner.arm("PUT", &path, put()).await.json["error"]["code"], "ConflictError");
-    let recovered = owner.arm("PUT", &path, vault_with(json!({ "createMode": "recover" }))).await;
+    assert_eq!(
+        owner
+            .vault("one-vault", "GET", "/keys/k", Value::Null)
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        owner.arm("PUT", &path, put()).await.json["error"]["code"],
+        "ConflictError"
+    );
+    let recovered = owner
+        .arm("PUT", &path, vault_with(json!({ "createMode": "recover" })))
+        .await;
     assert_eq!(recovered.status, 200, "{recovered:?}");
-    assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 200);
+    assert_eq!(
+        owner
+            .vault("one-vault", "GET", "/keys/k", Value::Null)
+            .await
+            .status,
+        200
+    );
 
     owner.arm("DELETE", &path, Value::Null).await;
-    assert_eq!(admin(&emulator, "/clock", Some(r#"{"advance":"7d"}"#)).await.status, 200);
-    assert_eq!(owner.arm("PUT", &path, put()).await.status, 201, "its name is free again");
-    assert_eq!(owner.vault("one-vault", "GET", "/keys/k", Value::Null).await.status, 404, "its keys are gone");
+    assert_eq!(
+        admin(&emulator, "/clock", Some(r#"{"advance":"7d"}"#))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        owner.arm("PUT", &path, put()).await.status,
+        201,
+        "its name is free again"
+    );
+    assert_eq!(
+        owner
+            .vault("one-vault", "GET", "/keys/k", Value::Null)
+            .await
+            .status,
+        404,
+        "its keys are gone"
+    );
 }
 
 #[tokio::test]
 async fn a_listed_vault_is_read_put_and_patched_in_its_resource_group() {
     let emulator = started().await;
     let owner = owner(&emulator);
-    let listed = owner.arm("GET", "providers/Microsoft.KeyVault/vaults", Value::Null).await.json;
+    let listed = owner
+        .arm("GET", "providers/Microsoft.KeyVault/vaults", Value::Null)
+        .await
+        .json;
     let id = listed["value"][0]["id"].as_str().unwrap();
-    let path = id.split_once(&format!("/subscriptions/{DEFAULT_TENANT}/")).unwrap().1.to_owned();
+    let path = id
+        .split_once(&format!("/subscriptions/{DEFAULT_TENANT}/"))
+        .unwrap()
+        .1
+        .to_owned();
     let group = owner.arm("GET", "resourceGroups/kmslab", Value::Null).await;
-    assert_eq!((group.status, &group.json["name"]), (200, &json!("kmslab")), "{}", group.text);
+    assert_eq!(
+        (group.status, &group.json["name"]),
+        (200, &json!("kmslab")),
+        "{}",
+        group.text
+    );
     let read = owner.arm("GET", &path, Value::Null).await;
     assert_eq!(read.status, 200, "{}", read.text);
 
-    let patched = owner.arm("PATCH", &path, json!({ "tags": { "a": "b" } })).await;
-    assert_eq!((patched.status, &patched.json["tags"]), (200, &json!({ "a": "b" })), "{}", patched.text);
-    assert_eq!(patched.json["properties"], read.json["properties"], "what a PATCH leaves out stays");
+    let patched = owner
+        .arm("PATCH", &path, json!({ "tags": { "a": "b" } }))
+        .await;
+    assert_eq!(
+        (patched.status, &patched.json["tags"]),
+        (200, &json!({ "a": "b" })),
+        "{}",
+        patched.text
+    );
+    assert_eq!(
+        patched.json["properties"], read.json["properties"],
+        "what a PATCH leaves out stays"
+    );
     let days = json!({ "properties": { "softDeleteRetentionInDays": 7 } });
     let patched = owner.arm("PATCH", &path, days).await.json;
     assert_eq!(patched["properties"]["softDeleteRetentionInDays"], 7);
-    assert_eq!(patched["properties"]["accessPolicies"], read.json["properties"]["accessPolicies"]);
+    assert_eq!(
+        patched["properties"]["accessPolicies"],
+        read.json["properties"]["accessPolicies"]
+    );
     assert_eq!(patched["tags"], json!({ "a": "b" }));
-    for body in [json!([]), json!("x"), json!({ "properties": [] }), json!({ "properties": { "accessPolicies": 1 } })] {
-        assert_eq!(owner.arm("PATCH", &path, body.clone()).await.status, 400, "{body}");
+    for body in [
+        json!([]),
+        json!("x"),
+        json!({ "properties": [] }),
+        json!({ "properties": { "accessPolicies": 1 } }),
+    ] {
+        assert_eq!(
+            owner.arm("PATCH", &path, body.clone()).await.status,
+            400,
+            "{body}"
+        );
     }
     let put = owner.arm("PUT", &path, vault_with(json!({}))).await;
     assert_eq!(put.status, 200, "{}", put.text);
     assert_eq!(
-        owner.arm("PATCH", "resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults/none", json!({})).await.status,
+        owner
+            .arm(
+                "PATCH",
+                "resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults/none",
+                json!({})
+            )
+            .await
+            .status,
         404
     );
 }
@@ -259,20 +598,41 @@ async fn a_listed_vault_is_read_put_and_patched_in_its_resource_group() {
 async fn new_vaults_have_roles_by_default_from_the_version_of_2026_on() {
     let emulator = started().await;
     let owner = owner(&emulator);
-    owner.arm("PUT", "resourceGroups/g", json!({ "location": "westeurope" })).await;
+    owner
+        .arm(
+            "PUT",
+            "resourceGroups/g",
+            json!({ "location": "westeurope" }),
+        )
+        .await;
     let put = async |name: &str, version: &str, properties: Value| {
         let path = format!(
             "/subscriptions/{DEFAULT_TENANT}/resourceGroups/g/providers/Microsoft.KeyVault/vaults/{name}?api-version={version}"
         );
         let body = vault_with(properties);
-        let answer =
-            owner.ask("management.azure.com", "https://management.core.windows.net/", "PUT", &path, &body).await;
+        let answer = owner
+            .ask(
+                "management.azure.com",
+                "https://management.core.windows.net/",
+                "PUT",
+                &path,
+                &body,
+            )
+            .await;
         answer.json["properties"]["enableRbacAuthorization"].clone()
     };
     assert_eq!(put("before", "2025-05-01", json!({})).await, false);
     assert_eq!(put("since", "2026-02-01", json!({})).await, true);
     assert_eq!(put("preview", "2026-04-01-preview", json!({})).await, true);
-    assert_eq!(put("asked", "2026-02-01", json!({ "enableRbacAuthorization": false })).await, false);
+    assert_eq!(
+        put(
+            "asked",
+            "2026-02-01",
+            json!({ "enableRbacAuthorization": false })
+        )
+        .await,
+        false
+    );
     // One that is there keeps what it has.
     assert_eq!(put("before", "2026-02-01", json!({})).await, false);
     assert_eq!(put("since", "2025-05-01", json!({})).await, true);
@@ -284,17 +644,60 @@ async fn a_key_is_used_without_a_version_in_the_path_made_with_javas_exponent_an
     let owner = owner(&emulator);
     let rsa = json!({ "kty": "RSA", "key_size": 2048, "public_exponent": 0 });
     let made = owner.vault("kmslab", "POST", "/keys/k/create", rsa).await;
-    assert_eq!((made.status, &made.json["key"]["e"]), (200, &json!("AQAB")), "{}", made.text);
+    assert_eq!(
+        (made.status, &made.json["key"]["e"]),
+        (200, &json!("AQAB")),
+        "{}",
+        made.text
+    );
     let input = json!({ "alg": "RSA-OAEP-256", "value": "AAAA" });
-    let wrapped = owner.vault("kmslab", "POST", "/keys/k/wrapkey", input.clone()).await;
-    assert_eq!((wrapped.status, &wrapped.json["kid"]), (200, &made.json["key"]["kid"]), "{}", wrapped.text);
-    owner.vault("kmslab", "POST", "/keys/k/rotate", Value::Null).await;
-    let newest = owner.vault("kmslab", "POST", "/keys/k/encrypt", input).await;
+    let wrapped = owner
+        .vault("kmslab", "POST", "/keys/k/wrapkey", input.clone())
+        .await;
+    assert_eq!(
+        (wrapped.status, &wrapped.json["kid"]),
+        (200, &made.json["key"]["kid"]),
+        "{}",
+        wrapped.text
+    );
+    owner
+        .vault("kmslab", "POST", "/keys/k/rotate", Value::Null)
+        .await;
+    let newest = owner
+        .vault("kmslab", "POST", "/keys/k/encrypt", input)
+        .await;
     assert_ne!(newest.json["kid"], made.json["key"]["kid"]);
-    let version = made.json["key"]["kid"].as_str().unwrap().rsplit('/').next().unwrap();
-    let released = owner.vault("kmslab", "POST", &format!("/keys/k/{version}/release"), json!({ "target": "x" })).await;
-    assert_eq!((released.status, &released.json["error"]["code"]), (400, &json!("BadParameter")), "{}", released.text);
-    assert!(released.text.contains("not exportable"), "{}", released.text);
+    let version = made.json["key"]["kid"]
+        .as_str()
+        .unwrap()
+        .rsplit('/')
+        .next()
+        .unwrap();
+    let released = owner
+        .vault(
+            "kmslab",
+            "POST",
+            &format!("/keys/k/{version}/release"),
+            json!({ "target": "x" }),
+        )
+        .await;
+    assert_eq!(
+        (released.status, &released.json["error"]["code"]),
+        (400, &json!("BadParameter")),
+        "{}",
+        released.text
+    );
+    assert!(
+        released.text.contains("not exportable"),
+        "{}",
+        released.text
+    );
     let wrong = json!({ "kty": "RSA", "public_exponent": 3 });
-    assert_eq!(owner.vault("kmslab", "POST", "/keys/x/create", wrong).await.status, 400);
+    assert_eq!(
+        owner
+            .vault("kmslab", "POST", "/keys/x/create", wrong)
+            .await
+            .status,
+        400
+    );
 }

@@ -1,8 +1,11 @@
-//! Whoever may do everything in one vault reaches nothing of another's, however a request names the two.
+//! Whoever may do everything in one vault reaches nothing of another's, however a request names the
+//! two.
 
 use std::collections::BTreeSet;
 
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT};
+use kmslab_emulator::azure::identity::{
+    DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT,
+};
 use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use serde_json::{Value, json};
@@ -15,22 +18,50 @@ const MY_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const VAULTS: &str = "https://vault.azure.net";
 const VERSION: &str = "api-version=7.6";
 
-/// The vaults `mine` and `theirs`, of which I may do all in the first; the well-known application may do all in both.
+/// The vaults `mine` and `theirs`, of which I may do all in the first; the well-known application
+/// may do all in both.
 async fn two_vaults(rbac: bool) -> RunningEmulator {
-    let all = |object: &str| SeedPolicy { object_id: object.into(), keys: BTreeSet::from(["all".to_owned()]) };
-    let role = |object: &str| SeedRole { object_id: object.into(), role: "Key Vault Administrator".into() };
+    let all = |object: &str| SeedPolicy {
+        object_id: object.into(),
+        keys: BTreeSet::from(["all".to_owned()]),
+    };
+    let role = |object: &str| SeedRole {
+        object_id: object.into(),
+        role: "Key Vault Administrator".into(),
+    };
     let vault = |name: &str, objects: &[&str]| SeedVault {
-        policies: if rbac { Vec::new() } else { objects.iter().map(|object| all(object)).collect() },
-        roles: if rbac { objects.iter().map(|object| role(object)).collect() } else { Vec::new() },
+        policies: if rbac {
+            Vec::new()
+        } else {
+            objects.iter().map(|object| all(object)).collect()
+        },
+        roles: if rbac {
+            objects.iter().map(|object| role(object)).collect()
+        } else {
+            Vec::new()
+        },
         ..SeedVault::new(name)
     };
-    let me = SeedApplication { secret: Some(DEFAULT_SECRET.into()), ..SeedApplication::new(ME, MY_OBJECT) };
+    let me = SeedApplication {
+        secret: Some(DEFAULT_SECRET.into()),
+        ..SeedApplication::new(ME, MY_OBJECT)
+    };
     let azure = AzureSeed {
         applications: vec![me],
-        vaults: vec![vault("mine", &[DEFAULT_OBJECT_ID, MY_OBJECT]), vault("theirs", &[DEFAULT_OBJECT_ID])],
+        vaults: vec![
+            vault("mine", &[DEFAULT_OBJECT_ID, MY_OBJECT]),
+            vault("theirs", &[DEFAULT_OBJECT_ID]),
+        ],
         ..AzureSeed::default()
     };
-    Emulator::builder().seed(SeedFile { azure, ..SeedFile::default() }).start().await.unwrap()
+    Emulator::builder()
+        .seed(SeedFile {
+            azure,
+            ..SeedFile::default()
+        })
+        .start()
+        .await
+        .unwrap()
 }
 
 struct Caller<'a> {
@@ -40,16 +71,36 @@ struct Caller<'a> {
 
 impl Caller<'_> {
     async fn ask(&self, host: &str, method: &str, path: &str, body: &Value) -> Answer {
-        support::ask(self.emulator.http_addr(), host, Some(&self.token), (method, path), body).await
+        support::ask(
+            self.emulator.http_addr(),
+            host,
+            Some(&self.token),
+            (method, path),
+            body,
+        )
+        .await
     }
 }
 
 /// All that there is of theirs.
 async fn theirs(owner: &Caller<'_>) -> Vec<Value> {
     let mut seen = Vec::new();
-    for path in ["/keys", "/keys/k", "/keys/k/versions", "/keys/k/rotationpolicy", "/deletedkeys", "/deletedkeys/gone"]
-    {
-        let answer = owner.ask("theirs.vault.azure.net", "GET", &format!("{path}?{VERSION}"), &Value::Null).await;
+    for path in [
+        "/keys",
+        "/keys/k",
+        "/keys/k/versions",
+        "/keys/k/rotationpolicy",
+        "/deletedkeys",
+        "/deletedkeys/gone",
+    ] {
+        let answer = owner
+            .ask(
+                "theirs.vault.azure.net",
+                "GET",
+                &format!("{path}?{VERSION}"),
+                &Value::Null,
+            )
+            .await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         seen.push(answer.json);
     }
@@ -58,27 +109,59 @@ async fn theirs(owner: &Caller<'_>) -> Vec<Value> {
 
 async fn crossed(rbac: bool) {
     let emulator = two_vaults(rbac).await;
-    let owner = Caller { emulator: &emulator, token: token(&emulator, DEFAULT_CLIENT_ID, VAULTS).await };
-    let me = Caller { emulator: &emulator, token: token(&emulator, ME, VAULTS).await };
+    let owner = Caller {
+        emulator: &emulator,
+        token: token(&emulator, DEFAULT_CLIENT_ID, VAULTS).await,
+    };
+    let me = Caller {
+        emulator: &emulator,
+        token: token(&emulator, ME, VAULTS).await,
+    };
     for vault in ["mine", "theirs"] {
         let host = format!("{vault}.vault.azure.net");
         for key in ["k", "gone"] {
-            let (path, body) = (format!("/keys/{key}/create?{VERSION}"), json!({ "kty": "oct-HSM" }));
+            let (path, body) = (
+                format!("/keys/{key}/create?{VERSION}"),
+                json!({ "kty": "oct-HSM" }),
+            );
             assert_eq!(owner.ask(&host, "POST", &path, &body).await.status, 200);
         }
-        assert_eq!(owner.ask(&host, "DELETE", &format!("/keys/gone?{VERSION}"), &Value::Null).await.status, 200);
+        assert_eq!(
+            owner
+                .ask(
+                    &host,
+                    "DELETE",
+                    &format!("/keys/gone?{VERSION}"),
+                    &Value::Null
+                )
+                .await
+                .status,
+            200
+        );
     }
     let before = theirs(&owner).await;
     let kid = before[1]["key"]["kid"].as_str().unwrap().to_owned();
     let use_it = json!({ "alg": "A256KW", "value": "AAAAAAAAAAAAAAAAAAAAAA", "kid": kid });
     let policy = json!({ "lifetimeActions": [] });
     let operations = [
-        ("POST", "keys/k/create", json!({ "kty": "oct-HSM", "kid": kid })),
-        ("PUT", "keys/k", json!({ "key": { "kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAA", "kid": kid }, "Hsm": true })),
+        (
+            "POST",
+            "keys/k/create",
+            json!({ "kty": "oct-HSM", "kid": kid }),
+        ),
+        (
+            "PUT",
+            "keys/k",
+            json!({ "key": { "kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAA", "kid": kid }, "Hsm": true }),
+        ),
         ("GET", "keys/k", Value::Null),
         ("GET", "keys", Value::Null),
         ("GET", "keys/k/versions", Value::Null),
-        ("PATCH", "keys/k", json!({ "attributes": { "enabled": false } })),
+        (
+            "PATCH",
+            "keys/k",
+            json!({ "attributes": { "enabled": false } }),
+        ),
         ("DELETE", "keys/k", Value::Null),
         ("POST", "keys/k/backup", Value::Null),
         ("GET", "deletedkeys", Value::Null),
@@ -107,13 +190,24 @@ async fn crossed(rbac: bool) {
             ("localhost", format!("/mine%2F..%2Ftheirs/{path}")),
             ("theirs.vault.azure.net", format!("/mine/{path}")),
         ] {
-            let answer = me.ask(host, method, &format!("{path}?{VERSION}"), body).await;
-            assert!((400..500).contains(&answer.status), "{method} {host}{path}: {}", answer.text);
+            let answer = me
+                .ask(host, method, &format!("{path}?{VERSION}"), body)
+                .await;
+            assert!(
+                (400..500).contains(&answer.status),
+                "{method} {host}{path}: {}",
+                answer.text
+            );
         }
         // What a body or a query adds is not looked at: it stays my key.
-        let path = format!("/{path}?{VERSION}&vault=theirs&vaultBaseUrl=https://theirs.vault.azure.net");
+        let path =
+            format!("/{path}?{VERSION}&vault=theirs&vaultBaseUrl=https://theirs.vault.azure.net");
         let answer = me.ask("mine.vault.azure.net", method, &path, body).await;
-        assert!(!answer.text.contains("theirs.vault"), "{method} {path}: {}", answer.text);
+        assert!(
+            !answer.text.contains("theirs.vault"),
+            "{method} {path}: {}",
+            answer.text
+        );
     }
     assert_eq!(theirs(&owner).await, before);
 }
@@ -131,28 +225,56 @@ async fn who_may_do_all_in_one_vault_by_a_role_reaches_no_other() {
 #[tokio::test]
 async fn who_may_do_all_in_a_vault_manages_neither_it_nor_another() {
     let emulator = two_vaults(true).await;
-    let me = Caller { emulator: &emulator, token: token(&emulator, ME, "https://management.azure.com").await };
+    let me = Caller {
+        emulator: &emulator,
+        token: token(&emulator, ME, "https://management.azure.com").await,
+    };
     let subscription = format!("/subscriptions/{DEFAULT_TENANT}");
-    let vaults = format!("{subscription}/resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults");
-    let assignment = "providers/Microsoft.Authorization/roleAssignments/22222222-2222-4333-8444-555555555555";
+    let vaults =
+        format!("{subscription}/resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults");
+    let assignment =
+        "providers/Microsoft.Authorization/roleAssignments/22222222-2222-4333-8444-555555555555";
     let role = json!({ "properties": {
         "roleDefinitionId": "00482a5a-887f-4fb3-b363-3b7fe8e74483", "principalId": MY_OBJECT,
         "scope": format!("{vaults}/theirs"),
     } });
     for (method, path, body) in [
         ("GET", format!("{vaults}/theirs"), Value::Null),
-        ("PATCH", format!("{vaults}/theirs"), json!({ "properties": { "enableRbacAuthorization": false } })),
+        (
+            "PATCH",
+            format!("{vaults}/theirs"),
+            json!({ "properties": { "enableRbacAuthorization": false } }),
+        ),
         ("DELETE", format!("{vaults}/theirs"), Value::Null),
-        ("PUT", format!("{vaults}/theirs/accessPolicies/add"), json!({ "properties": { "accessPolicies": [] } })),
+        (
+            "PUT",
+            format!("{vaults}/theirs/accessPolicies/add"),
+            json!({ "properties": { "accessPolicies": [] } }),
+        ),
         ("PUT", format!("{vaults}/theirs/{assignment}"), role.clone()),
         // On what is mine, with a scope in the body that is not.
         ("PUT", format!("{vaults}/mine/{assignment}"), role.clone()),
         ("PUT", format!("{subscription}/{assignment}"), role),
     ] {
-        let answer = me.ask("management.azure.com", method, &format!("{path}?api-version=2022-04-01"), &body).await;
+        let answer = me
+            .ask(
+                "management.azure.com",
+                method,
+                &format!("{path}?api-version=2022-04-01"),
+                &body,
+            )
+            .await;
         assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text);
     }
-    let me = Caller { emulator: &emulator, token: token(&emulator, ME, VAULTS).await };
+    let me = Caller {
+        emulator: &emulator,
+        token: token(&emulator, ME, VAULTS).await,
+    };
     let path = format!("/keys?{VERSION}");
-    assert_eq!(me.ask("theirs.vault.azure.net", "GET", &path, &Value::Null).await.status, 403);
+    assert_eq!(
+        me.ask("theirs.vault.azure.net", "GET", &path, &Value::Null)
+            .await
+            .status,
+        403
+    );
 }

@@ -1,4 +1,5 @@
-//! What a vault refuses, in the words it is on record with; and that nothing at all makes it fail or fall.
+//! What a vault refuses, in the words it is on record with; and that nothing at all makes it fail
+//! or fall.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,28 +29,47 @@ pub(crate) async fn token(emulator: &RunningEmulator, client: &str, resource: &s
         .header("host", "localhost")
         .header("content-type", "application/x-www-form-urlencoded");
     let answer = send(emulator.http_addr(), &request.body(form).unwrap()).await;
-    answer.json["access_token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    answer.json["access_token"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer:?}"))
+        .to_owned()
 }
 
 async fn vault_token(emulator: &RunningEmulator) -> String {
     token(emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await
 }
 
-async fn ask(emulator: &RunningEmulator, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
-    let mut request = http::Request::builder().method(method).uri(path).header("host", "kmslab.vault.azure.net");
+async fn ask(
+    emulator: &RunningEmulator,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Answer {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "kmslab.vault.azure.net");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    send(emulator.http_addr(), &request.body(body.to_owned()).unwrap()).await
+    send(
+        emulator.http_addr(),
+        &request.body(body.to_owned()).unwrap(),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn whoever_has_no_token_is_told_where_to_get_one() {
     let emulator = Emulator::builder().start().await.unwrap();
-    // Before anything else is looked at: a path without a key, a version that is none, a body that is no JSON.
-    for (method, path) in
-        [("POST", "/keys/k//wrapkey?api-version=7.6"), ("GET", "/keys"), ("PUT", "/keys/k?api-version=x")]
-    {
+    // Before anything else is looked at: a path without a key, a version that is none, a body that
+    // is no JSON.
+    for (method, path) in [
+        ("POST", "/keys/k//wrapkey?api-version=7.6"),
+        ("GET", "/keys"),
+        ("PUT", "/keys/k?api-version=x"),
+    ] {
         let answer = ask(&emulator, method, path, None, "").await;
         assert_eq!(answer.status, 401, "{answer:?}");
         let challenge = format!(
@@ -61,9 +81,12 @@ async fn whoever_has_no_token_is_told_where_to_get_one() {
             answer.json,
             json!({ "error": { "code": "Unauthorized", "message": "AKV10000: Request is missing a Bearer or PoP token." } })
         );
-        for header in
-            ["x-ms-keyvault-region: eastus", "x-ms-request-id: ", "x-ms-keyvault-service-version: 1.9.", "expires: -1"]
-        {
+        for header in [
+            "x-ms-keyvault-region: eastus",
+            "x-ms-request-id: ",
+            "x-ms-keyvault-service-version: 1.9.",
+            "expires: -1",
+        ] {
             assert!(answer.head.contains(header), "{header} in {}", answer.head);
         }
     }
@@ -73,13 +96,23 @@ async fn whoever_has_no_token_is_told_where_to_get_one() {
 async fn a_token_that_does_not_hold_is_refused_with_its_reason() {
     let emulator = Emulator::builder().start().await.unwrap();
     let good = vault_token(&emulator).await;
-    assert_eq!(ask(&emulator, "GET", "/keys?api-version=7.6", Some(&good), "").await.status, 200);
+    assert_eq!(
+        ask(&emulator, "GET", "/keys?api-version=7.6", Some(&good), "")
+            .await
+            .status,
+        200
+    );
     let other = Emulator::builder().start().await.unwrap();
-    let (foreign, arm) =
-        (vault_token(&other).await, token(&emulator, DEFAULT_CLIENT_ID, "https://management.azure.com").await);
+    let (foreign, arm) = (
+        vault_token(&other).await,
+        token(&emulator, DEFAULT_CLIENT_ID, "https://management.azure.com").await,
+    );
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
     for (token, said) in [
-        (foreign.as_str(), "AKV10046: Unable to resolve the key used for signature validation."),
+        (
+            foreign.as_str(),
+            "AKV10046: Unable to resolve the key used for signature validation.",
+        ),
         (unsigned.as_str(), "AKV10046: "),
         ("not-a-token", "AKV10046: "),
         (
@@ -89,8 +122,15 @@ async fn a_token_that_does_not_hold_is_refused_with_its_reason() {
     ] {
         let answer = ask(&emulator, "GET", "/keys?api-version=7.6", Some(token), "").await;
         let message = answer.json["error"]["message"].as_str().unwrap();
-        assert!(answer.status == 401 && message.starts_with(said), "{answer:?}");
-        assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+        assert!(
+            answer.status == 401 && message.starts_with(said),
+            "{answer:?}"
+        );
+        assert!(
+            answer.head.contains("www-authenticate: bearer"),
+            "{}",
+            answer.head
+        );
     }
 }
 
@@ -105,25 +145,43 @@ async fn tokens_end_by_the_wall_clock() {
         .unwrap();
     let token = vault_token(&emulator).await;
     clock.advance(std::time::Duration::from_secs(599)).unwrap();
-    assert_eq!(ask(&emulator, "GET", "/keys?api-version=7.6", Some(&token), "").await.status, 200);
+    assert_eq!(
+        ask(&emulator, "GET", "/keys?api-version=7.6", Some(&token), "")
+            .await
+            .status,
+        200
+    );
     clock.advance(std::time::Duration::from_secs(1)).unwrap();
     let answer = ask(&emulator, "GET", "/keys?api-version=7.6", Some(&token), "").await;
-    assert_eq!(answer.json["error"]["message"], "[TokenExpired] Error validating token: 'S2S12086'.");
+    assert_eq!(
+        answer.json["error"]["message"],
+        "[TokenExpired] Error validating token: 'S2S12086'."
+    );
 }
 
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 
-/// The default application may do all in `by-policy` and `by-role`; another may encrypt and decrypt in the one, and use keys in the other.
+/// The default application may do all in `by-policy` and `by-role`; another may encrypt and decrypt
+/// in the one, and use keys in the other.
 async fn shared() -> RunningEmulator {
     let default = kmslab_emulator::azure::identity::DEFAULT_OBJECT_ID;
     let policy = |object: &str, keys: &[&str]| SeedPolicy {
         object_id: object.into(),
-        keys: keys.iter().map(|&key| key.to_owned()).collect::<BTreeSet<_>>(),
+        keys: keys
+            .iter()
+            .map(|&key| key.to_owned())
+            .collect::<BTreeSet<_>>(),
     };
-    let role = |object: &str, role: &str| SeedRole { object_id: object.into(), role: role.into() };
-    let vault =
-        |name: &str| SeedVault { location: Some("westeurope".into()), retention_days: Some(7), ..SeedVault::new(name) };
+    let role = |object: &str, role: &str| SeedRole {
+        object_id: object.into(),
+        role: role.into(),
+    };
+    let vault = |name: &str| SeedVault {
+        location: Some("westeurope".into()),
+        retention_days: Some(7),
+        ..SeedVault::new(name)
+    };
     let azure = AzureSeed {
         applications: vec![SeedApplication {
             secret: Some(DEFAULT_SECRET.into()),
@@ -131,7 +189,10 @@ async fn shared() -> RunningEmulator {
         }],
         vaults: vec![
             SeedVault {
-                policies: vec![policy(default, &["all"]), policy(OTHER_OBJECT, &["encrypt", "decrypt"])],
+                policies: vec![
+                    policy(default, &["all"]),
+                    policy(OTHER_OBJECT, &["encrypt", "decrypt"]),
+                ],
                 ..vault("by-policy")
             },
             SeedVault {
@@ -144,40 +205,77 @@ async fn shared() -> RunningEmulator {
         ],
         ..AzureSeed::default()
     };
-    let seed = SeedFile { azure, ..SeedFile::default() };
-    Emulator::builder().admin_listen(free_port()).proxy_listen(free_port()).seed(seed).start().await.unwrap()
+    let seed = SeedFile {
+        azure,
+        ..SeedFile::default()
+    };
+    Emulator::builder()
+        .admin_listen(free_port())
+        .proxy_listen(free_port())
+        .seed(seed)
+        .start()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn policies_and_roles_decide_who_may_do_what() {
     use azure_security_keyvault_keys::models::{CreateKeyParameters, EncryptionAlgorithm, KeyType};
     let emulator = shared().await;
-    let rsa = || CreateKeyParameters { kty: Some(KeyType::Rsa), ..CreateKeyParameters::default() };
-    let oaep = || operation(EncryptionAlgorithm::RsaOaep256, b"m").try_into().unwrap();
+    let rsa = || CreateKeyParameters {
+        kty: Some(KeyType::Rsa),
+        ..CreateKeyParameters::default()
+    };
+    let oaep = || {
+        operation(EncryptionAlgorithm::RsaOaep256, b"m")
+            .try_into()
+            .unwrap()
+    };
     for (vault, inner, words) in [
         (
             "by-policy",
             "AccessDenied",
             "does not have keys wrapKey permission on key vault 'by-policy;location=westeurope'",
         ),
-        ("by-role", "ForbiddenByRbac", "Microsoft.KeyVault/vaults/keys/encrypt/action"),
+        (
+            "by-role",
+            "ForbiddenByRbac",
+            "Microsoft.KeyVault/vaults/keys/encrypt/action",
+        ),
     ] {
         let url = format!("https://{vault}.vault.azure.net");
-        let owner = keys_with(&emulator, &url, secret(&emulator, DEFAULT_CLIENT_ID, DEFAULT_SECRET));
+        let owner = keys_with(
+            &emulator,
+            &url,
+            secret(&emulator, DEFAULT_CLIENT_ID, DEFAULT_SECRET),
+        );
         create(&owner, "k", rsa()).await;
         let other = keys_with(&emulator, &url, secret(&emulator, OTHER, DEFAULT_SECRET));
         let (allowed, refused) = match inner {
-            "AccessDenied" => (other.encrypt("k", oaep(), None).await, other.wrap_key("k", oaep(), None).await),
-            _ => (other.wrap_key("k", oaep(), None).await, other.encrypt("k", oaep(), None).await),
+            "AccessDenied" => (
+                other.encrypt("k", oaep(), None).await,
+                other.wrap_key("k", oaep(), None).await,
+            ),
+            _ => (
+                other.wrap_key("k", oaep(), None).await,
+                other.encrypt("k", oaep(), None).await,
+            ),
         };
         allowed.unwrap();
         let refused = said(&refused.unwrap_err());
-        for part in
-            [inner, words, &format!("appid={OTHER};oid={OTHER_OBJECT};iss=https://sts.windows.net/{DEFAULT_TENANT}/")]
-        {
+        for part in [
+            inner,
+            words,
+            &format!(
+                "appid={OTHER};oid={OTHER_OBJECT};iss=https://sts.windows.net/{DEFAULT_TENANT}/"
+            ),
+        ] {
             assert!(refused.contains(part), "{part} in {refused}");
         }
-        assert_eq!(other.get_key("k", None).await.is_err(), inner == "AccessDenied");
+        assert_eq!(
+            other.get_key("k", None).await.is_err(),
+            inner == "AccessDenied"
+        );
     }
 }
 
@@ -185,9 +283,23 @@ async fn policies_and_roles_decide_who_may_do_what() {
 async fn vaults_are_apart_and_reached_by_name_or_by_path() {
     let emulator = shared().await;
     let token = vault_token(&emulator).await;
-    let made = ask(&emulator, "POST", "/keys/k/create?api-version=7.6", Some(&token), r#"{"kty":"EC"}"#).await;
+    let made = ask(
+        &emulator,
+        "POST",
+        "/keys/k/create?api-version=7.6",
+        Some(&token),
+        r#"{"kty":"EC"}"#,
+    )
+    .await;
     assert_eq!(made.status, 200, "{made:?}");
-    let by_path = ask(&emulator, "GET", "/keys/k?api-version=7.6", Some(&token), "").await;
+    let by_path = ask(
+        &emulator,
+        "GET",
+        "/keys/k?api-version=7.6",
+        Some(&token),
+        "",
+    )
+    .await;
     assert_eq!(made.json["key"], by_path.json["key"]);
     let request = |path: &str| {
         http::Request::get(path.to_owned())
@@ -197,23 +309,65 @@ async fn vaults_are_apart_and_reached_by_name_or_by_path() {
             .unwrap()
     };
     // By path, and the kid is what it is for everybody.
-    let answer = send(emulator.http_addr(), &request("/kmslab/keys/K?api-version=7.6")).await;
-    assert_eq!(answer.json["key"]["kid"], made.json["key"]["kid"], "{answer:?}");
-    assert!(answer.json["key"]["kid"].as_str().unwrap().starts_with("https://kmslab.vault.azure.net/keys/k/"));
-    assert_eq!(send(emulator.http_addr(), &request("/by-policy/keys/k?api-version=7.6")).await.status, 404);
-    assert_eq!(send(emulator.http_addr(), &request("/no-such/keys/k?api-version=7.6")).await.status, 404);
+    let answer = send(
+        emulator.http_addr(),
+        &request("/kmslab/keys/K?api-version=7.6"),
+    )
+    .await;
+    assert_eq!(
+        answer.json["key"]["kid"], made.json["key"]["kid"],
+        "{answer:?}"
+    );
+    assert!(
+        answer.json["key"]["kid"]
+            .as_str()
+            .unwrap()
+            .starts_with("https://kmslab.vault.azure.net/keys/k/")
+    );
+    assert_eq!(
+        send(
+            emulator.http_addr(),
+            &request("/by-policy/keys/k?api-version=7.6")
+        )
+        .await
+        .status,
+        404
+    );
+    assert_eq!(
+        send(
+            emulator.http_addr(),
+            &request("/no-such/keys/k?api-version=7.6")
+        )
+        .await
+        .status,
+        404
+    );
 }
 
 #[tokio::test]
 async fn bad_requests_get_the_services_error() {
     let emulator = Emulator::builder().start().await.unwrap();
     let token = vault_token(&emulator).await;
-    let rsa = ask(&emulator, "POST", &format!("/keys/rsa/create?{VERSION}"), Some(&token), r#"{"kty":"RSA"}"#).await;
+    let rsa = ask(
+        &emulator,
+        "POST",
+        &format!("/keys/rsa/create?{VERSION}"),
+        Some(&token),
+        r#"{"kty":"RSA"}"#,
+    )
+    .await;
     assert_eq!(rsa.status, 200, "{rsa:?}");
     let encoded = URL_SAFE_NO_PAD.encode(vec![1; 256]);
     let too_long = URL_SAFE_NO_PAD.encode(vec![1; 191]);
     for (method, path, body, status, code, said) in [
-        ("GET", "/keys".to_owned(), String::new(), 400, "BadParameter", "api-version"),
+        (
+            "GET",
+            "/keys".to_owned(),
+            String::new(),
+            400,
+            "BadParameter",
+            "api-version",
+        ),
         (
             "GET",
             "/keys?api-version=1999-01-01".into(),
@@ -238,11 +392,46 @@ async fn bad_requests_get_the_services_error() {
             "KeyNotFound",
             "Deleted Key not found: none",
         ),
-        ("GET", format!("/secrets/s?{VERSION}"), String::new(), 404, "NotFound", ""),
-        ("DELETE", format!("/keys?{VERSION}"), String::new(), 405, "MethodNotAllowed", ""),
-        ("POST", format!("/keys/k/create?{VERSION}"), "{".into(), 400, "BadParameter", "JSON"),
-        ("POST", format!("/keys/k/create?{VERSION}"), "[]".into(), 400, "BadParameter", "JSON"),
-        ("POST", format!("/keys/k/create?{VERSION}"), r#"{"kty":"DSA"}"#.into(), 400, "BadParameter", "kty"),
+        (
+            "GET",
+            format!("/secrets/s?{VERSION}"),
+            String::new(),
+            404,
+            "NotFound",
+            "",
+        ),
+        (
+            "DELETE",
+            format!("/keys?{VERSION}"),
+            String::new(),
+            405,
+            "MethodNotAllowed",
+            "",
+        ),
+        (
+            "POST",
+            format!("/keys/k/create?{VERSION}"),
+            "{".into(),
+            400,
+            "BadParameter",
+            "JSON",
+        ),
+        (
+            "POST",
+            format!("/keys/k/create?{VERSION}"),
+            "[]".into(),
+            400,
+            "BadParameter",
+            "JSON",
+        ),
+        (
+            "POST",
+            format!("/keys/k/create?{VERSION}"),
+            r#"{"kty":"DSA"}"#.into(),
+            400,
+            "BadParameter",
+            "kty",
+        ),
         (
             "POST",
             format!("/keys/k/create?{VERSION}"),
@@ -267,7 +456,14 @@ async fn bad_requests_get_the_services_error() {
             "BadParameter",
             "key_ops",
         ),
-        ("POST", format!("/keys/a_b/create?{VERSION}"), r#"{"kty":"RSA"}"#.into(), 400, "BadParameter", "a_b"),
+        (
+            "POST",
+            format!("/keys/a_b/create?{VERSION}"),
+            r#"{"kty":"RSA"}"#.into(),
+            400,
+            "BadParameter",
+            "a_b",
+        ),
         (
             "POST",
             format!("/keys/rsa//encrypt?{VERSION}"),
@@ -311,15 +507,46 @@ async fn bad_requests_get_the_services_error() {
         (
             "POST",
             format!("/keys/rsa//sign?{VERSION}"),
-            format!(r#"{{"alg":"ES256","value":"{}"}}"#, URL_SAFE_NO_PAD.encode([1; 32])),
+            format!(
+                r#"{{"alg":"ES256","value":"{}"}}"#,
+                URL_SAFE_NO_PAD.encode([1; 32])
+            ),
             400,
             "BadParameter",
             "ES256",
         ),
-        ("POST", format!("/keys/restore?{VERSION}"), r#"{"value":"AAAA"}"#.into(), 400, "BadParameter", "Backup blob"),
-        ("POST", format!("/rng?{VERSION}"), r#"{"count":129}"#.into(), 400, "BadParameter", "128"),
-        ("GET", format!("/keys?{VERSION}&maxresults=26"), String::new(), 400, "BadParameter", "maxresults"),
-        ("GET", format!("/keys?{VERSION}&$skiptoken=x"), String::new(), 400, "BadParameter", "continuation"),
+        (
+            "POST",
+            format!("/keys/restore?{VERSION}"),
+            r#"{"value":"AAAA"}"#.into(),
+            400,
+            "BadParameter",
+            "Backup blob",
+        ),
+        (
+            "POST",
+            format!("/rng?{VERSION}"),
+            r#"{"count":129}"#.into(),
+            400,
+            "BadParameter",
+            "128",
+        ),
+        (
+            "GET",
+            format!("/keys?{VERSION}&maxresults=26"),
+            String::new(),
+            400,
+            "BadParameter",
+            "maxresults",
+        ),
+        (
+            "GET",
+            format!("/keys?{VERSION}&$skiptoken=x"),
+            String::new(),
+            400,
+            "BadParameter",
+            "continuation",
+        ),
         (
             "PUT",
             format!("/keys/rsa/rotationpolicy?{VERSION}"),
@@ -328,7 +555,14 @@ async fn bad_requests_get_the_services_error() {
             "BadParameter",
             "P28D",
         ),
-        ("POST", format!("/keys/k/create?{VERSION}"), "x".repeat(1024 * 1024 + 1), 413, "RequestEntityTooLarge", ""),
+        (
+            "POST",
+            format!("/keys/k/create?{VERSION}"),
+            "x".repeat(1024 * 1024 + 1),
+            413,
+            "RequestEntityTooLarge",
+            "",
+        ),
     ] {
         let answer = ask(&emulator, method, &path, Some(&token), &body).await;
         assert_eq!(
@@ -336,7 +570,13 @@ async fn bad_requests_get_the_services_error() {
             (status, &Value::from(code)),
             "{method} {path}: {answer:?}"
         );
-        assert!(answer.json["error"]["message"].as_str().unwrap().contains(said), "{said} in {answer:?}");
+        assert!(
+            answer.json["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains(said),
+            "{said} in {answer:?}"
+        );
     }
 }
 
@@ -346,34 +586,82 @@ async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
     let token = vault_token(&emulator).await;
     let call = |method: &'static str, path: String, body: String| {
         let (emulator, token) = (&emulator, token.as_str());
-        async move { ask(emulator, method, &format!("{path}?{VERSION}"), Some(token), &body).await }
+        async move {
+            ask(
+                emulator,
+                method,
+                &format!("{path}?{VERSION}"),
+                Some(token),
+                &body,
+            )
+            .await
+        }
     };
     let made = call("POST", "/keys/k/create".into(), r#"{"kty":"RSA"}"#.into()).await;
-    let version = made.json["key"]["kid"].as_str().unwrap().rsplit_once('/').unwrap().1.to_owned();
+    let version = made.json["key"]["kid"]
+        .as_str()
+        .unwrap()
+        .rsplit_once('/')
+        .unwrap()
+        .1
+        .to_owned();
     let oaep = |value: &str| format!(r#"{{"alg":"RSA-OAEP-256","value":"{value}"}}"#);
     let sealed = call("POST", format!("/keys/k/{version}/wrapkey"), oaep("c2VlZA")).await;
     let sealed = sealed.json["value"].as_str().unwrap().to_owned();
     let lab = emulator.clock();
     let seconds = |offset: i64| lab.now().as_second() + offset;
     for (attributes, inner) in [
-        (format!(r#"{{"attributes":{{"exp":{}}}}}"#, seconds(-10)), "KeyExpired"),
-        (format!(r#"{{"attributes":{{"nbf":{},"exp":{}}}}}"#, seconds(1000), seconds(2000)), "KeyNotYetValid"),
+        (
+            format!(r#"{{"attributes":{{"exp":{}}}}}"#, seconds(-10)),
+            "KeyExpired",
+        ),
+        (
+            format!(
+                r#"{{"attributes":{{"nbf":{},"exp":{}}}}}"#,
+                seconds(1000),
+                seconds(2000)
+            ),
+            "KeyNotYetValid",
+        ),
     ] {
-        assert_eq!(call("PATCH", format!("/keys/k/{version}"), attributes).await.status, 200);
+        assert_eq!(
+            call("PATCH", format!("/keys/k/{version}"), attributes)
+                .await
+                .status,
+            200
+        );
         let refused = call("POST", format!("/keys/k/{version}/wrapkey"), oaep("c2VlZA")).await;
         assert_eq!(
             (refused.status, &refused.json["error"]["innererror"]["code"]),
             (403, &Value::from(inner)),
             "{refused:?}"
         );
-        let opened = call("POST", format!("/keys/k/{version}/unwrapkey"), oaep(&sealed)).await;
+        let opened = call(
+            "POST",
+            format!("/keys/k/{version}/unwrapkey"),
+            oaep(&sealed),
+        )
+        .await;
         assert_eq!(opened.json["value"], "c2VlZA", "{opened:?}");
     }
     let ops = r#"{"key_ops":["wrapKey"],"attributes":{"nbf":0,"exp":99999999999}}"#;
-    assert_eq!(call("PATCH", format!("/keys/k/{version}"), ops.into()).await.status, 200);
-    let refused = call("POST", format!("/keys/k/{version}/unwrapkey"), oaep(&sealed)).await;
+    assert_eq!(
+        call("PATCH", format!("/keys/k/{version}"), ops.into())
+            .await
+            .status,
+        200
+    );
+    let refused = call(
+        "POST",
+        format!("/keys/k/{version}/unwrapkey"),
+        oaep(&sealed),
+    )
+    .await;
     let error = &refused.json["error"];
-    assert_eq!(error["message"], "Operation unwrapKey is not permitted on this key.");
+    assert_eq!(
+        error["message"],
+        "Operation unwrapKey is not permitted on this key."
+    );
     assert_eq!(error["innererror"]["code"], "KeyOperationForbidden");
 }
 
@@ -383,31 +671,86 @@ async fn a_backup_is_sealed_and_restores_every_version() {
     let token = vault_token(&emulator).await;
     let call = |method: &'static str, path: &'static str, body: String| {
         let (emulator, token) = (&emulator, token.as_str());
-        async move { ask(emulator, method, &format!("{path}?{VERSION}"), Some(token), &body).await }
+        async move {
+            ask(
+                emulator,
+                method,
+                &format!("{path}?{VERSION}"),
+                Some(token),
+                &body,
+            )
+            .await
+        }
     };
     let first = call("POST", "/keys/k/create", r#"{"kty":"EC"}"#.into()).await;
     let second = call("POST", "/keys/k/rotate", String::new()).await;
-    let backup = call("POST", "/keys/k/backup", String::new()).await.json["value"].as_str().unwrap().to_owned();
-    assert_eq!(call("POST", "/keys/restore", json!({ "value": backup }).to_string()).await.status, 409);
+    let backup = call("POST", "/keys/k/backup", String::new()).await.json["value"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        call(
+            "POST",
+            "/keys/restore",
+            json!({ "value": backup }).to_string()
+        )
+        .await
+        .status,
+        409
+    );
     call("DELETE", "/keys/k", String::new()).await;
-    let taken = call("POST", "/keys/restore", json!({ "value": backup }).to_string()).await;
-    assert_eq!(taken.json["error"]["innererror"]["code"], "ObjectIsDeletedButRecoverable");
-    assert_eq!(call("DELETE", "/deletedkeys/k", String::new()).await.status, 204);
-    let restored = call("POST", "/keys/restore", json!({ "value": backup }).to_string()).await;
+    let taken = call(
+        "POST",
+        "/keys/restore",
+        json!({ "value": backup }).to_string(),
+    )
+    .await;
+    assert_eq!(
+        taken.json["error"]["innererror"]["code"],
+        "ObjectIsDeletedButRecoverable"
+    );
+    assert_eq!(
+        call("DELETE", "/deletedkeys/k", String::new()).await.status,
+        204
+    );
+    let restored = call(
+        "POST",
+        "/keys/restore",
+        json!({ "value": backup }).to_string(),
+    )
+    .await;
     assert_eq!(restored.json["key"], second.json["key"]);
     let versions = call("GET", "/keys/k/versions", String::new()).await;
-    let kids: Vec<&Value> = versions.json["value"].as_array().unwrap().iter().map(|item| &item["kid"]).collect();
-    assert_eq!(kids, [&first.json["key"]["kid"], &second.json["key"]["kid"]]);
+    let kids: Vec<&Value> = versions.json["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["kid"])
+        .collect();
+    assert_eq!(
+        kids,
+        [&first.json["key"]["kid"], &second.json["key"]["kid"]]
+    );
 }
 
 /// Whatever comes in: an answer in JSON that is no 500, and an emulator that lives on.
 #[test]
 fn nothing_that_is_sent_makes_a_vault_fail() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let emulator = runtime.block_on(async { Emulator::builder().start().await.unwrap() });
     let token = runtime.block_on(vault_token(&emulator));
     runtime.block_on(async {
-        let made = ask(&emulator, "POST", &format!("/keys/k/create?{VERSION}"), Some(&token), r#"{"kty":"EC"}"#).await;
+        let made = ask(
+            &emulator,
+            "POST",
+            &format!("/keys/k/create?{VERSION}"),
+            Some(&token),
+            r#"{"kty":"EC"}"#,
+        )
+        .await;
         assert_eq!(made.status, 200);
     });
     let path = prop_oneof![
@@ -431,7 +774,9 @@ fn nothing_that_is_sent_makes_a_vault_fail() {
         Just(json!([])),
         Just(json!({})),
         Just(json!({ "exp": i64::MAX, "nbf": i64::MIN, "expiryTime": "P99999Y" })),
-        Just(json!([{ "action": { "type": "Rotate" }, "trigger": { "timeAfterCreate": "P9999999999D" } }])),
+        Just(
+            json!([{ "action": { "type": "Rotate" }, "trigger": { "timeAfterCreate": "P9999999999D" } }])
+        ),
     ];
     let name = prop_oneof![
         Just("kty"),
@@ -449,15 +794,30 @@ fn nothing_that_is_sent_makes_a_vault_fail() {
         Just("lifetimeActions"),
     ];
     let body = proptest::collection::vec((name, value), 0..6).prop_map(|members| {
-        let members: serde_json::Map<String, Value> = members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let members: serde_json::Map<String, Value> = members
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v))
+            .collect();
         Value::from(members).to_string()
     });
     let body = prop_oneof![body, ".{0,60}"];
     let mut runner = TestRunner::new(Config::with_cases(300));
     let run = runner.run(&(method, path, body), |(method, path, body)| {
-        let answer = runtime.block_on(ask(&emulator, method, &format!("{path}?{VERSION}"), Some(&token), &body));
-        prop_assert!((200..500).contains(&answer.status), "{method} {path} {body}: {answer:?}");
-        prop_assert!(answer.status == 204 || answer.json.is_object(), "{method} {path} {body}: {answer:?}");
+        let answer = runtime.block_on(ask(
+            &emulator,
+            method,
+            &format!("{path}?{VERSION}"),
+            Some(&token),
+            &body,
+        ));
+        prop_assert!(
+            (200..500).contains(&answer.status),
+            "{method} {path} {body}: {answer:?}"
+        );
+        prop_assert!(
+            answer.status == 204 || answer.json.is_object(),
+            "{method} {path} {body}: {answer:?}"
+        );
         Ok(())
     });
     run.unwrap();

@@ -1,17 +1,20 @@
-//! Azure Key Vault, judged by Microsoft's own Rust SDK: real names through the proxy, tokens from the real endpoints' paths.
+//! Azure Key Vault, judged by Microsoft's own Rust SDK: real names through the proxy, tokens from
+//! the real endpoints' paths.
 
 use std::sync::Arc;
 
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::{ClientOptions, Transport};
 use azure_identity::{
-    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions,
 };
 use azure_security_keyvault_keys::models::{
-    CreateKeyParameters, CurveName, EncryptionAlgorithm, Key, KeyAttributes, KeyClientEncryptOptions,
-    KeyOperationParameters, KeyRotationPolicy, KeyRotationPolicyAction, KeyRotationPolicyAttributes, KeyType,
-    LifetimeAction, LifetimeActionTrigger, LifetimeActionType, SignParameters, SignatureAlgorithm,
-    UpdateKeyPropertiesParameters, VerifyParameters,
+    CreateKeyParameters, CurveName, EncryptionAlgorithm, Key, KeyAttributes,
+    KeyClientEncryptOptions, KeyOperationParameters, KeyRotationPolicy, KeyRotationPolicyAction,
+    KeyRotationPolicyAttributes, KeyType, LifetimeAction, LifetimeActionTrigger,
+    LifetimeActionType, SignParameters, SignatureAlgorithm, UpdateKeyPropertiesParameters,
+    VerifyParameters,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use futures::TryStreamExt as _;
@@ -23,7 +26,12 @@ use crate::support::{admin, free_port};
 pub(crate) const VAULT: &str = "https://kmslab.vault.azure.net";
 
 pub(crate) async fn started() -> RunningEmulator {
-    Emulator::builder().admin_listen(free_port()).proxy_listen(free_port()).start().await.unwrap()
+    Emulator::builder()
+        .admin_listen(free_port())
+        .proxy_listen(free_port())
+        .start()
+        .await
+        .unwrap()
 }
 
 /// What an Azure client is given to reach the emulator: a proxy and a CA, and nothing else.
@@ -31,33 +39,66 @@ pub(crate) fn client_options(emulator: &RunningEmulator) -> ClientOptions {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(emulator.ca_pem().unwrap().as_bytes()).unwrap();
     let proxy = reqwest::Proxy::all(format!("http://{}", emulator.proxy_addr().unwrap())).unwrap();
-    let client = reqwest::Client::builder().tls_certs_only([ca]).proxy(proxy).build().unwrap();
-    let mut options = ClientOptions { transport: Some(Transport::new(Arc::new(client))), ..ClientOptions::default() };
+    let client = reqwest::Client::builder()
+        .tls_certs_only([ca])
+        .proxy(proxy)
+        .build()
+        .unwrap();
+    let mut options = ClientOptions {
+        transport: Some(Transport::new(Arc::new(client))),
+        ..ClientOptions::default()
+    };
     options.retry = azure_core::http::RetryOptions::none();
     options
 }
 
-pub(crate) fn secret(emulator: &RunningEmulator, client_id: &str, secret: &str) -> Arc<dyn TokenCredential> {
-    let options = ClientSecretCredentialOptions { client_options: client_options(emulator) };
+pub(crate) fn secret(
+    emulator: &RunningEmulator,
+    client_id: &str,
+    secret: &str,
+) -> Arc<dyn TokenCredential> {
+    let options = ClientSecretCredentialOptions {
+        client_options: client_options(emulator),
+    };
     let (tenant, secret) = (emulator.azure_tenant(), Secret::new(secret.to_owned()));
     ClientSecretCredential::new(&tenant, client_id.to_owned(), secret, Some(options)).unwrap()
 }
 
-pub(crate) fn keys_with(emulator: &RunningEmulator, vault: &str, credential: Arc<dyn TokenCredential>) -> KeyClient {
-    let options = KeyClientOptions { client_options: client_options(emulator), ..KeyClientOptions::default() };
+pub(crate) fn keys_with(
+    emulator: &RunningEmulator,
+    vault: &str,
+    credential: Arc<dyn TokenCredential>,
+) -> KeyClient {
+    let options = KeyClientOptions {
+        client_options: client_options(emulator),
+        ..KeyClientOptions::default()
+    };
     KeyClient::new(vault, credential, Some(options)).unwrap()
 }
 
 pub(crate) fn keys(emulator: &RunningEmulator) -> KeyClient {
-    keys_with(emulator, VAULT, secret(emulator, DEFAULT_CLIENT_ID, DEFAULT_SECRET))
+    keys_with(
+        emulator,
+        VAULT,
+        secret(emulator, DEFAULT_CLIENT_ID, DEFAULT_SECRET),
+    )
 }
 
 fn rsa() -> CreateKeyParameters {
-    CreateKeyParameters { kty: Some(KeyType::Rsa), key_size: Some(2048), ..CreateKeyParameters::default() }
+    CreateKeyParameters {
+        kty: Some(KeyType::Rsa),
+        key_size: Some(2048),
+        ..CreateKeyParameters::default()
+    }
 }
 
 pub(crate) async fn create(client: &KeyClient, name: &str, parameters: CreateKeyParameters) -> Key {
-    client.create_key(name, parameters.try_into().unwrap(), None).await.unwrap().into_model().unwrap()
+    client
+        .create_key(name, parameters.try_into().unwrap(), None)
+        .await
+        .unwrap()
+        .into_model()
+        .unwrap()
 }
 
 pub(crate) fn operation(algorithm: EncryptionAlgorithm, value: &[u8]) -> KeyOperationParameters {
@@ -69,16 +110,22 @@ pub(crate) fn operation(algorithm: EncryptionAlgorithm, value: &[u8]) -> KeyOper
 }
 
 fn enabled(enabled: bool) -> UpdateKeyPropertiesParameters {
-    let key_attributes = Some(KeyAttributes { enabled: Some(enabled), ..KeyAttributes::default() });
-    UpdateKeyPropertiesParameters { key_attributes, ..UpdateKeyPropertiesParameters::default() }
+    let key_attributes = Some(KeyAttributes {
+        enabled: Some(enabled),
+        ..KeyAttributes::default()
+    });
+    UpdateKeyPropertiesParameters {
+        key_attributes,
+        ..UpdateKeyPropertiesParameters::default()
+    }
 }
 
 /// Status and `error.code` as the SDK has them.
 pub(crate) fn refusal(error: &azure_core::Error) -> (u16, String) {
     match error.kind() {
-        azure_core::error::ErrorKind::HttpResponse { status, error_code, .. } => {
-            (u16::from(*status), error_code.clone().unwrap_or_default())
-        }
+        azure_core::error::ErrorKind::HttpResponse {
+            status, error_code, ..
+        } => (u16::from(*status), error_code.clone().unwrap_or_default()),
         _ => panic!("no refusal of the service's: {error:?}"),
     }
 }
@@ -86,9 +133,10 @@ pub(crate) fn refusal(error: &azure_core::Error) -> (u16, String) {
 /// What the service said, word for word.
 pub(crate) fn said(error: &azure_core::Error) -> String {
     match error.kind() {
-        azure_core::error::ErrorKind::HttpResponse { raw_response: Some(raw), .. } => {
-            String::from_utf8_lossy(raw.body().as_ref()).into_owned()
-        }
+        azure_core::error::ErrorKind::HttpResponse {
+            raw_response: Some(raw),
+            ..
+        } => String::from_utf8_lossy(raw.body().as_ref()).into_owned(),
         _ => String::new(),
     }
 }
@@ -99,31 +147,60 @@ async fn a_key_lives_as_the_sdk_expects() {
     let client = keys(&emulator);
     let first = create(&client, "k8s-secrets", rsa()).await;
     let id = first.resource_id().unwrap();
-    assert_eq!((id.vault_url.as_str(), id.name.as_str()), (VAULT, "k8s-secrets"));
+    assert_eq!(
+        (id.vault_url.as_str(), id.name.as_str()),
+        (VAULT, "k8s-secrets")
+    );
     let first_version = id.version.unwrap();
     assert_eq!(first_version.len(), 32);
 
     // Without a version, the newest; the answer says which.
     let oaep = EncryptionAlgorithm::RsaOaep256;
-    let wrapped = client.wrap_key("k8s-secrets", operation(oaep.clone(), b"seed").try_into().unwrap(), None).await;
+    let wrapped = client
+        .wrap_key(
+            "k8s-secrets",
+            operation(oaep.clone(), b"seed").try_into().unwrap(),
+            None,
+        )
+        .await;
     let wrapped = wrapped.unwrap().into_model().unwrap();
     assert!(wrapped.kid.as_ref().unwrap().ends_with(&first_version));
     let unwrap = |version: String, body: Vec<u8>| {
         let (client, parameters) = (&client, operation(EncryptionAlgorithm::RsaOaep256, &body));
         async move {
-            let answer = client.unwrap_key("k8s-secrets", &version, parameters.try_into().unwrap(), None).await?;
+            let answer = client
+                .unwrap_key(
+                    "k8s-secrets",
+                    &version,
+                    parameters.try_into().unwrap(),
+                    None,
+                )
+                .await?;
             Ok::<_, azure_core::Error>(answer.into_model()?.result.unwrap())
         }
     };
     let body = wrapped.result.unwrap();
-    assert_eq!(unwrap(first_version.clone(), body.clone()).await.unwrap(), b"seed");
+    assert_eq!(
+        unwrap(first_version.clone(), body.clone()).await.unwrap(),
+        b"seed"
+    );
 
     // After a rotation the old version goes on opening, and only it does.
-    let rotated = client.rotate_key("k8s-secrets", None).await.unwrap().into_model().unwrap();
+    let rotated = client
+        .rotate_key("k8s-secrets", None)
+        .await
+        .unwrap()
+        .into_model()
+        .unwrap();
     let second_version = rotated.resource_id().unwrap().version.unwrap();
     assert_ne!(first_version, second_version);
-    assert_eq!(unwrap(first_version.clone(), body.clone()).await.unwrap(), b"seed");
-    let wrong = unwrap(second_version.clone(), body.clone()).await.unwrap_err();
+    assert_eq!(
+        unwrap(first_version.clone(), body.clone()).await.unwrap(),
+        b"seed"
+    );
+    let wrong = unwrap(second_version.clone(), body.clone())
+        .await
+        .unwrap_err();
     assert_eq!(refusal(&wrong), (400, "BadParameter".into()));
 
     // Disabled, it does nothing; enabled, it does again.
@@ -131,26 +208,67 @@ async fn a_key_lives_as_the_sdk_expects() {
         key_version: Some(first_version.clone()),
         ..Default::default()
     };
-    let update =
-        |to| client.update_key_properties("k8s-secrets", enabled(to).try_into().unwrap(), Some(version.clone()));
+    let update = |to| {
+        client.update_key_properties(
+            "k8s-secrets",
+            enabled(to).try_into().unwrap(),
+            Some(version.clone()),
+        )
+    };
     update(false).await.unwrap();
-    let disabled = unwrap(first_version.clone(), body.clone()).await.unwrap_err();
+    let disabled = unwrap(first_version.clone(), body.clone())
+        .await
+        .unwrap_err();
     assert_eq!(refusal(&disabled), (403, "Forbidden".into()));
-    assert!(said(&disabled).contains(r#"{"code":"KeyDisabled"}"#), "{}", said(&disabled));
+    assert!(
+        said(&disabled).contains(r#"{"code":"KeyDisabled"}"#),
+        "{}",
+        said(&disabled)
+    );
     update(true).await.unwrap();
-    assert_eq!(unwrap(first_version.clone(), body.clone()).await.unwrap(), b"seed");
+    assert_eq!(
+        unwrap(first_version.clone(), body.clone()).await.unwrap(),
+        b"seed"
+    );
 
     // Deleted, it is gone from sight; recovered, it is as before; purged, it is gone.
-    let deleted = client.delete_key("k8s-secrets", None).await.unwrap().into_model().unwrap();
-    assert_eq!(deleted.recovery_id.unwrap(), format!("{VAULT}/deletedkeys/k8s-secrets"));
-    assert_eq!(refusal(&unwrap(first_version.clone(), body.clone()).await.unwrap_err()), (404, "KeyNotFound".into()));
-    let taken = client.create_key("k8s-secrets", rsa().try_into().unwrap(), None).await.unwrap_err();
+    let deleted = client
+        .delete_key("k8s-secrets", None)
+        .await
+        .unwrap()
+        .into_model()
+        .unwrap();
+    assert_eq!(
+        deleted.recovery_id.unwrap(),
+        format!("{VAULT}/deletedkeys/k8s-secrets")
+    );
+    assert_eq!(
+        refusal(
+            &unwrap(first_version.clone(), body.clone())
+                .await
+                .unwrap_err()
+        ),
+        (404, "KeyNotFound".into())
+    );
+    let taken = client
+        .create_key("k8s-secrets", rsa().try_into().unwrap(), None)
+        .await
+        .unwrap_err();
     assert_eq!(refusal(&taken), (409, "Conflict".into()));
-    client.recover_deleted_key("k8s-secrets", None).await.unwrap();
-    assert_eq!(unwrap(first_version.clone(), body.clone()).await.unwrap(), b"seed");
+    client
+        .recover_deleted_key("k8s-secrets", None)
+        .await
+        .unwrap();
+    assert_eq!(
+        unwrap(first_version.clone(), body.clone()).await.unwrap(),
+        b"seed"
+    );
     client.delete_key("k8s-secrets", None).await.unwrap();
     client.purge_deleted_key("k8s-secrets", None).await.unwrap();
-    let purged = client.get_deleted_key("k8s-secrets", None).await.unwrap_err();
+    let purged = client
+        .get_deleted_key("k8s-secrets", None)
+        .await
+        .unwrap_err();
     assert_eq!(refusal(&purged), (404, "KeyNotFound".into()));
     create(&client, "k8s-secrets", rsa()).await;
 }
@@ -160,12 +278,30 @@ async fn every_kind_of_key_does_what_it_can() {
     let emulator = started().await;
     let client = keys(&emulator);
     create(&client, "rsa", rsa()).await;
-    for algorithm in [EncryptionAlgorithm::Rsa1_5, EncryptionAlgorithm::RsaOaep, EncryptionAlgorithm::RsaOaep256] {
-        let sealed = client.encrypt("rsa", operation(algorithm.clone(), b"m").try_into().unwrap(), None).await.unwrap();
+    for algorithm in [
+        EncryptionAlgorithm::Rsa1_5,
+        EncryptionAlgorithm::RsaOaep,
+        EncryptionAlgorithm::RsaOaep256,
+    ] {
+        let sealed = client
+            .encrypt(
+                "rsa",
+                operation(algorithm.clone(), b"m").try_into().unwrap(),
+                None,
+            )
+            .await
+            .unwrap();
         let sealed = sealed.into_model().unwrap();
         let version = sealed.kid.unwrap().rsplit_once('/').unwrap().1.to_owned();
-        let sealed = operation(algorithm, &sealed.result.unwrap()).try_into().unwrap();
-        let opened = client.decrypt("rsa", &version, sealed, None).await.unwrap().into_model().unwrap();
+        let sealed = operation(algorithm, &sealed.result.unwrap())
+            .try_into()
+            .unwrap();
+        let opened = client
+            .decrypt("rsa", &version, sealed, None)
+            .await
+            .unwrap()
+            .into_model()
+            .unwrap();
         assert_eq!(opened.result.unwrap(), b"m");
     }
     let curves = [
@@ -185,39 +321,73 @@ async fn every_kind_of_key_does_what_it_can() {
         assert_eq!(key.key.as_ref().unwrap().crv, Some(curve));
         let version = key.resource_id().unwrap().version.unwrap();
         let digest = vec![7; digest];
-        let sign = SignParameters { algorithm: Some(algorithm.clone()), value: Some(digest.clone()) };
-        let signed = client.sign(&name, sign.try_into().unwrap(), None).await.unwrap().into_model().unwrap();
+        let sign = SignParameters {
+            algorithm: Some(algorithm.clone()),
+            value: Some(digest.clone()),
+        };
+        let signed = client
+            .sign(&name, sign.try_into().unwrap(), None)
+            .await
+            .unwrap()
+            .into_model()
+            .unwrap();
         for (digest, holds) in [(digest.clone(), true), (vec![8; digest.len()], false)] {
             let verify = VerifyParameters {
                 algorithm: Some(algorithm.clone()),
                 digest: Some(digest),
                 signature: signed.result.clone(),
             };
-            let verified = client.verify(&name, &version, verify.try_into().unwrap(), None).await.unwrap();
+            let verified = client
+                .verify(&name, &version, verify.try_into().unwrap(), None)
+                .await
+                .unwrap();
             assert_eq!(verified.into_model().unwrap().value, Some(holds));
         }
-        let encrypt = operation(EncryptionAlgorithm::RsaOaep256, b"m").try_into().unwrap();
+        let encrypt = operation(EncryptionAlgorithm::RsaOaep256, b"m")
+            .try_into()
+            .unwrap();
         let refused = client.encrypt(&name, encrypt, None).await.unwrap_err();
-        assert!(said(&refused).contains("KeyOperationForbidden"), "{}", said(&refused));
+        assert!(
+            said(&refused).contains("KeyOperationForbidden"),
+            "{}",
+            said(&refused)
+        );
     }
-    let parameters =
-        CreateKeyParameters { kty: Some(KeyType::OctHsm), key_size: Some(256), ..CreateKeyParameters::default() };
+    let parameters = CreateKeyParameters {
+        kty: Some(KeyType::OctHsm),
+        key_size: Some(256),
+        ..CreateKeyParameters::default()
+    };
     let key = create(&client, "oct", parameters).await;
     let version = key.resource_id().unwrap().version.unwrap();
     let gcm = KeyOperationParameters {
         additional_authenticated_data: Some(b"aad".to_vec()),
         ..operation(EncryptionAlgorithm::A256Gcm, b"m")
     };
-    let sealed = client.encrypt("oct", gcm.try_into().unwrap(), None).await.unwrap().into_model().unwrap();
+    let sealed = client
+        .encrypt("oct", gcm.try_into().unwrap(), None)
+        .await
+        .unwrap()
+        .into_model()
+        .unwrap();
     let open = |aad: &[u8]| KeyOperationParameters {
         additional_authenticated_data: Some(aad.to_vec()),
         iv: sealed.iv.clone(),
         authentication_tag: sealed.authentication_tag.clone(),
-        ..operation(EncryptionAlgorithm::A256Gcm, sealed.result.as_ref().unwrap())
+        ..operation(
+            EncryptionAlgorithm::A256Gcm,
+            sealed.result.as_ref().unwrap(),
+        )
     };
-    let opened = client.decrypt("oct", &version, open(b"aad").try_into().unwrap(), None).await.unwrap();
+    let opened = client
+        .decrypt("oct", &version, open(b"aad").try_into().unwrap(), None)
+        .await
+        .unwrap();
     assert_eq!(opened.into_model().unwrap().result.unwrap(), b"m");
-    let tampered = client.decrypt("oct", &version, open(b"other").try_into().unwrap(), None).await.unwrap_err();
+    let tampered = client
+        .decrypt("oct", &version, open(b"other").try_into().unwrap(), None)
+        .await
+        .unwrap_err();
     assert_eq!(refusal(&tampered), (400, "BadParameter".into()));
 }
 
@@ -225,34 +395,59 @@ async fn every_kind_of_key_does_what_it_can() {
 async fn lists_are_paged_and_names_are_whole() {
     let emulator = started().await;
     let client = keys(&emulator);
-    let ec = || CreateKeyParameters { kty: Some(KeyType::Ec), ..CreateKeyParameters::default() };
+    let ec = || CreateKeyParameters {
+        kty: Some(KeyType::Ec),
+        ..CreateKeyParameters::default()
+    };
     for n in 0..27 {
         create(&client, &format!("k{n:02}"), ec()).await;
     }
     for _ in 0..26 {
         create(&client, "k00", ec()).await;
     }
-    let listed: Vec<_> = client.list_key_properties(None).unwrap().try_collect().await.unwrap();
-    let names: Vec<_> = listed.iter().map(|item| item.resource_id().unwrap().name).collect();
-    assert_eq!((names.len(), names[0].as_str(), names[26].as_str()), (27, "k00", "k26"));
+    let listed: Vec<_> = client
+        .list_key_properties(None)
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    let names: Vec<_> = listed
+        .iter()
+        .map(|item| item.resource_id().unwrap().name)
+        .collect();
+    assert_eq!(
+        (names.len(), names[0].as_str(), names[26].as_str()),
+        (27, "k00", "k26")
+    );
     let versions = client.list_key_properties_versions("k00", None).unwrap();
     let versions: Vec<_> = versions.try_collect().await.unwrap();
     assert_eq!(versions.len(), 27);
-    assert!(versions.iter().all(|item| item.resource_id().unwrap().version.is_some()));
+    assert!(
+        versions
+            .iter()
+            .all(|item| item.resource_id().unwrap().version.is_some())
+    );
 }
 
 #[tokio::test]
 async fn the_guides_policy_makes_a_version_after_ninety_days_of_the_lab_clock() {
     let emulator = started().await;
     let client = keys(&emulator);
-    let first = create(&client, "k", rsa()).await.resource_id().unwrap().version.unwrap();
+    let first = create(&client, "k", rsa())
+        .await
+        .resource_id()
+        .unwrap()
+        .version
+        .unwrap();
     let policy = KeyRotationPolicy {
         attributes: Some(KeyRotationPolicyAttributes {
             expiry_time: Some("P1Y".into()),
             ..KeyRotationPolicyAttributes::default()
         }),
         lifetime_actions: Some(vec![LifetimeAction {
-            action: Some(LifetimeActionType { type_prop: Some(KeyRotationPolicyAction::Rotate) }),
+            action: Some(LifetimeActionType {
+                type_prop: Some(KeyRotationPolicyAction::Rotate),
+            }),
             trigger: Some(LifetimeActionTrigger {
                 time_after_create: Some("P90D".into()),
                 ..LifetimeActionTrigger::default()
@@ -260,25 +455,61 @@ async fn the_guides_policy_makes_a_version_after_ninety_days_of_the_lab_clock() 
         }]),
         ..KeyRotationPolicy::default()
     };
-    let put = client.update_key_rotation_policy("k", policy.try_into().unwrap(), None).await.unwrap();
-    assert_eq!(put.into_model().unwrap().id.unwrap(), format!("{VAULT}/keys/k/rotationpolicy"));
-    assert_eq!(admin(&emulator, "/clock", Some(r#"{"advance":"90d"}"#)).await.status, 200);
+    let put = client
+        .update_key_rotation_policy("k", policy.try_into().unwrap(), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        put.into_model().unwrap().id.unwrap(),
+        format!("{VAULT}/keys/k/rotationpolicy")
+    );
+    assert_eq!(
+        admin(&emulator, "/clock", Some(r#"{"advance":"90d"}"#))
+            .await
+            .status,
+        200
+    );
     // The token is of today, and goes on holding: it lives by the wall clock.
-    let sealed = client.wrap_key("k", operation(EncryptionAlgorithm::RsaOaep256, b"m").try_into().unwrap(), None).await;
+    let sealed = client
+        .wrap_key(
+            "k",
+            operation(EncryptionAlgorithm::RsaOaep256, b"m")
+                .try_into()
+                .unwrap(),
+            None,
+        )
+        .await;
     let kid = sealed.unwrap().into_model().unwrap().kid.unwrap();
     assert!(!kid.ends_with(&first), "{kid}");
-    let now = client.get_key("k", None).await.unwrap().into_model().unwrap();
+    let now = client
+        .get_key("k", None)
+        .await
+        .unwrap()
+        .into_model()
+        .unwrap();
     let attributes = now.attributes.unwrap();
-    assert_eq!((attributes.expires.unwrap() - attributes.created.unwrap()).whole_days(), 365);
+    assert_eq!(
+        (attributes.expires.unwrap() - attributes.created.unwrap()).whole_days(),
+        365
+    );
 }
 
 #[tokio::test]
 async fn a_managed_identity_gets_its_token_from_the_metadata_service() {
     let emulator = started().await;
-    let options = ManagedIdentityCredentialOptions { client_options: client_options(&emulator), ..Default::default() };
-    let client = keys_with(&emulator, VAULT, ManagedIdentityCredential::new(Some(options)).unwrap());
+    let options = ManagedIdentityCredentialOptions {
+        client_options: client_options(&emulator),
+        ..Default::default()
+    };
+    let client = keys_with(
+        &emulator,
+        VAULT,
+        ManagedIdentityCredential::new(Some(options)).unwrap(),
+    );
     create(&client, "k", rsa()).await;
     let pinned = KeyClientEncryptOptions::default();
-    let sealed = operation(EncryptionAlgorithm::RsaOaep256, b"m").try_into().unwrap();
+    let sealed = operation(EncryptionAlgorithm::RsaOaep256, b"m")
+        .try_into()
+        .unwrap();
     client.encrypt("k", sealed, Some(pinned)).await.unwrap();
 }

@@ -12,7 +12,9 @@ use crate::support::{Call, raw};
 fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kmslab-emulator"));
     let free = "127.0.0.1:0";
-    command.args(["--listen", free, "--admin-listen", free]).args(flags);
+    command
+        .args(["--listen", free, "--admin-listen", free])
+        .args(flags);
     if !flags.contains(&"--no-tls") && !flags.contains(&"--proxy-listen") {
         command.args(["--proxy-listen", free]);
     }
@@ -38,13 +40,18 @@ impl Drop for Running {
 impl Running {
     fn first_line(&mut self) -> String {
         let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(self.0.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         line
     }
 
     #[cfg(unix)]
     fn signalled(mut self, signal: &str) -> Option<i32> {
-        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
         self.0.wait().unwrap().code()
     }
@@ -54,23 +61,59 @@ impl Running {
 #[tokio::test]
 async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
     for signal in ["-TERM", "-INT"] {
-        let mut running = Running(command(&["--tls-listen", "127.0.0.1:0", "--format", "json"]).spawn().unwrap());
+        let mut running = Running(
+            command(&["--tls-listen", "127.0.0.1:0", "--format", "json"])
+                .spawn()
+                .unwrap(),
+        );
         let ready: Value = serde_json::from_str(&running.first_line()).unwrap();
-        let address = |name: &str| ready[name].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
-        assert_eq!(Call::new("ListKeys", "{}").send(address("http")).await.status, 200);
-        let health = raw(address("admin"), b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let address = |name: &str| {
+            ready[name]
+                .as_str()
+                .unwrap()
+                .strip_prefix("http://")
+                .unwrap()
+                .parse()
+                .unwrap()
+        };
+        assert_eq!(
+            Call::new("ListKeys", "{}")
+                .send(address("http"))
+                .await
+                .status,
+            200
+        );
+        let health = raw(
+            address("admin"),
+            b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        )
+        .await;
         assert_eq!(health.status, 200);
-        assert!(ready["https"].as_str().unwrap().starts_with("https://localhost:"));
+        assert!(
+            ready["https"]
+                .as_str()
+                .unwrap()
+                .starts_with("https://localhost:")
+        );
         let ca = Path::new(ready["ca"].as_str().unwrap()).to_owned();
         assert!(ca.exists());
         let key_file = Path::new(ready["gcpKeyFile"].as_str().unwrap()).to_owned();
         let key: Value = serde_json::from_slice(&std::fs::read(&key_file).unwrap()).unwrap();
-        assert_eq!(key["token_uri"], format!("{}/token", ready["http"].as_str().unwrap()));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key_file).unwrap().permissions());
+        assert_eq!(
+            key["token_uri"],
+            format!("{}/token", ready["http"].as_str().unwrap())
+        );
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(&key_file).unwrap().permissions(),
+        );
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(running.signalled(signal), Some(0));
         for file in [ca, key_file] {
-            assert!(!file.exists() && !file.parent().unwrap().exists(), "{} is left", file.display());
+            assert!(
+                !file.exists() && !file.parent().unwrap().exists(),
+                "{} is left",
+                file.display()
+            );
         }
     }
 }
@@ -79,34 +122,65 @@ async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
 #[test]
 fn a_flag_with_one_dash_is_refused_and_not_read_as_help() {
     let (code, said) = ended(&["-host=localhost"]);
-    assert!(code == Some(2) && said.contains("flags have two: --host"), "{code:?} {said}");
+    assert!(
+        code == Some(2) && said.contains("flags have two: --host"),
+        "{code:?} {said}"
+    );
 }
 
 #[test]
 fn human_lines_can_be_pasted_into_a_shell() {
-    let mut child = command(&["--no-tls", "--credential", "AKIAX:a:b:c:111122223333"]).spawn().unwrap();
+    let mut child = command(&["--no-tls", "--credential", "AKIAX:a:b:c:111122223333"])
+        .spawn()
+        .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let running = Running(child);
     let mut lines = Vec::new();
-    while !lines.last().is_some_and(|line: &String| line.starts_with("export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM=")) {
+    while !lines.last().is_some_and(|line: &String| {
+        line.starts_with("export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM=")
+    }) {
         let mut line = String::new();
         assert_ne!(out.read_line(&mut line).unwrap(), 0, "{lines:?}");
         lines.push(line);
     }
     let forms = ["# ", "export ", "unset "];
-    assert!(lines.iter().all(|line| forms.iter().any(|form| line.starts_with(form))), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| forms.iter().any(|form| line.starts_with(form))),
+        "{lines:?}"
+    );
     // What another login has left in the shell would win.
-    for variable in ["AWS_SESSION_TOKEN", "AWS_PROFILE", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"] {
-        let unset =
-            lines.iter().any(|line| line.starts_with("unset ") && line.split_whitespace().any(|word| word == variable));
+    for variable in [
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "GOOGLE_CLOUD_UNIVERSE_DOMAIN",
+    ] {
+        let unset = lines.iter().any(|line| {
+            line.starts_with("unset ") && line.split_whitespace().any(|word| word == variable)
+        });
         assert!(unset, "{variable}: {lines:?}");
     }
-    assert!(lines.iter().any(|line| line.starts_with("export AWS_ENDPOINT_URL_KMS=http://127.0.0.1:")), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("export AWS_ENDPOINT_URL_KMS=http://127.0.0.1:")),
+        "{lines:?}"
+    );
     // The SDKs read the first, the AWS CLI the second.
-    for variable in
-        ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "GCE_METADATA_HOST", "GOOGLE_APPLICATION_CREDENTIALS"]
-    {
-        assert!(lines.iter().any(|line| line.starts_with(&format!("export {variable}="))), "{variable}: {lines:?}");
+    for variable in [
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "GCE_METADATA_HOST",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    ] {
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with(&format!("export {variable}="))),
+            "{variable}: {lines:?}"
+        );
     }
     assert!(!lines.concat().contains("a:b:c"), "{lines:?}");
     assert_eq!(running.signalled("-TERM"), Some(0));
@@ -128,7 +202,10 @@ fn without_a_directory_to_write_in_it_serves_without_a_key_file() {
     assert_eq!(running.signalled("-TERM"), Some(0));
     let mut said = String::new();
     stderr.read_to_string(&mut said).unwrap();
-    assert!(said.contains("/dev/null") && said.contains("TMPDIR"), "{said}");
+    assert!(
+        said.contains("/dev/null") && said.contains("TMPDIR"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -137,17 +214,26 @@ fn a_machine_that_lacks_something_is_exit_3() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, text) = ended(&["--tls-listen", &address]);
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains(&address) && text.contains("--tls-listen"), "{text}");
+    assert!(
+        text.contains(&address) && text.contains("--tls-listen"),
+        "{text}"
+    );
     let (code, text) = ended(&["--tls-listen", "127.0.0.1:0", "--tls-dir", "/dev/null/tls"]);
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("/dev/null/tls") && text.contains("--tls-dir"), "{text}");
+    assert!(
+        text.contains("/dev/null/tls") && text.contains("--tls-dir"),
+        "{text}"
+    );
 }
 
 #[test]
 fn wrong_usage_is_exit_2_and_shows_no_secret() {
     for (flags, expected) in [
         (["--credential", "AKIAX:hunter2"], "ID:SECRET:ACCOUNT"),
-        (["--credential", "hunter2/x:AKIAX:111122223333"], "access key id"),
+        (
+            ["--credential", "hunter2/x:AKIAX:111122223333"],
+            "access key id",
+        ),
         (["--credential", "AKIAX:hunter2:12"], "12 digits"),
         (["--clock", "yesterday"], "--clock"),
         (["--seed", "/no/such/seed.yaml"], "/no/such/seed.yaml"),

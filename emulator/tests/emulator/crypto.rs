@@ -10,7 +10,15 @@ use serde_json::json;
 use crate::support::{ACCOUNT, Call, raw, sdk, started};
 
 async fn new_key(client: &Client) -> String {
-    client.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
+    client
+        .create_key()
+        .send()
+        .await
+        .unwrap()
+        .key_metadata
+        .unwrap()
+        .arn
+        .unwrap()
 }
 
 #[tokio::test]
@@ -18,30 +26,91 @@ async fn the_life_of_a_key_from_its_making_to_its_disabling() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
-    let first = client.describe_key().key_id(&key).send().await.unwrap().key_metadata.unwrap();
-    let old = client.encrypt().key_id(&key).plaintext(Blob::new("old")).send().await.unwrap();
+    let first = client
+        .describe_key()
+        .key_id(&key)
+        .send()
+        .await
+        .unwrap()
+        .key_metadata
+        .unwrap();
+    let old = client
+        .encrypt()
+        .key_id(&key)
+        .plaintext(Blob::new("old"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(old.key_id(), Some(key.as_str()));
-    assert_eq!(old.encryption_algorithm(), Some(&EncryptionAlgorithmSpec::SymmetricDefault));
+    assert_eq!(
+        old.encryption_algorithm(),
+        Some(&EncryptionAlgorithmSpec::SymmetricDefault)
+    );
 
-    let rotated = client.rotate_key_on_demand().key_id(&key).send().await.unwrap();
+    let rotated = client
+        .rotate_key_on_demand()
+        .key_id(&key)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(rotated.key_id(), Some(key.as_str()));
-    let second = client.describe_key().key_id(&key).send().await.unwrap().key_metadata.unwrap();
-    assert_ne!(first.current_key_material_id(), second.current_key_material_id());
-    let new = client.encrypt().key_id(&key).plaintext(Blob::new("new")).send().await.unwrap();
-    for (blob, plaintext, material) in
-        [(&old, "old", first.current_key_material_id()), (&new, "new", second.current_key_material_id())]
-    {
-        let opened = client.decrypt().ciphertext_blob(blob.ciphertext_blob().unwrap().clone()).send().await.unwrap();
+    let second = client
+        .describe_key()
+        .key_id(&key)
+        .send()
+        .await
+        .unwrap()
+        .key_metadata
+        .unwrap();
+    assert_ne!(
+        first.current_key_material_id(),
+        second.current_key_material_id()
+    );
+    let new = client
+        .encrypt()
+        .key_id(&key)
+        .plaintext(Blob::new("new"))
+        .send()
+        .await
+        .unwrap();
+    for (blob, plaintext, material) in [
+        (&old, "old", first.current_key_material_id()),
+        (&new, "new", second.current_key_material_id()),
+    ] {
+        let opened = client
+            .decrypt()
+            .ciphertext_blob(blob.ciphertext_blob().unwrap().clone())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(opened.plaintext().unwrap().as_ref(), plaintext.as_bytes());
-        assert_eq!((opened.key_id(), opened.key_material_id()), (Some(key.as_str()), material));
+        assert_eq!(
+            (opened.key_id(), opened.key_material_id()),
+            (Some(key.as_str()), material)
+        );
     }
 
     client.disable_key().key_id(&key).send().await.unwrap();
     let blob = old.ciphertext_blob().unwrap().clone();
-    let refused = client.decrypt().ciphertext_blob(blob.clone()).send().await.unwrap_err().into_service_error();
+    let refused = client
+        .decrypt()
+        .ciphertext_blob(blob.clone())
+        .send()
+        .await
+        .unwrap_err()
+        .into_service_error();
     assert!(refused.is_disabled_exception(), "{refused:?}");
-    assert_eq!(refused.message(), Some(format!("{key} is disabled.").as_str()));
-    let refused = client.encrypt().key_id(&key).plaintext(Blob::new("x")).send().await.unwrap_err();
+    assert_eq!(
+        refused.message(),
+        Some(format!("{key} is disabled.").as_str())
+    );
+    let refused = client
+        .encrypt()
+        .key_id(&key)
+        .plaintext(Blob::new("x"))
+        .send()
+        .await
+        .unwrap_err();
     assert!(refused.into_service_error().is_disabled_exception());
     client.enable_key().key_id(&key).send().await.unwrap();
     assert!(client.decrypt().ciphertext_blob(blob).send().await.is_ok());
@@ -53,21 +122,51 @@ async fn a_ciphertext_opens_with_its_context_and_its_key_only() {
     let client = sdk(&emulator);
     let (key, other) = (new_key(&client).await, new_key(&client).await);
     let sealed = client.encrypt().key_id(&key).plaintext(Blob::new("x"));
-    let sealed = sealed.encryption_context("a", "bc").encryption_context("d", "e").send().await.unwrap();
+    let sealed = sealed
+        .encryption_context("a", "bc")
+        .encryption_context("d", "e")
+        .send()
+        .await
+        .unwrap();
     let blob = sealed.ciphertext_blob().unwrap().clone();
     let opened = client.decrypt().ciphertext_blob(blob.clone());
-    assert!(opened.encryption_context("d", "e").encryption_context("a", "bc").send().await.is_ok());
-    for context in [vec![("ab", "c"), ("d", "e")], vec![("a", "bc")], vec![("A", "bc"), ("d", "e")], vec![]] {
-        let context = context.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let call = client.decrypt().ciphertext_blob(blob.clone()).set_encryption_context(Some(context));
+    assert!(
+        opened
+            .encryption_context("d", "e")
+            .encryption_context("a", "bc")
+            .send()
+            .await
+            .is_ok()
+    );
+    for context in [
+        vec![("ab", "c"), ("d", "e")],
+        vec![("a", "bc")],
+        vec![("A", "bc"), ("d", "e")],
+        vec![],
+    ] {
+        let context = context
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
+        let call = client
+            .decrypt()
+            .ciphertext_blob(blob.clone())
+            .set_encryption_context(Some(context));
         let refused = call.send().await.unwrap_err().into_service_error();
         assert!(refused.is_invalid_ciphertext_exception(), "{refused:?}");
         assert_eq!(refused.message(), None);
     }
-    let pinned = client.decrypt().ciphertext_blob(blob.clone()).key_id(&other).send().await.unwrap_err();
+    let pinned = client
+        .decrypt()
+        .ciphertext_blob(blob.clone())
+        .key_id(&other)
+        .send()
+        .await
+        .unwrap_err();
     let pinned = pinned.into_service_error();
     assert!(pinned.is_incorrect_key_exception(), "{pinned:?}");
-    let words = "The key ID in the request does not identify a CMK that can perform this operation.";
+    let words =
+        "The key ID in the request does not identify a CMK that can perform this operation.";
     assert_eq!(pinned.message(), Some(words));
     // Flipped in the encrypted part; in the material's id; and no ciphertext at all.
     let flipped = |at: usize| {
@@ -81,7 +180,13 @@ async fn a_ciphertext_opens_with_its_context_and_its_key_only() {
         (flipped(10), "AccessDeniedException"),
         (Blob::new("garbage"), "InvalidCiphertextException"),
     ] {
-        let refused = client.decrypt().ciphertext_blob(bytes).send().await.unwrap_err().into_service_error();
+        let refused = client
+            .decrypt()
+            .ciphertext_blob(bytes)
+            .send()
+            .await
+            .unwrap_err()
+            .into_service_error();
         assert_eq!(refused.code(), Some(code));
     }
 }
@@ -91,30 +196,69 @@ async fn data_keys_have_the_length_asked_for_and_come_back_from_their_ciphertext
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
-    for (spec, bytes, length) in
-        [(Some(DataKeySpec::Aes256), None, 32), (Some(DataKeySpec::Aes128), None, 16), (None, Some(1024), 1024)]
-    {
-        let call = client.generate_data_key().key_id(&key).set_key_spec(spec).set_number_of_bytes(bytes);
+    for (spec, bytes, length) in [
+        (Some(DataKeySpec::Aes256), None, 32),
+        (Some(DataKeySpec::Aes128), None, 16),
+        (None, Some(1024), 1024),
+    ] {
+        let call = client
+            .generate_data_key()
+            .key_id(&key)
+            .set_key_spec(spec)
+            .set_number_of_bytes(bytes);
         let made = call.send().await.unwrap();
         let plaintext = made.plaintext().unwrap().as_ref();
         assert_eq!(plaintext.len(), length);
         let ciphertext = made.ciphertext_blob().unwrap();
-        // As long as the service's own, where those were seen: 152 bytes more than a plaintext of 32.
+        // As long as the service's own, where those were seen: 152 bytes more than a plaintext of
+        // 32.
         assert!(length != 32 || ciphertext.as_ref().len() == 184);
-        let opened = client.decrypt().ciphertext_blob(ciphertext.clone()).send().await.unwrap();
+        let opened = client
+            .decrypt()
+            .ciphertext_blob(ciphertext.clone())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(opened.plaintext().unwrap().as_ref(), plaintext);
     }
-    let hidden = client.generate_data_key_without_plaintext().key_id(&key).key_spec(DataKeySpec::Aes256);
+    let hidden = client
+        .generate_data_key_without_plaintext()
+        .key_id(&key)
+        .key_spec(DataKeySpec::Aes256);
     let hidden = hidden.send().await.unwrap();
-    let opened = client.decrypt().ciphertext_blob(hidden.ciphertext_blob().unwrap().clone()).send().await.unwrap();
+    let opened = client
+        .decrypt()
+        .ciphertext_blob(hidden.ciphertext_blob().unwrap().clone())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(opened.plaintext().unwrap().as_ref().len(), 32);
-    let both = client.generate_data_key().key_id(&key).key_spec(DataKeySpec::Aes256).number_of_bytes(1);
-    for refused in [both.send().await, client.generate_data_key().key_id(&key).send().await] {
+    let both = client
+        .generate_data_key()
+        .key_id(&key)
+        .key_spec(DataKeySpec::Aes256)
+        .number_of_bytes(1);
+    for refused in [
+        both.send().await,
+        client.generate_data_key().key_id(&key).send().await,
+    ] {
         let refused = refused.unwrap_err().into_service_error();
-        assert_eq!(refused.message(), Some("Please specify either number of bytes or key spec."));
+        assert_eq!(
+            refused.message(),
+            Some("Please specify either number of bytes or key spec.")
+        );
     }
     assert_eq!(
-        client.generate_random().number_of_bytes(7).send().await.unwrap().plaintext().unwrap().as_ref().len(),
+        client
+            .generate_random()
+            .number_of_bytes(7)
+            .send()
+            .await
+            .unwrap()
+            .plaintext()
+            .unwrap()
+            .as_ref()
+            .len(),
         7
     );
 }
@@ -124,14 +268,35 @@ async fn re_encrypt_moves_a_plaintext_under_another_key_and_context() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let (from, to) = (new_key(&client).await, new_key(&client).await);
-    let sealed = client.encrypt().key_id(&from).plaintext(Blob::new("x")).send().await.unwrap();
-    let moved = client.re_encrypt().ciphertext_blob(sealed.ciphertext_blob().unwrap().clone());
-    let moved = moved.destination_key_id(&to).destination_encryption_context("a", "b").send().await.unwrap();
-    assert_eq!((moved.source_key_id(), moved.key_id()), (Some(from.as_str()), Some(to.as_str())));
-    let opened = client.decrypt().ciphertext_blob(moved.ciphertext_blob().unwrap().clone());
+    let sealed = client
+        .encrypt()
+        .key_id(&from)
+        .plaintext(Blob::new("x"))
+        .send()
+        .await
+        .unwrap();
+    let moved = client
+        .re_encrypt()
+        .ciphertext_blob(sealed.ciphertext_blob().unwrap().clone());
+    let moved = moved
+        .destination_key_id(&to)
+        .destination_encryption_context("a", "b")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (moved.source_key_id(), moved.key_id()),
+        (Some(from.as_str()), Some(to.as_str()))
+    );
+    let opened = client
+        .decrypt()
+        .ciphertext_blob(moved.ciphertext_blob().unwrap().clone());
     let opened = opened.encryption_context("a", "b").send().await.unwrap();
     assert_eq!(opened.key_id(), Some(to.as_str()));
-    assert_eq!(opened.key_material_id(), moved.destination_key_material_id());
+    assert_eq!(
+        opened.key_material_id(),
+        moved.destination_key_material_id()
+    );
 }
 
 #[tokio::test]
@@ -139,45 +304,99 @@ async fn a_dry_run_says_whether_it_would_have_gone_through() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
-    let dry = |client: &Client| client.encrypt().key_id(&key).plaintext(Blob::new("x")).dry_run(true);
+    let dry = |client: &Client| {
+        client
+            .encrypt()
+            .key_id(&key)
+            .plaintext(Blob::new("x"))
+            .dry_run(true)
+    };
     let refused = dry(&client).send().await.unwrap_err().into_service_error();
     assert_eq!(refused.code(), Some("DryRunOperationException"));
     client.disable_key().key_id(&key).send().await.unwrap();
-    assert!(dry(&client).send().await.unwrap_err().into_service_error().is_disabled_exception());
+    assert!(
+        dry(&client)
+            .send()
+            .await
+            .unwrap_err()
+            .into_service_error()
+            .is_disabled_exception()
+    );
 }
 
 #[tokio::test]
 async fn bad_bodies_get_the_vendors_error() {
     let emulator = started().await;
     let address = emulator.http_addr();
-    let key = sdk(&emulator).create_key().send().await.unwrap().key_metadata.unwrap();
-    for body in ["[]", "[{\"KeyId\":\"x\"}]", "{\"KeyId\":", "", "null", "\"x\""] {
+    let key = sdk(&emulator)
+        .create_key()
+        .send()
+        .await
+        .unwrap()
+        .key_metadata
+        .unwrap();
+    for body in [
+        "[]",
+        "[{\"KeyId\":\"x\"}]",
+        "{\"KeyId\":",
+        "",
+        "null",
+        "\"x\"",
+    ] {
         let answer = Call::new("Encrypt", body).send(address).await;
-        assert_eq!((answer.status, answer.code()), (400, "SerializationException"), "{body}");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "SerializationException"),
+            "{body}"
+        );
     }
     let encrypt = |body: serde_json::Value| Call::new("Encrypt", body.to_string());
     let missing = encrypt(json!({ "Plaintext": "eA==" })).send(address).await;
-    let words =
-        "1 validation error detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null";
-    assert_eq!((missing.code(), missing.message()), ("ValidationException", words));
+    let words = "1 validation error detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null";
+    assert_eq!(
+        (missing.code(), missing.message()),
+        ("ValidationException", words)
+    );
     let long = "eHh4".repeat(1366);
     let words = "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have length less \
                  than or equal to 4096";
-    let too_long = encrypt(json!({ "KeyId": key.key_id(), "Plaintext": long })).send(address).await;
-    assert_eq!((too_long.code(), too_long.message()), ("ValidationException", words));
+    let too_long = encrypt(json!({ "KeyId": key.key_id(), "Plaintext": long }))
+        .send(address)
+        .await;
+    assert_eq!(
+        (too_long.code(), too_long.message()),
+        ("ValidationException", words)
+    );
     let algorithm = json!({ "KeyId": key.key_id(), "Plaintext": "eA==", "EncryptionAlgorithm": "RSAES_OAEP_SHA_256" });
     let words = "Algorithm RSAES_OAEP_SHA_256 is incompatible with key spec SYMMETRIC_DEFAULT.";
     let refused = encrypt(algorithm).send(address).await;
-    assert_eq!((refused.code(), refused.message()), ("InvalidKeyUsageException", words));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        ("InvalidKeyUsageException", words)
+    );
     let unknown = "0000abcd-12ab-34cd-56ef-1234567890ab";
     for (named, words) in [
-        (unknown, format!("Key 'arn:aws:kms:us-east-1:{ACCOUNT}:key/{unknown}' does not exist")),
+        (
+            unknown,
+            format!("Key 'arn:aws:kms:us-east-1:{ACCOUNT}:key/{unknown}' does not exist"),
+        ),
         ("fake-key-id", "Invalid keyId 'fake-key-id'".to_owned()),
-        ("alias/none", format!("Alias arn:aws:kms:us-east-1:{ACCOUNT}:alias/none is not found.")),
-        (&format!("arn:aws:kms:eu-west-1:{ACCOUNT}:key/{unknown}"), "Invalid arn eu-west-1".to_owned()),
+        (
+            "alias/none",
+            format!("Alias arn:aws:kms:us-east-1:{ACCOUNT}:alias/none is not found."),
+        ),
+        (
+            &format!("arn:aws:kms:eu-west-1:{ACCOUNT}:key/{unknown}"),
+            "Invalid arn eu-west-1".to_owned(),
+        ),
     ] {
-        let answer = encrypt(json!({ "KeyId": named, "Plaintext": "eA==" })).send(address).await;
-        assert_eq!((answer.code(), answer.message()), ("NotFoundException", words.as_str()));
+        let answer = encrypt(json!({ "KeyId": named, "Plaintext": "eA==" }))
+            .send(address)
+            .await;
+        assert_eq!(
+            (answer.code(), answer.message()),
+            ("NotFoundException", words.as_str())
+        );
     }
 }
 
@@ -188,5 +407,10 @@ async fn a_body_that_is_not_utf8_gets_the_vendors_error() {
         b"POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: TrentService.Encrypt\r\ncontent-length: 14\r\n".to_vec();
     bytes.extend(b"connection: close\r\n\r\n{\"KeyId\":\"\xff\xfe\"}");
     let answer = raw(emulator.http_addr(), &bytes).await;
-    assert_eq!((answer.status, answer.code()), (400, "SerializationException"), "{}", answer.text);
+    assert_eq!(
+        (answer.status, answer.code()),
+        (400, "SerializationException"),
+        "{}",
+        answer.text
+    );
 }

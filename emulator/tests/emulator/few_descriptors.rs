@@ -27,8 +27,13 @@ async fn with_few_file_descriptors_the_admin_port_still_answers() {
     let line = lines.next_line().await.unwrap().unwrap();
     let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = |name: &str| -> SocketAddr {
-        let url = addresses[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}"));
-        url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
+        let url = addresses[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name} in {line}"));
+        url.trim_start_matches("http://")
+            .trim_end_matches('/')
+            .parse()
+            .unwrap()
     };
     let (http, admin) = (address("http"), address("admin"));
     let mut held = Vec::new();
@@ -42,20 +47,42 @@ async fn with_few_file_descriptors_the_admin_port_still_answers() {
             _ => break,
         }
     }
-    assert!(held.len() > 128, "only {} connections were held", held.len());
-    let request = http::Request::get("/healthz").header("host", "localhost").body(String::new()).unwrap();
+    assert!(
+        held.len() > 128,
+        "only {} connections were held",
+        held.len()
+    );
+    let request = http::Request::get("/healthz")
+        .header("host", "localhost")
+        .body(String::new())
+        .unwrap();
     for _ in 0..5 {
-        let answer = tokio::time::timeout(Duration::from_secs(20), send(admin, &request)).await.expect("no answer");
+        let answer = tokio::time::timeout(Duration::from_secs(20), send(admin, &request))
+            .await
+            .expect("no answer");
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     // With the connections gone there is room again.
     drop(held);
     let request = http::Request::get("/computeMetadata/v1/project/project-id");
-    let request = request.header("host", "localhost").header("metadata-flavor", "Google").body(String::new()).unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(20), send(http, &request)).await.expect("no answer");
+    let request = request
+        .header("host", "localhost")
+        .header("metadata-flavor", "Google")
+        .body(String::new())
+        .unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), send(http, &request))
+        .await
+        .expect("no answer");
     assert_eq!(answer.status, 200, "{}", answer.text);
     // Asked to end, it leaves nothing in the temporary directory.
     let pid = child.id().unwrap().to_string();
-    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(
+        tokio::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }

@@ -1,4 +1,5 @@
-//! Attestations of HSM keys, read as Marvell's parser reads them and verified as Google's `verify_attestation.py` does.
+//! Attestations of HSM keys, read as Marvell's parser reads them and verified as Google's
+//! `verify_attestation.py` does.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -24,7 +25,9 @@ fn half(bytes: &[u8], at: usize) -> usize {
 /// The attributes of each object.
 fn parsed(attestation: &[u8]) -> Vec<BTreeMap<usize, Vec<u8>>> {
     let data = &attestation[word(attestation, 8) - (word(attestation, 12) + SIGNATURE)..];
-    let offsets = [half(data, 4), half(data, 6)].into_iter().filter(|offset| *offset > 0);
+    let offsets = [half(data, 4), half(data, 6)]
+        .into_iter()
+        .filter(|offset| *offset > 0);
     offsets.map(|offset| attributes(&data[offset..])).collect()
 }
 
@@ -43,37 +46,82 @@ fn signed_by(pem: &str, attestation: &[u8]) -> bool {
     let certificate = pem.parse_x509().unwrap();
     let key = &certificate.public_key().subject_public_key.data;
     let (message, signature) = attestation.split_at(attestation.len() - SIGNATURE);
-    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature).is_ok()
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
+        .verify(message, signature)
+        .is_ok()
 }
 
 #[tokio::test]
 async fn an_hsm_attests_what_it_holds_and_software_does_not() {
     let (emulator, token) = with_key().await;
     let go = async |method: &str, path: &str, body: Value| {
-        rest(&emulator, Some(&token), method, &format!("/v1/{RING}/{path}"), body).await
+        rest(
+            &emulator,
+            Some(&token),
+            method,
+            &format!("/v1/{RING}/{path}"),
+            body,
+        )
+        .await
     };
     for (id, purpose, algorithm, classes) in [
-        ("secret", "ENCRYPT_DECRYPT", "GOOGLE_SYMMETRIC_ENCRYPTION", &[4][..]),
-        ("rsa", "ASYMMETRIC_SIGN", "RSA_SIGN_PKCS1_2048_SHA256", &[2, 3]),
+        (
+            "secret",
+            "ENCRYPT_DECRYPT",
+            "GOOGLE_SYMMETRIC_ENCRYPTION",
+            &[4][..],
+        ),
+        (
+            "rsa",
+            "ASYMMETRIC_SIGN",
+            "RSA_SIGN_PKCS1_2048_SHA256",
+            &[2, 3],
+        ),
         ("ec", "ASYMMETRIC_SIGN", "EC_SIGN_P256_SHA256", &[2, 3]),
     ] {
         let template = json!({ "algorithm": algorithm, "protectionLevel": "HSM" });
         let body = json!({ "purpose": purpose, "versionTemplate": template });
-        assert_eq!(go("POST", &format!("cryptoKeys?cryptoKeyId={id}"), body).await.status, 200);
+        assert_eq!(
+            go("POST", &format!("cryptoKeys?cryptoKeyId={id}"), body)
+                .await
+                .status,
+            200
+        );
         let path = format!("cryptoKeys/{id}/cryptoKeyVersions/1");
-        let shown = until(&emulator, Some(&token), &format!("{RING}/{path}"), "ENABLED").await;
+        let shown = until(
+            &emulator,
+            Some(&token),
+            &format!("{RING}/{path}"),
+            "ENABLED",
+        )
+        .await;
         let attestation = &shown["attestation"];
         assert_eq!(attestation["format"], "CAVIUM_V2_COMPRESSED");
-        let content = STANDARD.decode(attestation["content"].as_str().unwrap()).unwrap();
+        let content = STANDARD
+            .decode(attestation["content"].as_str().unwrap())
+            .unwrap();
         let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(content.as_slice()).read_to_end(&mut bytes).unwrap();
+        flate2::read::GzDecoder::new(content.as_slice())
+            .read_to_end(&mut bytes)
+            .unwrap();
         assert_eq!(word(&bytes, 8), bytes.len(), "{id}");
         let objects = parsed(&bytes);
-        assert_eq!(objects.iter().map(|object| object[&0x0000][0]).collect::<Vec<_>>(), classes, "{id}");
+        assert_eq!(
+            objects
+                .iter()
+                .map(|object| object[&0x0000][0])
+                .collect::<Vec<_>>(),
+            classes,
+            "{id}"
+        );
         for object in &objects {
             assert_eq!(object[&0x0102], format!("{RING}/{path}").as_bytes());
             let secret = object[&0x0000] != [2];
-            assert_eq!((object[&0x0162] == [0], object[&0x0164] == [1]), (secret, secret), "{id}");
+            assert_eq!(
+                (object[&0x0162] == [0], object[&0x0164] == [1]),
+                (secret, secret),
+                "{id}"
+            );
         }
         for chain in ["caviumCerts", "googleCardCerts", "googlePartitionCerts"] {
             let leaf = attestation["certChains"][chain][0].as_str().unwrap();
@@ -83,6 +131,8 @@ async fn an_hsm_attests_what_it_holds_and_software_does_not() {
             bytes[20] ^= 1;
         }
     }
-    let software = go("GET", "cryptoKeys/k/cryptoKeyVersions/1", Value::Null).await.json;
+    let software = go("GET", "cryptoKeys/k/cryptoKeyVersions/1", Value::Null)
+        .await
+        .json;
     assert_eq!(software.get("attestation"), None);
 }

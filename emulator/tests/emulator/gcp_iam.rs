@@ -1,4 +1,5 @@
-//! Google's IAM: who gets in, who may do what, service accounts and their keys, and the other kinds of keys that Cloud KMS has.
+//! Google's IAM: who gets in, who may do what, service accounts and their keys, and the other kinds
+//! of keys that Cloud KMS has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,46 +20,87 @@ const ACCOUNT: &str = "some-one@p.iam.gserviceaccount.com";
 pub(crate) fn signed(key: &str, id: &str, claims: &Value) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-    let der: String = key.lines().filter(|line| !line.starts_with("-----")).collect();
-    let pair = aws_lc_rs::signature::RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
+    let der: String = key
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    let pair =
+        aws_lc_rs::signature::RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": id });
-    let signed = [&header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signed = [&header, claims]
+        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+        .join(".");
     let mut signature = vec![0; pair.public_modulus_len()];
     let random = aws_lc_rs::rand::SystemRandom::new();
-    pair.sign(&aws_lc_rs::signature::RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).unwrap();
+    pair.sign(
+        &aws_lc_rs::signature::RSA_PKCS1_SHA256,
+        &random,
+        signed.as_bytes(),
+        &mut signature,
+    )
+    .unwrap();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 async fn exchanged(emulator: &RunningEmulator, form: &str) -> Answer {
     let request = http::Request::post("/token").header("host", "oauth2.googleapis.com");
     let request = request.header("content-type", "application/x-www-form-urlencoded");
-    send(emulator.http_addr(), &request.body(form.to_owned()).unwrap()).await
+    send(
+        emulator.http_addr(),
+        &request.body(form.to_owned()).unwrap(),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn only_tokens_that_hold_get_in() {
     let file = KeyFile::generate(ACCOUNT).unwrap();
-    let json: Value = serde_json::from_str(&file.json("https://oauth2.googleapis.com/token")).unwrap();
-    let (pem, id) = (json["private_key"].as_str().unwrap(), json["private_key_id"].as_str().unwrap());
+    let json: Value =
+        serde_json::from_str(&file.json("https://oauth2.googleapis.com/token")).unwrap();
+    let (pem, id) = (
+        json["private_key"].as_str().unwrap(),
+        json["private_key_id"].as_str().unwrap(),
+    );
     let accounts = vec![(&file).into()];
-    let gcp = GcpSeed { service_accounts: accounts, ..GcpSeed::default() };
+    let gcp = GcpSeed {
+        service_accounts: accounts,
+        ..GcpSeed::default()
+    };
     let clock = ManualClock::at("2026-11-26T12:00:00Z".parse().unwrap());
-    let builder = Emulator::builder().wall_clock(Arc::new(clock.clone())).seed(SeedFile { gcp, ..SeedFile::default() });
+    let builder = Emulator::builder()
+        .wall_clock(Arc::new(clock.clone()))
+        .seed(SeedFile {
+            gcp,
+            ..SeedFile::default()
+        });
     let emulator = builder.start().await.unwrap();
     let now = 1_795_694_400;
     let claims = |change: Value| {
         let mut claims = json!({ "iss": ACCOUNT, "sub": ACCOUNT, "aud": "https://cloudkms.googleapis.com/", "iat": now, "exp": now + 3600 });
-        claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         signed(pem, id, &claims)
     };
     let ask = async |token: Option<&str>| {
         let answer = rest(&emulator, token, "GET", &format!("/v1/{KEY}"), Value::Null).await;
         let error = answer.json["error"].clone();
-        (answer.status, error["details"][0]["reason"].as_str().unwrap_or_default().to_owned())
+        (
+            answer.status,
+            error["details"][0]["reason"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
     };
     // Let in, and told nothing of what it may not see.
-    assert_eq!(ask(Some(&claims(json!({})))).await, (403, "IAM_PERMISSION_DENIED".into()));
-    let scoped = claims(json!({ "aud": null, "scope": "https://www.googleapis.com/auth/cloudkms" }));
+    assert_eq!(
+        ask(Some(&claims(json!({})))).await,
+        (403, "IAM_PERMISSION_DENIED".into())
+    );
+    let scoped =
+        claims(json!({ "aud": null, "scope": "https://www.googleapis.com/auth/cloudkms" }));
     assert_eq!(ask(Some(&scoped)).await.0, 403);
     let foreign = KeyFile::generate(ACCOUNT).unwrap();
     let foreign: Value = serde_json::from_str(&foreign.json("x")).unwrap();
@@ -75,11 +117,28 @@ async fn only_tokens_that_hold_get_in() {
         (Some("a.b.c"), "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
         (Some(unsigned.as_str()), "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
         (Some(foreign.as_str()), "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-        (Some(&claims(json!({ "aud": "https://storage.googleapis.com/" }))), "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-        (Some(&claims(json!({ "iss": "no-one@p.iam.gserviceaccount.com" }))), "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-        (Some(&claims(json!({ "exp": now - 1, "iat": now - 3600 }))), "ACCESS_TOKEN_EXPIRED"),
-        (Some(&claims(json!({ "exp": now + 86_400 }))), "ACCESS_TOKEN_EXPIRED"),
-        (Some(&claims(json!({ "iat": i64::MIN, "exp": i64::MAX }))), "ACCESS_TOKEN_EXPIRED"),
+        (
+            Some(&claims(json!({ "aud": "https://storage.googleapis.com/" }))),
+            "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        ),
+        (
+            Some(&claims(
+                json!({ "iss": "no-one@p.iam.gserviceaccount.com" }),
+            )),
+            "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        ),
+        (
+            Some(&claims(json!({ "exp": now - 1, "iat": now - 3600 }))),
+            "ACCESS_TOKEN_EXPIRED",
+        ),
+        (
+            Some(&claims(json!({ "exp": now + 86_400 }))),
+            "ACCESS_TOKEN_EXPIRED",
+        ),
+        (
+            Some(&claims(json!({ "iat": i64::MIN, "exp": i64::MAX }))),
+            "ACCESS_TOKEN_EXPIRED",
+        ),
     ] {
         assert_eq!(ask(token).await, (401, reason.to_owned()), "{token:?}");
     }
@@ -91,30 +150,59 @@ async fn only_tokens_that_hold_get_in() {
     );
     let given = exchanged(&emulator, &format!("{grant}&assertion={assertion}")).await;
     let access = given.json["access_token"].as_str().unwrap().to_owned();
-    assert_eq!((given.status, &given.json["token_type"], ask(Some(&access)).await.0), (200, &json!("Bearer"), 403));
+    assert_eq!(
+        (
+            given.status,
+            &given.json["token_type"],
+            ask(Some(&access)).await.0
+        ),
+        (200, &json!("Bearer"), 403)
+    );
     for (form, error, words) in [
-        ("grant_type=password".to_owned(), "unsupported_grant_type", "Invalid grant_type: password"),
-        (format!("{grant}&assertion=x"), "invalid_request", "Bad Request"),
-        (format!("{grant}&assertion={foreign}"), "invalid_grant", "Invalid JWT Signature."),
+        (
+            "grant_type=password".to_owned(),
+            "unsupported_grant_type",
+            "Invalid grant_type: password",
+        ),
+        (
+            format!("{grant}&assertion=x"),
+            "invalid_request",
+            "Bad Request",
+        ),
+        (
+            format!("{grant}&assertion={foreign}"),
+            "invalid_grant",
+            "Invalid JWT Signature.",
+        ),
         (
             format!("{grant}&assertion={}", claims(json!({ "iss": "no-one@p" }))),
             "invalid_grant",
             "Invalid grant: account not found",
         ),
         (
-            format!("{grant}&assertion={}", claims(json!({ "aud": "https://oauth2.googleapis.com/token" }))),
+            format!(
+                "{grant}&assertion={}",
+                claims(json!({ "aud": "https://oauth2.googleapis.com/token" }))
+            ),
             "invalid_scope",
             "Invalid OAuth scope or ID token audience provided.",
         ),
     ] {
         let refused = exchanged(&emulator, &form).await;
         assert_eq!(
-            (refused.status, &refused.json["error"], &refused.json["error_description"]),
+            (
+                refused.status,
+                &refused.json["error"],
+                &refused.json["error_description"]
+            ),
             (400, &json!(error), &json!(words))
         );
     }
     clock.advance(Duration::from_secs(3600)).unwrap();
-    assert_eq!(ask(Some(&access)).await, (401, "ACCESS_TOKEN_EXPIRED".into()));
+    assert_eq!(
+        ask(Some(&access)).await,
+        (401, "ACCESS_TOKEN_EXPIRED".into())
+    );
 }
 
 #[tokio::test]
@@ -130,79 +218,199 @@ async fn the_metadata_server_gives_tokens_to_those_who_send_its_header() {
     let token = "/computeMetadata/v1/instance/service-accounts/default/token";
     assert_eq!(ask(token, None).await.status, 403);
     let given = ask(token, Some("Google")).await;
-    assert_eq!((given.status, given.head.contains("metadata-flavor: google")), (200, true));
+    assert_eq!(
+        (given.status, given.head.contains("metadata-flavor: google")),
+        (200, true)
+    );
 }
 
 #[tokio::test]
 async fn policies_are_read_set_and_tested_as_the_service_does() {
     let (emulator, token) = with_key().await;
     let owner = Some(token.as_str());
-    let policy = rest(&emulator, owner, "GET", &format!("/v1/{KEY}:getIamPolicy"), Value::Null).await.json;
+    let policy = rest(
+        &emulator,
+        owner,
+        "GET",
+        &format!("/v1/{KEY}:getIamPolicy"),
+        Value::Null,
+    )
+    .await
+    .json;
     let mut changed = policy.clone();
     let role = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
-    changed["bindings"] = json!([{ "role": role, "members": [format!("serviceAccount:{ACCOUNT}")] }]);
+    changed["bindings"] =
+        json!([{ "role": role, "members": [format!("serviceAccount:{ACCOUNT}")] }]);
     let set = async |policy: &Value| {
-        rest(&emulator, owner, "POST", &format!("/v1/{KEY}:setIamPolicy"), json!({ "policy": policy })).await
+        rest(
+            &emulator,
+            owner,
+            "POST",
+            &format!("/v1/{KEY}:setIamPolicy"),
+            json!({ "policy": policy }),
+        )
+        .await
     };
     let kept = set(&changed).await;
-    assert_eq!((kept.status, &kept.json["bindings"]), (200, &changed["bindings"]));
+    assert_eq!(
+        (kept.status, &kept.json["bindings"]),
+        (200, &changed["bindings"])
+    );
     let conflict = set(&changed).await;
-    assert_eq!((conflict.status, &conflict.json["error"]["status"]), (409, &json!("ABORTED")));
-    assert!(conflict.json["error"]["message"].as_str().unwrap().starts_with("There were concurrent policy changes."));
-    for bindings in
-        [json!([{ "role": "roles/none", "members": ["allUsers"] }]), json!([{ "role": role, "members": ["someone"] }])]
-    {
+    assert_eq!(
+        (conflict.status, &conflict.json["error"]["status"]),
+        (409, &json!("ABORTED"))
+    );
+    assert!(
+        conflict.json["error"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("There were concurrent policy changes.")
+    );
+    for bindings in [
+        json!([{ "role": "roles/none", "members": ["allUsers"] }]),
+        json!([{ "role": role, "members": ["someone"] }]),
+    ] {
         assert_eq!(set(&json!({ "bindings": bindings })).await.status, 400);
     }
     // The guide's account: made, given a key, and allowed what its role allows.
-    let account = json!({ "accountId": "some-one", "serviceAccount": { "displayName": "Kubernetes" } });
-    let made = rest(&emulator, owner, "POST", "/v1/projects/p/serviceAccounts", account.clone()).await;
+    let account =
+        json!({ "accountId": "some-one", "serviceAccount": { "displayName": "Kubernetes" } });
+    let made = rest(
+        &emulator,
+        owner,
+        "POST",
+        "/v1/projects/p/serviceAccounts",
+        account.clone(),
+    )
+    .await;
     assert_eq!((made.status, &made.json["email"]), (200, &json!(ACCOUNT)));
-    assert_eq!(rest(&emulator, owner, "POST", "/v1/projects/p/serviceAccounts", account).await.status, 409);
+    assert_eq!(
+        rest(
+            &emulator,
+            owner,
+            "POST",
+            "/v1/projects/p/serviceAccounts",
+            account
+        )
+        .await
+        .status,
+        409
+    );
     let keys = format!("/v1/projects/p/serviceAccounts/{ACCOUNT}/keys");
     let made = rest(&emulator, owner, "POST", &keys, json!({})).await.json;
     let file: Value = {
         use base64::Engine;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(made["privateKeyData"].as_str().unwrap()).unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(made["privateKeyData"].as_str().unwrap())
+            .unwrap();
         serde_json::from_slice(&bytes).unwrap()
     };
     let now = kmslab_keycore::Clock::now(&kmslab_keycore::SystemClock).as_second();
     let scope = "https://www.googleapis.com/auth/cloud-platform";
-    let claims = json!({ "iss": ACCOUNT, "sub": ACCOUNT, "scope": scope, "iat": now, "exp": now + 3600 });
-    let its = signed(file["private_key"].as_str().unwrap(), file["private_key_id"].as_str().unwrap(), &claims);
+    let claims =
+        json!({ "iss": ACCOUNT, "sub": ACCOUNT, "scope": scope, "iat": now, "exp": now + 3600 });
+    let its = signed(
+        file["private_key"].as_str().unwrap(),
+        file["private_key_id"].as_str().unwrap(),
+        &claims,
+    );
     let its = Some(its.as_str());
     assert_eq!(
-        rest(&emulator, its, "POST", &format!("/v1/{KEY}:encrypt"), json!({ "plaintext": "AAAA" })).await.status,
+        rest(
+            &emulator,
+            its,
+            "POST",
+            &format!("/v1/{KEY}:encrypt"),
+            json!({ "plaintext": "AAAA" })
+        )
+        .await
+        .status,
         200
     );
     let asked = json!({ "permissions": ["cloudkms.cryptoKeys.get", "cloudkms.cryptoKeyVersions.useToDecrypt"] });
-    let tested = rest(&emulator, its, "POST", &format!("/v1/{KEY}:testIamPermissions"), asked).await.json;
-    assert_eq!(tested, json!({ "permissions": ["cloudkms.cryptoKeyVersions.useToDecrypt"] }));
+    let tested = rest(
+        &emulator,
+        its,
+        "POST",
+        &format!("/v1/{KEY}:testIamPermissions"),
+        asked,
+    )
+    .await
+    .json;
     assert_eq!(
-        rest(&emulator, its, "POST", "/v1/projects/p/serviceAccounts", json!({ "accountId": "another" })).await.status,
+        tested,
+        json!({ "permissions": ["cloudkms.cryptoKeyVersions.useToDecrypt"] })
+    );
+    assert_eq!(
+        rest(
+            &emulator,
+            its,
+            "POST",
+            "/v1/projects/p/serviceAccounts",
+            json!({ "accountId": "another" })
+        )
+        .await
+        .status,
         403
     );
     // A key that was thrown away lets nobody in.
     let id = file["private_key_id"].as_str().unwrap();
-    assert_eq!(rest(&emulator, owner, "DELETE", &format!("{keys}/{id}"), Value::Null).await.status, 200);
     assert_eq!(
-        rest(&emulator, its, "POST", &format!("/v1/{KEY}:encrypt"), json!({ "plaintext": "AAAA" })).await.status,
+        rest(
+            &emulator,
+            owner,
+            "DELETE",
+            &format!("{keys}/{id}"),
+            Value::Null
+        )
+        .await
+        .status,
+        200
+    );
+    assert_eq!(
+        rest(
+            &emulator,
+            its,
+            "POST",
+            &format!("/v1/{KEY}:encrypt"),
+            json!({ "plaintext": "AAAA" })
+        )
+        .await
+        .status,
         401
     );
 }
 
 /// A key of a purpose and an algorithm; the name of its first version, which is ready.
-pub(crate) async fn version(emulator: &RunningEmulator, token: Option<&str>, purpose: &str, algorithm: &str) -> String {
+pub(crate) async fn version(
+    emulator: &RunningEmulator,
+    token: Option<&str>,
+    purpose: &str,
+    algorithm: &str,
+) -> String {
     let id = algorithm.to_ascii_lowercase();
     let body = json!({ "purpose": purpose, "versionTemplate": { "algorithm": algorithm } });
-    let made = rest(emulator, token, "POST", &format!("/v1/{RING}/cryptoKeys?cryptoKeyId={id}"), body).await;
+    let made = rest(
+        emulator,
+        token,
+        "POST",
+        &format!("/v1/{RING}/cryptoKeys?cryptoKeyId={id}"),
+        body,
+    )
+    .await;
     assert_eq!(made.status, 200, "{}", made.text);
     let version = format!("{RING}/cryptoKeys/{id}/cryptoKeyVersions/1");
     until(emulator, token, &version, "ENABLED").await;
     version
 }
 
-pub(crate) async fn until(emulator: &RunningEmulator, token: Option<&str>, name: &str, state: &str) -> Value {
+pub(crate) async fn until(
+    emulator: &RunningEmulator,
+    token: Option<&str>,
+    name: &str,
+    state: &str,
+) -> Value {
     let path = format!("/v1/{name}");
     let reached = async {
         loop {
@@ -213,19 +421,27 @@ pub(crate) async fn until(emulator: &RunningEmulator, token: Option<&str>, name:
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap_or_else(|_| panic!("{name} is never {state}"))
+    tokio::time::timeout(Duration::from_secs(60), reached)
+        .await
+        .unwrap_or_else(|_| panic!("{name} is never {state}"))
 }
 
 #[tokio::test]
 async fn every_kind_of_key_does_what_its_algorithm_is_for() {
     let (emulator, token) = with_key().await;
     let token = Some(token.as_str());
-    let post = async |path: String, body: Value| rest(&emulator, token, "POST", &format!("/v1/{path}"), body).await;
+    let post = async |path: String, body: Value| {
+        rest(&emulator, token, "POST", &format!("/v1/{path}"), body).await
+    };
     for algorithm in ["AES_128_GCM", "AES_256_CBC", "AES_256_CTR"] {
         let version = version(&emulator, token, "RAW_ENCRYPT_DECRYPT", algorithm).await;
-        let sealed = post(format!("{version}:rawEncrypt"), json!({ "plaintext": base64(&[7; 32]) })).await.json;
-        let body =
-            json!({ "ciphertext": sealed["ciphertext"], "initializationVector": sealed["initializationVector"] });
+        let sealed = post(
+            format!("{version}:rawEncrypt"),
+            json!({ "plaintext": base64(&[7; 32]) }),
+        )
+        .await
+        .json;
+        let body = json!({ "ciphertext": sealed["ciphertext"], "initializationVector": sealed["initializationVector"] });
         assert_eq!(
             post(format!("{version}:rawDecrypt"), body).await.json["plaintext"],
             base64(&[7; 32]),
@@ -234,26 +450,79 @@ async fn every_kind_of_key_does_what_its_algorithm_is_for() {
     }
     for algorithm in ["HMAC_SHA1", "HMAC_SHA256"] {
         let version = version(&emulator, token, "MAC", algorithm).await;
-        let made = post(format!("{version}:macSign"), json!({ "data": "AAAA" })).await.json;
-        let held = post(format!("{version}:macVerify"), json!({ "data": "AAAA", "mac": made["mac"] })).await.json;
-        let not = post(format!("{version}:macVerify"), json!({ "data": "AAAB", "mac": made["mac"] })).await.json;
-        assert_eq!((&held["success"], not.get("success")), (&json!(true), None), "{algorithm}");
+        let made = post(format!("{version}:macSign"), json!({ "data": "AAAA" }))
+            .await
+            .json;
+        let held = post(
+            format!("{version}:macVerify"),
+            json!({ "data": "AAAA", "mac": made["mac"] }),
+        )
+        .await
+        .json;
+        let not = post(
+            format!("{version}:macVerify"),
+            json!({ "data": "AAAB", "mac": made["mac"] }),
+        )
+        .await
+        .json;
+        assert_eq!(
+            (&held["success"], not.get("success")),
+            (&json!(true), None),
+            "{algorithm}"
+        );
     }
     let ed25519 = version(&emulator, token, "ASYMMETRIC_SIGN", "EC_SIGN_ED25519").await;
-    assert_eq!(post(format!("{ed25519}:asymmetricSign"), json!({ "data": "AAAA" })).await.status, 200);
     assert_eq!(
-        post(format!("{ed25519}:asymmetricSign"), json!({ "digest": { "sha256": base64(&[0; 32]) } })).await.status,
+        post(
+            format!("{ed25519}:asymmetricSign"),
+            json!({ "data": "AAAA" })
+        )
+        .await
+        .status,
+        200
+    );
+    assert_eq!(
+        post(
+            format!("{ed25519}:asymmetricSign"),
+            json!({ "digest": { "sha256": base64(&[0; 32]) } })
+        )
+        .await
+        .status,
         400
     );
-    let oaep = version(&emulator, token, "ASYMMETRIC_DECRYPT", "RSA_DECRYPT_OAEP_2048_SHA256").await;
-    let public = rest(&emulator, token, "GET", &format!("/v1/{oaep}/publicKey"), Value::Null).await.json;
+    let oaep = version(
+        &emulator,
+        token,
+        "ASYMMETRIC_DECRYPT",
+        "RSA_DECRYPT_OAEP_2048_SHA256",
+    )
+    .await;
+    let public = rest(
+        &emulator,
+        token,
+        "GET",
+        &format!("/v1/{oaep}/publicKey"),
+        Value::Null,
+    )
+    .await
+    .json;
     let wrapped = encrypted_to(public["pem"].as_str().unwrap(), b"secret");
     assert_eq!(
-        post(format!("{oaep}:asymmetricDecrypt"), json!({ "ciphertext": base64(&wrapped) })).await.json["plaintext"],
+        post(
+            format!("{oaep}:asymmetricDecrypt"),
+            json!({ "ciphertext": base64(&wrapped) })
+        )
+        .await
+        .json["plaintext"],
         base64(b"secret")
     );
     let random = json!({ "lengthBytes": 16, "protectionLevel": "HSM" });
-    let random = post("projects/p/locations/us-east1:generateRandomBytes".into(), random).await.json;
+    let random = post(
+        "projects/p/locations/us-east1:generateRandomBytes".into(),
+        random,
+    )
+    .await
+    .json;
     assert_eq!(random["data"].as_str().unwrap().len(), 24);
 }
 
@@ -263,7 +532,13 @@ fn encrypted_to(pem: &str, plaintext: &[u8]) -> Vec<u8> {
     let key = aws_lc_rs::rsa::PublicEncryptingKey::from_der(&der.contents).unwrap();
     let key = aws_lc_rs::rsa::OaepPublicEncryptingKey::new(key).unwrap();
     let mut out = vec![0; key.ciphertext_size()];
-    key.encrypt(&aws_lc_rs::rsa::OAEP_SHA256_MGF1SHA256, plaintext, &mut out, None).unwrap();
+    key.encrypt(
+        &aws_lc_rs::rsa::OAEP_SHA256_MGF1SHA256,
+        plaintext,
+        &mut out,
+        None,
+    )
+    .unwrap();
     out
 }
 
@@ -272,7 +547,14 @@ async fn ones_own_material_comes_in_through_an_import_job() {
     let (emulator, token) = with_key().await;
     let token = Some(token.as_str());
     let job = json!({ "importMethod": "RSA_OAEP_3072_SHA256", "protectionLevel": "SOFTWARE" });
-    let made = rest(&emulator, token, "POST", &format!("/v1/{RING}/importJobs?importJobId=j"), job).await;
+    let made = rest(
+        &emulator,
+        token,
+        "POST",
+        &format!("/v1/{RING}/importJobs?importJobId=j"),
+        job,
+    )
+    .await;
     assert_eq!(made.status, 200, "{}", made.text);
     let job = format!("{RING}/importJobs/j");
     let active = until(&emulator, token, &job, "ACTIVE").await;
@@ -289,25 +571,75 @@ async fn ones_own_material_comes_in_through_an_import_job() {
     assert_eq!((key.status, key.json.get("primary")), (200, None));
     let path = format!("/v1/{RING}/cryptoKeys/mine/cryptoKeyVersions:import");
     let import = |wrapped: &[u8]| json!({ "importJob": job, "algorithm": "GOOGLE_SYMMETRIC_ENCRYPTION", "wrappedKey": base64(wrapped) });
-    assert_eq!(rest(&emulator, token, "POST", &path, import(&wrapped[1..])).await.status, 400);
+    assert_eq!(
+        rest(&emulator, token, "POST", &path, import(&wrapped[1..]))
+            .await
+            .status,
+        400
+    );
     let imported = rest(&emulator, token, "POST", &path, import(&wrapped)).await;
     assert_eq!(
-        (imported.status, &imported.json["importJob"], &imported.json["state"]),
+        (
+            imported.status,
+            &imported.json["importJob"],
+            &imported.json["state"]
+        ),
         (200, &json!(job), &json!("ENABLED"))
     );
     let encrypt = format!("/v1/{RING}/cryptoKeys/mine:encrypt");
-    let refused = rest(&emulator, token, "POST", &encrypt, json!({ "plaintext": "AAAA" })).await;
-    assert_eq!(refused.status, 400, "an imported version is not the primary by itself");
+    let refused = rest(
+        &emulator,
+        token,
+        "POST",
+        &encrypt,
+        json!({ "plaintext": "AAAA" }),
+    )
+    .await;
+    assert_eq!(
+        refused.status, 400,
+        "an imported version is not the primary by itself"
+    );
     let primary = format!("/v1/{RING}/cryptoKeys/mine:updatePrimaryVersion");
-    assert_eq!(rest(&emulator, token, "POST", &primary, json!({ "cryptoKeyVersionId": "1" })).await.status, 200);
-    assert_eq!(rest(&emulator, token, "POST", &encrypt, json!({ "plaintext": "AAAA" })).await.status, 200);
+    assert_eq!(
+        rest(
+            &emulator,
+            token,
+            "POST",
+            &primary,
+            json!({ "cryptoKeyVersionId": "1" })
+        )
+        .await
+        .status,
+        200
+    );
+    assert_eq!(
+        rest(
+            &emulator,
+            token,
+            "POST",
+            &encrypt,
+            json!({ "plaintext": "AAAA" })
+        )
+        .await
+        .status,
+        200
+    );
 
     // What a schedule makes of it was not imported.
-    let made = imported.json["createTime"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let made = imported.json["createTime"]
+        .as_str()
+        .unwrap()
+        .parse::<jiff::Timestamp>()
+        .unwrap();
     let next = made + jiff::SignedDuration::from_hours(48);
     let scheduled = json!({ "rotationPeriod": "172800s", "nextRotationTime": next.to_string() });
     let patch = format!("/v1/{RING}/cryptoKeys/mine?updateMask=rotationPeriod,nextRotationTime");
-    assert_eq!(rest(&emulator, token, "PATCH", &patch, scheduled).await.status, 200);
+    assert_eq!(
+        rest(&emulator, token, "PATCH", &patch, scheduled)
+            .await
+            .status,
+        200
+    );
     emulator.clock().advance(Duration::from_hours(49)).unwrap();
     let second = format!("/v1/{RING}/cryptoKeys/mine/cryptoKeyVersions/2");
     let second = rest(&emulator, token, "GET", &second, Value::Null).await;

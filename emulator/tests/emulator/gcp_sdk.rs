@@ -1,4 +1,5 @@
-//! Google Cloud KMS, judged by Google's own Rust client: REST, tokens that service accounts sign for themselves.
+//! Google Cloud KMS, judged by Google's own Rust client: REST, tokens that service accounts sign
+//! for themselves.
 
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use google_cloud_gax::paginator::ItemPaginator as _;
 use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model;
 use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
-use google_cloud_kms_v1::model::crypto_key_version::{CryptoKeyVersionAlgorithm, CryptoKeyVersionState};
+use google_cloud_kms_v1::model::crypto_key_version::{
+    CryptoKeyVersionAlgorithm, CryptoKeyVersionState,
+};
 use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
 use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
 use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
@@ -26,10 +29,18 @@ pub(crate) fn of_file(file: &KeyFile) -> Credentials {
     service_account::Builder::new(json).build().unwrap()
 }
 
-pub(crate) async fn client(emulator: &RunningEmulator, credentials: Credentials) -> KeyManagementService {
+pub(crate) async fn client(
+    emulator: &RunningEmulator,
+    credentials: Credentials,
+) -> KeyManagementService {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let endpoint = format!("http://{}", emulator.http_addr());
-    KeyManagementService::builder().with_endpoint(endpoint).with_credentials(credentials).build().await.unwrap()
+    KeyManagementService::builder()
+        .with_endpoint(endpoint)
+        .with_credentials(credentials)
+        .build()
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn owner(emulator: &RunningEmulator) -> KeyManagementService {
@@ -50,7 +61,11 @@ async fn ring(client: &KeyManagementService) {
 
 async fn key(client: &KeyManagementService) -> model::CryptoKey {
     let key = model::CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
-    let made = client.create_crypto_key().set_parent(RING).set_crypto_key_id("k8s-secrets-key").set_crypto_key(key);
+    let made = client
+        .create_crypto_key()
+        .set_parent(RING)
+        .set_crypto_key_id("k8s-secrets-key")
+        .set_crypto_key(key);
     made.send().await.unwrap()
 }
 
@@ -59,14 +74,24 @@ async fn encrypt(
     name: &str,
     plaintext: &[u8],
 ) -> google_cloud_kms_v1::Result<model::EncryptResponse> {
-    client.encrypt().set_name(name).set_plaintext(plaintext.to_vec()).send().await
+    client
+        .encrypt()
+        .set_name(name)
+        .set_plaintext(plaintext.to_vec())
+        .send()
+        .await
 }
 
 async fn decrypt(
     client: &KeyManagementService,
     ciphertext: &[u8],
 ) -> google_cloud_kms_v1::Result<model::DecryptResponse> {
-    client.decrypt().set_name(KEY).set_ciphertext(ciphertext.to_vec()).send().await
+    client
+        .decrypt()
+        .set_name(KEY)
+        .set_ciphertext(ciphertext.to_vec())
+        .send()
+        .await
 }
 
 fn refused<T: std::fmt::Debug>(outcome: google_cloud_kms_v1::Result<T>) -> (Code, String) {
@@ -76,72 +101,172 @@ fn refused<T: std::fmt::Debug>(outcome: google_cloud_kms_v1::Result<T>) -> (Code
 }
 
 async fn set_state(client: &KeyManagementService, version: &str, state: CryptoKeyVersionState) {
-    let version = model::CryptoKeyVersion::new().set_name(version).set_state(state);
+    let version = model::CryptoKeyVersion::new()
+        .set_name(version)
+        .set_state(state);
     let mask = google_cloud_wkt::FieldMask::default().set_paths(["state"]);
-    client.update_crypto_key_version().set_crypto_key_version(version).set_update_mask(mask).send().await.unwrap();
+    client
+        .update_crypto_key_version()
+        .set_crypto_key_version(version)
+        .set_update_mask(mask)
+        .send()
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_keys_life_through_the_rust_client() {
-    let emulator = Emulator::builder().admin_listen(free_port()).start().await.unwrap();
+    let emulator = Emulator::builder()
+        .admin_listen(free_port())
+        .start()
+        .await
+        .unwrap();
     let client = owner(&emulator).await;
     ring(&client).await;
     let made = key(&client).await;
     let first = format!("{KEY}/cryptoKeyVersions/1");
-    assert_eq!((made.name.as_str(), made.primary.unwrap().name.as_str()), (KEY, first.as_str()));
+    assert_eq!(
+        (made.name.as_str(), made.primary.unwrap().name.as_str()),
+        (KEY, first.as_str())
+    );
 
     let sealed = encrypt(&client, KEY, b"secret").await.unwrap();
     assert_eq!(sealed.name, first);
-    assert_eq!(sealed.ciphertext_crc32c, Some(i64::from(crc(&sealed.ciphertext))));
+    assert_eq!(
+        sealed.ciphertext_crc32c,
+        Some(i64::from(crc(&sealed.ciphertext)))
+    );
     let opened = decrypt(&client, &sealed.ciphertext).await.unwrap();
-    assert_eq!((&opened.plaintext[..], opened.used_primary), (&b"secret"[..], true));
+    assert_eq!(
+        (&opened.plaintext[..], opened.used_primary),
+        (&b"secret"[..], true)
+    );
 
-    // Rotated by hand: a version is made, then it is made the primary; what the old one sealed opens as before.
-    let second =
-        client.create_crypto_key_version().set_parent(KEY).set_crypto_key_version(model::CryptoKeyVersion::new());
+    // Rotated by hand: a version is made, then it is made the primary; what the old one sealed
+    // opens as before.
+    let second = client
+        .create_crypto_key_version()
+        .set_parent(KEY)
+        .set_crypto_key_version(model::CryptoKeyVersion::new());
     let second = second.send().await.unwrap();
-    assert_eq!(encrypt(&client, KEY, b"x").await.unwrap().name, first, "a new version is not the primary yet");
-    client.update_crypto_key_primary_version().set_name(KEY).set_crypto_key_version_id("2").send().await.unwrap();
+    assert_eq!(
+        encrypt(&client, KEY, b"x").await.unwrap().name,
+        first,
+        "a new version is not the primary yet"
+    );
+    client
+        .update_crypto_key_primary_version()
+        .set_name(KEY)
+        .set_crypto_key_version_id("2")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(encrypt(&client, KEY, b"x").await.unwrap().name, second.name);
-    assert!(!decrypt(&client, &sealed.ciphertext).await.unwrap().used_primary);
+    assert!(
+        !decrypt(&client, &sealed.ciphertext)
+            .await
+            .unwrap()
+            .used_primary
+    );
 
     set_state(&client, &first, CryptoKeyVersionState::Disabled).await;
     let outcome = decrypt(&client, &sealed.ciphertext).await;
-    let details = outcome.as_ref().unwrap_err().status().unwrap().details.clone();
+    let details = outcome
+        .as_ref()
+        .unwrap_err()
+        .status()
+        .unwrap()
+        .details
+        .clone();
     let words = format!("{first} is not enabled, current state is: DISABLED.");
     assert_eq!(refused(outcome), (Code::FailedPrecondition, words.clone()));
-    let [StatusDetails::PreconditionFailure(failure)] = &details[..] else { panic!("{details:?}") };
+    let [StatusDetails::PreconditionFailure(failure)] = &details[..] else {
+        panic!("{details:?}")
+    };
     assert_eq!(
-        (failure.violations[0].r#type.as_str(), failure.violations[0].subject.as_str()),
+        (
+            failure.violations[0].r#type.as_str(),
+            failure.violations[0].subject.as_str()
+        ),
         ("KEY_DISABLED", first.as_str())
     );
     set_state(&client, &first, CryptoKeyVersionState::Enabled).await;
     assert!(decrypt(&client, &sealed.ciphertext).await.is_ok());
 
-    let gone = client.destroy_crypto_key_version().set_name(&first).send().await.unwrap();
+    let gone = client
+        .destroy_crypto_key_version()
+        .set_name(&first)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(gone.state, CryptoKeyVersionState::DestroyScheduled);
     let (code, words) = refused(decrypt(&client, &sealed.ciphertext).await);
-    assert_eq!((code, words.contains("DESTROY_SCHEDULED")), (Code::FailedPrecondition, true));
-    let back = client.restore_crypto_key_version().set_name(&first).send().await.unwrap();
-    assert_eq!((back.state, back.destroy_time), (CryptoKeyVersionState::Disabled, None));
-    client.destroy_crypto_key_version().set_name(&first).send().await.unwrap();
+    assert_eq!(
+        (code, words.contains("DESTROY_SCHEDULED")),
+        (Code::FailedPrecondition, true)
+    );
+    let back = client
+        .restore_crypto_key_version()
+        .set_name(&first)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (back.state, back.destroy_time),
+        (CryptoKeyVersionState::Disabled, None)
+    );
+    client
+        .destroy_crypto_key_version()
+        .set_name(&first)
+        .send()
+        .await
+        .unwrap();
     admin(&emulator, "/clock", Some(r#"{"advance":"30d"}"#)).await;
-    let gone = client.get_crypto_key_version().set_name(&first).send().await.unwrap();
+    let gone = client
+        .get_crypto_key_version()
+        .set_name(&first)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(gone.state, CryptoKeyVersionState::Destroyed);
     assert!(gone.destroy_event_time.is_some());
-    assert_eq!(refused(client.restore_crypto_key_version().set_name(&first).send().await).0, Code::FailedPrecondition);
+    assert_eq!(
+        refused(
+            client
+                .restore_crypto_key_version()
+                .set_name(&first)
+                .send()
+                .await
+        )
+        .0,
+        Code::FailedPrecondition
+    );
 
-    let mut versions = client.list_crypto_key_versions().set_parent(KEY).set_page_size(1).by_item();
+    let mut versions = client
+        .list_crypto_key_versions()
+        .set_parent(KEY)
+        .set_page_size(1)
+        .by_item();
     let mut states = Vec::new();
     while let Some(version) = versions.next().await {
         states.push(version.unwrap().state);
     }
-    assert_eq!(states, [CryptoKeyVersionState::Destroyed, CryptoKeyVersionState::Enabled]);
+    assert_eq!(
+        states,
+        [
+            CryptoKeyVersionState::Destroyed,
+            CryptoKeyVersionState::Enabled
+        ]
+    );
 }
 
 #[tokio::test]
 async fn a_schedule_makes_new_primaries_on_the_lab_clock() {
-    let emulator = Emulator::builder().admin_listen(free_port()).start().await.unwrap();
+    let emulator = Emulator::builder()
+        .admin_listen(free_port())
+        .start()
+        .await
+        .unwrap();
     let client = owner(&emulator).await;
     ring(&client).await;
     key(&client).await;
@@ -152,9 +277,22 @@ async fn a_schedule_makes_new_primaries_on_the_lab_clock() {
         .set_name(KEY)
         .set_rotation_period(google_cloud_wkt::Duration::clamp(90 * day, 0))
         .set_next_rotation_time(next);
-    let mask = google_cloud_wkt::FieldMask::default().set_paths(["rotation_period", "next_rotation_time"]);
-    client.update_crypto_key().set_crypto_key(scheduled).set_update_mask(mask).send().await.unwrap();
-    assert!(encrypt(&client, KEY, b"x").await.unwrap().name.ends_with("/1"));
+    let mask =
+        google_cloud_wkt::FieldMask::default().set_paths(["rotation_period", "next_rotation_time"]);
+    client
+        .update_crypto_key()
+        .set_crypto_key(scheduled)
+        .set_update_mask(mask)
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        encrypt(&client, KEY, b"x")
+            .await
+            .unwrap()
+            .name
+            .ends_with("/1")
+    );
     admin(&emulator, "/clock", Some(r#"{"advance":"90d"}"#)).await;
     let sealed = encrypt(&client, KEY, b"x").await.unwrap();
     assert!(sealed.name.ends_with("/2"));
@@ -171,8 +309,10 @@ async fn time_now(emulator: &RunningEmulator) -> i64 {
 
 #[tokio::test]
 async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
-    let (plugin, other) =
-        (KeyFile::generate(PLUGIN).unwrap(), KeyFile::generate("other@p.iam.gserviceaccount.com").unwrap());
+    let (plugin, other) = (
+        KeyFile::generate(PLUGIN).unwrap(),
+        KeyFile::generate("other@p.iam.gserviceaccount.com").unwrap(),
+    );
     let binding = SeedBinding {
         resource: KEY.to_owned(),
         role: "roles/cloudkms.cryptoKeyEncrypterDecrypter".to_owned(),
@@ -183,19 +323,38 @@ async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
         bindings: vec![binding],
         metadata_account: Some(PLUGIN.to_owned()),
     };
-    let seed = SeedFile { gcp, ..SeedFile::default() };
-    let emulator = Emulator::builder().admin_listen(free_port()).seed(seed).start().await.unwrap();
+    let seed = SeedFile {
+        gcp,
+        ..SeedFile::default()
+    };
+    let emulator = Emulator::builder()
+        .admin_listen(free_port())
+        .seed(seed)
+        .start()
+        .await
+        .unwrap();
     let owner = owner(&emulator).await;
     ring(&owner).await;
     key(&owner).await;
 
     let by_file = client(&emulator, of_file(&plugin)).await;
-    let metadata = mds::Builder::default().with_endpoint(format!("http://{}", emulator.http_addr())).build().unwrap();
+    let metadata = mds::Builder::default()
+        .with_endpoint(format!("http://{}", emulator.http_addr()))
+        .build()
+        .unwrap();
     for allowed in [by_file, client(&emulator, metadata).await] {
         let sealed = encrypt(&allowed, KEY, b"secret").await.unwrap();
-        assert_eq!(decrypt(&allowed, &sealed.ciphertext).await.unwrap().plaintext, &b"secret"[..]);
+        assert_eq!(
+            decrypt(&allowed, &sealed.ciphertext)
+                .await
+                .unwrap()
+                .plaintext,
+            &b"secret"[..]
+        );
         let (code, words) = refused(allowed.get_crypto_key().set_name(KEY).send().await);
-        let wanted = format!("Permission 'cloudkms.cryptoKeys.get' denied on resource '{KEY}' (or it may not exist).");
+        let wanted = format!(
+            "Permission 'cloudkms.cryptoKeys.get' denied on resource '{KEY}' (or it may not exist)."
+        );
         assert_eq!((code, words), (Code::PermissionDenied, wanted));
     }
     let nobody = client(&emulator, of_file(&other)).await;
@@ -206,7 +365,10 @@ async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
     assert_eq!((code, words), (Code::PermissionDenied, wanted));
     // A key that the account has thrown away, or never had.
     let foreign = client(&emulator, of_file(&KeyFile::generate(PLUGIN).unwrap())).await;
-    assert_eq!(refused(encrypt(&foreign, KEY, b"x").await).0, Code::Unauthenticated);
+    assert_eq!(
+        refused(encrypt(&foreign, KEY, b"x").await).0,
+        Code::Unauthenticated
+    );
 }
 
 #[tokio::test]
@@ -214,8 +376,11 @@ async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() 
     let emulator = Emulator::builder().start().await.unwrap();
     let client = owner(&emulator).await;
     ring(&client).await;
-    let template = model::CryptoKeyVersionTemplate::new().set_algorithm(CryptoKeyVersionAlgorithm::EcSignP256Sha256);
-    let key = model::CryptoKey::new().set_purpose(CryptoKeyPurpose::AsymmetricSign).set_version_template(template);
+    let template = model::CryptoKeyVersionTemplate::new()
+        .set_algorithm(CryptoKeyVersionAlgorithm::EcSignP256Sha256);
+    let key = model::CryptoKey::new()
+        .set_purpose(CryptoKeyPurpose::AsymmetricSign)
+        .set_version_template(template);
     let made = client
         .create_crypto_key()
         .set_parent(RING)
@@ -238,19 +403,38 @@ async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() 
             }
         }
     };
-    let public = tokio::time::timeout(Duration::from_secs(60), public).await.unwrap();
-    assert_eq!(public.pem_crc32c, Some(i64::from(crc(public.pem.as_bytes()))));
+    let public = tokio::time::timeout(Duration::from_secs(60), public)
+        .await
+        .unwrap();
+    assert_eq!(
+        public.pem_crc32c,
+        Some(i64::from(crc(public.pem.as_bytes())))
+    );
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"message");
     let digest = model::Digest::new().set_sha256(digest.as_ref().to_vec());
-    let signed = client.asymmetric_sign().set_name(&version).set_digest(digest).send().await.unwrap();
+    let signed = client
+        .asymmetric_sign()
+        .set_name(&version)
+        .set_digest(digest)
+        .send()
+        .await
+        .unwrap();
     let (_, der) = x509_parser::pem::parse_x509_pem(public.pem.as_bytes()).unwrap();
     let (_, spki) =
-        <x509_parser::x509::SubjectPublicKeyInfo as x509_parser::prelude::FromDer<_>>::from_der(&der.contents).unwrap();
+        <x509_parser::x509::SubjectPublicKeyInfo as x509_parser::prelude::FromDer<_>>::from_der(
+            &der.contents,
+        )
+        .unwrap();
     let key = aws_lc_rs::signature::UnparsedPublicKey::new(
         &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
         spki.subject_public_key.data.as_ref(),
     );
     key.verify(b"message", &signed.signature).unwrap();
-    let wrong = client.encrypt().set_name(&made.name).set_plaintext(b"x".to_vec()).send().await;
+    let wrong = client
+        .encrypt()
+        .set_name(&made.name)
+        .set_plaintext(b"x".to_vec())
+        .send()
+        .await;
     assert_eq!(refused(wrong).0, Code::FailedPrecondition);
 }

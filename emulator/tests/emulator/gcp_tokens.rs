@@ -23,8 +23,18 @@ struct Lab {
 impl Lab {
     async fn start() -> Self {
         let file = KeyFile::generate(ACCOUNT).unwrap();
-        let gcp = GcpSeed { service_accounts: vec![(&file).into()], ..GcpSeed::default() };
-        let emulator = Emulator::builder().seed(SeedFile { gcp, ..SeedFile::default() }).start().await.unwrap();
+        let gcp = GcpSeed {
+            service_accounts: vec![(&file).into()],
+            ..GcpSeed::default()
+        };
+        let emulator = Emulator::builder()
+            .seed(SeedFile {
+                gcp,
+                ..SeedFile::default()
+            })
+            .start()
+            .await
+            .unwrap();
         Self { emulator, file }
     }
 
@@ -33,8 +43,15 @@ impl Lab {
         let now = kmslab_keycore::Clock::now(&kmslab_keycore::SystemClock).as_second();
         let aud = "https://oauth2.googleapis.com/token";
         let mut claims = json!({ "iss": ACCOUNT, "aud": aud, "scope": EVERYTHING, "iat": now, "exp": now + 3600 });
-        claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        signed(file["private_key"].as_str().unwrap(), file["private_key_id"].as_str().unwrap(), &claims)
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        signed(
+            file["private_key"].as_str().unwrap(),
+            file["private_key_id"].as_str().unwrap(),
+            &claims,
+        )
     }
 
     async fn exchange(&self, change: Value) -> Answer {
@@ -43,12 +60,18 @@ impl Lab {
             self.assertion(change)
         );
         let request = http::Request::post("/token").header("host", "127.0.0.1:7600");
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form).unwrap();
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .unwrap();
         send(self.emulator.http_addr(), &request).await
     }
 
     async fn access(&self, scope: &str) -> String {
-        self.exchange(json!({ "scope": scope })).await.json["access_token"].as_str().unwrap().to_owned()
+        self.exchange(json!({ "scope": scope })).await.json["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Status and reason of a call with this token.
@@ -68,7 +91,11 @@ async fn an_assertion_is_for_the_token_endpoint() {
         // As the emulator's own key files say it.
         "http://127.0.0.1:7600/token",
     ] {
-        assert_eq!(lab.exchange(json!({ "aud": audience })).await.status, 200, "{audience}");
+        assert_eq!(
+            lab.exchange(json!({ "aud": audience })).await.status,
+            200,
+            "{audience}"
+        );
     }
     for audience in [
         json!("https://cloudkms.googleapis.com/"),
@@ -83,7 +110,13 @@ async fn an_assertion_is_for_the_token_endpoint() {
         let said = (&refused.json["error"], &refused.json["error_description"]);
         assert_eq!(
             (refused.status, said),
-            (400, (&json!("invalid_grant"), &json!("Invalid JWT: Failed audience check.")))
+            (
+                400,
+                (
+                    &json!("invalid_grant"),
+                    &json!("Invalid JWT: Failed audience check.")
+                )
+            )
         );
     }
 }
@@ -92,11 +125,21 @@ async fn an_assertion_is_for_the_token_endpoint() {
 async fn an_account_speaks_for_itself_alone() {
     let lab = Lab::start().await;
     assert_eq!(lab.exchange(json!({ "sub": ACCOUNT })).await.status, 200);
-    for other in ["kmslab@kmslab.iam.gserviceaccount.com", "user@example.com", ""] {
+    for other in [
+        "kmslab@kmslab.iam.gserviceaccount.com",
+        "user@example.com",
+        "",
+    ] {
         let refused = lab.exchange(json!({ "sub": other })).await;
-        assert_eq!((refused.status, &refused.json["error"]), (401, &json!("unauthorized_client")), "{other}");
+        assert_eq!(
+            (refused.status, &refused.json["error"]),
+            (401, &json!("unauthorized_client")),
+            "{other}"
+        );
         // The same with a token that it signs itself.
-        let own = lab.assertion(json!({ "sub": other, "aud": "https://cloudkms.googleapis.com/", "scope": null }));
+        let own = lab.assertion(
+            json!({ "sub": other, "aud": "https://cloudkms.googleapis.com/", "scope": null }),
+        );
         assert_eq!(lab.ask(&own, KEY).await.0, 401, "{other}");
     }
 }
@@ -108,7 +151,11 @@ async fn a_token_is_good_for_its_scopes() {
     // Let in, and without any permission.
     for (scope, path) in [(EVERYTHING, KEY), (KMS, KEY), (EVERYTHING, accounts)] {
         let (status, info) = lab.ask(&lab.access(scope).await, path).await;
-        assert_eq!((status, &info["reason"]), (403, &json!("IAM_PERMISSION_DENIED")), "{scope} {path}");
+        assert_eq!(
+            (status, &info["reason"]),
+            (403, &json!("IAM_PERMISSION_DENIED")),
+            "{scope} {path}"
+        );
     }
     let info = |service: &str, method: &str| {
         json!({
@@ -118,17 +165,34 @@ async fn a_token_is_good_for_its_scopes() {
             "metadata": { "service": service, "method": method },
         })
     };
-    let get_key = info("cloudkms.googleapis.com", "google.cloud.kms.v1.KeyManagementService.GetCryptoKey");
+    let get_key = info(
+        "cloudkms.googleapis.com",
+        "google.cloud.kms.v1.KeyManagementService.GetCryptoKey",
+    );
     let storage = lab.access(STORAGE).await;
     assert_eq!(lab.ask(&storage, KEY).await, (403, get_key.clone()));
-    assert_eq!(lab.ask(&lab.assertion(json!({ "aud": null, "scope": STORAGE })), KEY).await, (403, get_key));
+    assert_eq!(
+        lab.ask(
+            &lab.assertion(json!({ "aud": null, "scope": STORAGE })),
+            KEY
+        )
+        .await,
+        (403, get_key)
+    );
     let (status, refused) = lab.ask(&lab.access(KMS).await, accounts).await;
-    assert_eq!((status, &refused["reason"]), (403, &json!("ACCESS_TOKEN_SCOPE_INSUFFICIENT")));
+    assert_eq!(
+        (status, &refused["reason"]),
+        (403, &json!("ACCESS_TOKEN_SCOPE_INSUFFICIENT"))
+    );
     assert_eq!(refused["metadata"]["service"], "iam.googleapis.com");
 
-    let request =
-        http::Request::get(format!("/tokeninfo?access_token={storage}")).header("host", "oauth2.googleapis.com");
-    let told = send(lab.emulator.http_addr(), &request.body(String::new()).unwrap()).await;
+    let request = http::Request::get(format!("/tokeninfo?access_token={storage}"))
+        .header("host", "oauth2.googleapis.com");
+    let told = send(
+        lab.emulator.http_addr(),
+        &request.body(String::new()).unwrap(),
+    )
+    .await;
     assert_eq!((told.status, &told.json["scope"]), (200, &json!(STORAGE)));
 }
 
@@ -138,17 +202,43 @@ async fn a_token_outlives_the_key_that_got_it_and_not_its_account() {
     let owner = token(&lab.emulator).await;
     let access = lab.access(EVERYTHING).await;
     let account = format!("/v1/projects/p/serviceAccounts/{ACCOUNT}");
-    let delete = async |path: &str| rest(&lab.emulator, Some(&owner), "DELETE", path, Value::Null).await.status;
+    let delete = async |path: &str| {
+        rest(&lab.emulator, Some(&owner), "DELETE", path, Value::Null)
+            .await
+            .status
+    };
 
-    assert_eq!(delete(&format!("{account}/keys/{}", lab.file.key_id)).await, 200);
+    assert_eq!(
+        delete(&format!("{account}/keys/{}", lab.file.key_id)).await,
+        200
+    );
     assert_eq!(lab.exchange(json!({})).await.status, 400, "the key is gone");
-    assert_eq!(lab.ask(&access, KEY).await.0, 403, "let in, and without any permission");
+    assert_eq!(
+        lab.ask(&access, KEY).await.0,
+        403,
+        "let in, and without any permission"
+    );
 
     assert_eq!(delete(&account).await, 200);
     assert_eq!(lab.ask(&access, KEY).await.0, 401);
     let again = json!({ "accountId": "some-one" });
-    assert_eq!(rest(&lab.emulator, Some(&owner), "POST", "/v1/projects/p/serviceAccounts", again).await.status, 200);
-    assert_eq!(lab.ask(&access, KEY).await.0, 401, "an account of the same address is another account");
+    assert_eq!(
+        rest(
+            &lab.emulator,
+            Some(&owner),
+            "POST",
+            "/v1/projects/p/serviceAccounts",
+            again
+        )
+        .await
+        .status,
+        200
+    );
+    assert_eq!(
+        lab.ask(&access, KEY).await.0,
+        401,
+        "an account of the same address is another account"
+    );
 }
 
 #[tokio::test]
@@ -156,9 +246,14 @@ async fn the_metadata_server_gives_the_same_token_until_it_is_about_to_end_and_p
     let lab = Lab::start().await;
     let ask = async |query: &str| {
         let path = format!("/computeMetadata/v1/instance/service-accounts/default/token{query}");
-        let request =
-            http::Request::get(path).header("host", "metadata.google.internal").header("metadata-flavor", "Google");
-        let answer = send(lab.emulator.http_addr(), &request.body(String::new()).unwrap()).await;
+        let request = http::Request::get(path)
+            .header("host", "metadata.google.internal")
+            .header("metadata-flavor", "Google");
+        let answer = send(
+            lab.emulator.http_addr(),
+            &request.body(String::new()).unwrap(),
+        )
+        .await;
         answer.json["access_token"].as_str().unwrap().to_owned()
     };
     let first = ask("").await;
@@ -168,6 +263,14 @@ async fn the_metadata_server_gives_the_same_token_until_it_is_about_to_end_and_p
         let scoped = ask(&format!("?scopes={STORAGE},{number}")).await;
         assert_eq!(lab.ask(&scoped, KEY).await.0, 403);
     }
-    assert_eq!(lab.ask(&first, KEY).await.0, 404, "the owner's token holds on");
-    assert_eq!(lab.ask(&other, KEY).await.0, 403, "and that of another account");
+    assert_eq!(
+        lab.ask(&first, KEY).await.0,
+        404,
+        "the owner's token holds on"
+    );
+    assert_eq!(
+        lab.ask(&other, KEY).await.0,
+        403,
+        "and that of another account"
+    );
 }

@@ -10,14 +10,28 @@ use crate::support::{Call, free_port};
 
 #[tokio::test]
 async fn a_dropped_emulator_closes_its_ports_and_its_connections() {
-    let emulator = Emulator::builder().tls_listen(free_port()).admin_listen(free_port()).start().await.unwrap();
-    let addresses = [emulator.http_addr(), emulator.https_addr().unwrap(), emulator.admin_addr().unwrap()];
+    let emulator = Emulator::builder()
+        .tls_listen(free_port())
+        .admin_listen(free_port())
+        .start()
+        .await
+        .unwrap();
+    let addresses = [
+        emulator.http_addr(),
+        emulator.https_addr().unwrap(),
+        emulator.admin_addr().unwrap(),
+    ];
     let ca = emulator.ca_path().unwrap();
-    assert_eq!(Call::new("ListKeys", "{}").send(addresses[0]).await.status, 200);
+    assert_eq!(
+        Call::new("ListKeys", "{}").send(addresses[0]).await.status,
+        200
+    );
     let mut idle = TcpStream::connect(addresses[0]).await.unwrap();
     drop(emulator);
     // Ends, and does not hang: the server's side is closed.
-    let ended = tokio::time::timeout(Duration::from_secs(10), idle.read(&mut [0])).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), idle.read(&mut [0]))
+        .await
+        .unwrap();
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     for address in addresses {
         TcpListener::bind(address).await.unwrap();
@@ -30,7 +44,9 @@ async fn shutdown_ends_although_a_connection_is_open() {
     let emulator = Emulator::builder().start().await.unwrap();
     let address = emulator.http_addr();
     let _idle = TcpStream::connect(address).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), emulator.shutdown()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), emulator.shutdown())
+        .await
+        .unwrap();
     TcpListener::bind(address).await.unwrap();
 }
 
@@ -40,19 +56,37 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
     let address = taken.local_addr().unwrap();
     for (builder, flag) in [
         (Emulator::builder().listen(address), "--listen"),
-        (Emulator::builder().tls_listen(Some(address)), "--tls-listen"),
-        (Emulator::builder().admin_listen(Some(address)), "--admin-listen"),
+        (
+            Emulator::builder().tls_listen(Some(address)),
+            "--tls-listen",
+        ),
+        (
+            Emulator::builder().admin_listen(Some(address)),
+            "--admin-listen",
+        ),
     ] {
         let error = builder.start().await.unwrap_err();
         assert!(matches!(error, StartError::Listen { .. }) && error.is_environment());
         let text = error.to_string();
-        assert!(text.contains(&address.to_string()) && text.contains(flag), "{text}");
+        assert!(
+            text.contains(&address.to_string()) && text.contains(flag),
+            "{text}"
+        );
     }
 }
 
 #[tokio::test]
 async fn two_emulators_share_no_key() {
-    let (one, two) = (Emulator::builder().start().await.unwrap(), Emulator::builder().start().await.unwrap());
-    assert_eq!(Call::new("CreateKey", "{}").send(one.http_addr()).await.status, 200);
+    let (one, two) = (
+        Emulator::builder().start().await.unwrap(),
+        Emulator::builder().start().await.unwrap(),
+    );
+    assert_eq!(
+        Call::new("CreateKey", "{}")
+            .send(one.http_addr())
+            .await
+            .status,
+        200
+    );
     assert_eq!((one.key_table().len(), two.key_table().len()), (1, 0));
 }

@@ -1,4 +1,5 @@
-//! Whoever owns one project, account or vault reaches nothing of another's, wherever a path and a body can name different owners.
+//! Whoever owns one project, account or vault reaches nothing of another's, wherever a path and a
+//! body can name different owners.
 
 use kmslab_emulator::gcp::identity::KeyFile;
 use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
@@ -14,7 +15,8 @@ const THEIRS: &str = "projects/theirs/locations/us-east1/keyRings/r";
 const ME: &str = "some-one@mine.iam.gserviceaccount.com";
 const THEM: &str = "some-one@theirs.iam.gserviceaccount.com";
 
-/// Two projects with a ring, a key and an account each, and a token of an account that owns `mine` alone.
+/// Two projects with a ring, a key and an account each, and a token of an account that owns `mine`
+/// alone.
 async fn two_projects() -> (RunningEmulator, String) {
     let file = KeyFile::generate(ME).unwrap();
     let binding = SeedBinding {
@@ -28,13 +30,23 @@ async fn two_projects() -> (RunningEmulator, String) {
         bindings: vec![binding],
         ..GcpSeed::default()
     };
-    let emulator = Emulator::builder().seed(SeedFile { gcp, ..SeedFile::default() }).start().await.unwrap();
+    let emulator = Emulator::builder()
+        .seed(SeedFile {
+            gcp,
+            ..SeedFile::default()
+        })
+        .start()
+        .await
+        .unwrap();
     let owner = token(&emulator).await;
     for ring in [MINE, THEIRS] {
         let location = ring.rsplit_once("/keyRings").unwrap().0;
         for (path, body) in [
             (format!("/v1/{location}/keyRings?keyRingId=r"), json!({})),
-            (format!("/v1/{ring}/cryptoKeys?cryptoKeyId=k"), json!({ "purpose": "ENCRYPT_DECRYPT" })),
+            (
+                format!("/v1/{ring}/cryptoKeys?cryptoKeyId=k"),
+                json!({ "purpose": "ENCRYPT_DECRYPT" }),
+            ),
             (
                 format!("/v1/{ring}/importJobs?importJobId=j"),
                 json!({ "importMethod": "RSA_OAEP_3072_SHA256", "protectionLevel": "SOFTWARE" }),
@@ -45,10 +57,15 @@ async fn two_projects() -> (RunningEmulator, String) {
         }
     }
     let now = kmslab_keycore::Clock::now(&kmslab_keycore::SystemClock).as_second();
-    let json: Value = serde_json::from_str(&file.json("https://oauth2.googleapis.com/token")).unwrap();
+    let json: Value =
+        serde_json::from_str(&file.json("https://oauth2.googleapis.com/token")).unwrap();
     let scope = "https://www.googleapis.com/auth/cloud-platform";
     let claims = json!({ "iss": ME, "sub": ME, "scope": scope, "iat": now, "exp": now + 3600 });
-    let token = signed(json["private_key"].as_str().unwrap(), json["private_key_id"].as_str().unwrap(), &claims);
+    let token = signed(
+        json["private_key"].as_str().unwrap(),
+        json["private_key_id"].as_str().unwrap(),
+        &claims,
+    );
     (emulator, token)
 }
 
@@ -76,11 +93,21 @@ async fn theirs(emulator: &RunningEmulator) -> Vec<Value> {
 async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() {
     let (emulator, me) = two_projects().await;
     let before = theirs(&emulator).await;
-    let key = before[5]["keys"][0]["name"].as_str().unwrap().rsplit_once('/').unwrap().1;
+    let key = before[5]["keys"][0]["name"]
+        .as_str()
+        .unwrap()
+        .rsplit_once('/')
+        .unwrap()
+        .1;
     // The control: what is mine I may do, by my project's name and by the wildcard.
     for project in ["mine", "-"] {
         let keys = format!("/v1/projects/{project}/serviceAccounts/{ME}/keys");
-        assert_eq!(rest(&emulator, Some(&me), "POST", &keys, json!({})).await.status, 200);
+        assert_eq!(
+            rest(&emulator, Some(&me), "POST", &keys, json!({}))
+                .await
+                .status,
+            200
+        );
     }
     for project in ["mine", "-", "theirs"] {
         let account = format!("/v1/projects/{project}/serviceAccounts/{THEM}");
@@ -98,10 +125,22 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() 
         }
     }
     // A project whose name makes an address of another's.
-    for project in ["mine.theirs", "theirs.iam.gserviceaccount.com", "..", "mine@theirs"] {
+    for project in [
+        "mine.theirs",
+        "theirs.iam.gserviceaccount.com",
+        "..",
+        "mine@theirs",
+    ] {
         let path = format!("/v1/projects/{project}/serviceAccounts");
         let owner = token(&emulator).await;
-        let made = rest(&emulator, Some(&owner), "POST", &path, json!({ "accountId": "another" })).await;
+        let made = rest(
+            &emulator,
+            Some(&owner),
+            "POST",
+            &path,
+            json!({ "accountId": "another" }),
+        )
+        .await;
         assert_eq!(made.status, 400, "{project}: {}", made.text);
     }
     assert_eq!(theirs(&emulator).await, before);
@@ -111,28 +150,72 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() 
 async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() {
     let (emulator, me) = two_projects().await;
     let before = theirs(&emulator).await;
-    let (my_key, their_key) = (format!("{MINE}/cryptoKeys/k"), format!("{THEIRS}/cryptoKeys/k"));
+    let (my_key, their_key) = (
+        format!("{MINE}/cryptoKeys/k"),
+        format!("{THEIRS}/cryptoKeys/k"),
+    );
     let their_version = format!("{their_key}/cryptoKeyVersions/1");
     let policy = json!({ "bindings": [{ "role": "roles/owner", "members": [format!("serviceAccount:{ME}")] }] });
     let sealed = {
         let owner = token(&emulator).await;
         let path = format!("/v1/{their_key}:encrypt");
-        rest(&emulator, Some(&owner), "POST", &path, json!({ "plaintext": "AAAA" })).await.json["ciphertext"].clone()
+        rest(
+            &emulator,
+            Some(&owner),
+            "POST",
+            &path,
+            json!({ "plaintext": "AAAA" }),
+        )
+        .await
+        .json["ciphertext"]
+            .clone()
     };
     for (method, path, body) in [
-        ("PATCH", format!("{my_key}?updateMask=labels"), json!({ "name": their_key, "labels": { "a": "b" } })),
+        (
+            "PATCH",
+            format!("{my_key}?updateMask=labels"),
+            json!({ "name": their_key, "labels": { "a": "b" } }),
+        ),
         (
             "PATCH",
             format!("{my_key}/cryptoKeyVersions/1?updateMask=state"),
             json!({ "name": their_version, "state": "DISABLED" }),
         ),
-        ("POST", format!("{my_key}:updatePrimaryVersion"), json!({ "name": their_key, "cryptoKeyVersionId": "1" })),
-        ("POST", format!("{my_key}:updatePrimaryVersion"), json!({ "cryptoKeyVersionId": their_version })),
-        ("POST", format!("{my_key}:setIamPolicy"), json!({ "resource": their_key, "policy": policy })),
-        ("POST", format!("{my_key}:encrypt"), json!({ "name": their_key, "plaintext": "AAAA" })),
-        ("POST", format!("{my_key}:decrypt"), json!({ "name": their_key, "ciphertext": sealed })),
-        ("POST", format!("{my_key}/cryptoKeyVersions"), json!({ "parent": their_key, "name": their_version })),
-        ("POST", format!("{my_key}/cryptoKeyVersions/1:destroy"), json!({ "name": their_version })),
+        (
+            "POST",
+            format!("{my_key}:updatePrimaryVersion"),
+            json!({ "name": their_key, "cryptoKeyVersionId": "1" }),
+        ),
+        (
+            "POST",
+            format!("{my_key}:updatePrimaryVersion"),
+            json!({ "cryptoKeyVersionId": their_version }),
+        ),
+        (
+            "POST",
+            format!("{my_key}:setIamPolicy"),
+            json!({ "resource": their_key, "policy": policy }),
+        ),
+        (
+            "POST",
+            format!("{my_key}:encrypt"),
+            json!({ "name": their_key, "plaintext": "AAAA" }),
+        ),
+        (
+            "POST",
+            format!("{my_key}:decrypt"),
+            json!({ "name": their_key, "ciphertext": sealed }),
+        ),
+        (
+            "POST",
+            format!("{my_key}/cryptoKeyVersions"),
+            json!({ "parent": their_key, "name": their_version }),
+        ),
+        (
+            "POST",
+            format!("{my_key}/cryptoKeyVersions/1:destroy"),
+            json!({ "name": their_version }),
+        ),
         (
             "POST",
             format!("{my_key}/cryptoKeyVersions:import"),
@@ -153,17 +236,46 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() 
             format!("{MINE}/cryptoKeys?cryptoKeyId=x"),
             json!({ "parent": THEIRS, "name": format!("{THEIRS}/cryptoKeys/x"), "purpose": "ENCRYPT_DECRYPT" }),
         ),
-        ("POST", format!("{MINE}/cryptoKeys?cryptoKeyId=y&parent={THEIRS}"), json!({ "purpose": "ENCRYPT_DECRYPT" })),
-        ("POST", format!("{my_key}:encrypt?name={their_key}"), json!({ "plaintext": "AAAA" })),
+        (
+            "POST",
+            format!("{MINE}/cryptoKeys?cryptoKeyId=y&parent={THEIRS}"),
+            json!({ "purpose": "ENCRYPT_DECRYPT" }),
+        ),
+        (
+            "POST",
+            format!("{my_key}:encrypt?name={their_key}"),
+            json!({ "plaintext": "AAAA" }),
+        ),
         ("GET", format!("{my_key}?name={their_key}"), Value::Null),
-        ("GET", format!("{MINE}/cryptoKeys/../../../../../../{their_key}"), Value::Null),
+        (
+            "GET",
+            format!("{MINE}/cryptoKeys/../../../../../../{their_key}"),
+            Value::Null,
+        ),
         ("GET", format!("{MINE}%2F..%2F{their_key}"), Value::Null),
     ] {
-        let answer = rest(&emulator, Some(&me), method, &format!("/v1/{path}"), body.clone()).await;
+        let answer = rest(
+            &emulator,
+            Some(&me),
+            method,
+            &format!("/v1/{path}"),
+            body.clone(),
+        )
+        .await;
         // What a body adds is refused or not looked at: in no answer is anything of theirs.
-        let named = answer.json["name"].as_str().is_some_and(|name| name.contains("theirs"));
-        assert!(!(answer.status == 200 && named), "{method} {path} {body}: {}", answer.text);
-        assert!(answer.json["plaintext"].is_null(), "{path}: {}", answer.text);
+        let named = answer.json["name"]
+            .as_str()
+            .is_some_and(|name| name.contains("theirs"));
+        assert!(
+            !(answer.status == 200 && named),
+            "{method} {path} {body}: {}",
+            answer.text
+        );
+        assert!(
+            answer.json["plaintext"].is_null(),
+            "{path}: {}",
+            answer.text
+        );
     }
     assert_eq!(theirs(&emulator).await, before);
 }
@@ -171,7 +283,11 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() 
 /// Of each operation that names a key: with another account's, by its ARN.
 #[tokio::test]
 async fn one_aws_account_cannot_name_anothers_key() {
-    let emulator = Emulator::builder().credential("them", "their-secret", "999988887777").start().await.unwrap();
+    let emulator = Emulator::builder()
+        .credential("them", "their-secret", "999988887777")
+        .start()
+        .await
+        .unwrap();
     let call = async |theirs: bool, operation: &'static str, body: &Value| {
         let mut call = Call::new(operation, body.to_string());
         if theirs {
@@ -179,14 +295,29 @@ async fn one_aws_account_cannot_name_anothers_key() {
         }
         call.send(emulator.http_addr()).await
     };
-    let arn = async |theirs| call(theirs, "CreateKey", &json!({})).await.json["KeyMetadata"]["Arn"].clone();
+    let arn = async |theirs| {
+        call(theirs, "CreateKey", &json!({})).await.json["KeyMetadata"]["Arn"].clone()
+    };
     let (mine, theirs) = (arn(false).await, arn(true).await);
-    let made = call(true, "CreateAlias", &json!({ "AliasName": "alias/k", "TargetKeyId": theirs })).await;
+    let made = call(
+        true,
+        "CreateAlias",
+        &json!({ "AliasName": "alias/k", "TargetKeyId": theirs }),
+    )
+    .await;
     assert_eq!(made.status, 200, "{}", made.text);
     let alias = json!("arn:aws:kms:us-east-1:999988887777:alias/k");
-    let sealed =
-        call(true, "Encrypt", &json!({ "KeyId": theirs, "Plaintext": "AAAA" })).await.json["CiphertextBlob"].clone();
-    let before = call(true, "DescribeKey", &json!({ "KeyId": theirs })).await.json;
+    let sealed = call(
+        true,
+        "Encrypt",
+        &json!({ "KeyId": theirs, "Plaintext": "AAAA" }),
+    )
+    .await
+    .json["CiphertextBlob"]
+        .clone();
+    let before = call(true, "DescribeKey", &json!({ "KeyId": theirs }))
+        .await
+        .json;
     let id = theirs.as_str().unwrap().rsplit_once('/').unwrap().1;
 
     for key in [&theirs, &alias, &json!(id)] {
@@ -229,15 +360,32 @@ async fn one_aws_account_cannot_name_anothers_key() {
         }
     }
     for (operation, body) in [
-        ("CreateAlias", json!({ "AliasName": "alias/mine", "TargetKeyId": theirs })),
-        ("UpdateAlias", json!({ "AliasName": alias, "TargetKeyId": mine })),
+        (
+            "CreateAlias",
+            json!({ "AliasName": "alias/mine", "TargetKeyId": theirs }),
+        ),
+        (
+            "UpdateAlias",
+            json!({ "AliasName": alias, "TargetKeyId": mine }),
+        ),
         ("DeleteAlias", json!({ "AliasName": alias })),
         ("Decrypt", json!({ "CiphertextBlob": sealed })),
-        ("Decrypt", json!({ "CiphertextBlob": sealed, "KeyId": mine })),
-        ("ReEncrypt", json!({ "CiphertextBlob": sealed, "DestinationKeyId": mine })),
+        (
+            "Decrypt",
+            json!({ "CiphertextBlob": sealed, "KeyId": mine }),
+        ),
+        (
+            "ReEncrypt",
+            json!({ "CiphertextBlob": sealed, "DestinationKeyId": mine }),
+        ),
     ] {
         let answer = call(false, operation, &body).await;
         assert_eq!(answer.status, 400, "{operation} {body}: {}", answer.text);
     }
-    assert_eq!(call(true, "DescribeKey", &json!({ "KeyId": theirs })).await.json, before);
+    assert_eq!(
+        call(true, "DescribeKey", &json!({ "KeyId": theirs }))
+            .await
+            .json,
+        before
+    );
 }

@@ -1,4 +1,5 @@
-//! Requests that must not be answered: the vendor's code and words for each, JSON always, and each one counted.
+//! Requests that must not be answered: the vendor's code and words for each, JSON always, and each
+//! one counted.
 
 use std::time::Duration;
 
@@ -17,29 +18,66 @@ async fn whoever_is_not_known_or_signed_wrongly_is_refused_in_the_vendors_words(
     let list = || Call::new("ListKeys", "{}");
     let token_invalid = "The security token included in the request is invalid.";
     let cases = [
-        (Call { id: "AKIASTRANGER", ..list() }, "UnrecognizedClientException", token_invalid),
-        (Call { secret: "wrong", ..list() }, INVALID_SIGNATURE, MISMATCH),
         (
-            Call { service: "s3", ..list() },
+            Call {
+                id: "AKIASTRANGER",
+                ..list()
+            },
+            "UnrecognizedClientException",
+            token_invalid,
+        ),
+        (
+            Call {
+                secret: "wrong",
+                ..list()
+            },
+            INVALID_SIGNATURE,
+            MISMATCH,
+        ),
+        (
+            Call {
+                service: "s3",
+                ..list()
+            },
             INVALID_SIGNATURE,
             "Credential should be scoped to correct service: 'kms'. ",
         ),
         (
-            Call { region: "mars", ..list() },
+            Call {
+                region: "mars",
+                ..list()
+            },
             INVALID_SIGNATURE,
             "Credential should be scoped to a valid region, not 'mars'. ",
         ),
     ];
     for (call, code, message) in cases {
         let answer = call.send(address).await;
-        assert_eq!((answer.status, answer.code(), answer.message()), (400, code, message));
-        assert!(answer.head.contains("content-type: application/x-amz-json-1.1"), "{}", answer.head);
-        assert!(answer.head.contains("x-amzn-requestid: "), "{}", answer.head);
+        assert_eq!(
+            (answer.status, answer.code(), answer.message()),
+            (400, code, message)
+        );
+        assert!(
+            answer
+                .head
+                .contains("content-type: application/x-amz-json-1.1"),
+            "{}",
+            answer.head
+        );
+        assert!(
+            answer.head.contains("x-amzn-requestid: "),
+            "{}",
+            answer.head
+        );
     }
-    assert_eq!(emulator.requests().outcome("ListKeys", INVALID_SIGNATURE), 3);
+    assert_eq!(
+        emulator.requests().outcome("ListKeys", INVALID_SIGNATURE),
+        3
+    );
     let rows = emulator.requests().rows;
     assert!(
-        rows.iter().any(|row| row.caller == "AKIASTRANGER" && row.code == "UnrecognizedClientException"),
+        rows.iter()
+            .any(|row| row.caller == "AKIASTRANGER" && row.code == "UnrecognizedClientException"),
         "{rows:?}"
     );
 }
@@ -48,16 +86,37 @@ async fn whoever_is_not_known_or_signed_wrongly_is_refused_in_the_vendors_words(
 async fn a_clock_that_is_off_by_more_than_five_minutes_is_refused_either_way() {
     let emulator = started().await;
     let minutes = |n: u64| Duration::from_secs(n * 60);
-    let expired = Call { time: now() - minutes(6), ..Call::new("ListKeys", "{}") }.send(emulator.http_addr()).await;
+    let expired = Call {
+        time: now() - minutes(6),
+        ..Call::new("ListKeys", "{}")
+    }
+    .send(emulator.http_addr())
+    .await;
     assert_eq!(expired.code(), INVALID_SIGNATURE);
     let words = expired.message();
-    assert!(words.starts_with("Signature expired: ") && words.contains(" is now earlier than "), "{words}");
+    assert!(
+        words.starts_with("Signature expired: ") && words.contains(" is now earlier than "),
+        "{words}"
+    );
     assert!(words.ends_with("Z - 5 min.)"), "{words}");
-    let early = Call { time: now() + minutes(6), ..Call::new("ListKeys", "{}") }.send(emulator.http_addr()).await;
+    let early = Call {
+        time: now() + minutes(6),
+        ..Call::new("ListKeys", "{}")
+    }
+    .send(emulator.http_addr())
+    .await;
     let words = early.message();
-    assert!(words.starts_with("Signature not yet current: ") && words.ends_with("Z + 5 min.)"), "{words}");
+    assert!(
+        words.starts_with("Signature not yet current: ") && words.ends_with("Z + 5 min.)"),
+        "{words}"
+    );
     for time in [now() - minutes(4), now() + minutes(4)] {
-        let answer = Call { time, ..Call::new("ListKeys", "{}") }.send(emulator.http_addr()).await;
+        let answer = Call {
+            time,
+            ..Call::new("ListKeys", "{}")
+        }
+        .send(emulator.http_addr())
+        .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
 }
@@ -70,15 +129,27 @@ async fn an_authorization_that_is_absent_or_torn_is_named() {
     let with = |header: Option<&str>| {
         let mut request = good.clone();
         match header {
-            Some(header) => drop(request.headers_mut().insert("authorization", header.parse().unwrap())),
+            Some(header) => drop(
+                request
+                    .headers_mut()
+                    .insert("authorization", header.parse().unwrap()),
+            ),
             None => drop(request.headers_mut().remove("authorization")),
         }
         request
     };
     let incomplete = "IncompleteSignatureException";
     let cases = [
-        (None, "MissingAuthenticationTokenException", "Missing Authentication Token"),
-        (Some("Bearer abc"), "MissingAuthenticationTokenException", "Missing Authentication Token"),
+        (
+            None,
+            "MissingAuthenticationTokenException",
+            "Missing Authentication Token",
+        ),
+        (
+            Some("Bearer abc"),
+            "MissingAuthenticationTokenException",
+            "Missing Authentication Token",
+        ),
         (
             Some("AWS4-HMAC-SHA256 Credential=a"),
             incomplete,
@@ -103,19 +174,27 @@ async fn an_authorization_that_is_absent_or_torn_is_named() {
     ];
     for (header, code, message) in cases {
         let answer = send(address, &with(header)).await;
-        assert_eq!((answer.status, answer.code(), answer.message()), (400, code, message), "{header:?}");
+        assert_eq!(
+            (answer.status, answer.code(), answer.message()),
+            (400, code, message),
+            "{header:?}"
+        );
     }
     let mut undated = good.clone();
     undated.headers_mut().remove("x-amz-date");
     let answer = send(address, &undated).await;
     assert_eq!(answer.code(), incomplete);
     assert!(
-        answer.message().starts_with("Authorization header requires existence of either a 'X-Amz-Date'"),
+        answer
+            .message()
+            .starts_with("Authorization header requires existence of either a 'X-Amz-Date'"),
         "{}",
         answer.text
     );
     let mut misdated = good.clone();
-    misdated.headers_mut().insert("x-amz-date", "201".parse().unwrap());
+    misdated
+        .headers_mut()
+        .insert("x-amz-date", "201".parse().unwrap());
     let words = "Date must be in ISO-8601 'basic format'. Got '201'. See http://en.wikipedia.org/wiki/ISO_8601";
     assert_eq!(send(address, &misdated).await.message(), words);
 }
@@ -125,7 +204,12 @@ async fn what_is_no_call_of_the_api_gets_json_and_never_a_500() {
     let emulator = started().await;
     let address = emulator.http_addr();
     let unknown = "UnknownOperationException";
-    let build = |method: &str, path: &str| Request::builder().method(method).uri(path).header("host", "x");
+    let build = |method: &str, path: &str| {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "x")
+    };
     let text = |request: http::request::Builder| request.body("{}".to_owned()).unwrap();
     for (request, status) in [
         (build("GET", "/"), 404),
@@ -133,12 +217,26 @@ async fn what_is_no_call_of_the_api_gets_json_and_never_a_500() {
         (build("OPTIONS", "/keys"), 404),
         (build("POST", "/keys/k/wrapkey"), 404),
         (build("POST", "/"), 400),
-        (build("POST", "/").header("x-amz-target", "DynamoDB_20120810.ListTables"), 400),
-        (build("POST", "/").header("x-amz-target", "TrentService.NoSuchOperation"), 400),
-        (build("POST", "/").header("x-amz-target", b"\xff\xfe".as_slice()), 400),
+        (
+            build("POST", "/").header("x-amz-target", "DynamoDB_20120810.ListTables"),
+            400,
+        ),
+        (
+            build("POST", "/").header("x-amz-target", "TrentService.NoSuchOperation"),
+            400,
+        ),
+        (
+            build("POST", "/").header("x-amz-target", b"\xff\xfe".as_slice()),
+            400,
+        ),
     ] {
         let answer = send(address, &text(request)).await;
-        assert_eq!((answer.status, answer.code()), (status, unknown), "{}", answer.text);
+        assert_eq!(
+            (answer.status, answer.code()),
+            (status, unknown),
+            "{}",
+            answer.text
+        );
     }
     assert_eq!(emulator.requests().outcome("unknown", unknown), 8);
 }
@@ -147,11 +245,27 @@ async fn what_is_no_call_of_the_api_gets_json_and_never_a_500() {
 async fn a_body_that_is_too_large_or_cut_short_is_refused() {
     let emulator = started().await;
     let address = emulator.http_addr();
-    let answer = Call::new("Encrypt", "x".repeat(1024 * 1024 + 1)).send(address).await;
-    // The socket may be reset while the rest of the body is under way; the count tells all the same.
-    assert!(answer.status == 413 || answer.status == 0, "{}", answer.text);
-    assert_eq!(emulator.requests().outcome("Encrypt", "RequestEntityTooLargeException"), 1);
-    let answer = raw(address, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\nconnection: close\r\n\r\n{}").await;
+    let answer = Call::new("Encrypt", "x".repeat(1024 * 1024 + 1))
+        .send(address)
+        .await;
+    // The socket may be reset while the rest of the body is under way; the count tells all the
+    // same.
+    assert!(
+        answer.status == 413 || answer.status == 0,
+        "{}",
+        answer.text
+    );
+    assert_eq!(
+        emulator
+            .requests()
+            .outcome("Encrypt", "RequestEntityTooLargeException"),
+        1
+    );
+    let answer = raw(
+        address,
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\nconnection: close\r\n\r\n{}",
+    )
+    .await;
     assert_eq!(answer.status, 400);
     assert!(!answer.text.contains("<html"), "{}", answer.text);
     let answer = raw(address, b"\x16\x03\x01\x02\x00\x01\x00 this is TLS\r\n\r\n").await;

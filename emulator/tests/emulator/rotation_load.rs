@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use azure_security_keyvault_keys::models::{
-    CreateKeyParameters, KeyRotationPolicy, KeyRotationPolicyAction, KeyRotationPolicyAttributes, KeyType,
-    LifetimeAction, LifetimeActionTrigger, LifetimeActionType,
+    CreateKeyParameters, KeyRotationPolicy, KeyRotationPolicyAction, KeyRotationPolicyAttributes,
+    KeyType, LifetimeAction, LifetimeActionTrigger, LifetimeActionType,
 };
 
 use crate::azure_sdk::{create, keys, started};
 use crate::support::{Call, admin};
 
-/// Ten years of a month each: 120 versions are due, of which 32 are made; of RSA with 4096 bits that is half a minute.
+/// Ten years of a month each: 120 versions are due, of which 32 are made; of RSA with 4096 bits
+/// that is half a minute.
 const YEARS: &str = r#"{"advance":"3650d"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,28 +19,52 @@ async fn rotations_that_take_long_hold_up_no_other_cloud_and_end_with_the_emulat
     let emulator = started().await;
     let client = keys(&emulator);
     for name in ["a", "b", "c"] {
-        let parameters =
-            CreateKeyParameters { kty: Some(KeyType::Rsa), key_size: Some(4096), ..CreateKeyParameters::default() };
+        let parameters = CreateKeyParameters {
+            kty: Some(KeyType::Rsa),
+            key_size: Some(4096),
+            ..CreateKeyParameters::default()
+        };
         create(&client, name, parameters).await;
         let action = LifetimeAction {
-            trigger: Some(LifetimeActionTrigger { time_after_create: Some("P30D".into()), ..Default::default() }),
-            action: Some(LifetimeActionType { type_prop: Some(KeyRotationPolicyAction::Rotate) }),
+            trigger: Some(LifetimeActionTrigger {
+                time_after_create: Some("P30D".into()),
+                ..Default::default()
+            }),
+            action: Some(LifetimeActionType {
+                type_prop: Some(KeyRotationPolicyAction::Rotate),
+            }),
         };
         let policy = KeyRotationPolicy {
             lifetime_actions: Some(vec![action]),
-            attributes: Some(KeyRotationPolicyAttributes { expiry_time: Some("P90D".into()), ..Default::default() }),
+            attributes: Some(KeyRotationPolicyAttributes {
+                expiry_time: Some("P90D".into()),
+                ..Default::default()
+            }),
             ..KeyRotationPolicy::default()
         };
-        client.update_key_rotation_policy(name, policy.try_into().unwrap(), None).await.unwrap();
+        client
+            .update_key_rotation_policy(name, policy.try_into().unwrap(), None)
+            .await
+            .unwrap();
     }
     let others = async {
         // The move is under way when the clock shows it.
-        while !admin(&emulator, "/clock", None).await.json["lab"].as_str().unwrap().starts_with("203") {
+        while !admin(&emulator, "/clock", None).await.json["lab"]
+            .as_str()
+            .unwrap()
+            .starts_with("203")
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         for _ in 0..20 {
             assert_eq!(admin(&emulator, "/healthz", None).await.status, 200);
-            assert_eq!(Call::new("CreateKey", "{}").send(emulator.http_addr()).await.status, 200);
+            assert_eq!(
+                Call::new("CreateKey", "{}")
+                    .send(emulator.http_addr())
+                    .await
+                    .status,
+                200
+            );
             crate::gcp_rest::token(&emulator).await;
         }
     };
@@ -47,6 +72,9 @@ async fn rotations_that_take_long_hold_up_no_other_cloud_and_end_with_the_emulat
         _ = admin(&emulator, "/clock", Some(YEARS)) => panic!("the others waited for the rotations"),
         () = others => {}
     }
-    // The move was abandoned, and what goes on in the background ends after the version that it is making.
-    tokio::time::timeout(Duration::from_secs(20), emulator.shutdown()).await.expect("the rotations were waited for");
+    // The move was abandoned, and what goes on in the background ends after the version that it is
+    // making.
+    tokio::time::timeout(Duration::from_secs(20), emulator.shutdown())
+        .await
+        .expect("the rotations were waited for");
 }

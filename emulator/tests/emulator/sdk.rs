@@ -1,4 +1,5 @@
-//! The vendor's SDK as the client: over HTTP and HTTPS, through moves of the lab clock, as several callers.
+//! The vendor's SDK as the client: over HTTP and HTTPS, through moves of the lab clock, as several
+//! callers.
 
 use std::time::Duration;
 
@@ -10,31 +11,76 @@ use serde_json::json;
 use crate::support::{admin, free_port, sdk, sdk_as, sdk_over_tls, started};
 
 async fn new_key(client: &Client) -> String {
-    client.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
+    client
+        .create_key()
+        .send()
+        .await
+        .unwrap()
+        .key_metadata
+        .unwrap()
+        .arn
+        .unwrap()
 }
 
 async fn encrypted(client: &Client, key: &str) -> Blob {
-    client.encrypt().key_id(key).plaintext(Blob::new("secret")).send().await.unwrap().ciphertext_blob.unwrap()
+    client
+        .encrypt()
+        .key_id(key)
+        .plaintext(Blob::new("secret"))
+        .send()
+        .await
+        .unwrap()
+        .ciphertext_blob
+        .unwrap()
 }
 
 async fn decrypted(client: &Client, blob: Blob) -> Vec<u8> {
-    client.decrypt().ciphertext_blob(blob).send().await.unwrap().plaintext.unwrap().into_inner()
+    client
+        .decrypt()
+        .ciphertext_blob(blob)
+        .send()
+        .await
+        .unwrap()
+        .plaintext
+        .unwrap()
+        .into_inner()
 }
 
 #[tokio::test]
 async fn what_is_encrypted_over_http_decrypts_over_https() {
-    let emulator = Emulator::builder().tls_listen(free_port()).start().await.unwrap();
+    let emulator = Emulator::builder()
+        .tls_listen(free_port())
+        .start()
+        .await
+        .unwrap();
     let client = sdk(&emulator);
     let key = new_key(&client).await;
     let blob = encrypted(&client, &key).await;
     let ca = emulator.ca_pem().unwrap();
-    assert_eq!(std::fs::read_to_string(emulator.ca_path().unwrap()).unwrap(), ca);
-    assert_eq!(decrypted(&sdk_over_tls(&emulator, &ca), blob.clone()).await, b"secret");
+    assert_eq!(
+        std::fs::read_to_string(emulator.ca_path().unwrap()).unwrap(),
+        ca
+    );
+    assert_eq!(
+        decrypted(&sdk_over_tls(&emulator, &ca), blob.clone()).await,
+        b"secret"
+    );
     assert_eq!(emulator.requests().outcome("Decrypt", "OK"), 1);
 
-    let stranger = Emulator::builder().tls_listen(free_port()).start().await.unwrap();
+    let stranger = Emulator::builder()
+        .tls_listen(free_port())
+        .start()
+        .await
+        .unwrap();
     let wrong_ca = sdk_over_tls(&emulator, &stranger.ca_pem().unwrap());
-    assert!(wrong_ca.decrypt().ciphertext_blob(blob).send().await.is_err());
+    assert!(
+        wrong_ca
+            .decrypt()
+            .ciphertext_blob(blob)
+            .send()
+            .await
+            .is_err()
+    );
     assert_eq!(emulator.requests().operation("Decrypt"), 1);
 }
 
@@ -43,7 +89,13 @@ async fn a_year_on_the_lab_clock_later_the_same_client_still_authenticates() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
-    client.enable_key_rotation().key_id(&key).rotation_period_in_days(90).send().await.unwrap();
+    client
+        .enable_key_rotation()
+        .key_id(&key)
+        .rotation_period_in_days(90)
+        .send()
+        .await
+        .unwrap();
     let blob = encrypted(&client, &key).await;
     let moved = admin(&emulator, "/clock", Some(r#"{"advance":"365d"}"#)).await;
     assert_eq!(moved.status, 200, "{}", moved.text);
@@ -60,13 +112,25 @@ async fn a_key_whose_waiting_period_has_passed_is_gone() {
     let client = sdk(&emulator);
     let key = new_key(&client).await;
     let blob = encrypted(&client, &key).await;
-    client.schedule_key_deletion().key_id(&key).pending_window_in_days(7).send().await.unwrap();
+    client
+        .schedule_key_deletion()
+        .key_id(&key)
+        .pending_window_in_days(7)
+        .send()
+        .await
+        .unwrap();
     let days = |n: u64| Duration::from_secs(n * 86_400);
     emulator.clock().advance(days(6)).unwrap();
     assert!(client.describe_key().key_id(&key).send().await.is_ok());
     let moved = admin(&emulator, "/clock", Some(r#"{"advance":"2d"}"#)).await;
     assert_eq!(moved.json["deleted"], json!(1), "{}", moved.text);
-    let error = client.describe_key().key_id(&key).send().await.unwrap_err().into_service_error();
+    let error = client
+        .describe_key()
+        .key_id(&key)
+        .send()
+        .await
+        .unwrap_err()
+        .into_service_error();
     assert!(error.is_not_found_exception(), "{error:?}");
     assert!(client.decrypt().ciphertext_blob(blob).send().await.is_err());
     assert!(emulator.key_table().is_empty());
@@ -74,8 +138,11 @@ async fn a_key_whose_waiting_period_has_passed_is_gone() {
 
 #[tokio::test]
 async fn accounts_and_regions_are_separate_worlds() {
-    let emulator =
-        Emulator::builder().credential("AKIAOTHER", "secret/with+chars:", "111122223333").start().await.unwrap();
+    let emulator = Emulator::builder()
+        .credential("AKIAOTHER", "secret/with+chars:", "111122223333")
+        .start()
+        .await
+        .unwrap();
     let here = sdk(&emulator);
     let key = new_key(&here).await;
     let blob = encrypted(&here, &key).await;
@@ -83,8 +150,23 @@ async fn accounts_and_regions_are_separate_worlds() {
         sdk_as(&emulator, "AKIAOTHER", "secret/with+chars:", "us-east-1"),
         sdk_as(&emulator, "test", "test", "eu-central-1"),
     ] {
-        assert!(elsewhere.list_keys().send().await.unwrap().keys().is_empty());
-        assert!(elsewhere.decrypt().ciphertext_blob(blob.clone()).send().await.is_err());
+        assert!(
+            elsewhere
+                .list_keys()
+                .send()
+                .await
+                .unwrap()
+                .keys()
+                .is_empty()
+        );
+        assert!(
+            elsewhere
+                .decrypt()
+                .ciphertext_blob(blob.clone())
+                .send()
+                .await
+                .is_err()
+        );
         new_key(&elsewhere).await;
         assert_eq!(elsewhere.list_keys().send().await.unwrap().keys().len(), 1);
     }

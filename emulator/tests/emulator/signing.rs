@@ -13,8 +13,14 @@ use crate::support::{ACCOUNT, Call, now};
 
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 7600);
 /// Whatever of the request decides who calls, and what for.
-const COVERED: [&str; 6] =
-    ["authorization", "content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"];
+const COVERED: [&str; 6] = [
+    "authorization",
+    "content-type",
+    "host",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-target",
+];
 
 fn authenticator() -> Authenticator {
     let mut credentials = Credentials::well_known();
@@ -32,7 +38,12 @@ fn signed(call: &Call) -> (Parts, String) {
 }
 
 fn temporary(token: Option<&'static str>) -> Call {
-    Call { id: "ASIATEMPORARY", secret: "s3cr3t", token, ..Call::new("Encrypt", "{}") }
+    Call {
+        id: "ASIATEMPORARY",
+        secret: "s3cr3t",
+        token,
+        ..Call::new("Encrypt", "{}")
+    }
 }
 
 #[test]
@@ -40,9 +51,17 @@ fn the_vendors_signer_gets_in_twice() {
     let authenticator = authenticator();
     // The second time the signing key comes from memory.
     for body in ["{}", r#"{"KeyId":"alias/ü"}"#] {
-        let (parts, body) = signed(&Call { region: "eu-central-1", ..Call::new("Encrypt", body) });
-        let caller = authenticator.authenticate(&parts, body.as_bytes(), now()).unwrap();
-        assert_eq!((caller.account.as_str(), caller.region.as_str()), (ACCOUNT, "eu-central-1"));
+        let (parts, body) = signed(&Call {
+            region: "eu-central-1",
+            ..Call::new("Encrypt", body)
+        });
+        let caller = authenticator
+            .authenticate(&parts, body.as_bytes(), now())
+            .unwrap();
+        assert_eq!(
+            (caller.account.as_str(), caller.region.as_str()),
+            (ACCOUNT, "eu-central-1")
+        );
         assert_eq!(caller.access_key_id, "test");
     }
 }
@@ -52,10 +71,23 @@ fn a_session_token_must_come_and_be_the_one() {
     let authenticator = authenticator();
     let outcome = |call: &Call| {
         let (parts, body) = signed(call);
-        authenticator.authenticate(&parts, body.as_bytes(), now()).map(|caller| caller.account).map_err(|e| e.kind)
+        authenticator
+            .authenticate(&parts, body.as_bytes(), now())
+            .map(|caller| caller.account)
+            .map_err(|e| e.kind)
     };
-    assert_eq!(outcome(&temporary(Some("token+/="))).unwrap(), "210987654321");
-    for wrong in [temporary(None), temporary(Some("token")), Call { token: Some("x"), ..Call::new("Encrypt", "{}") }] {
+    assert_eq!(
+        outcome(&temporary(Some("token+/="))).unwrap(),
+        "210987654321"
+    );
+    for wrong in [
+        temporary(None),
+        temporary(Some("token")),
+        Call {
+            token: Some("x"),
+            ..Call::new("Encrypt", "{}")
+        },
+    ] {
         assert_eq!(outcome(&wrong).unwrap_err(), "UnrecognizedClientException");
     }
 }
@@ -64,12 +96,23 @@ fn a_session_token_must_come_and_be_the_one() {
 fn a_secret_kept_in_memory_does_not_stand_in_for_another_scope() {
     let authenticator = authenticator();
     let (parts, body) = signed(&Call::new("Encrypt", "{}"));
-    authenticator.authenticate(&parts, body.as_bytes(), now()).unwrap();
-    for wrong in
-        [Call { secret: "other", ..Call::new("Encrypt", "{}") }, Call { service: "s3", ..Call::new("Encrypt", "{}") }]
-    {
+    authenticator
+        .authenticate(&parts, body.as_bytes(), now())
+        .unwrap();
+    for wrong in [
+        Call {
+            secret: "other",
+            ..Call::new("Encrypt", "{}")
+        },
+        Call {
+            service: "s3",
+            ..Call::new("Encrypt", "{}")
+        },
+    ] {
         let (parts, body) = signed(&wrong);
-        let error = authenticator.authenticate(&parts, body.as_bytes(), now()).unwrap_err();
+        let error = authenticator
+            .authenticate(&parts, body.as_bytes(), now())
+            .unwrap_err();
         assert_eq!(error.kind, "InvalidSignatureException");
     }
 }
@@ -81,30 +124,54 @@ fn an_unsigned_target_is_refused() {
     // What a signer that leaves the target out would send.
     let header = header.replace(";x-amz-target", "");
     let authorization = Authorization::parse(&header).unwrap();
-    let covered =
-        sigv4::Signed { method: "POST", path: "/", query: "", headers: &parts.headers, body: body.as_bytes() };
+    let covered = sigv4::Signed {
+        method: "POST",
+        path: "/",
+        query: "",
+        headers: &parts.headers,
+        body: body.as_bytes(),
+    };
     let canonical = sigv4::canonical_request(covered, &authorization.signed_headers).unwrap();
     let time = parts.headers["x-amz-date"].to_str().unwrap();
     let text = sigv4::string_to_sign(time, authorization.scope, &canonical);
     let signature = sigv4::SigningKey::derive("test", authorization.scope).sign(&text);
     let header = header.replace(authorization.signature, &signature);
-    parts.headers.insert("authorization", header.parse().unwrap());
-    let error = authenticator().authenticate(&parts, body.as_bytes(), now()).unwrap_err();
+    parts
+        .headers
+        .insert("authorization", header.parse().unwrap());
+    let error = authenticator()
+        .authenticate(&parts, body.as_bytes(), now())
+        .unwrap_err();
     assert_eq!(error.kind, "InvalidSignatureException");
 }
 
 #[test]
 fn without_checks_the_scope_still_says_who_and_where() {
     let mut credentials = Credentials::well_known();
-    let other = Credential { secret: "x".to_owned().into(), account: "111122223333".to_owned(), session_token: None };
+    let other = Credential {
+        secret: "x".to_owned().into(),
+        account: "111122223333".to_owned(),
+        session_token: None,
+    };
     credentials.insert("other", other).unwrap();
     let open = Authenticator::new(Auth::Off, credentials);
-    let (parts, _) = signed(&Call { id: "other", secret: "wrong", region: "eu-west-1", ..Call::new("Encrypt", "{}") });
+    let (parts, _) = signed(&Call {
+        id: "other",
+        secret: "wrong",
+        region: "eu-west-1",
+        ..Call::new("Encrypt", "{}")
+    });
     let caller = open.authenticate(&parts, b"", now()).unwrap();
-    assert_eq!((caller.account.as_str(), caller.region.as_str()), ("111122223333", "eu-west-1"));
+    assert_eq!(
+        (caller.account.as_str(), caller.region.as_str()),
+        ("111122223333", "eu-west-1")
+    );
     let (bare, ()) = http::Request::post("/").body(()).unwrap().into_parts();
     let caller = open.authenticate(&bare, b"", now()).unwrap();
-    assert_eq!((caller.account.as_str(), caller.region.as_str()), (ACCOUNT, "us-east-1"));
+    assert_eq!(
+        (caller.account.as_str(), caller.region.as_str()),
+        (ACCOUNT, "us-east-1")
+    );
 }
 
 proptest! {

@@ -44,20 +44,40 @@ fn check(case: &Case) {
     let mut headers = HeaderMap::new();
     for line in lines {
         let (header, value) = line.split_once(':').unwrap();
-        headers
-            .append(HeaderName::from_bytes(header.as_bytes()).unwrap(), HeaderValue::from_str(value.trim()).unwrap());
+        headers.append(
+            HeaderName::from_bytes(header.as_bytes()).unwrap(),
+            HeaderValue::from_str(value.trim()).unwrap(),
+        );
     }
-    let header = headers.get("authorization").unwrap().to_str().unwrap().to_owned();
+    let header = headers
+        .get("authorization")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let authorization = Authorization::parse(&header).unwrap();
-    let signed = Signed { method, path, query, headers: &headers, body: body.as_bytes() };
+    let signed = Signed {
+        method,
+        path,
+        query,
+        headers: &headers,
+        body: body.as_bytes(),
+    };
     let canonical = sigv4::canonical_request(signed, &authorization.signed_headers).unwrap();
-    assert_eq!(String::from_utf8_lossy(&canonical), case.canonical_request, "{name}: canonical request");
+    assert_eq!(
+        String::from_utf8_lossy(&canonical),
+        case.canonical_request,
+        "{name}: canonical request"
+    );
     let time = headers.get("x-amz-date").unwrap().to_str().unwrap();
     let text = sigv4::string_to_sign(time, authorization.scope, &canonical);
     assert_eq!(text, case.string_to_sign, "{name}: string to sign");
     let key = SigningKey::derive(&case.credentials.secret_access_key, authorization.scope);
     assert_eq!(key.sign(&text), case.signature, "{name}: signature");
-    assert_eq!(authorization.signature, case.signature, "{name}: signature in the header");
+    assert_eq!(
+        authorization.signature, case.signature,
+        "{name}: signature in the header"
+    );
 }
 
 /// Header lines, each continued line joined to the one before, as an HTTP server sees them.

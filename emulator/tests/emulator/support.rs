@@ -28,7 +28,11 @@ pub(crate) fn free_port() -> Option<SocketAddr> {
 }
 
 pub(crate) async fn started() -> RunningEmulator {
-    Emulator::builder().admin_listen(free_port()).start().await.unwrap()
+    Emulator::builder()
+        .admin_listen(free_port())
+        .start()
+        .await
+        .unwrap()
 }
 
 /// One request and how to sign it; change a field, then [`Call::signed`].
@@ -48,20 +52,39 @@ impl Call {
     pub(crate) fn new(operation: &'static str, body: impl Into<String>) -> Self {
         let (id, secret, token) = ("test", "test", None);
         let (region, service) = ("us-east-1", "kms");
-        Self { id, secret, token, region, service, time: now(), operation, body: body.into() }
+        Self {
+            id,
+            secret,
+            token,
+            region,
+            service,
+            time: now(),
+            operation,
+            body: body.into(),
+        }
     }
 
     /// Signed by the vendor's own signer, for whatever host is at `address`.
     pub(crate) fn signed(&self, address: SocketAddr) -> http::Request<String> {
         let target = format!("TrentService.{}", self.operation);
         let host = address.to_string();
-        let headers =
-            [("host", host.as_str()), ("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
+        let headers = [
+            ("host", host.as_str()),
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", &target),
+        ];
         let mut request = http::Request::post("/").body(self.body.clone()).unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        let identity = Credentials::new(self.id, self.secret, self.token.map(str::to_owned), None, "test").into();
+        let identity = Credentials::new(
+            self.id,
+            self.secret,
+            self.token.map(str::to_owned),
+            None,
+            "test",
+        )
+        .into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(self.region)
@@ -73,7 +96,8 @@ impl Call {
             .into();
         let url = format!("http://{host}/");
         let body = SignableBody::Bytes(self.body.as_bytes());
-        let signable = SignableRequest::new("POST", url.as_str(), headers.into_iter(), body).unwrap();
+        let signable =
+            SignableRequest::new("POST", url.as_str(), headers.into_iter(), body).unwrap();
         let (instructions, _) = sign(signable, &params).unwrap().into_parts();
         instructions.apply_to_request_http1x(&mut request);
         request
@@ -120,7 +144,8 @@ pub(crate) async fn send(address: SocketAddr, request: &http::Request<String>) -
     raw(address, &bytes).await
 }
 
-/// Sends a request with a bearer token to one of the hosts that the emulator answers for; without a body where that is `null`.
+/// Sends a request with a bearer token to one of the hosts that the emulator answers for; without a
+/// body where that is `null`.
 pub(crate) async fn ask(
     address: SocketAddr,
     host: &str,
@@ -128,11 +153,18 @@ pub(crate) async fn ask(
     (method, path): (&str, &str),
     body: &Value,
 ) -> Answer {
-    let mut request = http::Request::builder().method(method).uri(path).header("host", host);
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
     send(address, &request.body(body).unwrap()).await
 }
 
@@ -145,17 +177,33 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, text) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or_default();
     let json = serde_json::from_str(text).unwrap_or_default();
-    Answer { status, head: head.to_ascii_lowercase(), text: text.to_owned(), json }
+    Answer {
+        status,
+        head: head.to_ascii_lowercase(),
+        text: text.to_owned(),
+        json,
+    }
 }
 
 /// GET of the admin port, or POST when there is a body.
 pub(crate) async fn admin(emulator: &RunningEmulator, path: &str, body: Option<&str>) -> Answer {
     let address = emulator.admin_addr().unwrap();
     let method = if body.is_some() { "POST" } else { "GET" };
-    let request = http::Request::builder().method(method).uri(path).header("host", address.to_string());
-    send(address, &request.body(body.unwrap_or_default().to_owned()).unwrap()).await
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", address.to_string());
+    send(
+        address,
+        &request.body(body.unwrap_or_default().to_owned()).unwrap(),
+    )
+    .await
 }
 
 pub(crate) fn sdk(emulator: &RunningEmulator) -> Client {
@@ -163,18 +211,33 @@ pub(crate) fn sdk(emulator: &RunningEmulator) -> Client {
 }
 
 pub(crate) fn sdk_as(emulator: &RunningEmulator, id: &str, secret: &str, region: &str) -> Client {
-    Client::from_conf(config(id, secret, region).endpoint_url(format!("http://{}", emulator.http_addr())).build())
+    Client::from_conf(
+        config(id, secret, region)
+            .endpoint_url(format!("http://{}", emulator.http_addr()))
+            .build(),
+    )
 }
 
 pub(crate) fn sdk_over_tls(emulator: &RunningEmulator, ca_pem: &str) -> Client {
     let trust = TrustStore::empty().with_pem_certificate(ca_pem.as_bytes());
-    let context = TlsContext::builder().with_trust_store(trust).build().unwrap();
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .unwrap();
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(context)
         .build_https();
-    let url = format!("https://localhost:{}", emulator.https_addr().unwrap().port());
-    Client::from_conf(config("test", "test", "us-east-1").endpoint_url(url).http_client(http).build())
+    let url = format!(
+        "https://localhost:{}",
+        emulator.https_addr().unwrap().port()
+    );
+    Client::from_conf(
+        config("test", "test", "us-east-1")
+            .endpoint_url(url)
+            .http_client(http)
+            .build(),
+    )
 }
 
 fn config(id: &str, secret: &str, region: &str) -> aws_sdk_kms::config::Builder {

@@ -10,8 +10,16 @@ const WANTED: [(bool, &str, &str); 8] = [
     (true, "POST", "/reset"),
     (true, "GET", "/keys"),
     (true, "GET", "/metrics"),
-    (false, "GET", "/computeMetadata/v1/instance/service-accounts/default/token"),
-    (false, "GET", "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net"),
+    (
+        false,
+        "GET",
+        "/computeMetadata/v1/instance/service-accounts/default/token",
+    ),
+    (
+        false,
+        "GET",
+        "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net",
+    ),
     (false, "POST", "/token"),
     (false, "POST", "/"),
 ];
@@ -35,36 +43,82 @@ async fn web_pages_reach_nothing() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = if path == "/clock" { r#"{"advance":"365d"}"# } else { "" };
-        let address = if admin { emulator.admin_addr().unwrap() } else { emulator.http_addr() };
+        let body = if path == "/clock" {
+            r#"{"advance":"365d"}"#
+        } else {
+            ""
+        };
+        let address = if admin {
+            emulator.admin_addr().unwrap()
+        } else {
+            emulator.http_addr()
+        };
         send(address, &request.body(body.to_owned()).unwrap()).await
     };
     for (admin, method, path) in WANTED {
-        // A name of the page's own that resolves to 127.0.0.1: to the browser all of this is the page's own origin.
-        let rebound =
-            [("host", "evil.example:7600"), ("origin", "http://evil.example:7600"), ("sec-fetch-site", "same-origin")];
+        // A name of the page's own that resolves to 127.0.0.1: to the browser all of this is the
+        // page's own origin.
+        let rebound = [
+            ("host", "evil.example:7600"),
+            ("origin", "http://evil.example:7600"),
+            ("sec-fetch-site", "same-origin"),
+        ];
         let answer = ask(admin, method, path, &rebound).await;
         assert_eq!(answer.status, 403, "{path}: {}", answer.text);
-        assert!(answer.text.contains("--allow-host evil.example"), "{}", answer.text);
+        assert!(
+            answer.text.contains("--allow-host evil.example"),
+            "{}",
+            answer.text
+        );
         // A page elsewhere, which names the address itself.
         for site in ["cross-site", "same-site"] {
-            let across = [("host", "127.0.0.1"), ("origin", "http://evil.example"), ("sec-fetch-site", site)];
+            let across = [
+                ("host", "127.0.0.1"),
+                ("origin", "http://evil.example"),
+                ("sec-fetch-site", site),
+            ];
             let answer = ask(admin, method, path, &across).await;
             assert_eq!(answer.status, 403, "{path}: {}", answer.text);
         }
     }
-    assert!(kmslab_keycore::Clock::now(&*clock) < before + std::time::Duration::from_secs(3600), "the clock was moved");
+    assert!(
+        kmslab_keycore::Clock::now(&*clock) < before + std::time::Duration::from_secs(3600),
+        "the clock was moved"
+    );
     // The control: programs get what pages do not.
-    for host in ["127.0.0.1", "localhost", "kms.example.com", "metadata.google.internal"] {
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "kms.example.com",
+        "metadata.google.internal",
+    ] {
         let token = ask(false, "GET", WANTED[4].2, &[("host", host)]).await;
-        assert!(token.status == 200 && token.json["access_token"].is_string(), "{host}: {}", token.text);
+        assert!(
+            token.status == 200 && token.json["access_token"].is_string(),
+            "{host}: {}",
+            token.text
+        );
     }
-    assert_eq!(ask(true, "GET", "/keys", &[("host", "localhost"), ("sec-fetch-site", "none")]).await.status, 200);
+    assert_eq!(
+        ask(
+            true,
+            "GET",
+            "/keys",
+            &[("host", "localhost"), ("sec-fetch-site", "none")]
+        )
+        .await
+        .status,
+        200
+    );
 }
 
 #[tokio::test]
 async fn a_request_that_names_its_host_in_two_ways_is_refused() {
-    let emulator = Emulator::builder().proxy_listen(Some("127.0.0.1:0".parse().unwrap())).start().await.unwrap();
+    let emulator = Emulator::builder()
+        .proxy_listen(Some("127.0.0.1:0".parse().unwrap()))
+        .start()
+        .await
+        .unwrap();
     for host in [
         "host: 127.0.0.1\r\nhost: evil.example",
         "host: kms.us-east-1.amazonaws.com\r\nHost: localhost",
@@ -82,9 +136,15 @@ async fn a_request_that_names_its_host_in_two_ways_is_refused() {
         "login.microsoftonline.com:80",
         "login.microsoftonline.com",
     ] {
-        let request =
-            format!("CONNECT {target} HTTP/1.1\r\nhost: login.microsoftonline.com:443\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "CONNECT {target} HTTP/1.1\r\nhost: login.microsoftonline.com:443\r\nconnection: close\r\n\r\n"
+        );
         let answer = raw(emulator.proxy_addr().unwrap(), request.as_bytes()).await;
-        assert!(matches!(answer.status, 400 | 403), "{target}: {} {}", answer.status, answer.text);
+        assert!(
+            matches!(answer.status, 400 | 403),
+            "{target}: {} {}",
+            answer.status,
+            answer.text
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! One `go build` of all programs from the pinned modules. Go checks every module against go.sum, and resumes what was interrupted
-//! from its own cache.
+//! One `go build` of all programs from the pinned modules. Go checks every module against go.sum,
+//! and resumes what was interrupted from its own cache.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,37 +70,63 @@ struct Job {
     target: PathBuf,
 }
 
-/// Builds the programs into the cache, whose lock the caller holds. `offline`: from the modules that Go has on this machine.
-pub(super) async fn tools(cache: &Cache, offline: bool, progress: &dyn Progress) -> anyhow::Result<()> {
+/// Builds the programs into the cache, whose lock the caller holds. `offline`: from the modules
+/// that Go has on this machine.
+pub(super) async fn tools(
+    cache: &Cache,
+    offline: bool,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
     let says = format!(
         "building kube-apiserver, etcd and their clients {KUBERNETES} from Go modules: once, 5 to 15 minutes on 2 cores"
     );
-    let job = Job { says, packages: &["tool"], count: PACKAGES, target: cache.bin() };
+    let job = Job {
+        says,
+        packages: &["tool"],
+        count: PACKAGES,
+        target: cache.bin(),
+    };
     build(&job, cache, offline, progress, async |_, partial| {
         // etcd's main package is named after its folder.
-        std::fs::rename(partial.join("server"), partial.join("etcd")).context("the build made no etcd")
+        std::fs::rename(partial.join("server"), partial.join("etcd"))
+            .context("the build made no etcd")
     })
     .await
 }
 
-/// Builds what a node image for kind is made of: Kubernetes' components, and beside them kind's own files and the programs of etcd.
-pub(super) async fn node_parts(cache: &Cache, offline: bool, progress: &dyn Progress) -> anyhow::Result<()> {
+/// Builds what a node image for kind is made of: Kubernetes' components, and beside them kind's own
+/// files and the programs of etcd.
+pub(super) async fn node_parts(
+    cache: &Cache,
+    offline: bool,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
     let says = format!(
         "building the Kubernetes components of a node {KUBERNETES} from Go modules: once, 4 to 15 minutes on 2 cores"
     );
-    let job = Job { says, packages: &["./hyperkube", "./pause"], count: NODE_PACKAGES, target: cache.node() };
+    let job = Job {
+        says,
+        packages: &["./hyperkube", "./pause"],
+        count: NODE_PACKAGES,
+        target: cache.node(),
+    };
     build(&job, cache, offline, progress, async |work, partial| {
-        let files = module_dir(work, "sigs.k8s.io/kind").await?.join("images/base/files");
-        copy_dir(&files, &partial.join("kind-files")).with_context(|| format!("copying {}", files.display()))?;
+        let files = module_dir(work, "sigs.k8s.io/kind")
+            .await?
+            .join("images/base/files");
+        copy_dir(&files, &partial.join("kind-files"))
+            .with_context(|| format!("copying {}", files.display()))?;
         for name in ["etcd", "etcdctl", "etcdutl"] {
-            std::fs::copy(cache.bin().join(name), partial.join(name)).with_context(|| format!("copying {name}"))?;
+            std::fs::copy(cache.bin().join(name), partial.join(name))
+                .with_context(|| format!("copying {name}"))?;
         }
         Ok(())
     })
     .await
 }
 
-/// Runs the job, lets `finish` complete what it has made, and only then puts it where it is looked for.
+/// Runs the job, lets `finish` complete what it has made, and only then puts it where it is looked
+/// for.
 async fn build(
     job: &Job,
     cache: &Cache,
@@ -110,10 +136,18 @@ async fn build(
 ) -> anyhow::Result<()> {
     let root = cache.root().display();
     let go = go()?;
-    let (work, partial) = (cache.root().join("assets/build"), job.target.with_added_extension("partial"));
+    let (work, partial) = (
+        cache.root().join("assets/build"),
+        job.target.with_added_extension("partial"),
+    );
     prepare(&work, &partial).with_context(|| format!("cannot write into the cache {root}"))?;
     progress.say(&format!("{}; log {}", job.says, work.join("log").display()));
-    let finished = run(&program(&go, job, &work, &partial, offline), job.count, progress).await?;
+    let finished = run(
+        &program(&go, job, &work, &partial, offline),
+        job.count,
+        progress,
+    )
+    .await?;
     if let Err(why) = finished {
         let log = work.join("log");
         let tail = crate::process::tail(&log, 0, 12);
@@ -121,7 +155,11 @@ async fn build(
             "go build {why}; its log {} ends with:\n{tail}\nRun it again to resume; without a network, name the programs by \
              KUBEBUILDER_ASSETS{}",
             log.display(),
-            if offline { ", or leave out --offline once" } else { "" }
+            if offline {
+                ", or leave out --offline once"
+            } else {
+                ""
+            }
         )));
     }
     finish(&work, &partial).await?;
@@ -146,7 +184,10 @@ async fn module_dir(work: &Path, module: &str) -> anyhow::Result<PathBuf> {
     if output.status.success() && dir.is_dir() {
         return Ok(dir);
     }
-    Err(environment(format!("go list {module}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    Err(environment(format!(
+        "go list {module}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
 }
 
 /// Copies a tree, writable for its owner, which Go's cache is not.
@@ -170,7 +211,9 @@ fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
 /// The Go command, which PATH must have.
 fn go() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("go")).find(|go| super::is_program(go));
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join("go"))
+        .find(|go| super::is_program(go));
     found.ok_or_else(|| {
         environment(
             "kube-apiserver and etcd are not there, and there is no go to build them with: install Go 1.26 or later, or set \
@@ -195,11 +238,20 @@ fn prepare(work: &Path, partial: &Path) -> std::io::Result<()> {
 }
 
 fn program(go: &Path, job: &Job, work: &Path, partial: &Path, offline: bool) -> Program {
-    let inherited = GO_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let inherited = GO_VARIABLES
+        .iter()
+        .filter_map(|name| Some((*name, std::env::var_os(name)?)));
     let mut program = Program::new("go build", go, work.join("log"))
         .arg("-C")
         .arg(work)
-        .args(["build", "-v", "-trimpath", "-ldflags", &linker_flags(), "-o"])
+        .args([
+            "build",
+            "-v",
+            "-trimpath",
+            "-ldflags",
+            &linker_flags(),
+            "-o",
+        ])
         .arg(format!("{}/", partial.display()))
         .args(job.packages.iter().copied());
     for (name, value) in inherited {
@@ -207,20 +259,35 @@ fn program(go: &Path, job: &Job, work: &Path, partial: &Path, offline: bool) -> 
     }
     if offline {
         // After the inherited ones, which they replace.
-        program = program.env("GOPROXY", "off").env("GOVCS", "*:off").env("GOTOOLCHAIN", "local");
+        program = program
+            .env("GOPROXY", "off")
+            .env("GOVCS", "*:off")
+            .env("GOTOOLCHAIN", "local");
     }
-    program.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "-mod=readonly")
+    program
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "-mod=readonly")
 }
 
 /// Stripped, and with the version that a release says of itself.
 fn linker_flags() -> String {
     let mut numbers = KUBERNETES.trim_start_matches('v').split('.');
-    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let (major, minor) = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
     let mut flags = String::from("-s -w");
-    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
-        for (name, value) in
-            [("gitVersion", KUBERNETES), ("gitMajor", major), ("gitMinor", minor), ("gitTreeState", "clean")]
-        {
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
+        for (name, value) in [
+            ("gitVersion", KUBERNETES),
+            ("gitMajor", major),
+            ("gitMinor", minor),
+            ("gitTreeState", "clean"),
+        ] {
             flags.push_str(&format!(" -X {package}.{name}={value}"));
         }
     }
@@ -228,7 +295,11 @@ fn linker_flags() -> String {
 }
 
 /// Runs to its end; each line of its log is a package. The inner error says how it failed.
-async fn run(program: &Program, packages: u64, progress: &dyn Progress) -> anyhow::Result<Result<(), String>> {
+async fn run(
+    program: &Program,
+    packages: u64,
+    progress: &dyn Progress,
+) -> anyhow::Result<Result<(), String>> {
     let child = program.spawn()?;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -253,7 +324,13 @@ mod tests {
     #[test]
     fn programs_say_the_version_of_a_release() {
         let flags = linker_flags();
-        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"), "{flags}");
-        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"), "{flags}");
+        assert!(
+            flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"),
+            "{flags}"
+        );
+        assert!(
+            flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"),
+            "{flags}"
+        );
     }
 }

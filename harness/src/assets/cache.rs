@@ -15,7 +15,10 @@ pub(super) const GO_SUM: &str = include_str!("../../pins/go.sum");
 pub(super) const PINS: [(&str, &str); 4] = [
     ("go.mod", GO_MOD),
     ("go.sum", GO_SUM),
-    ("hyperkube/main.go", include_str!("../../pins/hyperkube/main.go")),
+    (
+        "hyperkube/main.go",
+        include_str!("../../pins/hyperkube/main.go"),
+    ),
     ("pause/main.go", include_str!("../../pins/pause/main.go")),
 ];
 
@@ -28,9 +31,15 @@ pub struct Cache {
 impl Cache {
     /// The one that the environment says.
     pub fn from_env() -> Self {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let variable = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-        Self { root: cache.unwrap_or_else(|| "/tmp".into()).join("kmslab") }
+        Self {
+            root: cache.unwrap_or_else(|| "/tmp".into()).join("kmslab"),
+        }
     }
 
     /// One in `root`.
@@ -43,43 +52,66 @@ impl Cache {
         &self.root
     }
 
-    /// The directory of the pinned programs. Its name changes with the pins, so that another kmslab keeps its own.
+    /// The directory of the pinned programs. Its name changes with the pins, so that another kmslab
+    /// keeps its own.
     pub fn bin(&self) -> PathBuf {
-        self.root.join("assets").join(format!("{KUBERNETES}-{}", short_hash(&[GO_MOD, GO_SUM])))
+        self.root
+            .join("assets")
+            .join(format!("{KUBERNETES}-{}", short_hash(&[GO_MOD, GO_SUM])))
     }
 
     /// The directory of what a node image for kind is made of.
     pub fn node(&self) -> PathBuf {
         let pins = PINS.map(|(_, content)| content);
-        self.root.join("assets").join(format!("node-{KUBERNETES}-{}", short_hash(&pins)))
+        self.root
+            .join("assets")
+            .join(format!("node-{KUBERNETES}-{}", short_hash(&pins)))
     }
 
-    /// The file of a node image, as an engine saved it: Docker does not load what Podman saves under the same name, nor always at all.
+    /// The file of a node image, as an engine saved it: Docker does not load what Podman saves
+    /// under the same name, nor always at all.
     pub fn node_image(&self, tag: &str, engine: &str) -> PathBuf {
-        let engine = if engine == "docker" { String::new() } else { format!(".{engine}") };
-        self.root.join("assets").join(format!("{}{engine}.tar.zst", tag.replace(':', "-")))
+        let engine = if engine == "docker" {
+            String::new()
+        } else {
+            format!(".{engine}")
+        };
+        self.root
+            .join("assets")
+            .join(format!("{}{engine}.tar.zst", tag.replace(':', "-")))
     }
 
     /// The directory of the programs of the official release.
     pub(super) fn release(&self) -> PathBuf {
-        self.root.join("assets").join(format!("release-{}", release::VERSION))
+        self.root
+            .join("assets")
+            .join(format!("release-{}", release::VERSION))
     }
 
     /// A program in either: what was built has all of them.
     pub(super) fn find(&self, tool: Tool) -> Option<PathBuf> {
-        [self.bin(), self.release()].into_iter().map(|dir| dir.join(tool.file())).find(|path| is_program(path))
+        [self.bin(), self.release()]
+            .into_iter()
+            .map(|dir| dir.join(tool.file()))
+            .find(|path| is_program(path))
     }
 
     /// The right to fill the cache, of one process at a time; `waits` is called if another has it.
     pub(super) async fn lock(&self, waits: impl FnOnce()) -> io::Result<File> {
         std::fs::create_dir_all(self.root.join("assets"))?;
         let path = self.root.join("assets/.lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(std::fs::TryLockError::WouldBlock) => {
                 waits();
-                tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.map_err(io::Error::other)?
+                tokio::task::spawn_blocking(move || file.lock().map(|()| file))
+                    .await
+                    .map_err(io::Error::other)?
             }
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
@@ -102,7 +134,8 @@ mod tests {
         let cache = Cache::at(dir.path());
         let first = cache.lock(|| panic!("nobody has it")).await.unwrap();
         let (sender, waits) = tokio::sync::oneshot::channel();
-        let second = tokio::spawn(async move { cache.lock(|| sender.send(()).unwrap()).await.map(drop) });
+        let second =
+            tokio::spawn(async move { cache.lock(|| sender.send(()).unwrap()).await.map(drop) });
         waits.await.unwrap();
         assert!(!second.is_finished());
         drop(first);

@@ -6,18 +6,30 @@ use std::path::{Path, PathBuf};
 use super::{Tool, is_program};
 use crate::exit::environment;
 
-/// A directory with kube-apiserver, etcd and kubectl: controller-runtime's envtest and Kubebuilder read it.
+/// A directory with kube-apiserver, etcd and kubectl: controller-runtime's envtest and Kubebuilder
+/// read it.
 const DIRECTORY: &str = "KUBEBUILDER_ASSETS";
 
-/// The program that a variable names. One that is named and not there is an error: a run must not go on with another.
-pub(super) fn find(tool: Tool, variable: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<PathBuf>> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+/// The program that a variable names. One that is named and not there is an error: a run must not
+/// go on with another.
+pub(super) fn find(
+    tool: Tool,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> anyhow::Result<Option<PathBuf>> {
+    let set = |name: &str| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let own = own_variable(tool);
     if let Some(path) = set(&own) {
         return if is_program(&path) {
             Ok(Some(path))
         } else {
-            Err(environment(format!("{own} names {}, which is no program: correct or unset it", path.display())))
+            Err(environment(format!(
+                "{own} names {}, which is no program: correct or unset it",
+                path.display()
+            )))
         };
     }
     set(DIRECTORY).map_or(Ok(None), |dir| among(tool, &dir, DIRECTORY))
@@ -45,7 +57,10 @@ fn among(tool: Tool, dir: &Path, named_by: &str) -> anyhow::Result<Option<PathBu
 
 /// `TEST_ASSET_KUBE_APISERVER`, as controller-runtime has it.
 fn own_variable(tool: Tool) -> String {
-    format!("TEST_ASSET_{}", tool.file().to_uppercase().replace('-', "_"))
+    format!(
+        "TEST_ASSET_{}",
+        tool.file().to_uppercase().replace('-', "_")
+    )
 }
 
 #[cfg(test)]
@@ -60,20 +75,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (own, shared) = (dir.path().join("mine"), dir.path().join("etcd"));
         let mut set = BTreeMap::new();
-        let look = |set: &BTreeMap<&str, PathBuf>, tool| find(tool, &|name| set.get(name).map(|path| path.into()));
+        let look = |set: &BTreeMap<&str, PathBuf>, tool| {
+            find(tool, &|name| set.get(name).map(|path| path.into()))
+        };
         assert_eq!(look(&set, Tool::Etcd).unwrap(), None);
 
         set.insert("KUBEBUILDER_ASSETS", dir.path().to_owned());
         let error = look(&set, Tool::Etcd).unwrap_err();
-        assert!(error.to_string().contains("KUBEBUILDER_ASSETS is set") && crate::exit::code(&error) == 3, "{error}");
+        assert!(
+            error.to_string().contains("KUBEBUILDER_ASSETS is set")
+                && crate::exit::code(&error) == 3,
+            "{error}"
+        );
         assert_eq!(look(&set, Tool::Etcdctl).unwrap(), None);
         program(&shared);
         assert_eq!(look(&set, Tool::Etcd).unwrap(), Some(shared));
 
         set.insert("TEST_ASSET_ETCD", own.clone());
-        assert!(look(&set, Tool::Etcd).unwrap_err().to_string().contains("TEST_ASSET_ETCD names"));
+        assert!(
+            look(&set, Tool::Etcd)
+                .unwrap_err()
+                .to_string()
+                .contains("TEST_ASSET_ETCD names")
+        );
         program(&own);
         assert_eq!(look(&set, Tool::Etcd).unwrap(), Some(own));
-        assert_eq!(own_variable(Tool::KubeApiserver), "TEST_ASSET_KUBE_APISERVER");
+        assert_eq!(
+            own_variable(Tool::KubeApiserver),
+            "TEST_ASSET_KUBE_APISERVER"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! The programs of real clusters: kube-apiserver, etcd, kubectl and their like. Found where a person has them, else got once.
+//! The programs of real clusters: kube-apiserver, etcd, kubectl and their like. Found where a
+//! person has them, else got once.
 //!
-//! Looked for in this order, never in PATH: a directory named by `--assets`, then variables that name them ([`given`]); kmslab's
-//! cache ([`cache`]); what setup-envtest has put on this machine ([`store`]). Got in this order, into the cache: the official
-//! release, checked against a pinned hash ([`release`]); else built with Go from the modules pinned in `harness/pins/` ([`build`]).
+//! Looked for in this order, never in PATH: a directory named by `--assets`, then variables that
+//! name them ([`given`]); kmslab's cache ([`cache`]); what setup-envtest has put on this machine
+//! ([`store`]). Got in this order, into the cache: the official release, checked against a pinned
+//! hash ([`release`]); else built with Go from the modules pinned in `harness/pins/` ([`build`]).
 
 mod build;
 mod cache;
@@ -47,8 +49,14 @@ pub enum Tool {
 
 impl Tool {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::KubeApiserver, Self::Etcd, Self::Kubectl, Self::Etcdctl, Self::Etcdutl, Self::Kind];
+    pub const ALL: [Self; 6] = [
+        Self::KubeApiserver,
+        Self::Etcd,
+        Self::Kubectl,
+        Self::Etcdctl,
+        Self::Etcdutl,
+        Self::Kind,
+    ];
 
     /// The name of its file.
     pub fn file(self) -> &'static str {
@@ -134,7 +142,10 @@ impl Assets {
 
     /// Programs that are there, with nothing built or fetched; `None` for one that is not.
     pub fn look(&self, tools: &[Tool]) -> anyhow::Result<Vec<(Tool, Option<Found>)>> {
-        tools.iter().map(|tool| Ok((*tool, self.find(*tool)?))).collect()
+        tools
+            .iter()
+            .map(|tool| Ok((*tool, self.find(*tool)?)))
+            .collect()
     }
 
     fn find(&self, tool: Tool) -> anyhow::Result<Option<Found>> {
@@ -148,13 +159,22 @@ impl Assets {
             return Ok(Some(found(Source::Variable)(path)));
         }
         let cached = self.cache.find(tool).map(found(Source::Cache));
-        Ok(cached.or_else(|| store::find(self.store.as_deref()?, tool).map(found(Source::EnvtestStore))))
+        Ok(cached
+            .or_else(|| store::find(self.store.as_deref()?, tool).map(found(Source::EnvtestStore))))
     }
 
     /// The programs, fetched or built where they are not there. `progress` hears what takes long.
-    pub async fn install(&self, tools: &[Tool], progress: &dyn Progress) -> anyhow::Result<Vec<Found>> {
+    pub async fn install(
+        &self,
+        tools: &[Tool],
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Vec<Found>> {
         let looked = self.look(tools)?;
-        let missing: Vec<Tool> = looked.iter().filter(|(_, found)| found.is_none()).map(|(tool, _)| *tool).collect();
+        let missing: Vec<Tool> = looked
+            .iter()
+            .filter(|(_, found)| found.is_none())
+            .map(|(tool, _)| *tool)
+            .collect();
         if missing.is_empty() {
             return Ok(looked.into_iter().filter_map(|(_, found)| found).collect());
         }
@@ -162,7 +182,10 @@ impl Assets {
         let found = looked.into_iter().map(|(tool, found)| match found {
             Some(found) => Ok(found),
             None => {
-                let path = self.cache.find(tool).ok_or_else(|| lost(tool, &self.cache))?;
+                let path = self
+                    .cache
+                    .find(tool)
+                    .ok_or_else(|| lost(tool, &self.cache))?;
                 Ok(Found { tool, path, source })
             }
         });
@@ -173,7 +196,10 @@ impl Assets {
     async fn lock(&self, progress: &dyn Progress) -> anyhow::Result<std::fs::File> {
         let waits = || progress.say("waiting for another kmslab, which is filling the cache");
         let root = self.cache.root().display();
-        self.cache.lock(waits).await.map_err(|error| environment(format!("cannot use the cache {root}: {error}")))
+        self.cache
+            .lock(waits)
+            .await
+            .map_err(|error| environment(format!("cannot use the cache {root}: {error}")))
     }
 
     /// Fills the cache with at least these, unless another process has done so meanwhile.
@@ -189,7 +215,9 @@ impl Assets {
                 Ok(()) => return Ok(Source::Release),
                 Err(release::Failure::Bad(error)) => return Err(error),
                 Err(release::Failure::Unreachable(why)) => {
-                    progress.say(&format!("the release can't be fetched ({why}); building it instead"));
+                    progress.say(&format!(
+                        "the release can't be fetched ({why}); building it instead"
+                    ));
                 }
             }
         }
@@ -224,7 +252,8 @@ fn platform() -> Option<(&'static str, &'static str)> {
 /// Whether `path` is a file that may be run.
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path)
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -263,7 +292,10 @@ mod tests {
         program(&assets.cache.release().join("etcd"));
         assert_eq!(source(&assets, Tool::Etcd), Some(Source::Cache));
         program(&assets.cache.bin().join("etcd"));
-        assert_eq!(assets.find(Tool::Etcd).unwrap().unwrap().path, assets.cache.bin().join("etcd"));
+        assert_eq!(
+            assets.find(Tool::Etcd).unwrap().unwrap().path,
+            assets.cache.bin().join("etcd")
+        );
 
         assets.options.assets = Some(dir.path().join("mine"));
         let error = assets.find(Tool::Etcd).unwrap_err();

@@ -1,4 +1,5 @@
-//! A node image for kind where `kindest/node` can't be had: built once by the recipe in `kind-config/image/`.
+//! A node image for kind where `kindest/node` can't be had: built once by the recipe in
+//! `kind-config/image/`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,34 +12,52 @@ use crate::engine::{Engine, VARIABLES};
 use crate::exit::environment;
 use crate::process::{Program, quoted, tail};
 
-/// The image of the pinned Kubernetes' minor version that kind's release notes name for the pinned kind.
+/// The image of the pinned Kubernetes' minor version that kind's release notes name for the pinned
+/// kind.
 pub const KINDEST: &str =
     "kindest/node:v1.36.4@sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed";
 
 /// The recipe, as it lies in `kind-config/image/`.
 const RECIPE: [(&str, &str); 4] = [
     ("build", include_str!("../../../kind-config/image/build")),
-    ("Dockerfile", include_str!("../../../kind-config/image/Dockerfile")),
-    ("default-cni.yaml", include_str!("../../../kind-config/image/default-cni.yaml")),
-    ("10-kmslab.conflist", include_str!("../../../kind-config/image/10-kmslab.conflist")),
+    (
+        "Dockerfile",
+        include_str!("../../../kind-config/image/Dockerfile"),
+    ),
+    (
+        "default-cni.yaml",
+        include_str!("../../../kind-config/image/default-cni.yaml"),
+    ),
+    (
+        "10-kmslab.conflist",
+        include_str!("../../../kind-config/image/10-kmslab.conflist"),
+    ),
 ];
 /// What the build takes at most: components, Debian's tree, layers, and the image in two forms.
 const ROOM: u64 = 6 << 30;
 
 /// `kmslab-node:v1.36.3-<hash>`; the hash changes with everything that goes into the image.
 pub fn tag() -> String {
-    let all: Vec<&str> = cache::PINS.iter().chain(&RECIPE).map(|(_, content)| *content).collect();
+    let all: Vec<&str> = cache::PINS
+        .iter()
+        .chain(&RECIPE)
+        .map(|(_, content)| *content)
+        .collect();
     format!("kmslab-node:{KUBERNETES}-{}", cache::short_hash(&all))
 }
 
 impl Assets {
-    /// What goes into the image: a directory with Kubernetes' components, etcd's programs and kind's own files.
+    /// What goes into the image: a directory with Kubernetes' components, etcd's programs and
+    /// kind's own files.
     pub async fn node_parts(&self, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
         let _lock = self.lock(progress).await?;
         let parts = self.cache.node();
         if !parts.exists() {
             // Not those that a person names: the image is to be the same on every machine.
-            if Tool::ALL.iter().any(|tool| !self.cache.bin().join(tool.file()).exists()) {
+            if Tool::ALL
+                .iter()
+                .any(|tool| !self.cache.bin().join(tool.file()).exists())
+            {
                 build::tools(&self.cache, self.options.offline, progress).await?;
             }
             build::node_parts(&self.cache, self.options.offline, progress).await?;
@@ -46,8 +65,8 @@ impl Assets {
         Ok(parts)
     }
 
-    /// The node image, in the engine: the one that is given, else `kindest/node` or ours if one is there, else `kindest/node` if it
-    /// can be pulled, else ours, built.
+    /// The node image, in the engine: the one that is given, else `kindest/node` or ours if one is
+    /// there, else `kindest/node` if it can be pulled, else ours, built.
     pub async fn node_image(
         &self,
         engine: &Engine,
@@ -75,18 +94,32 @@ impl Assets {
         self.own_node_image(engine, progress).await
     }
 
-    async fn pull(&self, engine: &Engine, image: &str, progress: &dyn Progress) -> anyhow::Result<()> {
+    async fn pull(
+        &self,
+        engine: &Engine,
+        image: &str,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<()> {
         if self.options.offline {
             return Err(environment(format!(
                 "the node image {image} is not on this machine, and --offline fetches nothing: pull it, or name one that is"
             )));
         }
-        progress.say(&format!("pulling the node image {image}: about 400 MB, once"));
-        engine.run(&["pull", "--quiet", &engine.full_name(image)]).await.map(drop)
+        progress.say(&format!(
+            "pulling the node image {image}: about 400 MB, once"
+        ));
+        engine
+            .run(&["pull", "--quiet", &engine.full_name(image)])
+            .await
+            .map(drop)
     }
 
     /// Our image, in the engine: there already, loaded from the cache, or built.
-    pub async fn own_node_image(&self, engine: &Engine, progress: &dyn Progress) -> anyhow::Result<String> {
+    pub async fn own_node_image(
+        &self,
+        engine: &Engine,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<String> {
         let tag = tag();
         if engine.has_image(&tag).await? {
             return Ok(tag);
@@ -97,14 +130,21 @@ impl Assets {
             let parts = self.node_parts(progress).await?;
             let _lock = self.lock(progress).await?;
             if !saved.exists() {
-                self.build_image(engine, &parts, &tag, &saved, progress).await?;
+                self.build_image(engine, &parts, &tag, &saved, progress)
+                    .await?;
             }
         }
         if !engine.has_image(&tag).await? {
             require(&["zstd"], "loading the node image")?;
             progress.say(&format!("loading the node image {tag}"));
-            let script = format!("set -o pipefail; zstd -q -d -c {} | {} load", shell(&saved), shell(engine.program()));
-            self.shell("node-load", &script, progress).await.map_err(|error| broken(&saved, &error))?;
+            let script = format!(
+                "set -o pipefail; zstd -q -d -c {} | {} load",
+                shell(&saved),
+                shell(engine.program())
+            );
+            self.shell("node-load", &script, progress)
+                .await
+                .map_err(|error| broken(&saved, &error))?;
         }
         Ok(tag)
     }
@@ -120,7 +160,9 @@ impl Assets {
         let work = self.cache.root().join("assets/node-work");
         let recipe = work.join("recipe");
         write_recipe(&recipe).with_context(|| format!("cannot write {}", recipe.display()))?;
-        progress.say(&format!("building the node image {tag}: once, 2 to 8 minutes on 2 cores"));
+        progress.say(&format!(
+            "building the node image {tag}: once, 2 to 8 minutes on 2 cores"
+        ));
         let new = saved.with_added_extension("new");
         let script = format!(
             "set -eu -o pipefail; KMSLAB_ENGINE={} {} {} {} {tag}; {} save {tag} | zstd -q -T0 -3 -f -o {}; mv {} {}",
@@ -141,7 +183,12 @@ impl Assets {
         let log = self.cache.root().join("assets").join(format!("{name}.log"));
         let _ = std::fs::remove_file(&log);
         let mut program = Program::new(name, "/bin/bash", &log).args(["-c", script]);
-        for variable in VARIABLES.into_iter().chain(["KMSLAB_DEBIAN_MIRROR", "http_proxy", "https_proxy", "no_proxy"]) {
+        for variable in VARIABLES.into_iter().chain([
+            "KMSLAB_DEBIAN_MIRROR",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+        ]) {
             if let Some(value) = std::env::var_os(variable) {
                 program = program.env(variable, value);
             }
@@ -154,7 +201,10 @@ impl Assets {
                 _ = tick.tick() => {}
             }
             let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let steps: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+            let steps: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("== "))
+                .collect();
             for step in &steps[told..] {
                 progress.say(step);
             }
@@ -163,7 +213,11 @@ impl Assets {
         if status.success() {
             return Ok(());
         }
-        Err(environment(format!("{name} failed; its log {} ends with:\n{}", log.display(), tail(&log, 0, 20))))
+        Err(environment(format!(
+            "{name} failed; its log {} ends with:\n{}",
+            log.display(),
+            tail(&log, 0, 20)
+        )))
     }
 }
 
@@ -181,15 +235,22 @@ fn broken(saved: &Path, error: &anyhow::Error) -> anyhow::Error {
 
 /// Whether the recipe can be followed here; said before it begins.
 fn can_build(cache: &Cache) -> anyhow::Result<()> {
-    require(&["debootstrap", "zstd"], "kindest/node cannot be pulled, and building a node image")?;
+    require(
+        &["debootstrap", "zstd"],
+        "kindest/node cannot be pulled, and building a node image",
+    )?;
     if !rustix::process::geteuid().is_root() {
         return Err(environment(
             "kindest/node can't be had, and debootstrap, which makes a node image's root file system, needs root: run \
              `sudo kmslab assets node` once, or give an image that is on this machine with --node-image",
         ));
     }
-    std::fs::create_dir_all(cache.root().join("assets"))
-        .map_err(|error| environment(format!("cannot use the cache {}: {error}", cache.root().display())))?;
+    std::fs::create_dir_all(cache.root().join("assets")).map_err(|error| {
+        environment(format!(
+            "cannot use the cache {}: {error}",
+            cache.root().display()
+        ))
+    })?;
     let found = rustix::fs::statvfs(cache.root()).context("asking for the room in the cache")?;
     let left = found.f_bavail.saturating_mul(found.f_frsize);
     if left < ROOM {
@@ -207,7 +268,11 @@ fn can_build(cache: &Cache) -> anyhow::Result<()> {
 fn require(programs: &[&str], what: &str) -> anyhow::Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
-    let missing: Vec<&str> = programs.iter().copied().filter(|name| !is_there(name)).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|name| !is_there(name))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! Programs that kmslab does not get itself: what is missing, and the one command that gets all of it.
+//! Programs that kmslab does not get itself: what is missing, and the one command that gets all of
+//! it.
 
 use std::ffi::OsStr;
 
@@ -13,29 +14,66 @@ struct Program {
 
 /// For a kind cluster whose node image is built here.
 const KIND: &[Program] = &[
-    Program { names: &["docker", "podman"], package: Some("docker.io"), otherwise: "" },
-    Program { names: &["debootstrap"], package: Some("debootstrap"), otherwise: "" },
-    Program { names: &["zstd"], package: Some("zstd"), otherwise: "" },
-    Program { names: &["go"], package: None, otherwise: "Go 1.26 or later (https://go.dev/dl/)" },
+    Program {
+        names: &["docker", "podman"],
+        package: Some("docker.io"),
+        otherwise: "",
+    },
+    Program {
+        names: &["debootstrap"],
+        package: Some("debootstrap"),
+        otherwise: "",
+    },
+    Program {
+        names: &["zstd"],
+        package: Some("zstd"),
+        otherwise: "",
+    },
+    Program {
+        names: &["go"],
+        package: None,
+        otherwise: "Go 1.26 or later (https://go.dev/dl/)",
+    },
 ];
 
-/// `error`, followed by everything of a kind cluster that this machine lacks, so that a person needs one more try and not four.
+/// `error`, followed by everything of a kind cluster that this machine lacks, so that a person
+/// needs one more try and not four.
 pub(crate) fn with_all_for_kind(error: anyhow::Error) -> anyhow::Error {
-    let Some(all) = missing(KIND, &std::env::var_os("PATH").unwrap_or_default()) else { return error };
-    let root = if rustix::process::geteuid().is_root() { "" } else { "; then `sudo kmslab assets node` once" };
-    environment(format!("{error:#}\nto get all that a kind cluster with a node image built here needs: {all}{root}"))
+    let Some(all) = missing(KIND, &std::env::var_os("PATH").unwrap_or_default()) else {
+        return error;
+    };
+    let root = if rustix::process::geteuid().is_root() {
+        ""
+    } else {
+        "; then `sudo kmslab assets node` once"
+    };
+    environment(format!(
+        "{error:#}\nto get all that a kind cluster with a node image built here needs: {all}{root}"
+    ))
 }
 
-/// The command and the downloads for what is in none of the directories of `path`; `None` where nothing is missing.
+/// The command and the downloads for what is in none of the directories of `path`; `None` where
+/// nothing is missing.
 fn missing(programs: &[Program], path: &OsStr) -> Option<String> {
     let is_there = |name: &&str| std::env::split_paths(path).any(|dir| dir.join(name).is_file());
-    let lacking: Vec<&Program> = programs.iter().filter(|program| !program.names.iter().any(&is_there)).collect();
-    let packages: Vec<&str> = lacking.iter().filter_map(|program| program.package).collect();
+    let lacking: Vec<&Program> = programs
+        .iter()
+        .filter(|program| !program.names.iter().any(&is_there))
+        .collect();
+    let packages: Vec<&str> = lacking
+        .iter()
+        .filter_map(|program| program.package)
+        .collect();
     let mut ways = Vec::new();
     if !packages.is_empty() {
         ways.push(format!("`sudo apt-get install {}`", packages.join(" ")));
     }
-    ways.extend(lacking.iter().filter(|program| program.package.is_none()).map(|program| program.otherwise.to_owned()));
+    ways.extend(
+        lacking
+            .iter()
+            .filter(|program| program.package.is_none())
+            .map(|program| program.otherwise.to_owned()),
+    );
     (!ways.is_empty()).then(|| ways.join(", "))
 }
 

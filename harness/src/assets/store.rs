@@ -1,4 +1,5 @@
-//! What setup-envtest has put on this machine: kube-apiserver, etcd and kubectl of several versions, each in its own directory.
+//! What setup-envtest has put on this machine: kube-apiserver, etcd and kubectl of several
+//! versions, each in its own directory.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +7,23 @@ use super::{KUBERNETES, Tool, is_program, platform};
 
 /// setup-envtest's own place, by its documentation ("Where does it put all those binaries?").
 pub(super) fn default_root() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let variable = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let data = if cfg!(target_os = "macos") {
         variable("HOME")?.join("Library/Application Support/io.kubebuilder.envtest")
     } else {
-        variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?.join("kubebuilder-envtest")
+        variable("XDG_DATA_HOME")
+            .or_else(|| Some(variable("HOME")?.join(".local/share")))?
+            .join("kubebuilder-envtest")
     };
     Some(data.join("k8s"))
 }
 
-/// A program of the newest patch release of the pinned minor version; another minor is never taken silently.
+/// A program of the newest patch release of the pinned minor version; another minor is never taken
+/// silently.
 pub(super) fn find(root: &Path, tool: Tool) -> Option<PathBuf> {
     let (os, arch) = platform()?;
     let minor = minor_of(KUBERNETES)?;
@@ -24,11 +32,17 @@ pub(super) fn find(root: &Path, tool: Tool) -> Option<PathBuf> {
     let versions = dirs.filter_map(|dir| {
         let name = dir.file_name().into_string().ok()?;
         let version = name.strip_suffix(&suffix)?;
-        let patch: u32 = version.strip_prefix(&minor)?.strip_prefix('.')?.parse().ok()?;
+        let patch: u32 = version
+            .strip_prefix(&minor)?
+            .strip_prefix('.')?
+            .parse()
+            .ok()?;
         let program = dir.path().join(tool.file());
         is_program(&program).then_some((patch, program))
     });
-    versions.max_by_key(|(patch, _)| *patch).map(|(_, program)| program)
+    versions
+        .max_by_key(|(patch, _)| *patch)
+        .map(|(_, program)| program)
 }
 
 /// `1.36` of `v1.36.3`.
@@ -49,7 +63,11 @@ mod tests {
         let (os, arch) = platform().unwrap();
         for version in ["1.35.9", "1.37.0", "1.36.10", "1.36.2", "1.36.x"] {
             for tool in [Tool::KubeApiserver, Tool::Etcd] {
-                program(&dir.path().join(format!("{version}-{os}-{arch}")).join(tool.file()));
+                program(
+                    &dir.path()
+                        .join(format!("{version}-{os}-{arch}"))
+                        .join(tool.file()),
+                );
             }
         }
         program(&dir.path().join("1.36.99-plan9-mips/etcd"));

@@ -49,17 +49,19 @@ enum What {
         #[arg(long)]
         build: bool,
     },
-    /// Get a node image for kind, and print its name: kindest/node if it can be pulled, else one that is built here
+    /// Get a node image for kind, and print its name: kindest/node if it can be pulled, else one
+    /// that is built here
     Node {
-        /// Build it, from modules that Go checks and Debian's packages, instead of pulling kindest/node
+        /// Build it, from modules that Go checks and Debian's packages, instead of pulling
+        /// kindest/node
         #[arg(long)]
         build: bool,
         /// Only build what goes into it, and print that directory
         #[arg(long, conflicts_with = "build")]
         parts: bool,
     },
-    /// Write this kmslab, with the loader and libraries that it needs, as a tree to be mounted into a node: opt/kmslab,
-    /// usr/local/bin/kmslab-plugin
+    /// Write this kmslab, with the loader and libraries that it needs, as a tree to be mounted into
+    /// a node: opt/kmslab, usr/local/bin/kmslab-plugin
     Bundle {
         /// Where the tree begins
         #[arg(value_name = "DIR")]
@@ -71,7 +73,8 @@ enum What {
         #[arg(long, value_name = "NAME", default_value = concat!("kmslab:", env!("CARGO_PKG_VERSION")))]
         tag: String,
     },
-    /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is not there
+    /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is
+    /// not there
     Path {
         /// The program
         #[arg(value_enum)]
@@ -86,12 +89,22 @@ pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
         What::List => list(&assets)?,
         What::Install { tools, build } => {
             let assets = if build { assets.built() } else { assets };
-            let tools = if tools.is_empty() { Tool::ALL.to_vec() } else { tools };
+            let tools = if tools.is_empty() {
+                Tool::ALL.to_vec()
+            } else {
+                tools
+            };
             let found = assets.install(&tools, &Shown::default()).await?;
-            found.iter().map(|found| format!("{}\n", found.path.display())).collect()
+            found
+                .iter()
+                .map(|found| format!("{}\n", found.path.display()))
+                .collect()
         }
         What::Node { parts: true, .. } => {
-            format!("{}\n", assets.node_parts(&Shown::default()).await?.display())
+            format!(
+                "{}\n",
+                assets.node_parts(&Shown::default()).await?.display()
+            )
         }
         What::Node { build, .. } => {
             let (engine, shown) = (Engine::find().await?, Shown::default());
@@ -107,7 +120,9 @@ pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
         }
         What::Image { tag } => {
             let dir = tempfile::tempdir().context("making a temporary directory")?;
-            Bundle::create(&this_program()?, dir.path())?.image(&Engine::find().await?, &tag, &[]).await?;
+            Bundle::create(&this_program()?, dir.path())?
+                .image(&Engine::find().await?, &tag, &[])
+                .await?;
             format!("{tag}\n")
         }
         What::Path { tool } => path(tool, &assets)?,
@@ -123,8 +138,10 @@ fn this_program() -> anyhow::Result<PathBuf> {
 fn list(assets: &Assets) -> anyhow::Result<String> {
     let mut text = String::new();
     for (tool, found) in assets.look(&Tool::ALL)? {
-        let where_ = found
-            .map_or("not there: kmslab assets install gets it".to_owned(), |found| found.path.display().to_string());
+        let where_ = found.map_or(
+            "not there: kmslab assets install gets it".to_owned(),
+            |found| found.path.display().to_string(),
+        );
         text.push_str(&format!("{:<15} {where_}\n", tool.file()));
     }
     Ok(text)
@@ -132,11 +149,24 @@ fn list(assets: &Assets) -> anyhow::Result<String> {
 
 fn path(tool: Option<Tool>, assets: &Assets) -> anyhow::Result<String> {
     let wanted = tool.unwrap_or(Tool::KubeApiserver);
-    let found = assets.look(&[wanted])?.into_iter().find_map(|(_, found)| found);
-    let found =
-        found.ok_or_else(|| environment(format!("{} is not there: kmslab assets install gets it", wanted.file())))?;
-    let path = if tool.is_some() { Some(found.path.as_path()) } else { found.path.parent() };
-    Ok(path.map(|path| format!("{}\n", path.display())).unwrap_or_default())
+    let found = assets
+        .look(&[wanted])?
+        .into_iter()
+        .find_map(|(_, found)| found);
+    let found = found.ok_or_else(|| {
+        environment(format!(
+            "{} is not there: kmslab assets install gets it",
+            wanted.file()
+        ))
+    })?;
+    let path = if tool.is_some() {
+        Some(found.path.as_path())
+    } else {
+        found.path.parent()
+    };
+    Ok(path
+        .map(|path| format!("{}\n", path.display()))
+        .unwrap_or_default())
 }
 
 /// How a build goes, on standard error: a bar on a terminal, else a line now and then.
@@ -159,7 +189,10 @@ impl Default for Shown {
             }
             bar
         });
-        Self { bar, last: Mutex::new(None) }
+        Self {
+            bar,
+            last: Mutex::new(None),
+        }
     }
 }
 
@@ -171,7 +204,10 @@ impl Progress for Shown {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "how often a person is told something is real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how often a person is told something is real time"
+    )]
     fn step(&self, done: u64, of: u64, what: &'static str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what);
@@ -180,7 +216,10 @@ impl Progress for Shown {
             return;
         }
         let now = Instant::now();
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
             *last = Some(now);
             say!("{done} of about {of} {what}");

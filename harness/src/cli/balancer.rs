@@ -1,4 +1,5 @@
-//! `kmslab balancer`, hidden: what `envoy` is in a kind cluster's load balancer where envoy's image can't be pulled.
+//! `kmslab balancer`, hidden: what `envoy` is in a kind cluster's load balancer where envoy's image
+//! can't be pulled.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -36,27 +36,41 @@ pub struct DownArgs {
 pub async fn run(args: DownArgs) -> anyhow::Result<ExitCode> {
     let ending: Vec<Lab> = if args.all {
         // Those that stay: a `kmslab run` that is under way ends by itself.
-        labs().into_iter().filter(|lab| !lab.alive || Description::of(lab).is_some()).collect()
+        labs()
+            .into_iter()
+            .filter(|lab| !lab.alive || Description::of(lab).is_some())
+            .collect()
     } else {
         check_name(&args.name).map_err(|error| usage(error.to_string()))?;
         find(&args.name).into_iter().collect()
     };
     if ending.is_empty() {
-        say!("{}", if args.all { "no lab is up".to_owned() } else { format!("no lab {} is up", args.name) });
+        say!(
+            "{}",
+            if args.all {
+                "no lab is up".to_owned()
+            } else {
+                format!("no lab {} is up", args.name)
+            }
+        );
     }
     for lab in &ending {
         if lab.alive {
             end(lab).await?;
         }
         timeout(SWEEP_PATIENCE, removed(lab)).await.map_err(|_| {
-            environment(format!("{} is left over: see what holds it, and remove it", lab.path.display()))
+            environment(format!(
+                "{} is left over: see what holds it, and remove it",
+                lab.path.display()
+            ))
         })?;
         say!("the lab {} is down", lab.state.name);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the owner did not remove is swept: at once, or as soon as the kernel has let go of a killed owner's lock.
+/// What the owner did not remove is swept: at once, or as soon as the kernel has let go of a killed
+/// owner's lock.
 async fn removed(lab: &Lab) {
     loop {
         sweep();
@@ -70,7 +84,11 @@ async fn removed(lab: &Lab) {
 async fn end(lab: &Lab) -> anyhow::Result<()> {
     signal(lab, Signal::TERM)?;
     if timeout(PATIENCE, gone(lab)).await.is_err() {
-        say!("the lab {} has not ended in {} s: killing it", lab.state.name, PATIENCE.as_secs());
+        say!(
+            "the lab {} has not ended in {} s: killing it",
+            lab.state.name,
+            PATIENCE.as_secs()
+        );
         signal(lab, Signal::KILL)?;
         gone(lab).await;
     }

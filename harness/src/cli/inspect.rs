@@ -33,14 +33,17 @@ Examples:
 
 Exit code 1: a value did not decrypt with the given keys, or there is one that --fail-on or --strict names.";
 
-/// Show what every value in etcd is: kind, provider, key_id, DEK source; decrypt where keys are given.
+/// Show what every value in etcd is: kind, provider, key_id, DEK source; decrypt where keys are
+/// given.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct InspectArgs {
-    /// `-`: standard input, as `etcdctl get KEY` prints one value, with the key or --print-value-only, or several with `-w json`
+    /// `-`: standard input, as `etcdctl get KEY` prints one value, with the key or
+    /// --print-value-only, or several with `-w json`
     #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["etcd", "snapshot", "lab"])]
     pub stdin: Option<String>,
-    /// etcd's endpoints; the first that answers is read. Default: ETCDCTL_ENDPOINTS, else the one lab that is up
+    /// etcd's endpoints; the first that answers is read. Default: ETCDCTL_ENDPOINTS, else the one
+    /// lab that is up
     #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with_all = ["snapshot", "lab"])]
     pub etcd: Vec<String>,
     /// The etcd of a lab that `kmslab up` keeps
@@ -60,19 +63,37 @@ pub struct InspectArgs {
     pub key: Option<String>,
 
     /// CA of an https:// etcd
-    #[arg(long, value_name = "FILE", env = "ETCDCTL_CACERT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ETCDCTL_CACERT",
+        hide_env_values = true
+    )]
     pub etcd_cacert: Option<PathBuf>,
     /// Client certificate for etcd
-    #[arg(long, value_name = "FILE", env = "ETCDCTL_CERT", hide_env_values = true, requires = "etcd_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ETCDCTL_CERT",
+        hide_env_values = true,
+        requires = "etcd_key"
+    )]
     pub etcd_cert: Option<PathBuf>,
     /// Key of the client certificate
-    #[arg(long, value_name = "FILE", env = "ETCDCTL_KEY", hide_env_values = true, requires = "etcd_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ETCDCTL_KEY",
+        hide_env_values = true,
+        requires = "etcd_cert"
+    )]
     pub etcd_key: Option<PathBuf>,
 
     /// Decrypt through the KMS v2 plugin on this socket; may be given several times
     #[arg(long, value_name = "SOCKET")]
     pub decrypt: Vec<PathBuf>,
-    /// Decrypt through AWS KMS or its emulator at this endpoint, with the credentials of the environment
+    /// Decrypt through AWS KMS or its emulator at this endpoint, with the credentials of the
+    /// environment
     #[arg(long, value_name = "URL")]
     pub kms_endpoint: Option<String>,
     /// CA of the KMS endpoint
@@ -118,19 +139,27 @@ pub enum FailOn {
 impl InspectArgs {
     /// What is to be said of values that fail the inspection.
     fn failures(&self, summary: &Summary) -> Vec<String> {
-        let fails =
-            |what| self.fail_on.contains(&what) || (self.strict && matches!(what, FailOn::Damaged | FailOn::Unknown));
+        let fails = |what| {
+            self.fail_on.contains(&what)
+                || (self.strict && matches!(what, FailOn::Damaged | FailOn::Unknown))
+        };
         let found = [
             (FailOn::Plaintext, summary.plaintext, "in plaintext"),
             (FailOn::Stale, summary.stale, "stale"),
             (FailOn::Damaged, summary.damaged, "damaged"),
             (FailOn::Unknown, summary.unknown, "of no known format"),
         ];
-        let found = found.into_iter().filter(|(what, count, _)| fails(*what) && *count > 0);
+        let found = found
+            .into_iter()
+            .filter(|(what, count, _)| fails(*what) && *count > 0);
         let found = found.map(|(_, count, text)| (count, text));
-        let closed = (summary.not_decrypted > 0).then_some((summary.not_decrypted, "not decrypted by the given keys"));
+        let closed = (summary.not_decrypted > 0)
+            .then_some((summary.not_decrypted, "not decrypted by the given keys"));
         let values = |count| if count == 1 { "value is" } else { "values are" };
-        found.chain(closed).map(|(count, text)| format!("{count} {} {text}", values(count))).collect()
+        found
+            .chain(closed)
+            .map(|(count, text)| format!("{count} {} {text}", values(count)))
+            .collect()
     }
 }
 
@@ -138,7 +167,10 @@ impl InspectArgs {
 pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let batches = read(&args).await?;
     let mut openers = openers(&args).await?;
-    let options = Options { show_values: args.show_values, etcd_prefix: args.etcd_prefix.clone() };
+    let options = Options {
+        show_values: args.show_values,
+        etcd_prefix: args.etcd_prefix.clone(),
+    };
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout());
     let summary = inspect_all(batches, &mut openers, &options, args.format, &mut out).await?;
     let found = args.failures(&summary);
@@ -151,9 +183,12 @@ pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
 async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
     if args.stdin.is_some() {
         let read = pipe::read(io::stdin().lock(), args.key.as_deref())?;
-        let decrypts = !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
+        let decrypts =
+            !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
         if decrypts && read.iter().any(|stored| stored.key == pipe::NO_KEY) {
-            return Err(usage("a value only opens under its own etcd key: add --key /registry/…"));
+            return Err(usage(
+                "a value only opens under its own etcd key: add --key /registry/…",
+            ));
         }
         return Ok(Batches::of(read));
     }
@@ -166,17 +201,30 @@ async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
 
 /// Which etcd, and how to connect to it.
 fn etcd(args: &InspectArgs) -> anyhow::Result<(Vec<String>, TlsFiles)> {
-    let of_lab = |lab: &Description| (vec![lab.cluster.etcd.clone()], lab.cluster.etcd_tls.clone().unwrap_or_default());
+    let of_lab = |lab: &Description| {
+        (
+            vec![lab.cluster.etcd.clone()],
+            lab.cluster.etcd_tls.clone().unwrap_or_default(),
+        )
+    };
     if let Some(name) = &args.lab {
         return Ok(of_lab(&Description::find(name)?));
     }
-    let tls = TlsFiles { ca: args.etcd_cacert.clone(), cert: args.etcd_cert.clone(), key: args.etcd_key.clone() };
+    let tls = TlsFiles {
+        ca: args.etcd_cacert.clone(),
+        cert: args.etcd_cert.clone(),
+        key: args.etcd_key.clone(),
+    };
     if !args.etcd.is_empty() {
         return Ok((args.etcd.clone(), tls));
     }
     let variable = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_default();
-    let endpoints: Vec<String> =
-        variable.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+    let endpoints: Vec<String> = variable
+        .split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .map(str::to_owned)
+        .collect();
     if !endpoints.is_empty() {
         return Ok((endpoints, tls));
     }
@@ -189,7 +237,10 @@ fn etcd(args: &InspectArgs) -> anyhow::Result<(Vec<String>, TlsFiles)> {
             say!("reading the etcd of the lab {name}");
             Ok(of_lab(&Description::find(name)?))
         }
-        names => Err(usage(format!("several labs are up: choose one with --lab {}", names.join(" or --lab ")))),
+        names => Err(usage(format!(
+            "several labs are up: choose one with --lab {}",
+            names.join(" or --lab ")
+        ))),
     }
 }
 

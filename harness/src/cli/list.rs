@@ -10,7 +10,9 @@ use crate::scenario;
 
 /// Flags of `kmslab list`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  kmslab list\n  kmslab list --format json | jq -r '.scenarios[].name'")]
+#[command(
+    after_help = "Examples:\n  kmslab list\n  kmslab list --format json | jq -r '.scenarios[].name'"
+)]
 pub struct ListArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -28,13 +30,17 @@ pub enum Format {
 
 /// Prints them to standard output.
 pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let clusters =
-        |scenario: &scenario::Scenario| -> Vec<String> { scenario.clusters.iter().map(ToString::to_string).collect() };
+    let clusters = |scenario: &scenario::Scenario| -> Vec<String> {
+        scenario.clusters.iter().map(ToString::to_string).collect()
+    };
     let text = match args.format {
         Format::Json => {
             let rows = scenario::ALL.iter().map(|scenario| {
-                let steps: Vec<_> =
-                    scenario.steps.iter().map(|step| json!({ "name": step.name, "does": step.does })).collect();
+                let steps: Vec<_> = scenario
+                    .steps
+                    .iter()
+                    .map(|step| json!({ "name": step.name, "does": step.does }))
+                    .collect();
                 json!({
                     "name": scenario.name,
                     "shows": scenario.shows,
@@ -51,10 +57,23 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
             table.load_style(presets::NOTHING);
             table.set_header(["name", "shows", "clusters", "clouds", "source"]);
             for scenario in scenario::ALL {
-                let clouds = if scenario.second_cloud { "two; played when named" } else { "one" };
-                table.add_row([scenario.name, scenario.shows, &clusters(scenario).join(", "), clouds, scenario.source]);
+                let clouds = if scenario.second_cloud {
+                    "two; played when named"
+                } else {
+                    "one"
+                };
+                table.add_row([
+                    scenario.name,
+                    scenario.shows,
+                    &clusters(scenario).join(", "),
+                    clouds,
+                    scenario.source,
+                ]);
             }
-            table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+            table
+                .lines()
+                .map(|line| format!("{}\n", line.trim_end()))
+                .collect()
         }
     };
     super::print(&text)?;

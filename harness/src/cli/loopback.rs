@@ -1,8 +1,8 @@
 //! Keeps requests to this machine away from the proxies that the environment names.
 //!
-//! Google's SDK builds its HTTP client itself, and that client takes `HTTP_PROXY` for requests to 127.0.0.1, too. A process cannot
-//! change its own environment once it has threads, so the command starts itself anew, before it has any. The proxies themselves stay:
-//! downloads need them.
+//! Google's SDK builds its HTTP client itself, and that client takes `HTTP_PROXY` for requests to
+//! 127.0.0.1, too. A process cannot change its own environment once it has threads, so the command
+//! starts itself anew, before it has any. The proxies themselves stay: downloads need them.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,28 +14,47 @@ use crate::cloud::sdk_variables;
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Runs the same command with loopback excepted from proxies. Returns where that is so already, or with the error of the system.
+/// Runs the same command with loopback excepted from proxies. Returns where that is so already, or
+/// with the error of the system.
 pub(super) fn reach_directly() -> io::Result<()> {
-    let Some(exceptions) = missing(|name| std::env::var(name).ok()) else { return Ok(()) };
+    let Some(exceptions) = missing(|name| std::env::var(name).ok()) else {
+        return Ok(());
+    };
     let mut words = std::env::args_os();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0(words.next().unwrap_or_else(|| OsString::from("kmslab")));
-    command.args(words).envs(EXCEPTIONS.map(|name| (name, &exceptions)));
+    command
+        .args(words)
+        .envs(EXCEPTIONS.map(|name| (name, &exceptions)));
     Err(command.exec())
 }
 
 /// What both variables must hold, where a proxy is named and an exception is missing.
 fn missing(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let value = |name: &&str| variable(name).filter(|value| !value.is_empty());
-    sdk_variables::PROXY.iter().filter(|name| !EXCEPTIONS.contains(name)).find_map(value)?;
+    sdk_variables::PROXY
+        .iter()
+        .filter(|name| !EXCEPTIONS.contains(name))
+        .find_map(value)?;
     // As curl and reqwest read them: the first that is set counts, and `*` is every host.
     let now = EXCEPTIONS.iter().find_map(value).unwrap_or_default();
-    let entries: Vec<&str> = now.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
+    let entries: Vec<&str> = now
+        .split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .collect();
     if entries.contains(&"*") || LOOPBACK.iter().all(|host| entries.contains(host)) {
         return None;
     }
     let added = LOOPBACK.into_iter().filter(|host| !entries.contains(host));
-    Some(entries.iter().copied().chain(added).collect::<Vec<_>>().join(","))
+    Some(
+        entries
+            .iter()
+            .copied()
+            .chain(added)
+            .collect::<Vec<_>>()
+            .join(","),
+    )
 }
 
 #[cfg(test)]
@@ -43,17 +62,43 @@ mod tests {
     use super::*;
 
     fn missing_in(variables: &[(&str, &str)]) -> Option<String> {
-        missing(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        missing(|name| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
     fn loopback_is_added_to_the_exceptions_once() {
-        assert_eq!(missing_in(&[("NO_PROXY", "example.com")]), None, "no proxy is named");
+        assert_eq!(
+            missing_in(&[("NO_PROXY", "example.com")]),
+            None,
+            "no proxy is named"
+        );
         assert_eq!(missing_in(&[("http_proxy", "")]), None);
-        assert_eq!(missing_in(&[("http_proxy", "http://p")]).unwrap(), "localhost,127.0.0.1,::1");
-        let some = missing_in(&[("ALL_PROXY", "http://p"), ("no_proxy", "example.com, localhost")]).unwrap();
+        assert_eq!(
+            missing_in(&[("http_proxy", "http://p")]).unwrap(),
+            "localhost,127.0.0.1,::1"
+        );
+        let some = missing_in(&[
+            ("ALL_PROXY", "http://p"),
+            ("no_proxy", "example.com, localhost"),
+        ])
+        .unwrap();
         assert_eq!(some, "example.com,localhost,127.0.0.1,::1");
-        assert_eq!(missing_in(&[("ALL_PROXY", "http://p"), ("NO_PROXY", &some), ("no_proxy", &some)]), None);
-        assert_eq!(missing_in(&[("HTTPS_PROXY", "http://p"), ("NO_PROXY", "*")]), None);
+        assert_eq!(
+            missing_in(&[
+                ("ALL_PROXY", "http://p"),
+                ("NO_PROXY", &some),
+                ("no_proxy", &some)
+            ]),
+            None
+        );
+        assert_eq!(
+            missing_in(&[("HTTPS_PROXY", "http://p"), ("NO_PROXY", "*")]),
+            None
+        );
     }
 }

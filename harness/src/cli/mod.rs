@@ -25,7 +25,8 @@ const ENVIRONMENT: &str = "\
 Environment:
   RUST_LOG  What is logged on stderr, such as info or kmslab_emulator=debug. Default: warn, and info for the plugin.";
 
-/// Kubernetes encryption at rest with a cloud KMS, on a laptop: run it, break it, rotate it, prove it.
+/// Kubernetes encryption at rest with a cloud KMS, on a laptop: run it, break it, rotate it, prove
+/// it.
 #[derive(Debug, Parser)]
 #[command(name = "kmslab", version, propagate_version = true, arg_required_else_help = true, after_help = ENVIRONMENT)]
 pub struct Cli {
@@ -78,12 +79,18 @@ pub fn main() -> ExitCode {
     if matches!(cli.verb, Verb::Run(_) | Verb::Up(_))
         && let Err(error) = loopback::reach_directly()
     {
-        return exit::report(&exit::environment(format!("cannot start kmslab again: {error}")));
+        return exit::report(&exit::environment(format!(
+            "cannot start kmslab again: {error}"
+        )));
     }
     crate::tls::install_provider();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return exit::report(&exit::environment(format!("cannot start the async runtime: {error}"))),
+        Err(error) => {
+            return exit::report(&exit::environment(format!(
+                "cannot start the async runtime: {error}"
+            )));
+        }
     };
     match runtime.block_on(run(cli.verb)) {
         Ok(code) => code,
@@ -95,7 +102,10 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     if !matches!(verb, Verb::Plugin { .. }) {
         let filter = kmslab_emulator::args::log_filter();
         // Fails where the embedding program has set up logging; then that one is used.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .try_init();
     }
     match verb {
         Verb::Run(args) => run::run(*args).await,
@@ -116,7 +126,10 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 /// Writes a result to standard output. A reader that has seen enough, as `| head`, is no error.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(printable::shown(text).as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(printable::shown(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }

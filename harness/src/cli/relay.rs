@@ -20,7 +20,8 @@ pub struct RelayArgs {
 /// Joins standard input and output with the socket until either side is through.
 pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let socket = UnixStream::connect(&args.socket).await;
-    let socket = socket.map_err(|error| environment(format!("{}: {error}", args.socket.display())))?;
+    let socket =
+        socket.map_err(|error| environment(format!("{}: {error}", args.socket.display())))?;
     let (mut from, mut to) = split(socket);
     let (mut input, mut output) = (stdin(), stdout());
     let inwards = async {

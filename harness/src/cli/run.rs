@@ -89,7 +89,9 @@ pub enum Format {
 impl RunArgs {
     /// The kind of cluster; a lab has its own.
     fn on(&self) -> anyhow::Result<ClusterKind> {
-        let Some(name) = &self.lab else { return Ok(self.cluster) };
+        let Some(name) = &self.lab else {
+            return Ok(self.cluster);
+        };
         Ok(Description::find(name)?.cluster.of())
     }
 }
@@ -125,40 +127,67 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The scenarios by their names, and a pause that one of them has a step for.
 fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
-    let names = || scenario::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+    let names = || {
+        scenario::ALL
+            .iter()
+            .map(|scenario| scenario.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let on = args.on()?;
     let scenarios: Vec<&'static Scenario> = if args.scenarios.is_empty() {
         scenario::by_default(on).collect()
     } else {
         let find = |name: &String| {
-            scenario::find(name).ok_or_else(|| usage(format!("there is no scenario {name:?}; there are {}", names())))
+            scenario::find(name).ok_or_else(|| {
+                usage(format!(
+                    "there is no scenario {name:?}; there are {}",
+                    names()
+                ))
+            })
         };
-        args.scenarios.iter().map(find).collect::<anyhow::Result<_>>()?
+        args.scenarios
+            .iter()
+            .map(find)
+            .collect::<anyhow::Result<_>>()?
     };
     for scenario in &scenarios {
         if !scenario.clusters.contains(&on) {
             let others: Vec<String> = scenario.clusters.iter().map(ToString::to_string).collect();
             let (name, others) = (scenario.name, others.join(", "));
-            return Err(usage(format!("the scenario {name} does not run on {on}; it does on {others}")));
+            return Err(usage(format!(
+                "the scenario {name} does not run on {on}; it does on {others}"
+            )));
         }
         if scenario.second_cloud && args.lab.is_some() {
             let name = scenario.name;
-            return Err(usage(format!("a lab has one cloud's key, and {name} needs two: leave --lab out")));
+            return Err(usage(format!(
+                "a lab has one cloud's key, and {name} needs two: leave --lab out"
+            )));
         }
     }
     if let Some(to) = args.to {
         if !scenarios.iter().any(|scenario| scenario.second_cloud) {
-            return Err(usage("--to is for scenarios that migrate, such as `kmslab run migrate`"));
+            return Err(usage(
+                "--to is for scenarios that migrate, such as `kmslab run migrate`",
+            ));
         }
         if args.cloud.kinds() == [to] {
-            return Err(usage(format!("--cloud {to} --to {to}: there is nothing to migrate")));
+            return Err(usage(format!(
+                "--cloud {to} --to {to}: there is nothing to migrate"
+            )));
         }
     }
     if let Some(step) = &args.pause_at {
-        let steps: Vec<&str> =
-            scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(|step| step.name)).collect();
+        let steps: Vec<&str> = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.steps.iter().map(|step| step.name))
+            .collect();
         if !steps.contains(&step.as_str()) {
-            return Err(usage(format!("--pause-at {step}: no such step; there are {}", steps.join(", "))));
+            return Err(usage(format!(
+                "--pause-at {step}: no such step; there are {}",
+                steps.join(", ")
+            )));
         }
         if args.pause_file.is_none() && !io::stdin().is_terminal() {
             return Err(usage(format!(
@@ -171,24 +200,41 @@ fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
 }
 
 async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Result<Vec<Row>> {
-    let pause = args.pause_at.clone().map(|step| Pause { step, file: args.pause_file.clone() });
+    let pause = args.pause_at.clone().map(|step| Pause {
+        step,
+        file: args.pause_file.clone(),
+    });
     let mut rows = Vec::new();
     if let Some(name) = &args.lab {
         let description = Description::find(name)?;
-        let world = attach(&description).await.with_context(|| format!("the lab {name}"))?;
+        let world = attach(&description)
+            .await
+            .with_context(|| format!("the lab {name}"))?;
         play(&world, scenarios, pause.as_ref(), &mut rows).await;
         return Ok(rows);
     }
-    let (with_two, with_one): (Vec<_>, Vec<_>) = scenarios.iter().copied().partition(|scenario| scenario.second_cloud);
+    let (with_two, with_one): (Vec<_>, Vec<_>) = scenarios
+        .iter()
+        .copied()
+        .partition(|scenario| scenario.second_cloud);
     for cloud in args.cloud.kinds() {
         if !with_one.is_empty() {
             play_in_a_world(args, (*cloud, None), &with_one, pause.as_ref(), &mut rows).await?;
         }
-        let targets = CloudKind::ALL.iter().filter(|to| *to != cloud && args.to.is_none_or(|wanted| wanted == **to));
+        let targets = CloudKind::ALL
+            .iter()
+            .filter(|to| *to != cloud && args.to.is_none_or(|wanted| wanted == **to));
         for to in targets {
             // A migration leaves another world than it found: each has its own.
             for scenario in &with_two {
-                play_in_a_world(args, (*cloud, Some(*to)), &[*scenario], pause.as_ref(), &mut rows).await?;
+                play_in_a_world(
+                    args,
+                    (*cloud, Some(*to)),
+                    &[*scenario],
+                    pause.as_ref(),
+                    &mut rows,
+                )
+                .await?;
             }
         }
     }
@@ -204,20 +250,36 @@ async fn play_in_a_world(
 ) -> anyhow::Result<()> {
     progress(&format!("{cloud} / {}: starting", args.cluster));
     let kind = args.kind.clone();
-    let plan = Plan { target, assets: args.assets.clone(), kind, ..Plan::new(cloud, args.cluster) };
+    let plan = Plan {
+        target,
+        assets: args.assets.clone(),
+        kind,
+        ..Plan::new(cloud, args.cluster)
+    };
     let world = World::start(&plan, &Shown::default()).await?;
     play(&world, scenarios, pause, rows).await;
     world.shutdown().await
 }
 
-async fn play(world: &World, scenarios: &[&'static Scenario], pause: Option<&Pause>, rows: &mut Vec<Row>) {
+async fn play(
+    world: &World,
+    scenarios: &[&'static Scenario],
+    pause: Option<&Pause>,
+    rows: &mut Vec<Row>,
+) {
     let (cloud, cluster) = (world.cloud.kind(), world.cluster.kind());
     let to = world.target.as_ref().map(|target| target.cloud.kind());
     for scenario in scenarios {
         progress(&format!("{cloud} / {cluster}: {}", scenario.name));
         let outcome = scenario::run(scenario, world, pause).await;
         let traffic = world.traffic().await;
-        rows.push(Row::new(outcome, (cloud, to), cluster, world.cluster.kubernetes(), traffic));
+        rows.push(Row::new(
+            outcome,
+            (cloud, to),
+            cluster,
+            world.cluster.kubernetes(),
+            traffic,
+        ));
     }
 }
 

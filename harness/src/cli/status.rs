@@ -79,19 +79,27 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     }
     let mut rows = Vec::new();
     for lab in labs().into_iter().filter(|lab| lab.alive) {
-        if args.name.as_ref().is_none_or(|name| *name == lab.state.name)
+        if args
+            .name
+            .as_ref()
+            .is_none_or(|name| *name == lab.state.name)
             && let Some(description) = Description::of(&lab)
         {
             rows.push(row(&lab, description).await);
         }
     }
     let text = match args.format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&serde_json::json!({ "labs": rows }))?),
+        Format::Json => format!(
+            "{}\n",
+            serde_json::to_string_pretty(&serde_json::json!({ "labs": rows }))?
+        ),
         Format::Human if rows.is_empty() => "no lab is up: `kmslab up` starts one\n".to_owned(),
         Format::Human => rows.iter().map(human).collect::<Vec<_>>().join("\n"),
     };
     super::print(&text)?;
-    Ok(ExitCode::from(u8::from(rows.iter().any(|row| !row.healthy))))
+    Ok(ExitCode::from(u8::from(
+        rows.iter().any(|row| !row.healthy),
+    )))
 }
 
 async fn row(lab: &Lab, description: Description) -> Row {
@@ -105,27 +113,48 @@ async fn row(lab: &Lab, description: Description) -> Row {
             "etcd" => etcd(&description).await,
             _ => Ok("running".into()),
         };
-        parts.push(part(name, process.is_running().then_some(process.pid), says));
+        parts.push(part(
+            name,
+            process.is_running().then_some(process.pid),
+            says,
+        ));
     }
     if let Some(nodes) = &description.cluster.kind {
         let engine = Engine::at(&nodes.engine);
-        for container in nodes.control_planes.iter().map(|node| &node.container).chain([&nodes.emulator]) {
+        for container in nodes
+            .control_planes
+            .iter()
+            .map(|node| &node.container)
+            .chain([&nodes.emulator])
+        {
             parts.push(part(container, None, engine.state(container).await));
         }
         parts.push(part("kube-apiserver", None, server(&description).await));
         parts.push(part("plugin", None, plugin(&description).await));
     }
-    Row { healthy: parts.iter().all(|part| part.healthy), lab: description, parts }
+    Row {
+        healthy: parts.iter().all(|part| part.healthy),
+        lab: description,
+        parts,
+    }
 }
 
 fn part(name: &str, pid: Option<u32>, says: anyhow::Result<String>) -> Part {
     let (healthy, says) = says.map_or_else(|why| (false, format!("{why:#}")), |says| (true, says));
-    Part { name: name.to_owned(), pid, healthy, says }
+    Part {
+        name: name.to_owned(),
+        pid,
+        healthy,
+        says,
+    }
 }
 
 /// The key_id of its Status.
 async fn plugin(description: &Description) -> anyhow::Result<String> {
-    Ok(format!("key_id {}", plugin_of(description)?.key_id().await?))
+    Ok(format!(
+        "key_id {}",
+        plugin_of(description)?.key_id().await?
+    ))
 }
 
 /// A process that hangs is there, too: it is asked.
@@ -137,24 +166,42 @@ async fn emulator(description: &Description) -> anyhow::Result<String> {
 async fn etcd(description: &Description) -> anyhow::Result<String> {
     let cluster = &description.cluster;
     let asked = async {
-        let etcd = EtcdClient::connect_with(&cluster.etcd, &cluster.etcd_tls.clone().unwrap_or_default()).await?;
+        let etcd =
+            EtcdClient::connect_with(&cluster.etcd, &cluster.etcd_tls.clone().unwrap_or_default())
+                .await?;
         etcd.status().await
     };
-    let status =
-        tokio::time::timeout(PATIENCE, asked).await.with_context(|| format!("no answer within {PATIENCE:?}"))??;
-    Ok(format!("answers, version {}, revision {}", status.version, status.revision))
+    let status = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .with_context(|| format!("no answer within {PATIENCE:?}"))??;
+    Ok(format!(
+        "answers, version {}, revision {}",
+        status.version, status.revision
+    ))
 }
 
 async fn server(description: &Description) -> anyhow::Result<String> {
-    cluster_of(description).await?.readiness().await.map_err(anyhow::Error::msg)?;
+    cluster_of(description)
+        .await?
+        .readiness()
+        .await
+        .map_err(anyhow::Error::msg)?;
     Ok("ready".into())
 }
 
 fn human(row: &Row) -> String {
     let mut text = up::human(&row.lab);
     text.push('\n');
-    let wide = row.parts.iter().map(|part| part.name.len()).max().unwrap_or_default();
-    for Part { name, pid, says, .. } in &row.parts {
+    let wide = row
+        .parts
+        .iter()
+        .map(|part| part.name.len())
+        .max()
+        .unwrap_or_default();
+    for Part {
+        name, pid, says, ..
+    } in &row.parts
+    {
         let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
         text.push_str(&format!("{name:<wide$} {pid:>8}  {says}\n"));
     }

@@ -47,13 +47,16 @@ pub struct UpArgs {
     /// Which cluster
     #[arg(long, value_enum, default_value_t = LabCluster::Apiserver)]
     pub cluster: LabCluster,
-    /// Use this key of an emulator that runs; otherwise the lab starts an emulator and makes a key, alias/kmslab
+    /// Use this key of an emulator that runs; otherwise the lab starts an emulator and makes a key,
+    /// alias/kmslab
     #[arg(long, value_name = "ARN")]
     pub key: Option<String>,
-    /// With --key: the emulator; by default what AWS_ENDPOINT_URL_KMS says, else http://127.0.0.1:7600
+    /// With --key: the emulator; by default what AWS_ENDPOINT_URL_KMS says, else
+    /// http://127.0.0.1:7600
     #[arg(long, value_name = "URL", requires = "key")]
     pub endpoint_url: Option<String>,
-    /// With --key: the emulator's admin port; by default what KMSLAB_ADMIN says, else http://127.0.0.1:7690
+    /// With --key: the emulator's admin port; by default what KMSLAB_ADMIN says, else
+    /// http://127.0.0.1:7690
     #[arg(long, value_name = "URL", requires = "key")]
     pub admin_url: Option<String>,
     #[command(flatten)]
@@ -108,8 +111,16 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     }
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
     let (endpoint, admin, world) = (args.endpoint(), args.admin(), args.world());
-    let key = args.key.map(|arn| GivenKey { arn, endpoint, admin });
-    let plan = LabPlan { name: args.name.clone(), key, world };
+    let key = args.key.map(|arn| GivenKey {
+        arn,
+        endpoint,
+        admin,
+    });
+    let plan = LabPlan {
+        name: args.name.clone(),
+        key,
+        world,
+    };
     let shown = Shown::default();
     let lab = tokio::select! {
         started = RunningLab::start(&plan, &shown) => started?,
@@ -140,13 +151,30 @@ fn announce(description: &Description, format: Format) -> anyhow::Result<()> {
 
 /// Where everything is, for people.
 pub(super) fn human(description: &Description) -> String {
-    let Description { kms, plugin, cluster, variables } = description;
-    let node = cluster.kind.as_ref().and_then(|nodes| nodes.control_planes.first());
-    let node = node.map(|node| format!(" of the node {}", node.container)).unwrap_or_default();
-    let whose = if kms.own { "the lab's own, alias/kmslab" } else { "given" };
+    let Description {
+        kms,
+        plugin,
+        cluster,
+        variables,
+    } = description;
+    let node = cluster
+        .kind
+        .as_ref()
+        .and_then(|nodes| nodes.control_planes.first());
+    let node = node
+        .map(|node| format!(" of the node {}", node.container))
+        .unwrap_or_default();
+    let whose = if kms.own {
+        "the lab's own, alias/kmslab"
+    } else {
+        "given"
+    };
     let mut rows = vec![
         ("lab", cluster.lab.clone()),
-        ("kubernetes", format!("{} at {}", cluster.kubernetes, cluster.servers.join(", "))),
+        (
+            "kubernetes",
+            format!("{} at {}", cluster.kubernetes, cluster.servers.join(", ")),
+        ),
         ("kubeconfig", cluster.kubeconfig.display().to_string()),
         ("etcd", cluster.etcd.clone()),
         ("AWS KMS", kms.endpoint.clone()),
@@ -157,17 +185,30 @@ pub(super) fn human(description: &Description) -> String {
     rows.extend([
         ("admin", kms.admin.clone()),
         ("key", format!("{} ({whose})", kms.key)),
-        ("plugin", format!("{} on {}{node}", plugin.provider, plugin.socket.display())),
+        (
+            "plugin",
+            format!("{} on {}{node}", plugin.provider, plugin.socket.display()),
+        ),
         ("health", plugin.health.clone()),
         ("logs", cluster.logs.display().to_string()),
     ]);
-    let mut text: String = rows.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
-    text.push_str(&format!("\nin another terminal:  . {}\n", variables.display()));
-    text.push_str(&format!("to end it:            Ctrl-C, or kmslab down {}\n", cluster.lab));
+    let mut text: String = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<11} {value}\n"))
+        .collect();
+    text.push_str(&format!(
+        "\nin another terminal:  . {}\n",
+        variables.display()
+    ));
+    text.push_str(&format!(
+        "to end it:            Ctrl-C, or kmslab down {}\n",
+        cluster.lab
+    ));
     text
 }
 
-/// Starts the same command again, apart from this terminal, and waits until it has said that the lab is ready.
+/// Starts the same command again, apart from this terminal, and waits until it has said that the
+/// lab is ready.
 async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
     let log = log_file(&args.name)?;
@@ -178,16 +219,24 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
         () = &mut told_to_end => return Ok(ExitCode::from(130)),
     }
     let stderr = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
-    let mut child = tokio::process::Command::new(own_binary().context("cannot find the kmslab binary to run again")?)
-        .args(args.in_the_foreground())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(stderr)
-        // Ctrl-C here is not meant for it.
-        .process_group(0)
-        .spawn()
-        .context("cannot start kmslab again")?;
-    let mut out = BufReader::new(child.stdout.take().context("the other kmslab has no standard output")?).lines();
+    let mut child = tokio::process::Command::new(
+        own_binary().context("cannot find the kmslab binary to run again")?,
+    )
+    .args(args.in_the_foreground())
+    .stdin(Stdio::null())
+    .stdout(Stdio::piped())
+    .stderr(stderr)
+    // Ctrl-C here is not meant for it.
+    .process_group(0)
+    .spawn()
+    .context("cannot start kmslab again")?;
+    let mut out = BufReader::new(
+        child
+            .stdout
+            .take()
+            .context("the other kmslab has no standard output")?,
+    )
+    .lines();
     tokio::select! {
         line = out.next_line() => {
             if let Some(line) = line? {
@@ -205,8 +254,15 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
         }
     }
     // It ended without a word on standard output; it has said why on the other.
-    let code = child.wait().await?.code().and_then(|code| u8::try_from(code).ok());
-    say!("{}", std::fs::read_to_string(&log).unwrap_or_default().trim_end());
+    let code = child
+        .wait()
+        .await?
+        .code()
+        .and_then(|code| u8::try_from(code).ok());
+    say!(
+        "{}",
+        std::fs::read_to_string(&log).unwrap_or_default().trim_end()
+    );
     Ok(ExitCode::from(code.filter(|code| *code != 0).unwrap_or(1)))
 }
 
@@ -224,29 +280,48 @@ fn log_file(name: &str) -> anyhow::Result<PathBuf> {
 impl UpArgs {
     fn endpoint(&self) -> String {
         let given = self.endpoint_url.clone();
-        given.or_else(|| variable("AWS_ENDPOINT_URL_KMS")).unwrap_or_else(|| "http://127.0.0.1:7600".into())
+        given
+            .or_else(|| variable("AWS_ENDPOINT_URL_KMS"))
+            .unwrap_or_else(|| "http://127.0.0.1:7600".into())
     }
 
     fn admin(&self) -> String {
         let given = self.admin_url.clone();
-        given.or_else(|| variable("KMSLAB_ADMIN")).unwrap_or_else(|| "http://127.0.0.1:7690".into())
+        given
+            .or_else(|| variable("KMSLAB_ADMIN"))
+            .unwrap_or_else(|| "http://127.0.0.1:7690".into())
     }
 
     fn world(&self) -> Plan {
         let (assets, kind) = (self.assets.clone(), self.kind.clone());
-        Plan { assets, kind, ..Plan::new(self.cloud, self.cluster.into()) }
+        Plan {
+            assets,
+            kind,
+            ..Plan::new(self.cloud, self.cluster.into())
+        }
     }
 
     /// The arguments of the same lab in the foreground.
     fn in_the_foreground(&self) -> Vec<String> {
-        let mut arguments = vec!["up".into(), self.name.clone(), "--cloud".into(), self.cloud.to_string()];
-        arguments.extend(["--cluster".into(), ClusterKind::from(self.cluster).to_string()]);
+        let mut arguments = vec![
+            "up".into(),
+            self.name.clone(),
+            "--cloud".into(),
+            self.cloud.to_string(),
+        ];
+        arguments.extend([
+            "--cluster".into(),
+            ClusterKind::from(self.cluster).to_string(),
+        ]);
         arguments.extend(["--format".into(), "json".into()]);
         if let Some(image) = &self.kind.node_image {
             arguments.extend(["--node-image".into(), image.clone()]);
         }
         if self.kind.control_planes > 1 {
-            arguments.extend(["--control-planes".into(), self.kind.control_planes.to_string()]);
+            arguments.extend([
+                "--control-planes".into(),
+                self.kind.control_planes.to_string(),
+            ]);
         }
         if self.kind.plugin_form == PluginForm::StaticPod {
             arguments.extend(["--plugin-form".into(), "static-pod".into()]);
@@ -259,7 +334,12 @@ impl UpArgs {
         }
         if let Some(key) = &self.key {
             let admin = self.admin();
-            arguments.extend(["--key".into(), key.clone(), "--endpoint-url".into(), self.endpoint()]);
+            arguments.extend([
+                "--key".into(),
+                key.clone(),
+                "--endpoint-url".into(),
+                self.endpoint(),
+            ]);
             arguments.extend(["--admin-url".into(), admin]);
         }
         arguments

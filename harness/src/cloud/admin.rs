@@ -22,7 +22,10 @@ struct Keys {
 impl Admin {
     /// The port at `url`, `http://127.0.0.1:7690`.
     pub fn new(url: impl Into<String>) -> anyhow::Result<Self> {
-        Ok(Self { url: url.into(), http: scrape::local_client()? })
+        Ok(Self {
+            url: url.into(),
+            http: scrape::local_client()?,
+        })
     }
 
     /// Where it is.
@@ -38,8 +41,8 @@ impl Admin {
     /// The key table.
     pub async fn keys(&self) -> anyhow::Result<KeyTable> {
         let text = self.get("/keys").await?;
-        let keys: Keys =
-            serde_json::from_str(&text).context("the emulator's admin port answered /keys in an unknown form")?;
+        let keys: Keys = serde_json::from_str(&text)
+            .context("the emulator's admin port answered /keys in an unknown form")?;
         Ok(keys.keys)
     }
 
@@ -47,10 +50,19 @@ impl Admin {
     pub async fn requests_of(&self, access_key_id: &str) -> anyhow::Result<u64> {
         let caller = format!("caller=\"{access_key_id}\"");
         let metrics = self.get("/metrics").await?;
-        Ok(scrape::sum_of(&metrics, "kmslab_emulator_requests_total", |labels| labels.contains(&caller)))
+        Ok(scrape::sum_of(
+            &metrics,
+            "kmslab_emulator_requests_total",
+            |labels| labels.contains(&caller),
+        ))
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<String> {
-        scrape::text(&self.http, "the emulator's admin port", &format!("{}{path}", self.url)).await
+        scrape::text(
+            &self.http,
+            "the emulator's admin port",
+            &format!("{}{path}", self.url),
+        )
+        .await
     }
 }

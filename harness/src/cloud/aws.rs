@@ -1,4 +1,5 @@
-//! The operator of an AWS key: the vendor's own SDK with the operator's credentials, apart from the plugin's.
+//! The operator of an AWS key: the vendor's own SDK with the operator's credentials, apart from the
+//! plugin's.
 
 use std::sync::Arc;
 
@@ -25,23 +26,35 @@ pub struct Credentials {
 impl Credentials {
     /// The operator's: what the emulator knows by default.
     pub fn operator() -> Self {
-        Self { id: "test".into(), secret: "test".into() }
+        Self {
+            id: "test".into(),
+            secret: "test".into(),
+        }
     }
 
     /// The plugin's own, so that its requests can be told from everybody else's.
     pub fn plugin() -> Self {
-        Self { id: "kmslab-plugin".into(), secret: "kmslab-plugin-secret".into() }
+        Self {
+            id: "kmslab-plugin".into(),
+            secret: "kmslab-plugin-secret".into(),
+        }
     }
 
     /// Somebody's in another account.
     pub fn stranger() -> Self {
-        Self { id: "kmslab-stranger".into(), secret: "kmslab-stranger-secret".into() }
+        Self {
+            id: "kmslab-stranger".into(),
+            secret: "kmslab-stranger-secret".into(),
+        }
     }
 
     /// Those of the environment, as the SDKs read them; else the operator's.
     pub fn from_env() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+        match (
+            variable("AWS_ACCESS_KEY_ID"),
+            variable("AWS_SECRET_ACCESS_KEY"),
+        ) {
             (Some(id), Some(secret)) => Self { id, secret },
             _ => Self::operator(),
         }
@@ -106,7 +119,13 @@ impl Access {
     pub fn given(endpoint: impl Into<String>, admin: Admin, region: impl Into<String>) -> Self {
         let credentials = Credentials::from_env();
         let (endpoint, region) = (endpoint.into(), region.into());
-        Self { endpoint, admin, region, operator: credentials.clone(), plugin: credentials }
+        Self {
+            endpoint,
+            admin,
+            region,
+            operator: credentials.clone(),
+            plugin: credentials,
+        }
     }
 }
 
@@ -128,11 +147,17 @@ impl AwsCloud {
 
     /// Works on the key that is there under this ARN.
     pub fn with_key(access: Access, key: impl Into<String>) -> Self {
-        Self { sdk: client(&access), access, key: key.into() }
+        Self {
+            sdk: client(&access),
+            access,
+            key: key.into(),
+        }
     }
 
     fn openers_of(&self, credentials: Credentials) -> Openers {
-        let Access { endpoint, region, .. } = &self.access;
+        let Access {
+            endpoint, region, ..
+        } = &self.access;
         let mut openers = Openers::default();
         openers.add_aws(AwsOptions {
             endpoint_url: Some(endpoint.clone()),
@@ -151,23 +176,47 @@ impl AwsCloud {
 
 /// The operator's SDK client, over HTTP to an emulator on this machine.
 fn client(access: &Access) -> aws_sdk_kms::Client {
-    let Access { endpoint, region, operator: credentials, .. } = access;
+    let Access {
+        endpoint,
+        region,
+        operator: credentials,
+        ..
+    } = access;
     let http = aws_smithy_http_client::Builder::new().build_http();
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.clone()))
         .endpoint_url(endpoint)
         .http_client(http)
-        .credentials_provider(SdkCredentials::new(&credentials.id, &credentials.secret, None, None, "kmslab"))
+        .credentials_provider(SdkCredentials::new(
+            &credentials.id,
+            &credentials.secret,
+            None,
+            None,
+            "kmslab",
+        ))
         .build();
     aws_sdk_kms::Client::from_conf(config)
 }
 
 async fn make_key(sdk: &aws_sdk_kms::Client) -> anyhow::Result<String> {
-    let made = sdk.create_key().description("kmslab's own key").send().await;
+    let made = sdk
+        .create_key()
+        .description("kmslab's own key")
+        .send()
+        .await;
     let made = made.map_err(|e| anyhow::anyhow!("CreateKey: {}", DisplayErrorContext(e)))?;
-    let arn = made.key_metadata().and_then(|m| m.arn()).context("CreateKey named no ARN")?.to_owned();
-    let aliased = sdk.create_alias().alias_name(ALIAS).target_key_id(&arn).send().await;
+    let arn = made
+        .key_metadata()
+        .and_then(|m| m.arn())
+        .context("CreateKey named no ARN")?
+        .to_owned();
+    let aliased = sdk
+        .create_alias()
+        .alias_name(ALIAS)
+        .target_key_id(&arn)
+        .send()
+        .await;
     aliased.map_err(|e| anyhow::anyhow!("CreateAlias {ALIAS}: {}", DisplayErrorContext(e)))?;
     Ok(arn)
 }
@@ -183,20 +232,29 @@ impl Cloud for AwsCloud {
     }
 
     async fn rotate(&self) -> anyhow::Result<()> {
-        let rotated = self.sdk.rotate_key_on_demand().key_id(&self.key).send().await;
-        rotated.map_err(|e| anyhow::anyhow!("RotateKeyOnDemand {}: {}", self.key, DisplayErrorContext(e)))?;
+        let rotated = self
+            .sdk
+            .rotate_key_on_demand()
+            .key_id(&self.key)
+            .send()
+            .await;
+        rotated.map_err(|e| {
+            anyhow::anyhow!("RotateKeyOnDemand {}: {}", self.key, DisplayErrorContext(e))
+        })?;
         Ok(())
     }
 
     async fn disable(&self) -> anyhow::Result<()> {
         let disabled = self.sdk.disable_key().key_id(&self.key).send().await;
-        disabled.map_err(|e| anyhow::anyhow!("DisableKey {}: {}", self.key, DisplayErrorContext(e)))?;
+        disabled
+            .map_err(|e| anyhow::anyhow!("DisableKey {}: {}", self.key, DisplayErrorContext(e)))?;
         Ok(())
     }
 
     async fn enable(&self) -> anyhow::Result<()> {
         let enabled = self.sdk.enable_key().key_id(&self.key).send().await;
-        enabled.map_err(|e| anyhow::anyhow!("EnableKey {}: {}", self.key, DisplayErrorContext(e)))?;
+        enabled
+            .map_err(|e| anyhow::anyhow!("EnableKey {}: {}", self.key, DisplayErrorContext(e)))?;
         Ok(())
     }
 
@@ -210,25 +268,55 @@ impl Cloud for AwsCloud {
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
-        let Access { endpoint, region, plugin: Credentials { id, secret }, .. } = &self.access;
-        let kek = AwsKek::builder(&self.key).region(Some(region)).endpoint_url(Some(endpoint)).credentials(id, secret);
+        let Access {
+            endpoint,
+            region,
+            plugin: Credentials { id, secret },
+            ..
+        } = &self.access;
+        let kek = AwsKek::builder(&self.key)
+            .region(Some(region))
+            .endpoint_url(Some(endpoint))
+            .credentials(id, secret);
         Ok(Arc::new(kek.build().await?))
     }
 
     fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
-        let Access { region, plugin: Credentials { id, secret }, .. } = &self.access;
-        let mut args = vec!["aws".to_owned(), format!("--key={}", self.key), format!("--region={region}")];
+        let Access {
+            region,
+            plugin: Credentials { id, secret },
+            ..
+        } = &self.access;
+        let mut args = vec![
+            "aws".to_owned(),
+            format!("--key={}", self.key),
+            format!("--region={region}"),
+        ];
         args.push(format!("--endpoint-url={}", reach.http));
-        if let Some(ca) = reach.ca.as_ref().filter(|_| reach.http.starts_with("https:")) {
+        if let Some(ca) = reach
+            .ca
+            .as_ref()
+            .filter(|_| reach.http.starts_with("https:"))
+        {
             args.push(format!("--ca-file={}", ca.display()));
         }
-        let secrets = vec![("AWS_ACCESS_KEY_ID", id.clone()), ("AWS_SECRET_ACCESS_KEY", secret.clone())];
+        let secrets = vec![
+            ("AWS_ACCESS_KEY_ID", id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", secret.clone()),
+        ];
         let file = SecretFile {
             name: "credentials",
-            content: format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"),
+            content: format!(
+                "[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
+            ),
             named_by: NamedBy::Variable("AWS_SHARED_CREDENTIALS_FILE"),
         };
-        Ok(PluginSettings { args, variables: Vec::new(), secrets, file })
+        Ok(PluginSettings {
+            args,
+            variables: Vec::new(),
+            secrets,
+            file,
+        })
     }
 
     fn openers(&self) -> Openers {

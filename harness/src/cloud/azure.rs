@@ -1,4 +1,5 @@
-//! The operator of a key in Azure Key Vault: the vendor's own SDK as another application than the plugin's.
+//! The operator of a key in Azure Key Vault: the vendor's own SDK as another application than the
+//! plugin's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,8 @@ use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::{ClientOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 use azure_security_keyvault_keys::models::{
-    CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyType, UpdateKeyPropertiesParameters,
+    CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyType,
+    UpdateKeyPropertiesParameters,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use futures::TryStreamExt as _;
@@ -38,7 +40,8 @@ const STRANGER_SECRET: &str = "kmslab-stranger-secret";
 /// An operator has patience.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the emulator must know from the start: the plugin's application, and that it may encrypt and decrypt.
+/// What the emulator must know from the start: the plugin's application, and that it may encrypt
+/// and decrypt.
 pub(super) fn seed() -> Value {
     json!({
         "applications": [{
@@ -70,7 +73,10 @@ pub struct AzureCloud {
 
 impl std::fmt::Debug for AzureCloud {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AzureCloud").field("reach", &self.reach).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("AzureCloud")
+            .field("reach", &self.reach)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,9 +84,15 @@ impl AzureCloud {
     /// Makes an RSA key as the operator.
     pub(super) async fn with_own_key(reach: Reach) -> anyhow::Result<Self> {
         let cloud = Self::with_key(reach).await?;
-        let parameters =
-            CreateKeyParameters { kty: Some(KeyType::Rsa), key_size: Some(2048), ..CreateKeyParameters::default() };
-        let made = cloud.sdk.create_key(KEY, parameters.try_into()?, None).await;
+        let parameters = CreateKeyParameters {
+            kty: Some(KeyType::Rsa),
+            key_size: Some(2048),
+            ..CreateKeyParameters::default()
+        };
+        let made = cloud
+            .sdk
+            .create_key(KEY, parameters.try_into()?, None)
+            .await;
         made.with_context(|| format!("creating {}", cloud.key))?;
         Ok(cloud)
     }
@@ -93,31 +105,63 @@ impl AzureCloud {
         // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
         let cloud = Some(Arc::new(CloudConfiguration::AzurePublic));
         let transport = Some(Transport::new(http(&reach)?));
-        let options = ClientOptions { transport, cloud, ..ClientOptions::default() };
+        let options = ClientOptions {
+            transport,
+            cloud,
+            ..ClientOptions::default()
+        };
         let credential: Arc<dyn TokenCredential> = ClientSecretCredential::new(
             &reach.azure_tenant,
             DEFAULT_CLIENT_ID.to_owned(),
             Secret::new(DEFAULT_SECRET),
-            Some(ClientSecretCredentialOptions { client_options: options.clone() }),
+            Some(ClientSecretCredentialOptions {
+                client_options: options.clone(),
+            }),
         )?;
         let vault = format!("https://{DEFAULT_VAULT}.vault.azure.net");
-        let key_options = KeyClientOptions { client_options: options, ..KeyClientOptions::default() };
+        let key_options = KeyClientOptions {
+            client_options: options,
+            ..KeyClientOptions::default()
+        };
         let sdk = KeyClient::new(&vault, credential, Some(key_options))?;
-        let kek = builder(&reach).client_secret(&reach.azure_tenant, DEFAULT_CLIENT_ID, DEFAULT_SECRET);
+        let kek =
+            builder(&reach).client_secret(&reach.azure_tenant, DEFAULT_CLIENT_ID, DEFAULT_SECRET);
         let kek = Arc::new(kek.call_timeout(TIMEOUT).build().await?);
-        Ok(Self { admin, sdk, kek, sealed_by: Mutex::default(), key: format!("{vault}/keys/{KEY}"), reach })
+        Ok(Self {
+            admin,
+            sdk,
+            kek,
+            sealed_by: Mutex::default(),
+            key: format!("{vault}/keys/{KEY}"),
+            reach,
+        })
     }
 
     /// Switches every version of the key on or off.
     async fn switch(&self, enabled: bool) -> anyhow::Result<()> {
-        let versions: Vec<_> = self.sdk.list_key_properties_versions(KEY, None)?.try_collect().await?;
+        let versions: Vec<_> = self
+            .sdk
+            .list_key_properties_versions(KEY, None)?
+            .try_collect()
+            .await?;
         for version in versions {
-            let key_attributes = Some(KeyAttributes { enabled: Some(enabled), ..KeyAttributes::default() });
-            let parameters =
-                UpdateKeyPropertiesParameters { key_attributes, ..UpdateKeyPropertiesParameters::default() };
+            let key_attributes = Some(KeyAttributes {
+                enabled: Some(enabled),
+                ..KeyAttributes::default()
+            });
+            let parameters = UpdateKeyPropertiesParameters {
+                key_attributes,
+                ..UpdateKeyPropertiesParameters::default()
+            };
             let key_version = version.resource_id()?.version;
-            let options = KeyClientUpdateKeyPropertiesOptions { key_version, ..Default::default() };
-            let updated = self.sdk.update_key_properties(KEY, parameters.try_into()?, Some(options)).await;
+            let options = KeyClientUpdateKeyPropertiesOptions {
+                key_version,
+                ..Default::default()
+            };
+            let updated = self
+                .sdk
+                .update_key_properties(KEY, parameters.try_into()?, Some(options))
+                .await;
             updated.with_context(|| format!("updating {}", self.key))?;
         }
         Ok(())
@@ -136,7 +180,9 @@ fn http(reach: &Reach) -> anyhow::Result<Arc<reqwest::Client>> {
 }
 
 fn builder(reach: &Reach) -> AzureKekBuilder {
-    AzureKek::builder(Vault::Name(DEFAULT_VAULT.into()), KEY).proxy(reach.proxy.as_deref()).ca_file(reach.ca.as_deref())
+    AzureKek::builder(Vault::Name(DEFAULT_VAULT.into()), KEY)
+        .proxy(reach.proxy.as_deref())
+        .ca_file(reach.ca.as_deref())
 }
 
 #[async_trait]
@@ -150,7 +196,10 @@ impl Cloud for AzureCloud {
     }
 
     async fn rotate(&self) -> anyhow::Result<()> {
-        self.sdk.rotate_key(KEY, None).await.with_context(|| format!("rotating {}", self.key))?;
+        self.sdk
+            .rotate_key(KEY, None)
+            .await
+            .with_context(|| format!("rotating {}", self.key))?;
         Ok(())
     }
 
@@ -166,14 +215,22 @@ impl Cloud for AzureCloud {
         self.admin.keys().await
     }
 
-    /// By trying each version: an RSA ciphertext does not say which one made it, and opens with no other.
+    /// By trying each version: an RSA ciphertext does not say which one made it, and opens with no
+    /// other.
     async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
-        let known = || self.sealed_by.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || {
+            self.sealed_by
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         if let Some(number) = known().get(dek_source) {
             return Ok(Some(*number));
         }
         for version in row.versions.iter().rev() {
-            let named = KeyVersion { key: self.key.clone(), version: version.id.clone() };
+            let named = KeyVersion {
+                key: self.key.clone(),
+                version: version.id.clone(),
+            };
             match self.kek.unwrap(dek_source, &named).await {
                 Ok(_) => {
                     known().insert(dek_source.to_owned(), version.number);
@@ -191,30 +248,49 @@ impl Cloud for AzureCloud {
     }
 
     async fn stranger(&self) -> anyhow::Result<Openers> {
-        let kek = builder(&self.reach).client_secret(&self.reach.azure_tenant, STRANGER, STRANGER_SECRET);
-        Ok(Openers::of_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?)))
+        let kek =
+            builder(&self.reach).client_secret(&self.reach.azure_tenant, STRANGER, STRANGER_SECRET);
+        Ok(Openers::of_key(Arc::new(
+            kek.call_timeout(TIMEOUT).build().await?,
+        )))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
-        let kek = builder(&self.reach).client_secret(&self.reach.azure_tenant, PLUGIN, PLUGIN_SECRET);
+        let kek =
+            builder(&self.reach).client_secret(&self.reach.azure_tenant, PLUGIN, PLUGIN_SECRET);
         Ok(Arc::new(kek.build().await?))
     }
 
     fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
-        let mut args =
-            vec!["azure".to_owned(), format!("--keyvault-name={DEFAULT_VAULT}"), format!("--key-name={KEY}")];
+        let mut args = vec![
+            "azure".to_owned(),
+            format!("--keyvault-name={DEFAULT_VAULT}"),
+            format!("--key-name={KEY}"),
+        ];
         args.extend(reach.proxy.iter().map(|proxy| format!("--proxy={proxy}")));
-        args.extend(reach.ca.iter().map(|ca| format!("--ca-file={}", ca.display())));
+        args.extend(
+            reach
+                .ca
+                .iter()
+                .map(|ca| format!("--ca-file={}", ca.display())),
+        );
         let secrets = vec![
             ("AZURE_TENANT_ID", self.reach.azure_tenant.clone()),
             ("AZURE_CLIENT_ID", PLUGIN.to_owned()),
             ("AZURE_CLIENT_SECRET", PLUGIN_SECRET.to_owned()),
         ];
-        let content =
-            json!({ "tenantId": self.reach.azure_tenant, "aadClientId": PLUGIN, "aadClientSecret": PLUGIN_SECRET });
-        let file =
-            SecretFile { name: "azure.json", content: content.to_string(), named_by: NamedBy::Flag("--config-file") };
-        Ok(PluginSettings { args, variables: Vec::new(), secrets, file })
+        let content = json!({ "tenantId": self.reach.azure_tenant, "aadClientId": PLUGIN, "aadClientSecret": PLUGIN_SECRET });
+        let file = SecretFile {
+            name: "azure.json",
+            content: content.to_string(),
+            named_by: NamedBy::Flag("--config-file"),
+        };
+        Ok(PluginSettings {
+            args,
+            variables: Vec::new(),
+            secrets,
+            file,
+        })
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {

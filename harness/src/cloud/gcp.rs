@@ -1,4 +1,5 @@
-//! The operator of a key in Google Cloud KMS: the vendor's own SDK as another service account than the plugin's.
+//! The operator of a key in Google Cloud KMS: the vendor's own SDK as another service account than
+//! the plugin's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,8 @@ fn key_name() -> String {
     format!("{LOCATION}/keyRings/{RING}/cryptoKeys/{KEY}")
 }
 
-/// What the emulator must know from the start: the plugin's account, and that it may encrypt and decrypt. Its key is made later.
+/// What the emulator must know from the start: the plugin's account, and that it may encrypt and
+/// decrypt. Its key is made later.
 pub(super) fn seed() -> Value {
     json!({
         "serviceAccounts": [{ "email": PLUGIN }, { "email": STRANGER }],
@@ -64,7 +66,10 @@ pub struct GcpCloud {
 
 impl std::fmt::Debug for GcpCloud {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GcpCloud").field("reach", &self.reach).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("GcpCloud")
+            .field("reach", &self.reach)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,13 +77,28 @@ impl GcpCloud {
     /// Makes a key ring and a key as the operator, and a key file for the plugin's account.
     pub(super) async fn with_own_key(reach: Reach) -> anyhow::Result<Self> {
         let mut cloud = Self::with_key(reach).await?;
-        let ring = cloud.sdk.create_key_ring().set_parent(LOCATION).set_key_ring_id(RING).set_key_ring(KeyRing::new());
+        let ring = cloud
+            .sdk
+            .create_key_ring()
+            .set_parent(LOCATION)
+            .set_key_ring_id(RING)
+            .set_key_ring(KeyRing::new());
         let ring = ring.send().await.context("creating the key ring")?;
         let key = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
-        let made = cloud.sdk.create_crypto_key().set_parent(ring.name).set_crypto_key_id(KEY).set_crypto_key(key);
-        made.send().await.with_context(|| format!("creating {}", cloud.key))?;
-        cloud.plugin =
-            Some(key_file(&cloud.reach.http, PLUGIN).await.context("creating a key of the plugin's account")?);
+        let made = cloud
+            .sdk
+            .create_crypto_key()
+            .set_parent(ring.name)
+            .set_crypto_key_id(KEY)
+            .set_crypto_key(key);
+        made.send()
+            .await
+            .with_context(|| format!("creating {}", cloud.key))?;
+        cloud.plugin = Some(
+            key_file(&cloud.reach.http, PLUGIN)
+                .await
+                .context("creating a key of the plugin's account")?,
+        );
         Ok(cloud)
     }
 
@@ -95,28 +115,59 @@ impl GcpCloud {
             .await
             .context("the Google Cloud SDK does not start")?;
         let key = key_name();
-        let kek = GcpKek::builder(&key).endpoint(Some(&reach.http)).credentials(credentials).call_timeout(TIMEOUT);
-        Ok(Self { admin, sdk, kek: Arc::new(kek.build().await?), plugin: None, key, reach })
+        let kek = GcpKek::builder(&key)
+            .endpoint(Some(&reach.http))
+            .credentials(credentials)
+            .call_timeout(TIMEOUT);
+        Ok(Self {
+            admin,
+            sdk,
+            kek: Arc::new(kek.build().await?),
+            plugin: None,
+            key,
+            reach,
+        })
     }
 
     fn plugin(&self) -> anyhow::Result<&str> {
-        let file = self.plugin.as_ref().context("the plugin's key file is with the process that started the lab")?;
+        let file = self
+            .plugin
+            .as_ref()
+            .context("the plugin's key file is with the process that started the lab")?;
         Ok(file.as_str())
     }
 
     /// Lets every version of the key be used, or none.
-    async fn switch(&self, from: CryptoKeyVersionState, to: CryptoKeyVersionState) -> anyhow::Result<()> {
-        let mut versions = self.sdk.list_crypto_key_versions().set_parent(&self.key).by_item();
+    async fn switch(
+        &self,
+        from: CryptoKeyVersionState,
+        to: CryptoKeyVersionState,
+    ) -> anyhow::Result<()> {
+        let mut versions = self
+            .sdk
+            .list_crypto_key_versions()
+            .set_parent(&self.key)
+            .by_item();
         while let Some(version) = versions.next().await {
-            let version = version.with_context(|| format!("listing the versions of {}", self.key))?;
+            let version =
+                version.with_context(|| format!("listing the versions of {}", self.key))?;
             if version.state != from {
                 continue;
             }
             let name = version.name.clone();
-            let changed = CryptoKeyVersion::new().set_name(version.name).set_state(to.clone());
+            let changed = CryptoKeyVersion::new()
+                .set_name(version.name)
+                .set_state(to.clone());
             let mask = FieldMask::default().set_paths(["state"]);
-            let update = self.sdk.update_crypto_key_version().set_crypto_key_version(changed).set_update_mask(mask);
-            update.send().await.with_context(|| format!("updating {name}"))?;
+            let update = self
+                .sdk
+                .update_crypto_key_version()
+                .set_crypto_key_version(changed)
+                .set_update_mask(mask);
+            update
+                .send()
+                .await
+                .with_context(|| format!("updating {name}"))?;
         }
         Ok(())
     }
@@ -132,15 +183,24 @@ async fn key_file(endpoint: &str, account: &str) -> anyhow::Result<Zeroizing<Str
     let http = scrape::local_client()?;
     let token = gcp_credentials::access_token(&http, endpoint).await?;
     let keys = format!("{endpoint}/v1/projects/kmslab/serviceAccounts/{account}/keys");
-    let made = http.post(keys).bearer_auth(token.secret()).body("{}").send().await?.error_for_status()?;
+    let made = http
+        .post(keys)
+        .bearer_auth(token.secret())
+        .body("{}")
+        .send()
+        .await?
+        .error_for_status()?;
     let made: Key = serde_json::from_str(&made.text().await?)?;
     let file = Zeroizing::new(STANDARD.decode(Zeroizing::new(made.private_key_data).as_bytes())?);
     Ok(Zeroizing::new(std::str::from_utf8(&file)?.to_owned()))
 }
 
-/// A key file of the account that may do everything, for people's own tools: their tokens come from the emulator at `endpoint`.
+/// A key file of the account that may do everything, for people's own tools: their tokens come from
+/// the emulator at `endpoint`.
 pub(crate) async fn operator_key_file(endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
-    let file = key_file(endpoint, OPERATOR).await.context("creating a key of the operator's account")?;
+    let file = key_file(endpoint, OPERATOR)
+        .await
+        .context("creating a key of the operator's account")?;
     let mut file: Value = serde_json::from_str(&file)?;
     file["token_uri"] = format!("{endpoint}/token").into();
     Ok(Zeroizing::new(serde_json::to_string_pretty(&file)?))
@@ -159,21 +219,35 @@ impl Cloud for GcpCloud {
     /// A new version, made the primary.
     async fn rotate(&self) -> anyhow::Result<()> {
         let made = self.sdk.create_crypto_key_version().set_parent(&self.key);
-        let made = made.set_crypto_key_version(CryptoKeyVersion::new()).send().await;
+        let made = made
+            .set_crypto_key_version(CryptoKeyVersion::new())
+            .send()
+            .await;
         let made = made.with_context(|| format!("creating a version of {}", self.key))?;
         let number = made.name.rsplit('/').next().unwrap_or_default();
-        let primary = self.sdk.update_crypto_key_primary_version().set_name(&self.key);
+        let primary = self
+            .sdk
+            .update_crypto_key_primary_version()
+            .set_name(&self.key);
         let primary = primary.set_crypto_key_version_id(number).send().await;
         primary.with_context(|| format!("making {} the primary version", made.name))?;
         Ok(())
     }
 
     async fn disable(&self) -> anyhow::Result<()> {
-        self.switch(CryptoKeyVersionState::Enabled, CryptoKeyVersionState::Disabled).await
+        self.switch(
+            CryptoKeyVersionState::Enabled,
+            CryptoKeyVersionState::Disabled,
+        )
+        .await
     }
 
     async fn enable(&self) -> anyhow::Result<()> {
-        self.switch(CryptoKeyVersionState::Disabled, CryptoKeyVersionState::Enabled).await
+        self.switch(
+            CryptoKeyVersionState::Disabled,
+            CryptoKeyVersionState::Enabled,
+        )
+        .await
     }
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
@@ -191,8 +265,12 @@ impl Cloud for GcpCloud {
 
     async fn stranger(&self) -> anyhow::Result<Openers> {
         let credentials = gcp_credentials::key_file(&key_file(&self.reach.http, STRANGER).await?)?;
-        let kek = GcpKek::builder(&self.key).endpoint(Some(&self.reach.http)).credentials(credentials);
-        Ok(Openers::of_key(Arc::new(kek.call_timeout(TIMEOUT).build().await?)))
+        let kek = GcpKek::builder(&self.key)
+            .endpoint(Some(&self.reach.http))
+            .credentials(credentials);
+        Ok(Openers::of_key(Arc::new(
+            kek.call_timeout(TIMEOUT).build().await?,
+        )))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
@@ -203,16 +281,31 @@ impl Cloud for GcpCloud {
     }
 
     fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
-        let args = vec!["gcp".to_owned(), format!("--key-uri={}", self.key), format!("--endpoint={}", reach.http)];
+        let args = vec![
+            "gcp".to_owned(),
+            format!("--key-uri={}", self.key),
+            format!("--endpoint={}", reach.http),
+        ];
         // The SDK takes a CA from there only.
-        let ca = reach.ca.as_ref().filter(|_| reach.http.starts_with("https:"));
-        let variables = ca.iter().map(|ca| ("SSL_CERT_FILE", ca.display().to_string())).collect();
+        let ca = reach
+            .ca
+            .as_ref()
+            .filter(|_| reach.http.starts_with("https:"));
+        let variables = ca
+            .iter()
+            .map(|ca| ("SSL_CERT_FILE", ca.display().to_string()))
+            .collect();
         let file = SecretFile {
             name: "gcp.json",
             content: self.plugin()?.to_owned(),
             named_by: NamedBy::Variable("GOOGLE_APPLICATION_CREDENTIALS"),
         };
-        Ok(PluginSettings { args, variables, secrets: Vec::new(), file })
+        Ok(PluginSettings {
+            args,
+            variables,
+            secrets: Vec::new(),
+            file,
+        })
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {

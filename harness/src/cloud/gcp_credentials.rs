@@ -1,12 +1,15 @@
 //! Credentials of the emulator's service accounts, for Google's SDK in this process.
 //!
-//! The SDK's own ones read the environment and let it win: `GCE_METADATA_HOST` over the endpoint that a program gives, `HTTP_PROXY` for
-//! the request, `GOOGLE_CLOUD_UNIVERSE_DOMAIN` over the client's. These reach the endpoint that they were made for.
+//! The SDK's own ones read the environment and let it win: `GCE_METADATA_HOST` over the endpoint
+//! that a program gives, `HTTP_PROXY` for the request, `GOOGLE_CLOUD_UNIVERSE_DOMAIN` over the
+//! client's. These reach the endpoint that they were made for.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag, service_account};
+use google_cloud_auth::credentials::{
+    CacheableResource, Credentials, CredentialsProvider, EntityTag, service_account,
+};
 use google_cloud_auth::errors::CredentialsError;
 use http::Extensions;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -22,20 +25,33 @@ const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 /// The account of the emulator's metadata server at `endpoint`, `http://127.0.0.1:7600`.
 pub(super) fn metadata(endpoint: &str) -> anyhow::Result<Credentials> {
-    let server =
-        MetadataServer { http: scrape::local_client()?, endpoint: endpoint.to_owned(), kept: Mutex::default() };
+    let server = MetadataServer {
+        http: scrape::local_client()?,
+        endpoint: endpoint.to_owned(),
+        kept: Mutex::default(),
+    };
     Ok(Credentials::from(server))
 }
 
 /// The account of a key file, which signs its own tokens.
 pub(super) fn key_file(file: &str) -> anyhow::Result<Credentials> {
-    Ok(Credentials::from(KeyFile(service_account::Builder::new(serde_json::from_str(file)?).build()?)))
+    Ok(Credentials::from(KeyFile(
+        service_account::Builder::new(serde_json::from_str(file)?).build()?,
+    )))
 }
 
 /// An access token of the metadata server's account.
-pub(super) async fn access_token(http: &reqwest::Client, endpoint: &str) -> anyhow::Result<AccessToken> {
+pub(super) async fn access_token(
+    http: &reqwest::Client,
+    endpoint: &str,
+) -> anyhow::Result<AccessToken> {
     let url = format!("{endpoint}/computeMetadata/v1/instance/service-accounts/default/token");
-    let answer = http.get(&url).header("Metadata-Flavor", "Google").send().await?.error_for_status()?;
+    let answer = http
+        .get(&url)
+        .header("Metadata-Flavor", "Google")
+        .send()
+        .await?
+        .error_for_status()?;
     let text = Zeroizing::new(answer.text().await?);
     serde_json::from_str(&text).with_context(|| format!("{url} answered in an unknown form"))
 }
@@ -55,7 +71,8 @@ impl AccessToken {
     }
 }
 
-/// The universe that the SDK compares with its own, which it takes from there; the endpoint is ours in any case.
+/// The universe that the SDK compares with its own, which it takes from there; the endpoint is ours
+/// in any case.
 fn expected_universe() -> Option<String> {
     std::env::var("GOOGLE_CLOUD_UNIVERSE_DOMAIN").ok()
 }
@@ -64,7 +81,10 @@ fn expected_universe() -> Option<String> {
 struct KeyFile(Credentials);
 
 impl CredentialsProvider for KeyFile {
-    async fn headers(&self, extensions: Extensions) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+    async fn headers(
+        &self,
+        extensions: Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         self.0.headers(extensions).await
     }
 
@@ -88,23 +108,34 @@ struct Kept {
 impl std::fmt::Debug for MetadataServer {
     /// Without the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MetadataServer").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("MetadataServer")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
 impl CredentialsProvider for MetadataServer {
-    async fn headers(&self, extensions: Extensions) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+    async fn headers(
+        &self,
+        extensions: Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         let mut kept = self.kept.lock().await;
         let held = kept.take().filter(|kept| kept.renew_at > Instant::now());
         let Kept { headers, tag, .. } = match held {
             Some(held) => kept.insert(held),
-            None => kept
-                .insert(self.renewed().await.map_err(|error| CredentialsError::from_msg(true, format!("{error:#}")))?),
+            None => kept.insert(
+                self.renewed()
+                    .await
+                    .map_err(|error| CredentialsError::from_msg(true, format!("{error:#}")))?,
+            ),
         };
         if extensions.get::<EntityTag>() == Some(&*tag) {
             return Ok(CacheableResource::NotModified);
         }
-        Ok(CacheableResource::New { entity_tag: tag.clone(), data: headers.clone() })
+        Ok(CacheableResource::New {
+            entity_tag: tag.clone(),
+            data: headers.clone(),
+        })
     }
 
     async fn universe_domain(&self) -> Option<String> {
@@ -119,6 +150,10 @@ impl MetadataServer {
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret()))?;
         value.set_sensitive(true);
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-        Ok(Kept { headers, tag: EntityTag::new(), renew_at: Instant::now() + lives })
+        Ok(Kept {
+            headers,
+            tag: EntityTag::new(),
+            renew_at: Instant::now() + lives,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! The cloud's own side of a run, as a scenario drives it: rotate the key, read the emulator's key table and request counts.
+//! The cloud's own side of a run, as a scenario drives it: rotate the key, read the emulator's key
+//! table and request counts.
 
 mod admin;
 mod aws;
@@ -27,7 +28,17 @@ use crate::inspect::opener::Openers;
 
 /// Which cloud's KMS a run uses.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum CloudKind {
@@ -65,7 +76,8 @@ pub trait Cloud: Send + Sync {
     async fn rotate(&self) -> anyhow::Result<()>;
     /// The emulator's own record of every key and its versions.
     async fn key_table(&self) -> anyhow::Result<KeyTable>;
-    /// The number of the version that sealed a DEK source, by what the ciphertext shows or by the cloud's own act; `row` is the key's.
+    /// The number of the version that sealed a DEK source, by what the ciphertext shows or by the
+    /// cloud's own act; `row` is the key's.
     async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>>;
     /// Lets nobody use the key, until it is enabled.
     async fn disable(&self) -> anyhow::Result<()>;
@@ -83,7 +95,8 @@ pub trait Cloud: Send + Sync {
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }
 
-/// The emulator's seed in every lab: the plugin's own credentials in each cloud, so that its requests can be told from everybody else's.
+/// The emulator's seed in every lab: the plugin's own credentials in each cloud, so that its
+/// requests can be told from everybody else's.
 pub fn seed() -> Value {
     let (Credentials { id, secret }, stranger) = (Credentials::plugin(), Credentials::stranger());
     json!({
@@ -99,16 +112,25 @@ pub fn seed() -> Value {
 /// Makes a key in an emulator that a lab has started for itself.
 pub async fn with_own_key(kind: CloudKind, reach: &Reach) -> anyhow::Result<Arc<dyn Cloud>> {
     Ok(match kind {
-        CloudKind::Aws => Arc::new(AwsCloud::with_own_key(Access::own(&reach.http, Admin::new(&reach.admin)?)).await?),
+        CloudKind::Aws => Arc::new(
+            AwsCloud::with_own_key(Access::own(&reach.http, Admin::new(&reach.admin)?)).await?,
+        ),
         CloudKind::Azure => Arc::new(AzureCloud::with_own_key(reach.clone()).await?),
         CloudKind::Gcp => Arc::new(GcpCloud::with_own_key(reach.clone()).await?),
     })
 }
 
 /// The key that another process has made so.
-pub async fn with_lab_key(kind: CloudKind, reach: &Reach, key: &str) -> anyhow::Result<Arc<dyn Cloud>> {
+pub async fn with_lab_key(
+    kind: CloudKind,
+    reach: &Reach,
+    key: &str,
+) -> anyhow::Result<Arc<dyn Cloud>> {
     Ok(match kind {
-        CloudKind::Aws => Arc::new(AwsCloud::with_key(Access::own(&reach.http, Admin::new(&reach.admin)?), key)),
+        CloudKind::Aws => Arc::new(AwsCloud::with_key(
+            Access::own(&reach.http, Admin::new(&reach.admin)?),
+            key,
+        )),
         CloudKind::Azure => Arc::new(AzureCloud::with_key(reach.clone()).await?),
         CloudKind::Gcp => Arc::new(GcpCloud::with_key(reach.clone()).await?),
     })

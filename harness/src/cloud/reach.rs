@@ -22,14 +22,16 @@ pub struct Reach {
     pub azure_tenant: String,
 }
 
-/// What starts a plugin on a lab's key: the subcommand and its flags, without those that every cloud has.
+/// What starts a plugin on a lab's key: the subcommand and its flags, without those that every
+/// cloud has.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PluginSettings {
     /// `aws --key …`.
     pub args: Vec<String>,
     /// What else the vendor's SDK reads from the environment, and everybody may see.
     pub variables: Vec<(&'static str, String)>,
-    /// Credentials, as the vendor's SDKs read them from the environment; none where they read a file only.
+    /// Credentials, as the vendor's SDKs read them from the environment; none where they read a
+    /// file only.
     pub secrets: Vec<(&'static str, String)>,
     /// The same for a node, where what stands in a manifest can be read by everybody.
     pub file: SecretFile,
@@ -77,13 +79,17 @@ impl SecretFile {
 impl std::fmt::Debug for PluginSettings {
     /// Without the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PluginSettings").field("args", &self.args).finish_non_exhaustive()
+        f.debug_struct("PluginSettings")
+            .field("args", &self.args)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for SecretFile {
     /// Without the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SecretFile").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SecretFile")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

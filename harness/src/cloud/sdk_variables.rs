@@ -1,10 +1,12 @@
 //! The environment variables that the vendors' SDKs for Rust read.
 //!
-//! A lab must reach its own emulator and nothing else, whatever the shell holds. Children are started with an environment of their own
-//! (`process::Program`), and clients in this process are built from explicit settings. This list is what both are tested against;
+//! A lab must reach its own emulator and nothing else, whatever the shell holds. Children are
+//! started with an environment of their own (`process::Program`), and clients in this process are
+//! built from explicit settings. This list is what both are tested against;
 //! `tests/tests/sdk_variables.rs` compares it with the sources of the SDKs.
 
-/// aws-config 1.13, aws-runtime 1.10. A variable `AWS_ENDPOINT_URL_<SERVICE>` exists for every service; ours is KMS.
+/// aws-config 1.13, aws-runtime 1.10. A variable `AWS_ENDPOINT_URL_<SERVICE>` exists for every
+/// service; ours is KMS.
 pub const AWS: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID",
@@ -75,8 +77,16 @@ pub const GOOGLE: &[&str] = &[
 ];
 
 /// HTTP clients: reqwest, and what stands below the AWS SDK. Programs read both spellings.
-pub const PROXY: &[&str] =
-    &["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy"];
+pub const PROXY: &[&str] = &[
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static str> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::ClusterKind;
 use crate::etcd::client::TlsFiles;
 
-/// All that another process needs to use a running cluster. Holds no secret: those are in the files that it names.
+/// All that another process needs to use a running cluster. Holds no secret: those are in the files
+/// that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The lab.
@@ -44,7 +45,11 @@ pub struct Node {
 impl Description {
     /// Of which kind the cluster is.
     pub fn of(&self) -> ClusterKind {
-        if self.kind.is_some() { ClusterKind::Kind } else { ClusterKind::Apiserver }
+        if self.kind.is_some() {
+            ClusterKind::Kind
+        } else {
+            ClusterKind::Apiserver
+        }
     }
 }
 

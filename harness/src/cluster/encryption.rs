@@ -1,4 +1,5 @@
-//! What an API server encrypts, and by whom: the part of an EncryptionConfiguration that clusters here have in common.
+//! What an API server encrypts, and by whom: the part of an EncryptionConfiguration that clusters
+//! here have in common.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ pub enum Provider {
         /// The plugin's unix socket.
         socket: PathBuf,
     },
-    /// A plugin of the older KMS v1, which API servers from 1.29 on serve with a feature gate alone. Its name may have colons.
+    /// A plugin of the older KMS v1, which API servers from 1.29 on serve with a feature gate
+    /// alone. Its name may have colons.
     KmsV1 {
         /// `kms.name`.
         name: String,
@@ -31,7 +33,10 @@ pub enum Provider {
 impl Provider {
     /// A KMS v2 plugin.
     pub fn kms(name: impl Into<String>, socket: impl Into<PathBuf>) -> Self {
-        Self::Kms { name: name.into(), socket: socket.into() }
+        Self::Kms {
+            name: name.into(),
+            socket: socket.into(),
+        }
     }
 }
 
@@ -58,7 +63,8 @@ pub enum Cipher {
 /// One key of such a provider.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LocalKey {
-    /// Stands in front of every value, behind the name of the cipher. k3s and RKE2 have times in it, and so colons.
+    /// Stands in front of every value, behind the name of the cipher. k3s and RKE2 have times in
+    /// it, and so colons.
     pub name: String,
     /// The key.
     pub secret: Zeroizing<Vec<u8>>,
@@ -66,7 +72,9 @@ pub struct LocalKey {
 
 impl fmt::Debug for LocalKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalKey").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("LocalKey")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,17 +89,29 @@ pub struct Encryption {
 
 impl Encryption {
     /// A plugin writes; plaintext is still read.
-    pub fn kms(name: impl Into<String>, socket: impl Into<PathBuf>, resources: Vec<String>) -> Self {
-        Self { resources, providers: vec![Provider::kms(name, socket), Provider::Identity] }
+    pub fn kms(
+        name: impl Into<String>,
+        socket: impl Into<PathBuf>,
+        resources: Vec<String>,
+    ) -> Self {
+        Self {
+            resources,
+            providers: vec![Provider::kms(name, socket), Provider::Identity],
+        }
     }
 
     /// Whether a provider is a KMS v1 plugin.
     pub fn has_kms_v1(&self) -> bool {
-        self.providers.iter().any(|provider| matches!(provider, Provider::KmsV1 { .. }))
+        self.providers
+            .iter()
+            .any(|provider| matches!(provider, Provider::KmsV1 { .. }))
     }
 
     /// Nothing is encrypted: shows that what is searched for would be found.
     pub fn identity(resources: Vec<String>) -> Self {
-        Self { resources, providers: vec![Provider::Identity] }
+        Self {
+            resources,
+            providers: vec![Provider::Identity],
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! A Kubernetes API server with encryption at rest, as scenarios see it: the same trait over the model and over real processes.
+//! A Kubernetes API server with encryption at rest, as scenarios see it: the same trait over the
+//! model and over real processes.
 
 pub mod apiserver;
 mod description;
@@ -21,7 +22,9 @@ pub use resource::{ObjectRef, Resource};
 use crate::etcd::Etcd;
 
 /// Which of the clusters a scenario runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, serde::Serialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterKind {
     /// The model of the API server in this process, on a virtual clock.
@@ -57,7 +60,11 @@ pub struct ApiError {
 impl ApiError {
     /// No answer came: the server is down, or broke the connection.
     pub fn no_answer(message: impl Into<String>) -> Self {
-        Self { status: 0, reason: "NoAnswer".into(), message: message.into() }
+        Self {
+            status: 0,
+            reason: "NoAnswer".into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -81,8 +88,16 @@ impl Health {
         if self.ok() {
             return Ok(());
         }
-        let failing: Vec<&str> = self.body.lines().filter(|line| line.starts_with("[-]")).collect();
-        let seen = if failing.is_empty() { self.body.trim().to_owned() } else { failing.join(", ") };
+        let failing: Vec<&str> = self
+            .body
+            .lines()
+            .filter(|line| line.starts_with("[-]"))
+            .collect();
+        let seen = if failing.is_empty() {
+            self.body.trim().to_owned()
+        } else {
+            failing.join(", ")
+        };
         Err(format!("{path} is {}: {seen}", self.status))
     }
 }
@@ -95,17 +110,23 @@ pub trait Api: Send + Sync {
     /// GET of one object.
     async fn get(&self, at: &ObjectRef) -> Result<Value, ApiError>;
     /// LIST, paginated underneath, in all namespaces where `namespace` is `None`.
-    async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ApiError>;
+    async fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, ApiError>;
     /// PUT of the whole object; its `resourceVersion`, where it has one, must still be current.
     async fn replace(&self, object: &Value) -> Result<Value, ApiError>;
-    /// The no-op write that re-encrypts what is stale: merge patch `{}` answered as PartialObjectMetadata, so that no secret
-    /// value travels. Returns the object's resourceVersion after it.
+    /// The no-op write that re-encrypts what is stale: merge patch `{}` answered as
+    /// PartialObjectMetadata, so that no secret value travels. Returns the object's resourceVersion
+    /// after it.
     async fn touch(&self, at: &ObjectRef) -> Result<String, ApiError>;
     /// DELETE of one object.
     async fn delete(&self, at: &ObjectRef) -> Result<(), ApiError>;
 }
 
-/// One API server (later: several) on one etcd, using the plugin's socket for what its EncryptionConfiguration names.
+/// One API server (later: several) on one etcd, using the plugin's socket for what its
+/// EncryptionConfiguration names.
 #[async_trait]
 pub trait Cluster: Send + Sync {
     /// Which kind this is.
@@ -120,21 +141,28 @@ pub trait Cluster: Send + Sync {
     }
     /// What the API server stores to.
     fn etcd(&self) -> Arc<dyn Etcd>;
-    /// GET of a health path such as `/readyz` or `/readyz/kms-providers`. `Err` only where no answer came.
+    /// GET of a health path such as `/readyz` or `/readyz/kms-providers`. `Err` only where no
+    /// answer came.
     async fn health(&self, path: &str) -> Result<Health, ApiError>;
     /// Whether it is ready now, the plugin included; `Err` says which checks fail.
     async fn readiness(&self) -> Result<(), String> {
         let path = "/readyz?verbose";
-        self.health(path).await.map_err(|error| error.message)?.verdict(path)
+        self.health(path)
+            .await
+            .map_err(|error| error.message)?
+            .verdict(path)
     }
-    /// Waits until it is ready, as one is not that has just been started, or whose key has just been enabled.
+    /// Waits until it is ready, as one is not that has just been started, or whose key has just
+    /// been enabled.
     async fn until_ready(&self) -> anyhow::Result<()>;
     /// Ends the API server at once, as a crash does; etcd goes on.
     async fn kill_server(&self) -> anyhow::Result<()>;
-    /// Starts it again on the same etcd and waits until its port answers: not for `/readyz`, which a dead key keeps at 500.
+    /// Starts it again on the same etcd and waits until its port answers: not for `/readyz`, which
+    /// a dead key keeps at 500.
     async fn start_server(&self) -> anyhow::Result<()>;
-    /// Gives every API server another EncryptionConfiguration while it runs, and waits until all use it. `Err` says which does not, and
-    /// why, as when a plugin in it does not answer; then the one before stays in use.
+    /// Gives every API server another EncryptionConfiguration while it runs, and waits until all
+    /// use it. `Err` says which does not, and why, as when a plugin in it does not answer; then the
+    /// one before stays in use.
     async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()>;
     /// Lets time pass: real seconds on real processes, virtual ones on the model.
     async fn pass(&self, time: Duration);

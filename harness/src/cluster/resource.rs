@@ -22,7 +22,13 @@ pub struct Resource {
 impl Resource {
     /// A resource by its parts.
     pub fn new(group: &str, version: &str, plural: &str, kind: &str, namespaced: bool) -> Self {
-        Self { group: group.into(), version: version.into(), plural: plural.into(), kind: kind.into(), namespaced }
+        Self {
+            group: group.into(),
+            version: version.into(),
+            plural: plural.into(),
+            kind: kind.into(),
+            namespaced,
+        }
     }
     /// `v1` Secret.
     pub fn secrets() -> Self {
@@ -38,17 +44,31 @@ impl Resource {
     }
     /// `apiextensions.k8s.io/v1` CustomResourceDefinition.
     pub fn crds() -> Self {
-        Self::new("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false)
+        Self::new(
+            "apiextensions.k8s.io",
+            "v1",
+            "customresourcedefinitions",
+            "CustomResourceDefinition",
+            false,
+        )
     }
 
     /// `v1`, or `group/version`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// How an EncryptionConfiguration names it: `secrets`, `widgets.example.com`.
     pub fn group_resource(&self) -> String {
-        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// The path of its collection: `/api/v1/namespaces/default/secrets`.
@@ -59,14 +79,20 @@ impl Resource {
             format!("/apis/{}/{}", self.group, self.version)
         };
         match namespace {
-            Some(namespace) if self.namespaced => format!("{root}/namespaces/{namespace}/{}", self.plural),
+            Some(namespace) if self.namespaced => {
+                format!("{root}/namespaces/{namespace}/{}", self.plural)
+            }
             _ => format!("{root}/{}", self.plural),
         }
     }
 
     /// Where etcd keeps its objects under the default prefix, with the trailing slash.
     pub fn etcd_prefix(&self) -> String {
-        format!("{}/{}/", layout::PREFIX, layout::path_of(&self.group, &self.plural))
+        format!(
+            "{}/{}/",
+            layout::PREFIX,
+            layout::path_of(&self.group, &self.plural)
+        )
     }
 }
 
@@ -84,7 +110,11 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// One object by name.
     pub fn new(resource: Resource, namespace: Option<&str>, name: &str) -> Self {
-        Self { resource, namespace: namespace.map(Into::into), name: name.into() }
+        Self {
+            resource,
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        }
     }
 
     /// The object that `object` is, given its resource.
@@ -92,14 +122,21 @@ impl ObjectRef {
         let metadata = object.get("metadata")?;
         Some(Self {
             resource: resource.clone(),
-            namespace: metadata.get("namespace").and_then(Value::as_str).map(Into::into),
+            namespace: metadata
+                .get("namespace")
+                .and_then(Value::as_str)
+                .map(Into::into),
             name: metadata.get("name")?.as_str()?.into(),
         })
     }
 
     /// The path of the object in the API.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.resource.collection_path(self.namespace.as_deref()), self.name)
+        format!(
+            "{}/{}",
+            self.resource.collection_path(self.namespace.as_deref()),
+            self.name
+        )
     }
 
     /// Its key in etcd, which is also the AAD of its value.
@@ -115,7 +152,12 @@ impl ObjectRef {
 impl std::fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.namespace {
-            Some(namespace) => write!(f, "{} {namespace}/{}", self.resource.group_resource(), self.name),
+            Some(namespace) => write!(
+                f,
+                "{} {namespace}/{}",
+                self.resource.group_resource(),
+                self.name
+            ),
             None => write!(f, "{} {}", self.resource.group_resource(), self.name),
         }
     }
@@ -130,7 +172,10 @@ mod tests {
         let secret = ObjectRef::new(Resource::secrets(), Some("default"), "s1");
         assert_eq!(secret.etcd_key(), "/registry/secrets/default/s1");
         let crd = ObjectRef::new(Resource::crds(), None, "widgets.example.com");
-        assert_eq!(crd.etcd_key(), "/registry/apiextensions.k8s.io/customresourcedefinitions/widgets.example.com");
+        assert_eq!(
+            crd.etcd_key(),
+            "/registry/apiextensions.k8s.io/customresourcedefinitions/widgets.example.com"
+        );
         let custom = Resource::new("example.com", "v1", "widgets", "Widget", true);
         assert_eq!(custom.etcd_prefix(), "/registry/example.com/widgets/");
         let deployments = Resource::new("apps", "v1", "deployments", "Deployment", true);

@@ -1,4 +1,5 @@
-//! The container engine of this machine, by its command line: Docker, or Podman where there is no Docker.
+//! The container engine of this machine, by its command line: Docker, or Podman where there is no
+//! Docker.
 
 mod owned;
 mod stream;
@@ -20,7 +21,8 @@ pub struct Engine {
     program: PathBuf,
 }
 
-/// Which engine the commands speak to, and how: what a child or a later process needs to reach the same one.
+/// Which engine the commands speak to, and how: what a child or a later process needs to reach the
+/// same one.
 pub(crate) const VARIABLES: [&str; 9] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
@@ -40,7 +42,9 @@ impl Engine {
     pub async fn find() -> anyhow::Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let installed = COMMANDS.iter().filter_map(|name| {
-            let program = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())?;
+            let program = std::env::split_paths(&path)
+                .map(|dir| dir.join(name))
+                .find(|file| file.is_file())?;
             Some(Self { program })
         });
         let mut refused = Vec::new();
@@ -62,7 +66,9 @@ impl Engine {
 
     /// The engine with this command, which was found before.
     pub fn at(program: &Path) -> Self {
-        Self { program: program.to_owned() }
+        Self {
+            program: program.to_owned(),
+        }
     }
 
     /// Its command.
@@ -72,9 +78,15 @@ impl Engine {
 
     /// Bytes of memory of the machine that it runs on, which need not be this one.
     pub async fn memory(&self) -> anyhow::Result<u64> {
-        let format = if self.name() == "podman" { "{{.Host.MemTotal}}" } else { "{{.MemTotal}}" };
+        let format = if self.name() == "podman" {
+            "{{.Host.MemTotal}}"
+        } else {
+            "{{.MemTotal}}"
+        };
         let said = self.run(&["info", "--format", format]).await?;
-        said.trim().parse().with_context(|| format!("{} info names no memory: {said:?}", self.name()))
+        said.trim()
+            .parse()
+            .with_context(|| format!("{} info names no memory: {said:?}", self.name()))
     }
 
     /// Whether an image of that name is there.
@@ -84,7 +96,9 @@ impl Engine {
 
     /// Which image that name stands for, if it is there.
     pub async fn image_id(&self, image: &str) -> anyhow::Result<Option<String>> {
-        let answer = self.output(&["image", "inspect", "--format", "{{.Id}}", image]).await?;
+        let answer = self
+            .output(&["image", "inspect", "--format", "{{.Id}}", image])
+            .await?;
         let id = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         Ok(answer.status.success().then_some(id))
     }
@@ -95,7 +109,12 @@ impl Engine {
         if answer.status.success() {
             return Ok(String::from_utf8_lossy(&answer.stdout).into_owned());
         }
-        Err(environment(format!("{} {}: {}", self.name(), args.first().copied().unwrap_or_default(), said(&answer))))
+        Err(environment(format!(
+            "{} {}: {}",
+            self.name(),
+            args.first().copied().unwrap_or_default(),
+            said(&answer)
+        )))
     }
 
     /// Runs a command in a container to its end, and gives what it printed.
@@ -105,16 +124,26 @@ impl Engine {
 
     /// [`Engine::exec`] for what is no text.
     pub async fn exec_bytes(&self, container: &str, command: &[&str]) -> anyhow::Result<Vec<u8>> {
-        let answer = self.output(&[&["exec", container], command].concat()).await?;
+        let answer = self
+            .output(&[&["exec", container], command].concat())
+            .await?;
         if answer.status.success() {
             return Ok(answer.stdout);
         }
-        let (out, error) = (String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
-        Err(anyhow::anyhow!("in {container}, {}: {}{}", command.join(" "), out.trim(), error.trim()))
+        let (out, error) = (
+            String::from_utf8_lossy(&answer.stdout),
+            String::from_utf8_lossy(&answer.stderr),
+        );
+        Err(anyhow::anyhow!(
+            "in {container}, {}: {}{}",
+            command.join(" "),
+            out.trim(),
+            error.trim()
+        ))
     }
 
-    /// An image of a file system that `archive` writes as a tar archive, with changes as in a Dockerfile. One that had the name before,
-    /// and has no other, goes.
+    /// An image of a file system that `archive` writes as a tar archive, with changes as in a
+    /// Dockerfile. One that had the name before, and has no other, goes.
     pub async fn import(
         &self,
         tag: &str,
@@ -127,11 +156,18 @@ impl Engine {
         for change in changes {
             command.args(["--change", change]);
         }
-        command.args(["-", tag]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(["-", tag])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let name = self.name().to_owned();
         let imported = tokio::task::spawn_blocking(move || {
             let mut child = command.spawn()?;
-            let input = child.stdin.take().context("the engine's command has no pipe")?;
+            let input = child
+                .stdin
+                .take()
+                .context("the engine's command has no pipe")?;
             // A pipe that breaks is the lesser news: what the engine says tells why.
             let written = archive(input);
             let answer = child.wait_with_output()?;
@@ -152,49 +188,82 @@ impl Engine {
 
     /// `running`, or what a container is instead.
     pub async fn state(&self, container: &str) -> anyhow::Result<String> {
-        let state = self.run(&["inspect", "--format", "{{.State.Status}}", container]).await?.trim().to_owned();
-        if state == "running" { Ok(state) } else { Err(anyhow::anyhow!("{state}")) }
+        let state = self
+            .run(&["inspect", "--format", "{{.State.Status}}", container])
+            .await?
+            .trim()
+            .to_owned();
+        if state == "running" {
+            Ok(state)
+        } else {
+            Err(anyhow::anyhow!("{state}"))
+        }
     }
 
     /// What a container has written, to either stream; of a container that is gone, nothing.
     pub async fn logs(&self, container: &str) -> String {
-        let Ok(answer) = self.output(&["logs", "--tail", "20", container]).await else { return String::new() };
-        format!("{}{}", String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr))
+        let Ok(answer) = self.output(&["logs", "--tail", "20", container]).await else {
+            return String::new();
+        };
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&answer.stdout),
+            String::from_utf8_lossy(&answer.stderr)
+        )
     }
 
     /// Where a container's port is reached on this machine, `127.0.0.1:32768`.
     pub async fn port(&self, container: &str, port: u16) -> anyhow::Result<String> {
-        let found = self.run(&["port", container, &format!("{port}/tcp")]).await?;
+        let found = self
+            .run(&["port", container, &format!("{port}/tcp")])
+            .await?;
         let first = found.lines().find(|line| line.starts_with("127.0.0.1:"));
-        first.map(str::to_owned).with_context(|| format!("{container} does not publish its port {port}: {found:?}"))
+        first
+            .map(str::to_owned)
+            .with_context(|| format!("{container} does not publish its port {port}: {found:?}"))
     }
 
     async fn output(&self, args: &[&str]) -> anyhow::Result<Output> {
-        let command = Command::new(&self.program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
-        command.await.with_context(|| format!("running {}", self.program.display()))
+        let command = Command::new(&self.program)
+            .args(args)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        command
+            .await
+            .with_context(|| format!("running {}", self.program.display()))
     }
 
     /// `docker` or `podman`.
     pub fn name(&self) -> &str {
-        self.program.file_name().and_then(|name| name.to_str()).unwrap_or("docker")
+        self.program
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("docker")
     }
 
-    /// An image's name with its registry, which Podman asks for where Docker takes its own: `localhost` has what was made here.
+    /// An image's name with its registry, which Podman asks for where Docker takes its own:
+    /// `localhost` has what was made here.
     pub fn full_name(&self, image: &str) -> String {
         match image.split_once('/') {
             _ if self.name() != "podman" => image.to_owned(),
             None => format!("localhost/{image}"),
-            Some((registry, _)) if registry == "localhost" || registry.contains(['.', ':']) => image.to_owned(),
+            Some((registry, _)) if registry == "localhost" || registry.contains(['.', ':']) => {
+                image.to_owned()
+            }
             Some(_) => format!("docker.io/{image}"),
         }
     }
 
-    /// Whether containers on that network find each other by name. Docker's do; Podman's need a program for it, or do without.
+    /// Whether containers on that network find each other by name. Docker's do; Podman's need a
+    /// program for it, or do without.
     pub async fn has_names(&self, network: &str) -> anyhow::Result<bool> {
         if self.name() != "podman" {
             return Ok(true);
         }
-        let said = self.run(&["network", "inspect", "--format", "{{.DNSEnabled}}", network]).await?;
+        let said = self
+            .run(&["network", "inspect", "--format", "{{.DNSEnabled}}", network])
+            .await?;
         Ok(said.trim() == "true")
     }
 
@@ -223,14 +292,26 @@ mod tests {
 
     #[test]
     fn podman_is_told_the_registry_and_docker_is_not() {
-        let (docker, podman) = (Engine::at(Path::new("/usr/bin/docker")), Engine::at(Path::new("/usr/bin/podman")));
+        let (docker, podman) = (
+            Engine::at(Path::new("/usr/bin/docker")),
+            Engine::at(Path::new("/usr/bin/podman")),
+        );
         for (image, wanted) in [
             ("kmslab-node:v1", "localhost/kmslab-node:v1"),
             ("localhost/a:1", "localhost/a:1"),
-            ("kindest/node:v1@sha256:00", "docker.io/kindest/node:v1@sha256:00"),
+            (
+                "kindest/node:v1@sha256:00",
+                "docker.io/kindest/node:v1@sha256:00",
+            ),
             ("registry.example:5000/a", "registry.example:5000/a"),
         ] {
-            assert_eq!((podman.full_name(image).as_str(), docker.full_name(image).as_str()), (wanted, image));
+            assert_eq!(
+                (
+                    podman.full_name(image).as_str(),
+                    docker.full_name(image).as_str()
+                ),
+                (wanted, image)
+            );
         }
     }
 }

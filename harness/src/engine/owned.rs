@@ -1,5 +1,6 @@
-//! What a lab has in a container engine. Its network is made first and removed last and carries the lab's directory as a label, so
-//! that whoever comes later, a sweep after a SIGKILL too, finds all of it and nothing of anybody else's.
+//! What a lab has in a container engine. Its network is made first and removed last and carries the
+//! lab's directory as a label, so that whoever comes later, a sweep after a SIGKILL too, finds all
+//! of it and nothing of anybody else's.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,10 +30,18 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// What the lab in the directory `lab` has in the engine whose command is `engine`, with the kind cluster `cluster`.
+    /// What the lab in the directory `lab` has in the engine whose command is `engine`, with the
+    /// kind cluster `cluster`.
     pub fn new(engine: &Path, lab: &Path, cluster: &str) -> Self {
-        let variables = VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-        Self { engine: engine.into(), variables: variables.collect(), lab: lab.into(), cluster: cluster.into() }
+        let variables = VARIABLES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        Self {
+            engine: engine.into(),
+            variables: variables.collect(),
+            lab: lab.into(),
+            cluster: cluster.into(),
+        }
     }
 
     /// `dev.kmslab.lab=/run/user/1000/kmslab/default`.
@@ -40,27 +49,38 @@ impl Owned {
         format!("{LABEL}={}", self.lab.display())
     }
 
-    /// Removes all of it: containers with their volumes, networks, images. `Err` where the engine does not do it, so that it can be
-    /// tried again; `Ok` where nothing is left. Blocks.
+    /// Removes all of it: containers with their volumes, networks, images. `Err` where the engine
+    /// does not do it, so that it can be tried again; `Ok` where nothing is left. Blocks.
     pub fn remove(&self) -> io::Result<()> {
         let ours = format!("label={}", self.label());
         self.remove_containers(&ours)?;
-        // Without a network of ours the cluster's name is not ours either, and its nodes are somebody else's.
+        // Without a network of ours the cluster's name is not ours either, and its nodes are
+        // somebody else's.
         let networks = self.ids(&["network", "ls", "--quiet", "--no-trunc", "--filter", &ours])?;
         if !networks.is_empty() {
             self.remove_nodes()?;
         }
         for network in networks {
             // What people have joined to it is theirs.
-            for guest in self.ids(&["ps", "--all", "--quiet", "--filter", &format!("network={network}")])? {
+            for guest in self.ids(&[
+                "ps",
+                "--all",
+                "--quiet",
+                "--filter",
+                &format!("network={network}"),
+            ])? {
                 self.run(&["network", "disconnect", "--force", &network, &guest])?;
             }
             self.run(&["network", "rm", &network])?;
         }
-        self.each(&["rmi", "--force"], &self.ids(&["image", "ls", "--quiet", "--filter", &ours])?)
+        self.each(
+            &["rmi", "--force"],
+            &self.ids(&["image", "ls", "--quiet", "--filter", &ours])?,
+        )
     }
 
-    /// A node that kind had asked for when it was killed appears a moment later: they are looked for until none has come for a while.
+    /// A node that kind had asked for when it was killed appears a moment later: they are looked
+    /// for until none has come for a while.
     fn remove_nodes(&self) -> io::Result<()> {
         let nodes = format!("label={KIND_LABEL}={}", self.cluster);
         let mut quiet = 0;
@@ -94,7 +114,11 @@ impl Owned {
         for name in VARIABLES {
             command.env_remove(name);
         }
-        let output = command.envs(&self.variables).args(args).stdin(Stdio::null()).output()?;
+        let output = command
+            .envs(&self.variables)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -103,7 +127,11 @@ impl Owned {
         if said.to_ascii_lowercase().contains("no such") || said.contains("not found") {
             return Ok(String::new());
         }
-        Err(io::Error::other(format!("{} {}: {said}", self.engine.display(), args.join(" "))))
+        Err(io::Error::other(format!(
+            "{} {}: {said}",
+            self.engine.display(),
+            args.join(" ")
+        )))
     }
 }
 
@@ -113,7 +141,8 @@ mod tests {
 
     use super::*;
 
-    /// An engine that writes down what it is told, and knows one network with a node and a guest on it.
+    /// An engine that writes down what it is told, and knows one network with a node and a guest on
+    /// it.
     fn engine(dir: &Path) -> PathBuf {
         let (program, log) = (dir.join("engine"), dir.join("log"));
         let script = format!(
@@ -133,8 +162,10 @@ mod tests {
         let owned = Owned::new(&engine(dir.path()), Path::new("/run/lab"), "kmslab-x");
         owned.remove().unwrap();
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-        let changes: Vec<&str> =
-            log.lines().filter(|line| !line.contains(" ls ") && !line.starts_with("ps ")).collect();
+        let changes: Vec<&str> = log
+            .lines()
+            .filter(|line| !line.contains(" ls ") && !line.starts_with("ps "))
+            .collect();
         assert_eq!(
             changes,
             [
@@ -144,7 +175,10 @@ mod tests {
                 "network rm net1"
             ]
         );
-        assert!(log.contains("label=dev.kmslab.lab=/run/lab") && log.contains("label=io.x-k8s.kind.cluster=kmslab-x"));
+        assert!(
+            log.contains("label=dev.kmslab.lab=/run/lab")
+                && log.contains("label=io.x-k8s.kind.cluster=kmslab-x")
+        );
     }
 
     #[test]

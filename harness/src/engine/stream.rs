@@ -1,5 +1,6 @@
-//! A connection to a unix socket inside a container: over standard input and output of a command that the engine runs there. Works for
-//! users who may use the engine and not the socket's directory, and where containers run in another machine, as with Docker Desktop.
+//! A connection to a unix socket inside a container: over standard input and output of a command
+//! that the engine runs there. Works for users who may use the engine and not the socket's
+//! directory, and where containers run in another machine, as with Docker Desktop.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -22,7 +23,10 @@ impl Way {
         let mut args = vec!["exec".to_owned(), "--interactive".into(), container.into()];
         args.extend_from_slice(kmslab);
         args.extend(["relay".into(), socket.display().to_string()]);
-        Self { engine: engine.into(), args }
+        Self {
+            engine: engine.into(),
+            args,
+        }
     }
 
     /// A new connection. Whether anybody listens shows when it is used.
@@ -36,8 +40,15 @@ impl Way {
             .kill_on_drop(true)
             .spawn()?;
         let pipe = || std::io::Error::other("the engine's command has no pipes");
-        let (input, output) = (child.stdin.take().ok_or_else(pipe)?, child.stdout.take().ok_or_else(pipe)?);
-        Ok(Stream { input, output, _child: child })
+        let (input, output) = (
+            child.stdin.take().ok_or_else(pipe)?,
+            child.stdout.take().ok_or_else(pipe)?,
+        );
+        Ok(Stream {
+            input,
+            output,
+            _child: child,
+        })
     }
 }
 
@@ -50,13 +61,21 @@ pub struct Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.get_mut().output).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.get_mut().input).poll_write(cx, buf)
     }
 

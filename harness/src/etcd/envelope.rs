@@ -1,4 +1,5 @@
-//! The data layer of KMS v2: from a decrypted DEK source and a stored object to the plaintext, and back.
+//! The data layer of KMS v2: from a decrypted DEK source and a stored object to the plaintext, and
+//! back.
 //!
 //! Two layouts of `encryptedData` exist, told apart by the object's source type:
 //!
@@ -48,21 +49,29 @@ pub enum EnvelopeError {
     Authentication,
 }
 
-/// The plaintext of a stored object, given the plaintext of its DEK source and the etcd key it stands under.
-pub fn open(object: &EncryptedObject, dek_source: &[u8], etcd_key: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+/// The plaintext of a stored object, given the plaintext of its DEK source and the etcd key it
+/// stands under.
+pub fn open(
+    object: &EncryptedObject,
+    dek_source: &[u8],
+    etcd_key: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let kind = object.encrypted_dek_source_type;
     let data = object.encrypted_data.as_ref();
     match EncryptedDekSourceType::try_from(kind) {
         Ok(EncryptedDekSourceType::AesGcmKey) => open_gcm(dek_source, data, etcd_key),
         Ok(EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed) => {
-            let (info, rest) = data.split_at_checked(INFO_LEN).ok_or(EnvelopeError::TooShort)?;
+            let (info, rest) = data
+                .split_at_checked(INFO_LEN)
+                .ok_or(EnvelopeError::TooShort)?;
             open_gcm(derive(dek_source, info)?.as_ref(), rest, etcd_key)
         }
         Err(_) => Err(EnvelopeError::UnknownSourceType(kind)),
     }
 }
 
-/// `encryptedData` of the seed layout. `info` and `nonce` must be fresh random bytes for every value.
+/// `encryptedData` of the seed layout. `info` and `nonce` must be fresh random bytes for every
+/// value.
 #[must_use]
 pub fn seal_seed(
     seed: &[u8; DEK_SOURCE_LEN],
@@ -80,16 +89,31 @@ pub fn seal_seed(
 
 /// `encryptedData` of the layout before 1.28. A nonce must never come twice under one DEK.
 #[must_use]
-pub fn seal_dek(dek: &[u8; DEK_SOURCE_LEN], nonce: &[u8; NONCE_LEN], etcd_key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+pub fn seal_dek(
+    dek: &[u8; DEK_SOURCE_LEN],
+    nonce: &[u8; NONCE_LEN],
+    etcd_key: &[u8],
+    plaintext: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(NONCE_LEN + TAG_LEN + plaintext.len());
     seal_into(&mut out, dek, nonce, etcd_key, plaintext);
     out
 }
 
-fn seal_into(out: &mut Vec<u8>, key: &[u8; 32], nonce: &[u8; NONCE_LEN], aad: &[u8], plaintext: &[u8]) {
-    let payload = Payload { msg: plaintext, aad };
-    let sealed =
-        Aes256Gcm::new(key.into()).encrypt(nonce.into(), payload).expect("AES-GCM seals anything under 64 GiB");
+fn seal_into(
+    out: &mut Vec<u8>,
+    key: &[u8; 32],
+    nonce: &[u8; NONCE_LEN],
+    aad: &[u8],
+    plaintext: &[u8],
+) {
+    let payload = Payload {
+        msg: plaintext,
+        aad,
+    };
+    let sealed = Aes256Gcm::new(key.into())
+        .encrypt(nonce.into(), payload)
+        .expect("AES-GCM seals anything under 64 GiB");
     out.extend_from_slice(nonce);
     out.extend_from_slice(&sealed);
 }
@@ -101,8 +125,8 @@ fn derive(seed: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; 32]>, EnvelopeError
     Ok(expand(seed, info))
 }
 
-/// HKDF-Expand (RFC 5869 §2.3) without Extract. The output is as long as the hash, which makes it the one block
-/// `HMAC-SHA256(seed, info ‖ 0x01)`.
+/// HKDF-Expand (RFC 5869 §2.3) without Extract. The output is as long as the hash, which makes it
+/// the one block `HMAC-SHA256(seed, info ‖ 0x01)`.
 fn expand(seed: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let mut context = hmac::Context::with_key(&key);
@@ -113,9 +137,12 @@ fn expand(seed: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     block
 }
 
-/// AES-GCM over `nonce ‖ ciphertext ‖ tag`, with the three key sizes that Go's `aes.NewCipher` takes.
+/// AES-GCM over `nonce ‖ ciphertext ‖ tag`, with the three key sizes that Go's `aes.NewCipher`
+/// takes.
 fn open_gcm(key: &[u8], data: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
-    let (nonce, msg) = data.split_first_chunk::<NONCE_LEN>().ok_or(EnvelopeError::TooShort)?;
+    let (nonce, msg) = data
+        .split_first_chunk::<NONCE_LEN>()
+        .ok_or(EnvelopeError::TooShort)?;
     let payload = Payload { msg, aad };
     let opened = match key.len() {
         16 => Aes128Gcm::new_from_slice(key).map(|c| c.decrypt(nonce.into(), payload)),
@@ -171,7 +198,11 @@ mod tests {
             let plaintext = open(&object, &source, one.etcd_key.as_bytes()).unwrap();
             let name = one.etcd_key.rsplit('/').next().unwrap().as_bytes();
             assert!(plaintext.starts_with(b"k8s\0\n\x0c\n\x02v1\x12\x06Secret"));
-            assert!(plaintext.windows(name.len()).any(|w| w == name), "{}", one.kubernetes);
+            assert!(
+                plaintext.windows(name.len()).any(|w| w == name),
+                "{}",
+                one.kubernetes
+            );
         }
     }
 
@@ -207,9 +238,18 @@ mod tests {
         let (_, dek, _) = &recorded[0];
         let (_, seed, _) = &recorded[1];
         assert_eq!(open(dek, &[1; 31], b"k"), Err(EnvelopeError::KeyLength(31)));
-        assert_eq!(open(seed, &[1; 31], b"k"), Err(EnvelopeError::SeedLength(31)));
-        let unknown = EncryptedObject { encrypted_dek_source_type: 9, ..dek.clone() };
-        assert_eq!(open(&unknown, &[1; 32], b"k"), Err(EnvelopeError::UnknownSourceType(9)));
+        assert_eq!(
+            open(seed, &[1; 31], b"k"),
+            Err(EnvelopeError::SeedLength(31))
+        );
+        let unknown = EncryptedObject {
+            encrypted_dek_source_type: 9,
+            ..dek.clone()
+        };
+        assert_eq!(
+            open(&unknown, &[1; 32], b"k"),
+            Err(EnvelopeError::UnknownSourceType(9))
+        );
     }
 
     proptest! {

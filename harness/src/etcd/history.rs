@@ -1,8 +1,10 @@
-//! The keys in etcd's database: every revision that the bucket `key` still holds, and the state that they end in.
+//! The keys in etcd's database: every revision that the bucket `key` still holds, and the state
+//! that they end in.
 //!
-//! A bucket key is the revision, `u64be main ‖ '_' ‖ u64be sub`, with a `t` behind it where the key was deleted; its value is
-//! a `mvccpb.KeyValue`. What etcd has only in its write-ahead log is not in the file: a snapshot has everything, a copy of
-//! the file of a server that crashed may lack the last tenth of a second.
+//! A bucket key is the revision, `u64be main ‖ '_' ‖ u64be sub`, with a `t` behind it where the key
+//! was deleted; its value is a `mvccpb.KeyValue`. What etcd has only in its write-ahead log is not
+//! in the file: a snapshot has everything, a copy of the file of a server that crashed may lack the
+//! last tenth of a second.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +31,8 @@ pub struct Record {
     pub stored: Stored,
 }
 
-/// All that a database file remembers, oldest first. What a compaction removed is gone (until then old values stay readable
-/// to whoever has the file and the old key).
+/// All that a database file remembers, oldest first. What a compaction removed is gone (until then
+/// old values stay readable to whoever has the file and the old key).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// In order of their revisions.
@@ -48,11 +50,16 @@ impl History {
         Ok(Self { records })
     }
 
-    /// The newest live value of each key under `prefix`, as a range over the running server would give it.
+    /// The newest live value of each key under `prefix`, as a range over the running server would
+    /// give it.
     #[must_use]
     pub fn live(&self, prefix: &str) -> Range {
         let mut keys: BTreeMap<&str, &Stored> = BTreeMap::new();
-        for record in self.records.iter().filter(|record| record.stored.key.starts_with(prefix)) {
+        for record in self
+            .records
+            .iter()
+            .filter(|record| record.stored.key.starts_with(prefix))
+        {
             if record.deleted {
                 keys.remove(record.stored.key.as_str());
             } else {
@@ -60,7 +67,10 @@ impl History {
             }
         }
         let revision = self.records.last().map_or(0, |record| record.main);
-        Range { revision, items: keys.into_values().cloned().collect() }
+        Range {
+            revision,
+            items: keys.into_values().cloned().collect(),
+        }
     }
 }
 
@@ -69,10 +79,16 @@ pub fn each_record(
     database: &Database,
     each: &mut dyn FnMut(Record) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
-    each_entry(database, &mut |Entry { main, sub, deleted }, kv: KeyValue| {
+    each_entry(database, &mut |Entry { main, sub, deleted },
+                               kv: KeyValue| {
         let mut stored = Stored::from(kv);
         stored.mod_revision = main;
-        each(Record { main, sub, deleted, stored })
+        each(Record {
+            main,
+            sub,
+            deleted,
+            stored,
+        })
     })
 }
 
@@ -122,14 +138,25 @@ pub(super) fn each_entry<M: OfEntry>(
     each: &mut dyn FnMut(Entry, M) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
     database.for_each(BUCKET, &mut |key, value| {
-        let broken = |entry, reason| BboltError::Entry { bucket: BUCKET.to_owned(), entry, reason };
+        let broken = |entry, reason| BboltError::Entry {
+            bucket: BUCKET.to_owned(),
+            entry,
+            reason,
+        };
         // What is no revision may be a part of somebody's Secret, of any length.
-        let (main, sub, deleted) = revision(key)
-            .ok_or_else(|| broken(format!("of {} bytes", key.len()), "its key is no revision".to_owned()))?;
+        let (main, sub, deleted) = revision(key).ok_or_else(|| {
+            broken(
+                format!("of {} bytes", key.len()),
+                "its key is no revision".to_owned(),
+            )
+        })?;
         let broken = |reason: String| broken(hex::encode(key), reason);
         let message = M::decode(value).map_err(|error| broken(error.to_string()))?;
         if !deleted && message.mod_revision() != main {
-            return Err(broken(format!("says it was written at revision {}", message.mod_revision())));
+            return Err(broken(format!(
+                "says it was written at revision {}",
+                message.mod_revision()
+            )));
         }
         each(Entry { main, sub, deleted }, message)
     })
@@ -157,7 +184,12 @@ mod tests {
         assert_eq!(revision(&key), Some((7, 2, false)));
         key.push(b't');
         assert_eq!(revision(&key), Some((7, 2, true)));
-        for broken in [&key[..16], b"", &[&key[..], b"t"].concat(), &key.iter().map(|b| b | 0x80).collect::<Vec<_>>()] {
+        for broken in [
+            &key[..16],
+            b"",
+            &[&key[..], b"t"].concat(),
+            &key.iter().map(|b| b | 0x80).collect::<Vec<_>>(),
+        ] {
             assert_eq!(revision(broken), None);
         }
     }
@@ -187,7 +219,14 @@ mod tests {
         };
         let range = history.live("/r/");
         assert_eq!(range.revision, 6);
-        assert_eq!(range.items.iter().map(|one| (&one.key[..], one.mod_revision)).collect::<Vec<_>>(), [("/r/a", 4)]);
+        assert_eq!(
+            range
+                .items
+                .iter()
+                .map(|one| (&one.key[..], one.mod_revision))
+                .collect::<Vec<_>>(),
+            [("/r/a", 4)]
+        );
         assert_eq!(history.live("").items.first().unwrap().key, "/other");
     }
 }

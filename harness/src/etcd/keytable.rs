@@ -1,6 +1,8 @@
-//! Which version of which cloud key sealed a DEK source: read from the ciphertext, looked up in the emulator's key table.
+//! Which version of which cloud key sealed a DEK source: read from the ciphertext, looked up in the
+//! emulator's key table.
 //!
-//! A value's `keyID` and annotation are what the plugin says; the ciphertext is what the cloud did. Proofs use the second.
+//! A value's `keyID` and annotation are what the plugin says; the ciphertext is what the cloud did.
+//! Proofs use the second.
 
 use kmslab_kmsv2::stored::EncryptedObject;
 use kmslab_plugin::kek::aws::canonical;
@@ -9,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// An AWS CiphertextBlob of a symmetric key: this, then the 32-byte id of the key material.
 const AWS_BLOB: &[u8] = &[0x01, 0x02, 0x02, 0x00, 0x78];
-/// A Google ciphertext of a symmetric key: this, then the 32-byte id by which the emulator names the version.
+/// A Google ciphertext of a symmetric key: this, then the 32-byte id by which the emulator names
+/// the version.
 const GCP_BLOB: &[u8] = &[0x0a, 0x24, 0x00];
 
 /// The id of the material or version that a ciphertext shows.
@@ -58,11 +61,14 @@ pub struct Used<'a> {
 }
 
 impl KeyRow {
-    /// The version that sealed a DEK source, where the ciphertext shows it; `None` where it is no blob of this key.
+    /// The version that sealed a DEK source, where the ciphertext shows it; `None` where it is no
+    /// blob of this key.
     #[must_use]
     pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<&VersionRow> {
         let shown = hex::encode(blob_id(encrypted_dek_source)?);
-        self.versions.iter().find(|version| version.blob_id.eq_ignore_ascii_case(&shown))
+        self.versions
+            .iter()
+            .find(|version| version.blob_id.eq_ignore_ascii_case(&shown))
     }
 }
 
@@ -75,7 +81,12 @@ impl KeyTable {
     /// The version that sealed `encrypted_dek_source`; `None` where it is no blob of these keys.
     #[must_use]
     pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<Used<'_>> {
-        self.rows.iter().find_map(|key| Some(Used { key, version: key.used_by(encrypted_dek_source)? }))
+        self.rows.iter().find_map(|key| {
+            Some(Used {
+                key,
+                version: key.used_by(encrypted_dek_source)?,
+            })
+        })
     }
 
     /// The version that a label names.
@@ -85,7 +96,11 @@ impl KeyTable {
     }
 
     fn find(&self, wanted: impl Fn(&KeyRow, &VersionRow) -> bool) -> Option<Used<'_>> {
-        let mut all = self.rows.iter().flat_map(|key| key.versions.iter().map(move |version| Used { key, version }));
+        let mut all = self.rows.iter().flat_map(|key| {
+            key.versions
+                .iter()
+                .map(move |version| Used { key, version })
+        });
         all.find(|used| wanted(used.key, used.version))
     }
 }
@@ -93,11 +108,14 @@ impl KeyTable {
 /// The id in a ciphertext of AWS' or Google's shape, `None` where the bytes are of neither.
 #[must_use]
 pub fn blob_id(ciphertext: &[u8]) -> Option<BlobId> {
-    let shown = [AWS_BLOB, GCP_BLOB].iter().find_map(|shape| ciphertext.strip_prefix(*shape))?;
+    let shown = [AWS_BLOB, GCP_BLOB]
+        .iter()
+        .find_map(|shape| ciphertext.strip_prefix(*shape))?;
     shown.first_chunk().copied()
 }
 
-/// The readable key and version beside a value that kmslab's plugin wrote; other plugins' annotations are none.
+/// The readable key and version beside a value that kmslab's plugin wrote; other plugins'
+/// annotations are none.
 #[must_use]
 pub fn label_of(object: &EncryptedObject) -> Option<Label> {
     parse_annotation(object.annotations.get(ANNOTATION)?).ok()
@@ -107,7 +125,8 @@ pub fn label_of(object: &EncryptedObject) -> Option<Label> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A table of `keys` keys with two versions each; the blob id of key k's version v is 32 × (16k + v).
+    /// A table of `keys` keys with two versions each; the blob id of key k's version v is 32 × (16k
+    /// + v).
     pub(crate) fn table(keys: u8) -> KeyTable {
         let version = |key: u8, number: u8| VersionRow {
             number: number.into(),
@@ -120,7 +139,9 @@ pub(crate) mod tests {
             primary: 2,
             versions: vec![version(key, 1), version(key, 2)],
         };
-        KeyTable { rows: (1..=keys).map(row).collect() }
+        KeyTable {
+            rows: (1..=keys).map(row).collect(),
+        }
     }
 
     /// A blob of AWS's shape; `salt` tells two DEK sources of one version apart.
@@ -132,7 +153,10 @@ pub(crate) mod tests {
     fn a_blob_names_its_version() {
         let table = table(2);
         let used = table.used_by(&blob(2, 1, 0)).unwrap();
-        assert_eq!((used.key.key.as_str(), used.version.number), ("arn:aws:kms:us-east-1:123456789012:key/2", 1));
+        assert_eq!(
+            (used.key.key.as_str(), used.version.number),
+            ("arn:aws:kms:us-east-1:123456789012:key/2", 1)
+        );
         assert_eq!(table.used_by(&blob(3, 1, 0)), None);
         assert_eq!(table.used_by(&blob(2, 1, 0)[..36]), None);
         assert_eq!(table.used_by(b"Z3oFmgFBd9g="), None);
@@ -150,13 +174,19 @@ pub(crate) mod tests {
         };
         let found = table.labelled(&label("arn:aws:kms::123456789012:key/mrk-1"));
         assert_eq!(found.map(|used| used.version.number), Some(2));
-        assert_eq!(table.labelled(&label("arn:aws:kms::123456789012:key/mrk-2")), None);
+        assert_eq!(
+            table.labelled(&label("arn:aws:kms::123456789012:key/mrk-2")),
+            None
+        );
     }
 
     #[test]
     fn the_admin_ports_table_reads_with_more_columns_than_these() {
         let json = br#"[{"cloud":"aws","key":"arn","state":"Enabled","primary":1,
             "versions":[{"number":1,"id":"m1","blob_id":"00ff","created":"2026-01-01T00:00:00Z"}]}]"#;
-        assert_eq!(KeyTable::from_json(json).unwrap().rows[0].versions[0].blob_id, "00ff");
+        assert_eq!(
+            KeyTable::from_json(json).unwrap().rows[0].versions[0].blob_id,
+            "00ff"
+        );
     }
 }

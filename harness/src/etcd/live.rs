@@ -1,5 +1,5 @@
-//! The live values of a database file, in memory that does not grow with the values: of two walks over the file, the first finds out which
-//! revision of each key is the last.
+//! The live values of a database file, in memory that does not grow with the values: of two walks
+//! over the file, the first finds out which revision of each key is the last.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,8 +12,8 @@ use super::history::{Entry, Head, each_entry};
 
 /// The last revision of each key under a prefix; none where it was deleted then.
 ///
-/// Keys are known by 64 bits of a keyed hash, so that each takes 20 bytes: among a million keys, two are taken for one in one file of 30
-/// million.
+/// Keys are known by 64 bits of a keyed hash, so that each takes 20 bytes: among a million keys,
+/// two are taken for one in one file of 30 million.
 struct Last<'p> {
     prefix: &'p str,
     hasher: RandomState,
@@ -22,7 +22,11 @@ struct Last<'p> {
 
 impl<'p> Last<'p> {
     fn of(database: &Database, prefix: &'p str) -> Result<Self, BboltError> {
-        let mut last = Self { prefix, hasher: RandomState::new(), of: HashMap::new() };
+        let mut last = Self {
+            prefix,
+            hasher: RandomState::new(),
+            of: HashMap::new(),
+        };
         each_entry(database, &mut |entry, head: Head| {
             if let Some(name) = last.name(&head.key) {
                 if entry.deleted {
@@ -37,11 +41,13 @@ impl<'p> Last<'p> {
     }
 
     fn name(&self, key: &[u8]) -> Option<[u8; 8]> {
-        key.starts_with(self.prefix.as_bytes()).then(|| self.hasher.hash_one(key).to_ne_bytes())
+        key.starts_with(self.prefix.as_bytes())
+            .then(|| self.hasher.hash_one(key).to_ne_bytes())
     }
 
     fn is(&self, entry: Entry, key: &[u8]) -> bool {
-        self.name(key).is_some_and(|name| self.of.get(&name) == Some(&revision(entry)))
+        self.name(key)
+            .is_some_and(|name| self.of.get(&name) == Some(&revision(entry)))
     }
 }
 
@@ -53,8 +59,8 @@ fn revision(entry: Entry) -> [u8; 12] {
     bytes
 }
 
-/// Calls `each` with the newest live value of each key under `prefix`, in the order in which they were written. Checks the file's checksum
-/// first, while the first walk is under way.
+/// Calls `each` with the newest live value of each key under `prefix`, in the order in which they
+/// were written. Checks the file's checksum first, while the first walk is under way.
 pub fn each_live(
     database: &Database,
     prefix: &str,
@@ -72,6 +78,9 @@ pub fn each_live(
         if !last.is(entry, &kv.key) {
             return Ok(());
         }
-        each(Stored { mod_revision: entry.main, ..Stored::from(kv) })
+        each(Stored {
+            mod_revision: entry.main,
+            ..Stored::from(kv)
+        })
     })
 }

@@ -1,4 +1,5 @@
-//! etcd, as scenarios and the inspector see it: live through its API, or as a database file, and what the values in it are.
+//! etcd, as scenarios and the inspector see it: live through its API, or as a database file, and
+//! what the values in it are.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,5 @@
-//! etcd's contents as text for insta: what differs from run to run is renamed by first appearance, never left out.
+//! etcd's contents as text for insta: what differs from run to run is renamed by first appearance,
+//! never left out.
 //!
 //! One key is two lines:
 //!
@@ -7,9 +8,10 @@
 //!     kms-v2 kmslab key#1/v1 id#1 dek#1 seed -> protobuf v1 Secret plaintext#1
 //! ```
 //!
-//! `key#1/v1` is the key and the version number that the emulator's table gives for the DEK source's ciphertext, so a value
-//! that only claims a version does not show it. The names live as long as the [`Names`], so that the text before and the text
-//! after a rotation speak of the same keys, DEK sources and plaintexts.
+//! `key#1/v1` is the key and the version number that the emulator's table gives for the DEK
+//! source's ciphertext, so a value that only claims a version does not show it. The names live as
+//! long as the [`Names`], so that the text before and the text after a rotation speak of the same
+//! keys, DEK sources and plaintexts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +23,8 @@ use super::Stored;
 use super::keytable::{KeyTable, Used, blob_id, label_of};
 use super::value::{Value, recognise};
 
-/// Plaintexts by etcd key: what was decrypted, or why it could not be. A key that is missing was not tried.
+/// Plaintexts by etcd key: what was decrypted, or why it could not be. A key that is missing was
+/// not tried.
 pub type Plaintexts = BTreeMap<String, Result<zeroize::Zeroizing<Vec<u8>>, String>>;
 
 /// Names given so far. Holds digests, no plaintext.
@@ -56,13 +59,24 @@ impl Names {
         let value = recognise(&stored.value);
         let format = value.format();
         let written = match &value {
-            Value::KmsV2 { provider, object } => format!("{format} {provider} {}", self.object(object, table)),
+            Value::KmsV2 { provider, object } => {
+                format!("{format} {provider} {}", self.object(object, table))
+            }
             Value::Protobuf { .. } | Value::Json { .. } | Value::Cbor => {
                 return format!("NOT ENCRYPTED {}", self.plaintext(&stored.value));
             }
-            Value::Malformed { reason, .. } => format!("MALFORMED {format}: {reason}, {}", self.value(&stored.value)),
-            Value::UnknownEncrypted { prefix } => format!("{format} {prefix} {}", self.value(&stored.value)),
-            other => format!("{format} {} {}", other.name().unwrap_or("-"), self.value(&stored.value)),
+            Value::Malformed { reason, .. } => format!(
+                "MALFORMED {format}: {reason}, {}",
+                self.value(&stored.value)
+            ),
+            Value::UnknownEncrypted { prefix } => {
+                format!("{format} {prefix} {}", self.value(&stored.value))
+            }
+            other => format!(
+                "{format} {} {}",
+                other.name().unwrap_or("-"),
+                self.value(&stored.value)
+            ),
         };
         match opened {
             None => written,
@@ -85,7 +99,11 @@ impl Names {
                     Some(version) => self.version(version),
                     None => self.name("label", format!("{label:?}").as_bytes()),
                 };
-                if labelled == used { String::new() } else { format!(" LABELLED {labelled}") }
+                if labelled == used {
+                    String::new()
+                } else {
+                    format!(" LABELLED {labelled}")
+                }
             }
         };
         let key_id = self.name("id", object.key_id.as_bytes());
@@ -98,7 +116,11 @@ impl Names {
     }
 
     fn version(&mut self, used: Used<'_>) -> String {
-        format!("{}/v{}", self.name("key", used.key.key.as_bytes()), used.version.number)
+        format!(
+            "{}/v{}",
+            self.name("key", used.key.key.as_bytes()),
+            used.version.number
+        )
     }
 
     /// What kind of object it is, and which.
@@ -140,7 +162,9 @@ mod tests {
 
     fn labelled(key: u8, version: u8, salt: u8, says: u8) -> Vec<u8> {
         let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{key}");
-        let label = format!(r#"{{"provider":"aws","key":"{arn}","version":"material-{key}-{says}","generation":0}}"#);
+        let label = format!(
+            r#"{{"provider":"aws","key":"{arn}","version":"material-{key}-{says}","generation":0}}"#
+        );
         let object = EncryptedObject {
             encrypted_data: vec![salt; 60],
             key_id: format!("k1-{key}-{says}"),
@@ -164,11 +188,19 @@ mod tests {
 
     fn render(names: &mut Names, values: Vec<Vec<u8>>) -> String {
         let items = items(values);
-        let object = |name: &str| format!(r#"{{"apiVersion":"v1","kind":"Secret","name":"{name}"}}"#).into_bytes();
-        let opened = items.iter().map(|one| (one.key.clone(), Ok(Zeroizing::new(object(&one.key)))));
+        let object = |name: &str| {
+            format!(r#"{{"apiVersion":"v1","kind":"Secret","name":"{name}"}}"#).into_bytes()
+        };
+        let opened = items
+            .iter()
+            .map(|one| (one.key.clone(), Ok(Zeroizing::new(object(&one.key)))));
         let text = names.render(&items, &table(2), &opened.collect());
         // Only the lines about values, for short expectations.
-        text.lines().skip(1).step_by(2).map(|line| format!("{}\n", line.trim())).collect()
+        text.lines()
+            .skip(1)
+            .step_by(2)
+            .map(|line| format!("{}\n", line.trim()))
+            .collect()
     }
 
     #[test]
@@ -202,18 +234,37 @@ mod tests {
         for (harm, shows, what) in [
             (value(1, 1, 4), "key#1/v1", "put back under the old key"),
             (value(1, 2, 6), "dek#2", "another DEK source"),
-            (SECRET.to_vec(), "NOT ENCRYPTED protobuf v1 Secret", "plaintext"),
-            (labelled(1, 1, 5, 2), "key#1/v1 LABELLED key#1/v2", "a label that lies"),
+            (
+                SECRET.to_vec(),
+                "NOT ENCRYPTED protobuf v1 Secret",
+                "plaintext",
+            ),
+            (
+                labelled(1, 1, 5, 2),
+                "key#1/v1 LABELLED key#1/v2",
+                "a label that lies",
+            ),
             (value(2, 2, 5), "key#2/v2", "another key"),
-            (value(9, 2, 5), "blob#1 (not in the key table)", "a key nobody knows"),
+            (
+                value(9, 2, 5),
+                "blob#1 (not in the key table)",
+                "a key nobody knows",
+            ),
             (value(1, 2, 5)[..50].to_vec(), "MALFORMED kms-v2", "cut"),
-            (b"k8s:enc:kms:v7:p:x".to_vec(), "unknown-encrypted k8s:enc:kms:v7:p: value#1", "a future provider"),
+            (
+                b"k8s:enc:kms:v7:p:x".to_vec(),
+                "unknown-encrypted k8s:enc:kms:v7:p: value#1",
+                "a future provider",
+            ),
         ] {
             let mut values = good.clone();
             values[1] = harm;
             let text = render(&mut Names::default(), values);
             assert_ne!(text, good_text, "{what}");
-            assert!(text.lines().nth(1).unwrap().contains(shows), "{what}: {text}");
+            assert!(
+                text.lines().nth(1).unwrap().contains(shows),
+                "{what}: {text}"
+            );
         }
     }
 

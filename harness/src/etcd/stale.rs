@@ -18,15 +18,21 @@ pub struct CurrentKey {
     pub key_id: Option<String>,
     /// The material that the cloud key encrypts with now, where ciphertexts show theirs.
     pub blob_id: Option<BlobId>,
-    /// Where they do not: the DEK sources that the cloud has opened with the version that encrypts now.
+    /// Where they do not: the DEK sources that the cloud has opened with the version that encrypts
+    /// now.
     pub sources: Option<BTreeSet<Vec<u8>>>,
 }
 
 impl CurrentKey {
-    /// Whether a DEK source was sealed by another version than the current one; false where neither is looked at.
+    /// Whether a DEK source was sealed by another version than the current one; false where neither
+    /// is looked at.
     fn is_of_another_version(&self, dek_source: &[u8]) -> bool {
         let by_id = self.blob_id.is_some() && self.blob_id != blob_id(dek_source);
-        by_id || self.sources.as_ref().is_some_and(|sources| !sources.contains(dek_source))
+        by_id
+            || self
+                .sources
+                .as_ref()
+                .is_some_and(|sources| !sources.contains(dek_source))
     }
 }
 
@@ -107,7 +113,8 @@ pub enum Origin<'a> {
         provider: &'a str,
         /// As stored.
         key_id: &'a str,
-        /// Whether its DEK source was sealed by another version of the cloud key than the current one.
+        /// Whether its DEK source was sealed by another version of the cloud key than the current
+        /// one.
         of_another_version: bool,
         /// Whether it is a DEK without a seed.
         old_source: bool,
@@ -131,7 +138,9 @@ pub fn judge(value: &Value<'_>, current: &CurrentKey) -> Option<Reason> {
             of_another_version: current.is_of_another_version(&object.encrypted_dek_source),
             old_source: object.encrypted_dek_source_type != seed as i32,
         },
-        Value::Malformed { .. } | Value::Unrecognised | Value::UnknownEncrypted { .. } => Origin::Unreadable,
+        Value::Malformed { .. } | Value::Unrecognised | Value::UnknownEncrypted { .. } => {
+            Origin::Unreadable
+        }
         other if other.format().is_plaintext() => Origin::Plaintext,
         _ => Origin::OtherFormat,
     };
@@ -145,9 +154,20 @@ pub fn judge_origin(origin: &Origin<'_>, current: &CurrentKey) -> Option<Reason>
         Origin::Unreadable => Some(Reason::Unreadable),
         Origin::Plaintext => Some(Reason::Plaintext),
         Origin::OtherFormat => Some(Reason::OtherFormat),
-        Origin::KmsV2 { provider, key_id, of_another_version, old_source } => [
+        Origin::KmsV2 {
+            provider,
+            key_id,
+            of_another_version,
+            old_source,
+        } => [
             (*provider != current.provider, Reason::OtherProvider),
-            (current.key_id.as_ref().is_some_and(|current| current != key_id), Reason::OtherKeyId),
+            (
+                current
+                    .key_id
+                    .as_ref()
+                    .is_some_and(|current| current != key_id),
+                Reason::OtherKeyId,
+            ),
             (*of_another_version, Reason::OtherKeyVersion),
             (*old_source, Reason::OldSourceType),
         ]
@@ -158,7 +178,10 @@ pub fn judge_origin(origin: &Origin<'_>, current: &CurrentKey) -> Option<Reason>
 
 /// Judges every value and counts by origin.
 #[must_use]
-pub fn count_stale<'a>(values: impl IntoIterator<Item = &'a Stored>, current: &CurrentKey) -> StaleReport {
+pub fn count_stale<'a>(
+    values: impl IntoIterator<Item = &'a Stored>,
+    current: &CurrentKey,
+) -> StaleReport {
     let mut report = StaleReport::default();
     let mut groups = BTreeMap::new();
     for stored in values {
@@ -167,11 +190,20 @@ pub fn count_stale<'a>(values: impl IntoIterator<Item = &'a Stored>, current: &C
         report.total += 1;
         report.stale += usize::from(reason.is_some());
         let (key_id, blob) = match &value {
-            Value::KmsV2 { object, .. } => (Some(object.key_id.clone()), blob_id(&object.encrypted_dek_source)),
+            Value::KmsV2 { object, .. } => (
+                Some(object.key_id.clone()),
+                blob_id(&object.encrypted_dek_source),
+            ),
             _ => (None, None),
         };
         report.mislabelled += usize::from(disagree(&value, current));
-        let origin = (value.format(), value.name().map(str::to_owned), key_id, blob, reason);
+        let origin = (
+            value.format(),
+            value.name().map(str::to_owned),
+            key_id,
+            blob,
+            reason,
+        );
         groups.entry(origin).or_insert((0, stored.key.as_str())).0 += 1;
     }
     report.groups = groups.into_iter().map(group).collect();
@@ -179,15 +211,26 @@ pub fn count_stale<'a>(values: impl IntoIterator<Item = &'a Stored>, current: &C
 }
 
 fn disagree(value: &Value<'_>, current: &CurrentKey) -> bool {
-    let (Value::KmsV2 { object, .. }, Some(key_id)) = (value, &current.key_id) else { return false };
+    let (Value::KmsV2 { object, .. }, Some(key_id)) = (value, &current.key_id) else {
+        return false;
+    };
     let looked_at = current.blob_id.is_some() || current.sources.is_some();
-    looked_at && (object.key_id == *key_id) == current.is_of_another_version(&object.encrypted_dek_source)
+    looked_at
+        && (object.key_id == *key_id) == current.is_of_another_version(&object.encrypted_dek_source)
 }
 
 /// Format, provider, key_id, id of the key material, and the verdict.
-type GroupKey = (Format, Option<String>, Option<String>, Option<BlobId>, Option<Reason>);
+type GroupKey = (
+    Format,
+    Option<String>,
+    Option<String>,
+    Option<BlobId>,
+    Option<Reason>,
+);
 
-fn group(((format, provider, key_id, blob, reason), (count, example)): (GroupKey, (usize, &str))) -> Group {
+fn group(
+    ((format, provider, key_id, blob, reason), (count, example)): (GroupKey, (usize, &str)),
+) -> Group {
     Group {
         format: format.as_str(),
         provider,
@@ -219,7 +262,12 @@ mod tests {
 
     fn current() -> CurrentKey {
         let blob_id = blob_id(&blob(1, 2, 0));
-        CurrentKey { provider: "p".into(), key_id: Some("id-2".into()), blob_id, sources: None }
+        CurrentKey {
+            provider: "p".into(),
+            key_id: Some("id-2".into()),
+            blob_id,
+            sources: None,
+        }
     }
 
     fn reason(value: &[u8]) -> Option<Reason> {
@@ -229,12 +277,24 @@ mod tests {
     #[test]
     fn only_the_current_material_under_the_current_name_counts() {
         assert_eq!(reason(&kms_v2("p", "id-2", blob(1, 2, 7), 1)), None);
-        assert_eq!(reason(&kms_v2("q", "id-2", blob(1, 2, 7), 1)), Some(Reason::OtherProvider));
-        assert_eq!(reason(&kms_v2("p", "id-1", blob(1, 1, 7), 1)), Some(Reason::OtherKeyId));
-        assert_eq!(reason(&kms_v2("p", "id-2", blob(1, 2, 7), 0)), Some(Reason::OldSourceType));
+        assert_eq!(
+            reason(&kms_v2("q", "id-2", blob(1, 2, 7), 1)),
+            Some(Reason::OtherProvider)
+        );
+        assert_eq!(
+            reason(&kms_v2("p", "id-1", blob(1, 1, 7), 1)),
+            Some(Reason::OtherKeyId)
+        );
+        assert_eq!(
+            reason(&kms_v2("p", "id-2", blob(1, 2, 7), 0)),
+            Some(Reason::OldSourceType)
+        );
         assert_eq!(reason(b"k8s\0"), Some(Reason::Plaintext));
         assert_eq!(reason(b"{}"), Some(Reason::Plaintext));
-        assert_eq!(reason(&[&b"k8s:enc:aescbc:v1:k:"[..], &[0; 32]].concat()), Some(Reason::OtherFormat));
+        assert_eq!(
+            reason(&[&b"k8s:enc:aescbc:v1:k:"[..], &[0; 32]].concat()),
+            Some(Reason::OtherFormat)
+        );
         assert_eq!(reason(b"k8s:enc:kms:v2:p:\xff"), Some(Reason::Unreadable));
     }
 
@@ -244,14 +304,21 @@ mod tests {
         assert_eq!(reason(&lying), Some(Reason::OtherKeyVersion));
         let opaque = kms_v2("p", "id-2", b"opaque".to_vec(), 1);
         assert_eq!(reason(&opaque), Some(Reason::OtherKeyVersion));
-        let by_name = CurrentKey { blob_id: None, ..current() };
+        let by_name = CurrentKey {
+            blob_id: None,
+            ..current()
+        };
         assert_eq!(judge(&recognise(&lying), &by_name), None);
     }
 
     #[test]
     fn where_ciphertexts_show_no_version_the_cloud_says_which_are_current() {
         let sources = Some([b"rsa-2".to_vec()].into());
-        let current = CurrentKey { blob_id: None, sources, ..current() };
+        let current = CurrentKey {
+            blob_id: None,
+            sources,
+            ..current()
+        };
         for (key_id, source, reason, lies) in [
             ("id-2", &b"rsa-2"[..], None, false),
             ("id-2", b"rsa-1", Some(Reason::OtherKeyVersion), true),
@@ -260,14 +327,23 @@ mod tests {
         ] {
             let value = kms_v2("p", key_id, source.to_vec(), 1);
             let value = recognise(&value);
-            assert_eq!((judge(&value, &current), disagree(&value, &current)), (reason, lies), "{key_id} {source:?}");
+            assert_eq!(
+                (judge(&value, &current), disagree(&value, &current)),
+                (reason, lies),
+                "{key_id} {source:?}"
+            );
         }
     }
 
     #[test]
     fn values_are_counted_by_origin() {
-        let stored =
-            |key: &str, value| Stored { key: key.to_owned(), value, create_revision: 1, mod_revision: 1, version: 1 };
+        let stored = |key: &str, value| Stored {
+            key: key.to_owned(),
+            value,
+            create_revision: 1,
+            mod_revision: 1,
+            version: 1,
+        };
         let values = [
             stored("/a", kms_v2("p", "id-1", blob(1, 1, 0), 1)),
             stored("/b", kms_v2("p", "id-1", blob(1, 1, 1), 1)),
@@ -277,7 +353,11 @@ mod tests {
         ];
         let report = count_stale(&values, &current());
         assert_eq!((report.total, report.stale, report.mislabelled), (5, 4, 1));
-        let groups: Vec<_> = report.groups.iter().map(|one| (one.count, one.reason, one.example.as_str())).collect();
+        let groups: Vec<_> = report
+            .groups
+            .iter()
+            .map(|one| (one.count, one.reason, one.example.as_str()))
+            .collect();
         assert_eq!(
             groups,
             [

@@ -1,7 +1,9 @@
-//! The inspector: what every value in etcd is, which key it needs, and, given keys, whether it opens.
+//! The inspector: what every value in etcd is, which key it needs, and, given keys, whether it
+//! opens.
 //!
-//! [`source`] reads values from a server or a snapshot, [`pipe`] what etcdctl printed; [`opener`] turns DEK sources into plaintext by a
-//! plugin, a cloud or a file; [`report`] is what comes out, [`table`] how a person sees it. Plaintext never leaves here unless asked for.
+//! [`source`] reads values from a server or a snapshot, [`pipe`] what etcdctl printed; [`opener`]
+//! turns DEK sources into plaintext by a plugin, a cloud or a file; [`report`] is what comes out,
+//! [`table`] how a person sees it. Plaintext never leaves here unless asked for.
 
 pub mod opener;
 pub mod pipe;
@@ -36,12 +38,23 @@ pub async fn inspect(items: &[Stored], openers: &mut Openers, options: &Options)
         rows.push(look(stored, &mut tally, openers, options).await);
     }
     let stale = tally.stale();
-    let judged = rows.into_iter().map(|(row, class)| Row { stale: stale[class as usize], ..row });
-    Report { summary: tally.summary(), values: judged.collect() }
+    let judged = rows.into_iter().map(|(row, class)| Row {
+        stale: stale[class as usize],
+        ..row
+    });
+    Report {
+        summary: tally.summary(),
+        values: judged.collect(),
+    }
 }
 
 /// Counts a value, and decrypts it if `openers` can. Whether it is stale shows at the end.
-async fn look(stored: &Stored, tally: &mut Tally, openers: &mut Openers, options: &Options) -> (Row, ClassId) {
+async fn look(
+    stored: &Stored,
+    tally: &mut Tally,
+    openers: &mut Openers,
+    options: &Options,
+) -> (Row, ClassId) {
     let value = recognise(&stored.value);
     let mut row = Row::of(stored, &value);
     if let Value::KmsV2 { object, .. } = &value

@@ -25,7 +25,8 @@ use crate::etcd::envelope::{self, EnvelopeError};
 use crate::etcd::keytable::label_of;
 use crate::exit::{environment, usage};
 
-/// A plugin that answers at all answers within the API server's 3 s; this leaves room for a slow cloud.
+/// A plugin that answers at all answers within the API server's 3 s; this leaves room for a slow
+/// cloud.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Source = Result<Zeroizing<Vec<u8>>, String>;
@@ -40,8 +41,15 @@ pub struct Openers {
 }
 
 enum Way {
-    Plugin { path: PathBuf, client: KeyManagementServiceClient<Channel>, calls: u64 },
-    Aws { options: AwsOptions, keys: HashMap<String, AwsKek> },
+    Plugin {
+        path: PathBuf,
+        client: KeyManagementServiceClient<Channel>,
+        calls: u64,
+    },
+    Aws {
+        options: AwsOptions,
+        keys: HashMap<String, AwsKek>,
+    },
     Key(Arc<dyn Kek>),
 }
 
@@ -73,7 +81,10 @@ impl fmt::Debug for Openers {
         });
         f.debug_struct("Openers")
             .field("ways", &ways.collect::<Vec<_>>())
-            .field("seeds", &self.seeds.as_ref().map_or(0, |seeds| seeds.all.len()))
+            .field(
+                "seeds",
+                &self.seeds.as_ref().map_or(0, |seeds| seeds.all.len()),
+            )
             .finish_non_exhaustive()
     }
 }
@@ -94,23 +105,40 @@ impl Openers {
 
     /// Adds the KMS v2 plugin that listens on `path`.
     pub async fn add_plugin(&mut self, path: &Path) -> anyhow::Result<()> {
-        let path =
-            std::path::absolute(path).map_err(|error| usage(format!("--decrypt {}: {error}", path.display())))?;
+        let path = std::path::absolute(path)
+            .map_err(|error| usage(format!("--decrypt {}: {error}", path.display())))?;
         let unreachable = |error: &dyn fmt::Display| {
-            environment(format!("no plugin answers on {}: {error}; start it, or name its socket", path.display()))
+            environment(format!(
+                "no plugin answers on {}: {error}; start it, or name its socket",
+                path.display()
+            ))
         };
-        let endpoint =
-            Endpoint::from_shared(format!("unix://{}", path.display())).map_err(|error| unreachable(&error))?;
-        let channel = endpoint.connect_timeout(PLUGIN_TIMEOUT).connect().await.map_err(|error| {
-            unreachable(&std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
-        })?;
-        self.ways.push(Way::Plugin { path, client: KeyManagementServiceClient::new(channel), calls: 0 });
+        let endpoint = Endpoint::from_shared(format!("unix://{}", path.display()))
+            .map_err(|error| unreachable(&error))?;
+        let channel = endpoint
+            .connect_timeout(PLUGIN_TIMEOUT)
+            .connect()
+            .await
+            .map_err(|error| {
+                unreachable(
+                    &std::error::Error::source(&error)
+                        .map_or_else(|| error.to_string(), ToString::to_string),
+                )
+            })?;
+        self.ways.push(Way::Plugin {
+            path,
+            client: KeyManagementServiceClient::new(channel),
+            calls: 0,
+        });
         Ok(())
     }
 
     /// Adds AWS KMS, for values that carry kmslab's annotation.
     pub fn add_aws(&mut self, options: AwsOptions) {
-        self.ways.push(Way::Aws { options, keys: HashMap::new() });
+        self.ways.push(Way::Aws {
+            options,
+            keys: HashMap::new(),
+        });
     }
 
     /// Adds one key in a cloud, for values that carry kmslab's annotation.
@@ -121,7 +149,8 @@ impl Openers {
     /// Adds a file with one decrypted DEK source a line, hex or base64; `#` begins a comment.
     pub fn add_seeds(&mut self, path: &Path) -> anyhow::Result<()> {
         let unusable = |why: String| usage(format!("--dek-seeds {}: {why}", path.display()));
-        let bytes = file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
+        let bytes =
+            file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
         let text = str::from_utf8(&bytes).map_err(|error| unusable(error.to_string()))?;
         let mut all = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -129,19 +158,33 @@ impl Openers {
             if line.is_empty() {
                 continue;
             }
-            let seed = hex::decode(line).ok().or_else(|| STANDARD.decode(line).ok()).filter(|seed| seed.len() >= 16);
-            let seed = seed.ok_or_else(|| unusable(format!("line {} is no key in hex or base64", number + 1)))?;
+            let seed = hex::decode(line)
+                .ok()
+                .or_else(|| STANDARD.decode(line).ok())
+                .filter(|seed| seed.len() >= 16);
+            let seed = seed.ok_or_else(|| {
+                unusable(format!("line {} is no key in hex or base64", number + 1))
+            })?;
             all.push(Zeroizing::new(seed));
         }
         if all.is_empty() {
-            return Err(unusable("it holds no keys: one a line, hex or base64".to_owned()));
+            return Err(unusable(
+                "it holds no keys: one a line, hex or base64".to_owned(),
+            ));
         }
-        self.seeds = Some(Seeds { path: path.to_owned(), all });
+        self.seeds = Some(Seeds {
+            path: path.to_owned(),
+            all,
+        });
         Ok(())
     }
 
     /// The plaintext of `object`, or why none of the ways leads to it.
-    pub async fn open(&mut self, object: &EncryptedObject, etcd_key: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    pub async fn open(
+        &mut self,
+        object: &EncryptedObject,
+        etcd_key: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, String> {
         let mut failures = Vec::new();
         for way in 0..self.ways.len() {
             match self.source(way, object).await {
@@ -153,12 +196,17 @@ impl Openers {
             }
         }
         if let Some(seeds) = &self.seeds {
-            let opened = seeds.all.iter().find_map(|seed| envelope::open(object, seed, etcd_key).ok());
+            let opened = seeds
+                .all
+                .iter()
+                .find_map(|seed| envelope::open(object, seed, etcd_key).ok());
             match opened {
                 Some(plaintext) => return Ok(plaintext),
-                None => {
-                    failures.push(format!("none of the {} keys in {} opens it", seeds.all.len(), seeds.path.display()))
-                }
+                None => failures.push(format!(
+                    "none of the {} keys in {} opens it",
+                    seeds.all.len(),
+                    seeds.path.display()
+                )),
             }
         }
         failures.dedup();
@@ -166,13 +214,24 @@ impl Openers {
     }
 
     async fn source(&mut self, way: usize, object: &EncryptedObject) -> Source {
-        let identity = EncryptedObject { encrypted_data: Vec::new(), ..object.clone() };
-        let identity = [&[u8::try_from(way).unwrap_or(u8::MAX)], &identity.encode_to_vec()[..]].concat();
+        let identity = EncryptedObject {
+            encrypted_data: Vec::new(),
+            ..object.clone()
+        };
+        let identity = [
+            &[u8::try_from(way).unwrap_or(u8::MAX)],
+            &identity.encode_to_vec()[..],
+        ]
+        .concat();
         if let Some(known) = self.known.get(&identity) {
             return known.clone();
         }
         let source = match &mut self.ways[way] {
-            Way::Plugin { path, client, calls } => {
+            Way::Plugin {
+                path,
+                client,
+                calls,
+            } => {
                 *calls += 1;
                 by_plugin(path, client, *calls, object).await
             }
@@ -209,25 +268,39 @@ async fn by_plugin(
     request.set_timeout(PLUGIN_TIMEOUT);
     match client.decrypt(request).await {
         Ok(answer) => Ok(Zeroizing::new(answer.into_inner().plaintext)),
-        Err(status) => Err(format!("plugin on {}: {:?}: {}", path.display(), status.code(), status.message())),
+        Err(status) => Err(format!(
+            "plugin on {}: {:?}: {}",
+            path.display(),
+            status.code(),
+            status.message()
+        )),
     }
 }
 
 async fn by_key(kek: &dyn Kek, object: &EncryptedObject) -> Source {
     let label = label_of(object).filter(|label| label.provider == kek.provider());
-    let label = label.ok_or_else(|| format!("it has no annotation that names its {} key", kek.provider()))?;
-    let opened = kek.unwrap(&object.encrypted_dek_source, &label.key_version()).await;
+    let label = label
+        .ok_or_else(|| format!("it has no annotation that names its {} key", kek.provider()))?;
+    let opened = kek
+        .unwrap(&object.encrypted_dek_source, &label.key_version())
+        .await;
     opened.map_err(|error| error.to_string())
 }
 
-async fn by_aws(options: &AwsOptions, keys: &mut HashMap<String, AwsKek>, object: &EncryptedObject) -> Source {
+async fn by_aws(
+    options: &AwsOptions,
+    keys: &mut HashMap<String, AwsKek>,
+    object: &EncryptedObject,
+) -> Source {
     let label = label_of(object).filter(|label| label.provider == "aws").ok_or(
         "it has no annotation that names its AWS key: decrypt it with the plugin that wrote it (--decrypt SOCKET)",
     )?;
     if !keys.contains_key(&label.key) {
         keys.insert(label.key.clone(), kek(options, &label).await?);
     }
-    let opened = keys[&label.key].unwrap(&object.encrypted_dek_source, &label.key_version()).await;
+    let opened = keys[&label.key]
+        .unwrap(&object.encrypted_dek_source, &label.key_version())
+        .await;
     opened.map_err(|error| error.to_string())
 }
 
@@ -238,7 +311,9 @@ async fn kek(options: &AwsOptions, label: &Label) -> Result<AwsKek, String> {
         _ => &label.key,
     };
     // An ARN with a region brings its own, and refuses another.
-    let region = (name != label.key).then(|| options.region.clone()).flatten();
+    let region = (name != label.key)
+        .then(|| options.region.clone())
+        .flatten();
     let mut builder = AwsKek::builder(name)
         .region(region)
         .endpoint_url(options.endpoint_url.clone())

@@ -13,7 +13,8 @@ use crate::exit::usage;
 
 /// Stands for the key of a value that came without one.
 pub const NO_KEY: &str = "-";
-/// Most bytes that are read. etcd itself takes 1.5 MiB a request by default, and clusters have some 100,000 values.
+/// Most bytes that are read. etcd itself takes 1.5 MiB a request by default, and clusters have some
+/// 100,000 values.
 const MOST: u64 = 1 << 30;
 const PIPE: &str = "pipe in `etcdctl get KEY --print-value-only`, or `etcdctl get KEY -w json`";
 
@@ -37,15 +38,21 @@ struct KeyValue {
     version: i64,
 }
 
-/// What `input` has: one value, taken to stand under `key`; one with its key in front; or a range in etcdctl's JSON.
+/// What `input` has: one value, taken to stand under `key`; one with its key in front; or a range
+/// in etcdctl's JSON.
 pub fn read(input: impl Read, key: Option<&str>) -> anyhow::Result<Vec<Stored>> {
     let mut bytes = Vec::new();
-    input.take(MOST + 1).read_to_end(&mut bytes).map_err(|error| usage(format!("standard input: {error}")))?;
+    input
+        .take(MOST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| usage(format!("standard input: {error}")))?;
     if bytes.is_empty() {
         return Err(usage(format!("standard input is empty: {PIPE}")));
     }
     if bytes.len() as u64 > MOST {
-        return Err(usage("standard input is longer than 1 GiB: read etcd with --etcd, or a file with --snapshot"));
+        return Err(usage(
+            "standard input is longer than 1 GiB: read etcd with --etcd, or a file with --snapshot",
+        ));
     }
     if let Some(range) = json_range(&bytes)? {
         return Ok(range);
@@ -62,26 +69,55 @@ pub fn read(input: impl Read, key: Option<&str>) -> anyhow::Result<Vec<Stored>> 
         (None, printed) => printed.unwrap_or_else(|| NO_KEY.to_owned()),
     };
     let value = without_newline(value);
-    Ok(vec![Stored { key, value, create_revision: 0, mod_revision: 0, version: 0 }])
+    Ok(vec![Stored {
+        key,
+        value,
+        create_revision: 0,
+        mod_revision: 0,
+        version: 0,
+    }])
 }
 
-/// The values of `etcdctl -w json`. An object of Kubernetes that is stored as JSON has no `kvs` beside its `header`.
+/// The values of `etcdctl -w json`. An object of Kubernetes that is stored as JSON has no `kvs`
+/// beside its `header`.
 fn json_range(bytes: &[u8]) -> anyhow::Result<Option<Vec<Stored>>> {
-    let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(bytes) else { return Ok(None) };
+    let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(bytes) else {
+        return Ok(None);
+    };
     let is_range = object.contains_key("header") && !object.contains_key("apiVersion");
     if !is_range {
         return Ok(None);
     }
-    let unusable = |what: &str| usage(format!("standard input is JSON of etcdctl, but {what}: {PIPE}"));
-    let range: Range = serde_json::from_value(object.into()).map_err(|_| unusable("not of a `get`"))?;
+    let unusable = |what: &str| {
+        usage(format!(
+            "standard input is JSON of etcdctl, but {what}: {PIPE}"
+        ))
+    };
+    let range: Range =
+        serde_json::from_value(object.into()).map_err(|_| unusable("not of a `get`"))?;
     if range.kvs.is_empty() {
         return Err(unusable("it has no value: the key is not there"));
     }
     let decoded = range.kvs.into_iter().map(|kv| {
-        let text = |base64: &str| STANDARD.decode(base64).map_err(|_| unusable("a key or value is not base64"));
+        let text = |base64: &str| {
+            STANDARD
+                .decode(base64)
+                .map_err(|_| unusable("a key or value is not base64"))
+        };
         let key = String::from_utf8_lossy(&text(&kv.key)?).into_owned();
-        let KeyValue { create_revision, mod_revision, version, .. } = kv;
-        Ok(Stored { key, value: text(&kv.value)?, create_revision, mod_revision, version })
+        let KeyValue {
+            create_revision,
+            mod_revision,
+            version,
+            ..
+        } = kv;
+        Ok(Stored {
+            key,
+            value: text(&kv.value)?,
+            create_revision,
+            mod_revision,
+            version,
+        })
     });
     decoded.collect::<anyhow::Result<_>>().map(Some)
 }
@@ -99,10 +135,16 @@ fn refuse_other_forms(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// `etcdctl get KEY` prints the key, a newline, the value and a newline.
 fn split_key(bytes: Vec<u8>) -> anyhow::Result<(Option<String>, Vec<u8>)> {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n').filter(|_| bytes.starts_with(b"/")) else {
+    let Some(end) = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .filter(|_| bytes.starts_with(b"/"))
+    else {
         return Ok((None, bytes));
     };
-    let Ok(key) = str::from_utf8(&bytes[..end]) else { return Ok((None, bytes)) };
+    let Ok(key) = str::from_utf8(&bytes[..end]) else {
+        return Ok((None, bytes));
+    };
     let value = &bytes[end + 1..];
     if recognise(value).format() == Format::Unrecognised {
         if value.is_empty() {
@@ -110,7 +152,8 @@ fn split_key(bytes: Vec<u8>) -> anyhow::Result<(Option<String>, Vec<u8>)> {
         }
         return Ok((None, bytes));
     }
-    // A value may have any bytes, so where one ends and the next key begins cannot be told for certain.
+    // A value may have any bytes, so where one ends and the next key begins cannot be told for
+    // certain.
     if value.windows(2).any(|pair| pair == b"\n/") && has_another_key(value, key) {
         bail!(
             "standard input has several keys, and where a value ends cannot be told: pipe in `etcdctl get -w json`, or read etcd with --etcd"
@@ -121,10 +164,17 @@ fn split_key(bytes: Vec<u8>) -> anyhow::Result<(Option<String>, Vec<u8>)> {
 
 /// Whether a line of `value` begins as `key` does and is followed by a value.
 fn has_another_key(value: &[u8], key: &str) -> bool {
-    let root = key.as_bytes().iter().skip(1).position(|byte| *byte == b'/').map_or(key, |at| &key[..at + 2]);
+    let root = key
+        .as_bytes()
+        .iter()
+        .skip(1)
+        .position(|byte| *byte == b'/')
+        .map_or(key, |at| &key[..at + 2]);
     let mut lines = value.split(|byte| *byte == b'\n').skip(1).peekable();
     while let Some(line) = lines.next() {
-        let next = lines.peek().map_or(Format::Unrecognised, |next| recognise(next).format());
+        let next = lines
+            .peek()
+            .map_or(Format::Unrecognised, |next| recognise(next).format());
         if line.starts_with(root.as_bytes()) && next != Format::Unrecognised {
             return true;
         }
@@ -132,7 +182,8 @@ fn has_another_key(value: &[u8], key: &str) -> bool {
     false
 }
 
-/// etcdctl ends what it prints with a newline that is not in etcd; it goes where the value does not parse with it.
+/// etcdctl ends what it prints with a newline that is not in etcd; it goes where the value does not
+/// parse with it.
 fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
     let broken = |bytes: &[u8]| matches!(recognise(bytes), Value::Malformed { .. });
     if let Some((b'\n', rest)) = bytes.split_last()
@@ -151,7 +202,9 @@ mod tests {
     use super::*;
 
     fn one(piped: &[u8], key: Option<&str>) -> Stored {
-        let [stored] = &read(piped, key).unwrap()[..] else { panic!("not one") };
+        let [stored] = &read(piped, key).unwrap()[..] else {
+            panic!("not one")
+        };
         stored.clone()
     }
 
@@ -178,7 +231,13 @@ mod tests {
         ] {
             assert_eq!(
                 one(&piped, None),
-                Stored { key: NO_KEY.into(), value: stored, create_revision: 0, mod_revision: 0, version: 0 }
+                Stored {
+                    key: NO_KEY.into(),
+                    value: stored,
+                    create_revision: 0,
+                    mod_revision: 0,
+                    version: 0
+                }
             );
         }
     }
@@ -189,7 +248,10 @@ mod tests {
         let piped = [b"/registry/secrets/default/s1\n", &value[..], b"\n"].concat();
         for key in [None, Some("/registry/secrets/default/s1")] {
             let stored = one(&piped, key);
-            assert_eq!((stored.key.as_str(), &stored.value), ("/registry/secrets/default/s1", &value));
+            assert_eq!(
+                (stored.key.as_str(), &stored.value),
+                ("/registry/secrets/default/s1", &value)
+            );
         }
         let (code, said) = refused(&piped, Some("/registry/secrets/default/s2"));
         assert!(code == 2 && said.contains("leave --key out"), "{said}");
@@ -202,30 +264,51 @@ mod tests {
     fn the_json_of_etcdctl_gives_each_value_with_its_key_and_revision() {
         let piped = br#"{"header":{"revision":9},"kvs":[{"key":"L3I=","create_revision":3,"mod_revision":7,"version":2,"value":"azhz"},{"key":"L3M=","value":""}],"count":2}"#;
         let values = read(&piped[..], None).unwrap();
-        let first =
-            Stored { key: "/r".into(), value: b"k8s".to_vec(), create_revision: 3, mod_revision: 7, version: 2 };
-        assert_eq!((values.len(), &values[0], values[1].key.as_str()), (2, &first, "/s"));
+        let first = Stored {
+            key: "/r".into(),
+            value: b"k8s".to_vec(),
+            create_revision: 3,
+            mod_revision: 7,
+            version: 2,
+        };
+        assert_eq!(
+            (values.len(), &values[0], values[1].key.as_str()),
+            (2, &first, "/s")
+        );
         for (piped, says) in [
             (&br#"{"header":{"revision":9}}"#[..], "the key is not there"),
-            (br#"{"header":{},"kvs":[{"key":"L3I=","value":"*"}]}"#, "not base64"),
+            (
+                br#"{"header":{},"kvs":[{"key":"L3I=","value":"*"}]}"#,
+                "not base64",
+            ),
             (br#"{"header":{},"kvs":7}"#, "not of a `get`"),
         ] {
             let (code, said) = refused(piped, None);
             assert!(code == 2 && said.contains(says), "{said}");
         }
         let object = br#"{"apiVersion":"e.com/v1","kind":"Widget","header":{},"kvs":[]}"#;
-        assert_eq!(one(object, None).value, object, "an object that is stored as JSON");
+        assert_eq!(
+            one(object, None).value,
+            object,
+            "an object that is stored as JSON"
+        );
     }
 
     #[test]
     fn other_forms_are_named_with_what_to_pipe_instead() {
         for (piped, says) in [
-            (&b"\"ClusterID\" : 14841639068965178418\n"[..], "etcdctl -w fields"),
+            (
+                &b"\"ClusterID\" : 14841639068965178418\n"[..],
+                "etcdctl -w fields",
+            ),
             (b"\\x2f\\x72\n", "etcdctl --hex"),
             (b"/registry/secrets/default/s1\n", "--keys-only"),
         ] {
             let (code, said) = refused(piped, None);
-            assert!(code == 1 && said.contains(says) && said.contains("--print-value-only"), "{said}");
+            assert!(
+                code == 1 && said.contains(says) && said.contains("--print-value-only"),
+                "{said}"
+            );
         }
         assert!(refused(b"", None).1.contains("etcdctl get KEY"));
     }

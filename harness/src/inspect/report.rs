@@ -47,7 +47,8 @@ pub struct Row {
     pub decrypt_error: Option<String>,
     /// What it decrypted to.
     pub plaintext: Option<Plaintext>,
-    /// Why it is not under the key of the newest value; `None`: it is, or its resource is not encrypted. Known when all values were seen.
+    /// Why it is not under the key of the newest value; `None`: it is, or its resource is not
+    /// encrypted. Known when all values were seen.
     pub stale: Option<Reason>,
 }
 
@@ -85,7 +86,10 @@ pub struct Plaintext {
 
 impl std::fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plaintext").field("bytes", &self.bytes).field("sha256", &self.sha256).finish_non_exhaustive()
+        f.debug_struct("Plaintext")
+            .field("bytes", &self.bytes)
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
     }
 }
 
@@ -135,8 +139,10 @@ impl DekSource {
         let mut bytes = [0; 8];
         // Hex digits are ASCII: two make a byte.
         for (to, digits) in bytes.iter_mut().zip(self.id.as_bytes().chunks(2)) {
-            *to =
-                str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or_default();
+            *to = str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .unwrap_or_default();
         }
         bytes
     }
@@ -148,14 +154,21 @@ impl DekSource {
         id.truncate(SHORT);
         Self {
             id,
-            kind: if object.encrypted_dek_source_type == seed { "seed" } else { "dek" },
+            kind: if object.encrypted_dek_source_type == seed {
+                "seed"
+            } else {
+                "dek"
+            },
             blob_id: blob_id(source).map(hex::encode),
         }
     }
 }
 
 fn annotations(object: &EncryptedObject, labelled: bool) -> BTreeMap<String, String> {
-    let others = object.annotations.iter().filter(|(name, _)| !(labelled && name.as_str() == ANNOTATION));
+    let others = object
+        .annotations
+        .iter()
+        .filter(|(name, _)| !(labelled && name.as_str() == ANNOTATION));
     others
         .map(|(name, value)| {
             let text = str::from_utf8(value).map_or_else(|_| STANDARD.encode(value), str::to_owned);
@@ -166,9 +179,10 @@ fn annotations(object: &EncryptedObject, labelled: bool) -> BTreeMap<String, Str
 
 fn object(value: &Value<'_>) -> Option<Object> {
     match value {
-        Value::Protobuf { api_version, kind } | Value::Json { api_version, kind } => {
-            Some(Object { api_version: api_version.clone(), kind: kind.clone() })
-        }
+        Value::Protobuf { api_version, kind } | Value::Json { api_version, kind } => Some(Object {
+            api_version: api_version.clone(),
+            kind: kind.clone(),
+        }),
         _ => None,
     }
 }

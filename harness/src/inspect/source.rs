@@ -46,7 +46,10 @@ impl Batches {
         let (sender, receiver) = mpsc::channel(1);
         // There is room for one.
         let _ = sender.try_send(Ok(Batch::Values(items)));
-        Self { receiver, unsorted: false }
+        Self {
+            receiver,
+            unsorted: false,
+        }
     }
 
     /// The next one; `None` after the last, or after an error.
@@ -61,14 +64,21 @@ impl Batches {
 }
 
 /// The live values under `prefix` of the first endpoint that answers, at one revision.
-pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> anyhow::Result<Batches> {
+pub async fn from_etcd(
+    endpoints: &[String],
+    tls: &TlsFiles,
+    prefix: &str,
+) -> anyhow::Result<Batches> {
     let mut failures = Vec::new();
     for endpoint in endpoints {
         match EtcdClient::connect_with(endpoint, tls).await {
             Ok(client) => {
                 let (sender, receiver) = mpsc::channel(AHEAD);
                 tokio::spawn(send_pages(client, prefix.to_owned(), sender));
-                return Ok(Batches { receiver, unsorted: false });
+                return Ok(Batches {
+                    receiver,
+                    unsorted: false,
+                });
             }
             Err(error) => failures.push(error.to_string()),
         }
@@ -76,7 +86,11 @@ pub async fn from_etcd(endpoints: &[String], tls: &TlsFiles, prefix: &str) -> an
     Err(environment(failures.join("\n")))
 }
 
-async fn send_pages(client: EtcdClient, prefix: String, sender: mpsc::Sender<anyhow::Result<Batch>>) {
+async fn send_pages(
+    client: EtcdClient,
+    prefix: String,
+    sender: mpsc::Sender<anyhow::Result<Batch>>,
+) {
     let mut pages = client.pages(&prefix);
     let mut left = COMPACTED_TRIES;
     loop {
@@ -99,11 +113,15 @@ async fn send_pages(client: EtcdClient, prefix: String, sender: mpsc::Sender<any
 
 /// The database file of a member, where its data directory was named.
 fn database_in(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("member/snap/db") } else { path.to_owned() }
+    if path.is_dir() {
+        path.join("member/snap/db")
+    } else {
+        path.to_owned()
+    }
 }
 
-/// Values in a snapshot, in a member's database file or in its data directory: the live ones, or with `history` every revision that is
-/// still in it. The file is read as it is needed.
+/// Values in a snapshot, in a member's database file or in its data directory: the live ones, or
+/// with `history` every revision that is still in it. The file is read as it is needed.
 pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Batches> {
     let path = database_in(path);
     let opened = {
@@ -120,7 +138,11 @@ pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Resu
     let (sender, receiver) = mpsc::channel(AHEAD);
     let prefix = prefix.to_owned();
     tokio::task::spawn_blocking(move || {
-        let mut batch = Filling { sender: &sender, items: Vec::new(), bytes: 0 };
+        let mut batch = Filling {
+            sender: &sender,
+            items: Vec::new(),
+            bytes: 0,
+        };
         let read = if history {
             database.check().and_then(|()| {
                 each_record(&database, &mut |record| {
@@ -140,7 +162,10 @@ pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Resu
             Err(error) => drop(sender.blocking_send(Err(unusable(&path, &error)))),
         }
     });
-    Ok(Batches { receiver, unsorted: !history })
+    Ok(Batches {
+        receiver,
+        unsorted: !history,
+    })
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
@@ -151,7 +176,10 @@ fn open(path: &Path) -> anyhow::Result<Database> {
     file::check(path).map_err(|error| unusable(path, &error))?;
     let mut file = File::open(path).map_err(|error| unusable(path, &error))?;
     let mut first = Vec::new();
-    (&mut file).take(SQLITE.len() as u64).read_to_end(&mut first).map_err(|error| unusable(path, &error))?;
+    (&mut file)
+        .take(SQLITE.len() as u64)
+        .read_to_end(&mut first)
+        .map_err(|error| unusable(path, &error))?;
     if first == SQLITE {
         return Err(unusable(path, &KINE));
     }
@@ -169,13 +197,19 @@ impl Filling<'_> {
     fn push(&mut self, stored: Stored) -> Result<(), BboltError> {
         self.bytes += stored.key.len() + stored.value.len() + size_of::<Stored>();
         self.items.push(stored);
-        if self.bytes >= BATCH { self.send() } else { Ok(()) }
+        if self.bytes >= BATCH {
+            self.send()
+        } else {
+            Ok(())
+        }
     }
 
     fn send(&mut self) -> Result<(), BboltError> {
         self.bytes = 0;
         let items = std::mem::take(&mut self.items);
-        self.sender.blocking_send(Ok(Batch::Values(items))).map_err(|_| BboltError::Stopped)
+        self.sender
+            .blocking_send(Ok(Batch::Values(items)))
+            .map_err(|_| BboltError::Stopped)
     }
 }
 
@@ -184,8 +218,13 @@ impl Batches {
     /// Of batches that are in memory.
     pub(super) fn of_all(batches: Vec<Batch>) -> Self {
         let (sender, receiver) = mpsc::channel(batches.len());
-        batches.into_iter().for_each(|batch| sender.try_send(Ok(batch)).unwrap());
-        Self { receiver, unsorted: false }
+        batches
+            .into_iter()
+            .for_each(|batch| sender.try_send(Ok(batch)).unwrap());
+        Self {
+            receiver,
+            unsorted: false,
+        }
     }
 }
 
@@ -195,7 +234,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_no_database_is_named() {
-        let error = from_file(Path::new("/nonexistent.db"), "/", false).await.unwrap_err();
+        let error = from_file(Path::new("/nonexistent.db"), "/", false)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("/nonexistent.db"), "{error}");
         let dir = tempfile::tempdir().unwrap();
         let error = from_file(dir.path(), "/", false).await.unwrap_err();
@@ -203,12 +244,22 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "no database").unwrap();
         let error = from_file(file.path(), "/", false).await.unwrap_err();
-        assert!(error.to_string().contains("not a bbolt database"), "{error}");
+        assert!(
+            error.to_string().contains("not a bbolt database"),
+            "{error}"
+        );
         assert_eq!(crate::exit::code(&error), 2);
         std::fs::write(file.path(), "SQLite format 3\0and more").unwrap();
         let error = from_file(file.path(), "/", false).await.unwrap_err();
-        assert!(error.to_string().contains("--etcd unix:///var/lib/rancher/k3s/server/kine.sock"), "{error}");
-        let error = from_file(Path::new("/dev/zero"), "/", false).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("--etcd unix:///var/lib/rancher/k3s/server/kine.sock"),
+            "{error}"
+        );
+        let error = from_file(Path::new("/dev/zero"), "/", false)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("no file"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
-//! Rows that wait for the end: whether a value is stale is known when the newest was seen, and the table's columns are as wide as their
-//! widest cell. They wait in a file that has no name, so memory does not grow with them and nothing is left behind.
+//! Rows that wait for the end: whether a value is stale is known when the newest was seen, and the
+//! table's columns are as wide as their widest cell. They wait in a file that has no name, so
+//! memory does not grow with them and nothing is left behind.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -35,13 +36,23 @@ impl Spool {
     /// `in_memory` where a row may be written to no file.
     pub(super) fn new(sorted: bool, in_memory: bool) -> Self {
         let most = if in_memory { usize::MAX } else { BUFFER };
-        Self { sorted, most, waiting: Vec::new(), bytes: 0, runs: Vec::new() }
+        Self {
+            sorted,
+            most,
+            waiting: Vec::new(),
+            bytes: 0,
+            runs: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, record: Record) -> io::Result<()> {
         self.bytes += record.key.len() + record.text.len() + size_of::<Record>();
         self.waiting.push(record);
-        if self.bytes >= self.most { self.write_out() } else { Ok(()) }
+        if self.bytes >= self.most {
+            self.write_out()
+        } else {
+            Ok(())
+        }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -65,7 +76,10 @@ impl Spool {
     }
 
     /// Calls `each` with every row. May be called again.
-    pub(super) fn read(&mut self, each: &mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn read(
+        &mut self,
+        each: &mut dyn FnMut(Record) -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.runs.is_empty() {
             if self.sorted {
                 self.waiting.sort_unstable();
@@ -93,7 +107,8 @@ impl Spool {
 }
 
 fn write_record(to: &mut impl io::Write, record: &Record) -> io::Result<()> {
-    let length = |text: &str| u32::try_from(text.len()).map_err(|_| io::Error::other("a row of 4 GiB"));
+    let length =
+        |text: &str| u32::try_from(text.len()).map_err(|_| io::Error::other("a row of 4 GiB"));
     to.write_all(&length(&record.key)?.to_ne_bytes())?;
     to.write_all(&length(&record.text)?.to_ne_bytes())?;
     to.write_all(&record.revision.to_ne_bytes())?;
@@ -110,14 +125,21 @@ fn read_record(from: &mut impl Read) -> io::Result<Option<Record>> {
     }
     from.read_exact(&mut head[1..])?;
     let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let revision = i64::from_ne_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]);
+    let revision = i64::from_ne_bytes([
+        head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
+    ]);
     let mut text = |length: u32| {
         let mut bytes = vec![0; length as usize];
         from.read_exact(&mut bytes)?;
         String::from_utf8(bytes).map_err(io::Error::other)
     };
     let (key_length, text_length, class) = (word(0), word(4), word(16));
-    Ok(Some(Record { key: text(key_length)?, text: text(text_length)?, revision, class }))
+    Ok(Some(Record {
+        key: text(key_length)?,
+        text: text(text_length)?,
+        revision,
+        class,
+    }))
 }
 
 #[cfg(test)]
@@ -152,13 +174,19 @@ mod tests {
             let rows: Vec<Record> = (0..count).map(record).collect();
             for sorted in [false, true] {
                 let mut spool = Spool::new(sorted, false);
-                rows.iter().cloned().try_for_each(|row| spool.push(row)).unwrap();
+                rows.iter()
+                    .cloned()
+                    .try_for_each(|row| spool.push(row))
+                    .unwrap();
                 let mut expected = rows.clone();
                 if sorted {
                     expected.sort();
                 }
                 assert_eq!(spool.runs.is_empty(), count < 10_000, "it is in memory");
-                assert!(read(&mut spool) == expected && read(&mut spool) == expected, "{count} rows, sorted: {sorted}");
+                assert!(
+                    read(&mut spool) == expected && read(&mut spool) == expected,
+                    "{count} rows, sorted: {sorted}"
+                );
             }
         }
     }

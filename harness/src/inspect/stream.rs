@@ -1,4 +1,5 @@
-//! Inspections of any length: values come in batches, rows wait in a file, and what is printed goes out row by row.
+//! Inspections of any length: values come in batches, rows wait in a file, and what is printed goes
+//! out row by row.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -38,9 +39,19 @@ struct Line {
 impl Line {
     fn of(row: &Row, decrypts: bool) -> Self {
         Self {
-            cells: table::cells(row, decrypts).iter().map(|cell| line(cell).into_owned()).collect(),
-            notes: [&row.problem, &row.decrypt_error].into_iter().flatten().cloned().collect(),
-            value: row.plaintext.as_ref().and_then(|plaintext| plaintext.value.clone()),
+            cells: table::cells(row, decrypts)
+                .iter()
+                .map(|cell| line(cell).into_owned())
+                .collect(),
+            notes: [&row.problem, &row.decrypt_error]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            value: row
+                .plaintext
+                .as_ref()
+                .and_then(|plaintext| plaintext.value.clone()),
         }
     }
 }
@@ -54,7 +65,10 @@ struct Widths {
 impl Widths {
     fn new(decrypts: bool) -> Self {
         let header = table::header(decrypts);
-        Self { of: header.iter().map(|title| title.len()).collect(), header }
+        Self {
+            of: header.iter().map(|title| title.len()).collect(),
+            header,
+        }
     }
 
     fn fit(&mut self, cells: &[String]) {
@@ -64,12 +78,16 @@ impl Widths {
     }
 
     fn row(&self, cells: &[impl AsRef<str>]) -> String {
-        let padded = cells.iter().zip(&self.of).map(|(cell, width)| format!("{:<width$}", cell.as_ref()));
+        let padded = cells
+            .iter()
+            .zip(&self.of)
+            .map(|(cell, width)| format!("{:<width$}", cell.as_ref()));
         format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     }
 }
 
-/// Looks at all that comes, prints it, and gives the counts. Plaintext that is to be printed waits in memory and in no file.
+/// Looks at all that comes, prints it, and gives the counts. Plaintext that is to be printed waits
+/// in memory and in no file.
 pub async fn inspect_all(
     mut batches: Batches,
     openers: &mut Openers,
@@ -102,7 +120,12 @@ pub async fn inspect_all(
                 }
                 Format::Json => json_until_stale(&row)?,
             };
-            spool.push(Record { key: row.key, revision: row.revision, class, text })?;
+            spool.push(Record {
+                key: row.key,
+                revision: row.revision,
+                class,
+                text,
+            })?;
         }
     }
     let (summary, stale) = (tally.summary(), tally.stale());
@@ -123,17 +146,22 @@ fn why(stale: &[Option<Reason>], record: &Record) -> Option<Reason> {
     stale.get(record.class as usize).copied().flatten()
 }
 
-/// A row as it stands in a report, up to `stale`, the last member, which is not known yet. What can be done while more values are on their way
-/// is done here.
+/// A row as it stands in a report, up to `stale`, the last member, which is not known yet. What can
+/// be done while more values are on their way is done here.
 fn json_until_stale(row: &Row) -> io::Result<String> {
     // As far in as an element of a member of the report.
     let mut formatter = PrettyFormatter::new();
     formatter.begin_object(&mut io::sink())?;
     formatter.begin_array(&mut io::sink())?;
     let mut text = Vec::with_capacity(1024);
-    row.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    row.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut text, formatter,
+    ))?;
     let mut text = String::from_utf8(text).map_err(io::Error::other)?;
-    let whole = text.strip_suffix(STALE_UNKNOWN).ok_or_else(|| io::Error::other("a row without its end"))?.len();
+    let whole = text
+        .strip_suffix(STALE_UNKNOWN)
+        .ok_or_else(|| io::Error::other("a row without its end"))?
+        .len();
     text.truncate(whole);
     match shown(&text) {
         Cow::Borrowed(_) => Ok(text),
@@ -142,23 +170,37 @@ fn json_until_stale(row: &Row) -> io::Result<String> {
 }
 
 /// As `serde_json` writes a report in one piece.
-fn print_json(summary: &Summary, spool: &mut Spool, stale: &[Option<Reason>], out: &mut impl Write) -> io::Result<()> {
+fn print_json(
+    summary: &Summary,
+    spool: &mut Spool,
+    stale: &[Option<Reason>],
+    out: &mut impl Write,
+) -> io::Result<()> {
     write!(
         out,
         "{{\n  \"summary\": {},\n  \"values\": [",
         shown(&serde_json::to_string_pretty(summary)?.replace('\n', "\n  "))
     )?;
-    let ends: Vec<String> = stale.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    let ends: Vec<String> = stale
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<_, _>>()?;
     let mut between = "\n    ";
     spool.read(&mut |record| {
-        let end = ends.get(record.class as usize).map_or("null", String::as_str);
+        let end = ends
+            .get(record.class as usize)
+            .map_or("null", String::as_str);
         for part in [between, &record.text, end, "\n    }"] {
             out.write_all(part.as_bytes())?;
         }
         between = ",\n    ";
         Ok(())
     })?;
-    let end = if between.starts_with(',') { "\n  ]\n}\n" } else { "]\n}\n" };
+    let end = if between.starts_with(',') {
+        "\n  ]\n}\n"
+    } else {
+        "]\n}\n"
+    };
     out.write_all(end.as_bytes())
 }
 

@@ -16,7 +16,16 @@ pub(super) const STALE_COLUMN: usize = 6;
 
 /// The titles of the columns.
 pub(super) fn header(decrypts: bool) -> Vec<&'static str> {
-    let mut header = vec!["KEY", "KIND", "PROVIDER", "KEY ID", "CLOUD KEY", "DEK SOURCE", "STALE", "OBJECT"];
+    let mut header = vec![
+        "KEY",
+        "KIND",
+        "PROVIDER",
+        "KEY ID",
+        "CLOUD KEY",
+        "DEK SOURCE",
+        "STALE",
+        "OBJECT",
+    ];
     if decrypts {
         header.push("DECRYPTED");
     }
@@ -28,17 +37,37 @@ pub(super) fn cells(row: &Row, decrypted: bool) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut cells = vec![
         row.key.clone(),
-        if row.problem.is_some() { format!("{} (!)", row.kind) } else { row.kind.to_owned() },
+        if row.problem.is_some() {
+            format!("{} (!)", row.kind)
+        } else {
+            row.kind.to_owned()
+        },
         or_dash(row.provider.clone()),
-        or_dash(row.key_id.as_ref().map(|id| id.chars().take(SHORT_ID).collect())),
+        or_dash(
+            row.key_id
+                .as_ref()
+                .map(|id| id.chars().take(SHORT_ID).collect()),
+        ),
         or_dash(row.label.as_ref().map(key_and_version)),
-        or_dash(row.dek_source.as_ref().map(|source| format!("{} {}", source.kind, source.id))),
+        or_dash(
+            row.dek_source
+                .as_ref()
+                .map(|source| format!("{} {}", source.kind, source.id)),
+        ),
         "-".to_owned(),
-        or_dash(row.object.as_ref().map(|object| format!("{} {}", object.api_version, object.kind))),
+        or_dash(
+            row.object
+                .as_ref()
+                .map(|object| format!("{} {}", object.api_version, object.kind)),
+        ),
     ];
     if decrypted {
         cells.push(match (&row.plaintext, &row.decrypt_error) {
-            (Some(plaintext), _) => format!("{} bytes, sha256 {}", plaintext.bytes, &plaintext.sha256[..16]),
+            (Some(plaintext), _) => format!(
+                "{} bytes, sha256 {}",
+                plaintext.bytes,
+                &plaintext.sha256[..16]
+            ),
             (None, Some(_)) => "no (below)".to_owned(),
             (None, None) => "-".to_owned(),
         });
@@ -48,7 +77,10 @@ pub(super) fn cells(row: &Row, decrypted: bool) -> Vec<String> {
 
 /// `aws key/1234…@0a1b2c3d`: without the parts that all keys of an account share.
 fn key_and_version(label: &Label) -> String {
-    let key = label.key.rsplit_once(':').map_or(label.key.as_str(), |(_, key)| key);
+    let key = label
+        .key
+        .rsplit_once(':')
+        .map_or(label.key.as_str(), |(_, key)| key);
     let version: String = label.version.chars().take(8).collect();
     format!("{} {key}@{version}", label.provider)
 }
@@ -61,20 +93,32 @@ pub fn summary(summary: &Summary) -> String {
         summary.total, summary.encrypted, summary.stale, summary.problems, summary.dek_sources
     );
     if summary.decrypted + summary.not_decrypted > 0 {
-        let _ = write!(text, ", {} decrypted, {} not", summary.decrypted, summary.not_decrypted);
+        let _ = write!(
+            text,
+            ", {} decrypted, {} not",
+            summary.decrypted, summary.not_decrypted
+        );
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["KIND", "PROVIDER", "KEY ID", "CLOUD KEY", "VALUES", "STALE", "DEK SOURCES"]);
+    table.set_header([
+        "KIND",
+        "PROVIDER",
+        "KEY ID",
+        "CLOUD KEY",
+        "VALUES",
+        "STALE",
+        "DEK SOURCES",
+    ]);
     for group in &summary.groups {
         let cells = [
             group.kind.to_owned(),
             group.provider.clone().unwrap_or_else(|| "-".to_owned()),
             group.key_id.clone().unwrap_or_else(|| "-".to_owned()),
-            group
-                .label
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |label| format!("{} version {}", label.key, label.version)),
+            group.label.as_ref().map_or_else(
+                || "-".to_owned(),
+                |label| format!("{} version {}", label.key, label.version),
+            ),
             group.count.to_string(),
             group.stale.to_string(),
             group.dek_sources.to_string(),
@@ -85,5 +129,7 @@ pub fn summary(summary: &Summary) -> String {
 }
 
 fn trimmed(table: &Table) -> String {
-    table.lines().fold(String::new(), |text, line| text + line.trim() + "\n")
+    table
+        .lines()
+        .fold(String::new(), |text, line| text + line.trim() + "\n")
 }

@@ -1,5 +1,6 @@
-//! Values counted as they come. What decides about a value is its class: values of one class are all stale or none is, which shows when the
-//! newest value of their resource is known, at the end. Memory grows with the classes, and by some bytes with each DEK source.
+//! Values counted as they come. What decides about a value is its class: values of one class are
+//! all stale or none is, which shows when the newest value of their resource is known, at the end.
+//! Memory grows with the classes, and by some bytes with each DEK source.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -36,8 +37,9 @@ struct Counted {
     label: Option<Label>,
 }
 
-/// The newest KMS v2 value of each resource and of each provider: without a cluster to ask, they tell the key in use. A resource that has no
-/// KMS v2 value at all is taken for one that the configuration leaves out.
+/// The newest KMS v2 value of each resource and of each provider: without a cluster to ask, they
+/// tell the key in use. A resource that has no KMS v2 value at all is taken for one that the
+/// configuration leaves out.
 #[derive(Debug, Default)]
 struct Newest {
     provider_of: HashMap<String, (i64, String)>,
@@ -61,7 +63,10 @@ type GroupName = (&'static str, Option<String>, Option<String>);
 
 impl Tally {
     pub(super) fn new(etcd_prefix: Option<String>) -> Self {
-        Self { etcd_prefix, ..Self::default() }
+        Self {
+            etcd_prefix,
+            ..Self::default()
+        }
     }
 
     /// Counts a value, of which `row` was made.
@@ -78,9 +83,15 @@ impl Tally {
         };
         if let Value::KmsV2 { provider, object } = value {
             class.blob_id = blob_id(&object.encrypted_dek_source);
-            class.old_source =
-                object.encrypted_dek_source_type != EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
-            self.newest.see(resource, provider, &object.key_id, class.blob_id, stored.mod_revision);
+            class.old_source = object.encrypted_dek_source_type
+                != EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
+            self.newest.see(
+                resource,
+                provider,
+                &object.key_id,
+                class.blob_id,
+                stored.mod_revision,
+            );
         }
         if let Some(source) = &row.dek_source {
             let name = (row.kind, row.provider.clone(), row.key_id.clone());
@@ -90,28 +101,43 @@ impl Tally {
         self.not_decrypted += usize::from(row.decrypt_error.is_some());
         let next = ClassId::try_from(self.classes.len()).unwrap_or(ClassId::MAX);
         let id = *self.ids.entry(class).or_insert_with_key(|class| {
-            self.classes.push((class.clone(), Counted { values: 0, label: row.label.clone() }));
+            self.classes.push((
+                class.clone(),
+                Counted {
+                    values: 0,
+                    label: row.label.clone(),
+                },
+            ));
             next
         });
         self.classes[id as usize].1.values += 1;
         id
     }
 
-    /// Of each class, why its values are not under the key of the newest value of their resource; `None`: they are, or their resource is
-    /// not encrypted.
+    /// Of each class, why its values are not under the key of the newest value of their resource;
+    /// `None`: they are, or their resource is not encrypted.
     pub(super) fn stale(&self) -> Vec<Option<Reason>> {
-        self.classes.iter().map(|(class, _)| self.newest.judge(class)).collect()
+        self.classes
+            .iter()
+            .map(|(class, _)| self.newest.judge(class))
+            .collect()
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let mut summary =
-            Summary { decrypted: self.decrypted, not_decrypted: self.not_decrypted, ..Summary::default() };
+        let mut summary = Summary {
+            decrypted: self.decrypted,
+            not_decrypted: self.not_decrypted,
+            ..Summary::default()
+        };
         let mut groups: BTreeMap<GroupName, Group> = BTreeMap::new();
         for ((class, counted), stale) in self.classes.iter().zip(self.stale()) {
             let values = counted.values;
             let stale = if stale.is_some() { values } else { 0 };
             let plaintext = class.format.is_plaintext();
-            let unknown = matches!(class.format, Format::UnknownEncrypted | Format::Unrecognised);
+            let unknown = matches!(
+                class.format,
+                Format::UnknownEncrypted | Format::Unrecognised
+            );
             summary.total += values;
             summary.stale += stale;
             if !plaintext && class.format != Format::Unrecognised {
@@ -123,14 +149,20 @@ impl Tally {
                 (false, _) if plaintext => summary.plaintext += values,
                 _ => {}
             }
-            let name = (class.format.as_str(), class.provider.clone(), class.key_id.clone());
-            let group = groups.entry(name).or_insert_with_key(|(kind, provider, key_id)| Group {
-                kind,
-                provider: provider.clone(),
-                key_id: key_id.clone(),
-                label: counted.label.clone(),
-                ..Group::default()
-            });
+            let name = (
+                class.format.as_str(),
+                class.provider.clone(),
+                class.key_id.clone(),
+            );
+            let group = groups
+                .entry(name)
+                .or_insert_with_key(|(kind, provider, key_id)| Group {
+                    kind,
+                    provider: provider.clone(),
+                    key_id: key_id.clone(),
+                    label: counted.label.clone(),
+                    ..Group::default()
+                });
             group.count += values;
             group.stale += stale;
         }
@@ -154,7 +186,14 @@ impl Tally {
 
 impl Newest {
     /// Of two values of one revision, the later counts: a transaction has written both.
-    fn see(&mut self, resource: &str, provider: &str, key_id: &str, blob_id: Option<BlobId>, revision: i64) {
+    fn see(
+        &mut self,
+        resource: &str,
+        provider: &str,
+        key_id: &str,
+        blob_id: Option<BlobId>,
+        revision: i64,
+    ) {
         match self.provider_of.get_mut(resource) {
             Some((known, of)) if *known <= revision => {
                 *known = revision;
@@ -163,7 +202,10 @@ impl Newest {
                 }
             }
             Some(_) => {}
-            None => drop(self.provider_of.insert(resource.to_owned(), (revision, provider.to_owned()))),
+            None => drop(
+                self.provider_of
+                    .insert(resource.to_owned(), (revision, provider.to_owned())),
+            ),
         }
         match self.current.get_mut(provider) {
             Some((known, current)) if *known <= revision => {
@@ -176,8 +218,14 @@ impl Newest {
             Some(_) => {}
             None => {
                 let key_id = Some(key_id.to_owned());
-                let current = CurrentKey { provider: provider.to_owned(), key_id, blob_id, sources: None };
-                self.current.insert(provider.to_owned(), (revision, current));
+                let current = CurrentKey {
+                    provider: provider.to_owned(),
+                    key_id,
+                    blob_id,
+                    sources: None,
+                };
+                self.current
+                    .insert(provider.to_owned(), (revision, current));
             }
         }
     }

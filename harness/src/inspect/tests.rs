@@ -7,7 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use kmslab_kmsv2::socket;
-use kmslab_kmsv2::socket::key_management_service_server::{KeyManagementService, KeyManagementServiceServer};
+use kmslab_kmsv2::socket::key_management_service_server::{
+    KeyManagementService, KeyManagementServiceServer,
+};
 use kmslab_kmsv2::stored::{self, EncryptedObject};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -41,12 +43,18 @@ async fn snapshot(history: bool) -> Vec<Stored> {
 
 async fn printed(format: Format, openers: &mut Openers, options: &Options) -> String {
     let mut out = Vec::new();
-    inspect_all(batches(false).await, openers, options, format, &mut out).await.unwrap();
+    inspect_all(batches(false).await, openers, options, format, &mut out)
+        .await
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 
 fn row<'a>(report: &'a Report, ending: &str) -> &'a Row {
-    report.values.iter().find(|row| row.key.ends_with(ending)).unwrap()
+    report
+        .values
+        .iter()
+        .find(|row| row.key.ends_with(ending))
+        .unwrap()
 }
 
 /// Upstream's test plugin: base64 is its cipher. Counts its Decrypts.
@@ -65,13 +73,18 @@ impl KeyManagementService for Base64Plugin {
         Err(Status::unimplemented("not asked by the inspector"))
     }
 
-    async fn decrypt(&self, request: Request<socket::DecryptRequest>) -> Answer<socket::DecryptResponse> {
+    async fn decrypt(
+        &self,
+        request: Request<socket::DecryptRequest>,
+    ) -> Answer<socket::DecryptResponse> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let request = request.into_inner();
         if request.uid.is_empty() || request.key_id != "1" {
             return Err(Status::failed_precondition("key disabled"));
         }
-        let plaintext = STANDARD.decode(request.ciphertext).map_err(|_| Status::invalid_argument("not base64"))?;
+        let plaintext = STANDARD
+            .decode(request.ciphertext)
+            .map_err(|_| Status::invalid_argument("not base64"))?;
         Ok(Response::new(socket::DecryptResponse { plaintext }))
     }
 }
@@ -81,7 +94,8 @@ async fn plugin() -> (tempfile::TempDir, Base64Plugin, Openers) {
     let path = dir.path().join("s.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let plugin = Base64Plugin::default();
-    let server = tonic::transport::Server::builder().add_service(KeyManagementServiceServer::new(plugin.clone()));
+    let server = tonic::transport::Server::builder()
+        .add_service(KeyManagementServiceServer::new(plugin.clone()));
     tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     let mut openers = Openers::default();
     openers.add_plugin(&path).await.unwrap();
@@ -98,15 +112,32 @@ fn seeds(text: &str) -> anyhow::Result<Openers> {
 
 #[tokio::test]
 async fn a_snapshot_is_listed_without_any_key() {
-    let report = inspect(&snapshot(false).await, &mut Openers::default(), &Options::default()).await;
+    let report = inspect(
+        &snapshot(false).await,
+        &mut Openers::default(),
+        &Options::default(),
+    )
+    .await;
     let seed = row(&report, "aes-gcm-seed");
     assert_eq!(
         (seed.kind, seed.provider.as_deref(), seed.key_id.as_deref()),
         ("kms-v2", Some("kms-provider"), Some("1"))
     );
-    assert_eq!(seed.dek_source.as_ref().map(|source| source.kind), Some("seed"));
-    assert_eq!(seed.annotations["local-kek.kms.kubernetes.io"], "encrypted-local-kek");
-    assert_eq!(row(&report, "/node-007").object.as_ref().map(|object| object.kind.as_str()), Some("Lease"));
+    assert_eq!(
+        seed.dek_source.as_ref().map(|source| source.kind),
+        Some("seed")
+    );
+    assert_eq!(
+        seed.annotations["local-kek.kms.kubernetes.io"],
+        "encrypted-local-kek"
+    );
+    assert_eq!(
+        row(&report, "/node-007")
+            .object
+            .as_ref()
+            .map(|object| object.kind.as_str()),
+        Some("Lease")
+    );
     assert!(
         row(&report, "default/cut")
             .problem
@@ -122,37 +153,91 @@ async fn a_snapshot_is_listed_without_any_key() {
             .starts_with("k8s:enc:kms:v9:p1: is the prefix of no provider")
     );
     let summary = &report.summary;
-    assert_eq!((summary.total, summary.encrypted, summary.problems, summary.dek_sources), (129, 4, 5, 2));
+    assert_eq!(
+        (
+            summary.total,
+            summary.encrypted,
+            summary.problems,
+            summary.dek_sources
+        ),
+        (129, 4, 5, 2)
+    );
     assert_eq!((summary.decrypted, summary.not_decrypted), (0, 0));
 }
 
 #[tokio::test]
 async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
     let (_dir, plugin, mut openers) = plugin().await;
-    let report =
-        inspect(&[snapshot(false).await, snapshot(false).await].concat(), &mut openers, &Options::default()).await;
-    assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (4, 0));
+    let report = inspect(
+        &[snapshot(false).await, snapshot(false).await].concat(),
+        &mut openers,
+        &Options::default(),
+    )
+    .await;
+    assert_eq!(
+        (report.summary.decrypted, report.summary.not_decrypted),
+        (4, 0)
+    );
     assert_eq!(plugin.0.load(Ordering::Relaxed), 2);
     let opened = row(&report, "aes-gcm-seed");
-    assert_eq!(opened.object.as_ref().map(|object| object.kind.as_str()), Some("Secret"));
-    assert_eq!(opened.plaintext.as_ref().and_then(|plaintext| plaintext.value.as_ref()), None);
+    assert_eq!(
+        opened.object.as_ref().map(|object| object.kind.as_str()),
+        Some("Secret")
+    );
+    assert_eq!(
+        opened
+            .plaintext
+            .as_ref()
+            .and_then(|plaintext| plaintext.value.as_ref()),
+        None
+    );
     assert!(!serde_json::to_string(&report).unwrap().contains("api_key"));
 }
 
 #[tokio::test]
 async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
     let mut openers = seeds(&format!("# 1.27\n{DEK}\n\n{SEED} # 1.28\n")).unwrap();
-    let report =
-        inspect(&snapshot(false).await, &mut openers, &Options { show_values: true, ..Options::default() }).await;
-    assert_eq!((report.summary.decrypted, report.summary.not_decrypted), (2, 0));
-    let options = Options { show_values: true, ..Options::default() };
-    assert!(printed(Format::Table, &mut openers, &options).await.contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b"));
+    let report = inspect(
+        &snapshot(false).await,
+        &mut openers,
+        &Options {
+            show_values: true,
+            ..Options::default()
+        },
+    )
+    .await;
+    assert_eq!(
+        (report.summary.decrypted, report.summary.not_decrypted),
+        (2, 0)
+    );
+    let options = Options {
+        show_values: true,
+        ..Options::default()
+    };
+    assert!(
+        printed(Format::Table, &mut openers, &options)
+            .await
+            .contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b")
+    );
     assert!(!format!("{report:?} {openers:?}").contains("086a7ffc"));
 
-    let report = inspect(&snapshot(false).await, &mut seeds(SEED).unwrap(), &Options::default()).await;
+    let report = inspect(
+        &snapshot(false).await,
+        &mut seeds(SEED).unwrap(),
+        &Options::default(),
+    )
+    .await;
     let failed = row(&report, "aes-gcm-key").decrypt_error.as_ref().unwrap();
     assert!(failed.starts_with("none of the 1 keys in"), "{failed}");
-    assert!(!printed(Format::Table, &mut seeds(SEED).unwrap(), &Options::default()).await.contains("086a7ffc"));
+    assert!(
+        !printed(
+            Format::Table,
+            &mut seeds(SEED).unwrap(),
+            &Options::default()
+        )
+        .await
+        .contains("086a7ffc")
+    );
 }
 
 #[tokio::test]
@@ -163,7 +248,10 @@ async fn a_value_under_another_key_says_what_that_can_mean() {
     items[0].key = "/registry/secrets/default/copied".to_owned();
     let report = inspect(&items, &mut openers, &Options::default()).await;
     let failed = report.values[0].decrypt_error.as_ref().unwrap();
-    assert!(failed.contains("message authentication failed") && failed.contains("another key of etcd"), "{failed}");
+    assert!(
+        failed.contains("message authentication failed") && failed.contains("another key of etcd"),
+        "{failed}"
+    );
 }
 
 #[tokio::test]
@@ -177,14 +265,29 @@ async fn what_the_plugin_says_is_passed_on_once() {
         ..Default::default()
     };
     let value = stored::encode("p", &object).unwrap();
-    let item =
-        |key: &str| Stored { key: key.into(), value: value.clone(), create_revision: 1, mod_revision: 1, version: 1 };
-    let report =
-        inspect(&[item("/registry/secrets/a/a"), item("/registry/secrets/a/b")], &mut openers, &Options::default())
-            .await;
+    let item = |key: &str| Stored {
+        key: key.into(),
+        value: value.clone(),
+        create_revision: 1,
+        mod_revision: 1,
+        version: 1,
+    };
+    let report = inspect(
+        &[item("/registry/secrets/a/a"), item("/registry/secrets/a/b")],
+        &mut openers,
+        &Options::default(),
+    )
+    .await;
     let failed = report.values[1].decrypt_error.as_ref().unwrap();
-    assert!(failed.ends_with("FailedPrecondition: key disabled"), "{failed}");
-    assert_eq!(plugin.0.load(Ordering::Relaxed), 1, "a dead key is asked once per DEK source");
+    assert!(
+        failed.ends_with("FailedPrecondition: key disabled"),
+        "{failed}"
+    );
+    assert_eq!(
+        plugin.0.load(Ordering::Relaxed),
+        1,
+        "a dead key is asked once per DEK source"
+    );
 }
 
 #[tokio::test]
@@ -209,7 +312,13 @@ async fn values_are_stale_relative_to_the_newest_of_their_provider() {
         ("/registry/e.com/gadgets/a", b"{}".to_vec(), 6),
     ]
     .into_iter()
-    .map(|(key, value, at)| Stored { key: key.to_owned(), value, create_revision: 1, mod_revision: at, version: 1 })
+    .map(|(key, value, at)| Stored {
+        key: key.to_owned(),
+        value,
+        create_revision: 1,
+        mod_revision: at,
+        version: 1,
+    })
     .collect();
     let report = inspect(&items, &mut Openers::default(), &Options::default()).await;
     let stale: Vec<_> = report.values.iter().map(|row| row.stale).collect();
@@ -219,35 +328,79 @@ async fn values_are_stale_relative_to_the_newest_of_their_provider() {
 
 #[tokio::test]
 async fn history_lists_old_revisions_too() {
-    let report = inspect(&snapshot(true).await, &mut Openers::default(), &Options::default()).await;
-    let gone = report.values.iter().filter(|row| row.key.ends_with("default/gone")).map(|row| row.revision);
+    let report = inspect(
+        &snapshot(true).await,
+        &mut Openers::default(),
+        &Options::default(),
+    )
+    .await;
+    let gone = report
+        .values
+        .iter()
+        .filter(|row| row.key.ends_with("default/gone"))
+        .map(|row| row.revision);
     assert_eq!(gone.collect::<Vec<_>>(), [126, 127]);
 }
 
 #[tokio::test]
 async fn unusable_keys_are_refused_with_the_remedy() {
     let line = seeds("zz\n").unwrap_err();
-    assert!(line.to_string().contains("line 1 is no key in hex or base64"), "{line}");
-    assert!(seeds("# nothing\n").unwrap_err().to_string().contains("it holds no keys"));
-    let socket = Openers::default().add_plugin(std::path::Path::new("/nonexistent/s.sock")).await.unwrap_err();
-    assert!(socket.to_string().contains("/nonexistent/s.sock"), "{socket}");
-    assert_eq!((crate::exit::code(&line), crate::exit::code(&socket)), (2, 3));
+    assert!(
+        line.to_string()
+            .contains("line 1 is no key in hex or base64"),
+        "{line}"
+    );
+    assert!(
+        seeds("# nothing\n")
+            .unwrap_err()
+            .to_string()
+            .contains("it holds no keys")
+    );
+    let socket = Openers::default()
+        .add_plugin(std::path::Path::new("/nonexistent/s.sock"))
+        .await
+        .unwrap_err();
+    assert!(
+        socket.to_string().contains("/nonexistent/s.sock"),
+        "{socket}"
+    );
+    assert_eq!(
+        (crate::exit::code(&line), crate::exit::code(&socket)),
+        (2, 3)
+    );
 }
 
 #[tokio::test]
 async fn the_json_that_is_written_row_by_row_is_the_report_sorted_by_key() {
     let keys = format!("{DEK}\n{SEED}\n");
-    let options = Options { show_values: true, ..Options::default() };
+    let options = Options {
+        show_values: true,
+        ..Options::default()
+    };
     let mut report = inspect(&snapshot(false).await, &mut seeds(&keys).unwrap(), &options).await;
     report.values.sort_by(|a, b| a.key.cmp(&b.key));
     let written = printed(Format::Json, &mut seeds(&keys).unwrap(), &options).await;
-    assert_eq!(written, format!("{}\n", serde_json::to_string_pretty(&report).unwrap()));
+    assert_eq!(
+        written,
+        format!("{}\n", serde_json::to_string_pretty(&report).unwrap())
+    );
 
     let mut out = Vec::new();
     let none = source::Batches::of(Vec::new());
-    inspect_all(none, &mut Openers::default(), &options, Format::Json, &mut out).await.unwrap();
+    inspect_all(
+        none,
+        &mut Openers::default(),
+        &options,
+        Format::Json,
+        &mut out,
+    )
+    .await
+    .unwrap();
     let empty = inspect(&[], &mut Openers::default(), &options).await;
-    assert_eq!(String::from_utf8(out).unwrap(), format!("{}\n", serde_json::to_string_pretty(&empty).unwrap()));
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        format!("{}\n", serde_json::to_string_pretty(&empty).unwrap())
+    );
 }
 
 #[tokio::test]
@@ -266,7 +419,15 @@ async fn what_came_before_a_restart_is_forgotten() {
     let mut printed = Vec::new();
     for batches in [whole, again] {
         let mut out = Vec::new();
-        inspect_all(batches, &mut Openers::default(), &Options::default(), Format::Json, &mut out).await.unwrap();
+        inspect_all(
+            batches,
+            &mut Openers::default(),
+            &Options::default(),
+            Format::Json,
+            &mut out,
+        )
+        .await
+        .unwrap();
         printed.push(out);
     }
     assert!(printed[0] == printed[1]);
@@ -278,11 +439,29 @@ async fn columns_are_as_wide_as_their_widest_cell_and_what_is_stale_is_in_its_ow
     values.retain(|stored| stored.key.contains("/secrets/"));
     let mut out = Vec::new();
     let batches = source::Batches::of(values);
-    inspect_all(batches, &mut Openers::default(), &Options::default(), Format::Table, &mut out).await.unwrap();
+    inspect_all(
+        batches,
+        &mut Openers::default(),
+        &Options::default(),
+        Format::Table,
+        &mut out,
+    )
+    .await
+    .unwrap();
     let text = String::from_utf8(out).unwrap();
     let rows: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
     let at = rows[0].find("STALE").unwrap();
-    let stale: Vec<&str> = rows[1..].iter().map(|row| row[at..].split("  ").next().unwrap()).collect();
-    assert!(stale.contains(&"old-source-type") && stale.contains(&"-"), "{text}");
-    assert!(rows.iter().all(|row| row.is_char_boundary(at) && row[..at].ends_with("  ")), "{text}");
+    let stale: Vec<&str> = rows[1..]
+        .iter()
+        .map(|row| row[at..].split("  ").next().unwrap())
+        .collect();
+    assert!(
+        stale.contains(&"old-source-type") && stale.contains(&"-"),
+        "{text}"
+    );
+    assert!(
+        rows.iter()
+            .all(|row| row.is_char_boundary(at) && row[..at].ends_with("  ")),
+        "{text}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Where the kernel sends no parent-death signal: a watcher process beside each child. It is built on Linux too, so that its
-//! test runs there.
+//! Where the kernel sends no parent-death signal: a watcher process beside each child. It is built
+//! on Linux too, so that its test runs there.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -16,8 +16,9 @@ use super::{orphaned, parent_pid, pid};
 /// How long a watcher may outlive the program that it watches.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Starts a watcher and becomes `command`, which so keeps the pid that its parent knows. Standard input must be a pipe whose
-/// other end only the parent holds; the watcher inherits it, the program gets /dev/null.
+/// Starts a watcher and becomes `command`, which so keeps the pid that its parent knows. Standard
+/// input must be a pipe whose other end only the parent holds; the watcher inherits it, the program
+/// gets /dev/null.
 pub(super) fn exec(parent: u32, command: &[OsString]) -> io::Error {
     match prepare(parent, command) {
         Ok(mut command) => command.exec(),
@@ -27,13 +28,22 @@ pub(super) fn exec(parent: u32, command: &[OsString]) -> io::Error {
 
 fn prepare(parent: u32, command: &[OsString]) -> io::Result<Command> {
     let Some((program, args)) = command.split_first() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program given"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no program given",
+        ));
     };
     if parent_pid() != parent {
         return Err(orphaned(parent));
     }
     Command::new(crate::process::own_binary()?)
-        .args(["exec-child", "--parent", &parent.to_string(), "--watch", &std::process::id().to_string()])
+        .args([
+            "exec-child",
+            "--parent",
+            &parent.to_string(),
+            "--watch",
+            &std::process::id().to_string(),
+        ])
         .stdout(Stdio::null())
         // Its own group: it must live on when it kills the program's.
         .process_group(0)
@@ -44,18 +54,22 @@ fn prepare(parent: u32, command: &[OsString]) -> io::Result<Command> {
     Ok(command)
 }
 
-/// The watcher: kills the process group `watched`, of this process's parent, when standard input ends. Ends with either.
+/// The watcher: kills the process group `watched`, of this process's parent, when standard input
+/// ends. Ends with either.
 pub(crate) fn watch(watched: u32) -> io::Result<()> {
-    let group =
-        pid(watched).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{watched} is no pid")))?;
-    let (ended, end) = channel();
-    std::thread::Builder::new().name("parent".into()).spawn(move || {
-        let mut input = io::stdin().lock();
-        let mut buffer = [0; 64];
-        // What the parent writes means nothing; an error means that it is gone as well.
-        while input.read(&mut buffer).is_ok_and(|read| read > 0) {}
-        let _ = ended.send(());
+    let group = pid(watched).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{watched} is no pid"))
     })?;
+    let (ended, end) = channel();
+    std::thread::Builder::new()
+        .name("parent".into())
+        .spawn(move || {
+            let mut input = io::stdin().lock();
+            let mut buffer = [0; 64];
+            // What the parent writes means nothing; an error means that it is gone as well.
+            while input.read(&mut buffer).is_ok_and(|read| read > 0) {}
+            let _ = ended.send(());
+        })?;
     // As long as the program is the watcher's parent, its pid can't be anybody else's.
     while parent_pid() == watched {
         match end.recv_timeout(LOOK_EVERY) {
@@ -72,7 +86,10 @@ pub(crate) fn watch(watched: u32) -> io::Result<()> {
 }
 
 /// Start time by ps(1), to the second, as POSIX has no call for it. `None` for a zombie.
-#[cfg_attr(target_os = "linux", expect(dead_code, reason = "/proc is better where there is one"))]
+#[cfg_attr(
+    target_os = "linux",
+    expect(dead_code, reason = "/proc is better where there is one")
+)]
 pub(super) fn start_time(ps: &Path, pid: u32) -> io::Result<Option<String>> {
     let answer = Command::new(ps)
         .args(["-o", "stat=,lstart=", "-p", &pid.to_string()])
@@ -80,7 +97,12 @@ pub(super) fn start_time(ps: &Path, pid: u32) -> io::Result<Option<String>> {
         .env("TZ", "UTC")
         .stderr(Stdio::null())
         .output()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot run {}: {error}", ps.display())))?;
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot run {}: {error}", ps.display()),
+            )
+        })?;
     Ok(started(&String::from_utf8_lossy(&answer.stdout)))
 }
 
@@ -98,7 +120,10 @@ mod tests {
 
     #[test]
     fn what_ps_says_is_told_from_nothing_and_from_a_zombie() {
-        assert_eq!(started("Ss   Tue Nov 24 13:55:31 2026\n").unwrap(), "Tue Nov 24 13:55:31 2026");
+        assert_eq!(
+            started("Ss   Tue Nov 24 13:55:31 2026\n").unwrap(),
+            "Tue Nov 24 13:55:31 2026"
+        );
         assert_eq!(started("Z+   Tue Nov 24 13:55:31 2026\n"), None);
         assert_eq!(started("\n"), None);
     }

@@ -9,8 +9,9 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::{orphaned, parent_pid};
 
-/// Asks the kernel for SIGKILL at the death of the thread that spawned this process, then becomes `command`. The request
-/// survives the exec (prctl(2), PR_SET_PDEATHSIG), unless the program is set-uid.
+/// Asks the kernel for SIGKILL at the death of the thread that spawned this process, then becomes
+/// `command`. The request survives the exec (prctl(2), PR_SET_PDEATHSIG), unless the program is
+/// set-uid.
 pub(super) fn exec(parent: u32, command: &[OsString]) -> io::Error {
     let Some((program, args)) = command.split_first() else {
         return io::Error::new(io::ErrorKind::InvalidInput, "no program given");
@@ -18,7 +19,8 @@ pub(super) fn exec(parent: u32, command: &[OsString]) -> io::Error {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return error.into();
     }
-    // After the request, not before: a parent that died in between would otherwise never be noticed.
+    // After the request, not before: a parent that died in between would otherwise never be
+    // noticed.
     if parent_pid() != parent {
         return orphaned(parent);
     }
@@ -30,13 +32,18 @@ pub(super) fn start_time(pid: u32) -> io::Result<Option<String>> {
     let stat = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat,
         // ESRCH: it ended between open and read.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
     let Some((state, ticks)) = state_and_ticks(&stat) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as proc(5) says")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/{pid}/stat is not as proc(5) says"),
+        ));
     };
     if matches!(state, "Z" | "X") {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! What differs between Linux and macOS, behind one small seam: a parent's death, a process's identity, lengths of socket paths.
+//! What differs between Linux and macOS, behind one small seam: a parent's death, a process's
+//! identity, lengths of socket paths.
 
 pub mod fallback;
 #[cfg(target_os = "linux")]
@@ -11,7 +12,8 @@ use std::path::Path;
 
 pub use ports::{PortReservation, free_port};
 
-/// How many bytes the path of a unix socket may have: `sun_path` holds 108 on Linux and 104 on macOS, one of them the final NUL.
+/// How many bytes the path of a unix socket may have: `sun_path` holds 108 on Linux and 104 on
+/// macOS, one of them the final NUL.
 pub const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// How a child learns that the process which started it is gone.
@@ -19,14 +21,19 @@ pub const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else {
 pub enum Guard {
     /// The kernel kills it: PR_SET_PDEATHSIG, on Linux only.
     Signal,
-    /// A watcher beside it holds the read end of a pipe of the parent's, and kills it when that ends.
+    /// A watcher beside it holds the read end of a pipe of the parent's, and kills it when that
+    /// ends.
     Watch,
 }
 
 impl Guard {
     /// The best that this system has.
     pub const fn native() -> Self {
-        if cfg!(target_os = "linux") { Self::Signal } else { Self::Watch }
+        if cfg!(target_os = "linux") {
+            Self::Signal
+        } else {
+            Self::Watch
+        }
     }
 
     /// Becomes the program `command`, which dies when `parent` does. Returns only if it can't.
@@ -35,9 +42,10 @@ impl Guard {
             #[cfg(target_os = "linux")]
             Self::Signal => linux::exec(parent, command),
             #[cfg(not(target_os = "linux"))]
-            Self::Signal => {
-                io::Error::new(io::ErrorKind::Unsupported, "this system has no parent-death signal: use --guard watch")
-            }
+            Self::Signal => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this system has no parent-death signal: use --guard watch",
+            ),
             Self::Watch => fallback::exec(parent, command),
         }
     }
@@ -48,7 +56,8 @@ impl Guard {
 #[serde(transparent)]
 pub struct StartTime(String);
 
-/// When the process was started; `None` if there is no such process, or it is dead and not yet reaped.
+/// When the process was started; `None` if there is no such process, or it is dead and not yet
+/// reaped.
 pub fn start_time(pid: u32) -> io::Result<Option<StartTime>> {
     #[cfg(target_os = "linux")]
     let found = linux::start_time(pid)?;
@@ -84,12 +93,16 @@ pub(crate) fn parent_pid() -> u32 {
 
 /// A pid as rustix wants it; `None` for 0 and for what no pid can be.
 pub(crate) fn pid(raw: u32) -> Option<rustix::process::Pid> {
-    i32::try_from(raw).ok().and_then(rustix::process::Pid::from_raw)
+    i32::try_from(raw)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
 }
 
 /// The error of a child whose parent died before it could be bound to it.
 fn orphaned(parent: u32) -> io::Error {
-    io::Error::other(format!("the process {parent} that wanted this child is gone: not started"))
+    io::Error::other(format!(
+        "the process {parent} that wanted this child is gone: not started"
+    ))
 }
 
 #[cfg(test)]
@@ -120,6 +133,11 @@ mod tests {
         assert!(check_socket_path(Path::new(&path)).is_ok());
         std::os::unix::net::SocketAddr::from_pathname(&path).unwrap();
         let error = check_socket_path(Path::new(&format!("{path}x"))).unwrap_err();
-        assert!(error.to_string().contains(&format!("has {} bytes", SOCKET_PATH_LIMIT + 1)), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("has {} bytes", SOCKET_PATH_LIMIT + 1)),
+            "{error}"
+        );
     }
 }

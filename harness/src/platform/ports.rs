@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType, bind, getsockname, socket, sockopt};
 
-/// A port of 127.0.0.1 that stays ours: bound with SO_REUSEPORT and never listened on, so a program that binds it with
-/// SO_REUSEPORT too (kube-apiserver `--permit-port-sharing`) gets every connection, before and after a restart.
+/// A port of 127.0.0.1 that stays ours: bound with SO_REUSEPORT and never listened on, so a program
+/// that binds it with SO_REUSEPORT too (kube-apiserver `--permit-port-sharing`) gets every
+/// connection, before and after a restart.
 #[derive(Debug)]
 pub struct PortReservation {
     port: u16,
@@ -23,7 +24,10 @@ impl PortReservation {
         sockopt::set_socket_reuseport(&socket, true)?;
         bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let port = local_port(getsockname(&socket)?)?;
-        Ok(Self { port, _socket: socket })
+        Ok(Self {
+            port,
+            _socket: socket,
+        })
     }
 
     /// Its number.
@@ -37,10 +41,12 @@ fn local_port(address: SocketAddrAny) -> io::Result<u16> {
     Ok(address.port())
 }
 
-/// A port of 127.0.0.1 that is free now. Another process may take it before it is used: prefer port 0, or a
-/// [`PortReservation`].
+/// A port of 127.0.0.1 that is free now. Another process may take it before it is used: prefer port
+/// 0, or a [`PortReservation`].
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 #[cfg(test)]
@@ -68,7 +74,8 @@ mod tests {
     #[test]
     fn reservations_differ() {
         let reserved: Vec<_> = (0..20).map(|_| PortReservation::new().unwrap()).collect();
-        let ports: std::collections::BTreeSet<_> = reserved.iter().map(PortReservation::port).collect();
+        let ports: std::collections::BTreeSet<_> =
+            reserved.iter().map(PortReservation::port).collect();
         assert_eq!(ports.len(), 20);
     }
 }

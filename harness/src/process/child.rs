@@ -6,7 +6,9 @@ use std::process::{ChildStdin, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use tokio::sync::watch;
 
 use super::{ProcessError, Program, log};
@@ -29,19 +31,33 @@ pub struct Child {
 }
 
 impl Child {
-    pub(super) fn new(program: Program, mut child: std::process::Child, log_from: u64) -> io::Result<Self> {
+    pub(super) fn new(
+        program: Program,
+        mut child: std::process::Child,
+        log_from: u64,
+    ) -> io::Result<Self> {
         let raw = child.id();
-        let group = pid(raw).ok_or_else(|| io::Error::other(format!("the system gave the pid {raw}")))?;
+        let group =
+            pid(raw).ok_or_else(|| io::Error::other(format!("the system gave the pid {raw}")))?;
         let started = start_time(raw).unwrap_or_default();
         let reaped = Arc::new(Mutex::new(false));
         let (sender, status) = watch::channel(None);
-        // Held open until the end: for Guard::Watch its closing is the sign of our death, and Child::wait closes it first.
+        // Held open until the end: for Guard::Watch its closing is the sign of our death, and
+        // Child::wait closes it first.
         let input = child.stdin.take();
         let theirs = Arc::clone(&reaped);
         std::thread::Builder::new()
             .name(format!("wait {}", program.name()))
             .spawn(move || wait_for_end(child, group, input, &theirs, &sender))?;
-        Ok(Self { program, pid: raw, started, log_from, group, reaped, status })
+        Ok(Self {
+            program,
+            pid: raw,
+            started,
+            log_from,
+            group,
+            reaped,
+            status,
+        })
     }
 
     /// Its process id, which is also its process group's.
@@ -83,10 +99,13 @@ impl Child {
     pub async fn wait(&self) -> Result<ExitStatus, ProcessError> {
         let mut status = self.status.clone();
         let ended = status.wait_for(Option::is_some).await;
-        ended.ok().and_then(|status| *status).ok_or_else(|| ProcessError::Io {
-            what: format!("waiting for {} (pid {})", self.program.name(), self.pid),
-            source: io::Error::other("the thread that waits for it is gone"),
-        })
+        ended
+            .ok()
+            .and_then(|status| *status)
+            .ok_or_else(|| ProcessError::Io {
+                what: format!("waiting for {} (pid {})", self.program.name(), self.pid),
+                source: io::Error::other("the thread that waits for it is gone"),
+            })
     }
 
     /// SIGTERM, and SIGKILL where it has not ended within `grace`.
@@ -128,9 +147,11 @@ impl Child {
         match signal(self.group) {
             // macOS answers EPERM for a zombie, which is as good as ended.
             Ok(()) | Err(rustix::io::Errno::SRCH | rustix::io::Errno::PERM) => Ok(()),
-            Err(error) => {
-                Err(ProcessError::io(format!("signalling {} (pid {})", self.program.name(), self.pid))(error.into()))
-            }
+            Err(error) => Err(ProcessError::io(format!(
+                "signalling {} (pid {})",
+                self.program.name(),
+                self.pid
+            ))(error.into())),
         }
     }
 }
@@ -151,7 +172,10 @@ fn wait_for_end(
     reaped: &Mutex<bool>,
     status: &watch::Sender<Option<ExitStatus>>,
 ) {
-    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+    while let Err(rustix::io::Errno::INTR) = waitid(
+        WaitId::Pid(id),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    ) {}
     let mut reaped = lock(reaped);
     let ended = child.wait();
     *reaped = true;

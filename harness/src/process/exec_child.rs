@@ -1,4 +1,5 @@
-//! The hidden verb `kmslab exec-child`: what a child runs between being spawned and being the program.
+//! The hidden verb `kmslab exec-child`: what a child runs between being spawned and being the
+//! program.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,10 +25,15 @@ pub struct ExecChildArgs {
     command: Vec<OsString>,
 }
 
-/// Becomes the program. Returns only if it can't, with the exit code that shells use for the reason: 127 no such program, 126
-/// not to be run, 125 not bound to its parent.
+/// Becomes the program. Returns only if it can't, with the exit code that shells use for the
+/// reason: 127 no such program, 126 not to be run, 125 not bound to its parent.
 pub fn run(args: ExecChildArgs) -> ExitCode {
-    let ExecChildArgs { parent, guard, watch, command } = args;
+    let ExecChildArgs {
+        parent,
+        guard,
+        watch,
+        command,
+    } = args;
     if let Some(watched) = watch {
         return match fallback::watch(watched) {
             Ok(()) => ExitCode::SUCCESS,
@@ -35,7 +41,10 @@ pub fn run(args: ExecChildArgs) -> ExitCode {
         };
     }
     let error = guard.exec(parent, &command);
-    let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+    let program = command
+        .first()
+        .map(|program| program.to_string_lossy())
+        .unwrap_or_default();
     let code = match error.kind() {
         io::ErrorKind::NotFound => 127,
         io::ErrorKind::Other => 125,

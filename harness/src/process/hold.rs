@@ -1,4 +1,5 @@
-//! A claim that keeps a service of another process's lab down: an flock'ed file, which the kernel gives back when the holder dies.
+//! A claim that keeps a service of another process's lab down: an flock'ed file, which the kernel
+//! gives back when the holder dies.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// How often a claim is looked at; there is no call that waits for an flock without blocking a thread.
+/// How often a claim is looked at; there is no call that waits for an flock without blocking a
+/// thread.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// While this lives, the lab's supervisor does not start the service again.
@@ -46,7 +48,13 @@ fn path(dir: &Path, service: &str) -> PathBuf {
 }
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

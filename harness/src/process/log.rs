@@ -9,26 +9,41 @@ const WINDOW: u64 = 64 * 1024;
 /// Longest line shown; Go programs print whole configurations in one.
 const WIDTH: usize = 600;
 
-/// The last `lines` lines of the file that were written after offset `from`; empty where there is no such file.
+/// The last `lines` lines of the file that were written after offset `from`; empty where there is
+/// no such file.
 pub fn tail(path: &Path, from: u64, lines: usize) -> String {
-    let Ok(bytes) = window(path, from) else { return String::new() };
+    let Ok(bytes) = window(path, from) else {
+        return String::new();
+    };
     let text = String::from_utf8_lossy(&bytes);
-    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let all: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let last = &all[all.len().saturating_sub(lines)..];
-    last.iter().map(|line| cut(line)).collect::<Vec<_>>().join("\n")
+    last.iter()
+        .map(|line| cut(line))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn window(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let end = file.metadata()?.len();
-    file.seek(SeekFrom::Start(from.max(end.saturating_sub(WINDOW)).min(end)))?;
+    file.seek(SeekFrom::Start(
+        from.max(end.saturating_sub(WINDOW)).min(end),
+    ))?;
     let mut bytes = Vec::new();
     file.take(WINDOW).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn cut(line: &str) -> String {
-    if line.chars().count() <= WIDTH { line.into() } else { line.chars().take(WIDTH).chain(['…']).collect() }
+    if line.chars().count() <= WIDTH {
+        line.into()
+    } else {
+        line.chars().take(WIDTH).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]

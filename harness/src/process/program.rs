@@ -10,8 +10,17 @@ use std::process::{Command, Stdio};
 use super::{Child, ProcessError, own_binary, spawner};
 use crate::platform::Guard;
 
-/// Variables that a child takes over. All others stay outside: etcd reads every flag from `ETCD_*`, SDKs take keys from `AWS_*`.
-const INHERITED: [&str; 7] = ["PATH", "HOME", "TMPDIR", "LANG", "TZ", "RUST_LOG", "RUST_BACKTRACE"];
+/// Variables that a child takes over. All others stay outside: etcd reads every flag from `ETCD_*`,
+/// SDKs take keys from `AWS_*`.
+const INHERITED: [&str; 7] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "TZ",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+];
 
 /// A program to run, as often as needed.
 #[derive(Clone)]
@@ -27,7 +36,11 @@ pub struct Program {
 
 impl Program {
     /// A program, its name in this lab, and the file that its output is appended to.
-    pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        program: impl Into<PathBuf>,
+        log: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             name: name.into(),
             program: program.into(),
@@ -86,8 +99,12 @@ impl Program {
 
     /// The command as a person would type it. Variables are left out: they may be secret.
     pub fn line(&self) -> String {
-        let words = std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
-        words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+        let words = std::iter::once(self.program.as_os_str())
+            .chain(self.args.iter().map(OsString::as_os_str));
+        words
+            .map(|word| quoted(&word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Starts it.
@@ -96,10 +113,15 @@ impl Program {
         let (log, from) = self.open_log()?;
         let through = match &self.through {
             Some(given) => given.clone(),
-            None => own_binary().map_err(|source| self.refused("the running program".into(), source))?,
+            None => {
+                own_binary().map_err(|source| self.refused("the running program".into(), source))?
+            }
         };
-        let command = self.command(&through, log).map_err(|source| self.refused(through.clone(), source))?;
-        let child = spawner::spawn(command).map_err(|source| self.refused(through.clone(), source))?;
+        let command = self
+            .command(&through, log)
+            .map_err(|source| self.refused(through.clone(), source))?;
+        let child =
+            spawner::spawn(command).map_err(|source| self.refused(through.clone(), source))?;
         Child::new(self.clone(), child, from).map_err(|source| self.refused(through, source))
     }
 
@@ -110,53 +132,92 @@ impl Program {
         };
         let mut command = Command::new(through);
         command
-            .args(["exec-child", "--parent", &std::process::id().to_string(), "--guard", guard, "--"])
+            .args([
+                "exec-child",
+                "--parent",
+                &std::process::id().to_string(),
+                "--guard",
+                guard,
+                "--",
+            ])
             .arg(&self.program)
             .args(&self.args)
             .env_clear()
-            .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(
+                INHERITED
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(if self.guard == Guard::Watch { Stdio::piped() } else { Stdio::null() })
+            .stdin(if self.guard == Guard::Watch {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Its own group, so that Ctrl-C at a terminal reaches only us and we end things in order.
+            // Its own group, so that Ctrl-C at a terminal reaches only us and we end things in
+            // order.
             .process_group(0);
         Ok(command)
     }
 
     fn check_executable(&self) -> Result<(), ProcessError> {
-        let executable =
-            std::fs::metadata(&self.program).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+        let executable = std::fs::metadata(&self.program)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
         if executable {
             return Ok(());
         }
-        Err(ProcessError::NotExecutable { name: self.name.clone(), path: self.program.clone() })
+        Err(ProcessError::NotExecutable {
+            name: self.name.clone(),
+            path: self.program.clone(),
+        })
     }
 
     /// The log, and where this run's part of it begins.
     fn open_log(&self) -> Result<(File, u64), ProcessError> {
-        let failed = |source| ProcessError::Log { name: self.name.clone(), log: self.log.clone(), source };
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log).map_err(failed)?;
+        let failed = |source| ProcessError::Log {
+            name: self.name.clone(),
+            log: self.log.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.log)
+            .map_err(failed)?;
         let from = file.metadata().map_err(failed)?.len();
         Ok((file, from))
     }
 
     fn refused(&self, through: PathBuf, source: std::io::Error) -> ProcessError {
-        ProcessError::Spawn { name: self.name.clone(), through, source }
+        ProcessError::Spawn {
+            name: self.name.clone(),
+            through,
+            source,
+        }
     }
 }
 
 impl std::fmt::Debug for Program {
     /// Without the environment, which may hold credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program").field("name", &self.name).field("line", &self.line()).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("name", &self.name)
+            .field("line", &self.line())
+            .finish_non_exhaustive()
     }
 }
 
 /// Quoted for a shell, where it needs to be.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -165,8 +226,9 @@ mod tests {
 
     #[test]
     fn the_line_can_be_typed_and_shows_no_variable() {
-        let program =
-            Program::new("x", "/bin/echo", "/tmp/x.log").args(["a b", "", "it's", "--f=1"]).env("TOKEN", "s3cret");
+        let program = Program::new("x", "/bin/echo", "/tmp/x.log")
+            .args(["a b", "", "it's", "--f=1"])
+            .env("TOKEN", "s3cret");
         assert_eq!(program.line(), r"/bin/echo 'a b' '' 'it'\''s' --f=1");
         assert!(!format!("{program:?}").contains("s3cret"));
     }
@@ -174,9 +236,19 @@ mod tests {
     #[test]
     fn a_missing_program_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Program::new("etcd", dir.path().join("etcd"), dir.path().join("etcd.log")).spawn().unwrap_err();
-        assert!(error.to_string().starts_with("cannot start etcd: /"), "{error}");
-        let error = Program::new("sh", "/bin/sh", dir.path().join("no/such/log")).spawn().unwrap_err();
-        assert!(error.to_string().contains("cannot write its log"), "{error}");
+        let error = Program::new("etcd", dir.path().join("etcd"), dir.path().join("etcd.log"))
+            .spawn()
+            .unwrap_err();
+        assert!(
+            error.to_string().starts_with("cannot start etcd: /"),
+            "{error}"
+        );
+        let error = Program::new("sh", "/bin/sh", dir.path().join("no/such/log"))
+            .spawn()
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("cannot write its log"),
+            "{error}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A program over several runs: killed and started again on command, or, in a lab that stays, whenever it ends.
+//! A program over several runs: killed and started again on command, or, in a lab that stays,
+//! whenever it ends.
 
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,7 +56,8 @@ struct Inner {
     wanted: watch::Sender<bool>,
     /// The current run, or the last.
     child: watch::Sender<Arc<Child>>,
-    /// The pid of the run that was last ended on command. `wanted` may be true again before the supervisor hears of that end.
+    /// The pid of the run that was last ended on command. `wanted` may be true again before the
+    /// supervisor hears of that end.
     commanded: AtomicU32,
     ended: Mutex<Vec<Ended>>,
 }
@@ -117,12 +119,22 @@ impl Service {
             return Ok(());
         }
         if self.supervisor.is_none() {
-            self.inner.child.send_replace(start_noted(&self.inner.program, &self.inner.dir)?);
+            self.inner
+                .child
+                .send_replace(start_noted(&self.inner.program, &self.inner.dir)?);
             return Ok(());
         }
         let mut child = self.inner.child.subscribe();
-        let running = async { child.wait_for(|child| child.status().is_none()).await.is_ok() };
-        if tokio::time::timeout(START_PATIENCE, running).await.unwrap_or(false) {
+        let running = async {
+            child
+                .wait_for(|child| child.status().is_none())
+                .await
+                .is_ok()
+        };
+        if tokio::time::timeout(START_PATIENCE, running)
+            .await
+            .unwrap_or(false)
+        {
             return Ok(());
         }
         let last = self.child();
@@ -133,7 +145,10 @@ impl Service {
     pub async fn stop(&self, grace: Duration) -> Result<ExitStatus, ProcessError> {
         let child = self.on_command();
         let status = child.stop(grace).await?;
-        self.inner.dir.forget(self.inner.program.name()).map_err(ProcessError::io("writing the lab's state"))?;
+        self.inner
+            .dir
+            .forget(self.inner.program.name())
+            .map_err(ProcessError::io("writing the lab's state"))?;
         Ok(status)
     }
 }
@@ -173,11 +188,21 @@ async fn supervise(service: Arc<Inner>) {
     loop {
         let child = Arc::clone(&service.child.borrow());
         let since = Instant::now();
-        let Ok(status) = child.wait().await else { return };
-        pause = if since.elapsed() > STEADY { FIRST_PAUSE } else { pause };
+        let Ok(status) = child.wait().await else {
+            return;
+        };
+        pause = if since.elapsed() > STEADY {
+            FIRST_PAUSE
+        } else {
+            pause
+        };
         if service.commanded.load(Ordering::SeqCst) != child.pid() {
             tracing::warn!(name = service.program.name(), pid = child.pid(), %status, "ended; starting it again");
-            service.ended().push(Ended { pid: child.pid(), status, tail: child.tail(12) });
+            service.ended().push(Ended {
+                pid: child.pid(),
+                status,
+                tail: child.tail(12),
+            });
         } else {
             // Killed on command, which is no reason to wait longer.
             pause = FIRST_PAUSE;

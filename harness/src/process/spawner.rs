@@ -1,5 +1,5 @@
-//! The one thread that spawns children. PR_SET_PDEATHSIG follows the spawning *thread* (prctl(2)), and threads of an async
-//! runtime come and go, so this one stays until the process ends.
+//! The one thread that spawns children. PR_SET_PDEATHSIG follows the spawning *thread* (prctl(2)),
+//! and threads of an async runtime come and go, so this one stays until the process ends.
 
 use std::io;
 use std::process::{Child, Command};
@@ -21,13 +21,18 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
 fn spawner() -> io::Result<&'static Sender<Order>> {
     if SPAWNER.get().is_none() {
         let (orders, queue) = channel::<Order>();
-        std::thread::Builder::new().name("spawner".into()).spawn(move || {
-            for (mut command, reply) in queue {
-                let _ = reply.send(command.spawn());
-            }
-        })?;
-        // Where two came at once, one queue is dropped here and its thread ends without having spawned anything.
+        std::thread::Builder::new()
+            .name("spawner".into())
+            .spawn(move || {
+                for (mut command, reply) in queue {
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
+        // Where two came at once, one queue is dropped here and its thread ends without having
+        // spawned anything.
         let _ = SPAWNER.set(orders);
     }
-    Ok(SPAWNER.get().expect("it was set above, here or by another thread"))
+    Ok(SPAWNER
+        .get()
+        .expect("it was set above, here or by another thread"))
 }

@@ -21,7 +21,8 @@ pub fn table(report: &Report) -> String {
         "stale",
     ]);
     let number = |value: Option<u64>| {
-        Cell::new(value.map_or("-".to_owned(), |n| n.to_string())).set_alignment(CellAlignment::Right)
+        Cell::new(value.map_or("-".to_owned(), |n| n.to_string()))
+            .set_alignment(CellAlignment::Right)
     };
     for row in &report.results {
         let stale = match (row.figures.stale_before, row.figures.stale_after) {
@@ -41,7 +42,10 @@ pub fn table(report: &Report) -> String {
             Cell::new(stale),
         ]);
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut text: String = table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
     if let Some(traffic) = report.results.last().and_then(|row| row.traffic) {
         text.push_str(&format!(
             "\nplugin: {} gRPC calls answered, {} SDK requests sent; emulator: {} of them seen\n",
@@ -50,7 +54,12 @@ pub fn table(report: &Report) -> String {
     }
     for row in &report.results {
         if let Some(failure) = &row.failure {
-            text.push_str(&format!("\n{} on {} / {}: {failure}\n", row.scenario, row.clouds(), row.cluster));
+            text.push_str(&format!(
+                "\n{} on {} / {}: {failure}\n",
+                row.scenario,
+                row.clouds(),
+                row.cluster
+            ));
         }
     }
     text

@@ -48,7 +48,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// What came of a scenario, on which world. A scenario whose calls did not go the whole way has not passed.
+    /// What came of a scenario, on which world. A scenario whose calls did not go the whole way has
+    /// not passed.
     pub fn new(
         outcome: Outcome,
         (cloud, to): (CloudKind, Option<CloudKind>),
@@ -60,7 +61,9 @@ impl Row {
             Ok(traffic) => (Some(traffic), traffic.broken()),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
-        let failure = outcome.failure.or_else(|| broken.map(StepFailure::of_traffic));
+        let failure = outcome
+            .failure
+            .or_else(|| broken.map(StepFailure::of_traffic));
         Self {
             scenario: outcome.scenario,
             cloud,
@@ -79,13 +82,19 @@ impl Row {
 impl Row {
     /// `aws`, or `aws → gcp`.
     pub fn clouds(&self) -> String {
-        self.to.map_or_else(|| self.cloud.to_string(), |to| format!("{} → {to}", self.cloud))
+        self.to.map_or_else(
+            || self.cloud.to_string(),
+            |to| format!("{} → {to}", self.cloud),
+        )
     }
 }
 
 impl Report {
     /// Of these results.
     pub fn new(results: Vec<Row>) -> Self {
-        Self { passed: results.iter().all(|row| row.passed), results }
+        Self {
+            passed: results.iter().all(|row| row.passed),
+            results,
+        }
     }
 }

@@ -9,13 +9,22 @@ const KEPT: usize = 20;
 
 /// Copies the files in `logs` to a new directory for `name` below `state`, and returns that.
 pub(super) fn keep(logs: &Path, state: &Path, name: &str) -> io::Result<PathBuf> {
-    let files: Vec<PathBuf> =
-        std::fs::read_dir(logs)?.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    let files: Vec<PathBuf> = std::fs::read_dir(logs)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
     if files.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no log in {}", logs.display())));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no log in {}", logs.display()),
+        ));
     }
     let root = state.join("logs");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&root)?;
     let target = new_dir(&root, name)?;
     for file in files {
         if let Some(name) = file.file_name() {
@@ -30,7 +39,11 @@ pub(super) fn keep(logs: &Path, state: &Path, name: &str) -> io::Result<PathBuf>
 fn new_dir(root: &Path, name: &str) -> io::Result<PathBuf> {
     let mut number = 1_u32;
     loop {
-        let target = root.join(if number == 1 { name.to_owned() } else { format!("{name}.{number}") });
+        let target = root.join(if number == 1 {
+            name.to_owned()
+        } else {
+            format!("{name}.{number}")
+        });
         match std::fs::DirBuilder::new().mode(0o700).create(&target) {
             Ok(()) => return Ok(target),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,

@@ -14,7 +14,8 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Where the lock of the lab `name` is: beside its directory, so that it can be held while that is removed.
+/// Where the lock of the lab `name` is: beside its directory, so that it can be held while that is
+/// removed.
 pub(super) fn path(root: &Path, name: &str) -> PathBuf {
     root.join(format!("{name}.lock"))
 }
@@ -23,15 +24,25 @@ impl Lock {
     /// Takes the lock; `None` where another process holds it.
     pub(super) fn try_take(path: &Path) -> io::Result<Option<Self>> {
         loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            // Between open and flock its holder may have unlinked it: then this lock guards a file that nobody else finds.
+            // Between open and flock its holder may have unlinked it: then this lock guards a file
+            // that nobody else finds.
             if is_still(&file, path)? {
-                return Ok(Some(Self { path: path.into(), _file: file }));
+                return Ok(Some(Self {
+                    path: path.into(),
+                    _file: file,
+                }));
             }
         }
     }

@@ -1,7 +1,9 @@
-//! The directory of one lab: sockets, data, logs, and who owns it, so that nothing is left behind even by a SIGKILL.
+//! The directory of one lab: sockets, data, logs, and who owns it, so that nothing is left behind
+//! even by a SIGKILL.
 //!
-//! `<root>/<name>.lock` is flock'ed by the owner as long as it lives; `<root>/<name>/` is the lab. The kernel frees the lock of
-//! whoever dies, and the next start sweeps what then belongs to nobody.
+//! `<root>/<name>.lock` is flock'ed by the owner as long as it lives; `<root>/<name>/` is the lab.
+//! The kernel frees the lock of whoever dies, and the next start sweeps what then belongs to
+//! nobody.
 
 mod kept;
 mod lock;
@@ -23,7 +25,8 @@ use crate::engine::Owned;
 use crate::platform::{StartTime, start_time};
 use lock::Lock;
 
-/// What a lab needs at most: etcd allocates two write-ahead segments of 64 MB at start, and its database grows beside them.
+/// What a lab needs at most: etcd allocates two write-ahead segments of 64 MB at start, and its
+/// database grows beside them.
 const ROOM: u64 = 256 << 20;
 /// Longest name of a lab, so that socket paths stay within what the system takes.
 const LONGEST_NAME: usize = 32;
@@ -77,7 +80,8 @@ impl RuntimeDirError {
     }
 }
 
-/// A lab's directory, of this process. Dropped, it is removed, after an end was made of the processes noted in it.
+/// A lab's directory, of this process. Dropped, it is removed, after an end was made of the
+/// processes noted in it.
 #[derive(Debug)]
 pub struct RuntimeDir {
     name: String,
@@ -94,7 +98,8 @@ impl RuntimeDir {
         Self::create_in(&Roots::from_env(), name)
     }
 
-    /// A directory for a run that needs no name: `<prefix>-<pid>`, with a number where this process has several.
+    /// A directory for a run that needs no name: `<prefix>-<pid>`, with a number where this process
+    /// has several.
     pub fn create_unique(prefix: &str) -> Result<Self, RuntimeDirError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let pid = std::process::id();
@@ -110,15 +115,24 @@ impl RuntimeDir {
         let root = roots.prepare()?;
         let path = root.join(name);
         let lock_path = lock::path(&root, name);
-        let Some(lock) = Lock::try_take(&lock_path).map_err(RuntimeDirError::io("locking", &lock_path))? else {
+        let Some(lock) =
+            Lock::try_take(&lock_path).map_err(RuntimeDirError::io("locking", &lock_path))?
+        else {
             let owner = LabState::read(&path).ok().map(|state| state.owner.pid);
-            return Err(RuntimeDirError::InUse { name: name.into(), owner });
+            return Err(RuntimeDirError::InUse {
+                name: name.into(),
+                owner,
+            });
         };
-        sweep::remove_lab(&path, &roots.state, name)
-            .map_err(RuntimeDirError::io("removing what a dead lab left in", &path))?;
+        sweep::remove_lab(&path, &roots.state, name).map_err(RuntimeDirError::io(
+            "removing what a dead lab left in",
+            &path,
+        ))?;
         roots::check_room(&root)?;
-        let state = LabState::of_this_process(name)
-            .map_err(RuntimeDirError::io("reading this process's start time for", &path))?;
+        let state = LabState::of_this_process(name).map_err(RuntimeDirError::io(
+            "reading this process's start time for",
+            &path,
+        ))?;
         let dir = Self {
             name: name.into(),
             path,
@@ -126,7 +140,8 @@ impl RuntimeDir {
             state: Mutex::new(state),
             lock: Some(lock),
         };
-        dir.fill().map_err(RuntimeDirError::io("creating", &dir.path))?;
+        dir.fill()
+            .map_err(RuntimeDirError::io("creating", &dir.path))?;
         Ok(dir)
     }
 
@@ -165,10 +180,13 @@ impl RuntimeDir {
         Ok(path)
     }
 
-    /// Notes a process of the lab, instead of an earlier one of that name: others find its pid, the sweep ends it.
+    /// Notes a process of the lab, instead of an earlier one of that name: others find its pid, the
+    /// sweep ends it.
     pub fn note(&self, name: &str, pid: u32, started: StartTime) -> io::Result<()> {
         let mut state = self.state();
-        state.processes.insert(name.into(), Process { pid, started });
+        state
+            .processes
+            .insert(name.into(), Process { pid, started });
         state.write(&self.path)
     }
 
@@ -241,7 +259,11 @@ pub fn labs() -> Vec<Lab> {
 
 /// [`labs`] below other roots than the environment's.
 pub fn labs_in(roots: &Roots) -> Vec<Lab> {
-    let mut labs: Vec<Lab> = roots.names().into_iter().filter_map(|(root, name)| lab(&root.join(name))).collect();
+    let mut labs: Vec<Lab> = roots
+        .names()
+        .into_iter()
+        .filter_map(|(root, name)| lab(&root.join(name)))
+        .collect();
     labs.sort_by(|a, b| a.state.name.cmp(&b.state.name));
     labs
 }
@@ -253,21 +275,36 @@ pub fn find(name: &str) -> Option<Lab> {
 
 fn lab(path: &Path) -> Option<Lab> {
     let state = LabState::read(path).ok()?;
-    Some(Lab { path: path.into(), alive: state.owner.is_running(), state })
+    Some(Lab {
+        path: path.into(),
+        alive: state.owner.is_running(),
+        state,
+    })
 }
 
 /// Whether a lab may be called so.
 pub fn check_name(name: &str) -> Result<(), RuntimeDirError> {
     let fits = (1..=LONGEST_NAME).contains(&name.len())
         && !name.starts_with('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits { Ok(()) } else { Err(RuntimeDirError::BadName(name.into())) }
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits {
+        Ok(())
+    } else {
+        Err(RuntimeDirError::BadName(name.into()))
+    }
 }
 
 /// Replaces the file as a whole, so that a reader sees the old one or the new one.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(content)?;
     // Or after a crash of the machine the new name may stand for an empty file.
     file.sync_all()?;
@@ -277,8 +314,14 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 impl LabState {
     fn of_this_process(name: &str) -> io::Result<Self> {
         let pid = std::process::id();
-        let started = start_time(pid)?.ok_or_else(|| io::Error::other("this process is not in the process table"))?;
-        Ok(Self { name: name.into(), owner: Process { pid, started }, processes: Default::default(), containers: None })
+        let started = start_time(pid)?
+            .ok_or_else(|| io::Error::other("this process is not in the process table"))?;
+        Ok(Self {
+            name: name.into(),
+            owner: Process { pid, started },
+            processes: Default::default(),
+            containers: None,
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! What dead labs left: ends their processes, removes their containers, keeps their logs, removes their files.
+//! What dead labs left: ends their processes, removes their containers, keeps their logs, removes
+//! their files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ pub struct Swept {
     pub logs: Option<PathBuf>,
 }
 
-/// Sweeps what dead labs of this user left. What can't be swept is warned of and left for the next time.
+/// Sweeps what dead labs of this user left. What can't be swept is warned of and left for the next
+/// time.
 pub fn sweep() -> Vec<Swept> {
     sweep_in(&Roots::from_env())
 }
@@ -42,7 +44,9 @@ pub fn sweep_in(roots: &Roots) -> Vec<Swept> {
 }
 
 fn sweep_one(root: &Path, state: &Path, name: &str) -> io::Result<Option<Swept>> {
-    let Some(lock) = Lock::try_take(&lock::path(root, name))? else { return Ok(None) };
+    let Some(lock) = Lock::try_take(&lock::path(root, name))? else {
+        return Ok(None);
+    };
     let swept = remove_lab(&root.join(name), state, name)?;
     lock.remove();
     Ok(swept)
@@ -61,19 +65,30 @@ pub(super) fn remove_lab(path: &Path, state: &Path, name: &str) -> io::Result<Op
     }
     let logs = kept::keep(&path.join("logs"), state, name).ok();
     remove_all(path)?;
-    Ok(Some(Swept { name: name.into(), killed, logs }))
+    Ok(Some(Swept {
+        name: name.into(),
+        killed,
+        logs,
+    }))
 }
 
 /// Kills the processes of a lab that still run, and waits until they are gone; returns their names.
 pub(super) fn end_processes(state: &LabState) -> Vec<String> {
-    let running = || state.processes.iter().filter(|(_, process)| process.is_running());
+    let running = || {
+        state
+            .processes
+            .iter()
+            .filter(|(_, process)| process.is_running())
+    };
     let mut killed = Vec::new();
     for (name, process) in running() {
         // A pid alone would not do: it may be another program's by now.
         if let Some(group) = pid(process.pid) {
             match kill_process_group(group, Signal::KILL) {
                 Ok(()) => killed.push(name.clone()),
-                Err(error) => tracing::warn!(%error, name, pid = process.pid, "cannot end a process of a lab"),
+                Err(error) => {
+                    tracing::warn!(%error, name, pid = process.pid, "cannot end a process of a lab")
+                }
             }
         }
     }

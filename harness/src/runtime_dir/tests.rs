@@ -7,7 +7,10 @@ use crate::platform;
 
 fn roots() -> (tempfile::TempDir, Roots) {
     let temp = tempfile::tempdir().unwrap();
-    let roots = Roots { runtime: vec![temp.path().join("run")], state: temp.path().join("state") };
+    let roots = Roots {
+        runtime: vec![temp.path().join("run")],
+        state: temp.path().join("state"),
+    };
     (temp, roots)
 }
 
@@ -18,7 +21,11 @@ fn leave_behind(dir: RuntimeDir) {
 }
 
 fn sleeper() -> std::process::Child {
-    std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap()
+    std::process::Command::new("sleep")
+        .arg("600")
+        .process_group(0)
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -26,7 +33,10 @@ fn a_lab_is_private_has_one_owner_and_leaves_nothing() {
     let (_temp, roots) = roots();
     let dir = RuntimeDir::create_in(&roots, "one").unwrap();
     let error = RuntimeDir::create_in(&roots, "one").unwrap_err();
-    assert!(matches!(&error, RuntimeDirError::InUse { owner: Some(pid), .. } if *pid == std::process::id()), "{error}");
+    assert!(
+        matches!(&error, RuntimeDirError::InUse { owner: Some(pid), .. } if *pid == std::process::id()),
+        "{error}"
+    );
     assert_eq!(sweep_in(&roots), []);
     let found = labs_in(&roots);
     assert!(found.len() == 1 && found[0].alive && found[0].path == dir.path());
@@ -44,12 +54,23 @@ fn what_a_dead_lab_left_is_swept_and_its_logs_are_kept() {
     let dir = RuntimeDir::create_in(&roots, "dead").unwrap();
     std::fs::write(dir.logs().join("etcd.log"), "why").unwrap();
     let mut child = sleeper();
-    dir.note("etcd", child.id(), platform::start_time(child.id()).unwrap().unwrap()).unwrap();
+    dir.note(
+        "etcd",
+        child.id(),
+        platform::start_time(child.id()).unwrap().unwrap(),
+    )
+    .unwrap();
     leave_behind(dir);
     let swept = sweep_in(&roots);
     assert_eq!(swept.len(), 1);
-    assert_eq!((swept[0].name.as_str(), &*swept[0].killed), ("dead", &["etcd".to_owned()][..]));
-    assert_eq!(std::fs::read_to_string(swept[0].logs.as_ref().unwrap().join("etcd.log")).unwrap(), "why");
+    assert_eq!(
+        (swept[0].name.as_str(), &*swept[0].killed),
+        ("dead", &["etcd".to_owned()][..])
+    );
+    assert_eq!(
+        std::fs::read_to_string(swept[0].logs.as_ref().unwrap().join("etcd.log")).unwrap(),
+        "why"
+    );
     assert!(!child.wait().unwrap().success());
     assert_eq!(std::fs::read_dir(&roots.runtime[0]).unwrap().count(), 0);
 }
@@ -62,7 +83,11 @@ fn a_pid_that_is_another_process_by_now_is_left_alone() {
     let other = platform::start_time(std::process::id()).unwrap().unwrap();
     let before = platform::start_time(innocent.id()).unwrap().unwrap();
     // Ticks of 10 ms: on a fast machine both could have the same.
-    let other = if other == before { serde_json::from_str("\"earlier\"").unwrap() } else { other };
+    let other = if other == before {
+        serde_json::from_str("\"earlier\"").unwrap()
+    } else {
+        other
+    };
     dir.note("etcd", innocent.id(), other).unwrap();
     leave_behind(dir);
     assert_eq!(sweep_in(&roots)[0].killed, [""; 0]);
@@ -93,13 +118,24 @@ fn half_made_and_half_removed_labs_are_swept() {
 fn names_and_roots_that_do_not_fit_are_refused() {
     let (_temp, roots) = roots();
     for name in ["", "-a", "A", "a/b", "..", "a b", &"x".repeat(33)] {
-        assert!(matches!(RuntimeDir::create_in(&roots, name), Err(RuntimeDirError::BadName(_))), "{name}");
+        assert!(
+            matches!(
+                RuntimeDir::create_in(&roots, name),
+                Err(RuntimeDirError::BadName(_))
+            ),
+            "{name}"
+        );
     }
     drop(RuntimeDir::create_in(&roots, "x").unwrap());
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(&roots.runtime[0], std::fs::Permissions::from_mode(0o755)).unwrap();
     let error = RuntimeDir::create_in(&roots, "x").unwrap_err();
-    assert!(error.to_string().contains("is open to other users: remove it"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("is open to other users: remove it"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -111,5 +147,8 @@ fn logs_of_the_last_twenty_labs_are_kept() {
     for _ in 0..25 {
         assert!(dir.keep_logs().unwrap().join("x.log").is_file());
     }
-    assert_eq!(std::fs::read_dir(roots.state.join("logs")).unwrap().count(), 20);
+    assert_eq!(
+        std::fs::read_dir(roots.state.join("logs")).unwrap().count(),
+        20
+    );
 }

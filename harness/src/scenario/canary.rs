@@ -1,10 +1,12 @@
-//! Canaries: random bytes put into an object, which must never be found in etcd's database, raw or as base64.
+//! Canaries: random bytes put into an object, which must never be found in etcd's database, raw or
+//! as base64.
 
 use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// 24 random bytes; 16 would do against chance (2^-128 per position), 24 leave 16 whole in every base64 alignment.
+/// 24 random bytes; 16 would do against chance (2^-128 per position), 24 leave 16 whole in every
+/// base64 alignment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Canary([u8; 24]);
 
@@ -30,7 +32,8 @@ impl Canary {
         hex::encode(self.0)
     }
 
-    /// Every form in which it could stand in a database: raw, hex, and the base64 of both at each of the three alignments.
+    /// Every form in which it could stand in a database: raw, hex, and the base64 of both at each
+    /// of the three alignments.
     fn forms(&self) -> Vec<Vec<u8>> {
         let text = self.text().into_bytes();
         let mut forms = vec![self.0.to_vec(), text.clone()];
@@ -65,13 +68,16 @@ impl Search {
     pub fn new<'a>(canaries: impl IntoIterator<Item = &'a Canary>) -> Self {
         let forms: Vec<Vec<Vec<u8>>> = canaries.into_iter().map(Canary::forms).collect();
         let per_canary = forms.first().map_or(1, Vec::len);
-        let forms = AhoCorasick::new(forms.into_iter().flatten()).expect("a few kilobytes of patterns always build");
+        let forms = AhoCorasick::new(forms.into_iter().flatten())
+            .expect("a few kilobytes of patterns always build");
         Self { forms, per_canary }
     }
 
     /// The first one found: its place in the order in which they were given, and where it stands.
     pub fn first(&self, haystack: &[u8]) -> Option<(usize, usize)> {
-        self.forms.find(haystack).map(|found| (found.pattern().as_usize() / self.per_canary, found.start()))
+        self.forms
+            .find(haystack)
+            .map(|found| (found.pattern().as_usize() / self.per_canary, found.start()))
     }
 }
 
@@ -80,7 +86,9 @@ mod tests {
     use super::*;
 
     fn canary() -> Canary {
-        Canary::new(std::array::from_fn(|i| (i as u8).wrapping_mul(37).wrapping_add(11)))
+        Canary::new(std::array::from_fn(|i| {
+            (i as u8).wrapping_mul(37).wrapping_add(11)
+        }))
     }
 
     #[test]
@@ -91,8 +99,16 @@ mod tests {
             raw.extend_from_slice(canary.bytes());
             raw.extend_from_slice(&[9; 5]);
             assert!(canary.find_in(&raw).is_some(), "raw after {before} bytes");
-            assert!(canary.find_in(STANDARD.encode(&raw).as_bytes()).is_some(), "base64 after {before} bytes");
-            let text = [vec![b'x'; before], canary.text().into_bytes(), vec![b'y'; 4]].concat();
+            assert!(
+                canary.find_in(STANDARD.encode(&raw).as_bytes()).is_some(),
+                "base64 after {before} bytes"
+            );
+            let text = [
+                vec![b'x'; before],
+                canary.text().into_bytes(),
+                vec![b'y'; 4],
+            ]
+            .concat();
             assert!(canary.find_in(&text).is_some());
             assert!(canary.find_in(STANDARD.encode(&text).as_bytes()).is_some());
         }

@@ -12,10 +12,22 @@ pub struct Unmet {
 
 /// A failed check.
 pub fn unmet(expected: impl Into<String>, seen: impl Into<String>) -> anyhow::Error {
-    Unmet { expected: expected.into(), seen: seen.into() }.into()
+    Unmet {
+        expected: expected.into(),
+        seen: seen.into(),
+    }
+    .into()
 }
 
 /// Fails with both texts unless `holds`.
-pub fn expect(holds: bool, expected: impl FnOnce() -> String, seen: impl FnOnce() -> String) -> anyhow::Result<()> {
-    if holds { Ok(()) } else { Err(unmet(expected(), seen())) }
+pub fn expect(
+    holds: bool,
+    expected: impl FnOnce() -> String,
+    seen: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(unmet(expected(), seen()))
+    }
 }

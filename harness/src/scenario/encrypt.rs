@@ -14,18 +14,38 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "encrypt",
     shows: "Secrets, ConfigMaps and custom objects of 1 B to 1 MiB are encrypted in etcd, open with the cloud's key, and read back",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Verify that newly written data is encrypted\"",
-    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver, ClusterKind::Kind],
+    clusters: &[
+        ClusterKind::Embedded,
+        ClusterKind::Apiserver,
+        ClusterKind::Kind,
+    ],
     second_cloud: false,
     steps: &[
-        Step { name: "write", does: "write objects of every size in two namespaces", run: |play| write(play).boxed() },
+        Step {
+            name: "write",
+            does: "write objects of every size in two namespaces",
+            run: |play| write(play).boxed(),
+        },
         Step {
             name: "stored",
             does: "look at the prefix and the key_id of what etcd holds",
             run: |play| stored(play).boxed(),
         },
-        Step { name: "open", does: "decrypt it with the vendor's SDK alone", run: |play| open(play).boxed() },
-        Step { name: "search", does: "search etcd's database for the plaintext", run: |play| search(play).boxed() },
-        Step { name: "read-back", does: "read all of it through the API", run: |play| play.all_read_back().boxed() },
+        Step {
+            name: "open",
+            does: "decrypt it with the vendor's SDK alone",
+            run: |play| open(play).boxed(),
+        },
+        Step {
+            name: "search",
+            does: "search etcd's database for the plaintext",
+            run: |play| search(play).boxed(),
+        },
+        Step {
+            name: "read-back",
+            does: "read all of it through the API",
+            run: |play| play.all_read_back().boxed(),
+        },
     ],
 };
 
@@ -34,14 +54,23 @@ async fn write(play: &mut Play) -> anyhow::Result<()> {
     for namespace in play.namespaces() {
         for size in SIZES {
             let canary = play.canary();
-            play.plant(objects::secret(&namespace, &format!("secret-of-{size}"), *size, &canary), canary).await?;
+            play.plant(
+                objects::secret(&namespace, &format!("secret-of-{size}"), *size, &canary),
+                canary,
+            )
+            .await?;
         }
         for size in [1, 50_000] {
             let canary = play.canary();
-            play.plant(objects::config_map(&namespace, &format!("config-of-{size}"), size, &canary), canary).await?;
+            play.plant(
+                objects::config_map(&namespace, &format!("config-of-{size}"), size, &canary),
+                canary,
+            )
+            .await?;
         }
         let canary = play.canary();
-        play.plant(objects::widget(&namespace, "widget", &canary), canary).await?;
+        play.plant(objects::widget(&namespace, "widget", &canary), canary)
+            .await?;
     }
     play.figures.objects = Some(play.planted.len() as u64);
     Ok(())
@@ -58,7 +87,11 @@ async fn stored(play: &mut Play) -> anyhow::Result<()> {
             || recognise(&value.value).format().to_string(),
         )?;
         let key_id = key_id_of(&value).unwrap_or_default();
-        expect(key_id == current, || format!("{} under the plugin's key_id {current}", value.key), || key_id.clone())?;
+        expect(
+            key_id == current,
+            || format!("{} under the plugin's key_id {current}", value.key),
+            || key_id.clone(),
+        )?;
     }
     play.key_table().await?;
     Ok(())
@@ -69,8 +102,17 @@ async fn open(play: &mut Play) -> anyhow::Result<()> {
     for planted in &play.planted {
         let value = play.stored(&planted.at).await?;
         opens(&mut openers, &value, planted).await?;
-        let moved = openers.open(&encrypted(&value)?, format!("{}-moved", value.key).as_bytes()).await;
-        expect(moved.is_err(), || format!("{} bound to its key in etcd", value.key), || "it opens elsewhere".into())?;
+        let moved = openers
+            .open(
+                &encrypted(&value)?,
+                format!("{}-moved", value.key).as_bytes(),
+            )
+            .await;
+        expect(
+            moved.is_err(),
+            || format!("{} bound to its key in etcd", value.key),
+            || "it opens elsewhere".into(),
+        )?;
     }
     Ok(())
 }
@@ -82,7 +124,10 @@ async fn search(play: &mut Play) -> anyhow::Result<()> {
 
 /// Nothing of these is in a database of etcd's, where the same search finds what is in clear.
 pub(super) fn search_for(play: &Play, database: &[u8], all: &[&Planted]) -> anyhow::Result<()> {
-    let in_clear = play.in_clear.as_ref().context("the scenario was not prepared")?;
+    let in_clear = play
+        .in_clear
+        .as_ref()
+        .context("the scenario was not prepared")?;
     expect(
         in_clear.find_in(database).is_some(),
         || "the search to find what a Namespace, which is not encrypted, has in clear".into(),
@@ -92,7 +137,11 @@ pub(super) fn search_for(play: &Play, database: &[u8], all: &[&Planted]) -> anyh
         None => Ok(()),
         Some((canary, at)) => Err(unmet(
             "no plaintext in etcd's database",
-            format!("content of {} at byte {at} of {}", all[canary].at, database.len()),
+            format!(
+                "content of {} at byte {at} of {}",
+                all[canary].at,
+                database.len()
+            ),
         )),
     }
 }

@@ -1,5 +1,5 @@
-//! From one cloud's key to another's while the API server runs, by provider lists: a reader is added, made the writer, everything is
-//! written again, and the old one goes.
+//! From one cloud's key to another's while the API server runs, by provider lists: a reader is
+//! added, made the writer, everything is written again, and the old one goes.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
     second_cloud: true,
     steps: &[
-        Step { name: "write", does: "write objects under the first cloud's key", run: |play| write(play).boxed() },
+        Step {
+            name: "write",
+            does: "write objects under the first cloud's key",
+            run: |play| write(play).boxed(),
+        },
         Step {
             name: "add-reader",
             does: "add the second cloud's plugin to the list: it reads, the first still writes",
@@ -32,13 +36,21 @@ pub(super) const SCENARIO: Scenario = Scenario {
             does: "put it first: it writes, the first still reads",
             run: |play| make_writer(play).boxed(),
         },
-        Step { name: "rewrite", does: "write everything again", run: |play| rewrite(play).boxed() },
+        Step {
+            name: "rewrite",
+            does: "write everything again",
+            run: |play| rewrite(play).boxed(),
+        },
         Step {
             name: "open",
             does: "decrypt what was written with the second cloud's SDK alone",
             run: |play| open(play).boxed(),
         },
-        Step { name: "remove", does: "take the first plugin out of the list", run: |play| remove(play).boxed() },
+        Step {
+            name: "remove",
+            does: "take the first plugin out of the list",
+            run: |play| remove(play).boxed(),
+        },
         Step {
             name: "without-the-first",
             does: "disable the first key, start the API server anew, and read all of it",
@@ -49,7 +61,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 /// From whom, and to whom.
 fn sides(play: &Play) -> anyhow::Result<(Side, Side)> {
-    let target = play.world.target.clone().context("this world has no second cloud")?;
+    let target = play
+        .world
+        .target
+        .clone()
+        .context("this world has no second cloud")?;
     Ok((play.world.source(), target))
 }
 
@@ -62,7 +78,10 @@ async fn write(play: &mut Play) -> anyhow::Result<()> {
 
 async fn add_reader(play: &mut Play) -> anyhow::Result<()> {
     let (from, to) = sides(play)?;
-    play.world.cluster.reconfigure(World::encryption(&[&from, &to])).await?;
+    play.world
+        .cluster
+        .reconfigure(World::encryption(&[&from, &to]))
+        .await?;
     plant_one(play, "with-a-reader").await?;
     all_under(&from, &own(play).await?).await?;
     play.all_read_back().await
@@ -71,13 +90,20 @@ async fn add_reader(play: &mut Play) -> anyhow::Result<()> {
 async fn make_writer(play: &mut Play) -> anyhow::Result<()> {
     let (from, to) = sides(play)?;
     let before = own(play).await?;
-    play.world.cluster.reconfigure(World::encryption(&[&to, &from])).await?;
+    play.world
+        .cluster
+        .reconfigure(World::encryption(&[&to, &from]))
+        .await?;
     plant_one(play, "under-the-new-writer").await?;
     let mut now = own(play).await?;
     let new = now.pop().context("nothing was written")?;
     all_under(&to, &[new]).await?;
     // A new list writes nothing by itself, so the first plugin has to stay.
-    expect(now == before, || "older values as they were".into(), || "a change of them".into())?;
+    expect(
+        now == before,
+        || "older values as they were".into(),
+        || "a change of them".into(),
+    )?;
     all_under(&from, &now).await?;
     play.all_read_back().await
 }
@@ -86,12 +112,25 @@ async fn rewrite(play: &mut Play) -> anyhow::Result<()> {
     let (_, to) = sides(play)?;
     let values = play.values().await?;
     let before = count_stale(&values, &current_of(&to, &values).await?);
-    let keys: BTreeSet<String> = play.planted.iter().map(|planted| planted.at.etcd_key()).collect();
+    let keys: BTreeSet<String> = play
+        .planted
+        .iter()
+        .map(|planted| planted.at.etcd_key())
+        .collect();
     play.figures.objects = Some(before.total as u64);
-    play.figures.others = Some(values.iter().filter(|stored| !keys.contains(&stored.key)).count() as u64);
+    play.figures.others = Some(
+        values
+            .iter()
+            .filter(|stored| !keys.contains(&stored.key))
+            .count() as u64,
+    );
     play.figures.stale_before = Some(before.stale as u64);
     let old = play.planted.len() - 1;
-    expect(before.stale >= old, || format!("at least {old} values under the first key"), || summary(&before))?;
+    expect(
+        before.stale >= old,
+        || format!("at least {old} values under the first key"),
+        || summary(&before),
+    )?;
     play.todo = play.listed().await?.into_iter().map(|(at, _)| at).collect();
     touch(play).await?;
     let values = play.values().await?;
@@ -114,7 +153,10 @@ async fn open(play: &mut Play) -> anyhow::Result<()> {
 
 async fn remove(play: &mut Play) -> anyhow::Result<()> {
     let (_, to) = sides(play)?;
-    play.world.cluster.reconfigure(World::encryption(&[&to])).await?;
+    play.world
+        .cluster
+        .reconfigure(World::encryption(&[&to]))
+        .await?;
     play.all_read_back().await
 }
 
@@ -134,9 +176,14 @@ async fn without_the_first(play: &mut Play) -> anyhow::Result<()> {
 }
 
 async fn plant_one(play: &mut Play, name: &str) -> anyhow::Result<()> {
-    let namespace = play.namespaces().into_iter().next().context("the scenario was not prepared")?;
+    let namespace = play
+        .namespaces()
+        .into_iter()
+        .next()
+        .context("the scenario was not prepared")?;
     let canary = play.canary();
-    play.plant(objects::secret(&namespace, name, 32, &canary), canary).await
+    play.plant(objects::secret(&namespace, name, 32, &canary), canary)
+        .await
 }
 
 /// What etcd holds of what this playing has written, in that order.
@@ -148,13 +195,22 @@ async fn own(play: &Play) -> anyhow::Result<Vec<Stored>> {
     Ok(all)
 }
 
-/// Every one of these is under that side's current key, by its name and by what the cloud says of the ciphertext.
+/// Every one of these is under that side's current key, by its name and by what the cloud says of
+/// the ciphertext.
 async fn all_under(side: &Side, values: &[Stored]) -> anyhow::Result<()> {
     let report = count_stale(values, &current_of(side, values).await?);
     let (kind, total) = (side.cloud.kind(), report.total);
-    expect(report.stale == 0 && total > 0, || format!("all {total} values under {kind}'s key"), || summary(&report))
+    expect(
+        report.stale == 0 && total > 0,
+        || format!("all {total} values under {kind}'s key"),
+        || summary(&report),
+    )
 }
 
 fn none_stale(report: &StaleReport) -> anyhow::Result<()> {
-    expect(report.stale == 0, || "no value that needs the first key".into(), || summary(report))
+    expect(
+        report.stale == 0,
+        || "no value that needs the first key".into(),
+        || summary(report),
+    )
 }

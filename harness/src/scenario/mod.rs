@@ -1,4 +1,5 @@
-//! Scenarios are values: a name, what it shows, and named steps. One file each; the runner plays them on any world.
+//! Scenarios are values: a name, what it shows, and named steps. One file each; the runner plays
+//! them on any world.
 
 mod canary;
 mod check;
@@ -49,17 +50,27 @@ pub struct Step {
 
 impl std::fmt::Debug for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Step").field("name", &self.name).field("does", &self.does).finish_non_exhaustive()
+        f.debug_struct("Step")
+            .field("name", &self.name)
+            .field("does", &self.does)
+            .finish_non_exhaustive()
     }
 }
 
 /// Every scenario, in the order in which `run` plays them.
-pub const ALL: &[&Scenario] =
-    &[&encrypt::SCENARIO, &rotate::SCENARIO, &rewrite::SCENARIO, &snapshot_theft::SCENARIO, &migrate::SCENARIO];
+pub const ALL: &[&Scenario] = &[
+    &encrypt::SCENARIO,
+    &rotate::SCENARIO,
+    &rewrite::SCENARIO,
+    &snapshot_theft::SCENARIO,
+    &migrate::SCENARIO,
+];
 
 /// Those that `run` plays when none is named, on a cluster that they run on.
 pub fn by_default(on: ClusterKind) -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().copied().filter(move |scenario| !scenario.second_cloud && scenario.clusters.contains(&on))
+    ALL.iter()
+        .copied()
+        .filter(move |scenario| !scenario.second_cloud && scenario.clusters.contains(&on))
 }
 
 /// The scenario of that name.

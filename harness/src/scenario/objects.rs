@@ -1,4 +1,5 @@
-//! The objects that scenarios write: Secrets, ConfigMaps and a custom resource, each with a canary of its own.
+//! The objects that scenarios write: Secrets, ConfigMaps and a custom resource, each with a canary
+//! of its own.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +11,8 @@ use crate::world::World;
 
 /// Most bytes of a Secret's or ConfigMap's data, as the API server has it.
 pub const LARGEST: usize = 1 << 20;
-/// Sizes of Secrets' data in the scenario `encrypt`, in bytes: the smallest, around a block of AES, usual ones, the largest.
+/// Sizes of Secrets' data in the scenario `encrypt`, in bytes: the smallest, around a block of AES,
+/// usual ones, the largest.
 pub const SIZES: &[usize] = &[1, 15, 16, 17, 256, 4096, 100_000, LARGEST];
 /// Where an object carries its canary besides its data.
 const ANNOTATION: &str = "kmslab.example.com/canary";
@@ -68,18 +70,36 @@ pub fn namespace(name: &str, canary: &Canary) -> Value {
 /// A Secret whose one value has `size` bytes.
 pub fn secret(namespace: &str, name: &str, size: usize, canary: &Canary) -> Value {
     let value = STANDARD.encode(filled(size, canary));
-    object(&Resource::secrets(), namespace, name, canary, json!({ "type": "Opaque", "data": { "value": value } }))
+    object(
+        &Resource::secrets(),
+        namespace,
+        name,
+        canary,
+        json!({ "type": "Opaque", "data": { "value": value } }),
+    )
 }
 
 /// A ConfigMap with a text of about `size` bytes.
 pub fn config_map(namespace: &str, name: &str, size: usize, canary: &Canary) -> Value {
     let text = canary.text().repeat(size / canary.text().len() + 1);
-    object(&Resource::config_maps(), namespace, name, canary, json!({ "data": { "value": text } }))
+    object(
+        &Resource::config_maps(),
+        namespace,
+        name,
+        canary,
+        json!({ "data": { "value": text } }),
+    )
 }
 
 /// A custom object.
 pub fn widget(namespace: &str, name: &str, canary: &Canary) -> Value {
-    object(&widgets(), namespace, name, canary, json!({ "spec": { "token": canary.text(), "replicas": 3 } }))
+    object(
+        &widgets(),
+        namespace,
+        name,
+        canary,
+        json!({ "spec": { "token": canary.text(), "replicas": 3 } }),
+    )
 }
 
 fn object(resource: &Resource, namespace: &str, name: &str, canary: &Canary, rest: Value) -> Value {
@@ -99,7 +119,8 @@ fn filled(size: usize, canary: &Canary) -> Vec<u8> {
     canary.bytes().iter().copied().cycle().take(size).collect()
 }
 
-/// What an object says, apart from what every write changes: its data, spec, type, labels and annotations, byte for byte.
+/// What an object says, apart from what every write changes: its data, spec, type, labels and
+/// annotations, byte for byte.
 pub fn content(object: &Value) -> String {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -119,7 +140,13 @@ mod tests {
         let canary = Canary::new([7; 24]);
         for size in [1, 24, 100] {
             let secret = secret("n", "s", size, &canary);
-            assert_eq!(STANDARD.decode(secret["data"]["value"].as_str().unwrap()).unwrap().len(), size);
+            assert_eq!(
+                STANDARD
+                    .decode(secret["data"]["value"].as_str().unwrap())
+                    .unwrap()
+                    .len(),
+                size
+            );
         }
         assert_eq!(SIZES.last(), Some(&LARGEST));
     }

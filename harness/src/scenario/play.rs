@@ -20,7 +20,8 @@ use crate::etcd::{Snapshot, Stored};
 use crate::inspect::opener::Openers;
 use crate::world::{Side, World};
 
-/// A rotation is noticed by the plugin within its probe interval, 10 s, and by the API server within a minute of that.
+/// A rotation is noticed by the plugin within its probe interval, 10 s, and by the API server
+/// within a minute of that.
 const NOTICED_WITHIN: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_secs(1);
 
@@ -29,7 +30,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Figures {
     /// Values in etcd that were looked at.
     pub objects: Option<u64>,
-    /// Those of them that the scenario did not write: what the cluster or its users had there before.
+    /// Those of them that the scenario did not write: what the cluster or its users had there
+    /// before.
     pub others: Option<u64>,
     /// Versions that the key has had.
     pub key_versions: Option<u64>,
@@ -118,11 +120,24 @@ impl Play {
     /// Writes an object through the API.
     pub async fn plant(&mut self, object: Value, canary: Canary) -> anyhow::Result<()> {
         let kind = object["kind"].as_str().unwrap_or_default();
-        let resource = World::resources().into_iter().find(|resource| resource.kind == kind);
-        let resource = resource.with_context(|| format!("{kind} is none of the encrypted resources"))?;
+        let resource = World::resources()
+            .into_iter()
+            .find(|resource| resource.kind == kind);
+        let resource =
+            resource.with_context(|| format!("{kind} is none of the encrypted resources"))?;
         let at = ObjectRef::of(&resource, &object).context("an object without a name")?;
-        let created = self.world.cluster.api().create(&object).await.with_context(|| format!("creating {at}"))?;
-        self.planted.push(Planted { at, canary, created });
+        let created = self
+            .world
+            .cluster
+            .api()
+            .create(&object)
+            .await
+            .with_context(|| format!("creating {at}"))?;
+        self.planted.push(Planted {
+            at,
+            canary,
+            created,
+        });
         Ok(())
     }
 
@@ -131,9 +146,21 @@ impl Play {
         for namespace in self.namespaces() {
             for n in 0..3 {
                 let (one, two, three) = (self.canary(), self.canary(), self.canary());
-                self.plant(objects::secret(&namespace, &format!("secret-{n}"), 32 + n, &one), one).await?;
-                self.plant(objects::config_map(&namespace, &format!("config-{n}"), 300, &two), two).await?;
-                self.plant(objects::widget(&namespace, &format!("widget-{n}"), &three), three).await?;
+                self.plant(
+                    objects::secret(&namespace, &format!("secret-{n}"), 32 + n, &one),
+                    one,
+                )
+                .await?;
+                self.plant(
+                    objects::config_map(&namespace, &format!("config-{n}"), 300, &two),
+                    two,
+                )
+                .await?;
+                self.plant(
+                    objects::widget(&namespace, &format!("widget-{n}"), &three),
+                    three,
+                )
+                .await?;
             }
         }
         Ok(())
@@ -142,7 +169,12 @@ impl Play {
     /// What etcd holds of an object.
     pub async fn stored(&self, at: &ObjectRef) -> anyhow::Result<Stored> {
         let key = at.etcd_key();
-        self.world.cluster.etcd().get(&key).await?.with_context(|| format!("etcd has no {key}"))
+        self.world
+            .cluster
+            .etcd()
+            .get(&key)
+            .await?
+            .with_context(|| format!("etcd has no {key}"))
     }
 
     /// What etcd holds of all encrypted resources, of whomever.
@@ -160,8 +192,15 @@ impl Play {
         let api = self.world.cluster.api();
         let mut all = Vec::new();
         for resource in World::resources() {
-            let items = api.list(&resource, None).await.with_context(|| format!("listing {}", resource.plural))?;
-            all.extend(items.into_iter().filter_map(|object| Some((ObjectRef::of(&resource, &object)?, object))));
+            let items = api
+                .list(&resource, None)
+                .await
+                .with_context(|| format!("listing {}", resource.plural))?;
+            all.extend(
+                items
+                    .into_iter()
+                    .filter_map(|object| Some((ObjectRef::of(&resource, &object)?, object))),
+            );
         }
         Ok(all)
     }
@@ -170,7 +209,10 @@ impl Play {
     pub async fn key_table(&mut self) -> anyhow::Result<KeyTable> {
         let mut table = self.world.cloud.key_table().await?;
         table.rows.retain(|row| row.key == self.world.cloud.key());
-        let row = table.rows.first().context("the emulator does not know the lab's key any more")?;
+        let row = table
+            .rows
+            .first()
+            .context("the emulator does not know the lab's key any more")?;
         self.figures.key_versions = Some(row.versions.len() as u64);
         Ok(table)
     }
@@ -184,13 +226,22 @@ impl Play {
 
     /// Lets time pass until every API server writes under another key_id than `old`.
     pub async fn until_written_under_another(&mut self, old: &str) -> anyhow::Result<()> {
-        let namespace = self.namespaces.first().cloned().context("the scenario was not prepared")?;
+        let namespace = self
+            .namespaces
+            .first()
+            .cloned()
+            .context("the scenario was not prepared")?;
         let canary = self.canary();
-        self.plant(objects::secret(&namespace, "under-the-new-key", 32, &canary), canary).await?;
+        self.plant(
+            objects::secret(&namespace, "under-the-new-key", 32, &canary),
+            canary,
+        )
+        .await?;
         let cluster = Arc::clone(&self.world.cluster);
         let mut waited = Duration::ZERO;
         for (server, api) in cluster.apis().iter().enumerate() {
-            self.until_one_writes_under_another(old, server, &**api, &mut waited).await?;
+            self.until_one_writes_under_another(old, server, &**api, &mut waited)
+                .await?;
         }
         Ok(())
     }
@@ -204,12 +255,24 @@ impl Play {
         waited: &mut Duration,
     ) -> anyhow::Result<()> {
         let cluster = Arc::clone(&self.world.cluster);
-        let at = self.planted.last().map(|planted| planted.at.clone()).context("the object was not written")?;
+        let at = self
+            .planted
+            .last()
+            .map(|planted| planted.at.clone())
+            .context("the object was not written")?;
         loop {
-            let mut object = api.get(&at).await.with_context(|| format!("reading {at}"))?;
-            // Another text each time: a write that changes nothing leaves what the last server wrote.
-            object["metadata"]["labels"] = json!({ "written-after": format!("{}s-by-{server}", waited.as_secs()) });
-            let replaced = api.replace(&object).await.with_context(|| format!("writing {at} anew"))?;
+            let mut object = api
+                .get(&at)
+                .await
+                .with_context(|| format!("reading {at}"))?;
+            // Another text each time: a write that changes nothing leaves what the last server
+            // wrote.
+            object["metadata"]["labels"] =
+                json!({ "written-after": format!("{}s-by-{server}", waited.as_secs()) });
+            let replaced = api
+                .replace(&object)
+                .await
+                .with_context(|| format!("writing {at} anew"))?;
             if let Some(planted) = self.planted.last_mut() {
                 planted.created = replaced;
             }
@@ -218,8 +281,14 @@ impl Play {
                 return Ok(());
             }
             if *waited >= NOTICED_WITHIN {
-                let expected = format!("a write under another key_id than {old} within {} s", NOTICED_WITHIN.as_secs());
-                return Err(unmet(expected, format!("the latest write is under {}", written.unwrap_or_default())));
+                let expected = format!(
+                    "a write under another key_id than {old} within {} s",
+                    NOTICED_WITHIN.as_secs()
+                );
+                return Err(unmet(
+                    expected,
+                    format!("the latest write is under {}", written.unwrap_or_default()),
+                ));
             }
             // The check asks the plugin for its Status, as a load balancer's probe of /readyz does.
             let _ = cluster.health("/readyz/kms-providers").await;
@@ -243,9 +312,16 @@ impl Play {
     /// Deletes what it wrote, in a lab that stays. What is already gone is no error.
     pub async fn tidy(&mut self) -> anyhow::Result<()> {
         let api = self.world.cluster.api();
-        let namespaces =
-            self.namespaces.drain(..).map(|name| ObjectRef::new(crate::cluster::Resource::namespaces(), None, &name));
-        for at in self.planted.drain(..).map(|planted| planted.at).chain(namespaces) {
+        let namespaces = self
+            .namespaces
+            .drain(..)
+            .map(|name| ObjectRef::new(crate::cluster::Resource::namespaces(), None, &name));
+        for at in self
+            .planted
+            .drain(..)
+            .map(|planted| planted.at)
+            .chain(namespaces)
+        {
             match api.delete(&at).await {
                 Ok(()) | Err(ApiError { status: 404, .. }) => {}
                 Err(error) => return Err(error).with_context(|| format!("deleting {at}")),
@@ -257,16 +333,30 @@ impl Play {
 
 /// The same for one of two keys.
 pub(super) async fn current_of(side: &Side, values: &[Stored]) -> anyhow::Result<CurrentKey> {
-    let Side { cloud, plugin, provider } = side;
+    let Side {
+        cloud,
+        plugin,
+        provider,
+    } = side;
     let table = cloud.key_table().await?;
     let row = table.rows.iter().find(|row| row.key == cloud.key());
-    let row = row.with_context(|| format!("the emulator does not know {} any more", cloud.key()))?;
+    let row =
+        row.with_context(|| format!("the emulator does not know {} any more", cloud.key()))?;
     let sources = Some(sealed_by(&**cloud, row, values).await?);
-    Ok(CurrentKey { provider: provider.clone(), key_id: Some(plugin.key_id().await?), blob_id: None, sources })
+    Ok(CurrentKey {
+        provider: provider.clone(),
+        key_id: Some(plugin.key_id().await?),
+        blob_id: None,
+        sources,
+    })
 }
 
 /// The DEK sources among `values` that the current version of a key has sealed.
-async fn sealed_by(cloud: &dyn Cloud, row: &KeyRow, values: &[Stored]) -> anyhow::Result<BTreeSet<Vec<u8>>> {
+async fn sealed_by(
+    cloud: &dyn Cloud,
+    row: &KeyRow,
+    values: &[Stored],
+) -> anyhow::Result<BTreeSet<Vec<u8>>> {
     let sources: BTreeSet<Vec<u8>> = values
         .iter()
         .filter_map(|stored| match recognise(&stored.value) {
@@ -287,17 +377,32 @@ async fn sealed_by(cloud: &dyn Cloud, row: &KeyRow, values: &[Stored]) -> anyhow
 pub(super) fn encrypted(stored: &Stored) -> anyhow::Result<EncryptedObject> {
     match recognise(&stored.value) {
         StoredValue::KmsV2 { object, .. } => Ok(*object),
-        other => Err(unmet(format!("{} encrypted by KMS v2", stored.key), other.format().to_string())),
+        other => Err(unmet(
+            format!("{} encrypted by KMS v2", stored.key),
+            other.format().to_string(),
+        )),
     }
 }
 
 /// Decrypts a value with a cloud's SDK alone, and finds in it what was written.
-pub(super) async fn opens(openers: &mut Openers, stored: &Stored, planted: &Planted) -> anyhow::Result<()> {
+pub(super) async fn opens(
+    openers: &mut Openers,
+    stored: &Stored,
+    planted: &Planted,
+) -> anyhow::Result<()> {
     let object = encrypted(stored)?;
-    let plaintext = openers.open(&object, stored.key.as_bytes()).await.map_err(anyhow::Error::msg);
-    let plaintext = plaintext.with_context(|| format!("decrypting {} with the SDK alone", stored.key))?;
+    let plaintext = openers
+        .open(&object, stored.key.as_bytes())
+        .await
+        .map_err(anyhow::Error::msg);
+    let plaintext =
+        plaintext.with_context(|| format!("decrypting {} with the SDK alone", stored.key))?;
     let found = planted.canary.find_in(&plaintext).is_some();
-    expect(found, || format!("the content of {} in its plaintext", planted.at), || "none of it".into())
+    expect(
+        found,
+        || format!("the content of {} in its plaintext", planted.at),
+        || "none of it".into(),
+    )
 }
 
 /// The key_id of a value that a KMS v2 plugin's key sealed.

@@ -34,12 +34,15 @@ pub struct StepFailure {
 }
 
 impl StepFailure {
-    /// The calls of a scenario whose checks all held did not go the whole way from the API server to the cloud.
+    /// The calls of a scenario whose checks all held did not go the whole way from the API server
+    /// to the cloud.
     pub fn of_traffic(seen: String) -> Self {
         Self {
             step: "traffic".into(),
             does: "compare what the plugin answered and sent with what the emulator saw".into(),
-            expected: Some("every call to go the whole way from the API server to the emulator".into()),
+            expected: Some(
+                "every call to go the whole way from the API server to the emulator".into(),
+            ),
             seen,
             plugin: None,
             logs: None,
@@ -94,35 +97,59 @@ pub async fn run(scenario: &'static Scenario, world: &World, pause: Option<&Paus
                 does: step.does.into(),
                 expected: unmet.map(|u| u.expected.clone()),
                 seen: unmet.map_or_else(|| format!("{error:#}"), |u| u.seen.clone()),
-                plugin: world.plugin.key_id().await.err().map(|error| format!("{error:#}")),
+                plugin: world
+                    .plugin
+                    .key_id()
+                    .await
+                    .err()
+                    .map(|error| format!("{error:#}")),
                 logs: world.cluster.logs().await,
             });
             break;
         }
     }
-    // What a failed playing wrote stays, for a look at it; in a world that ends there is nothing to tidy.
+    // What a failed playing wrote stays, for a look at it; in a world that ends there is nothing to
+    // tidy.
     if failure.is_none()
         && world.stays()
         && let Err(error) = play.tidy().await
     {
-        say!("warning: what {} wrote is left in the lab: {error:#}", scenario.name);
+        say!(
+            "warning: what {} wrote is left in the lab: {error:#}",
+            scenario.name
+        );
     }
-    Outcome { scenario: scenario.name, figures: play.figures, failure, took: started.elapsed() }
+    Outcome {
+        scenario: scenario.name,
+        figures: play.figures,
+        failure,
+        took: started.elapsed(),
+    }
 }
 
 /// Waits for Enter or for the file. Standard input that is at its end (CI) does not count as Enter.
 async fn wait_for_person(scenario: &Scenario, pause: &Pause) {
     match &pause.file {
         Some(file) => {
-            say!("paused before {} / {}: goes on when {} exists", scenario.name, pause.step, file.display());
+            say!(
+                "paused before {} / {}: goes on when {} exists",
+                scenario.name,
+                pause.step,
+                file.display()
+            );
             while !tokio::fs::try_exists(file).await.unwrap_or(false) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         None => {
-            say!("paused before {} / {}: press Enter to go on", scenario.name, pause.step);
+            say!(
+                "paused before {} / {}: press Enter to go on",
+                scenario.name,
+                pause.step
+            );
             let (sender, pressed) = tokio::sync::oneshot::channel();
-            // A thread of its own: a read of a terminal cannot be cancelled, and must not hold the runtime's end up.
+            // A thread of its own: a read of a terminal cannot be cancelled, and must not hold the
+            // runtime's end up.
             std::thread::spawn(move || {
                 let mut line = String::new();
                 if std::io::stdin().read_line(&mut line).is_ok_and(|n| n > 0) {

@@ -1,4 +1,5 @@
-//! Whoever takes a snapshot of etcd has every value and their history, and nothing of what is in them without the cloud's key.
+//! Whoever takes a snapshot of etcd has every value and their history, and nothing of what is in
+//! them without the cloud's key.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +18,28 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "snapshot-theft",
     shows: "a stolen snapshot of etcd yields nothing without the cloud's key, of old and deleted values either, and everything with it",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: a compromised etcd or its backups",
-    clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver, ClusterKind::Kind],
+    clusters: &[
+        ClusterKind::Embedded,
+        ClusterKind::Apiserver,
+        ClusterKind::Kind,
+    ],
     second_cloud: false,
     steps: &[
-        Step { name: "write", does: "write objects, overwrite one, delete one", run: |play| write(play).boxed() },
-        Step { name: "steal", does: "take a snapshot of etcd with its history", run: |play| steal(play).boxed() },
-        Step { name: "search", does: "search it for the plaintext", run: |play| search(play).boxed() },
+        Step {
+            name: "write",
+            does: "write objects, overwrite one, delete one",
+            run: |play| write(play).boxed(),
+        },
+        Step {
+            name: "steal",
+            does: "take a snapshot of etcd with its history",
+            run: |play| steal(play).boxed(),
+        },
+        Step {
+            name: "search",
+            does: "search it for the plaintext",
+            run: |play| search(play).boxed(),
+        },
         Step {
             name: "as-a-stranger",
             does: "try to decrypt it with the vendor's SDK, as somebody whom the key's policy does not name",
@@ -44,19 +61,33 @@ pub(super) const SCENARIO: Scenario = Scenario {
 async fn write(play: &mut Play) -> anyhow::Result<()> {
     play.prepare("theft").await?;
     play.plant_some().await?;
-    let namespace = play.namespaces().into_iter().next().context("the scenario was not prepared")?;
+    let namespace = play
+        .namespaces()
+        .into_iter()
+        .next()
+        .context("the scenario was not prepared")?;
     for name in ["overwritten", "deleted"] {
         let canary = play.canary();
-        play.plant(objects::secret(&namespace, name, 64, &canary), canary).await?;
+        play.plant(objects::secret(&namespace, name, 64, &canary), canary)
+            .await?;
     }
     let api = play.world.cluster.api();
     let deleted = play.planted.pop().context("nothing was written")?;
-    api.delete(&deleted.at).await.with_context(|| format!("deleting {}", deleted.at))?;
+    api.delete(&deleted.at)
+        .await
+        .with_context(|| format!("deleting {}", deleted.at))?;
     let old = play.planted.pop().context("nothing was written")?;
     let canary = play.canary();
     let object = objects::secret(&namespace, "overwritten", 64, &canary);
-    let created = api.replace(&object).await.with_context(|| format!("overwriting {}", old.at))?;
-    play.planted.push(Planted { at: old.at.clone(), canary, created });
+    let created = api
+        .replace(&object)
+        .await
+        .with_context(|| format!("overwriting {}", old.at))?;
+    play.planted.push(Planted {
+        at: old.at.clone(),
+        canary,
+        created,
+    });
     play.gone = vec![old, deleted];
     Ok(())
 }
@@ -64,18 +95,33 @@ async fn write(play: &mut Play) -> anyhow::Result<()> {
 async fn steal(play: &mut Play) -> anyhow::Result<()> {
     play.stolen = play.world.cluster.etcd().snapshot().await?;
     let written: BTreeMap<&ObjectRef, usize> =
-        play.planted.iter().chain(&play.gone).fold(BTreeMap::new(), |mut counts, planted| {
-            *counts.entry(&planted.at).or_default() += 1;
-            counts
-        });
+        play.planted
+            .iter()
+            .chain(&play.gone)
+            .fold(BTreeMap::new(), |mut counts, planted| {
+                *counts.entry(&planted.at).or_default() += 1;
+                counts
+            });
     for (at, times) in written {
         let found = stolen(play, at).len();
-        expect(found >= times, || format!("{times} values of {at} in the snapshot"), || found.to_string())?;
+        expect(
+            found >= times,
+            || format!("{times} values of {at} in the snapshot"),
+            || found.to_string(),
+        )?;
     }
     let current = play.world.plugin.key_id().await?;
     for planted in &play.planted {
-        let key_id = stolen(play, &planted.at).last().copied().and_then(key_id_of).unwrap_or_default();
-        expect(key_id == current, || format!("{} under the plugin's key_id {current}", planted.at), || key_id.clone())?;
+        let key_id = stolen(play, &planted.at)
+            .last()
+            .copied()
+            .and_then(key_id_of)
+            .unwrap_or_default();
+        expect(
+            key_id == current,
+            || format!("{} under the plugin's key_id {current}", planted.at),
+            || key_id.clone(),
+        )?;
     }
     Ok(())
 }
@@ -83,7 +129,12 @@ async fn steal(play: &mut Play) -> anyhow::Result<()> {
 /// All that the snapshot has of an object, the oldest first.
 fn stolen<'a>(play: &'a Play, at: &ObjectRef) -> Vec<&'a Stored> {
     let key = at.etcd_key();
-    let records = play.stolen.history.records.iter().filter(|record| !record.deleted && record.stored.key == key);
+    let records = play
+        .stolen
+        .history
+        .records
+        .iter()
+        .filter(|record| !record.deleted && record.stored.key == key);
     records.map(|record| &record.stored).collect()
 }
 
@@ -110,7 +161,11 @@ async fn nothing_opens(play: &Play, openers: &mut Openers) -> anyhow::Result<()>
     for planted in play.planted.iter().chain(&play.gone) {
         for stored in stolen(play, &planted.at) {
             let opened = open(stored, openers).await?;
-            expect(opened.is_err(), || format!("{} to stay closed", stored.key), || "it opened".into())?;
+            expect(
+                opened.is_err(),
+                || format!("{} to stay closed", stored.key),
+                || "it opened".into(),
+            )?;
         }
     }
     Ok(())
@@ -122,12 +177,18 @@ async fn with_the_key(play: &mut Play) -> anyhow::Result<()> {
     for planted in play.planted.iter().chain(&play.gone) {
         let mut found = false;
         for stored in stolen(play, &planted.at) {
-            let plaintext = open(stored, &mut openers).await?.map_err(anyhow::Error::msg);
+            let plaintext = open(stored, &mut openers)
+                .await?
+                .map_err(anyhow::Error::msg);
             let plaintext = plaintext.with_context(|| format!("decrypting {}", stored.key))?;
             found |= planted.canary.find_in(&plaintext).is_some();
             opened += 1;
         }
-        expect(found, || format!("the content of {} in the snapshot", planted.at), || "none of it".into())?;
+        expect(
+            found,
+            || format!("the content of {} in the snapshot", planted.at),
+            || "none of it".into(),
+        )?;
     }
     play.figures.objects = Some(opened);
     play.key_table().await?;
@@ -137,7 +198,10 @@ async fn with_the_key(play: &mut Play) -> anyhow::Result<()> {
 /// The plaintext, or the cloud's refusal.
 async fn open(stored: &Stored, openers: &mut Openers) -> anyhow::Result<Result<Vec<u8>, String>> {
     let object = encrypted(stored)?;
-    Ok(openers.open(&object, stored.key.as_bytes()).await.map(|plaintext| plaintext.to_vec()))
+    Ok(openers
+        .open(&object, stored.key.as_bytes())
+        .await
+        .map(|plaintext| plaintext.to_vec()))
 }
 
 #[cfg(test)]
@@ -149,11 +213,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_anybody_may_use_would_be_noticed() {
-        let world = World::start(&Plan::new(CloudKind::Aws, ClusterKind::Embedded), &Quiet).await.unwrap();
+        let world = World::start(&Plan::new(CloudKind::Aws, ClusterKind::Embedded), &Quiet)
+            .await
+            .unwrap();
         let mut play = Play::new(world.clone());
         write(&mut play).await.unwrap();
         steal(&mut play).await.unwrap();
-        let opened = nothing_opens(&play, &mut world.cloud.openers()).await.unwrap_err().to_string();
+        let opened = nothing_opens(&play, &mut world.cloud.openers())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(opened.contains("to stay closed; saw it opened"), "{opened}");
         // What was deleted is in the snapshot, and nowhere else.
         let deleted = play.gone.pop().unwrap().at;

@@ -1,4 +1,5 @@
-//! All of it in this process, on one virtual clock: the emulator on loopback, the plugin on a unix socket, the model between.
+//! All of it in this process, on one virtual clock: the emulator on loopback, the plugin on a unix
+//! socket, the model between.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,11 +27,16 @@ struct Tasks {
 #[async_trait]
 impl Parts for Tasks {
     async fn shutdown(&self) -> anyhow::Result<()> {
-        let plugins = std::mem::take(&mut *self.plugins.lock().unwrap_or_else(PoisonError::into_inner));
+        let plugins =
+            std::mem::take(&mut *self.plugins.lock().unwrap_or_else(PoisonError::into_inner));
         for plugin in plugins {
             plugin.shutdown().await;
         }
-        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let emulator = self
+            .emulator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(emulator) = emulator {
             emulator.shutdown().await;
         }
@@ -41,14 +47,19 @@ impl Parts for Tasks {
 pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
     let any_port = Some(([127, 0, 0, 1], 0).into());
     drop(sweep());
-    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(|error| environment(error.to_string()))?);
+    let dir =
+        Arc::new(RuntimeDir::create_unique("run").map_err(|error| environment(error.to_string()))?);
     let clock = VirtualClock::at(SystemClock.now());
     let seed: SeedFile = serde_json::from_value(cloud::seed()).context("the seed of a lab")?;
     let emulator = Emulator::builder()
         .admin_listen(any_port)
         .seed(seed)
-        .proxy_listen(any_port.filter(|_| [Some(plan.cloud), plan.target].contains(&Some(CloudKind::Azure))))
-        .lab_clock(Arc::new(LabClock::new(Arc::clone(&clock) as Arc<dyn Clock>)))
+        .proxy_listen(
+            any_port.filter(|_| [Some(plan.cloud), plan.target].contains(&Some(CloudKind::Azure))),
+        )
+        .lab_clock(Arc::new(
+            LabClock::new(Arc::clone(&clock) as Arc<dyn Clock>),
+        ))
         .start()
         .await
         .map_err(|error| environment(error.to_string()))?;
@@ -58,10 +69,13 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         https: None,
         proxy: emulator.proxy_addr().map(url),
         ca: emulator.ca_path(),
-        admin: url(emulator.admin_addr().context("the emulator has no admin port")?),
+        admin: url(emulator
+            .admin_addr()
+            .context("the emulator has no admin port")?),
         azure_tenant: emulator.azure_tenant(),
     };
-    let (source, plugin) = side(plan.cloud, &reach, PROVIDER, &dir.file("kms.sock"), &clock).await?;
+    let (source, plugin) =
+        side(plan.cloud, &reach, PROVIDER, &dir.file("kms.sock"), &clock).await?;
     let (mut plugins, mut target) = (vec![plugin], None);
     if let Some(cloud) = plan.target {
         let (side, plugin) = side(cloud, &reach, TARGET, &dir.file("target.sock"), &clock).await?;
@@ -74,8 +88,16 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         ..Config::new(clock, source.plugin.socket(), PROVIDER)
     };
     let cluster = EmbeddedCluster::start(config).await?;
-    let parts = Tasks { plugins: plugins.into(), emulator: Some(emulator).into(), _dir: dir };
-    let Side { cloud, plugin, provider } = source;
+    let parts = Tasks {
+        plugins: plugins.into(),
+        emulator: Some(emulator).into(),
+        _dir: dir,
+    };
+    let Side {
+        cloud,
+        plugin,
+        provider,
+    } = source;
     Ok(World {
         cloud,
         cluster: Arc::new(cluster),
@@ -103,8 +125,20 @@ async fn side(
         .start()
         .await
         .map_err(|error| environment(error.to_string()))?;
-    plugin.first_probe().await.map_err(|why| anyhow::anyhow!("the plugin's key is not usable: {why}"))?;
-    let health = plugin.health_addr().context("the plugin has no health port")?;
+    plugin
+        .first_probe()
+        .await
+        .map_err(|why| anyhow::anyhow!("the plugin's key is not usable: {why}"))?;
+    let health = plugin
+        .health_addr()
+        .context("the plugin has no health port")?;
     let port = PluginPort::new(socket, &format!("http://{health}"))?;
-    Ok((Side { cloud, plugin: port.into(), provider: provider.into() }, plugin))
+    Ok((
+        Side {
+            cloud,
+            plugin: port.into(),
+            provider: provider.into(),
+        },
+        plugin,
+    ))
 }

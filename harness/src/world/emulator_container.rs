@@ -50,34 +50,69 @@ pub(super) async fn start(
     let (name, label) = (name(network), owned.label());
     // The lab's own, by its label, so that it goes with the lab.
     let image = format!("kmslab-emulator:{network}");
-    bundle.image(engine, &image, std::slice::from_ref(&label)).await?;
+    bundle
+        .image(engine, &image, std::slice::from_ref(&label))
+        .await?;
 
     let publish = [HTTP, HTTPS, PROXY, ADMIN].map(|port| format!("127.0.0.1::{port}"));
-    let mut create = vec!["create", "--name", &name, "--network", network, "--label", &label];
+    let mut create = vec![
+        "create",
+        "--name",
+        &name,
+        "--network",
+        network,
+        "--label",
+        &label,
+    ];
     for port in &publish {
         create.extend(["--publish", port]);
     }
     create.push(&image);
     let listen = [HTTP, HTTPS, PROXY, ADMIN].map(|port| format!("0.0.0.0:{port}"));
-    create.extend(["emulator", "--listen", &listen[0], "--tls-listen", &listen[1]]);
+    create.extend([
+        "emulator",
+        "--listen",
+        &listen[0],
+        "--tls-listen",
+        &listen[1],
+    ]);
     create.extend(["--proxy-listen", &listen[2], "--admin-listen", &listen[3]]);
-    create.extend(["--tls-dir", TLS_DIR, "--tls-name", &name, "--seed", SEED, "--format", "json"]);
+    create.extend([
+        "--tls-dir",
+        TLS_DIR,
+        "--tls-name",
+        &name,
+        "--seed",
+        SEED,
+        "--format",
+        "json",
+    ]);
     engine.run(&create).await?;
     // By copy and not as a flag: everybody who may use the engine can read those.
     let seed = cloud::seed();
     let seed = dir.write_private("emulator-seed.json", seed.to_string().as_bytes())?;
-    engine.run(&["cp", &seed.display().to_string(), &format!("{name}:{SEED}")]).await?;
+    engine
+        .run(&["cp", &seed.display().to_string(), &format!("{name}:{SEED}")])
+        .await?;
     engine.run(&["start", &name]).await?;
 
     let admin = format!("http://{}", engine.port(&name, ADMIN).await?);
     answers(engine, &name, &Admin::new(&admin)?).await?;
     let ca = dir.file("emulator-ca.pem");
-    engine.run(&["cp", &format!("{name}:{TLS_DIR}/ca.pem"), &ca.display().to_string()]).await?;
+    engine
+        .run(&[
+            "cp",
+            &format!("{name}:{TLS_DIR}/ca.pem"),
+            &ca.display().to_string(),
+        ])
+        .await?;
     let https = engine.port(&name, HTTPS).await?;
     let reach = Reach {
         http: format!("http://{}", engine.port(&name, HTTP).await?),
         // The certificate is for names.
-        https: https.rsplit_once(':').map(|(_, port)| format!("https://localhost:{port}")),
+        https: https
+            .rsplit_once(':')
+            .map(|(_, port)| format!("https://localhost:{port}")),
         proxy: Some(format!("http://{}", engine.port(&name, PROXY).await?)),
         ca: Some(ca.clone()),
         admin,
@@ -90,18 +125,29 @@ pub(super) async fn start(
         ..reach.clone()
     };
     let ca = std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?;
-    Ok(EmulatorContainer { container: name, reach, inside, ca })
+    Ok(EmulatorContainer {
+        container: name,
+        reach,
+        inside,
+        ca,
+    })
 }
 
 /// Asks until the admin port answers; a container that has ended says why in its log.
 async fn answers(engine: &Engine, name: &str, admin: &Admin) -> anyhow::Result<()> {
     let since = Instant::now();
     loop {
-        let Err(error) = admin.keys().await else { return Ok(()) };
-        let running = engine.run(&["inspect", "--format", "{{.State.Running}}", name]).await?;
+        let Err(error) = admin.keys().await else {
+            return Ok(());
+        };
+        let running = engine
+            .run(&["inspect", "--format", "{{.State.Running}}", name])
+            .await?;
         if running.trim() != "true" || since.elapsed() > PATIENCE {
             let log = engine.logs(name).await;
-            return Err(error.context(format!("the emulator in the container {name} does not answer; its log:\n{log}")));
+            return Err(error.context(format!(
+                "the emulator in the container {name} does not answer; its log:\n{log}"
+            )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

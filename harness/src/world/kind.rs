@@ -44,18 +44,30 @@ pub(super) struct Joined {
 /// Gets what is missing: kind, a node image.
 pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
     if plan.target.is_some() {
-        return Err(usage("a kind cluster has one plugin on its nodes: for a second cloud use --cluster apiserver"));
+        return Err(usage(
+            "a kind cluster has one plugin on its nodes: for a second cloud use --cluster apiserver",
+        ));
     }
-    get_ready(plan, progress).await.map_err(requirements::with_all_for_kind)
+    get_ready(plan, progress)
+        .await
+        .map_err(requirements::with_all_for_kind)
 }
 
 async fn get_ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
     let engine = Engine::find().await?;
     enough_memory(engine.memory().await?, plan.kind.control_planes)?;
     let assets = Assets::from_env(&plan.assets);
-    let kind = assets.install(&[Tool::Kind], progress).await?.into_iter().map(|found| found.path).next();
-    let kind = kind.ok_or_else(|| environment("kind is not there: `kmslab assets install kind`"))?;
-    let image = assets.node_image(&engine, plan.kind.node_image.as_deref(), progress).await?;
+    let kind = assets
+        .install(&[Tool::Kind], progress)
+        .await?
+        .into_iter()
+        .map(|found| found.path)
+        .next();
+    let kind =
+        kind.ok_or_else(|| environment("kind is not there: `kmslab assets install kind`"))?;
+    let image = assets
+        .node_image(&engine, plan.kind.node_image.as_deref(), progress)
+        .await?;
     let machine = Machine::find(&engine, &image).await?;
     if plan.kind.plugin_form == PluginForm::StaticPod && machine.pause.is_empty() {
         return Err(environment(format!(
@@ -67,7 +79,17 @@ async fn get_ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready
     }
     let (form, plugin_args) = (plan.kind.plugin_form, plan.plugin_args.clone());
     let (control_planes, offline) = (plan.kind.control_planes, plan.assets.offline);
-    Ok(Ready { cloud: plan.cloud, engine, kind, image, machine, form, plugin_args, control_planes, offline })
+    Ok(Ready {
+        cloud: plan.cloud,
+        engine,
+        kind,
+        image,
+        machine,
+        form,
+        plugin_args,
+        control_planes,
+        offline,
+    })
 }
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
@@ -75,7 +97,13 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::unusable)?);
     let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
-    let Joined { cloud, plugins, cluster, parts, .. } = join(ready, kmslab, &dir, progress).await?;
+    let Joined {
+        cloud,
+        plugins,
+        cluster,
+        parts,
+        ..
+    } = join(ready, kmslab, &dir, progress).await?;
     Ok(World {
         cloud,
         cluster: Arc::clone(&cluster) as _,
@@ -88,7 +116,8 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     })
 }
 
-/// What a node takes at least: its components rest at 0.4 to 0.5 GB. The engine's own, and this program, come on top.
+/// What a node takes at least: its components rest at 0.4 to 0.5 GB. The engine's own, and this
+/// program, come on top.
 const MEMORY_OF_A_NODE: u64 = 512 << 20;
 const MEMORY_BESIDES: u64 = 512 << 20;
 
@@ -126,7 +155,17 @@ async fn join_in(
     dir: &Arc<RuntimeDir>,
     progress: &dyn Progress,
 ) -> anyhow::Result<Joined> {
-    let Ready { cloud, engine, kind, image, machine, form, plugin_args, control_planes, offline } = ready;
+    let Ready {
+        cloud,
+        engine,
+        kind,
+        image,
+        machine,
+        form,
+        plugin_args,
+        control_planes,
+        offline,
+    } = ready;
     let network = format!("kmslab-{}", dir.name());
     let owned = Owned::new(engine.program(), dir.path(), &network);
     dir.note_containers(owned.clone())?;
@@ -148,14 +187,20 @@ async fn join_in(
     let cloud = cloud::with_own_key(cloud, &emulator.reach).await?;
 
     if control_planes > 1
-        && let Some(said) = balancer_image(&engine, &image, &bundle, &owned, dir.path(), offline).await?
+        && let Some(said) =
+            balancer_image(&engine, &image, &bundle, &owned, dir.path(), offline).await?
     {
         progress.say(said);
     }
     progress.say("creating the kind cluster");
     let mut files = node_files(&bundle, &*cloud, &emulator)?;
     files.plugin.extend(plugin_args);
-    NodeFiles { form, image: &machine.pause, ..files }.write(&node)?;
+    NodeFiles {
+        form,
+        image: &machine.pause,
+        ..files
+    }
+    .write(&node)?;
     let config = Config {
         engine: engine.clone(),
         kind,
@@ -171,8 +216,17 @@ async fn join_in(
     };
     let cluster = Arc::new(KindCluster::start(config).await?);
     let plugins = ports(cluster.nodes())?;
-    let parts = Emulator { engine, container: emulator.container.clone() };
-    Ok(Joined { cloud, emulator, plugins, cluster, parts })
+    let parts = Emulator {
+        engine,
+        container: emulator.container.clone(),
+    };
+    Ok(Joined {
+        cloud,
+        emulator,
+        plugins,
+        cluster,
+        parts,
+    })
 }
 
 /// A network of that name is somebody else's, and stays.
@@ -189,7 +243,12 @@ fn taken(error: anyhow::Error, network: &str) -> anyhow::Error {
 /// The plugin of each node.
 pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
     let ports = nodes.control_planes.iter().map(|node| {
-        let way = Way::new(&nodes.engine, &node.container, &nodes.kmslab, SOCKET.as_ref());
+        let way = Way::new(
+            &nodes.engine,
+            &node.container,
+            &nodes.kmslab,
+            SOCKET.as_ref(),
+        );
         PluginPort::inside(way, SOCKET, &node.health)
     });
     Plugins::new(ports.collect::<anyhow::Result<_>>()?)
@@ -202,7 +261,10 @@ fn node_files<'a>(
 ) -> anyhow::Result<NodeFiles<'a>> {
     let settings = cloud.plugin_settings(&emulator.inside)?;
     let (mut plugin, variables) = settings.by_file(&settings.file.on_node());
-    plugin.extend(["--probe-interval=1s".into(), format!("--health-listen=0.0.0.0:{HEALTH_PORT}")]);
+    plugin.extend([
+        "--probe-interval=1s".into(),
+        format!("--health-listen=0.0.0.0:{HEALTH_PORT}"),
+    ]);
     Ok(NodeFiles {
         bundle,
         plugin,
@@ -212,7 +274,10 @@ fn node_files<'a>(
         credentials: settings.file,
         ca: &emulator.ca,
         provider: PROVIDER,
-        resources: World::resources().iter().map(|resource| resource.group_resource()).collect(),
+        resources: World::resources()
+            .iter()
+            .map(|resource| resource.group_resource())
+            .collect(),
     })
 }
 
@@ -233,7 +298,11 @@ impl Parts for Emulator {
         match self.engine.run(&["wait", &self.container]).await {
             Ok(code) => {
                 let log = self.engine.logs(&self.container).await;
-                anyhow::anyhow!("{} ended with {}; its log:\n{log}", self.container, code.trim())
+                anyhow::anyhow!(
+                    "{} ended with {}; its log:\n{log}",
+                    self.container,
+                    code.trim()
+                )
             }
             Err(error) => error,
         }
@@ -249,7 +318,8 @@ mod tests {
         assert!(enough_memory(1 << 30, 1).is_ok());
         let error = enough_memory(1 << 30, 3).unwrap_err();
         assert!(
-            error.to_string().contains("has 1024 MiB of memory") && error.to_string().contains("takes 2048"),
+            error.to_string().contains("has 1024 MiB of memory")
+                && error.to_string().contains("takes 2048"),
             "{error}"
         );
         assert_eq!(crate::exit::code(&error), 3);

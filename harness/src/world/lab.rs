@@ -56,22 +56,32 @@ pub struct RunningLab {
 
 impl std::fmt::Debug for RunningLab {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunningLab").field("description", &self.description).finish_non_exhaustive()
+        f.debug_struct("RunningLab")
+            .field("description", &self.description)
+            .finish_non_exhaustive()
     }
 }
 
 impl RunningLab {
-    /// Starts all of it and tells others where it is. `progress` hears of programs that are built first.
+    /// Starts all of it and tells others where it is. `progress` hears of programs that are built
+    /// first.
     pub async fn start(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Self> {
         let mut lab = match plan.world.cluster {
             ClusterKind::Embedded => {
-                return Err(usage("the embedded model lives in one run: a lab that stays has none"));
+                return Err(usage(
+                    "the embedded model lives in one run: a lab that stays has none",
+                ));
             }
             ClusterKind::Apiserver => of_processes(plan, progress).await?,
             ClusterKind::Kind => on_kind(plan, progress).await?,
         };
         let dir = lab.description.cluster.dir.clone();
-        if let kms @ lab::Kms { cloud: CloudKind::Gcp, own: true, .. } = &mut lab.description.kms {
+        if let kms @ lab::Kms {
+            cloud: CloudKind::Gcp,
+            own: true,
+            ..
+        } = &mut lab.description.kms
+        {
             let file = cloud::gcp_operator_key_file(&kms.endpoint).await?;
             let path = dir.join("gcp-operator.json");
             write_private(&path, file.as_bytes())
@@ -91,7 +101,10 @@ impl RunningLab {
 
     /// Waits until the lab can't go on: its emulator has ended by itself, and the keys with it.
     pub async fn broken(&self) -> anyhow::Error {
-        self.parts.emulator_ended().await.context("the emulator has ended, and the lab's key is gone with it")
+        self.parts
+            .emulator_ended()
+            .await
+            .context("the emulator has ended, and the lab's key is gone with it")
     }
 
     /// Ends everything, in order.
@@ -105,25 +118,59 @@ impl RunningLab {
 /// Before anything is built, so that a name that is taken is said at once.
 fn directory(plan: &LabPlan) -> anyhow::Result<Arc<RuntimeDir>> {
     drop(sweep());
-    Ok(Arc::new(RuntimeDir::create(&plan.name).map_err(processes::unusable)?))
+    Ok(Arc::new(
+        RuntimeDir::create(&plan.name).map_err(processes::unusable)?,
+    ))
 }
 
 async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
     if plan.key.is_some() && plan.world.cloud != CloudKind::Aws {
-        return Err(usage("--key takes the ARN of a key in AWS KMS: leave it out, and the lab makes a key of its own"));
+        return Err(usage(
+            "--key takes the ARN of a key in AWS KMS: leave it out, and the lab makes a key of its own",
+        ));
     }
     let kms = match &plan.key {
-        None => Kms::Own { cloud: plan.world.cloud },
-        Some(given) => Kms::Given { access: access(given).await?, key: given.arn.clone() },
+        None => Kms::Own {
+            cloud: plan.world.cloud,
+        },
+        Some(given) => Kms::Given {
+            access: access(given).await?,
+            key: given.arn.clone(),
+        },
     };
     let dir = directory(plan)?;
     let tools = processes::tools(&plan.world.assets, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let processes::Joined { cloud, reach, own, plugin, cluster, parts, .. } =
-        processes::join(Settings { kmslab, kms, target: None, keep: Keep::Again }, tools, &dir).await?;
-    let emulator = Emulator { cloud: &*cloud, reach, own };
+    let processes::Joined {
+        cloud,
+        reach,
+        own,
+        plugin,
+        cluster,
+        parts,
+        ..
+    } = processes::join(
+        Settings {
+            kmslab,
+            kms,
+            target: None,
+            keep: Keep::Again,
+        },
+        tools,
+        &dir,
+    )
+    .await?;
+    let emulator = Emulator {
+        cloud: &*cloud,
+        reach,
+        own,
+    };
     let description = describe(emulator, &plugin, cluster.description().clone());
-    Ok(RunningLab { description, cluster: Arc::new(cluster), parts: Arc::new(parts) })
+    Ok(RunningLab {
+        description,
+        cluster: Arc::new(cluster),
+        parts: Arc::new(parts),
+    })
 }
 
 async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
@@ -136,10 +183,24 @@ async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Runn
     let dir = directory(plan)?;
     let ready = kind::ready(&plan.world, progress).await?;
     let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let kind::Joined { cloud, emulator, plugins, cluster, parts } = kind::join(ready, kmslab, &dir, progress).await?;
-    let emulator = Emulator { cloud: &*cloud, reach: emulator.reach, own: true };
+    let kind::Joined {
+        cloud,
+        emulator,
+        plugins,
+        cluster,
+        parts,
+    } = kind::join(ready, kmslab, &dir, progress).await?;
+    let emulator = Emulator {
+        cloud: &*cloud,
+        reach: emulator.reach,
+        own: true,
+    };
     let description = describe(emulator, &plugins, cluster.description().clone());
-    Ok(RunningLab { description, cluster, parts: Arc::new(parts) })
+    Ok(RunningLab {
+        description,
+        cluster,
+        parts: Arc::new(parts),
+    })
 }
 
 /// Whose emulator it is, and where it answers.
@@ -149,7 +210,11 @@ struct Emulator<'a> {
     own: bool,
 }
 
-fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Description) -> Description {
+fn describe(
+    emulator: Emulator<'_>,
+    plugin: &Plugins,
+    cluster: cluster::Description,
+) -> Description {
     let Emulator { cloud, reach, own } = emulator;
     let kms = lab::Kms {
         cloud: cloud.kind(),
@@ -170,7 +235,12 @@ fn describe(emulator: Emulator<'_>, plugin: &Plugins, cluster: cluster::Descript
         socket: plugin.socket().to_owned(),
         health: plugin.health().to_owned(),
     };
-    Description { kms, plugin, variables: Description::variables_in(&cluster.dir), cluster }
+    Description {
+        kms,
+        plugin,
+        variables: Description::variables_in(&cluster.dir),
+        cluster,
+    }
 }
 
 /// How a person's key is reached, with the credentials of the environment, once it has answered.
@@ -183,7 +253,10 @@ async fn access(given: &GivenKey) -> anyhow::Result<Access> {
         ))
     })?;
     if !known.rows.iter().any(|row| row.key == given.arn) {
-        return Err(usage(format!("--key {}: the emulator of {} has no such key", given.arn, given.admin)));
+        return Err(usage(format!(
+            "--key {}: the emulator of {} has no such key",
+            given.arn, given.admin
+        )));
     }
     Ok(Access::given(&given.endpoint, admin, region))
 }
@@ -213,21 +286,53 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
     let plugin = plugin_of(description)?;
     let (cluster, kind) = once_reachable(&description.cluster).await?;
     if let Err(error) = cluster.until_ready().await {
-        let plugin = plugin.key_id().await.err().map(|why| format!("; {why:#}")).unwrap_or_default();
-        return Err(error.context(format!("the lab {} is not ready{plugin}", description.cluster.lab)));
+        let plugin = plugin
+            .key_id()
+            .await
+            .err()
+            .map(|why| format!("; {why:#}"))
+            .unwrap_or_default();
+        return Err(error.context(format!(
+            "the lab {} is not ready{plugin}",
+            description.cluster.lab
+        )));
     }
-    // The emulator's count first: what is sent in between is then in the later difference, not missing from it.
+    // The emulator's count first: what is sent in between is then in the later difference, not
+    // missing from it.
     let emulator_requests = cloud.plugin_requests().await?;
-    let baseline = Baseline { emulator_requests, plugin: plugin.counts().await?, stays: true };
+    let baseline = Baseline {
+        emulator_requests,
+        plugin: plugin.counts().await?,
+        stays: true,
+    };
     let provider = description.plugin.provider.clone();
-    Ok(World { cloud, cluster, plugin, provider, target: None, baseline, kind, parts: Arc::new(Attached) })
+    Ok(World {
+        cloud,
+        cluster,
+        plugin,
+        provider,
+        target: None,
+        baseline,
+        kind,
+        parts: Arc::new(Attached),
+    })
 }
 
 /// The key of a lab that another process keeps up, and its operator.
 async fn cloud_of(kms: &lab::Kms) -> anyhow::Result<Arc<dyn Cloud>> {
-    let lab::Kms { endpoint, admin, region, key, own, .. } = kms;
+    let lab::Kms {
+        endpoint,
+        admin,
+        region,
+        key,
+        own,
+        ..
+    } = kms;
     if !own {
-        return Ok(Arc::new(AwsCloud::with_key(Access::given(endpoint, Admin::new(admin)?, region), key)));
+        return Ok(Arc::new(AwsCloud::with_key(
+            Access::given(endpoint, Admin::new(admin)?, region),
+            key,
+        )));
     }
     let reach = Reach {
         http: endpoint.clone(),
@@ -241,30 +346,40 @@ async fn cloud_of(kms: &lab::Kms) -> anyhow::Result<Arc<dyn Cloud>> {
 }
 
 /// The cluster of a lab that another process keeps up; the same once more where it is kind's.
-async fn clusters(description: &cluster::Description) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
+async fn clusters(
+    description: &cluster::Description,
+) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
     let Some(nodes) = &description.kind else {
-        return Ok((Arc::new(ApiServerCluster::attach(description.clone()).await?), None));
+        return Ok((
+            Arc::new(ApiServerCluster::attach(description.clone()).await?),
+            None,
+        ));
     };
     are_running(nodes).await?;
     let cluster = Arc::new(KindCluster::attach(description.clone(), None).await?);
     Ok((Arc::clone(&cluster) as _, Some(cluster)))
 }
 
-/// [`clusters`], as soon as etcd takes connections: a node that has just been started needs 10 s for it.
+/// [`clusters`], as soon as etcd takes connections: a node that has just been started needs 10 s
+/// for it.
 async fn once_reachable(
     description: &cluster::Description,
 ) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
     let since = Instant::now();
     loop {
         match clusters(description).await {
-            Err(error) if is_unreachable(&error) && since.elapsed() < REACHABLE_WITHIN => sleep(LOOK_EVERY).await,
+            Err(error) if is_unreachable(&error) && since.elapsed() < REACHABLE_WITHIN => {
+                sleep(LOOK_EVERY).await
+            }
             done => return done,
         }
     }
 }
 
 fn is_unreachable(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(EtcdError::Connect { .. })))
+    error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref(), Some(EtcdError::Connect { .. })))
 }
 
 /// A node that was stopped is no reason to guess at what does not answer.

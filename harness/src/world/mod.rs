@@ -31,41 +31,61 @@ const TARGET: &str = "kmslab-target";
 /// What only kind clusters have.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct KindOptions {
-    /// The node image of a kind cluster; by default kindest/node, or one that is built where that can't be pulled
+    /// The node image of a kind cluster; by default kindest/node, or one that is built where that
+    /// can't be pulled
     #[arg(long, value_name = "IMAGE")]
     pub node_image: Option<String>,
     /// How the plugin runs on the node of a kind cluster
     #[arg(long, value_enum, default_value_t)]
     pub plugin_form: PluginForm,
-    /// How many control-plane nodes a kind cluster has, each with an API server, a member of etcd and a plugin
+    /// How many control-plane nodes a kind cluster has, each with an API server, a member of etcd
+    /// and a plugin
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = control_planes)]
     pub control_planes: usize,
 }
 
 impl Default for KindOptions {
     fn default() -> Self {
-        Self { node_image: None, plugin_form: PluginForm::default(), control_planes: 1 }
+        Self {
+            node_image: None,
+            plugin_form: PluginForm::default(),
+            control_planes: 1,
+        }
     }
 }
 
 /// More than five members make no etcd safer.
 fn control_planes(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| (1..=5).contains(number)).ok_or_else(|| "use a number from 1 to 5".into())
+    text.parse()
+        .ok()
+        .filter(|number| (1..=5).contains(number))
+        .ok_or_else(|| "use a number from 1 to 5".into())
 }
 
 impl KindOptions {
     /// Refuses them for another cluster.
     pub fn check(&self, cluster: ClusterKind) -> anyhow::Result<()> {
         let flag = match self {
-            Self { node_image: Some(_), .. } => "--node-image",
-            Self { plugin_form: PluginForm::StaticPod, .. } => "--plugin-form static-pod",
-            Self { control_planes: 2.., .. } => "--control-planes",
+            Self {
+                node_image: Some(_),
+                ..
+            } => "--node-image",
+            Self {
+                plugin_form: PluginForm::StaticPod,
+                ..
+            } => "--plugin-form static-pod",
+            Self {
+                control_planes: 2..,
+                ..
+            } => "--control-planes",
             Self { .. } => return Ok(()),
         };
         if cluster == ClusterKind::Kind {
             return Ok(());
         }
-        Err(usage(format!("{flag} is for --cluster kind, and this is on {cluster}")))
+        Err(usage(format!(
+            "{flag} is for --cluster kind, and this is on {cluster}"
+        )))
     }
 }
 
@@ -134,8 +154,13 @@ struct Baseline {
 impl Baseline {
     /// What came since. A plugin that was started again meanwhile counts from 0 again.
     fn taken_from(&self, plugin: Counts, emulator_requests: u64) -> Traffic {
-        let restarted = plugin.grpc_calls < self.plugin.grpc_calls || plugin.sdk_requests < self.plugin.sdk_requests;
-        let before = if restarted { Counts::default() } else { self.plugin };
+        let restarted = plugin.grpc_calls < self.plugin.grpc_calls
+            || plugin.sdk_requests < self.plugin.sdk_requests;
+        let before = if restarted {
+            Counts::default()
+        } else {
+            self.plugin
+        };
         Traffic {
             grpc_calls: plugin.grpc_calls - before.grpc_calls,
             sdk_requests: plugin.sdk_requests - before.sdk_requests,
@@ -146,16 +171,26 @@ impl Baseline {
 }
 
 impl Traffic {
-    /// Why these counts show no way from the API server through the plugin to the cloud; `None` where they do.
+    /// Why these counts show no way from the API server through the plugin to the cloud; `None`
+    /// where they do.
     pub fn broken(&self) -> Option<String> {
-        let Self { grpc_calls, sdk_requests, emulator_requests, others } = *self;
+        let Self {
+            grpc_calls,
+            sdk_requests,
+            emulator_requests,
+            others,
+        } = *self;
         if grpc_calls == 0 {
             return Some("the plugin answered no gRPC call".into());
         }
         if sdk_requests == 0 {
             return Some("the plugin's SDK sent no request".into());
         }
-        let lost = if others { sdk_requests > emulator_requests } else { sdk_requests != emulator_requests };
+        let lost = if others {
+            sdk_requests > emulator_requests
+        } else {
+            sdk_requests != emulator_requests
+        };
         lost.then(|| {
             format!("the plugin's SDK sent {sdk_requests} requests, and the emulator saw {emulator_requests} of them")
         })
@@ -176,7 +211,10 @@ pub struct Side {
 impl std::fmt::Debug for Side {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cloud = self.cloud.kind();
-        f.debug_struct("Side").field("cloud", &cloud).field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Side")
+            .field("cloud", &cloud)
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
     }
 }
 
@@ -208,7 +246,10 @@ pub struct World {
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (cloud, cluster) = (self.cloud.kind(), self.cluster.kind());
-        f.debug_struct("World").field("cloud", &cloud).field("cluster", &cluster).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("cloud", &cloud)
+            .field("cluster", &cluster)
+            .finish_non_exhaustive()
     }
 }
 
@@ -217,7 +258,8 @@ impl std::fmt::Debug for World {
 trait Parts: Send + Sync {
     /// Ends plugin and emulator, in this order, once the cluster has ended.
     async fn shutdown(&self) -> anyhow::Result<()>;
-    /// Waits until an emulator that was started here has ended by itself; for ever where there is none.
+    /// Waits until an emulator that was started here has ended by itself; for ever where there is
+    /// none.
     async fn emulator_ended(&self) -> anyhow::Error {
         std::future::pending().await
     }
@@ -229,8 +271,9 @@ const COUNT_TRIES: u32 = 20;
 impl World {
     /// Starts all of it. `progress` hears of programs that are built first.
     ///
-    /// Google's SDK sends requests to 127.0.0.1 through `HTTP_PROXY` where the environment of this process names one: a program that
-    /// embeds this has `127.0.0.1` in `NO_PROXY`, as the command kmslab sees to.
+    /// Google's SDK sends requests to 127.0.0.1 through `HTTP_PROXY` where the environment of this
+    /// process names one: a program that embeds this has `127.0.0.1` in `NO_PROXY`, as the command
+    /// kmslab sees to.
     pub async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Self> {
         match plan.cluster {
             ClusterKind::Embedded => embedded::start(plan).await,
@@ -260,23 +303,42 @@ impl World {
 
     /// What is encrypted, as kind-config/ has it.
     pub fn resources() -> [Resource; 3] {
-        [Resource::secrets(), Resource::config_maps(), Resource::new("example.com", "v1", "widgets", "Widget", true)]
+        [
+            Resource::secrets(),
+            Resource::config_maps(),
+            Resource::new("example.com", "v1", "widgets", "Widget", true),
+        ]
     }
 
     /// The key that encrypts at the start.
     pub fn source(&self) -> Side {
-        Side { cloud: Arc::clone(&self.cloud), plugin: self.plugin.clone(), provider: self.provider.clone() }
+        Side {
+            cloud: Arc::clone(&self.cloud),
+            plugin: self.plugin.clone(),
+            provider: self.provider.clone(),
+        }
     }
 
     /// The encrypted resources under that provider list, with plaintext read last.
     pub fn encryption(sides: &[&Side]) -> Encryption {
-        let resources = Self::resources().iter().map(Resource::group_resource).collect();
-        let providers = sides.iter().map(|side| side.entry()).chain([Provider::Identity]).collect();
-        Encryption { resources, providers }
+        let resources = Self::resources()
+            .iter()
+            .map(Resource::group_resource)
+            .collect();
+        let providers = sides
+            .iter()
+            .map(|side| side.entry())
+            .chain([Provider::Identity])
+            .collect();
+        Encryption {
+            resources,
+            providers,
+        }
     }
 
-    /// What was called so far. A probe of the plugin may be under way at any time; the counts are read until none is between
-    /// the plugin and the emulator, or until it is sure that one was lost.
+    /// What was called so far. A probe of the plugin may be under way at any time; the counts are
+    /// read until none is between the plugin and the emulator, or until it is sure that one was
+    /// lost.
     pub async fn traffic(&self) -> anyhow::Result<Traffic> {
         let mut tries = COUNT_TRIES;
         loop {
@@ -309,16 +371,62 @@ mod tests {
 
     #[test]
     fn in_a_lab_that_stays_only_what_came_since_counts_and_others_may_call() {
-        let before = Counts { grpc_calls: 100, sdk_requests: 50 };
-        let baseline = Baseline { plugin: before, emulator_requests: 80, stays: true };
-        let traffic = baseline.taken_from(Counts { grpc_calls: 103, sdk_requests: 54 }, 90);
-        assert_eq!((traffic.grpc_calls, traffic.sdk_requests, traffic.emulator_requests), (3, 4, 10));
+        let before = Counts {
+            grpc_calls: 100,
+            sdk_requests: 50,
+        };
+        let baseline = Baseline {
+            plugin: before,
+            emulator_requests: 80,
+            stays: true,
+        };
+        let traffic = baseline.taken_from(
+            Counts {
+                grpc_calls: 103,
+                sdk_requests: 54,
+            },
+            90,
+        );
+        assert_eq!(
+            (
+                traffic.grpc_calls,
+                traffic.sdk_requests,
+                traffic.emulator_requests
+            ),
+            (3, 4, 10)
+        );
         assert_eq!(traffic.broken(), None);
-        let lost = baseline.taken_from(Counts { grpc_calls: 103, sdk_requests: 54 }, 83);
-        assert!(lost.broken().unwrap().contains("sent 4 requests, and the emulator saw 3"));
-        assert!(baseline.taken_from(before, 90).broken().is_some(), "nothing was called since");
+        let lost = baseline.taken_from(
+            Counts {
+                grpc_calls: 103,
+                sdk_requests: 54,
+            },
+            83,
+        );
+        assert!(
+            lost.broken()
+                .unwrap()
+                .contains("sent 4 requests, and the emulator saw 3")
+        );
+        assert!(
+            baseline.taken_from(before, 90).broken().is_some(),
+            "nothing was called since"
+        );
         // A plugin that was started again has counted from 0.
-        let restarted = baseline.taken_from(Counts { grpc_calls: 2, sdk_requests: 3 }, 90);
-        assert_eq!((restarted.grpc_calls, restarted.sdk_requests, restarted.broken()), (2, 3, None));
+        let restarted = baseline.taken_from(
+            Counts {
+                grpc_calls: 2,
+                sdk_requests: 3,
+            },
+            90,
+        );
+        assert_eq!(
+            (
+                restarted.grpc_calls,
+                restarted.sdk_requests,
+                restarted.broken()
+            ),
+            (2, 3, None)
+        );
     }
 }

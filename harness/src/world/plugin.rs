@@ -1,4 +1,5 @@
-//! The plugin as a run sees it: its socket and its health port, the same whether it is a task or a process.
+//! The plugin as a run sees it: its socket and its health port, the same whether it is a task or a
+//! process.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,7 +29,10 @@ pub struct Counts {
 impl Counts {
     /// Both together.
     pub fn and(self, other: Self) -> Self {
-        Self { grpc_calls: self.grpc_calls + other.grpc_calls, sdk_requests: self.sdk_requests + other.sdk_requests }
+        Self {
+            grpc_calls: self.grpc_calls + other.grpc_calls,
+            sdk_requests: self.sdk_requests + other.sdk_requests,
+        }
     }
 }
 
@@ -42,13 +46,20 @@ pub struct PluginPort {
 }
 
 impl PluginPort {
-    /// The plugin that listens on `socket` and serves health and metrics at `health`, `http://127.0.0.1:8080`.
+    /// The plugin that listens on `socket` and serves health and metrics at `health`,
+    /// `http://127.0.0.1:8080`.
     pub fn new(socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
         let socket = socket.into();
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .with_context(|| format!("the plugin's socket {} is no endpoint", socket.display()))?;
-        let client = KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
-        Ok(Self { socket, health: health.to_owned(), http: scrape::local_client()?, client })
+        let client =
+            KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
+        Ok(Self {
+            socket,
+            health: health.to_owned(),
+            http: scrape::local_client()?,
+            client,
+        })
     }
 
     /// The plugin in a container: `way` leads to its socket, whose path there is `socket`.
@@ -59,8 +70,14 @@ impl PluginPort {
             let opened = way.open();
             async move { opened.map(TokioIo::new) }
         });
-        let client = KeyManagementServiceClient::new(endpoint.connect_with_connector_lazy(connector));
-        Ok(Self { socket: socket.into(), health: health.to_owned(), http: scrape::local_client()?, client })
+        let client =
+            KeyManagementServiceClient::new(endpoint.connect_with_connector_lazy(connector));
+        Ok(Self {
+            socket: socket.into(),
+            health: health.to_owned(),
+            http: scrape::local_client()?,
+            client,
+        })
     }
 
     /// Its unix socket.
@@ -78,13 +95,19 @@ impl PluginPort {
         let mut request = Request::new(StatusRequest {});
         request.set_timeout(CALL_TIMEOUT);
         let answer = self.client.clone().status(request).await;
-        let answer = answer.map_err(|status| anyhow::anyhow!("the plugin's Status: {}", status.message()))?;
+        let answer = answer
+            .map_err(|status| anyhow::anyhow!("the plugin's Status: {}", status.message()))?;
         Ok(answer.into_inner().key_id)
     }
 
     /// What it has answered and sent so far.
     pub async fn counts(&self) -> anyhow::Result<Counts> {
-        let metrics = scrape::text(&self.http, "the plugin's health port", &format!("{}/metrics", self.health)).await?;
+        let metrics = scrape::text(
+            &self.http,
+            "the plugin's health port",
+            &format!("{}/metrics", self.health),
+        )
+        .await?;
         Ok(Counts {
             grpc_calls: scrape::sum_of(&metrics, "kmslab_plugin_requests_total", |_| true),
             sdk_requests: scrape::sum_of(&metrics, "kmslab_plugin_cloud_requests_total", |_| true),
@@ -101,7 +124,10 @@ pub struct Plugins {
 
 impl From<PluginPort> for Plugins {
     fn from(first: PluginPort) -> Self {
-        Self { first, others: Vec::new() }
+        Self {
+            first,
+            others: Vec::new(),
+        }
     }
 }
 
@@ -109,8 +135,13 @@ impl Plugins {
     /// Several; `Err` where there is none.
     pub fn new(ports: Vec<PluginPort>) -> anyhow::Result<Self> {
         let mut ports = ports.into_iter();
-        let first = ports.next().context("the cluster has no control-plane node, and so no plugin")?;
-        Ok(Self { first, others: ports.collect() })
+        let first = ports
+            .next()
+            .context("the cluster has no control-plane node, and so no plugin")?;
+        Ok(Self {
+            first,
+            others: ports.collect(),
+        })
     }
 
     /// Each of them.
@@ -128,11 +159,15 @@ impl Plugins {
         self.first.health()
     }
 
-    /// The key_id that all of them have in their Status; they disagree for a probe's time after a rotation.
+    /// The key_id that all of them have in their Status; they disagree for a probe's time after a
+    /// rotation.
     pub async fn key_id(&self) -> anyhow::Result<String> {
         let key_id = self.first.key_id().await?;
         for (number, other) in self.others.iter().enumerate() {
-            let theirs = other.key_id().await.with_context(|| format!("of node {}", number + 2))?;
+            let theirs = other
+                .key_id()
+                .await
+                .with_context(|| format!("of node {}", number + 2))?;
             anyhow::ensure!(
                 theirs == key_id,
                 "the plugin of node 1 has {key_id}, and that of node {} {theirs}",

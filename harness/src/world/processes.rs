@@ -1,4 +1,5 @@
-//! All of it as processes: emulator and plugin are kmslab run again, kube-apiserver and etcd the stock ones.
+//! All of it as processes: emulator and plugin are kmslab run again, kube-apiserver and etcd the
+//! stock ones.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,7 +79,9 @@ impl Parts for Processes {
     }
 
     async fn emulator_ended(&self) -> anyhow::Error {
-        let Some(emulator) = &self.emulator else { return std::future::pending().await };
+        let Some(emulator) = &self.emulator else {
+            return std::future::pending().await;
+        };
         let child = emulator.child();
         match child.wait().await {
             Ok(status) => child.ended(status).into(),
@@ -89,16 +92,28 @@ impl Parts for Processes {
 
 /// kube-apiserver and etcd, got where they are not there.
 pub(super) async fn tools(options: &Options, progress: &dyn Progress) -> anyhow::Result<Tools> {
-    let found = Assets::from_env(options).install(&[Tool::KubeApiserver, Tool::Etcd], progress).await?;
+    let found = Assets::from_env(options)
+        .install(&[Tool::KubeApiserver, Tool::Etcd], progress)
+        .await?;
     let path = |tool| {
-        found.iter().find(|found| found.tool == tool).map(|found| found.path.clone()).context("an asset is missing")
+        found
+            .iter()
+            .find(|found| found.tool == tool)
+            .map(|found| found.path.clone())
+            .context("an asset is missing")
     };
-    Ok(Tools { kube_apiserver: path(Tool::KubeApiserver)?, etcd: path(Tool::Etcd)? })
+    Ok(Tools {
+        kube_apiserver: path(Tool::KubeApiserver)?,
+        etcd: path(Tool::Etcd)?,
+    })
 }
 
 /// The kmslab binary that children are started through.
 pub(super) fn kmslab(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
-    given.cloned().map_or_else(|| own_binary().context("cannot find the kmslab binary to run again"), Ok)
+    given.cloned().map_or_else(
+        || own_binary().context("cannot find the kmslab binary to run again"),
+        Ok,
+    )
 }
 
 pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
@@ -106,8 +121,20 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     drop(sweep());
     let dir = Arc::new(RuntimeDir::create_unique("run").map_err(unusable)?);
     let kms = Kms::Own { cloud: plan.cloud };
-    let settings = Settings { kmslab: kmslab(plan.kmslab.as_ref())?, kms, target: plan.target, keep: Keep::Once };
-    let Joined { cloud, plugin, target, cluster, parts, .. } = join(settings, tools, &dir).await?;
+    let settings = Settings {
+        kmslab: kmslab(plan.kmslab.as_ref())?,
+        kms,
+        target: plan.target,
+        keep: Keep::Once,
+    };
+    let Joined {
+        cloud,
+        plugin,
+        target,
+        cluster,
+        parts,
+        ..
+    } = join(settings, tools, &dir).await?;
     Ok(World {
         cloud,
         cluster: Arc::new(cluster),
@@ -121,7 +148,11 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
 }
 
 /// Starts all of it in `dir`. Where that fails the logs are kept, and said to be.
-pub(super) async fn join(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
+pub(super) async fn join(
+    settings: Settings,
+    tools: Tools,
+    dir: &Arc<RuntimeDir>,
+) -> anyhow::Result<Joined> {
     let joined = join_in(settings, tools, dir).await;
     // The directory goes with whatever was started; its logs tell why it was not all of it.
     joined.map_err(|error| match dir.keep_logs() {
@@ -130,8 +161,17 @@ pub(super) async fn join(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>
     })
 }
 
-async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> anyhow::Result<Joined> {
-    let Settings { kmslab, kms, target, keep } = settings;
+async fn join_in(
+    settings: Settings,
+    tools: Tools,
+    dir: &Arc<RuntimeDir>,
+) -> anyhow::Result<Joined> {
+    let Settings {
+        kmslab,
+        kms,
+        target,
+        keep,
+    } = settings;
     let (emulator, reach, cloud) = match kms {
         Kms::Own { cloud } => {
             let (emulator, reach) = start_emulator(&kmslab, dir).await?;
@@ -140,7 +180,11 @@ async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> any
         }
         Kms::Given { access, key } => {
             let reach = access.reach();
-            (None, reach, Arc::new(AwsCloud::with_key(access, key)) as Arc<dyn Cloud>)
+            (
+                None,
+                reach,
+                Arc::new(AwsCloud::with_key(access, key)) as Arc<dyn Cloud>,
+            )
         }
     };
     let (plugin, source) = side(&kmslab, dir, (PROVIDER, cloud), &reach, keep).await?;
@@ -152,12 +196,28 @@ async fn join_in(settings: Settings, tools: Tools, dir: &Arc<RuntimeDir>) -> any
         second = Some(side);
     }
     let encryption = World::encryption(&[&source]);
-    let config = Config { kmslab: Some(kmslab), keep, ..Config::new(tools, Arc::clone(dir), encryption) };
+    let config = Config {
+        kmslab: Some(kmslab),
+        keep,
+        ..Config::new(tools, Arc::clone(dir), encryption)
+    };
     let cluster = ApiServerCluster::start(config).await?;
     let own = emulator.is_some();
-    let parts = Processes { plugins, emulator, _dir: Arc::clone(dir) };
+    let parts = Processes {
+        plugins,
+        emulator,
+        _dir: Arc::clone(dir),
+    };
     let Side { cloud, plugin, .. } = source;
-    Ok(Joined { cloud, reach, own, plugin, target: second, cluster, parts })
+    Ok(Joined {
+        cloud,
+        reach,
+        own,
+        plugin,
+        target: second,
+        cluster,
+        parts,
+    })
 }
 
 /// A plugin on that key, under that provider's name.
@@ -168,9 +228,21 @@ async fn side(
     reach: &Reach,
     keep: Keep,
 ) -> anyhow::Result<(Service, Side)> {
-    let names = if provider == TARGET { ("plugin-target", "target.sock") } else { ("plugin", "kms.sock") };
-    let (plugin, port) = start_plugin(kmslab, dir, names, cloud.plugin_settings(reach)?, keep).await?;
-    Ok((plugin, Side { cloud, plugin: port.into(), provider: provider.into() }))
+    let names = if provider == TARGET {
+        ("plugin-target", "target.sock")
+    } else {
+        ("plugin", "kms.sock")
+    };
+    let (plugin, port) =
+        start_plugin(kmslab, dir, names, cloud.plugin_settings(reach)?, keep).await?;
+    Ok((
+        plugin,
+        Side {
+            cloud,
+            plugin: port.into(),
+            provider: provider.into(),
+        },
+    ))
 }
 
 /// A name that doesn't fit is the caller's, everything else the machine's.
@@ -181,23 +253,42 @@ pub(super) fn unusable(error: RuntimeDirError) -> anyhow::Error {
     }
 }
 
-async fn start_emulator(kmslab: &PathBuf, dir: &Arc<RuntimeDir>) -> anyhow::Result<(Service, Reach)> {
+async fn start_emulator(
+    kmslab: &PathBuf,
+    dir: &Arc<RuntimeDir>,
+) -> anyhow::Result<(Service, Reach)> {
     // Not as a flag: other users of the machine can read those.
     let seed = dir.write_private("emulator-seed.json", cloud::seed().to_string().as_bytes())?;
     let log = dir.logs().join("emulator.log");
     let free = "127.0.0.1:0";
     let program = Program::new("emulator", kmslab, &log)
-        .args(["emulator", "--listen", free, "--tls-listen", free, "--proxy-listen", free, "--admin-listen", free])
+        .args([
+            "emulator",
+            "--listen",
+            free,
+            "--tls-listen",
+            free,
+            "--proxy-listen",
+            free,
+            "--admin-listen",
+            free,
+        ])
         .args(["--format", "json", "--seed"])
         .arg(seed)
         .args(["--tls-dir"])
         .arg(dir.file("tls"))
         .through(kmslab);
     let service = Service::start(program, Keep::Once, Arc::clone(dir))?;
-    let addresses = wait("the emulator to print its addresses", &service, async || {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        text.lines().find_map(|line| serde_json::from_str::<Reach>(line).ok()).ok_or_else(|| "nothing yet".to_owned())
-    });
+    let addresses = wait(
+        "the emulator to print its addresses",
+        &service,
+        async || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            text.lines()
+                .find_map(|line| serde_json::from_str::<Reach>(line).ok())
+                .ok_or_else(|| "nothing yet".to_owned())
+        },
+    );
     let addresses = addresses.await?;
     Ok((service, addresses))
 }
@@ -211,7 +302,10 @@ async fn start_plugin(
 ) -> anyhow::Result<(Service, PluginPort)> {
     // Credentials by the environment, where the SDK takes them from there.
     let (args, variables) = match settings.secrets.is_empty() {
-        false => (settings.args, [settings.variables, settings.secrets].concat()),
+        false => (
+            settings.args,
+            [settings.variables, settings.secrets].concat(),
+        ),
         true => {
             let path = dir.write_private(settings.file.name, settings.file.content.as_bytes())?;
             settings.by_file(&path.display().to_string())
@@ -222,7 +316,13 @@ async fn start_plugin(
     let mut program = Program::new(name, kmslab, dir.logs().join(format!("{name}.log")))
         .args(["plugin"])
         .args(args.iter().map(String::as_str))
-        .args(["--probe-interval", "1s", "--health-listen", &health, "--listen"])
+        .args([
+            "--probe-interval",
+            "1s",
+            "--health-listen",
+            &health,
+            "--listen",
+        ])
         .arg(&socket)
         .through(kmslab);
     for (name, value) in variables {
@@ -230,13 +330,19 @@ async fn start_plugin(
     }
     let service = Service::start(program, keep, Arc::clone(dir))?;
     let port = PluginPort::new(&socket, &format!("http://{health}"))?;
-    wait("the plugin's Status to be ok", &service, async || port.key_id().await.map_err(|error| error.to_string()))
-        .await?;
+    wait("the plugin's Status to be ok", &service, async || {
+        port.key_id().await.map_err(|error| error.to_string())
+    })
+    .await?;
     Ok((service, port))
 }
 
 /// Asks until there is an answer, or the process has ended, or it takes too long.
-async fn wait<T>(what: &str, service: &Service, ask: impl AsyncFn() -> Result<T, String>) -> anyhow::Result<T> {
+async fn wait<T>(
+    what: &str,
+    service: &Service,
+    ask: impl AsyncFn() -> Result<T, String>,
+) -> anyhow::Result<T> {
     let child = service.child();
     let mut last = String::new();
     let asking = async {

@@ -55,22 +55,45 @@ async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
     let cluster = ApiServerCluster::attach(lab.cluster.clone()).await.unwrap();
     let go_on = lab.cluster.dir.join("go-on");
     let mut run = kmslab
-        .command(&["run", "rewrite", "--lab", "default", "--pause-at", "second-half", "--pause-file"])
+        .command(&[
+            "run",
+            "rewrite",
+            "--lab",
+            "default",
+            "--pause-at",
+            "second-half",
+            "--pause-file",
+        ])
         .arg(&go_on)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(said.any(|line| line.starts_with("paused before rewrite / second-half")), "it ended before its pause");
+    let mut said = BufReader::new(run.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(
+        said.any(|line| line.starts_with("paused before rewrite / second-half")),
+        "it ended before its pause"
+    );
     let before = objects(&cluster).await;
 
     let operator = operator(&lab);
     operator.disable().await.unwrap();
     let old = server(&lab);
-    assert!(Command::new("kill").args(["-9", &old.pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-9", &old.pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     until("another API server", async || {
-        server(&lab) != old && cluster.health("/livez/ping").await.is_ok_and(|health| health.ok())
+        server(&lab) != old
+            && cluster
+                .health("/livez/ping")
+                .await
+                .is_ok_and(|health| health.ok())
     })
     .await;
     std::fs::write(&go_on, "").unwrap();
@@ -78,20 +101,34 @@ async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
     let out = text(&failed.stdout);
     assert_eq!(failed.status.code(), Some(1), "{out}");
     assert!(out.contains("step `second-half` failed"), "{out}");
-    assert!(out.contains(&format!("cause:    the plugin's Status: the key {} is disabled", lab.kms.key)), "{out}");
+    assert!(
+        out.contains(&format!(
+            "cause:    the plugin's Status: the key {} is disabled",
+            lab.kms.key
+        )),
+        "{out}"
+    );
     let status = kmslab.run(&["status", "default"]);
     assert_eq!(status.status.code(), Some(1), "{}", text(&status.stdout));
 
     operator.enable().await.unwrap();
-    let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "rewrite", "--lab", "default", "--format", "json"])).unwrap();
+    let report: Value = serde_json::from_str(
+        &kmslab.ok(&["run", "rewrite", "--lab", "default", "--format", "json"]),
+    )
+    .unwrap();
     assert_eq!(report["results"][0]["stale_after"], 0, "{report}");
     let after = objects(&cluster).await;
     for (at, content) in &before {
         assert!(after.get(at) == Some(content), "{at} is lost or changed");
     }
-    let inspected: Value =
-        serde_json::from_str(&kmslab.ok(&["inspect", "--etcd", &lab.cluster.etcd, "--format", "json"])).unwrap();
+    let inspected: Value = serde_json::from_str(&kmslab.ok(&[
+        "inspect",
+        "--etcd",
+        &lab.cluster.etcd,
+        "--format",
+        "json",
+    ]))
+    .unwrap();
     assert_eq!(inspected["summary"]["stale"], 0, "{}", inspected["summary"]);
 }
 
@@ -100,27 +137,60 @@ async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
 async fn a_lab_uses_a_persons_key_in_an_emulator_that_runs() {
     // Another access key, account and region than a lab's own.
     let (id, secret, region) = ("AKIAPERSON", "persons-secret", "eu-central-1");
-    let kmslab = Kmslab::new().env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+    let kmslab = Kmslab::new()
+        .env("AWS_ACCESS_KEY_ID", id)
+        .env("AWS_SECRET_ACCESS_KEY", secret);
     let any = Some(([127, 0, 0, 1], 0).into());
-    let emulator = kmslab_emulator::Emulator::builder().admin_listen(any).credential(id, secret, "111122223333");
+    let emulator = kmslab_emulator::Emulator::builder()
+        .admin_listen(any)
+        .credential(id, secret, "111122223333");
     let emulator = emulator.start().await.unwrap();
     let endpoint = format!("http://{}", emulator.http_addr());
     let admin = format!("http://{}", emulator.admin_addr().unwrap());
-    let person = Credentials { id: id.into(), secret: secret.into() };
-    let access =
-        Access { region: region.into(), operator: person, ..Access::own(&endpoint, Admin::new(&admin).unwrap()) };
+    let person = Credentials {
+        id: id.into(),
+        secret: secret.into(),
+    };
+    let access = Access {
+        region: region.into(),
+        operator: person,
+        ..Access::own(&endpoint, Admin::new(&admin).unwrap())
+    };
     let cloud = AwsCloud::with_own_key(access).await.unwrap();
 
     let other = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-    let refused = kmslab.run(&["up", "--key", other, "--endpoint-url", &endpoint, "--admin-url", &admin]);
+    let refused = kmslab.run(&[
+        "up",
+        "--key",
+        other,
+        "--endpoint-url",
+        &endpoint,
+        "--admin-url",
+        &admin,
+    ]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).contains("has no such key"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("has no such key"),
+        "{}",
+        text(&refused.stderr)
+    );
 
-    let lab = kmslab.up(&["--key", cloud.key(), "--endpoint-url", &endpoint, "--admin-url", &admin]);
-    assert_eq!((lab.kms.key.as_str(), lab.kms.region.as_str(), lab.kms.own), (cloud.key(), region, false));
-    let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "rotate", "--lab", "default", "--format", "json"]))
-            .unwrap();
+    let lab = kmslab.up(&[
+        "--key",
+        cloud.key(),
+        "--endpoint-url",
+        &endpoint,
+        "--admin-url",
+        &admin,
+    ]);
+    assert_eq!(
+        (lab.kms.key.as_str(), lab.kms.region.as_str(), lab.kms.own),
+        (cloud.key(), region, false)
+    );
+    let report: Value = serde_json::from_str(&kmslab.ok(&[
+        "run", "encrypt", "rotate", "--lab", "default", "--format", "json",
+    ]))
+    .unwrap();
     assert_eq!(report["passed"], true, "{report}");
     kmslab.ok(&["down"]);
     // It outlives the lab, with the rotation that the scenario made.

@@ -11,25 +11,41 @@ use super::support::{Kmslab, text};
 /// What the engine says.
 fn docker(args: &[&str]) -> String {
     let output = Command::new("docker").args(args).output().unwrap();
-    assert!(output.status.success(), "docker {args:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "docker {args:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
 /// Containers, networks, volumes and images of the lab in `dir`, and of its cluster.
 fn in_the_engine(dir: &Path, cluster: &str) -> Vec<String> {
-    let (ours, kinds) =
-        (format!("label=dev.kmslab.lab={}", dir.display()), format!("label=io.x-k8s.kind.cluster={cluster}"));
+    let (ours, kinds) = (
+        format!("label=dev.kmslab.lab={}", dir.display()),
+        format!("label=io.x-k8s.kind.cluster={cluster}"),
+    );
     let lists = [
         docker(&["ps", "--all", "--quiet", "--filter", &ours]),
         docker(&["ps", "--all", "--quiet", "--filter", &kinds]),
         docker(&["network", "ls", "--quiet", "--filter", &ours]),
         docker(&["image", "ls", "--quiet", "--filter", &ours]),
     ];
-    lists.iter().flat_map(|list| list.lines()).map(str::to_owned).collect()
+    lists
+        .iter()
+        .flat_map(|list| list.lines())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([name, &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
@@ -39,11 +55,20 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
     let volumes = docker(&["volume", "ls", "--quiet"]);
     let lab = kmslab.up(&["ci", "--cluster", "kind"]);
     let (dir, nodes) = (lab.cluster.dir.clone(), lab.cluster.kind.clone().unwrap());
-    assert_eq!(in_the_engine(&dir, &nodes.cluster).len(), 4, "node, emulator, network, image");
+    assert_eq!(
+        in_the_engine(&dir, &nodes.cluster).len(),
+        4,
+        "node, emulator, network, image"
+    );
 
-    let status: Value = serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
+    let status: Value =
+        serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
     assert_eq!(status["labs"][0]["healthy"], true, "{status}");
-    assert_eq!(status["labs"][0]["parts"].as_array().unwrap().len(), 4, "{status}");
+    assert_eq!(
+        status["labs"][0]["parts"].as_array().unwrap().len(),
+        4,
+        "{status}"
+    );
 
     // With the variables that it gives, as a person would.
     let variables = kmslab.ok(&["status", "ci", "--variables"]);
@@ -56,12 +81,26 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
         variables.trim()
     );
     let by_hand = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&by_hand.stdout), String::from_utf8_lossy(&by_hand.stderr));
-    assert!(by_hand.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"), "{said}");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&by_hand.stdout),
+        String::from_utf8_lossy(&by_hand.stderr)
+    );
+    assert!(
+        by_hand.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"),
+        "{said}"
+    );
 
     let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"])).unwrap();
-    assert_eq!((&report["results"][0]["passed"], &report["results"][0]["cluster"]), (&true.into(), &"kind".into()));
+        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"]))
+            .unwrap();
+    assert_eq!(
+        (
+            &report["results"][0]["passed"],
+            &report["results"][0]["cluster"]
+        ),
+        (&true.into(), &"kind".into())
+    );
 
     // A node that somebody has stopped, and started again.
     let node = &nodes.control_planes[0].container;
@@ -69,10 +108,17 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
     let run = kmslab.run(&["run", "encrypt", "--lab", "ci"]);
     let error = text(&run.stderr);
     assert_eq!(run.status.code(), Some(3), "{error}");
-    assert!(error.contains(&format!("`docker start {node}` starts it")), "{error}");
+    assert!(
+        error.contains(&format!("`docker start {node}` starts it")),
+        "{error}"
+    );
     let status = kmslab.run(&["status", "ci"]);
     assert_eq!(status.status.code(), Some(1));
-    assert!(text(&status.stdout).contains("exited"), "{}", text(&status.stdout));
+    assert!(
+        text(&status.stdout).contains("exited"),
+        "{}",
+        text(&status.stdout)
+    );
     docker(&["start", node]);
     kmslab.ok(&["run", "encrypt", "--lab", "ci"]);
 
@@ -92,12 +138,24 @@ fn a_kind_network_of_somebody_else_s_is_named_and_left() {
     let network = format!("kmslab-{name}");
     docker(&["network", "create", &network]);
     let up = kmslab.run(&["up", &name, "--cluster", "kind"]);
-    let there = docker(&["network", "ls", "--quiet", "--filter", &format!("name=^{network}$")]);
+    let there = docker(&[
+        "network",
+        "ls",
+        "--quiet",
+        "--filter",
+        &format!("name=^{network}$"),
+    ]);
     docker(&["network", "rm", &network]);
     let error = text(&up.stderr);
     assert_eq!(up.status.code(), Some(3), "{error}");
-    assert!(error.contains(&format!("`docker network rm {network}`")), "{error}");
-    assert!(!there.is_empty(), "a network that was not the lab's was removed");
+    assert!(
+        error.contains(&format!("`docker network rm {network}`")),
+        "{error}"
+    );
+    assert!(
+        !there.is_empty(),
+        "a network that was not the lab's was removed"
+    );
 }
 
 /// `kmslab run --cluster kind`, at the moment when kind has made its node.
@@ -129,8 +187,18 @@ fn an_interrupted_run_on_kind_leaves_nothing_and_a_killed_one_is_swept() {
         let before = in_the_engine(&dir, &cluster);
         signal(run.id(), name);
         let output = run.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), code, "{name}: {}", text(&output.stderr));
-        assert_eq!(before.len(), 4, "node, emulator, network, image: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            code,
+            "{name}: {}",
+            text(&output.stderr)
+        );
+        assert_eq!(
+            before.len(),
+            4,
+            "node, emulator, network, image: {}",
+            text(&output.stderr)
+        );
         if code.is_none() {
             assert!(
                 !in_the_engine(&dir, &cluster).is_empty(),
@@ -138,7 +206,11 @@ fn an_interrupted_run_on_kind_leaves_nothing_and_a_killed_one_is_swept() {
             );
             kmslab.ok(&["down", "--all"]);
         }
-        assert_eq!(in_the_engine(&dir, &cluster), Vec::<String>::new(), "{name}");
+        assert_eq!(
+            in_the_engine(&dir, &cluster),
+            Vec::<String>::new(),
+            "{name}"
+        );
         assert!(!dir.exists(), "{name}");
     }
 }

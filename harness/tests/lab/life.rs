@@ -11,7 +11,10 @@ use super::support::{Kmslab, text};
 
 fn nothing_is_left_of(state: &LabState, dir: &Path) {
     for (name, process) in &state.processes {
-        assert!(!is_running(process.pid, &process.started), "{name} still runs");
+        assert!(
+            !is_running(process.pid, &process.started),
+            "{name} still runs"
+        );
     }
     assert!(!dir.exists(), "{} is left over", dir.display());
 }
@@ -23,51 +26,143 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
     let kmslab = Kmslab::new();
     for (args, code, says) in [
         (&["status", "ci"][..], 3, "`kmslab up ci` starts one"),
-        (&["status", "--variables"], 3, "`kmslab up default` starts one"),
-        (&["run", "rewrite", "--lab", "ci"], 3, "`kmslab up ci` starts one"),
-        (&["run", "--lab", "ci", "--cluster", "apiserver"], 2, "cannot be used with"),
+        (
+            &["status", "--variables"],
+            3,
+            "`kmslab up default` starts one",
+        ),
+        (
+            &["run", "rewrite", "--lab", "ci"],
+            3,
+            "`kmslab up ci` starts one",
+        ),
+        (
+            &["run", "--lab", "ci", "--cluster", "apiserver"],
+            2,
+            "cannot be used with",
+        ),
         (&["up", "No Name"], 2, "use 1 to 32 of a-z"),
         (&["up", "No Name", "--detach"], 2, "use 1 to 32 of a-z"),
         (&["down", "../x"], 2, "use 1 to 32 of a-z"),
         (&["up", "--key", "alias/x"], 2, "the key's own ARN"),
-        (&["up", "--key", "alias/x", "--detach"], 2, "the key's own ARN"),
-        (&["up", "--key", "arn:aws:s3:::x"], 2, "third part must be kms"),
-        (&["up", "--node-image", "x"], 2, "--node-image is for --cluster kind, and this is on apiserver"),
-        (&["run", "--plugin-form", "static-pod"], 2, "--plugin-form static-pod is for --cluster kind"),
-        (&["run", "--lab", "ci", "--node-image", "x"], 2, "cannot be used with"),
-        (&["up", "--control-planes", "3"], 2, "--control-planes is for --cluster kind"),
-        (&["up", "--control-planes", "9", "--cluster", "kind"], 2, "use a number from 1 to 5"),
-        (&["up", "--cluster", "kind", "--key", KEY], 2, "which a kind node cannot reach"),
-        (&["up", "--cluster", "kind"], 3, "there is no container engine: install Docker"),
-        (&["up", "--cluster", "kind"], 3, "`sudo apt-get install docker.io debootstrap zstd`, Go 1.26 or later"),
+        (
+            &["up", "--key", "alias/x", "--detach"],
+            2,
+            "the key's own ARN",
+        ),
+        (
+            &["up", "--key", "arn:aws:s3:::x"],
+            2,
+            "third part must be kms",
+        ),
+        (
+            &["up", "--node-image", "x"],
+            2,
+            "--node-image is for --cluster kind, and this is on apiserver",
+        ),
+        (
+            &["run", "--plugin-form", "static-pod"],
+            2,
+            "--plugin-form static-pod is for --cluster kind",
+        ),
+        (
+            &["run", "--lab", "ci", "--node-image", "x"],
+            2,
+            "cannot be used with",
+        ),
+        (
+            &["up", "--control-planes", "3"],
+            2,
+            "--control-planes is for --cluster kind",
+        ),
+        (
+            &["up", "--control-planes", "9", "--cluster", "kind"],
+            2,
+            "use a number from 1 to 5",
+        ),
+        (
+            &["up", "--cluster", "kind", "--key", KEY],
+            2,
+            "which a kind node cannot reach",
+        ),
+        (
+            &["up", "--cluster", "kind"],
+            3,
+            "there is no container engine: install Docker",
+        ),
+        (
+            &["up", "--cluster", "kind"],
+            3,
+            "`sudo apt-get install docker.io debootstrap zstd`, Go 1.26 or later",
+        ),
         (&["up", "--endpoint-url", "http://127.0.0.1:1"], 2, "--key"),
-        (&["inspect"], 2, "set ETCDCTL_ENDPOINTS, or start a lab with `kmslab up`"),
+        (
+            &["inspect"],
+            2,
+            "set ETCDCTL_ENDPOINTS, or start a lab with `kmslab up`",
+        ),
         (&["inspect", "--lab", "ci"], 3, "`kmslab up ci` starts one"),
-        (&["inspect", "--lab", "ci", "--etcd", "http://127.0.0.1:1"], 2, "cannot be used with"),
+        (
+            &["inspect", "--lab", "ci", "--etcd", "http://127.0.0.1:1"],
+            2,
+            "cannot be used with",
+        ),
     ] {
         // With nothing cached and no Go: what is wrong must be said before anything would be got.
-        let output = kmslab.command(args).env("XDG_CACHE_HOME", "/nonexistent").env("PATH", "").output().unwrap();
+        let output = kmslab
+            .command(args)
+            .env("XDG_CACHE_HOME", "/nonexistent")
+            .env("PATH", "")
+            .output()
+            .unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");
     }
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let inspect = kmslab.command(&["inspect"]).env("ETCDCTL_ENDPOINTS", format!("http://{closed}")).output().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let inspect = kmslab
+        .command(&["inspect"])
+        .env("ETCDCTL_ENDPOINTS", format!("http://{closed}"))
+        .output()
+        .unwrap();
     assert_eq!(inspect.status.code(), Some(3));
-    assert!(text(&inspect.stderr).contains(&closed), "{}", text(&inspect.stderr));
+    assert!(
+        text(&inspect.stderr).contains(&closed),
+        "{}",
+        text(&inspect.stderr)
+    );
     assert!(kmslab.ok(&["status"]).contains("no lab is up"));
     let down = kmslab.run(&["down", "ci"]);
-    assert_eq!((down.status.code(), text(&down.stderr).trim()), (Some(0), "no lab ci is up"));
+    assert_eq!(
+        (down.status.code(), text(&down.stderr).trim()),
+        (Some(0), "no lab ci is up")
+    );
 }
 
 #[test]
 fn a_key_of_an_emulator_that_does_not_run_is_told_with_the_remedy() {
     let kmslab = Kmslab::new();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let up = kmslab.run(&["up", "--key", KEY, "--admin-url", &format!("http://{closed}")]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let up = kmslab.run(&[
+        "up",
+        "--key",
+        KEY,
+        "--admin-url",
+        &format!("http://{closed}"),
+    ]);
     let error = text(&up.stderr);
     assert_eq!(up.status.code(), Some(3), "{error}");
-    assert!(error.contains("kmslab emulator") && error.contains("--admin-url"), "{error}");
+    assert!(
+        error.contains("kmslab emulator") && error.contains("--admin-url"),
+        "{error}"
+    );
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
@@ -77,22 +172,41 @@ fn a_lab_is_up_for_others_and_down_without_a_trace() {
     let lab = kmslab.up(&["ci"]);
     let dir = lab.cluster.dir.clone();
     let state = LabState::read(&dir).unwrap();
-    assert_eq!(state.processes.len(), 4, "emulator, plugin, etcd, kube-apiserver");
-    let variables = std::fs::read_to_string(kmslab.ok(&["status", "ci", "--variables"]).trim()).unwrap();
-    assert!(variables.contains(&format!("KMSLAB_KEY={}", lab.kms.key)), "{variables}");
+    assert_eq!(
+        state.processes.len(),
+        4,
+        "emulator, plugin, etcd, kube-apiserver"
+    );
+    let variables =
+        std::fs::read_to_string(kmslab.ok(&["status", "ci", "--variables"]).trim()).unwrap();
+    assert!(
+        variables.contains(&format!("KMSLAB_KEY={}", lab.kms.key)),
+        "{variables}"
+    );
 
     let again = kmslab.run(&["up", "ci"]);
     assert_eq!(again.status.code(), Some(3));
-    assert!(text(&again.stderr).contains("`kmslab down ci` ends it"), "{}", text(&again.stderr));
+    assert!(
+        text(&again.stderr).contains("`kmslab down ci` ends it"),
+        "{}",
+        text(&again.stderr)
+    );
 
-    let status: Value = serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
+    let status: Value =
+        serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
     assert_eq!(status["labs"][0]["healthy"], true, "{status}");
 
     // A part that hangs is there, and does not answer.
     for name in ["emulator", "etcd"] {
         let signal = |signal: &str| {
             let pid = state.processes[name].pid.to_string();
-            assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+            assert!(
+                std::process::Command::new("kill")
+                    .args([signal, &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         };
         signal("-STOP");
         let status = kmslab.run(&["status", "ci", "--format", "json"]);
@@ -101,19 +215,30 @@ fn a_lab_is_up_for_others_and_down_without_a_trace() {
         let status: Value = serde_json::from_slice(&status.stdout).unwrap();
         let parts = status["labs"][0]["parts"].as_array().unwrap();
         let part = parts.iter().find(|part| part["name"] == name).unwrap();
-        assert!(part["healthy"] == false && part["says"].as_str().unwrap().contains("no answer"), "{part}");
+        assert!(
+            part["healthy"] == false && part["says"].as_str().unwrap().contains("no answer"),
+            "{part}"
+        );
     }
 
     let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"])).unwrap();
+        serde_json::from_str(&kmslab.ok(&["run", "encrypt", "--lab", "ci", "--format", "json"]))
+            .unwrap();
     assert_eq!(report["results"][0]["passed"], true);
     let summary = kmslab.ok(&["inspect", "--etcd", &lab.cluster.etcd, "--format", "json"]);
     let left = summary.matches("kmslab-encrypt").count();
-    assert_eq!(left, 0, "the scenario has left objects or namespaces in the lab");
+    assert_eq!(
+        left, 0,
+        "the scenario has left objects or namespaces in the lab"
+    );
 
     // The same etcd by its lab, and by being the only one.
-    for args in [&["inspect", "--lab", "ci", "--format", "json"][..], &["inspect", "--format", "json"]] {
-        let kinds = |report: &str| serde_json::from_str::<Value>(report).unwrap()["summary"].clone();
+    for args in [
+        &["inspect", "--lab", "ci", "--format", "json"][..],
+        &["inspect", "--format", "json"],
+    ] {
+        let kinds =
+            |report: &str| serde_json::from_str::<Value>(report).unwrap()["summary"].clone();
         assert_eq!(kinds(&kmslab.ok(args)), kinds(&summary), "{args:?}");
     }
 
@@ -128,7 +253,10 @@ fn a_killed_lab_is_removed_by_the_next_down() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&[]);
     let state = LabState::read(&lab.cluster.dir).unwrap();
-    let killed = Command::new("kill").args(["-9", &state.owner.pid.to_string()]).status().unwrap();
+    let killed = Command::new("kill")
+        .args(["-9", &state.owner.pid.to_string()])
+        .status()
+        .unwrap();
     assert!(killed.success());
     let down = kmslab.run(&["down"]);
     assert!(down.status.success());
@@ -156,14 +284,29 @@ fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
         variables.trim()
     );
     let typed = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&typed.stdout), String::from_utf8_lossy(&typed.stderr));
-    assert!(typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"), "{said}");
-    assert!(said.contains(r#""kid":"https://kmslab.vault.azure.net/keys/kmslab/"#), "{said}");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&typed.stdout),
+        String::from_utf8_lossy(&typed.stderr)
+    );
+    assert!(
+        typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"),
+        "{said}"
+    );
+    assert!(
+        said.contains(r#""kid":"https://kmslab.vault.azure.net/keys/kmslab/"#),
+        "{said}"
+    );
 
     let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "rotate", "--lab", "ci", "--format", "json"])).unwrap();
+        serde_json::from_str(&kmslab.ok(&["run", "rotate", "--lab", "ci", "--format", "json"]))
+            .unwrap();
     let result = &report["results"][0];
-    assert_eq!((&result["passed"], &result["cloud"]), (&true.into(), &"azure".into()), "{report}");
+    assert_eq!(
+        (&result["passed"], &result["cloud"]),
+        (&true.into(), &"azure".into()),
+        "{report}"
+    );
     let dir = lab.cluster.dir.clone();
     let state = LabState::read(&dir).unwrap();
     kmslab.ok(&["down", "ci"]);
@@ -175,7 +318,10 @@ fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
 fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&["ci", "--cloud", "gcp"]);
-    assert_eq!(lab.kms.key, "projects/kmslab/locations/us-east1/keyRings/kmslab/cryptoKeys/kmslab");
+    assert_eq!(
+        lab.kms.key,
+        "projects/kmslab/locations/us-east1/keyRings/kmslab/cryptoKeys/kmslab"
+    );
     let variables = kmslab.ok(&["status", "ci", "--variables"]);
     // A token of the lab's metadata server, and the key that the plugin uses.
     let script = format!(
@@ -190,18 +336,42 @@ fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
         variables.trim()
     );
     let typed = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&typed.stdout), String::from_utf8_lossy(&typed.stderr));
-    assert!(typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"), "{said}");
-    assert!(said.contains("/cryptoKeys/kmslab/cryptoKeyVersions/1") && said.contains("ENABLED"), "{said}");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&typed.stdout),
+        String::from_utf8_lossy(&typed.stderr)
+    );
+    assert!(
+        typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"),
+        "{said}"
+    );
+    assert!(
+        said.contains("/cryptoKeys/kmslab/cryptoKeyVersions/1") && said.contains("ENABLED"),
+        "{said}"
+    );
 
-    let report: Value =
-        serde_json::from_str(&kmslab.ok(&["run", "snapshot-theft", "--lab", "ci", "--format", "json"])).unwrap();
+    let report: Value = serde_json::from_str(&kmslab.ok(&[
+        "run",
+        "snapshot-theft",
+        "--lab",
+        "ci",
+        "--format",
+        "json",
+    ]))
+    .unwrap();
     let result = &report["results"][0];
-    assert_eq!((&result["passed"], &result["cloud"]), (&true.into(), &"gcp".into()), "{report}");
+    assert_eq!(
+        (&result["passed"], &result["cloud"]),
+        (&true.into(), &"gcp".into()),
+        "{report}"
+    );
     // A lab has one cloud's key.
     let refused = kmslab.run(&["run", "migrate", "--lab", "ci"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("a lab has one cloud's key, and migrate needs two"));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr)
+            .contains("a lab has one cloud's key, and migrate needs two")
+    );
     let dir = lab.cluster.dir.clone();
     let state = LabState::read(&dir).unwrap();
     kmslab.ok(&["down", "ci"]);

@@ -12,7 +12,13 @@ pub(crate) struct Kmslab {
 
 impl Kmslab {
     pub(crate) fn new() -> Self {
-        Self { root: tempfile::Builder::new().prefix("k").tempdir_in("/tmp").unwrap(), env: Vec::new() }
+        Self {
+            root: tempfile::Builder::new()
+                .prefix("k")
+                .tempdir_in("/tmp")
+                .unwrap(),
+            env: Vec::new(),
+        }
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -21,12 +27,18 @@ impl Kmslab {
             .args(args)
             .env("XDG_RUNTIME_DIR", self.root.path())
             .env("XDG_STATE_HOME", self.root.path().join("state"));
-        for name in
-            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_KMS", "KMSLAB_ADMIN", "ETCDCTL_ENDPOINTS"]
-        {
+        for name in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_ENDPOINT_URL_KMS",
+            "KMSLAB_ADMIN",
+            "ETCDCTL_ENDPOINTS",
+        ] {
             command.env_remove(name);
         }
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AZURE_") || name.ends_with("_PROXY")) {
+        for (name, _) in std::env::vars()
+            .filter(|(name, _)| name.starts_with("AZURE_") || name.ends_with("_PROXY"))
+        {
             command.env_remove(name);
         }
         command.envs(self.env.iter().copied());
@@ -45,12 +57,18 @@ impl Kmslab {
 
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
     pub(crate) fn up(&self, args: &[&str]) -> Description {
-        serde_json::from_str(&self.ok(&[&["up", "--detach", "--format", "json"], args].concat())).unwrap()
+        serde_json::from_str(&self.ok(&[&["up", "--detach", "--format", "json"], args].concat()))
+            .unwrap()
     }
 
     pub(crate) fn labs(&self) -> std::path::PathBuf {

@@ -1,4 +1,5 @@
-//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-kmsv2 --example gen_kmsv2 [-- --check]`.
+//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-kmsv2 --example gen_kmsv2 [--
+//! --check]`.
 
 use std::error::Error;
 use std::fs;
@@ -6,20 +7,29 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Messages that carry plaintext: their `Debug` is written by hand and shows lengths only.
-const REDACTED: [&str; 4] =
-    [".v2.EncryptRequest", ".v2.DecryptResponse", ".v1beta1.EncryptRequest", ".v1beta1.DecryptResponse"];
+const REDACTED: [&str; 4] = [
+    ".v2.EncryptRequest",
+    ".v2.DecryptResponse",
+    ".v1beta1.EncryptRequest",
+    ".v1beta1.DecryptResponse",
+];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let check = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("--check") => true,
-        Some(other) => return Err(format!("unknown argument {other:?}; the only one is --check").into()),
+        Some(other) => {
+            return Err(format!("unknown argument {other:?}; the only one is --check").into());
+        }
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut stale = Vec::new();
     for (folder, package) in [("socket", "v2"), ("socket_v1", "v1beta1"), ("stored", "v2")] {
         let made = generate(&root.join("proto").join(folder), package)?;
-        let path = root.join("src/gen").join(folder).join(format!("{package}.rs"));
+        let path = root
+            .join("src/gen")
+            .join(folder)
+            .join(format!("{package}.rs"));
         if fs::read_to_string(&path).ok().as_deref() == Some(made.as_str()) {
             continue;
         }

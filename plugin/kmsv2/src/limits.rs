@@ -1,7 +1,8 @@
 //! What kube-apiserver accepts from a plugin and from etcd, with its own words for what it refuses.
 //!
-//! Source: `ValidateEncryptedObject` in k8s.io/apiserver v0.36.3, `pkg/storage/value/encrypt/envelope/kmsv2/envelope.go`, and
-//! `IsFullyQualifiedDomainName` in k8s.io/apimachinery v0.36.3.
+//! Source: `ValidateEncryptedObject` in k8s.io/apiserver v0.36.3,
+//! `pkg/storage/value/encrypt/envelope/kmsv2/envelope.go`, and `IsFullyQualifiedDomainName` in
+//! k8s.io/apimachinery v0.36.3.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +35,8 @@ pub enum LimitError {
     /// Ciphertext over [`MAX_CIPHERTEXT`].
     #[error("encrypted DEK source is {0} bytes, which exceeds the max size of {MAX_CIPHERTEXT}")]
     DekSourceTooLong(usize),
-    /// Names that are no FQDN, total size over [`MAX_ANNOTATIONS`], or both. One text stands alone, several in brackets.
+    /// Names that are no FQDN, total size over [`MAX_ANNOTATIONS`], or both. One text stands alone,
+    /// several in brackets.
     #[error("{}", aggregate(.0))]
     Annotations(Vec<String>),
 }
@@ -57,17 +59,31 @@ pub fn check_encrypted_dek_source(source: &[u8]) -> Result<(), LimitError> {
     }
 }
 
-/// Every name an FQDN, at most 32768 bytes in all. Names are checked in their order (kube-apiserver's is random).
+/// Every name an FQDN, at most 32768 bytes in all. Names are checked in their order
+/// (kube-apiserver's is random).
 pub fn check_annotations(annotations: &BTreeMap<String, Vec<u8>>) -> Result<(), LimitError> {
-    let mut faults: Vec<String> = annotations.keys().filter_map(|name| fqdn_fault(name)).collect();
-    let total: usize = annotations.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let mut faults: Vec<String> = annotations
+        .keys()
+        .filter_map(|name| fqdn_fault(name))
+        .collect();
+    let total: usize = annotations
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if total > MAX_ANNOTATIONS {
-        faults.push(format!("total size of annotations is {total}, which exceeds the max size of {MAX_ANNOTATIONS}"));
+        faults.push(format!(
+            "total size of annotations is {total}, which exceeds the max size of {MAX_ANNOTATIONS}"
+        ));
     }
-    if faults.is_empty() { Ok(()) } else { Err(LimitError::Annotations(faults)) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(LimitError::Annotations(faults))
+    }
 }
 
-/// Why a name is no fully qualified domain name, as a field error of `annotations`. One trailing dot is allowed.
+/// Why a name is no fully qualified domain name, as a field error of `annotations`. One trailing
+/// dot is allowed.
 fn fqdn_fault(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("annotations: Required value".into());
@@ -84,10 +100,16 @@ fn fqdn_fault(name: &str) -> Option<String> {
         return Some(invalid(name, &details.join(",")));
     }
     if !name.contains('.') {
-        return Some(invalid(name, "should be a domain with at least two segments separated by dots"));
+        return Some(invalid(
+            name,
+            "should be a domain with at least two segments separated by dots",
+        ));
     }
     let long = name.split('.').find(|label| label.len() > MAX_LABEL)?;
-    Some(invalid(long, &format!("must be no more than {MAX_LABEL} characters")))
+    Some(invalid(
+        long,
+        &format!("must be no more than {MAX_LABEL} characters"),
+    ))
 }
 
 /// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, of any length.

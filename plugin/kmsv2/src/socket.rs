@@ -3,7 +3,12 @@
 use std::fmt;
 
 mod generated {
-    #![allow(clippy::all, missing_debug_implementations, unreachable_pub, reason = "generated code")]
+    #![allow(
+        clippy::all,
+        missing_debug_implementations,
+        unreachable_pub,
+        reason = "generated code"
+    )]
     include!("gen/socket/v2.rs");
 }
 
@@ -22,7 +27,9 @@ impl fmt::Debug for EncryptRequest {
 
 impl fmt::Debug for DecryptResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DecryptResponse").field("plaintext", &Redacted(self.plaintext.len())).finish()
+        f.debug_struct("DecryptResponse")
+            .field("plaintext", &Redacted(self.plaintext.len()))
+            .finish()
     }
 }
 
@@ -40,9 +47,20 @@ mod tests {
 
     #[test]
     fn debug_of_what_carries_plaintext_shows_its_length_only() {
-        let request = EncryptRequest { plaintext: b"hunter2".to_vec(), uid: "u-1".into() };
-        assert_eq!(format!("{request:?}"), r#"EncryptRequest { plaintext: <7 bytes>, uid: "u-1" }"#);
-        let response = DecryptResponse { plaintext: b"hunter2".to_vec() };
-        assert_eq!(format!("{response:?}"), "DecryptResponse { plaintext: <7 bytes> }");
+        let request = EncryptRequest {
+            plaintext: b"hunter2".to_vec(),
+            uid: "u-1".into(),
+        };
+        assert_eq!(
+            format!("{request:?}"),
+            r#"EncryptRequest { plaintext: <7 bytes>, uid: "u-1" }"#
+        );
+        let response = DecryptResponse {
+            plaintext: b"hunter2".to_vec(),
+        };
+        assert_eq!(
+            format!("{response:?}"),
+            "DecryptResponse { plaintext: <7 bytes> }"
+        );
     }
 }

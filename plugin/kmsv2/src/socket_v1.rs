@@ -1,12 +1,17 @@
-//! `v1beta1.KeyManagementService`: what an API server calls for a provider with `apiVersion: v1`. The plugins here serve v2 alone; this is for
-//! tests of what others left in etcd.
+//! `v1beta1.KeyManagementService`: what an API server calls for a provider with `apiVersion: v1`.
+//! The plugins here serve v2 alone; this is for tests of what others left in etcd.
 
 use std::fmt;
 
 use crate::socket::Redacted;
 
 mod generated {
-    #![allow(clippy::all, missing_debug_implementations, unreachable_pub, reason = "generated code")]
+    #![allow(
+        clippy::all,
+        missing_debug_implementations,
+        unreachable_pub,
+        reason = "generated code"
+    )]
     include!("gen/socket_v1/v1beta1.rs");
 }
 
@@ -23,7 +28,9 @@ impl fmt::Debug for EncryptRequest {
 
 impl fmt::Debug for DecryptResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DecryptResponse").field("plain", &Redacted(self.plain.len())).finish()
+        f.debug_struct("DecryptResponse")
+            .field("plain", &Redacted(self.plain.len()))
+            .finish()
     }
 }
 
@@ -33,9 +40,20 @@ mod tests {
 
     #[test]
     fn plaintext_is_not_in_debug_output() {
-        let request = EncryptRequest { version: "v1beta1".into(), plain: b"hunter2".to_vec() };
-        assert_eq!(format!("{request:?}"), "EncryptRequest { version: \"v1beta1\", plain: <7 bytes> }");
-        let response = DecryptResponse { plain: b"hunter2".to_vec() };
-        assert_eq!(format!("{response:?}"), "DecryptResponse { plain: <7 bytes> }");
+        let request = EncryptRequest {
+            version: "v1beta1".into(),
+            plain: b"hunter2".to_vec(),
+        };
+        assert_eq!(
+            format!("{request:?}"),
+            "EncryptRequest { version: \"v1beta1\", plain: <7 bytes> }"
+        );
+        let response = DecryptResponse {
+            plain: b"hunter2".to_vec(),
+        };
+        assert_eq!(
+            format!("{response:?}"),
+            "DecryptResponse { plain: <7 bytes> }"
+        );
     }
 }

@@ -5,7 +5,12 @@ use prost::Message as _;
 use crate::limits::{self, LimitError};
 
 mod generated {
-    #![allow(clippy::all, missing_debug_implementations, unreachable_pub, reason = "generated code")]
+    #![allow(
+        clippy::all,
+        missing_debug_implementations,
+        unreachable_pub,
+        reason = "generated code"
+    )]
     include!("gen/stored/v2.rs");
 }
 
@@ -16,7 +21,8 @@ pub const PREFIX: &str = "k8s:enc:kms:v2:";
 
 /// Why bytes are no EncryptedObject, or an EncryptedObject is none that kube-apiserver would take.
 ///
-/// Apart from [`StoredError::Malformed`] and [`StoredError::Provider`] the words are those of kube-apiserver's `ValidateEncryptedObject`.
+/// Apart from [`StoredError::Malformed`] and [`StoredError::Provider`] the words are those of
+/// kube-apiserver's `ValidateEncryptedObject`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
     /// The bytes are cut off or are not this protobuf message.
@@ -38,12 +44,14 @@ pub enum StoredError {
     #[error("failed to validate annotations: {0}")]
     Annotations(#[source] LimitError),
     /// The name cannot stand in a prefix.
-    #[error("the provider's name {0:?} is empty or has a ':', which would end it in the stored prefix")]
+    #[error(
+        "the provider's name {0:?} is empty or has a ':', which would end it in the stored prefix"
+    )]
     Provider(String),
 }
 
-/// Splits a stored value into provider and payload. `None` where it has no KMS v2 prefix, no `:` after the provider, or a
-/// provider that is empty or not UTF-8.
+/// Splits a stored value into provider and payload. `None` where it has no KMS v2 prefix, no `:`
+/// after the provider, or a provider that is empty or not UTF-8.
 pub fn split(value: &[u8]) -> Option<(&str, &[u8])> {
     let rest = value.strip_prefix(PREFIX.as_bytes())?;
     let end = rest.iter().position(|byte| *byte == b':')?;
@@ -53,13 +61,14 @@ pub fn split(value: &[u8]) -> Option<(&str, &[u8])> {
 
 /// Reads what follows the prefix and checks it as kube-apiserver does. Unknown fields are skipped.
 pub fn decode(payload: &[u8]) -> Result<EncryptedObject, StoredError> {
-    let object = EncryptedObject::decode(payload).map_err(|err| StoredError::Malformed(err.to_string()))?;
+    let object =
+        EncryptedObject::decode(payload).map_err(|err| StoredError::Malformed(err.to_string()))?;
     validate(&object)?;
     Ok(object)
 }
 
-/// Makes the stored value, prefix included. The same object always gives the same bytes: annotations are written in order of their
-/// names (kube-apiserver's own order is random).
+/// Makes the stored value, prefix included. The same object always gives the same bytes:
+/// annotations are written in order of their names (kube-apiserver's own order is random).
 pub fn encode(provider: &str, object: &EncryptedObject) -> Result<Vec<u8>, StoredError> {
     if provider.is_empty() || provider.contains(':') {
         return Err(StoredError::Provider(provider.to_owned()));
@@ -76,12 +85,15 @@ pub fn encode(provider: &str, object: &EncryptedObject) -> Result<Vec<u8>, Store
 /// The checks of kube-apiserver, in its order; the first that fails is the answer.
 pub fn validate(object: &EncryptedObject) -> Result<(), StoredError> {
     if EncryptedDekSourceType::try_from(object.encrypted_dek_source_type).is_err() {
-        return Err(StoredError::UnknownDekSourceType(object.encrypted_dek_source_type));
+        return Err(StoredError::UnknownDekSourceType(
+            object.encrypted_dek_source_type,
+        ));
     }
     if object.encrypted_data.is_empty() {
         return Err(StoredError::NoData);
     }
-    limits::check_encrypted_dek_source(&object.encrypted_dek_source).map_err(StoredError::DekSource)?;
+    limits::check_encrypted_dek_source(&object.encrypted_dek_source)
+        .map_err(StoredError::DekSource)?;
     limits::check_key_id(&object.key_id).map_err(StoredError::KeyId)?;
     limits::check_annotations(&object.annotations).map_err(StoredError::Annotations)
 }

@@ -3,18 +3,30 @@
 
 use std::collections::BTreeMap;
 
-use kmslab_kmsv2::limits::{LimitError, check_annotations, check_encrypted_dek_source, check_key_id};
+use kmslab_kmsv2::limits::{
+    LimitError, check_annotations, check_encrypted_dek_source, check_key_id,
+};
 
 fn annotations<const N: usize>(all: [(&str, usize); N]) -> BTreeMap<String, Vec<u8>> {
-    all.into_iter().map(|(name, len)| (name.to_owned(), vec![b'a'; len])).collect()
+    all.into_iter()
+        .map(|(name, len)| (name.to_owned(), vec![b'a'; len]))
+        .collect()
 }
 
 fn refused(name: &str) -> String {
-    check_annotations(&annotations([(name, 3)])).unwrap_err().to_string()
+    check_annotations(&annotations([(name, 3)]))
+        .unwrap_err()
+        .to_string()
 }
 
 fn long(last: usize) -> String {
-    format!("{}.{}.{}.{}.k8s.io", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(last))
+    format!(
+        "{}.{}.{}.{}.k8s.io",
+        "a".repeat(63),
+        "b".repeat(63),
+        "c".repeat(63),
+        "d".repeat(last)
+    )
 }
 
 #[test]
@@ -33,7 +45,11 @@ fn names_that_are_fqdns() {
         &label,
         &long(54),
     ] {
-        assert_eq!(check_annotations(&annotations([(name, 3)])), Ok(()), "{name}");
+        assert_eq!(
+            check_annotations(&annotations([(name, 3)])),
+            Ok(()),
+            "{name}"
+        );
     }
 }
 
@@ -61,35 +77,56 @@ fn names_that_are_not() {
         "é.example.com",
     ] {
         let shown = name.strip_suffix('.').unwrap_or(name);
-        assert_eq!(refused(name), format!("annotations: Invalid value: {shown:?}: {subdomain}"));
+        assert_eq!(
+            refused(name),
+            format!("annotations: Invalid value: {shown:?}: {subdomain}")
+        );
     }
     assert!(refused(".").contains(subdomain));
     assert_eq!(refused(""), "annotations: Required value");
     let segments = "should be a domain with at least two segments separated by dots";
-    assert_eq!(refused("com"), format!("annotations: Invalid value: \"com\": {segments}"));
-    assert_eq!(refused("com."), format!("annotations: Invalid value: \"com\": {segments}"));
+    assert_eq!(
+        refused("com"),
+        format!("annotations: Invalid value: \"com\": {segments}")
+    );
+    assert_eq!(
+        refused("com."),
+        format!("annotations: Invalid value: \"com\": {segments}")
+    );
     let label = "a".repeat(64);
-    let expected = format!("annotations: Invalid value: \"{label}\": must be no more than 63 characters");
+    let expected =
+        format!("annotations: Invalid value: \"{label}\": must be no more than 63 characters");
     assert_eq!(refused(&format!("{label}.k8s.io")), expected);
     assert!(refused(&long(55)).ends_with("must be no more than 253 characters"));
     let both = format!("{}_", "a".repeat(253));
-    assert!(refused(&both).contains("must be no more than 253 characters,a lowercase RFC 1123 subdomain"));
+    assert!(
+        refused(&both)
+            .contains("must be no more than 253 characters,a lowercase RFC 1123 subdomain")
+    );
 }
 
 #[test]
 fn sizes_of_annotations() {
     let (kib, name) = (1024, "k8s.io");
     assert_eq!(check_annotations(&BTreeMap::new()), Ok(()));
-    assert_eq!(check_annotations(&annotations([(name, 32 * kib - 6)])), Ok(()));
+    assert_eq!(
+        check_annotations(&annotations([(name, 32 * kib - 6)])),
+        Ok(())
+    );
     let over = check_annotations(&annotations([(name, 32 * kib - 5)])).unwrap_err();
-    assert_eq!(over.to_string(), "total size of annotations is 32769, which exceeds the max size of 32768");
+    assert_eq!(
+        over.to_string(),
+        "total size of annotations is 32769, which exceeds the max size of 32768"
+    );
     let split = check_annotations(&annotations([("a.io", 31 * kib), ("b.io", kib)])).unwrap_err();
     assert!(split.to_string().contains("which exceeds the max size of"));
 }
 
 #[test]
 fn several_faults_stand_in_brackets_and_equal_ones_once() {
-    let faults = check_annotations(&annotations([("com", 33 * 1024), ("org", 1)])).unwrap_err().to_string();
+    let faults = check_annotations(&annotations([("com", 33 * 1024), ("org", 1)]))
+        .unwrap_err()
+        .to_string();
     let segments = "should be a domain with at least two segments separated by dots";
     assert_eq!(
         faults,
@@ -101,7 +138,12 @@ fn several_faults_stand_in_brackets_and_equal_ones_once() {
     // Both names show the same offending label, so there is one text, without brackets.
     let label = "a".repeat(64);
     let twice = annotations([(&*format!("{label}.io"), 1), (&*format!("{label}.de"), 1)]);
-    assert!(check_annotations(&twice).unwrap_err().to_string().starts_with("annotations: "));
+    assert!(
+        check_annotations(&twice)
+            .unwrap_err()
+            .to_string()
+            .starts_with("annotations: ")
+    );
 }
 
 #[test]
@@ -112,14 +154,28 @@ fn key_ids_and_ciphertexts_have_1_to_1024_bytes() {
     let long = check_key_id(&"a".repeat(1025)).unwrap_err();
     assert_eq!(
         (&long, long.to_string().as_str()),
-        (&LimitError::KeyIdTooLong(1025), "keyID is 1025 bytes, which exceeds the max size of 1024")
+        (
+            &LimitError::KeyIdTooLong(1025),
+            "keyID is 1025 bytes, which exceeds the max size of 1024"
+        )
     );
     // Bytes count, not characters.
-    assert_eq!(check_key_id(&"é".repeat(513)), Err(LimitError::KeyIdTooLong(1026)));
+    assert_eq!(
+        check_key_id(&"é".repeat(513)),
+        Err(LimitError::KeyIdTooLong(1026))
+    );
 
     assert_eq!(check_encrypted_dek_source(&[1, 2, 3]), Ok(()));
     assert_eq!(check_encrypted_dek_source(&[0; 1024]), Ok(()));
-    assert_eq!(check_encrypted_dek_source(&[]).unwrap_err().to_string(), "encrypted DEK source is empty");
-    let long = check_encrypted_dek_source(&[0; 1025]).unwrap_err().to_string();
-    assert_eq!(long, "encrypted DEK source is 1025 bytes, which exceeds the max size of 1024");
+    assert_eq!(
+        check_encrypted_dek_source(&[]).unwrap_err().to_string(),
+        "encrypted DEK source is empty"
+    );
+    let long = check_encrypted_dek_source(&[0; 1025])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        long,
+        "encrypted DEK source is 1025 bytes, which exceeds the max size of 1024"
+    );
 }

@@ -1,6 +1,9 @@
-//! The stored value: round trips, refusals in kube-apiserver's words and order, and that no bytes make it panic.
+//! The stored value: round trips, refusals in kube-apiserver's words and order, and that no bytes
+//! make it panic.
 
-use kmslab_kmsv2::stored::{EncryptedDekSourceType, EncryptedObject, StoredError, decode, encode, split, validate};
+use kmslab_kmsv2::stored::{
+    EncryptedDekSourceType, EncryptedObject, StoredError, decode, encode, split, validate,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -16,15 +19,28 @@ fn object() -> EncryptedObject {
 
 fn any_object() -> impl Strategy<Value = EncryptedObject> {
     let annotations = btree_map("[a-z]{1,8}\\.[a-z]{2,3}", vec(any::<u8>(), 0..40), 0..5);
-    (vec(any::<u8>(), 1..300), ".{1,80}", vec(any::<u8>(), 1..1024), annotations, 0..=1i32).prop_map(
-        |(encrypted_data, key_id, encrypted_dek_source, annotations, encrypted_dek_source_type)| EncryptedObject {
-            encrypted_data,
-            key_id,
-            encrypted_dek_source,
-            annotations,
-            encrypted_dek_source_type,
-        },
+    (
+        vec(any::<u8>(), 1..300),
+        ".{1,80}",
+        vec(any::<u8>(), 1..1024),
+        annotations,
+        0..=1i32,
     )
+        .prop_map(
+            |(
+                encrypted_data,
+                key_id,
+                encrypted_dek_source,
+                annotations,
+                encrypted_dek_source_type,
+            )| EncryptedObject {
+                encrypted_data,
+                key_id,
+                encrypted_dek_source,
+                annotations,
+                encrypted_dek_source_type,
+            },
+        )
 }
 
 proptest! {
@@ -42,7 +58,8 @@ proptest! {
         let value = encode("p", &object).unwrap();
         let cut = cut.index(value.len());
         if let Some((_, payload)) = split(&value[..cut]) {
-            // A cut between two fields leaves a message; the checks then say what it lacks, or it only lost annotations or type.
+            // A cut between two fields leaves a message; the checks then say what it lacks, or it
+            // only lost annotations or type.
             if let Ok(read) = decode(payload) {
                 prop_assert_ne!(&read, &object);
                 prop_assert_eq!(read.encrypted_data, object.encrypted_data);
@@ -78,7 +95,10 @@ fn the_bytes_are_those_of_the_protobuf() {
 
 #[test]
 fn only_whole_prefixes_split() {
-    assert_eq!(split(b"k8s:enc:kms:v2:p:x:y"), Some(("p", b"x:y".as_slice())));
+    assert_eq!(
+        split(b"k8s:enc:kms:v2:p:x:y"),
+        Some(("p", b"x:y".as_slice()))
+    );
     assert_eq!(split(b"k8s:enc:kms:v2:p:"), Some(("p", b"".as_slice())));
     for none in [
         b"k8s:enc:kms:v2:p".as_slice(),
@@ -96,8 +116,14 @@ fn only_whole_prefixes_split() {
 fn refusals_are_upstreams_in_upstreams_order() {
     type Break = fn(&mut EncryptedObject);
     let cases: [(Break, &str); 7] = [
-        (|object| object.encrypted_dek_source_type = 55, "unknown encryptedDEKSourceType: 55"),
-        (|object| object.encrypted_data.clear(), "encrypted data is empty"),
+        (
+            |object| object.encrypted_dek_source_type = 55,
+            "unknown encryptedDEKSourceType: 55",
+        ),
+        (
+            |object| object.encrypted_data.clear(),
+            "encrypted data is empty",
+        ),
         (
             |object| object.encrypted_dek_source.clear(),
             "failed to validate encrypted DEK source: encrypted DEK source is empty",
@@ -106,7 +132,10 @@ fn refusals_are_upstreams_in_upstreams_order() {
             |object| object.encrypted_dek_source = vec![0; 1025],
             "failed to validate encrypted DEK source: encrypted DEK source is 1025 bytes, which exceeds the max size of 1024",
         ),
-        (|object| object.key_id.clear(), "failed to validate key id: keyID is empty"),
+        (
+            |object| object.key_id.clear(),
+            "failed to validate key id: keyID is empty",
+        ),
         (
             |object| object.key_id = "k".repeat(1025),
             "failed to validate key id: keyID is 1025 bytes, which exceeds the max size of 1024",
@@ -125,7 +154,10 @@ fn refusals_are_upstreams_in_upstreams_order() {
         let mut alone = object();
         case(&mut alone);
         assert_eq!(validate(&alone).unwrap_err().to_string(), *message);
-        assert!(encode("p", &alone).is_err(), "what would be refused on reading is not written");
+        assert!(
+            encode("p", &alone).is_err(),
+            "what would be refused on reading is not written"
+        );
     }
 }
 
@@ -133,9 +165,18 @@ fn refusals_are_upstreams_in_upstreams_order() {
 fn malformed_bytes_and_providers_are_named() {
     assert!(matches!(decode(&[0x0a]), Err(StoredError::Malformed(_))));
     // keyID that is not UTF-8
-    assert!(matches!(decode(&[0x12, 1, 0xff]), Err(StoredError::Malformed(_))));
+    assert!(matches!(
+        decode(&[0x12, 1, 0xff]),
+        Err(StoredError::Malformed(_))
+    ));
     // An unknown field 99 is skipped: what is then missing is said.
     assert_eq!(decode(&[0x9a, 0x06, 1, 7]), Err(StoredError::NoData));
-    assert_eq!(encode("a:b", &object()), Err(StoredError::Provider("a:b".into())));
-    assert_eq!(encode("", &object()), Err(StoredError::Provider(String::new())));
+    assert_eq!(
+        encode("a:b", &object()),
+        Err(StoredError::Provider("a:b".into()))
+    );
+    assert_eq!(
+        encode("", &object()),
+        Err(StoredError::Provider(String::new()))
+    );
 }

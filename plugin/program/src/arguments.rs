@@ -1,22 +1,33 @@
-//! Flags with one dash, as programs in Go take them. clap reads `-health-listen=…` as `-h` and prints the help with success.
+//! Flags with one dash, as programs in Go take them. clap reads `-health-listen=…` as `-h` and
+//! prints the help with success.
 
 use std::ffi::OsStr;
 
-/// Parses the command line of this process. What cannot be parsed ends it, with clap's message and exit code 2.
+/// Parses the command line of this process. What cannot be parsed ends it, with clap's message and
+/// exit code 2.
 pub fn parse<C: clap::Parser>() -> C {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     if let Some(message) = single_dash(args.iter().map(|arg| arg.as_os_str())) {
-        C::command().error(clap::error::ErrorKind::UnknownArgument, message).exit();
+        C::command()
+            .error(clap::error::ErrorKind::UnknownArgument, message)
+            .exit();
     }
     C::parse()
 }
 
-/// Says what to write instead, if a flag of several letters has one dash. The value is not repeated: it may be a secret.
+/// Says what to write instead, if a flag of several letters has one dash. The value is not
+/// repeated: it may be a secret.
 fn single_dash<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Option<String> {
-    let args = args.into_iter().map(OsStr::to_string_lossy).take_while(|arg| arg != "--");
+    let args = args
+        .into_iter()
+        .map(OsStr::to_string_lossy)
+        .take_while(|arg| arg != "--");
     args.filter_map(|arg| {
         let name = arg.strip_prefix('-')?.split('=').next()?.to_owned();
-        let is_name = name.len() > 1 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let is_name = name.len() > 1
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         (is_name && name.starts_with(|first: char| first.is_ascii_alphabetic())).then_some(name)
     })
     .map(|name| format!("-{name} is a flag with one dash; flags have two: --{name}"))
@@ -39,7 +50,10 @@ mod tests {
             &["aws", "--key=k", "-health-listen"],
         ] {
             let said = said(args).unwrap();
-            assert_eq!(said, "-health-listen is a flag with one dash; flags have two: --health-listen");
+            assert_eq!(
+                said,
+                "-health-listen is a flag with one dash; flags have two: --health-listen"
+            );
         }
         assert!(!said(&["-secret=hunter2"]).unwrap().contains("hunter2"));
     }

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use super::{Kek, KekError};
 
-/// The cloud's own name of the key, from its first answer on. It is what goes into key ids, so that the same key has the same id
-/// whichever of its names is configured.
+/// The cloud's own name of the key, from its first answer on. It is what goes into key ids, so that
+/// the same key has the same id whichever of its names is configured.
 #[derive(Debug, Default)]
 pub(super) struct KnownAs(OnceLock<String>);
 
@@ -15,9 +15,14 @@ impl KnownAs {
         self.0.get_or_init(|| name).clone()
     }
 
-    /// Whether `wanted` is the key that `kek` is configured with as `configured`. The cloud is asked at most once, and only if the
-    /// names differ.
-    pub(super) async fn check(&self, kek: &impl Kek, wanted: &str, configured: &str) -> Result<(), KekError> {
+    /// Whether `wanted` is the key that `kek` is configured with as `configured`. The cloud is
+    /// asked at most once, and only if the names differ.
+    pub(super) async fn check(
+        &self,
+        kek: &impl Kek,
+        wanted: &str,
+        configured: &str,
+    ) -> Result<(), KekError> {
         if wanted == configured {
             return Ok(());
         }
@@ -27,6 +32,9 @@ impl KnownAs {
         if self.0.get().map(String::as_str) == Some(wanted) {
             return Ok(());
         }
-        Err(KekError::Foreign { wanted: wanted.to_owned(), configured: configured.to_owned() })
+        Err(KekError::Foreign {
+            wanted: wanted.to_owned(),
+            configured: configured.to_owned(),
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! The key-encryption key in a cloud: one trait, one module per cloud, and errors by meaning that every cloud maps its own to.
+//! The key-encryption key in a cloud: one trait, one module per cloud, and errors by meaning that
+//! every cloud maps its own to.
 
 pub mod aws;
 pub mod azure;
@@ -37,7 +38,10 @@ pub struct Wrapped {
 impl fmt::Debug for Wrapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wrapped")
-            .field("ciphertext", &format_args!("<{} bytes>", self.ciphertext.len()))
+            .field(
+                "ciphertext",
+                &format_args!("<{} bytes>", self.ciphertext.len()),
+            )
             .field("version", &self.version)
             .finish()
     }
@@ -54,16 +58,21 @@ pub trait Kek: Send + Sync + fmt::Debug {
         4096
     }
 
-    /// The version that the cloud would seal with now, and whether the key is of a usable kind and state.
+    /// The version that the cloud would seal with now, and whether the key is of a usable kind and
+    /// state.
     async fn current(&self) -> Result<KeyVersion, KekError>;
 
-    /// Seals, then opens what came out: so that the answer names the version that was really used, and what cannot be opened again
-    /// is never handed out.
+    /// Seals, then opens what came out: so that the answer names the version that was really used,
+    /// and what cannot be opened again is never handed out.
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError>;
 
-    /// Opens `ciphertext`, which must have been sealed by `version`. A key other than the configured one is
-    /// [`KekError::Foreign`], without a call to the cloud.
-    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError>;
+    /// Opens `ciphertext`, which must have been sealed by `version`. A key other than the
+    /// configured one is [`KekError::Foreign`], without a call to the cloud.
+    async fn unwrap(
+        &self,
+        ciphertext: &[u8],
+        version: &KeyVersion,
+    ) -> Result<Zeroizing<Vec<u8>>, KekError>;
 
     /// Requests that went out to the cloud so far, retries included.
     fn requests(&self) -> u64 {
@@ -91,7 +100,10 @@ impl fmt::Display for Subject {
 
 impl<T: Into<String>> From<T> for Subject {
     fn from(key: T) -> Self {
-        Self { key: key.into(), version: None }
+        Self {
+            key: key.into(),
+            version: None,
+        }
     }
 }
 
@@ -99,13 +111,17 @@ impl<T: Into<String>> From<T> for Subject {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KekError {
     /// The key is disabled.
-    #[error("{key} is disabled: enable it again; until then nothing can be written or read with it")]
+    #[error(
+        "{key} is disabled: enable it again; until then nothing can be written or read with it"
+    )]
     Disabled {
         /// Which key or version.
         key: Subject,
     },
     /// The key waits for its deletion.
-    #[error("{key} is pending deletion{when}: cancel the deletion and enable it before everything under it is lost")]
+    #[error(
+        "{key} is pending deletion{when}: cancel the deletion and enable it before everything under it is lost"
+    )]
     PendingDeletion {
         /// Which key or version.
         key: Subject,
@@ -124,7 +140,9 @@ pub enum KekError {
         detail: String,
     },
     /// The caller may not use the key.
-    #[error("access to the key {key} is denied ({detail}): allow the plugin's identity to encrypt and decrypt with it")]
+    #[error(
+        "access to the key {key} is denied ({detail}): allow the plugin's identity to encrypt and decrypt with it"
+    )]
     Denied {
         /// Which key.
         key: String,
@@ -150,7 +168,8 @@ pub enum KekError {
         /// The key that is configured.
         configured: String,
     },
-    /// The ciphertext is not what the cloud made, or not under the version that it is labelled with.
+    /// The ciphertext is not what the cloud made, or not under the version that it is labelled
+    /// with.
     #[error(
         "the ciphertext does not belong to this key and version ({detail}): the stored value was damaged or relabelled; restore it from a backup"
     )]
@@ -159,13 +178,17 @@ pub enum KekError {
         detail: String,
     },
     /// The cloud asks for fewer calls.
-    #[error("the cloud throttles calls ({detail}): it is tried again; raise the request quota if this lasts")]
+    #[error(
+        "the cloud throttles calls ({detail}): it is tried again; raise the request quota if this lasts"
+    )]
     Throttled {
         /// The cloud's words.
         detail: String,
     },
     /// No answer in time, or no connection.
-    #[error("the cloud's endpoint {endpoint} gave no answer ({detail}): check the network and the endpoint's URL")]
+    #[error(
+        "the cloud's endpoint {endpoint} gave no answer ({detail}): check the network and the endpoint's URL"
+    )]
     Unreachable {
         /// Where the request went.
         endpoint: String,
@@ -191,7 +214,9 @@ pub enum KekError {
         detail: String,
     },
     /// The request's time is too far from the cloud's.
-    #[error("the cloud refuses the request's time ({detail}): set this machine's clock, it runs ahead or behind")]
+    #[error(
+        "the cloud refuses the request's time ({detail}): set this machine's clock, it runs ahead or behind"
+    )]
     ClockSkew {
         /// The cloud's words.
         detail: String,
@@ -215,12 +240,14 @@ fn same(opened: &[u8], sealed: &[u8]) -> Result<(), KekError> {
     if opened == sealed {
         return Ok(());
     }
-    Err(KekError::Unexpected { detail: "decrypting a fresh ciphertext gave other bytes than were encrypted".into() })
+    Err(KekError::Unexpected {
+        detail: "decrypting a fresh ciphertext gave other bytes than were encrypted".into(),
+    })
 }
 
 impl KekError {
-    /// The cloud has answered and said that the key cannot be used: waiting does not help, so Status fails at once. Everything
-    /// else may pass by itself.
+    /// The cloud has answered and said that the key cannot be used: waiting does not help, so
+    /// Status fails at once. Everything else may pass by itself.
     pub fn is_dead_key(&self) -> bool {
         matches!(
             self,

@@ -24,6 +24,9 @@ pub(super) enum Doing {
 impl Origin {
     /// No answer within the call's own deadline.
     pub(super) fn too_late(&self) -> KekError {
-        KekError::Unreachable { endpoint: self.endpoint.clone(), detail: format!("nothing within {:?}", self.timeout) }
+        KekError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            detail: format!("nothing within {:?}", self.timeout),
+        }
     }
 }

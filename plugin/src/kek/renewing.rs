@@ -1,5 +1,6 @@
-//! A key that is set up anew when its credentials fail. The SDKs read files and environment once, and keep what they read for as long as
-//! the client lives: credentials that come late or are corrected would never be seen.
+//! A key that is set up anew when its credentials fail. The SDKs read files and environment once,
+//! and keep what they read for as long as the client lives: credentials that come late or are
+//! corrected would never be seen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::time::BoxFuture;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Makes the key as at the start; the text of an error says why it cannot.
-pub(crate) type Setup = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> + Send + Sync>;
+pub(crate) type Setup =
+    Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> + Send + Sync>;
 
 pub(crate) struct Renewing {
     kek: ArcSwap<Arc<dyn Kek>>,
@@ -32,19 +34,30 @@ pub(crate) struct Renewing {
 
 impl fmt::Debug for Renewing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renewing").field("kek", &self.kek).finish_non_exhaustive()
+        f.debug_struct("Renewing")
+            .field("kek", &self.kek)
+            .finish_non_exhaustive()
     }
 }
 
 impl Renewing {
     pub(crate) fn new(kek: Arc<dyn Kek>, setup: Setup) -> Self {
-        Self { kek: ArcSwap::from_pointee(kek), setup, last: Mutex::default(), requests: AtomicU64::new(0) }
+        Self {
+            kek: ArcSwap::from_pointee(kek),
+            setup,
+            last: Mutex::default(),
+            requests: AtomicU64::new(0),
+        }
     }
 
-    /// Whether there is another client than `used`, whose call ended with `error`, to try again with.
+    /// Whether there is another client than `used`, whose call ended with `error`, to try again
+    /// with.
     async fn renewed(&self, used: &Arc<Arc<dyn Kek>>, error: &KekError) -> bool {
         // Denied, too: the credentials may have been those of somebody else.
-        if !matches!(error, KekError::Credentials { .. } | KekError::Denied { .. }) {
+        if !matches!(
+            error,
+            KekError::Credentials { .. } | KekError::Denied { .. }
+        ) {
             return false;
         }
         let mut last = self.last.lock().await;
@@ -62,7 +75,9 @@ impl Renewing {
                 true
             }
             Err(reason) => {
-                tracing::warn!("the credentials cannot be read anew, the old ones are used on: {reason}");
+                tracing::warn!(
+                    "the credentials cannot be read anew, the old ones are used on: {reason}"
+                );
                 false
             }
         }
@@ -90,15 +105,23 @@ impl Kek for Renewing {
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let kek = self.kek.load_full();
         match kek.wrap(plaintext).await {
-            Err(error) if self.renewed(&kek, &error).await => self.kek.load_full().wrap(plaintext).await,
+            Err(error) if self.renewed(&kek, &error).await => {
+                self.kek.load_full().wrap(plaintext).await
+            }
             answered => answered,
         }
     }
 
-    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
+    async fn unwrap(
+        &self,
+        ciphertext: &[u8],
+        version: &KeyVersion,
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let kek = self.kek.load_full();
         match kek.unwrap(ciphertext, version).await {
-            Err(error) if self.renewed(&kek, &error).await => self.kek.load_full().unwrap(ciphertext, version).await,
+            Err(error) if self.renewed(&kek, &error).await => {
+                self.kek.load_full().unwrap(ciphertext, version).await
+            }
             answered => answered,
         }
     }

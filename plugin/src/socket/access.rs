@@ -11,7 +11,10 @@ pub struct Access {
 
 impl Default for Access {
     fn default() -> Self {
-        Self { mode: 0o600, group: None }
+        Self {
+            mode: 0o600,
+            group: None,
+        }
     }
 }
 
@@ -19,7 +22,10 @@ impl Access {
     /// `group` is a group's number. A group without a mode gets 0660.
     pub fn new(mode: Option<u32>, group: Option<u32>) -> Self {
         let default = if group.is_some() { 0o660 } else { 0o600 };
-        Self { mode: mode.unwrap_or(default), group }
+        Self {
+            mode: mode.unwrap_or(default),
+            group,
+        }
     }
 
     pub(super) fn mode(self) -> u32 {
@@ -34,10 +40,15 @@ impl Access {
 /// For `--socket-mode`: octal, such as 0660.
 pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     let octal = text.strip_prefix("0o").unwrap_or(text);
-    let mode = u32::from_str_radix(octal, 8).ok().filter(|mode| *mode <= 0o777 && !octal.starts_with('+'));
-    let mode = mode.ok_or_else(|| format!("{text:?} is not a mode in octal such as 0600 or 0660"))?;
+    let mode = u32::from_str_radix(octal, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777 && !octal.starts_with('+'));
+    let mode =
+        mode.ok_or_else(|| format!("{text:?} is not a mode in octal such as 0600 or 0660"))?;
     if mode & 0o600 != 0o600 {
-        return Err(format!("{text} takes the socket from the plugin's own user: give 0600 or 0660"));
+        return Err(format!(
+            "{text} takes the socket from the plugin's own user: give 0600 or 0660"
+        ));
     }
     if mode & 0o007 != 0 {
         return Err(format!(
@@ -54,10 +65,12 @@ pub(crate) fn parse_group(text: &str) -> Result<u32, String> {
     }
     match Group::from_name(text) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => {
-            Err(format!("there is no group {text:?} on this machine: add it with `groupadd`, or give its number"))
-        }
-        Err(error) => Err(format!("the group {text:?} cannot be looked up: {error}; give its number")),
+        Ok(None) => Err(format!(
+            "there is no group {text:?} on this machine: add it with `groupadd`, or give its number"
+        )),
+        Err(error) => Err(format!(
+            "the group {text:?} cannot be looked up: {error}; give its number"
+        )),
     }
 }
 
@@ -89,7 +102,11 @@ mod tests {
     fn a_group_is_a_name_or_a_number() {
         assert_eq!(parse_group("65532"), Ok(65532));
         assert_eq!(parse_group("root"), Ok(0));
-        assert!(parse_group("no-such-group").unwrap_err().contains("there is no group"));
+        assert!(
+            parse_group("no-such-group")
+                .unwrap_err()
+                .contains("there is no group")
+        );
     }
 
     #[test]

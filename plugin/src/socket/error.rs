@@ -44,7 +44,9 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// The group cannot be had.
-    #[error("--socket-group {group}: cannot give it the socket: {source}; only root and the group's own members can")]
+    #[error(
+        "--socket-group {group}: cannot give it the socket: {source}; only root and the group's own members can"
+    )]
     Group {
         /// Its number.
         group: u32,

@@ -1,4 +1,5 @@
-//! Accepted connections that end at once when the plugin is killed, as those of a killed process do.
+//! Accepted connections that end at once when the plugin is killed, as those of a killed process
+//! do.
 
 use std::io;
 use std::pin::Pin;
@@ -36,7 +37,8 @@ impl Door {
 
     /// From here on connecting to the path is refused.
     pub(crate) fn close(&self) {
-        let (listener, waker) = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (listener, waker) =
+            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         drop(listener);
         if let Some(waker) = waker {
             waker.wake();
@@ -54,7 +56,11 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) fn new(door: Door, killed: CancellationToken, unserved: Unserved) -> Self {
-        Self { door, killed, unserved }
+        Self {
+            door,
+            killed,
+            unserved,
+        }
     }
 }
 
@@ -63,7 +69,9 @@ impl Stream for Incoming {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut door = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(listener) = &door.0 else { return Poll::Ready(None) };
+        let Some(listener) = &door.0 else {
+            return Poll::Ready(None);
+        };
         match listener.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted.map(|(stream, _)| Connection {
                 stream,
@@ -100,7 +108,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.alive(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -110,7 +122,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.alive(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -1,4 +1,5 @@
-//! Looks after the socket's file: a plugin whose file was removed serves those who are connected and nobody else, without a word.
+//! Looks after the socket's file: a plugin whose file was removed serves those who are connected
+//! and nobody else, without a word.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ impl Standing {
     }
 }
 
-/// Binds the path anew whenever the file there is not the one that was bound. Ends when stopped, with the file that is bound then.
+/// Binds the path anew whenever the file there is not the one that was bound. Ends when stopped,
+/// with the file that is bound then.
 pub(crate) async fn keep(
     mut bound: Bound,
     access: Access,
@@ -29,7 +31,11 @@ pub(crate) async fn keep(
     standing: Standing,
     stop: CancellationToken,
 ) -> Bound {
-    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(LOOK))
+        .await
+        .is_some()
+    {
         if bound.is_there() {
             // Somebody may have moved it away and back.
             standing.0.store(None);
@@ -41,7 +47,10 @@ pub(crate) async fn keep(
                 door.replace(listener);
                 bound = made;
                 standing.0.store(None);
-                tracing::warn!(socket = path, "the socket's file was removed by somebody; it is bound anew");
+                tracing::warn!(
+                    socket = path,
+                    "the socket's file was removed by somebody; it is bound anew"
+                );
             }
             Err(error) => {
                 let trouble = format!(

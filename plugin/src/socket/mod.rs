@@ -1,4 +1,5 @@
-//! The unix socket: bound for its owner alone unless told otherwise, never over something that is not a stale socket, unlinked only if it is still ours.
+//! The unix socket: bound for its owner alone unless told otherwise, never over something that is
+//! not a stale socket, unlinked only if it is still ours.
 
 mod access;
 mod error;
@@ -42,31 +43,55 @@ pub(crate) fn path_of(listen: &str) -> Result<PathBuf, SocketError> {
 
 fn check_length(path: &Path) -> Result<(), SocketError> {
     let len = path.as_os_str().len();
-    if len > MAX_PATH { Err(SocketError::TooLong { path: path.to_owned(), len }) } else { Ok(()) }
+    if len > MAX_PATH {
+        Err(SocketError::TooLong {
+            path: path.to_owned(),
+            len,
+        })
+    } else {
+        Ok(())
+    }
 }
 
-/// Binds, after taking away a stale socket. Two plugins that start at once don't take each other's socket: the folder is locked.
-pub(crate) async fn bind(path: &Path, access: Access) -> Result<(UnixListener, Bound), SocketError> {
+/// Binds, after taking away a stale socket. Two plugins that start at once don't take each other's
+/// socket: the folder is locked.
+pub(crate) async fn bind(
+    path: &Path,
+    access: Access,
+) -> Result<(UnixListener, Bound), SocketError> {
     check_length(path)?;
-    let io = |action| move |source| SocketError::Io { path: path.to_owned(), action, source };
+    let io = |action| {
+        move |source| SocketError::Io {
+            path: path.to_owned(),
+            action,
+            source,
+        }
+    };
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
     if !dir.is_dir() {
-        return Err(SocketError::NoDirectory { path: path.to_owned(), dir: dir.to_owned() });
+        return Err(SocketError::NoDirectory {
+            path: path.to_owned(),
+            dir: dir.to_owned(),
+        });
     }
     let _lock = lock(dir).await.map_err(io("lock its directory"))?;
     clear(path).await?;
 
     let socket = UnixSocket::new_stream().map_err(io("make a socket"))?;
-    // On Linux the file gets the socket's own mode, so there is no moment in which others could connect. Elsewhere this may be
-    // refused, and the chmod below has to do.
+    // On Linux the file gets the socket's own mode, so there is no moment in which others could
+    // connect. Elsewhere this may be refused, and the chmod below has to do.
     let _ = rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600));
     socket.bind(path).map_err(io("bind"))?;
     let made = fs::symlink_metadata(path).map_err(io("read"))?;
-    let bound = Bound { path: path.to_owned(), id: (made.dev(), made.ino()) };
-    let opened = open_to(&bound, access).and_then(|()| socket.listen(BACKLOG).map_err(io("listen on")));
+    let bound = Bound {
+        path: path.to_owned(),
+        id: (made.dev(), made.ino()),
+    };
+    let opened =
+        open_to(&bound, access).and_then(|()| socket.listen(BACKLOG).map_err(io("listen on")));
     match opened {
         Ok(listener) => Ok((listener, bound)),
         Err(error) => {
@@ -82,10 +107,12 @@ fn open_to(bound: &Bound, access: Access) -> Result<(), SocketError> {
     if let Some(group) = access.group() {
         lchown(path, None, Some(group)).map_err(|source| SocketError::Group { group, source })?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(access.mode())).map_err(|source| SocketError::Io {
-        path: path.to_owned(),
-        action: "set the mode of",
-        source,
+    fs::set_permissions(path, fs::Permissions::from_mode(access.mode())).map_err(|source| {
+        SocketError::Io {
+            path: path.to_owned(),
+            action: "set the mode of",
+            source,
+        }
     })
 }
 
@@ -97,12 +124,21 @@ async fn lock(dir: &Path) -> io::Result<File> {
             done => return done.map(|()| dir).map_err(io::Error::from),
         }
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds the lock of the directory"))
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "another process holds the lock of the directory",
+    ))
 }
 
 /// Makes room at `path`, if what stands there is a socket that nobody listens on.
 async fn clear(path: &Path) -> Result<(), SocketError> {
-    let io = |action| move |source| SocketError::Io { path: path.to_owned(), action, source };
+    let io = |action| {
+        move |source| SocketError::Io {
+            path: path.to_owned(),
+            action,
+            source,
+        }
+    };
     let kind = match fs::symlink_metadata(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(io("read")(err)),
@@ -118,7 +154,10 @@ async fn clear(path: &Path) -> Result<(), SocketError> {
         } else {
             "something that is not a socket"
         };
-        return Err(SocketError::NotASocket { path: path.to_owned(), what });
+        return Err(SocketError::NotASocket {
+            path: path.to_owned(),
+            what,
+        });
     }
     match timeout(CONNECT, UnixStream::connect(path)).await {
         Ok(Err(err)) if err.kind() == io::ErrorKind::ConnectionRefused => {
@@ -126,8 +165,12 @@ async fn clear(path: &Path) -> Result<(), SocketError> {
             fs::remove_file(path).map_err(io("remove the stale socket"))
         }
         // A full backlog says WouldBlock: somebody is there and busy.
-        Ok(Err(err)) if err.kind() != io::ErrorKind::WouldBlock => Err(io("tell whether somebody listens on")(err)),
-        _ => Err(SocketError::InUse { path: path.to_owned() }),
+        Ok(Err(err)) if err.kind() != io::ErrorKind::WouldBlock => {
+            Err(io("tell whether somebody listens on")(err))
+        }
+        _ => Err(SocketError::InUse {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -148,7 +191,8 @@ impl Bound {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
     }
 
-    /// Removes the file, if it is still the one that was bound: another plugin may have taken the path over.
+    /// Removes the file, if it is still the one that was bound: another plugin may have taken the
+    /// path over.
     pub(crate) fn unlink(&self) {
         if self.is_there()
             && let Err(err) = fs::remove_file(&self.path)

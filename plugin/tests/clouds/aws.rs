@@ -14,7 +14,8 @@ use kmslab_plugin::{ANNOTATION, parse_annotation};
 
 use crate::support::Lab;
 
-/// A cloud, and the person who administers it: under another access key than the plugin, so that requests can be told apart.
+/// A cloud, and the person who administers it: under another access key than the plugin, so that
+/// requests can be told apart.
 struct Cloud {
     emulator: RunningEmulator,
     admin: Client,
@@ -33,19 +34,40 @@ impl Cloud {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .endpoint_url(format!("http://{}", emulator.http_addr()))
-            .credentials_provider(Credentials::new("admin", "admin-secret", None, None, "test"))
+            .credentials_provider(Credentials::new(
+                "admin",
+                "admin-secret",
+                None,
+                None,
+                "test",
+            ))
             .http_client(http)
             .build();
-        Self { admin: Client::from_conf(config), emulator }
+        Self {
+            admin: Client::from_conf(config),
+            emulator,
+        }
     }
 
     async fn key(&self) -> String {
-        self.admin.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
+        self.admin
+            .create_key()
+            .send()
+            .await
+            .unwrap()
+            .key_metadata
+            .unwrap()
+            .arn
+            .unwrap()
     }
 
     async fn material(&self, key: &str) -> String {
         let described = self.admin.describe_key().key_id(key).send().await.unwrap();
-        described.key_metadata.unwrap().current_key_material_id.unwrap()
+        described
+            .key_metadata
+            .unwrap()
+            .current_key_material_id
+            .unwrap()
     }
 
     fn kek(&self, key: &str) -> AwsKekBuilder {
@@ -62,7 +84,13 @@ impl Cloud {
 
     /// Requests that came under the plugin's access key.
     fn plugin_requests(&self) -> u64 {
-        self.emulator.requests().rows.iter().filter(|row| row.caller == "test").map(|row| row.count).sum()
+        self.emulator
+            .requests()
+            .rows
+            .iter()
+            .filter(|row| row.caller == "test")
+            .map(|row| row.count)
+            .sum()
     }
 }
 
@@ -75,24 +103,54 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     let old = lab.encrypt(&seed).await;
     assert_eq!(old.key_id, lab.status().await.unwrap());
     let label = parse_annotation(&old.annotations[ANNOTATION]).unwrap();
-    assert_eq!((&label.key, label.version), (&key, cloud.material(&key).await));
+    assert_eq!(
+        (&label.key, label.version),
+        (&key, cloud.material(&key).await)
+    );
     assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
 
-    cloud.admin.rotate_key_on_demand().key_id(&key).send().await.unwrap();
-    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    cloud
+        .admin
+        .rotate_key_on_demand()
+        .key_id(&key)
+        .send()
+        .await
+        .unwrap();
+    lab.status_until("another key id", |answer| {
+        answer.as_ref().is_ok_and(|id| *id != old.key_id)
+    })
+    .await
+    .unwrap();
     let new = lab.encrypt(&seed).await;
     assert_ne!(new.key_id, old.key_id);
-    assert_eq!(parse_annotation(&new.annotations[ANNOTATION]).unwrap().version, cloud.material(&key).await);
-    assert_eq!(lab.decrypt(&old).await.unwrap(), seed, "what is older still opens");
+    assert_eq!(
+        parse_annotation(&new.annotations[ANNOTATION])
+            .unwrap()
+            .version,
+        cloud.material(&key).await
+    );
+    assert_eq!(
+        lab.decrypt(&old).await.unwrap(),
+        seed,
+        "what is older still opens"
+    );
     assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
 
-    // A year later the plugin still signs what the emulator accepts: signatures live by the wall clock, keys by the lab clock.
-    cloud.emulator.clock().advance(Duration::from_hours(365 * 24)).unwrap();
+    // A year later the plugin still signs what the emulator accepts: signatures live by the wall
+    // clock, keys by the lab clock.
+    cloud
+        .emulator
+        .clock()
+        .advance(Duration::from_hours(365 * 24))
+        .unwrap();
     assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
     lab.encrypt(&seed).await;
 
     // Swapped labels: consistent in themselves, but the cloud names what really made the blob.
-    let swapped = EncryptResponse { ciphertext: old.ciphertext, ..new };
+    let swapped = EncryptResponse {
+        ciphertext: old.ciphertext,
+        ..new
+    };
     let refused = lab.decrypt(&swapped).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
 }
@@ -105,7 +163,12 @@ async fn the_sdks_attempts_are_the_emulators_requests() {
     for size in [1, 32, 4096] {
         let plaintext = vec![3; size];
         let wrapped = kek.wrap(&plaintext).await.unwrap();
-        assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), plaintext);
+        assert_eq!(
+            *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
+                .await
+                .unwrap(),
+            plaintext
+        );
     }
     kek.current().await.unwrap();
     cloud.admin.disable_key().key_id(&key).send().await.unwrap();
@@ -121,19 +184,51 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     let mut lab = cloud.plugin(&key).await;
     let made = lab.encrypt(b"x").await;
     cloud.admin.disable_key().key_id(&key).send().await.unwrap();
-    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    let failed = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
     assert_eq!(failed.code(), tonic::Code::FailedPrecondition);
-    assert!(failed.message().contains(&key) && failed.message().contains("is disabled: enable it again"), "{failed}");
-    assert!(lab.decrypt(&made).await.unwrap_err().message().contains("is disabled"));
+    assert!(
+        failed.message().contains(&key)
+            && failed.message().contains("is disabled: enable it again"),
+        "{failed}"
+    );
+    assert!(
+        lab.decrypt(&made)
+            .await
+            .unwrap_err()
+            .message()
+            .contains("is disabled")
+    );
     cloud.admin.enable_key().key_id(&key).send().await.unwrap();
-    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+    assert_eq!(
+        lab.status_until("ok", Result::is_ok).await.unwrap(),
+        made.key_id
+    );
 
-    cloud.admin.schedule_key_deletion().key_id(&key).pending_window_in_days(7).send().await.unwrap();
-    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    cloud
+        .admin
+        .schedule_key_deletion()
+        .key_id(&key)
+        .pending_window_in_days(7)
+        .send()
+        .await
+        .unwrap();
+    let failed = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
     assert!(failed.message().contains("pending deletion"), "{failed}");
-    cloud.emulator.clock().advance(Duration::from_hours(8 * 24)).unwrap();
+    cloud
+        .emulator
+        .clock()
+        .advance(Duration::from_hours(8 * 24))
+        .unwrap();
     let gone = |answer: &Result<String, tonic::Status>| {
-        answer.as_ref().is_err_and(|status| status.message().contains("was not found"))
+        answer
+            .as_ref()
+            .is_err_and(|status| status.message().contains("was not found"))
     };
     lab.status_until("not found", gone).await.unwrap_err();
     lab.running.shutdown().await;
@@ -143,16 +238,46 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
 async fn an_alias_is_never_part_of_a_key_id() {
     let cloud = Cloud::start().await;
     let (first, second) = (cloud.key().await, cloud.key().await);
-    cloud.admin.create_alias().alias_name("alias/k8s").target_key_id(&first).send().await.unwrap();
+    cloud
+        .admin
+        .create_alias()
+        .alias_name("alias/k8s")
+        .target_key_id(&first)
+        .send()
+        .await
+        .unwrap();
     let mut lab = cloud.plugin("alias/k8s").await;
     let made = lab.encrypt(b"x").await;
-    assert_eq!(made.key_id, cloud.plugin(&first).await.running.first_probe().await.unwrap());
+    assert_eq!(
+        made.key_id,
+        cloud
+            .plugin(&first)
+            .await
+            .running
+            .first_probe()
+            .await
+            .unwrap()
+    );
 
-    cloud.admin.update_alias().alias_name("alias/k8s").target_key_id(&second).send().await.unwrap();
-    lab.status_until("the second key", |answer| answer.as_ref().is_ok_and(|id| *id != made.key_id)).await.unwrap();
+    cloud
+        .admin
+        .update_alias()
+        .alias_name("alias/k8s")
+        .target_key_id(&second)
+        .send()
+        .await
+        .unwrap();
+    lab.status_until("the second key", |answer| {
+        answer.as_ref().is_ok_and(|id| *id != made.key_id)
+    })
+    .await
+    .unwrap();
     let refused = lab.decrypt(&made).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
-    assert!(refused.message().contains(&first), "it says which key is needed: {refused}");
+    assert!(
+        refused.message().contains(&first),
+        "it says which key is needed: {refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,15 +286,29 @@ async fn keys_that_cannot_be_used_are_named_with_the_remedy() {
     let missing = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000";
     for (key, says) in [
         (missing, "check its name, and the region and account"),
-        ("alias/nowhere", "check its name, and the region and account"),
+        (
+            "alias/nowhere",
+            "check its name, and the region and account",
+        ),
     ] {
         let kek = cloud.kek(key).build().await.unwrap();
-        for error in [kek.current().await.unwrap_err(), kek.wrap(b"x").await.unwrap_err()] {
-            assert!(error.is_dead_key() && error.to_string().contains(says), "{key}: {error}");
+        for error in [
+            kek.current().await.unwrap_err(),
+            kek.wrap(b"x").await.unwrap_err(),
+        ] {
+            assert!(
+                error.is_dead_key() && error.to_string().contains(says),
+                "{key}: {error}"
+            );
         }
     }
     // The right key in the wrong region.
-    let kek = cloud.kek(cloud.key().await.rsplit('/').next().unwrap()).region(Some("eu-west-1")).build().await.unwrap();
+    let kek = cloud
+        .kek(cloud.key().await.rsplit('/').next().unwrap())
+        .region(Some("eu-west-1"))
+        .build()
+        .await
+        .unwrap();
     assert!(matches!(kek.current().await, Err(KekError::Gone { .. })));
 }
 
@@ -178,18 +317,38 @@ async fn credentials_and_clocks_that_are_wrong_are_told_apart() {
     let cloud = Cloud::start().await;
     let key = cloud.key().await;
     for (id, secret) in [("test", "wrong"), ("nobody", "test")] {
-        let kek = cloud.kek(&key).credentials(id, secret).build().await.unwrap();
+        let kek = cloud
+            .kek(&key)
+            .credentials(id, secret)
+            .build()
+            .await
+            .unwrap();
         let error = kek.current().await.unwrap_err();
         assert!(matches!(error, KekError::Credentials { .. }), "{error}");
-        assert!(!error.to_string().contains("wrong"), "a secret is never printed");
+        assert!(
+            !error.to_string().contains("wrong"),
+            "a secret is never printed"
+        );
     }
     let ahead = kmslab_keycore::LabClock::new(Arc::new(kmslab_keycore::SystemClock));
     ahead.advance(Duration::from_hours(1)).unwrap();
-    let emulator = Emulator::builder().wall_clock(Arc::new(ahead)).start().await.unwrap();
-    let kek = cloud.kek(&key).endpoint_url(Some(format!("http://{}", emulator.http_addr()))).build().await.unwrap();
+    let emulator = Emulator::builder()
+        .wall_clock(Arc::new(ahead))
+        .start()
+        .await
+        .unwrap();
+    let kek = cloud
+        .kek(&key)
+        .endpoint_url(Some(format!("http://{}", emulator.http_addr())))
+        .build()
+        .await
+        .unwrap();
     let error = kek.current().await.unwrap_err();
     assert!(matches!(error, KekError::ClockSkew { .. }), "{error}");
-    assert!(error.to_string().contains("set this machine's clock"), "{error}");
+    assert!(
+        error.to_string().contains("set this machine's clock"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,10 +356,25 @@ async fn https_with_its_own_ca_and_with_a_wrong_one() {
     let (cloud, other) = (Cloud::start().await, Cloud::start().await);
     let key = cloud.key().await;
     let https = format!("https://{}", cloud.emulator.https_addr().unwrap());
-    let kek = cloud.kek(&key).endpoint_url(Some(&https)).ca_file(cloud.emulator.ca_path()).build().await.unwrap();
+    let kek = cloud
+        .kek(&key)
+        .endpoint_url(Some(&https))
+        .ca_file(cloud.emulator.ca_path())
+        .build()
+        .await
+        .unwrap();
     kek.wrap(b"x").await.unwrap();
-    let kek = cloud.kek(&key).endpoint_url(Some(&https)).ca_file(other.emulator.ca_path()).build().await.unwrap();
+    let kek = cloud
+        .kek(&key)
+        .endpoint_url(Some(&https))
+        .ca_file(other.emulator.ca_path())
+        .build()
+        .await
+        .unwrap();
     let error = kek.wrap(b"x").await.unwrap_err();
     assert!(matches!(error, KekError::Certificate { .. }), "{error}");
-    assert!(error.to_string().contains(&https) && error.to_string().contains("--ca-file"), "{error}");
+    assert!(
+        error.to_string().contains(&https) && error.to_string().contains("--ca-file"),
+        "{error}"
+    );
 }

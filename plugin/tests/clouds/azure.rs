@@ -1,4 +1,5 @@
-//! Azure Key Vault: the plugin has exactly what the guide grants, `encrypt` and `decrypt`, and finds the rest out by itself.
+//! Azure Key Vault: the plugin has exactly what the guide grants, `encrypt` and `decrypt`, and
+//! finds the rest out by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use azure_core::http::{ClientOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 use azure_security_keyvault_keys::models::{
     CreateKeyParameters, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyRotationPolicy,
-    KeyRotationPolicyAction, KeyRotationPolicyAttributes, KeyType, LifetimeAction, LifetimeActionTrigger,
-    LifetimeActionType, UpdateKeyPropertiesParameters,
+    KeyRotationPolicyAction, KeyRotationPolicyAttributes, KeyType, LifetimeAction,
+    LifetimeActionTrigger, LifetimeActionType, UpdateKeyPropertiesParameters,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use jiff::SignedDuration;
@@ -41,17 +42,42 @@ fn seed() -> SeedFile {
         object_id: object.into(),
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
     };
-    let role = |object: &str, role: &str| SeedRole { object_id: object.into(), role: role.into() };
+    let role = |object: &str, role: &str| SeedRole {
+        object_id: object.into(),
+        role: role.into(),
+    };
     let vault = |name: &str| SeedVault::new(name);
-    let application = SeedApplication { secret: Some(SECRET.into()), ..SeedApplication::new(PLUGIN, PLUGIN_OBJECT) };
-    let policies = vec![policy(DEFAULT_OBJECT_ID, &["all"]), policy(PLUGIN_OBJECT, &["encrypt", "decrypt"])];
+    let application = SeedApplication {
+        secret: Some(SECRET.into()),
+        ..SeedApplication::new(PLUGIN, PLUGIN_OBJECT)
+    };
+    let policies = vec![
+        policy(DEFAULT_OBJECT_ID, &["all"]),
+        policy(PLUGIN_OBJECT, &["encrypt", "decrypt"]),
+    ];
     let roles = vec![
         role(DEFAULT_OBJECT_ID, "Key Vault Administrator"),
         role(PLUGIN_OBJECT, "Key Vault Crypto Service Encryption User"),
     ];
-    let vaults = vec![SeedVault { policies, ..vault(BY_POLICY) }, SeedVault { roles, ..vault(BY_ROLE) }];
-    let azure = AzureSeed { applications: vec![application], vaults, ..AzureSeed::default() };
-    SeedFile { azure, ..SeedFile::default() }
+    let vaults = vec![
+        SeedVault {
+            policies,
+            ..vault(BY_POLICY)
+        },
+        SeedVault {
+            roles,
+            ..vault(BY_ROLE)
+        },
+    ];
+    let azure = AzureSeed {
+        applications: vec![application],
+        vaults,
+        ..AzureSeed::default()
+    };
+    SeedFile {
+        azure,
+        ..SeedFile::default()
+    }
 }
 
 impl Cloud {
@@ -76,38 +102,86 @@ impl Cloud {
 
     fn admin(&self, vault: &str) -> KeyClient {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let ca = reqwest::Certificate::from_pem(self.emulator.ca_pem().unwrap().as_bytes()).unwrap();
+        let ca =
+            reqwest::Certificate::from_pem(self.emulator.ca_pem().unwrap().as_bytes()).unwrap();
         let proxy = reqwest::Proxy::all(self.proxy()).unwrap();
-        let http = reqwest::Client::builder().tls_certs_only([ca]).proxy(proxy).build().unwrap();
-        let options = ClientOptions { transport: Some(Transport::new(Arc::new(http))), ..ClientOptions::default() };
+        let http = reqwest::Client::builder()
+            .tls_certs_only([ca])
+            .proxy(proxy)
+            .build()
+            .unwrap();
+        let options = ClientOptions {
+            transport: Some(Transport::new(Arc::new(http))),
+            ..ClientOptions::default()
+        };
         let credential = ClientSecretCredential::new(
             &self.emulator.azure_tenant(),
             DEFAULT_CLIENT_ID.to_owned(),
             Secret::new(DEFAULT_SECRET),
-            Some(ClientSecretCredentialOptions { client_options: options.clone() }),
+            Some(ClientSecretCredentialOptions {
+                client_options: options.clone(),
+            }),
         );
-        let options = KeyClientOptions { client_options: options, ..KeyClientOptions::default() };
-        KeyClient::new(&format!("https://{vault}.vault.azure.net"), credential.unwrap(), Some(options)).unwrap()
+        let options = KeyClientOptions {
+            client_options: options,
+            ..KeyClientOptions::default()
+        };
+        KeyClient::new(
+            &format!("https://{vault}.vault.azure.net"),
+            credential.unwrap(),
+            Some(options),
+        )
+        .unwrap()
     }
 
     /// A new key; its newest version.
     async fn key(&self, vault: &str, name: &str, kty: KeyType) -> String {
-        let parameters = CreateKeyParameters { kty: Some(kty), ..CreateKeyParameters::default() };
-        let made = self.admin(vault).create_key(name, parameters.try_into().unwrap(), None).await.unwrap();
-        made.into_model().unwrap().resource_id().unwrap().version.unwrap()
+        let parameters = CreateKeyParameters {
+            kty: Some(kty),
+            ..CreateKeyParameters::default()
+        };
+        let made = self
+            .admin(vault)
+            .create_key(name, parameters.try_into().unwrap(), None)
+            .await
+            .unwrap();
+        made.into_model()
+            .unwrap()
+            .resource_id()
+            .unwrap()
+            .version
+            .unwrap()
     }
 
     async fn rotate(&self, vault: &str, name: &str) -> String {
-        let rotated = self.admin(vault).rotate_key(name, None).await.unwrap().into_model().unwrap();
+        let rotated = self
+            .admin(vault)
+            .rotate_key(name, None)
+            .await
+            .unwrap()
+            .into_model()
+            .unwrap();
         rotated.resource_id().unwrap().version.unwrap()
     }
 
     async fn enable(&self, vault: &str, name: &str, version: &str, enabled: bool) {
-        let key_attributes = Some(KeyAttributes { enabled: Some(enabled), ..KeyAttributes::default() });
-        let parameters = UpdateKeyPropertiesParameters { key_attributes, ..UpdateKeyPropertiesParameters::default() };
-        let options = KeyClientUpdateKeyPropertiesOptions { key_version: Some(version.into()), ..Default::default() };
+        let key_attributes = Some(KeyAttributes {
+            enabled: Some(enabled),
+            ..KeyAttributes::default()
+        });
+        let parameters = UpdateKeyPropertiesParameters {
+            key_attributes,
+            ..UpdateKeyPropertiesParameters::default()
+        };
+        let options = KeyClientUpdateKeyPropertiesOptions {
+            key_version: Some(version.into()),
+            ..Default::default()
+        };
         let admin = self.admin(vault);
-        admin.update_key_properties(name, parameters.try_into().unwrap(), Some(options)).await.unwrap();
+        admin
+            .update_key_properties(name, parameters.try_into().unwrap(), Some(options))
+            .await
+            .unwrap();
     }
 
     fn kek(&self, vault: &str, key: &str) -> AzureKekBuilder {
@@ -125,7 +199,13 @@ impl Cloud {
 
     /// Requests that came from the plugin's application.
     fn plugin_requests(&self) -> u64 {
-        self.emulator.requests().rows.iter().filter(|row| row.caller == PLUGIN).map(|row| row.count).sum()
+        self.emulator
+            .requests()
+            .rows
+            .iter()
+            .filter(|row| row.caller == PLUGIN)
+            .map(|row| row.count)
+            .sum()
     }
 }
 
@@ -139,20 +219,42 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     assert_eq!(old.key_id, lab.status().await.unwrap());
     let label = parse_annotation(&old.annotations[ANNOTATION]).unwrap();
     let key = format!("https://{BY_POLICY}.vault.azure.net/keys/k");
-    assert_eq!((label.provider.as_str(), label.key, label.version), ("azure", key, first));
+    assert_eq!(
+        (label.provider.as_str(), label.key, label.version),
+        ("azure", key, first)
+    );
     assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
 
     let second = cloud.rotate(BY_POLICY, "k").await;
-    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    lab.status_until("another key id", |answer| {
+        answer.as_ref().is_ok_and(|id| *id != old.key_id)
+    })
+    .await
+    .unwrap();
     let new = lab.encrypt(&seed).await;
     assert_ne!(new.key_id, old.key_id);
-    assert_eq!(parse_annotation(&new.annotations[ANNOTATION]).unwrap().version, second);
-    assert_eq!(lab.decrypt(&old).await.unwrap(), seed, "what is older still opens");
+    assert_eq!(
+        parse_annotation(&new.annotations[ANNOTATION])
+            .unwrap()
+            .version,
+        second
+    );
+    assert_eq!(
+        lab.decrypt(&old).await.unwrap(),
+        seed,
+        "what is older still opens"
+    );
     assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
 
     // Swapped labels: consistent in themselves, and the other version does not open it.
-    let swapped = EncryptResponse { ciphertext: old.ciphertext, ..new };
-    assert_eq!(lab.decrypt(&swapped).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    let swapped = EncryptResponse {
+        ciphertext: old.ciphertext,
+        ..new
+    };
+    assert_eq!(
+        lab.decrypt(&swapped).await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,26 +262,55 @@ async fn the_guides_rotation_policy_changes_the_key_id_ninety_days_later() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let policy = KeyRotationPolicy {
-        attributes: Some(KeyRotationPolicyAttributes { expiry_time: Some("P1Y".into()), ..Default::default() }),
+        attributes: Some(KeyRotationPolicyAttributes {
+            expiry_time: Some("P1Y".into()),
+            ..Default::default()
+        }),
         lifetime_actions: Some(vec![LifetimeAction {
-            action: Some(LifetimeActionType { type_prop: Some(KeyRotationPolicyAction::Rotate) }),
-            trigger: Some(LifetimeActionTrigger { time_after_create: Some("P90D".into()), ..Default::default() }),
+            action: Some(LifetimeActionType {
+                type_prop: Some(KeyRotationPolicyAction::Rotate),
+            }),
+            trigger: Some(LifetimeActionTrigger {
+                time_after_create: Some("P90D".into()),
+                ..Default::default()
+            }),
         }]),
         ..KeyRotationPolicy::default()
     };
     let admin = cloud.admin(BY_POLICY);
-    admin.update_key_rotation_policy("k", policy.try_into().unwrap(), None).await.unwrap();
+    admin
+        .update_key_rotation_policy("k", policy.try_into().unwrap(), None)
+        .await
+        .unwrap();
     let mut lab = cloud.plugin(BY_POLICY, "k").await;
     let old = lab.encrypt(b"x").await;
-    cloud.emulator.clock().advance(Duration::from_hours(90 * 24)).unwrap();
-    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    cloud
+        .emulator
+        .clock()
+        .advance(Duration::from_hours(90 * 24))
+        .unwrap();
+    lab.status_until("another key id", |answer| {
+        answer.as_ref().is_ok_and(|id| *id != old.key_id)
+    })
+    .await
+    .unwrap();
     assert_eq!(lab.decrypt(&old).await.unwrap(), b"x");
     let new = lab.encrypt(b"y").await;
     assert_eq!(lab.decrypt(&new).await.unwrap(), b"y");
     // A year later the version has ended: it seals nothing, and what it has sealed opens.
-    admin.update_key_rotation_policy("k", KeyRotationPolicy::default().try_into().unwrap(), None).await.unwrap();
-    cloud.emulator.clock().advance(Duration::from_hours(366 * 24)).unwrap();
-    let ended = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    admin
+        .update_key_rotation_policy("k", KeyRotationPolicy::default().try_into().unwrap(), None)
+        .await
+        .unwrap();
+    cloud
+        .emulator
+        .clock()
+        .advance(Duration::from_hours(366 * 24))
+        .unwrap();
+    let ended = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
     assert!(ended.message().contains("KeyExpired"), "{ended}");
     assert_eq!(lab.decrypt(&new).await.unwrap(), b"y");
 }
@@ -193,7 +324,12 @@ async fn the_sdks_requests_are_the_emulators_and_wrapping_is_found_out() {
         for size in [1, 32, kek.max_plaintext()] {
             let plaintext = vec![3; size];
             let wrapped = kek.wrap(&plaintext).await.unwrap();
-            assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), plaintext);
+            assert_eq!(
+                *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
+                    .await
+                    .unwrap(),
+                plaintext
+            );
         }
         // A token, and three calls for each; where only wrapKey is allowed, one more to learn that.
         assert_eq!(kek.requests(), 1 + 3 * 3 + denied);
@@ -208,18 +344,48 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     let mut lab = cloud.plugin(BY_POLICY, "k").await;
     let made = lab.encrypt(b"x").await;
     cloud.enable(BY_POLICY, "k", &version, false).await;
-    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    let failed = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
     assert_eq!(failed.code(), tonic::Code::FailedPrecondition);
-    assert!(failed.message().contains("/keys/k is disabled: enable it again"), "{failed}");
-    assert!(lab.decrypt(&made).await.unwrap_err().message().contains("is disabled"));
+    assert!(
+        failed
+            .message()
+            .contains("/keys/k is disabled: enable it again"),
+        "{failed}"
+    );
+    assert!(
+        lab.decrypt(&made)
+            .await
+            .unwrap_err()
+            .message()
+            .contains("is disabled")
+    );
     cloud.enable(BY_POLICY, "k", &version, true).await;
-    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+    assert_eq!(
+        lab.status_until("ok", Result::is_ok).await.unwrap(),
+        made.key_id
+    );
 
     cloud.admin(BY_POLICY).delete_key("k", None).await.unwrap();
-    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
-    assert!(failed.message().contains("was not found") && failed.message().contains("recover it"), "{failed}");
-    cloud.admin(BY_POLICY).recover_deleted_key("k", None).await.unwrap();
-    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+    let failed = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
+    assert!(
+        failed.message().contains("was not found") && failed.message().contains("recover it"),
+        "{failed}"
+    );
+    cloud
+        .admin(BY_POLICY)
+        .recover_deleted_key("k", None)
+        .await
+        .unwrap();
+    assert_eq!(
+        lab.status_until("ok", Result::is_ok).await.unwrap(),
+        made.key_id
+    );
     assert_eq!(lab.decrypt(&made).await.unwrap(), b"x");
 }
 
@@ -228,22 +394,54 @@ async fn what_is_wrong_is_named_with_its_remedy() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     cloud.key(BY_POLICY, "ec", KeyType::Ec).await;
-    let wrong_secret = cloud.kek(BY_POLICY, "k").client_secret(&cloud.emulator.azure_tenant(), PLUGIN, "wrong-secret");
-    let closed = cloud.kek(BY_POLICY, "k").proxy(Some("http://127.0.0.1:9")).call_timeout(Duration::from_secs(2));
+    let wrong_secret = cloud.kek(BY_POLICY, "k").client_secret(
+        &cloud.emulator.azure_tenant(),
+        PLUGIN,
+        "wrong-secret",
+    );
+    let closed = cloud
+        .kek(BY_POLICY, "k")
+        .proxy(Some("http://127.0.0.1:9"))
+        .call_timeout(Duration::from_secs(2));
     let other_ca = Cloud::start().await;
-    let untrusted = cloud.kek(BY_POLICY, "k").ca_file(other_ca.emulator.ca_path());
+    let untrusted = cloud
+        .kek(BY_POLICY, "k")
+        .ca_file(other_ca.emulator.ca_path());
     for (kek, kind, says) in [
-        (cloud.kek(BY_POLICY, "none"), "gone", "keys/none was not found"),
-        (cloud.kek(BY_POLICY, "ec"), "denied", "Operation encrypt is not permitted on this key."),
-        (cloud.kek("kmslab", "k"), "denied", "does not have keys encrypt permission on key vault 'kmslab"),
-        (wrong_secret, "credentials", "AADSTS7000215: Invalid client secret provided."),
-        (closed, "unreachable", "https://by-policy.vault.azure.net gave no answer"),
+        (
+            cloud.kek(BY_POLICY, "none"),
+            "gone",
+            "keys/none was not found",
+        ),
+        (
+            cloud.kek(BY_POLICY, "ec"),
+            "denied",
+            "Operation encrypt is not permitted on this key.",
+        ),
+        (
+            cloud.kek("kmslab", "k"),
+            "denied",
+            "does not have keys encrypt permission on key vault 'kmslab",
+        ),
+        (
+            wrong_secret,
+            "credentials",
+            "AADSTS7000215: Invalid client secret provided.",
+        ),
+        (
+            closed,
+            "unreachable",
+            "https://by-policy.vault.azure.net gave no answer",
+        ),
         (untrusted, "certificate", "--ca-file"),
     ] {
         let error = kek.build().await.unwrap().wrap(b"x").await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         let text = error.to_string();
-        assert!(text.contains(says) && !text.contains("wrong-secret") && !text.contains("Trace ID"), "{text}");
+        assert!(
+            text.contains(says) && !text.contains("wrong-secret") && !text.contains("Trace ID"),
+            "{text}"
+        );
     }
 }
 
@@ -252,11 +450,21 @@ async fn another_vaults_ciphertext_is_refused_without_a_call() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     cloud.key(BY_POLICY, "other", KeyType::Rsa).await;
-    let wrapped = cloud.kek(BY_POLICY, "other").build().await.unwrap().wrap(b"x").await.unwrap();
+    let wrapped = cloud
+        .kek(BY_POLICY, "other")
+        .build()
+        .await
+        .unwrap()
+        .wrap(b"x")
+        .await
+        .unwrap();
     let kek = cloud.kek(BY_POLICY, "k").build().await.unwrap();
     kek.wrap(b"x").await.unwrap();
     let before = kek.requests();
-    let refused = kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap_err();
+    let refused = kek
+        .unwrap(&wrapped.ciphertext, &wrapped.version)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, KekError::Foreign { .. }), "{refused}");
     assert_eq!(kek.requests(), before);
 }
@@ -266,7 +474,12 @@ async fn a_version_that_is_pinned_follows_no_rotation() {
     let cloud = Cloud::start().await;
     let first = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let second = cloud.rotate(BY_POLICY, "k").await;
-    let pinned = cloud.kek(BY_POLICY, "k").version(Some(&first)).build().await.unwrap();
+    let pinned = cloud
+        .kek(BY_POLICY, "k")
+        .version(Some(&first))
+        .build()
+        .await
+        .unwrap();
     assert_eq!(pinned.current().await.unwrap().version, first);
     let free = cloud.kek(BY_POLICY, "k").build().await.unwrap();
     assert_eq!(free.current().await.unwrap().version, second);
@@ -306,8 +519,9 @@ async fn an_azure_json_of_a_node_logs_in() {
             .build()
     };
     let tenant = cloud.emulator.azure_tenant();
-    let text =
-        format!(r#"{{"tenantId":"{tenant}","aadClientId":"{PLUGIN}","aadClientSecret":"{SECRET}","vmType":"vmss"}}"#);
+    let text = format!(
+        r#"{{"tenantId":"{tenant}","aadClientId":"{PLUGIN}","aadClientSecret":"{SECRET}","vmType":"vmss"}}"#
+    );
     std::fs::write(&file, &text).unwrap();
     kek().await.unwrap().wrap(b"x").await.unwrap();
     // As an editor on Windows writes it.
@@ -315,13 +529,19 @@ async fn an_azure_json_of_a_node_logs_in() {
     kek().await.unwrap().wrap(b"x").await.unwrap();
     let certificate = r#"{"cloud":"AzurePublicCloud","tenantId":"t","aadClientId":"c","aadClientCertPath":"/x.pfx"}"#;
     for (text, says) in [
-        (text.replace("aadClientSecret", "aadClientSekret"), "it says no way to log in"),
+        (
+            text.replace("aadClientSecret", "aadClientSekret"),
+            "it says no way to log in",
+        ),
         (text.replace('}', ""), "line 1: not a JSON object"),
         (certificate.to_owned(), "aadClientCertPath is not supported"),
     ] {
         std::fs::write(&file, text).unwrap();
         let error = kek().await.unwrap_err().to_string();
-        assert!(error.contains(says) && error.contains("azure.json") && !error.contains(SECRET), "{error}");
+        assert!(
+            error.contains(says) && error.contains("azure.json") && !error.contains(SECRET),
+            "{error}"
+        );
     }
 }
 
@@ -329,14 +549,20 @@ async fn an_azure_json_of_a_node_logs_in() {
 async fn the_cloud_of_an_azure_json_says_where_the_vault_is() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("azure.json");
-    let ids =
-        r#""tenantId":"11111111-2222-3333-4444-555555555555","aadClientId":"66666666-7777-8888-9999-000000000000""#;
+    let ids = r#""tenantId":"11111111-2222-3333-4444-555555555555","aadClientId":"66666666-7777-8888-9999-000000000000""#;
     for (cloud, vault) in [
-        ("AzureUSGovernmentCloud", "CONNECT k8s.vault.usgovcloudapi.net:443 "),
+        (
+            "AzureUSGovernmentCloud",
+            "CONNECT k8s.vault.usgovcloudapi.net:443 ",
+        ),
         ("AzureChinaCloud", "CONNECT k8s.vault.azure.cn:443 "),
         ("AzurePublicCloud", "CONNECT k8s.vault.azure.net:443 "),
     ] {
-        std::fs::write(&file, format!(r#"{{"cloud":"{cloud}",{ids},"aadClientSecret":"x"}}"#)).unwrap();
+        std::fs::write(
+            &file,
+            format!(r#"{{"cloud":"{cloud}",{ids},"aadClientSecret":"x"}}"#),
+        )
+        .unwrap();
         let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let kek = AzureKek::builder(Vault::Name("k8s".into()), "k")
             .config_file(Some(&file))
@@ -346,7 +572,10 @@ async fn the_cloud_of_an_azure_json_says_where_the_vault_is() {
             .unwrap();
         let asked = async {
             let mut first = [0; 64];
-            let read = tokio::io::AsyncReadExt::read(&mut proxy.accept().await.unwrap().0, &mut first).await.unwrap();
+            let read =
+                tokio::io::AsyncReadExt::read(&mut proxy.accept().await.unwrap().0, &mut first)
+                    .await
+                    .unwrap();
             String::from_utf8_lossy(&first[..read]).into_owned()
         };
         let asked = tokio::select! {
@@ -370,5 +599,10 @@ async fn a_managed_identity_needs_no_secret() {
         .await
         .unwrap();
     let wrapped = kek.wrap(b"x").await.unwrap();
-    assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), b"x");
+    assert_eq!(
+        *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
+            .await
+            .unwrap(),
+        b"x"
+    );
 }

@@ -1,4 +1,5 @@
-//! Google Cloud KMS: the plugin's service account has exactly the guide's role on the key, `cryptoKeyEncrypterDecrypter`.
+//! Google Cloud KMS: the plugin's service account has exactly the guide's role on the key,
+//! `cryptoKeyEncrypterDecrypter`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,9 @@ use std::time::Duration;
 use google_cloud_auth::credentials::{Credentials, mds, service_account};
 use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
-use google_cloud_kms_v1::model::crypto_key_version::{CryptoKeyVersionAlgorithm, CryptoKeyVersionState};
+use google_cloud_kms_v1::model::crypto_key_version::{
+    CryptoKeyVersionAlgorithm, CryptoKeyVersionState,
+};
 use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionTemplate, KeyRing};
 use google_cloud_wkt::{FieldMask, Timestamp};
 use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
@@ -39,7 +42,10 @@ impl Cloud {
     /// With the guide's key ring and key.
     async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let (plugin, nobody) = (KeyFile::generate(PLUGIN).unwrap(), KeyFile::generate(NOBODY).unwrap());
+        let (plugin, nobody) = (
+            KeyFile::generate(PLUGIN).unwrap(),
+            KeyFile::generate(NOBODY).unwrap(),
+        );
         let binding = SeedBinding {
             resource: KEY.to_owned(),
             role: "roles/cloudkms.cryptoKeyEncrypterDecrypter".to_owned(),
@@ -50,17 +56,34 @@ impl Cloud {
             bindings: vec![binding],
             metadata_account: Some(PLUGIN.to_owned()),
         };
-        let emulator = Emulator::builder().seed(SeedFile { gcp, ..SeedFile::default() }).start().await.unwrap();
+        let emulator = Emulator::builder()
+            .seed(SeedFile {
+                gcp,
+                ..SeedFile::default()
+            })
+            .start()
+            .await
+            .unwrap();
         let admin = KeyManagementService::builder()
             .with_endpoint(format!("http://{}", emulator.http_addr()))
             .with_credentials(of_file(&emulator.gcp_owner().unwrap()))
             .build()
             .await
             .unwrap();
-        let ring = admin.create_key_ring().set_parent(LOCATION).set_key_ring_id("k8s-secrets");
+        let ring = admin
+            .create_key_ring()
+            .set_parent(LOCATION)
+            .set_key_ring_id("k8s-secrets");
         ring.set_key_ring(KeyRing::new()).send().await.unwrap();
-        let cloud = Self { emulator, admin, plugin, nobody };
-        cloud.key("k8s-secrets-key", CryptoKeyPurpose::EncryptDecrypt).await;
+        let cloud = Self {
+            emulator,
+            admin,
+            plugin,
+            nobody,
+        };
+        cloud
+            .key("k8s-secrets-key", CryptoKeyPurpose::EncryptDecrypt)
+            .await;
         cloud
     }
 
@@ -74,24 +97,47 @@ impl Cloud {
             _ => CryptoKeyVersionAlgorithm::GoogleSymmetricEncryption,
         };
         let template = CryptoKeyVersionTemplate::new().set_algorithm(algorithm);
-        let key = CryptoKey::new().set_purpose(purpose).set_version_template(template);
-        self.admin.create_crypto_key().set_parent(RING).set_crypto_key_id(id).set_crypto_key(key).send().await.unwrap();
+        let key = CryptoKey::new()
+            .set_purpose(purpose)
+            .set_version_template(template);
+        self.admin
+            .create_crypto_key()
+            .set_parent(RING)
+            .set_crypto_key_id(id)
+            .set_crypto_key(key)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// A new version, made the primary.
     async fn rotate(&self) -> String {
         let made = self.admin.create_crypto_key_version().set_parent(KEY);
-        let made = made.set_crypto_key_version(CryptoKeyVersion::new()).send().await.unwrap();
+        let made = made
+            .set_crypto_key_version(CryptoKeyVersion::new())
+            .send()
+            .await
+            .unwrap();
         let id = made.name.rsplit('/').next().unwrap().to_owned();
-        let primary = self.admin.update_crypto_key_primary_version().set_name(KEY).set_crypto_key_version_id(&id);
+        let primary = self
+            .admin
+            .update_crypto_key_primary_version()
+            .set_name(KEY)
+            .set_crypto_key_version_id(&id);
         primary.send().await.unwrap();
         id
     }
 
     async fn set_state(&self, number: &str, state: CryptoKeyVersionState) {
-        let version = CryptoKeyVersion::new().set_name(version(number)).set_state(state);
+        let version = CryptoKeyVersion::new()
+            .set_name(version(number))
+            .set_state(state);
         let mask = FieldMask::default().set_paths(["state"]);
-        let update = self.admin.update_crypto_key_version().set_crypto_key_version(version).set_update_mask(mask);
+        let update = self
+            .admin
+            .update_crypto_key_version()
+            .set_crypto_key_version(version)
+            .set_update_mask(mask);
         update.send().await.unwrap();
     }
 
@@ -100,7 +146,9 @@ impl Cloud {
     }
 
     fn kek_as(&self, file: &KeyFile, key: &str) -> GcpKekBuilder {
-        let kek = GcpKek::builder(key).endpoint(Some(self.endpoint())).credentials(of_file(file));
+        let kek = GcpKek::builder(key)
+            .endpoint(Some(self.endpoint()))
+            .credentials(of_file(file));
         kek.call_timeout(Duration::from_secs(10))
     }
 
@@ -110,7 +158,13 @@ impl Cloud {
 
     /// Requests that came from the plugin's account.
     fn plugin_requests(&self) -> u64 {
-        self.emulator.requests().rows.iter().filter(|row| row.caller == PLUGIN).map(|row| row.count).sum()
+        self.emulator
+            .requests()
+            .rows
+            .iter()
+            .filter(|row| row.caller == PLUGIN)
+            .map(|row| row.count)
+            .sum()
     }
 }
 
@@ -133,43 +187,98 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     let old = lab.encrypt(&seed).await;
     assert_eq!(old.key_id, first);
     let label = parse_annotation(&old.annotations[ANNOTATION]).unwrap();
-    assert_eq!((label.provider.as_str(), label.key.as_str(), label.version.as_str()), ("gcp", KEY, "1"));
+    assert_eq!(
+        (
+            label.provider.as_str(),
+            label.key.as_str(),
+            label.version.as_str()
+        ),
+        ("gcp", KEY, "1")
+    );
     assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
 
     let second = cloud.rotate().await;
-    lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != old.key_id)).await.unwrap();
+    lab.status_until("another key id", |answer| {
+        answer.as_ref().is_ok_and(|id| *id != old.key_id)
+    })
+    .await
+    .unwrap();
     let new = lab.encrypt(&seed).await;
     assert_ne!(new.key_id, old.key_id);
-    assert_eq!(parse_annotation(&new.annotations[ANNOTATION]).unwrap().version, second);
-    assert_eq!(lab.decrypt(&old).await.unwrap(), seed, "what is older still opens");
+    assert_eq!(
+        parse_annotation(&new.annotations[ANNOTATION])
+            .unwrap()
+            .version,
+        second
+    );
+    assert_eq!(
+        lab.decrypt(&old).await.unwrap(),
+        seed,
+        "what is older still opens"
+    );
     assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
 
-    // Swapped labels: the cloud would open either under the key's name, and does not under the other version's.
-    let swapped = EncryptResponse { ciphertext: old.ciphertext, ..new };
-    assert_eq!(lab.decrypt(&swapped).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    // Swapped labels: the cloud would open either under the key's name, and does not under the
+    // other version's.
+    let swapped = EncryptResponse {
+        ciphertext: old.ciphertext,
+        ..new
+    };
+    assert_eq!(
+        lab.decrypt(&swapped).await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_guides_rotation_period_changes_the_key_id_ninety_days_later() {
     let cloud = Cloud::start().await;
-    let ring = cloud.admin.get_key_ring().set_name(RING).send().await.unwrap();
+    let ring = cloud
+        .admin
+        .get_key_ring()
+        .set_name(RING)
+        .send()
+        .await
+        .unwrap();
     let next = Timestamp::clamp(ring.create_time.unwrap().seconds() + 90 * DAY, 0);
     let period = google_cloud_wkt::Duration::clamp(90 * DAY, 0);
-    let key = CryptoKey::new().set_name(KEY).set_rotation_period(period).set_next_rotation_time(next);
+    let key = CryptoKey::new()
+        .set_name(KEY)
+        .set_rotation_period(period)
+        .set_next_rotation_time(next);
     let mask = FieldMask::default().set_paths(["rotation_period", "next_rotation_time"]);
-    cloud.admin.update_crypto_key().set_crypto_key(key).set_update_mask(mask).send().await.unwrap();
+    cloud
+        .admin
+        .update_crypto_key()
+        .set_crypto_key(key)
+        .set_update_mask(mask)
+        .send()
+        .await
+        .unwrap();
     let mut lab = cloud.plugin().await;
     let mut old = vec![lab.encrypt(b"x").await];
     for _ in 0..2 {
-        cloud.emulator.clock().advance(Duration::from_hours(90 * 24)).unwrap();
+        cloud
+            .emulator
+            .clock()
+            .advance(Duration::from_hours(90 * 24))
+            .unwrap();
         let last = old.last().unwrap().key_id.clone();
-        lab.status_until("another key id", |answer| answer.as_ref().is_ok_and(|id| *id != last)).await.unwrap();
+        lab.status_until("another key id", |answer| {
+            answer.as_ref().is_ok_and(|id| *id != last)
+        })
+        .await
+        .unwrap();
         old.push(lab.encrypt(b"x").await);
     }
     for made in &old {
         assert_eq!(lab.decrypt(made).await.unwrap(), b"x");
     }
-    let versions = old.iter().map(|made| parse_annotation(&made.annotations[ANNOTATION]).unwrap().version);
+    let versions = old.iter().map(|made| {
+        parse_annotation(&made.annotations[ANNOTATION])
+            .unwrap()
+            .version
+    });
     assert_eq!(versions.collect::<Vec<_>>(), ["1", "2", "3"]);
 }
 
@@ -180,7 +289,12 @@ async fn the_requests_are_counted_and_are_the_emulators() {
     for size in [0, 1, 32, kek.max_plaintext()] {
         let plaintext = vec![3; size];
         let wrapped = kek.wrap(&plaintext).await.unwrap();
-        assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), plaintext);
+        assert_eq!(
+            *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
+                .await
+                .unwrap(),
+            plaintext
+        );
     }
     // Which version, sealed, opened; then opened once more.
     assert_eq!(kek.requests(), 4 * 4);
@@ -193,23 +307,55 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     let mut lab = cloud.plugin().await;
     let made = lab.encrypt(b"x").await;
     cloud.set_state("1", CryptoKeyVersionState::Disabled).await;
-    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    let failed = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
     assert_eq!(failed.code(), tonic::Code::FailedPrecondition);
     assert!(
-        failed.message().starts_with("version 1 of the key projects/")
+        failed
+            .message()
+            .starts_with("version 1 of the key projects/")
             && failed.message().contains("is disabled: enable it again"),
         "{failed}"
     );
-    assert!(lab.decrypt(&made).await.unwrap_err().message().contains("is disabled"));
+    assert!(
+        lab.decrypt(&made)
+            .await
+            .unwrap_err()
+            .message()
+            .contains("is disabled")
+    );
     cloud.set_state("1", CryptoKeyVersionState::Enabled).await;
-    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+    assert_eq!(
+        lab.status_until("ok", Result::is_ok).await.unwrap(),
+        made.key_id
+    );
 
-    cloud.admin.destroy_crypto_key_version().set_name(version("1")).send().await.unwrap();
-    let failed = lab.status_until("an error", Result::is_err).await.unwrap_err();
+    cloud
+        .admin
+        .destroy_crypto_key_version()
+        .set_name(version("1"))
+        .send()
+        .await
+        .unwrap();
+    let failed = lab
+        .status_until("an error", Result::is_err)
+        .await
+        .unwrap_err();
     assert!(failed.message().contains("is pending deletion"), "{failed}");
-    cloud.admin.restore_crypto_key_version().set_name(version("1")).send().await.unwrap();
+    cloud
+        .admin
+        .restore_crypto_key_version()
+        .set_name(version("1"))
+        .send()
+        .await
+        .unwrap();
     cloud.set_state("1", CryptoKeyVersionState::Enabled).await;
-    assert_eq!(lab.status_until("ok", Result::is_ok).await.unwrap(), made.key_id);
+    assert_eq!(
+        lab.status_until("ok", Result::is_ok).await.unwrap(),
+        made.key_id
+    );
     assert_eq!(lab.decrypt(&made).await.unwrap(), b"x");
 }
 
@@ -220,12 +366,31 @@ async fn what_is_wrong_is_named_with_its_remedy() {
     let owner = cloud.emulator.gcp_owner().unwrap();
     let thrown_away = KeyFile::generate(PLUGIN).unwrap();
     let key = |id: &str| format!("{RING}/cryptoKeys/{id}");
-    let closed = cloud.kek().endpoint(Some("http://127.0.0.1:9")).call_timeout(Duration::from_secs(2));
+    let closed = cloud
+        .kek()
+        .endpoint(Some("http://127.0.0.1:9"))
+        .call_timeout(Duration::from_secs(2));
     for (kek, kind, says) in [
-        (cloud.kek_as(&owner, &key("none")), "gone", "cryptoKeys/none was not found"),
-        (cloud.kek_as(&owner, &key("mac")), "unusable", "give a key that encrypts and decrypts"),
-        (cloud.kek_as(&cloud.nobody, KEY), "denied", "Permission 'cloudkms.cryptoKeyVersions.useToEncrypt' denied"),
-        (cloud.kek_as(&thrown_away, KEY), "credentials", "invalid authentication credentials"),
+        (
+            cloud.kek_as(&owner, &key("none")),
+            "gone",
+            "cryptoKeys/none was not found",
+        ),
+        (
+            cloud.kek_as(&owner, &key("mac")),
+            "unusable",
+            "give a key that encrypts and decrypts",
+        ),
+        (
+            cloud.kek_as(&cloud.nobody, KEY),
+            "denied",
+            "Permission 'cloudkms.cryptoKeyVersions.useToEncrypt' denied",
+        ),
+        (
+            cloud.kek_as(&thrown_away, KEY),
+            "credentials",
+            "invalid authentication credentials",
+        ),
         (closed, "unreachable", "http://127.0.0.1:9 gave no answer"),
     ] {
         let error = kek.build().await.unwrap().wrap(b"x").await.unwrap_err();
@@ -239,12 +404,19 @@ async fn another_keys_ciphertext_is_refused_without_a_call() {
     let cloud = Cloud::start().await;
     cloud.key("other", CryptoKeyPurpose::EncryptDecrypt).await;
     let owner = cloud.emulator.gcp_owner().unwrap();
-    let other = cloud.kek_as(&owner, &format!("{RING}/cryptoKeys/other")).build().await.unwrap();
+    let other = cloud
+        .kek_as(&owner, &format!("{RING}/cryptoKeys/other"))
+        .build()
+        .await
+        .unwrap();
     let wrapped = other.wrap(b"x").await.unwrap();
     let kek = cloud.kek().build().await.unwrap();
     kek.wrap(b"x").await.unwrap();
     let before = kek.requests();
-    let refused = kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap_err();
+    let refused = kek
+        .unwrap(&wrapped.ciphertext, &wrapped.version)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, KekError::Foreign { .. }), "{refused}");
     assert_eq!(kek.requests(), before);
 }
@@ -252,8 +424,16 @@ async fn another_keys_ciphertext_is_refused_without_a_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_metadata_server_needs_no_key_file() {
     let cloud = Cloud::start().await;
-    let metadata = mds::Builder::default().with_endpoint(cloud.endpoint()).build().unwrap();
+    let metadata = mds::Builder::default()
+        .with_endpoint(cloud.endpoint())
+        .build()
+        .unwrap();
     let kek = cloud.kek().credentials(metadata).build().await.unwrap();
     let wrapped = kek.wrap(b"x").await.unwrap();
-    assert_eq!(*kek.unwrap(&wrapped.ciphertext, &wrapped.version).await.unwrap(), b"x");
+    assert_eq!(
+        *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
+            .await
+            .unwrap(),
+        b"x"
+    );
 }

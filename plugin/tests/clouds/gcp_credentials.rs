@@ -11,8 +11,7 @@ use crate::support::connect;
 const KEY: &str = "projects/kmslab/locations/us-east1/keyRings/r/cryptoKeys/k";
 
 /// A login of `gcloud auth application-default login`, as a developer's laptop has it.
-const LOGIN: &str =
-    r#"{"type":"authorized_user","client_id":"made-up","client_secret":"made-up","refresh_token":"made-up"}"#;
+const LOGIN: &str = r#"{"type":"authorized_user","client_id":"made-up","client_secret":"made-up","refresh_token":"made-up"}"#;
 
 struct Machine {
     home: tempfile::TempDir,
@@ -25,15 +24,23 @@ impl Machine {
         let dir = home.path().join(".config/gcloud");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("application_default_credentials.json"), LOGIN).unwrap();
-        Self { home, emulator: Emulator::builder().start().await.unwrap() }
+        Self {
+            home,
+            emulator: Emulator::builder().start().await.unwrap(),
+        }
     }
 
-    /// What Status says: the emulator's own words once its caller is known, since the key is not there.
+    /// What Status says: the emulator's own words once its caller is known, since the key is not
+    /// there.
     async fn status(&self, flags: &[&str], variables: &[(&str, &str)]) -> String {
         let socket = self.home.path().join("kms.sock");
         let endpoint = format!("http://{}", self.emulator.http_addr());
         let mut child = Command::new(env!("CARGO_BIN_EXE_kmslab-plugin"))
-            .args(["gcp", &format!("--key-uri={KEY}"), &format!("--endpoint={endpoint}")])
+            .args([
+                "gcp",
+                &format!("--key-uri={KEY}"),
+                &format!("--endpoint={endpoint}"),
+            ])
             .arg(format!("--listen={}", socket.display()))
             .args(flags)
             .env_clear()
@@ -51,7 +58,10 @@ impl Machine {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut client = connect(socket).await;
-        let status = client.status(kmslab_kmsv2::socket::StatusRequest {}).await.unwrap_err();
+        let status = client
+            .status(kmslab_kmsv2::socket::StatusRequest {})
+            .await
+            .unwrap_err();
         child.kill().await.unwrap();
         status.message().to_owned()
     }
@@ -67,7 +77,10 @@ async fn the_metadata_server_that_the_environment_names_comes_before_a_login() {
     assert!(!by_login.contains("was not found"), "{by_login}");
     for (flags, variables) in [
         (&[][..], &[server][..]),
-        (&["--auth=metadata-server"], &[server, ("GOOGLE_APPLICATION_CREDENTIALS", "/none")]),
+        (
+            &["--auth=metadata-server"],
+            &[server, ("GOOGLE_APPLICATION_CREDENTIALS", "/none")],
+        ),
     ] {
         let status = machine.status(flags, variables).await;
         assert!(status.contains("was not found"), "{flags:?}: {status}");
@@ -79,9 +92,16 @@ async fn a_credentials_file_comes_before_the_environment() {
     let machine = Machine::with_a_login().await;
     let file = machine.home.path().join("key.json");
     let key = machine.emulator.gcp_owner().unwrap();
-    std::fs::write(&file, key.json(&format!("http://{}/token", machine.emulator.http_addr())).as_bytes()).unwrap();
+    std::fs::write(
+        &file,
+        key.json(&format!("http://{}/token", machine.emulator.http_addr()))
+            .as_bytes(),
+    )
+    .unwrap();
     let flag = format!("--credentials-file={}", file.display());
-    let status = machine.status(&[&flag], &[("GOOGLE_APPLICATION_CREDENTIALS", "/none")]).await;
+    let status = machine
+        .status(&[&flag], &[("GOOGLE_APPLICATION_CREDENTIALS", "/none")])
+        .await;
     assert!(status.contains("was not found"), "{status}");
 }
 
@@ -90,19 +110,30 @@ async fn a_credentials_file_that_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key.json");
     for (content, says) in [
-        (LOGIN, "its type is \"authorized_user\"; use a file of the type service_account"),
+        (
+            LOGIN,
+            "its type is \"authorized_user\"; use a file of the type service_account",
+        ),
         ("hunter2", "not JSON"),
         (r#"{"type":"service_account"}"#, "missing field"),
     ] {
         std::fs::write(&file, content).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_kmslab-plugin"))
-            .args(["gcp", &format!("--key-uri={KEY}"), "--endpoint=http://127.0.0.1:1", "--listen=/tmp/x.sock"])
+            .args([
+                "gcp",
+                &format!("--key-uri={KEY}"),
+                "--endpoint=http://127.0.0.1:1",
+                "--listen=/tmp/x.sock",
+            ])
             .arg(format!("--credentials-file={}", file.display()))
             .output()
             .await
             .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(says) && error.contains("key.json") && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.contains(says) && error.contains("key.json") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -19,8 +19,15 @@ struct Machine {
 
 impl Machine {
     async fn new() -> Self {
-        let emulator = Emulator::builder().proxy_listen(Some("127.0.0.1:0".parse().unwrap())).start().await.unwrap();
-        Self { home: tempfile::tempdir().unwrap(), emulator }
+        let emulator = Emulator::builder()
+            .proxy_listen(Some("127.0.0.1:0".parse().unwrap()))
+            .start()
+            .await
+            .unwrap();
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            emulator,
+        }
     }
 
     fn start(&self, flags: &[&str]) -> Child {
@@ -38,8 +45,16 @@ impl Machine {
             .unwrap()
     }
 
-    /// The first Status with this code, which it has from `file` being `before` until it is `after`.
-    async fn is_mended_by(&self, flags: &[&str], file: &Path, before: Option<&str>, after: &str, mended: Code) {
+    /// The first Status with this code, which it has from `file` being `before` until it is
+    /// `after`.
+    async fn is_mended_by(
+        &self,
+        flags: &[&str],
+        file: &Path,
+        before: Option<&str>,
+        after: &str,
+        mended: Code,
+    ) {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         if let Some(before) = before {
             std::fs::write(file, before).unwrap();
@@ -77,28 +92,60 @@ async fn a_profile_of_aws_that_is_corrected_or_made_is_picked_up() {
     let endpoint = format!("--endpoint-url=http://{}", machine.emulator.http_addr());
     let flags = ["aws", "--key=alias/k", "--region=us-east-1", &endpoint];
     let file = machine.home.path().join(".aws/credentials");
-    let profile = |secret: &str| format!("[default]\naws_access_key_id=test\naws_secret_access_key={secret}\n");
-    machine.is_mended_by(&flags, &file, Some(&profile("wrong")), &profile("test"), MENDED).await;
+    let profile = |secret: &str| {
+        format!("[default]\naws_access_key_id=test\naws_secret_access_key={secret}\n")
+    };
+    machine
+        .is_mended_by(
+            &flags,
+            &file,
+            Some(&profile("wrong")),
+            &profile("test"),
+            MENDED,
+        )
+        .await;
     std::fs::remove_file(&file).unwrap();
-    machine.is_mended_by(&flags, &file, None, &profile("test"), MENDED).await;
+    machine
+        .is_mended_by(&flags, &file, None, &profile("test"), MENDED)
+        .await;
 }
 
 #[tokio::test]
 async fn a_client_secret_of_azure_that_is_corrected_is_picked_up() {
     let machine = Machine::new().await;
-    let (ca, proxy) = (machine.emulator.ca_path().unwrap(), machine.emulator.proxy_addr().unwrap());
+    let (ca, proxy) = (
+        machine.emulator.ca_path().unwrap(),
+        machine.emulator.proxy_addr().unwrap(),
+    );
     let file = machine.home.path().join("azure.json");
     let [ca, proxy, config] = [
         format!("--ca-file={}", ca.display()),
         format!("--proxy=http://{proxy}"),
         format!("--config-file={}", file.display()),
     ];
-    let flags = ["azure", "--keyvault-name=kmslab", "--key-name=k", &ca, &proxy, &config];
+    let flags = [
+        "azure",
+        "--keyvault-name=kmslab",
+        "--key-name=k",
+        &ca,
+        &proxy,
+        &config,
+    ];
     let tenant = machine.emulator.azure_tenant();
     let json = |secret: &str| {
-        format!(r#"{{"tenantId":"{tenant}","aadClientId":"{DEFAULT_CLIENT_ID}","aadClientSecret":"{secret}"}}"#)
+        format!(
+            r#"{{"tenantId":"{tenant}","aadClientId":"{DEFAULT_CLIENT_ID}","aadClientSecret":"{secret}"}}"#
+        )
     };
-    machine.is_mended_by(&flags, &file, Some(&json("wrong")), &json(DEFAULT_SECRET), MENDED).await;
+    machine
+        .is_mended_by(
+            &flags,
+            &file,
+            Some(&json("wrong")),
+            &json(DEFAULT_SECRET),
+            MENDED,
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -110,9 +157,20 @@ async fn a_key_file_of_google_that_is_replaced_is_picked_up() {
     let key = "--key-uri=projects/kmslab/locations/us-east1/keyRings/r/cryptoKeys/k";
     let flags = ["gcp", key, &endpoint, &credentials];
     let owner = machine.emulator.gcp_owner().unwrap();
-    let right = owner.json(&format!("http://{}/token", machine.emulator.http_addr())).to_string();
+    let right = owner
+        .json(&format!("http://{}/token", machine.emulator.http_addr()))
+        .to_string();
     // Of another emulator: a key that this one has never seen.
-    let stranger = Emulator::builder().start().await.unwrap().gcp_owner().unwrap();
-    let wrong = stranger.json(&format!("http://{}/token", machine.emulator.http_addr())).to_string();
-    machine.is_mended_by(&flags, &file, Some(&wrong), &right, MENDED).await;
+    let stranger = Emulator::builder()
+        .start()
+        .await
+        .unwrap()
+        .gcp_owner()
+        .unwrap();
+    let wrong = stranger
+        .json(&format!("http://{}/token", machine.emulator.http_addr()))
+        .to_string();
+    machine
+        .is_mended_by(&flags, &file, Some(&wrong), &right, MENDED)
+        .await;
 }

@@ -22,12 +22,23 @@ impl Lab {
     pub(crate) async fn start(kek: Arc<dyn Kek>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("kms.sock");
-        let running = Plugin::builder(kek, &socket).probe_interval(Duration::from_millis(20)).start().await.unwrap();
-        Self { running, client: connect(socket).await, _dir: dir }
+        let running = Plugin::builder(kek, &socket)
+            .probe_interval(Duration::from_millis(20))
+            .start()
+            .await
+            .unwrap();
+        Self {
+            running,
+            client: connect(socket).await,
+            _dir: dir,
+        }
     }
 
     pub(crate) async fn status(&mut self) -> Result<String, tonic::Status> {
-        self.client.status(StatusRequest {}).await.map(|answer| answer.into_inner().key_id)
+        self.client
+            .status(StatusRequest {})
+            .await
+            .map(|answer| answer.into_inner().key_id)
     }
 
     pub(crate) async fn status_until(
@@ -46,23 +57,48 @@ impl Lab {
     }
 
     pub(crate) async fn encrypt(&mut self, plaintext: &[u8]) -> EncryptResponse {
-        let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "u".into() };
+        let request = EncryptRequest {
+            plaintext: plaintext.to_vec(),
+            uid: "u".into(),
+        };
         self.client.encrypt(request).await.unwrap().into_inner()
     }
 
-    pub(crate) async fn decrypt(&mut self, made: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
-        let EncryptResponse { ciphertext, key_id, annotations } = made.clone();
-        let request = DecryptRequest { ciphertext, uid: "u".into(), key_id, annotations };
-        self.client.decrypt(request).await.map(|answer| answer.into_inner().plaintext)
+    pub(crate) async fn decrypt(
+        &mut self,
+        made: &EncryptResponse,
+    ) -> Result<Vec<u8>, tonic::Status> {
+        let EncryptResponse {
+            ciphertext,
+            key_id,
+            annotations,
+        } = made.clone();
+        let request = DecryptRequest {
+            ciphertext,
+            uid: "u".into(),
+            key_id,
+            annotations,
+        };
+        self.client
+            .decrypt(request)
+            .await
+            .map(|answer| answer.into_inner().plaintext)
     }
 }
 
 pub(crate) async fn connect(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+        async move {
+            tokio::net::UnixStream::connect(socket)
+                .await
+                .map(TokioIo::new)
+        }
     });
     KeyManagementServiceClient::new(
-        Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap(),
+        Endpoint::from_static("http://localhost")
+            .connect_with_connector(connector)
+            .await
+            .unwrap(),
     )
 }

@@ -23,11 +23,30 @@ async fn encrypt_and_status_name_the_same_key_and_decrypt_gives_back() {
     limits::check_key_id(&made.key_id).unwrap();
     limits::check_annotations(&made.annotations).unwrap();
     let label = parse_annotation(&made.annotations[ANNOTATION]).unwrap();
-    assert_eq!(label, Label { provider: "fake".into(), key: KEY.into(), version: "v1".into(), generation: 0 });
+    assert_eq!(
+        label,
+        Label {
+            provider: "fake".into(),
+            key: KEY.into(),
+            version: "v1".into(),
+            generation: 0
+        }
+    );
 
-    assert_eq!(decrypt(&mut client, decrypt_request(&made)).await.unwrap(), b"seed");
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&made)).await.unwrap(),
+        b"seed"
+    );
     let counts = running.counts();
-    assert_eq!((counts.status, counts.encrypt, counts.decrypt, counts.in_flight), (1, 1, 1, 0));
+    assert_eq!(
+        (
+            counts.status,
+            counts.encrypt,
+            counts.decrypt,
+            counts.in_flight
+        ),
+        (1, 1, 1, 0)
+    );
 }
 
 #[tokio::test]
@@ -45,7 +64,8 @@ async fn status_costs_no_cloud_call() {
 #[tokio::test]
 async fn the_first_status_waits_for_the_first_probe() {
     let lab = Lab::new();
-    // No wait for the probe here: Status must not answer a failure that kube-apiserver keeps for 3 s.
+    // No wait for the probe here: Status must not answer a failure that kube-apiserver keeps for 3
+    // s.
     let _running = lab.plugin().start().await.unwrap();
     let mut client = crate::support::connect(&lab.socket()).await;
     status(&mut client).await.unwrap();
@@ -57,15 +77,27 @@ async fn a_rotation_is_noticed_and_what_is_older_still_opens() {
     let (_running, mut client) = lab.start().await;
     let old = encrypt(&mut client, b"old").await.unwrap();
     lab.kek.rotate("v2");
-    assert_eq!(status(&mut client).await.unwrap(), old.key_id, "nobody has looked yet");
+    assert_eq!(
+        status(&mut client).await.unwrap(),
+        old.key_id,
+        "nobody has looked yet"
+    );
     lab.advance_to_probe(10).await;
     let new_id = key_id("fake", KEY, "v2", 0);
-    let id =
-        crate::support::status_until(&mut client, "v2", |answer| answer.as_ref().is_ok_and(|id| *id == new_id)).await;
+    let id = crate::support::status_until(&mut client, "v2", |answer| {
+        answer.as_ref().is_ok_and(|id| *id == new_id)
+    })
+    .await;
     let new = encrypt(&mut client, b"new").await.unwrap();
     assert_eq!(new.key_id, id.unwrap());
-    assert_eq!(decrypt(&mut client, decrypt_request(&old)).await.unwrap(), b"old");
-    assert_eq!(decrypt(&mut client, decrypt_request(&new)).await.unwrap(), b"new");
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&old)).await.unwrap(),
+        b"old"
+    );
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&new)).await.unwrap(),
+        b"new"
+    );
 }
 
 #[tokio::test]
@@ -74,7 +106,10 @@ async fn an_encrypt_that_sees_the_rotation_first_is_labelled_with_what_made_it()
     let (running, mut client) = lab.start().await;
     lab.kek.rotate("v2");
     let made = encrypt(&mut client, b"x").await.unwrap();
-    assert_eq!((sealed_by(&made.ciphertext).as_str(), &made.key_id), ("v2", &key_id("fake", KEY, "v2", 0)));
+    assert_eq!(
+        (sealed_by(&made.ciphertext).as_str(), &made.key_id),
+        ("v2", &key_id("fake", KEY, "v2", 0))
+    );
     assert_eq!(running.key_id().unwrap(), made.key_id);
     assert_eq!(status(&mut client).await.unwrap(), made.key_id);
 }
@@ -99,8 +134,16 @@ async fn rotation_under_load_never_mislabels() {
                 };
                 let really = sealed_by(&answer.ciphertext);
                 let label = parse_annotation(&answer.annotations[ANNOTATION]).unwrap();
-                assert_eq!((&label.version, label.key_id()), (&really, answer.key_id.clone()));
-                assert_eq!(decrypt(&mut client, decrypt_request(&answer)).await.unwrap(), [writer]);
+                assert_eq!(
+                    (&label.version, label.key_id()),
+                    (&really, answer.key_id.clone())
+                );
+                assert_eq!(
+                    decrypt(&mut client, decrypt_request(&answer))
+                        .await
+                        .unwrap(),
+                    [writer]
+                );
                 versions.insert(really);
                 made += 1;
             }
@@ -114,7 +157,10 @@ async fn rotation_under_load_never_mislabels() {
     stop.store(true, Ordering::SeqCst);
     for writer in writers {
         let (made, versions) = writer.await.unwrap();
-        assert!(made > 10 && versions > 5, "{made} answers under {versions} versions are no load");
+        assert!(
+            made > 10 && versions > 5,
+            "{made} answers under {versions} versions are no load"
+        );
     }
 }
 
@@ -131,8 +177,15 @@ async fn a_version_that_was_replaced_comes_back_only_when_it_stays() {
     lab.advance_to_probe(10).await;
     let refused = encrypt(&mut client, b"x").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
-    assert!(refused.message().contains("it is rotating; try again"), "{refused}");
-    assert_eq!(status(&mut client).await.unwrap(), v2, "a key_id must not flip");
+    assert!(
+        refused.message().contains("it is rotating; try again"),
+        "{refused}"
+    );
+    assert_eq!(
+        status(&mut client).await.unwrap(),
+        v2,
+        "a key_id must not flip"
+    );
     // It stays: somebody went back on purpose.
     for _ in 0..3 {
         lab.advance_to_probe(10).await;
@@ -152,7 +205,10 @@ async fn the_generation_parts_two_lives_of_a_key_and_reads_both() {
     let id = running.first_probe().await.unwrap();
     assert_eq!(id, key_id("fake", KEY, "v1", 7));
     let mut client = crate::support::connect(&lab.socket()).await;
-    assert_eq!(decrypt(&mut client, decrypt_request(&old)).await.unwrap(), b"x");
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&old)).await.unwrap(),
+        b"x"
+    );
 }
 
 #[tokio::test]
@@ -163,7 +219,9 @@ async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
     let relabelled = |label: Label| {
         let mut request = good.clone();
         request.key_id = label.key_id();
-        request.annotations.insert(ANNOTATION.into(), label.to_json());
+        request
+            .annotations
+            .insert(ANNOTATION.into(), label.to_json());
         request
     };
     let label = parse_annotation(&good.annotations[ANNOTATION]).unwrap();
@@ -172,10 +230,18 @@ async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
 
     let mut request = good.clone();
     request.ciphertext.clear();
-    case(Code::InvalidArgument, "encrypted DEK source is empty", request);
+    case(
+        Code::InvalidArgument,
+        "encrypted DEK source is empty",
+        request,
+    );
     let mut request = good.clone();
     request.ciphertext = vec![0; 1025];
-    case(Code::InvalidArgument, "exceeds the max size of 1024", request);
+    case(
+        Code::InvalidArgument,
+        "exceeds the max size of 1024",
+        request,
+    );
     let mut request = good.clone();
     request.key_id.clear();
     case(Code::InvalidArgument, "keyID is empty", request);
@@ -190,32 +256,67 @@ async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
     case(Code::InvalidArgument, "is not JSON with provider", request);
     let mut request = good.clone();
     request.key_id = "nonsense".into();
-    case(Code::InvalidArgument, "the stored value was relabelled", request);
+    case(
+        Code::InvalidArgument,
+        "the stored value was relabelled",
+        request,
+    );
     let mut request = good.clone();
-    request.annotations.insert(ANNOTATION.into(), Label { version: "v2".into(), ..label.clone() }.to_json());
-    case(Code::InvalidArgument, "the stored value was relabelled", request);
+    request.annotations.insert(
+        ANNOTATION.into(),
+        Label {
+            version: "v2".into(),
+            ..label.clone()
+        }
+        .to_json(),
+    );
+    case(
+        Code::InvalidArgument,
+        "the stored value was relabelled",
+        request,
+    );
     case(
         Code::FailedPrecondition,
         "run a plugin for other:key",
-        relabelled(Label { key: "other:key".into(), ..label.clone() }),
+        relabelled(Label {
+            key: "other:key".into(),
+            ..label.clone()
+        }),
     );
     case(
         Code::FailedPrecondition,
         "read it with a plugin for other",
-        relabelled(Label { provider: "other".into(), ..label.clone() }),
+        relabelled(Label {
+            provider: "other".into(),
+            ..label.clone()
+        }),
     );
 
     let before = lab.kek.calls();
     for (code, message, request) in cases {
         let refused = decrypt(&mut client, request).await.unwrap_err();
-        assert!(refused.code() == code && refused.message().contains(message), "{message:?} expected: {refused}");
+        assert!(
+            refused.code() == code && refused.message().contains(message),
+            "{message:?} expected: {refused}"
+        );
     }
     assert_eq!(lab.kek.calls(), before);
 
     // Consistent in itself, but the cloud says that another version made it.
-    let refused = decrypt(&mut client, relabelled(Label { version: "v2".into(), ..label })).await.unwrap_err();
+    let refused = decrypt(
+        &mut client,
+        relabelled(Label {
+            version: "v2".into(),
+            ..label
+        }),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("damaged or relabelled"), "{refused}");
+    assert!(
+        refused.message().contains("damaged or relabelled"),
+        "{refused}"
+    );
     assert_eq!(decrypt(&mut client, good).await.unwrap(), b"x");
 }
 
@@ -225,20 +326,30 @@ async fn encrypt_refuses_what_the_cloud_or_the_api_server_would() {
     let (running, mut client) = lab.start().await;
     let before = lab.kek.calls();
     let empty = encrypt(&mut client, b"").await.unwrap_err();
-    assert!(empty.code() == Code::InvalidArgument && empty.message().contains("plaintext is empty"), "{empty}");
+    assert!(
+        empty.code() == Code::InvalidArgument && empty.message().contains("plaintext is empty"),
+        "{empty}"
+    );
     let long = encrypt(&mut client, &[0; 4097]).await.unwrap_err();
-    assert!(long.code() == Code::InvalidArgument && long.message().contains("4097 bytes, over the 4096"), "{long}");
+    assert!(
+        long.code() == Code::InvalidArgument
+            && long.message().contains("4097 bytes, over the 4096"),
+        "{long}"
+    );
     assert_eq!(lab.kek.calls(), before);
 
     lab.kek.overhead(1024);
     let refused = encrypt(&mut client, b"x").await.unwrap_err();
     assert!(
-        refused.code() == Code::InvalidArgument && refused.message().contains("exceeds the max size of 1024"),
+        refused.code() == Code::InvalidArgument
+            && refused.message().contains("exceeds the max size of 1024"),
         "{refused}"
     );
     lab.kek.overhead(0);
 
-    let flood = encrypt(&mut client, &vec![0; 100 * 1024]).await.unwrap_err();
+    let flood = encrypt(&mut client, &vec![0; 100 * 1024])
+        .await
+        .unwrap_err();
     assert_eq!(flood.code(), Code::OutOfRange, "{flood}");
     assert_eq!(running.counts().in_flight, 0);
     status(&mut client).await.unwrap();

@@ -30,7 +30,10 @@ fn plugin(args: &[&str]) -> Command {
 }
 
 async fn refused(args: &[&str]) -> (i32, String) {
-    let output = tokio::time::timeout(Duration::from_secs(30), plugin(args).output()).await.unwrap().unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(30), plugin(args).output())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(output.stdout.is_empty());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked"), "{said}");
@@ -41,17 +44,27 @@ async fn refused(args: &[&str]) -> (i32, String) {
 async fn start(socket: &Path, more: &[&str]) -> Child {
     let listen = format!("--listen={}", socket.display());
     let key = format!("--key={ARN}");
-    let mut args = vec![key.as_str(), listen.as_str(), "--endpoint-url=http://127.0.0.1:1"];
+    let mut args = vec![
+        key.as_str(),
+        listen.as_str(),
+        "--endpoint-url=http://127.0.0.1:1",
+    ];
     args.extend(more);
     let child = plugin(&args).spawn().unwrap();
-    eventually("the socket", || std::os::unix::net::UnixStream::connect(socket).is_ok()).await;
+    eventually("the socket", || {
+        std::os::unix::net::UnixStream::connect(socket).is_ok()
+    })
+    .await;
     child
 }
 
 async fn end(child: Child, signal: Signal) -> Output {
     let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await.unwrap().unwrap()
+    tokio::time::timeout(Duration::from_secs(30), child.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 /// systemd's side of the protocol: it starts what waits for the plugin when this has come.
@@ -66,9 +79,14 @@ async fn a_service_manager_hears_when_the_socket_serves_and_when_it_ends() {
         let length = receiving.await.expect("nothing was said").unwrap();
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     };
-    let (key, listen) = (format!("--key={ARN}"), format!("--listen={}", socket.display()));
-    let child =
-        plugin(&[&key, &listen, "--endpoint-url=http://127.0.0.1:1"]).env("NOTIFY_SOCKET", &notify).spawn().unwrap();
+    let (key, listen) = (
+        format!("--key={ARN}"),
+        format!("--listen={}", socket.display()),
+    );
+    let child = plugin(&[&key, &listen, "--endpoint-url=http://127.0.0.1:1"])
+        .env("NOTIFY_SOCKET", &notify)
+        .spawn()
+        .unwrap();
     // At once, although the key's cloud is away.
     assert!(heard().await.starts_with("READY=1"));
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
@@ -85,21 +103,51 @@ async fn wrong_usage_is_2_and_says_what_and_where() {
     std::fs::write(&not_pem, "hello").unwrap();
     let not_pem = format!("--ca-file={}", not_pem.display());
     let cases: [(&[&str], &str); 11] = [
-        (&["--key=arn:aws:kms:us-east-1", &listen], "six parts between colons; give an ARN such as"),
+        (
+            &["--key=arn:aws:kms:us-east-1", &listen],
+            "six parts between colons; give an ARN such as",
+        ),
         (&["--key=alias/k", &listen], "no region: give --region"),
-        (&[&key, "--region=eu-west-1", &listen], "--key is in region us-east-1 but --region says eu-west-1"),
-        (&["--key=alias/k", "--region=US", &listen], "--region \"US\" is not a region's name"),
-        (&[&key, &listen, "--endpoint-url=127.0.0.1:7600"], "is not a URL such as"),
-        (&[&key, &listen, "--ca-file=/no/such.pem"], "--ca-file /no/such.pem: No such file"),
-        (&[&key, &listen, &not_pem], "no certificate in it; give a PEM file"),
-        (&[&key, "--listen=@abstract"], "abstract sockets have no permissions"),
-        (&[&key, &format!("--listen=/tmp/{}", "x".repeat(120))], "choose a shorter one"),
-        (&[&key, &listen, "--probe-interval=1m"], "give at least twice the interval"),
+        (
+            &[&key, "--region=eu-west-1", &listen],
+            "--key is in region us-east-1 but --region says eu-west-1",
+        ),
+        (
+            &["--key=alias/k", "--region=US", &listen],
+            "--region \"US\" is not a region's name",
+        ),
+        (
+            &[&key, &listen, "--endpoint-url=127.0.0.1:7600"],
+            "is not a URL such as",
+        ),
+        (
+            &[&key, &listen, "--ca-file=/no/such.pem"],
+            "--ca-file /no/such.pem: No such file",
+        ),
+        (
+            &[&key, &listen, &not_pem],
+            "no certificate in it; give a PEM file",
+        ),
+        (
+            &[&key, "--listen=@abstract"],
+            "abstract sockets have no permissions",
+        ),
+        (
+            &[&key, &format!("--listen=/tmp/{}", "x".repeat(120))],
+            "choose a shorter one",
+        ),
+        (
+            &[&key, &listen, "--probe-interval=1m"],
+            "give at least twice the interval",
+        ),
         (&[&key, &listen, "--grace=5"], "is not a time such as"),
     ];
     for (args, message) in cases {
         let (code, said) = refused(args).await;
-        assert!(code == 2 && said.contains(message), "{args:?}: exit {code}, {said}");
+        assert!(
+            code == 2 && said.contains(message),
+            "{args:?}: exit {code}, {said}"
+        );
     }
 }
 
@@ -110,13 +158,26 @@ async fn what_the_machine_lacks_is_3() {
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
     let (code, said) = refused(&[&key, &format!("--listen={}", file.display())]).await;
-    assert!(code == 3 && said.contains("there is a regular file already"), "exit {code}, {said}");
-    let (code, said) = refused(&[&key, &format!("--listen={}/no/kms.sock", dir.path().display())]).await;
-    assert!(code == 3 && said.contains("install -d -m 0700"), "exit {code}, {said}");
+    assert!(
+        code == 3 && said.contains("there is a regular file already"),
+        "exit {code}, {said}"
+    );
+    let (code, said) = refused(&[
+        &key,
+        &format!("--listen={}/no/kms.sock", dir.path().display()),
+    ])
+    .await;
+    assert!(
+        code == 3 && said.contains("install -d -m 0700"),
+        "exit {code}, {said}"
+    );
     let socket = dir.path().join("kms.sock");
     let child = start(&socket, &[]).await;
     let (code, said) = refused(&[&key, &format!("--listen=unix://{}", socket.display())]).await;
-    assert!(code == 3 && said.contains("another plugin is listening"), "exit {code}, {said}");
+    assert!(
+        code == 3 && said.contains("another plugin is listening"),
+        "exit {code}, {said}"
+    );
     drop(child);
 }
 
@@ -126,19 +187,41 @@ async fn a_machine_without_root_certificates_is_said_to_be_one_and_needs_none_fo
     let dir = tempfile::tempdir().unwrap();
     let (none, socket) = (dir.path().join("none.pem"), dir.path().join("kms.sock"));
     std::fs::write(&none, "").unwrap();
-    let (key, listen) = (format!("--key={ARN}"), format!("--listen={}", socket.display()));
-    let output = plugin(&[&key, &listen]).env("SSL_CERT_FILE", &none).output().await.unwrap();
+    let (key, listen) = (
+        format!("--key={ARN}"),
+        format!("--listen={}", socket.display()),
+    );
+    let output = plugin(&[&key, &listen])
+        .env("SSL_CERT_FILE", &none)
+        .output()
+        .await
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("no root certificates to check AWS KMS in us-east-1 against"), "{said}");
-    assert!(said.contains("ca-certificates") && said.contains("--ca-file"), "{said}");
+    assert!(
+        said.contains("no root certificates to check AWS KMS in us-east-1 against"),
+        "{said}"
+    );
+    assert!(
+        said.contains("ca-certificates") && said.contains("--ca-file"),
+        "{said}"
+    );
 
     let plain = "--endpoint-url=http://127.0.0.1:1";
-    let child = plugin(&[&key, &listen, plain]).env("SSL_CERT_FILE", &none).spawn().unwrap();
-    eventually("the socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
+    let child = plugin(&[&key, &listen, plain])
+        .env("SSL_CERT_FILE", &none)
+        .spawn()
+        .unwrap();
+    eventually("the socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    })
+    .await;
     let output = end(child, Signal::TERM).await;
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && !said.contains("panicked"), "{said}");
+    assert!(
+        output.status.success() && !said.contains("panicked"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -147,11 +230,17 @@ async fn it_serves_without_its_cloud_and_ends_with_0_on_a_signal() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("kms.sock");
         let child = start(&socket, &["--log-format=json"]).await;
-        let failed = connect(&socket).await.status(StatusRequest {}).await.unwrap_err();
+        let failed = connect(&socket)
+            .await
+            .status(StatusRequest {})
+            .await
+            .unwrap_err();
         assert_eq!(failed.code(), Code::Unavailable);
-        for part in
-            ["http://127.0.0.1:1 gave no answer", "Connection refused", "check the network and the endpoint's URL"]
-        {
+        for part in [
+            "http://127.0.0.1:1 gave no answer",
+            "Connection refused",
+            "check the network and the endpoint's URL",
+        ] {
             assert!(failed.message().contains(part), "{part}: {failed}");
         }
         let output = end(child, signal).await;
@@ -170,21 +259,45 @@ async fn it_serves_without_its_cloud_and_ends_with_0_on_a_signal() {
 async fn without_credentials_status_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("kms.sock");
-    let args =
-        [&*format!("--key={ARN}"), &*format!("--listen={}", socket.display()), "--endpoint-url=http://127.0.0.1:1"];
+    let args = [
+        &*format!("--key={ARN}"),
+        &*format!("--listen={}", socket.display()),
+        "--endpoint-url=http://127.0.0.1:1",
+    ];
     let mut command = plugin(&args);
-    let _child = command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").spawn().unwrap();
-    eventually("the socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
-    let failed = connect(&socket).await.status(StatusRequest {}).await.unwrap_err();
+    let _child = command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .spawn()
+        .unwrap();
+    eventually("the socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    })
+    .await;
+    let failed = connect(&socket)
+        .await
+        .status(StatusRequest {})
+        .await
+        .unwrap_err();
     assert_eq!(failed.code(), Code::Unauthenticated, "{failed}");
-    assert!(failed.message().contains("give the plugin valid credentials"), "{failed}");
+    assert!(
+        failed
+            .message()
+            .contains("give the plugin valid credentials"),
+        "{failed}"
+    );
 }
 
 #[tokio::test]
 async fn help_has_examples() {
     let output = plugin(&["--help"]).output().await.unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for part in ["Examples:", "--key=arn:aws:kms:us-east-1:", "--endpoint-url=http://127.0.0.1:7600", "Exit codes:"] {
+    for part in [
+        "Examples:",
+        "--key=arn:aws:kms:us-east-1:",
+        "--endpoint-url=http://127.0.0.1:7600",
+        "Exit codes:",
+    ] {
         assert!(help.contains(part), "{part}");
     }
 }

@@ -1,4 +1,5 @@
-//! The AWS key against a server that answers as scripted: retries, deadlines, and answers that must not be believed.
+//! The AWS key against a server that answers as scripted: retries, deadlines, and answers that must
+//! not be believed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -28,10 +29,17 @@ struct Cloud {
 
 impl Cloud {
     async fn answering(answers: impl IntoIterator<Item = (u16, Value)>) -> Self {
-        let answers = answers
-            .into_iter()
-            .map(|(code, body)| (code, body.as_str().map_or_else(|| body.to_string(), str::to_owned)));
-        let script = Arc::new(Mutex::new(Script { answers: answers.collect(), asked: Vec::new() }));
+        let answers = answers.into_iter().map(|(code, body)| {
+            (
+                code,
+                body.as_str()
+                    .map_or_else(|| body.to_string(), str::to_owned),
+            )
+        });
+        let script = Arc::new(Mutex::new(Script {
+            answers: answers.collect(),
+            asked: Vec::new(),
+        }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(script.clone());
@@ -55,11 +63,19 @@ impl Cloud {
     }
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, headers: HeaderMap) -> (StatusCode, String) {
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    headers: HeaderMap,
+) -> (StatusCode, String) {
     let next = {
         let mut script = script.lock().unwrap();
-        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-        script.asked.push(target.trim_start_matches("TrentService.").to_owned());
+        let target = headers
+            .get("x-amz-target")
+            .and_then(|target| target.to_str().ok())
+            .unwrap_or_default();
+        script
+            .asked
+            .push(target.trim_start_matches("TrentService.").to_owned());
         script.answers.pop_front()
     };
     match next {
@@ -91,13 +107,21 @@ fn opened(plaintext: &str, material: &str) -> Value {
 const SEED: &str = "c2VlZA==";
 
 fn version(material: &str) -> KeyVersion {
-    KeyVersion { key: ARN.into(), version: material.into() }
+    KeyVersion {
+        key: ARN.into(),
+        version: material.into(),
+    }
 }
 
 #[tokio::test]
 async fn retries_are_counted_as_the_server_sees_them() {
     let throttled = (400, error("ThrottlingException"));
-    let cloud = Cloud::answering([throttled, (500, error("KMSInternalException")), (200, described())]).await;
+    let cloud = Cloud::answering([
+        throttled,
+        (500, error("KMSInternalException")),
+        (200, described()),
+    ])
+    .await;
     let kek = cloud.kek(ARN).await;
     assert_eq!(kek.current().await, Ok(version("m1")));
     assert_eq!((kek.requests(), cloud.asked().len()), (3, 3));
@@ -107,12 +131,18 @@ async fn retries_are_counted_as_the_server_sees_them() {
 async fn retries_end_and_the_last_answer_counts() {
     let cloud = Cloud::answering(vec![(500, error("KMSInternalException")); 9]).await;
     let kek = cloud.kek(ARN).await;
-    assert!(matches!(kek.wrap(b"seed").await, Err(KekError::Fault { .. })));
+    assert!(matches!(
+        kek.wrap(b"seed").await,
+        Err(KekError::Fault { .. })
+    ));
     assert_eq!((kek.requests(), cloud.asked().len()), (3, 3));
     // What the cloud has decided is not asked again.
     let cloud = Cloud::answering([(400, error("DisabledException"))]).await;
     let kek = cloud.kek(ARN).await;
-    assert_eq!(kek.wrap(b"seed").await, Err(KekError::Disabled { key: ARN.into() }));
+    assert_eq!(
+        kek.wrap(b"seed").await,
+        Err(KekError::Disabled { key: ARN.into() })
+    );
     assert_eq!(kek.requests(), 1);
 }
 
@@ -128,8 +158,14 @@ async fn a_call_without_an_answer_ends_at_its_deadline() {
         .unwrap();
     let started = tokio::time::Instant::now();
     let error = kek.current().await.unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(3), "kube-apiserver waits no longer");
-    assert!(matches!(&error, KekError::Unreachable { endpoint, .. } if *endpoint == cloud.url), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "kube-apiserver waits no longer"
+    );
+    assert!(
+        matches!(&error, KekError::Unreachable { endpoint, .. } if *endpoint == cloud.url),
+        "{error}"
+    );
     assert_eq!(kek.requests(), cloud.asked().len() as u64);
 }
 
@@ -137,33 +173,62 @@ async fn a_call_without_an_answer_ends_at_its_deadline() {
 async fn a_ciphertext_is_labelled_by_what_opened_it() {
     let cloud = Cloud::answering([(200, sealed()), (200, opened(SEED, "m2"))]).await;
     let wrapped = cloud.kek("alias/k").await.wrap(b"seed").await.unwrap();
-    assert_eq!((wrapped.ciphertext.as_slice(), wrapped.version), (b"cipher".as_slice(), version("m2")));
+    assert_eq!(
+        (wrapped.ciphertext.as_slice(), wrapped.version),
+        (b"cipher".as_slice(), version("m2"))
+    );
     assert_eq!(cloud.asked(), ["Encrypt", "Decrypt"]);
 }
 
 #[tokio::test]
 async fn answers_that_do_not_fit_are_not_believed() {
     let no_material = json!({ "KeyId": ARN, "Plaintext": SEED });
-    for (answer, says) in
-        [(opened("b3RoZXI=", "m1"), "other bytes than were encrypted"), (no_material, "without KeyMaterialId")]
-    {
+    for (answer, says) in [
+        (opened("b3RoZXI=", "m1"), "other bytes than were encrypted"),
+        (no_material, "without KeyMaterialId"),
+    ] {
         let cloud = Cloud::answering([(200, sealed()), (200, answer)]).await;
         let error = cloud.kek(ARN).await.wrap(b"seed").await.unwrap_err();
-        assert!(matches!(error, KekError::Unexpected { .. }) && error.to_string().contains(says), "{error}");
+        assert!(
+            matches!(error, KekError::Unexpected { .. }) && error.to_string().contains(says),
+            "{error}"
+        );
     }
     let cloud = Cloud::answering([(200, opened(SEED, "m2"))]).await;
-    let error = cloud.kek(ARN).await.unwrap(b"cipher", &version("m1")).await.unwrap_err();
-    assert!(error.to_string().contains("labelled with key material m1, opened by m2"), "{error}");
+    let error = cloud
+        .kek(ARN)
+        .await
+        .unwrap(b"cipher", &version("m1"))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("labelled with key material m1, opened by m2"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_foreign_key_is_never_asked_for() {
     let cloud = Cloud::answering([(200, described())]).await;
-    let foreign = KeyVersion { key: "arn:aws:kms:us-east-1:999999999999:key/x".into(), version: "m1".into() };
+    let foreign = KeyVersion {
+        key: "arn:aws:kms:us-east-1:999999999999:key/x".into(),
+        version: "m1".into(),
+    };
     for (key, asked) in [(ARN, 0), ("alias/k", 1)] {
-        let error = cloud.kek(key).await.unwrap(b"cipher", &foreign).await.unwrap_err();
+        let error = cloud
+            .kek(key)
+            .await
+            .unwrap(b"cipher", &foreign)
+            .await
+            .unwrap_err();
         assert!(matches!(error, KekError::Foreign { .. }), "{error}");
-        assert_eq!(cloud.asked().len(), asked, "an alias is looked up, nothing else");
+        assert_eq!(
+            cloud.asked().len(),
+            asked,
+            "an alias is looked up, nothing else"
+        );
     }
     assert_eq!(cloud.asked(), ["DescribeKey"]);
 }
@@ -177,11 +242,17 @@ async fn what_is_not_kms_is_named() {
     ] {
         let cloud = Cloud::answering([(code, body)]).await;
         let error = cloud.kek(ARN).await.current().await.unwrap_err();
-        assert!(matches!(error, KekError::Unexpected { .. }) && error.to_string().contains(says), "{error}");
+        assert!(
+            matches!(error, KekError::Unexpected { .. }) && error.to_string().contains(says),
+            "{error}"
+        );
     }
     let cloud = Cloud::answering(vec![(502, json!("<html>bad gateway</html>")); 3]).await;
     let error = cloud.kek(ARN).await.current().await.unwrap_err();
-    assert!(matches!(error, KekError::Fault { .. }) && error.to_string().contains("HTTP 502"), "{error}");
+    assert!(
+        matches!(error, KekError::Fault { .. }) && error.to_string().contains("HTTP 502"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -195,13 +266,19 @@ async fn keys_of_another_kind_or_state_are_told_apart() {
     dying["KeyMetadata"]["DeletionDate"] = json!(1_800_000_000);
     for (answer, says) in [
         (with("KeySpec", "RSA_2048"), "its KeySpec is RSA_2048"),
-        (with("KeyUsage", "GENERATE_VERIFY_MAC"), "its KeyUsage GENERATE_VERIFY_MAC"),
+        (
+            with("KeyUsage", "GENERATE_VERIFY_MAC"),
+            "its KeyUsage GENERATE_VERIFY_MAC",
+        ),
         (with("KeyState", "PendingImport"), "waits for the import"),
         (with("KeyState", "Disabled"), "is disabled: enable it again"),
         (dying, "pending deletion on 2027-01-15"),
     ] {
         let cloud = Cloud::answering([(200, answer)]).await;
         let error = cloud.kek(ARN).await.current().await.unwrap_err();
-        assert!(error.is_dead_key() && error.to_string().contains(says), "{error}");
+        assert!(
+            error.is_dead_key() && error.to_string().contains(says),
+            "{error}"
+        );
     }
 }

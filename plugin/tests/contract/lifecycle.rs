@@ -9,7 +9,9 @@ use std::time::Duration;
 use kmslab_plugin::{MAX_PATH, Plugin, SocketError, StartError};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use crate::support::{FakeKek, Lab, connect, decrypt, decrypt_request, encrypt, eventually, get, status};
+use crate::support::{
+    FakeKek, Lab, connect, decrypt, decrypt_request, encrypt, eventually, get, status,
+};
 
 #[tokio::test]
 async fn the_socket_is_its_owners_alone_and_goes_with_the_plugin() {
@@ -19,7 +21,11 @@ async fn the_socket_is_its_owners_alone_and_goes_with_the_plugin() {
     assert!(meta.file_type().is_socket());
     assert_eq!(meta.permissions().mode() & 0o7777, 0o600);
     running.shutdown().await;
-    assert_eq!(fs::read_dir(lab.dir.path()).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(
+        fs::read_dir(lab.dir.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }
 
 #[tokio::test]
@@ -42,7 +48,12 @@ async fn shutdown_lets_calls_in_flight_end() {
 #[tokio::test]
 async fn a_call_that_never_ends_does_not_hold_shutdown_for_ever() {
     let lab = Lab::new();
-    let running = lab.plugin().drain(Duration::from_millis(50)).start().await.unwrap();
+    let running = lab
+        .plugin()
+        .drain(Duration::from_millis(50))
+        .start()
+        .await
+        .unwrap();
     let mut client = connect(&lab.socket()).await;
     let made = encrypt(&mut client, b"x").await.unwrap();
     let _held = lab.kek.gate.acquire_many(1000).await.unwrap();
@@ -50,7 +61,10 @@ async fn a_call_that_never_ends_does_not_hold_shutdown_for_ever() {
     eventually("the Decrypt", || running.counts().in_flight == 1).await;
     running.shutdown().await;
     call.await.unwrap().unwrap_err();
-    eventually("the call to be dropped", || lab.kek.unwrapping.load(Ordering::SeqCst) == 0).await;
+    eventually("the call to be dropped", || {
+        lab.kek.unwrapping.load(Ordering::SeqCst) == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -63,19 +77,40 @@ async fn a_killed_plugin_leaves_its_socket_and_the_next_takes_it_over_at_once() 
     let call = tokio::spawn(async move { decrypt(&mut client, request).await });
     eventually("the Decrypt", || running.counts().in_flight == 1).await;
     running.kill();
-    assert!(fs::symlink_metadata(lab.socket()).unwrap().file_type().is_socket(), "as after SIGKILL");
-    UnixStream::connect(lab.socket()).await.expect_err("nobody listens");
+    assert!(
+        fs::symlink_metadata(lab.socket())
+            .unwrap()
+            .file_type()
+            .is_socket(),
+        "as after SIGKILL"
+    );
+    UnixStream::connect(lab.socket())
+        .await
+        .expect_err("nobody listens");
 
     let (_running, mut client) = lab.start().await;
     call.await.unwrap().unwrap_err();
-    eventually("the call to be dropped", || lab.kek.unwrapping.load(Ordering::SeqCst) == 0).await;
+    eventually("the call to be dropped", || {
+        lab.kek.unwrapping.load(Ordering::SeqCst) == 0
+    })
+    .await;
     let before = lab.kek.wraps.load(Ordering::SeqCst);
     drop(held);
-    assert_eq!(decrypt(&mut client, decrypt_request(&made)).await.unwrap(), b"x");
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&made)).await.unwrap(),
+        b"x"
+    );
     lab.timer.advance(10);
-    eventually("a probe of the new plugin", || lab.kek.wraps.load(Ordering::SeqCst) > before).await;
+    eventually("a probe of the new plugin", || {
+        lab.kek.wraps.load(Ordering::SeqCst) > before
+    })
+    .await;
     tokio::task::yield_now().await;
-    assert_eq!(lab.kek.wraps.load(Ordering::SeqCst), before + 1, "the killed one probes no more");
+    assert_eq!(
+        lab.kek.wraps.load(Ordering::SeqCst),
+        before + 1,
+        "the killed one probes no more"
+    );
 }
 
 #[tokio::test]
@@ -83,7 +118,10 @@ async fn a_live_socket_is_left_alone() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
     let error = lab.plugin().start().await.unwrap_err();
-    assert!(matches!(error, StartError::Socket(SocketError::InUse { .. })), "{error}");
+    assert!(
+        matches!(error, StartError::Socket(SocketError::InUse { .. })),
+        "{error}"
+    );
     assert!(error.to_string().contains("another plugin is listening"));
     status(&mut client).await.unwrap();
     status(&mut connect(&lab.socket()).await).await.unwrap();
@@ -99,7 +137,10 @@ async fn of_many_that_start_over_a_stale_socket_one_listens() {
         match start.await.unwrap() {
             Ok(plugin) => running.push(plugin),
             Err(error) => {
-                assert!(matches!(error, StartError::Socket(SocketError::InUse { .. })), "{error}");
+                assert!(
+                    matches!(error, StartError::Socket(SocketError::InUse { .. })),
+                    "{error}"
+                );
                 refused += 1;
             }
         }
@@ -114,7 +155,10 @@ async fn what_is_no_socket_is_never_removed() {
     let path = lab.socket();
     let refused = async |what: &str| {
         let error = lab.plugin().start().await.unwrap_err().to_string();
-        assert!(error.contains(&format!("there is {what} already, which is left alone")), "{error}");
+        assert!(
+            error.contains(&format!("there is {what} already, which is left alone")),
+            "{error}"
+        );
     };
     fs::write(&path, b"precious").unwrap();
     refused("a regular file").await;
@@ -125,21 +169,42 @@ async fn what_is_no_socket_is_never_removed() {
     fs::remove_dir(&path).unwrap();
     std::os::unix::fs::symlink("elsewhere", &path).unwrap();
     refused("a symbolic link").await;
-    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_symlink());
+    assert!(
+        fs::symlink_metadata(&path)
+            .unwrap()
+            .file_type()
+            .is_symlink()
+    );
 }
 
 #[tokio::test]
 async fn paths_that_cannot_be_are_named() {
     let lab = Lab::new();
-    let start =
-        async |path: std::path::PathBuf| Plugin::builder(FakeKek::new(), path).start().await.unwrap_err().to_string();
+    let start = async |path: std::path::PathBuf| {
+        Plugin::builder(FakeKek::new(), path)
+            .start()
+            .await
+            .unwrap_err()
+            .to_string()
+    };
     let error = start(lab.dir.path().join("missing/kms.sock")).await;
-    assert!(error.contains("does not exist: create it with `install -d -m 0700"), "{error}");
+    assert!(
+        error.contains("does not exist: create it with `install -d -m 0700"),
+        "{error}"
+    );
     let error = start(lab.dir.path().join("x".repeat(MAX_PATH))).await;
-    assert!(error.contains(&format!("a unix socket's may have {MAX_PATH}: choose a shorter one")), "{error}");
+    assert!(
+        error.contains(&format!(
+            "a unix socket's may have {MAX_PATH}: choose a shorter one"
+        )),
+        "{error}"
+    );
     // The longest that fits really binds.
     let longest = MAX_PATH - lab.dir.path().as_os_str().len() - 1;
-    let running = Plugin::builder(FakeKek::new(), lab.dir.path().join("x".repeat(longest))).start().await.unwrap();
+    let running = Plugin::builder(FakeKek::new(), lab.dir.path().join("x".repeat(longest)))
+        .start()
+        .await
+        .unwrap();
     running.shutdown().await;
 }
 
@@ -158,7 +223,12 @@ async fn shutdown_does_not_remove_the_socket_of_a_successor() {
 #[tokio::test]
 async fn the_health_port_says_alive_ready_and_counts() {
     let lab = Lab::new();
-    let running = lab.plugin().health_listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
+    let running = lab
+        .plugin()
+        .health_listen("127.0.0.1:0".parse().unwrap())
+        .start()
+        .await
+        .unwrap();
     running.first_probe().await.unwrap();
     let addr = running.health_addr().unwrap();
     let mut client = connect(&lab.socket()).await;
@@ -179,11 +249,18 @@ async fn the_health_port_says_alive_ready_and_counts() {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
     lab.timer.advance(1);
-    lab.kek.fail(kmslab_plugin::kek::KekError::Disabled { key: "k".into() });
+    lab.kek
+        .fail(kmslab_plugin::kek::KekError::Disabled { key: "k".into() });
     encrypt(&mut client, b"x").await.unwrap_err();
     let ready = get(addr, "/readyz").await;
-    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("the key k is disabled"), "{ready}");
-    assert!(get(addr, "/livez").await.starts_with("HTTP/1.1 200"), "a restart would not help");
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("the key k is disabled"),
+        "{ready}"
+    );
+    assert!(
+        get(addr, "/livez").await.starts_with("HTTP/1.1 200"),
+        "a restart would not help"
+    );
     running.shutdown().await;
     TcpStream::connect(addr).await.expect_err("closed");
 }
@@ -192,7 +269,12 @@ async fn the_health_port_says_alive_ready_and_counts() {
 async fn a_taken_health_port_leaves_no_socket() {
     let lab = Lab::new();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let error = lab.plugin().health_listen(taken.local_addr().unwrap()).start().await.unwrap_err();
+    let error = lab
+        .plugin()
+        .health_listen(taken.local_addr().unwrap())
+        .start()
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("choose a free port"), "{error}");
     assert!(!lab.socket().exists());
 }
@@ -200,6 +282,14 @@ async fn a_taken_health_port_leaves_no_socket() {
 #[tokio::test]
 async fn a_grace_shorter_than_two_probes_is_refused() {
     let lab = Lab::new();
-    let error = lab.plugin().grace(Duration::from_secs(15)).start().await.unwrap_err();
-    assert!(error.to_string().contains("at least twice the interval"), "{error}");
+    let error = lab
+        .plugin()
+        .grace(Duration::from_secs(15))
+        .start()
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("at least twice the interval"),
+        "{error}"
+    );
 }

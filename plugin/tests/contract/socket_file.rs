@@ -9,7 +9,12 @@ use kmslab_plugin::{Access, RunningPlugin};
 use crate::support::{Client, Lab, connect, eventually, get, status};
 
 async fn serving(lab: &Lab) -> (RunningPlugin, SocketAddr, Client) {
-    let running = lab.plugin().health_listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
+    let running = lab
+        .plugin()
+        .health_listen("127.0.0.1:0".parse().unwrap())
+        .start()
+        .await
+        .unwrap();
     running.first_probe().await.unwrap();
     let addr = running.health_addr().unwrap();
     (running, addr, connect(&lab.socket()).await)
@@ -34,9 +39,18 @@ async fn a_socket_that_was_removed_is_bound_anew() {
         fs::remove_file(lab.socket()).unwrap();
         eventually("the socket", || lab.socket().exists()).await;
         status(&mut connect(&lab.socket()).await).await.unwrap();
-        assert_eq!(fs::symlink_metadata(lab.socket()).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(
+            fs::symlink_metadata(lab.socket())
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o7777,
+            0o600
+        );
     }
-    status(&mut client).await.expect("who was connected stays connected");
+    status(&mut client)
+        .await
+        .expect("who was connected stays connected");
     until_it_answers(addr, "/livez", 200).await;
     running.shutdown().await;
     assert!(!lab.socket().exists(), "the new one goes with the plugin");
@@ -50,11 +64,22 @@ async fn a_socket_that_cannot_be_bound_anew_is_told_everywhere_until_it_can() {
     fs::write(lab.socket(), "not a socket").unwrap();
     for path in ["/readyz", "/livez"] {
         let answer = until_it_answers(addr, path, 503).await;
-        assert!(answer.contains("kms.sock was removed or replaced") && answer.contains("a regular file"), "{answer}");
+        assert!(
+            answer.contains("kms.sock was removed or replaced")
+                && answer.contains("a regular file"),
+            "{answer}"
+        );
     }
     let refused = status(&mut client).await.unwrap_err();
-    assert!(refused.message().contains("it cannot be bound anew"), "{refused}");
-    assert_eq!(fs::read(lab.socket()).unwrap(), b"not a socket", "what is somebody else's is left alone");
+    assert!(
+        refused.message().contains("it cannot be bound anew"),
+        "{refused}"
+    );
+    assert_eq!(
+        fs::read(lab.socket()).unwrap(),
+        b"not a socket",
+        "what is somebody else's is left alone"
+    );
 
     fs::remove_file(lab.socket()).unwrap();
     until_it_answers(addr, "/readyz", 200).await;
@@ -67,7 +92,10 @@ async fn a_socket_that_cannot_be_bound_anew_is_told_everywhere_until_it_can() {
 async fn a_directory_that_was_made_anew_gets_the_socket_again() {
     let lab = Lab::new();
     let (running, addr, _client) = serving(&lab).await;
-    let (dir, moved) = (lab.dir.path().to_owned(), lab.dir.path().with_extension("moved"));
+    let (dir, moved) = (
+        lab.dir.path().to_owned(),
+        lab.dir.path().with_extension("moved"),
+    );
     fs::rename(&dir, &moved).unwrap();
     let answer = until_it_answers(addr, "/livez", 503).await;
     assert!(answer.contains("does not exist"), "{answer}");
@@ -91,7 +119,10 @@ async fn a_group_may_be_let_in() {
     ] {
         let running = lab.plugin().access(access).start().await.unwrap();
         let made = fs::symlink_metadata(lab.socket()).unwrap();
-        assert_eq!((made.permissions().mode() & 0o7777, made.gid()), (mode, group));
+        assert_eq!(
+            (made.permissions().mode() & 0o7777, made.gid()),
+            (mode, group)
+        );
         running.shutdown().await;
     }
 }

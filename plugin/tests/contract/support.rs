@@ -43,7 +43,11 @@ struct Script {
 impl FakeKek {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            script: Mutex::new(Script { version: "v1".into(), error: None, overhead: 0 }),
+            script: Mutex::new(Script {
+                version: "v1".into(),
+                error: None,
+                overhead: 0,
+            }),
             gate: Semaphore::new(1000),
             wraps: AtomicU64::new(0),
             unwraps: AtomicU64::new(0),
@@ -72,7 +76,13 @@ impl FakeKek {
         let script = self.script.lock().unwrap();
         match &script.error {
             Some(error) => Err(error.clone()),
-            None => Ok((KeyVersion { key: KEY.into(), version: script.version.clone() }, script.overhead)),
+            None => Ok((
+                KeyVersion {
+                    key: KEY.into(),
+                    version: script.version.clone(),
+                },
+                script.overhead,
+            )),
         }
     }
 }
@@ -106,12 +116,22 @@ impl Kek for FakeKek {
         ciphertext.push(0);
         ciphertext.extend(plaintext.iter().map(|byte| !byte));
         ciphertext.extend(vec![0; overhead]);
-        Ok(Wrapped { ciphertext, version })
+        Ok(Wrapped {
+            ciphertext,
+            version,
+        })
     }
 
-    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
+    async fn unwrap(
+        &self,
+        ciphertext: &[u8],
+        version: &KeyVersion,
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         if version.key != KEY {
-            return Err(KekError::Foreign { wanted: version.key.clone(), configured: KEY.into() });
+            return Err(KekError::Foreign {
+                wanted: version.key.clone(),
+                configured: KEY.into(),
+            });
         }
         self.unwraps.fetch_add(1, Ordering::SeqCst);
         self.unwrapping.fetch_add(1, Ordering::SeqCst);
@@ -120,9 +140,16 @@ impl Kek for FakeKek {
         self.version()?;
         let opened = sealed_by(ciphertext);
         if opened != version.version {
-            return Err(KekError::Corrupt { detail: format!("opened by {opened}") });
+            return Err(KekError::Corrupt {
+                detail: format!("opened by {opened}"),
+            });
         }
-        Ok(Zeroizing::new(ciphertext[opened.len() + 1..].iter().map(|byte| !byte).collect()))
+        Ok(Zeroizing::new(
+            ciphertext[opened.len() + 1..]
+                .iter()
+                .map(|byte| !byte)
+                .collect(),
+        ))
     }
 
     fn requests(&self) -> u64 {
@@ -135,17 +162,22 @@ pub(crate) fn sealed_by(ciphertext: &[u8]) -> String {
     String::from_utf8(ciphertext.split(|byte| *byte == 0).next().unwrap().to_vec()).unwrap()
 }
 
-/// The time, and how many wait for one: a wait begins at the time that it then is, so time must not move before it has.
+/// The time, and how many wait for one: a wait begins at the time that it then is, so time must not
+/// move before it has.
 #[derive(Debug)]
 pub(crate) struct ManualTimer(watch::Sender<Duration>, Arc<AtomicUsize>);
 
 impl ManualTimer {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(Duration::from_secs(1000)), Arc::default()))
+        Arc::new(Self(
+            watch::Sender::new(Duration::from_secs(1000)),
+            Arc::default(),
+        ))
     }
 
     pub(crate) fn advance(&self, seconds: u64) {
-        self.0.send_modify(|now| *now += Duration::from_secs(seconds));
+        self.0
+            .send_modify(|now| *now += Duration::from_secs(seconds));
     }
 }
 
@@ -198,7 +230,11 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
-        Self { kek: FakeKek::new(), timer: ManualTimer::new(), dir: tempfile::tempdir().unwrap() }
+        Self {
+            kek: FakeKek::new(),
+            timer: ManualTimer::new(),
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -217,7 +253,10 @@ impl Lab {
 
     /// Moves the clock, and waits for the probe that this wakes.
     pub(crate) async fn advance_to_probe(&self, seconds: u64) {
-        eventually("the prober to wait", || self.timer.1.load(Ordering::SeqCst) > 0).await;
+        eventually("the prober to wait", || {
+            self.timer.1.load(Ordering::SeqCst) > 0
+        })
+        .await;
         let before = self.kek.wraps.load(Ordering::SeqCst);
         self.timer.advance(seconds);
         eventually("a probe", || self.kek.wraps.load(Ordering::SeqCst) > before).await;
@@ -230,7 +269,10 @@ pub(crate) async fn connect(socket: &Path) -> Client {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap();
+    let channel = Endpoint::from_static("http://localhost")
+        .connect_with_connector(connector)
+        .await
+        .unwrap();
     KeyManagementServiceClient::new(channel)
 }
 
@@ -241,12 +283,17 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("waited 20 s for {what}"));
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("waited 20 s for {what}"));
 }
 
 pub(crate) async fn status(client: &mut Client) -> Result<String, Status> {
     let answer = client.status(StatusRequest {}).await?.into_inner();
-    assert_eq!((answer.version.as_str(), answer.healthz.as_str()), ("v2", "ok"));
+    assert_eq!(
+        (answer.version.as_str(), answer.healthz.as_str()),
+        ("v2", "ok")
+    );
     Ok(answer.key_id)
 }
 
@@ -266,9 +313,18 @@ pub(crate) async fn status_until(
     panic!("Status did not become {what}");
 }
 
-pub(crate) async fn encrypt(client: &mut Client, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
-    let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "uid-1".into() };
-    client.encrypt(request).await.map(tonic::Response::into_inner)
+pub(crate) async fn encrypt(
+    client: &mut Client,
+    plaintext: &[u8],
+) -> Result<EncryptResponse, Status> {
+    let request = EncryptRequest {
+        plaintext: plaintext.to_vec(),
+        uid: "uid-1".into(),
+    };
+    client
+        .encrypt(request)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 pub(crate) fn decrypt_request(made: &EncryptResponse) -> DecryptRequest {
@@ -280,8 +336,14 @@ pub(crate) fn decrypt_request(made: &EncryptResponse) -> DecryptRequest {
     }
 }
 
-pub(crate) async fn decrypt(client: &mut Client, request: DecryptRequest) -> Result<Vec<u8>, Status> {
-    client.decrypt(request).await.map(|answer| answer.into_inner().plaintext)
+pub(crate) async fn decrypt(
+    client: &mut Client,
+    request: DecryptRequest,
+) -> Result<Vec<u8>, Status> {
+    client
+        .decrypt(request)
+        .await
+        .map(|answer| answer.into_inner().plaintext)
 }
 
 pub(crate) async fn get(addr: std::net::SocketAddr, path: &str) -> String {

@@ -6,7 +6,10 @@ use tonic::Code;
 use crate::support::{KEY, Lab, decrypt, decrypt_request, encrypt, status, status_until};
 
 fn unreachable() -> KekError {
-    KekError::Unreachable { endpoint: "http://cloud".into(), detail: "connection refused".into() }
+    KekError::Unreachable {
+        endpoint: "http://cloud".into(),
+        detail: "connection refused".into(),
+    }
 }
 
 #[tokio::test]
@@ -14,16 +17,40 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
     let key = || KEY.to_owned();
     let detail = || "said so".to_owned();
     for (error, code, remedy) in [
-        (KekError::Disabled { key: key().into() }, Code::FailedPrecondition, "enable it again"),
         (
-            KekError::PendingDeletion { key: key().into(), when: String::new() },
+            KekError::Disabled { key: key().into() },
+            Code::FailedPrecondition,
+            "enable it again",
+        ),
+        (
+            KekError::PendingDeletion {
+                key: key().into(),
+                when: String::new(),
+            },
             Code::FailedPrecondition,
             "cancel the deletion",
         ),
-        (KekError::Gone { key: key().into(), detail: detail() }, Code::FailedPrecondition, "check its name"),
-        (KekError::Denied { key: key(), detail: detail() }, Code::PermissionDenied, "allow the plugin's identity"),
         (
-            KekError::Unusable { key: key().into(), detail: detail() },
+            KekError::Gone {
+                key: key().into(),
+                detail: detail(),
+            },
+            Code::FailedPrecondition,
+            "check its name",
+        ),
+        (
+            KekError::Denied {
+                key: key(),
+                detail: detail(),
+            },
+            Code::PermissionDenied,
+            "allow the plugin's identity",
+        ),
+        (
+            KekError::Unusable {
+                key: key().into(),
+                detail: detail(),
+            },
             Code::FailedPrecondition,
             "give a key that encrypts and decrypts",
         ),
@@ -33,12 +60,22 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
         let id = status(&mut client).await.unwrap();
         lab.kek.fail(error.clone());
         lab.advance_to_probe(10).await;
-        let failed = status_until(&mut client, "an error", Result::is_err).await.unwrap_err();
+        let failed = status_until(&mut client, "an error", Result::is_err)
+            .await
+            .unwrap_err();
         assert_eq!(failed.code(), code, "{failed}");
-        assert!(failed.message().contains(KEY) && failed.message().contains(remedy), "{failed}");
+        assert!(
+            failed.message().contains(KEY) && failed.message().contains(remedy),
+            "{failed}"
+        );
         lab.kek.fail(None);
         lab.advance_to_probe(10).await;
-        assert_eq!(status_until(&mut client, "ok again", Result::is_ok).await.unwrap(), id);
+        assert_eq!(
+            status_until(&mut client, "ok again", Result::is_ok)
+                .await
+                .unwrap(),
+            id
+        );
     }
 }
 
@@ -49,8 +86,17 @@ async fn a_dead_key_that_a_request_meets_need_not_wait_for_the_probe() {
     let made = encrypt(&mut client, b"x").await.unwrap();
     lab.timer.advance(1);
     lab.kek.fail(KekError::Disabled { key: KEY.into() });
-    assert_eq!(decrypt(&mut client, decrypt_request(&made)).await.unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(status(&mut client).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(
+        decrypt(&mut client, decrypt_request(&made))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::FailedPrecondition
+    );
+    assert_eq!(
+        status(&mut client).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
     // A request that gets through later proves the contrary.
     lab.timer.advance(1);
     lab.kek.fail(None);
@@ -75,12 +121,19 @@ async fn passing_trouble_keeps_status_ok_for_the_grace() {
     lab.timer.advance(1);
     let failed = status(&mut client).await.unwrap_err();
     assert_eq!(failed.code(), Code::Unavailable);
-    for part in ["last proven usable 61 s ago", "http://cloud", "connection refused", "check the network"] {
+    for part in [
+        "last proven usable 61 s ago",
+        "http://cloud",
+        "connection refused",
+        "check the network",
+    ] {
         assert!(failed.message().contains(part), "{part}: {failed}");
     }
     lab.kek.fail(None);
     lab.advance_to_probe(9).await;
-    status_until(&mut client, "ok again", Result::is_ok).await.unwrap();
+    status_until(&mut client, "ok again", Result::is_ok)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -91,9 +144,17 @@ async fn traffic_that_succeeds_counts_as_proof() {
     encrypt(&mut client, b"x").await.unwrap();
     lab.kek.fail(unreachable());
     lab.advance_to_probe(58).await;
-    status(&mut client).await.expect("58 s since the Encrypt, 63 s since the probe");
+    status(&mut client)
+        .await
+        .expect("58 s since the Encrypt, 63 s since the probe");
     lab.timer.advance(3);
-    assert!(status(&mut client).await.unwrap_err().message().contains("61 s ago"));
+    assert!(
+        status(&mut client)
+            .await
+            .unwrap_err()
+            .message()
+            .contains("61 s ago")
+    );
 }
 
 #[tokio::test]
@@ -102,10 +163,22 @@ async fn a_plugin_without_its_cloud_comes_up_says_why_and_heals() {
     lab.kek.fail(unreachable());
     let (running, mut client) = lab.start().await;
     assert_eq!(running.key_id(), None);
-    assert!(running.first_probe().await.unwrap_err().contains("http://cloud"));
-    for answer in [status(&mut client).await.map(drop), encrypt(&mut client, b"x").await.map(drop)] {
+    assert!(
+        running
+            .first_probe()
+            .await
+            .unwrap_err()
+            .contains("http://cloud")
+    );
+    for answer in [
+        status(&mut client).await.map(drop),
+        encrypt(&mut client, b"x").await.map(drop),
+    ] {
         let failed = answer.unwrap_err();
-        assert!(failed.code() == Code::Unavailable && failed.message().contains("connection refused"), "{failed}");
+        assert!(
+            failed.code() == Code::Unavailable && failed.message().contains("connection refused"),
+            "{failed}"
+        );
     }
     lab.kek.fail(None);
     // An Encrypt does not wait for the next probe.

@@ -1,4 +1,5 @@
-//! The stock kube-apiserver and etcd with our plugin and emulator as processes: the same scenarios, and the model held to the server.
+//! The stock kube-apiserver and etcd with our plugin and emulator as processes: the same scenarios,
+//! and the model held to the server.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -18,7 +19,10 @@ use kmslab_e2e::built;
 use kmslab_keycore::{Clock, SystemClock};
 
 async fn world(cloud: CloudKind) -> World {
-    let plan = Plan { kmslab: Some(built().join("kmslab")), ..Plan::new(cloud, ClusterKind::Apiserver) };
+    let plan = Plan {
+        kmslab: Some(built().join("kmslab")),
+        ..Plan::new(cloud, ClusterKind::Apiserver)
+    };
     World::start(&plan, &Quiet).await.unwrap()
 }
 
@@ -27,7 +31,11 @@ async fn every_scenario_holds(cloud: CloudKind) {
     for scenario in scenario::by_default(ClusterKind::Apiserver) {
         let outcome = scenario::run(scenario, &world, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
-        assert!(outcome.figures.objects.unwrap() >= 18, "{:?}", outcome.figures);
+        assert!(
+            outcome.figures.objects.unwrap() >= 18,
+            "{:?}",
+            outcome.figures
+        );
         if scenario.name == "rewrite" {
             assert!(outcome.figures.stale_before.unwrap() > 0);
             assert_eq!(outcome.figures.stale_after, Some(0));
@@ -60,7 +68,11 @@ async fn the_scenarios_hold_on_the_stock_server_with_google() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_holds_on_the_stock_server_which_reloads_its_configuration() {
     let kmslab = Some(built().join("kmslab"));
-    let plan = Plan { kmslab, target: Some(CloudKind::Gcp), ..Plan::new(CloudKind::Aws, ClusterKind::Apiserver) };
+    let plan = Plan {
+        kmslab,
+        target: Some(CloudKind::Gcp),
+        ..Plan::new(CloudKind::Aws, ClusterKind::Apiserver)
+    };
     let world = World::start(&plan, &Quiet).await.unwrap();
     let outcome = scenario::run(scenario::find("migrate").unwrap(), &world, None).await;
     assert_eq!(outcome.failure, None);
@@ -79,7 +91,10 @@ async fn model(world: &World) -> (EmbeddedCluster, Arc<VirtualClock>) {
         encryption: Encryption::kms(
             &world.provider,
             world.plugin.socket(),
-            World::resources().iter().map(Resource::group_resource).collect(),
+            World::resources()
+                .iter()
+                .map(Resource::group_resource)
+                .collect(),
         ),
         ..Config::new(Arc::clone(&clock), world.plugin.socket(), &world.provider)
     };
@@ -93,19 +108,30 @@ fn one_of_each(name: &str, canary: &Canary) -> Vec<(ObjectRef, serde_json::Value
         objects::config_map("default", name, 100, canary),
         objects::widget("default", name, canary),
     ];
-    World::resources().iter().zip(objects).map(|(r, object)| (ObjectRef::of(r, &object).unwrap(), object)).collect()
+    World::resources()
+        .iter()
+        .zip(objects)
+        .map(|(r, object)| (ObjectRef::of(r, &object).unwrap(), object))
+        .collect()
 }
 
-/// Writes on `from`, carries etcd's bytes over to `to`, and reads there; both ways must show the same object.
+/// Writes on `from`, carries etcd's bytes over to `to`, and reads there; both ways must show the
+/// same object.
 async fn carried(from: &dyn Cluster, to: &dyn Cluster, name: &str) -> Vec<ObjectRef> {
-    let canary = Canary::new(std::array::from_fn(|n| name.as_bytes()[n % name.len()] ^ n as u8));
+    let canary = Canary::new(std::array::from_fn(|n| {
+        name.as_bytes()[n % name.len()] ^ n as u8
+    }));
     let mut all = Vec::new();
     for (at, object) in one_of_each(name, &canary) {
         let written = from.api().create(&object).await.unwrap();
         let stored = from.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
         assert!(stored.value.starts_with(b"k8s:enc:kms:v2:"), "{at}");
         to.etcd().put(&stored.key, &stored.value).await.unwrap();
-        let read = to.api().get(&at).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+        let read = to
+            .api()
+            .get(&at)
+            .await
+            .unwrap_or_else(|error| panic!("{at}: {error}"));
         assert_eq!(objects::content(&read), objects::content(&written), "{at}");
         all.push(at);
     }
@@ -135,7 +161,13 @@ async fn model_and_server_read_each_other_before_and_after_a_rotation() {
             let object = objects::secret("default", &format!("probe-{n}"), 8, &canary);
             world.cluster.api().create(&object).await.unwrap();
             let at = ObjectRef::of(&Resource::secrets(), &object).unwrap();
-            let stored = world.cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
+            let stored = world
+                .cluster
+                .etcd()
+                .get(&at.etcd_key())
+                .await
+                .unwrap()
+                .unwrap();
             if key_id_of(&stored).unwrap() != old {
                 break;
             }
@@ -143,22 +175,38 @@ async fn model_and_server_read_each_other_before_and_after_a_rotation() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(90), noticed).await.expect("the rotation was not noticed");
+    tokio::time::timeout(Duration::from_secs(90), noticed)
+        .await
+        .expect("the rotation was not noticed");
     clock.advance(Duration::from_secs(90)).await;
     let new = model.write_key_id().unwrap();
     assert_ne!(new, old);
 
     carried(&model, &*world.cluster, "model-after").await;
     carried(&*world.cluster, &model, "server-after").await;
-    // What was written before is stale to both, and a no-op write heals it on both, under the same key.
+    // What was written before is stale to both, and a no-op write heals it on both, under the same
+    // key.
     for at in from_model.iter().chain(&from_server) {
-        assert_eq!(model.read_outcome(at).await.unwrap(), ReadOutcome::Stale, "{at}");
+        assert_eq!(
+            model.read_outcome(at).await.unwrap(),
+            ReadOutcome::Stale,
+            "{at}"
+        );
         for cluster in [&model as &dyn Cluster, &*world.cluster] {
             cluster.api().touch(at).await.unwrap();
             let stored = cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
-            assert_eq!(key_id_of(&stored).as_deref(), Some(new.as_str()), "{at} on {}", cluster.kind());
+            assert_eq!(
+                key_id_of(&stored).as_deref(),
+                Some(new.as_str()),
+                "{at} on {}",
+                cluster.kind()
+            );
         }
-        assert_eq!(model.read_outcome(at).await.unwrap(), ReadOutcome::Fresh, "{at}");
+        assert_eq!(
+            model.read_outcome(at).await.unwrap(),
+            ReadOutcome::Fresh,
+            "{at}"
+        );
     }
     model.shutdown().await.unwrap();
     world.shutdown().await.unwrap();

@@ -1,4 +1,5 @@
-//! kind-config/README.md, command by command as it is typed, with plain kind, kubectl, docker and the AWS CLI.
+//! kind-config/README.md, command by command as it is typed, with plain kind, kubectl, docker and
+//! the AWS CLI.
 
 use kmslab::assets::{Assets, Options, Tool};
 use kmslab::cluster::kind::{Machine, config};
@@ -7,17 +8,31 @@ use kmslab_e2e::{Typed, root};
 
 /// The commands of one heading, as a person copies them.
 fn commands(readme: &str, heading: &str) -> String {
-    let section = readme.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let section = readme
+        .split("\n## ")
+        .find(|section| section.starts_with(heading))
+        .unwrap();
+    let blocks = section
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split_once("```").unwrap().0);
     blocks.collect::<Vec<_>>().join("\n")
 }
 
 /// The directory as a person has it, and plugin/deploy beside it.
 fn copied(to: &std::path::Path) {
-    for (from, to_dir) in [("kind-config", "kind-config"), ("plugin/deploy", "plugin/deploy")] {
+    for (from, to_dir) in [
+        ("kind-config", "kind-config"),
+        ("plugin/deploy", "plugin/deploy"),
+    ] {
         let target = to.join(to_dir);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        let copy = std::process::Command::new("cp").arg("-r").arg(root().join(from)).arg(&target).status().unwrap();
+        let copy = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(root().join(from))
+            .arg(&target)
+            .status()
+            .unwrap();
         assert!(copy.success());
     }
 }
@@ -31,22 +46,37 @@ async fn the_readme_of_kind_config_holds_command_by_command() {
     copied(typed.dir());
     let file = typed.dir().join("kind-config/encrypted.yaml");
 
-    // A machine that kind alone would not do for: what the harness does about it, added to the file and nothing else.
+    // A machine that kind alone would not do for: what the harness does about it, added to the file
+    // and nothing else.
     let engine = Engine::find().await.unwrap();
-    let image = Assets::from_env(&Options::default()).node_image(&engine, None, &kmslab::assets::Quiet).await.unwrap();
+    let image = Assets::from_env(&Options::default())
+        .node_image(&engine, None, &kmslab::assets::Quiet)
+        .await
+        .unwrap();
     let machine = Machine::find(&engine, &image).await.unwrap();
     if let Some(said) = machine.remedies.said() {
         eprintln!("{said}");
         let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, format!("{text}{}", config::patches(machine.remedies).unwrap())).unwrap();
+        std::fs::write(
+            &file,
+            format!("{text}{}", config::patches(machine.remedies).unwrap()),
+        )
+        .unwrap();
     }
 
-    let away =
-        "kind delete cluster --name by-hand; docker rm --force --volumes by-hand-emulator; docker network rm by-hand";
+    let away = "kind delete cluster --name by-hand; docker rm --force --volumes by-hand-emulator; docker network rm by-hand";
     let script = format!("trap '({away}) >/dev/null 2>&1 || true' EXIT\ncd kind-config\n{script}");
-    let printed = tokio::task::spawn_blocking(move || typed.run(&script)).await.unwrap();
+    let printed = tokio::task::spawn_blocking(move || typed.run(&script))
+        .await
+        .unwrap();
     assert!(printed.contains("k8s:enc:kms:v2:kmslab:"), "{printed}");
-    assert!(printed.contains("Active: active (running)") && printed.contains("listening socket="), "{printed}");
+    assert!(
+        printed.contains("Active: active (running)") && printed.contains("listening socket="),
+        "{printed}"
+    );
     assert!(printed.contains("secret/test-secret replaced"), "{printed}");
-    assert!(printed.contains("\"Description\": \"In the cluster\""), "{printed}");
+    assert!(
+        printed.contains("\"Description\": \"In the cluster\""),
+        "{printed}"
+    );
 }

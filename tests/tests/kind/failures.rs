@@ -1,5 +1,5 @@
-//! What breaks on a kind node, and that nothing is lost: the plugin killed and stopped, the API server killed while it is away, the node
-//! restarted.
+//! What breaks on a kind node, and that nothing is lost: the plugin killed and stopped, the API
+//! server killed while it is away, the node restarted.
 
 use std::time::Duration;
 
@@ -19,13 +19,19 @@ struct Lab {
 
 impl Lab {
     async fn new() -> Self {
-        Self { world: world(KindOptions::default()).await, accepted: Vec::new(), tried: 0 }
+        Self {
+            world: world(KindOptions::default()).await,
+            accepted: Vec::new(),
+            tried: 0,
+        }
     }
 
     /// Writes one more Secret.
     async fn write(&mut self) -> Result<(), ApiError> {
         self.tried += 1;
-        let canary = Canary::new(std::array::from_fn(|n| (self.tried >> (n % 4 * 8)) as u8 ^ n as u8));
+        let canary = Canary::new(std::array::from_fn(|n| {
+            (self.tried >> (n % 4 * 8)) as u8 ^ n as u8
+        }));
         let secret = objects::secret("default", &format!("secret-{}", self.tried), 64, &canary);
         let written = self.world.cluster.api().create(&secret).await?;
         let at = ObjectRef::of(&Resource::secrets(), &secret).unwrap();
@@ -36,25 +42,49 @@ impl Lab {
     /// Every Secret that was accepted reads as it was written, and is encrypted in etcd.
     async fn none_is_lost(&self) {
         for (at, content) in &self.accepted {
-            let read = self.world.cluster.api().get(at).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            let read = self
+                .world
+                .cluster
+                .api()
+                .get(at)
+                .await
+                .unwrap_or_else(|error| panic!("{at}: {error}"));
             assert_eq!(objects::content(&read), *content, "{at}");
-            let stored = self.world.cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
+            let stored = self
+                .world
+                .cluster
+                .etcd()
+                .get(&at.etcd_key())
+                .await
+                .unwrap()
+                .unwrap();
             assert!(stored.value.starts_with(b"k8s:enc:kms:v2:kmslab:"), "{at}");
         }
     }
 
     async fn on_node(&self, command: &str) -> String {
         let kind = self.world.kind().unwrap();
-        let said = kind.engine().exec(kind.node(0).unwrap(), &["bash", "-c", command]).await.unwrap();
+        let said = kind
+            .engine()
+            .exec(kind.node(0).unwrap(), &["bash", "-c", command])
+            .await
+            .unwrap();
         said.trim().to_owned()
     }
 
     async fn restarts_of_the_plugin(&self) -> u32 {
-        self.on_node("systemctl show kmslab-plugin --property=NRestarts --value").await.parse().unwrap()
+        self.on_node("systemctl show kmslab-plugin --property=NRestarts --value")
+            .await
+            .parse()
+            .unwrap()
     }
 
     async fn health(&self, path: &str) -> u16 {
-        self.world.cluster.health(path).await.map_or(0, |health| health.status)
+        self.world
+            .cluster
+            .health(path)
+            .await
+            .map_or(0, |health| health.status)
     }
 
     /// Waits until the plugin's Status is ok; how long that took.
@@ -65,7 +95,9 @@ impl Lab {
                 sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(patience, well).await.expect("the plugin does not come back");
+        timeout(patience, well)
+            .await
+            .expect("the plugin does not come back");
         since.elapsed()
     }
 }
@@ -76,30 +108,48 @@ async fn on_kind_a_killed_plugin_and_a_restarted_node_lose_nothing() {
     let mut lab = Lab::new().await;
     lab.write().await.unwrap();
 
-    // Killed: systemd starts it again. The API server has its seed and goes on meanwhile, so only the socket shows the gap.
+    // Killed: systemd starts it again. The API server has its seed and goes on meanwhile, so only
+    // the socket shows the gap.
     let before = lab.restarts_of_the_plugin().await;
-    lab.on_node("systemctl kill --signal=KILL kmslab-plugin").await;
+    lab.on_node("systemctl kill --signal=KILL kmslab-plugin")
+        .await;
     let mut refused = 0;
     let since = Instant::now();
     while refused == 0 || lab.world.plugin.key_id().await.is_err() {
         refused += u32::from(lab.world.plugin.key_id().await.is_err());
         lab.write().await.unwrap();
-        assert!(since.elapsed() < Duration::from_secs(10), "killed {:?} ago, {refused} calls refused", since.elapsed());
+        assert!(
+            since.elapsed() < Duration::from_secs(10),
+            "killed {:?} ago, {refused} calls refused",
+            since.elapsed()
+        );
     }
     assert_eq!(lab.restarts_of_the_plugin().await, before + 1);
     lab.none_is_lost().await;
 
     // The node restarted: plugin, then kubelet, then API server come up again by themselves.
-    let boot = lab.on_node("systemctl show --property=UserspaceTimestampMonotonic --value").await;
+    let boot = lab
+        .on_node("systemctl show --property=UserspaceTimestampMonotonic --value")
+        .await;
     let kind = lab.world.kind().unwrap();
-    kind.engine().run(&["restart", kind.node(0).unwrap()]).await.unwrap();
+    kind.engine()
+        .run(&["restart", kind.node(0).unwrap()])
+        .await
+        .unwrap();
     lab.until_the_plugin_is_well(Duration::from_secs(60)).await;
     lab.world.cluster.until_ready().await.unwrap();
-    assert_ne!(lab.on_node("systemctl show --property=UserspaceTimestampMonotonic --value").await, boot);
+    assert_ne!(
+        lab.on_node("systemctl show --property=UserspaceTimestampMonotonic --value")
+            .await,
+        boot
+    );
     // The API server answers before it has loaded who may do what.
     let since = Instant::now();
     while let Err(error) = lab.write().await {
-        assert!(error.status == 403 && since.elapsed() < Duration::from_secs(20), "{error}");
+        assert!(
+            error.status == 403 && since.elapsed() < Duration::from_secs(20),
+            "{error}"
+        );
     }
     lab.none_is_lost().await;
     lab.world.shutdown().await.unwrap();
@@ -113,7 +163,8 @@ async fn on_kind_a_stopped_plugin_stops_writes_after_three_minutes_and_nothing_i
     lab.on_node("systemctl stop kmslab-plugin").await;
     let since = Instant::now();
     let mut unready = None;
-    // Writes go on with the seed that the API server has, until that expires: three minutes after its last good Status.
+    // Writes go on with the seed that the API server has, until that expires: three minutes after
+    // its last good Status.
     let error = loop {
         if let Err(error) = lab.write().await {
             break error;
@@ -121,18 +172,29 @@ async fn on_kind_a_stopped_plugin_stops_writes_after_three_minutes_and_nothing_i
         if unready.is_none() && lab.health("/readyz").await == 500 {
             unready = Some(since.elapsed());
         }
-        assert_eq!(lab.health("/livez").await, 200, "a dead plugin is no reason to restart the API server");
-        assert!(since.elapsed() < Duration::from_secs(240), "writes go on without the plugin");
+        assert_eq!(
+            lab.health("/livez").await,
+            200,
+            "a dead plugin is no reason to restart the API server"
+        );
+        assert!(
+            since.elapsed() < Duration::from_secs(240),
+            "writes go on without the plugin"
+        );
         sleep(Duration::from_secs(1)).await;
     };
     let stopped = since.elapsed();
     assert_eq!(error.status, 500, "{error}");
     assert!(
-        error.message.contains("encryptedDEKSource with keyID hash") && error.message.contains("expired at"),
+        error.message.contains("encryptedDEKSource with keyID hash")
+            && error.message.contains("expired at"),
         "{error}"
     );
     assert!(stopped > Duration::from_secs(150), "{stopped:?}");
-    assert!(unready.is_some_and(|unready| unready < Duration::from_secs(60)), "{unready:?}");
+    assert!(
+        unready.is_some_and(|unready| unready < Duration::from_secs(60)),
+        "{unready:?}"
+    );
     lab.none_is_lost().await;
 
     lab.on_node("systemctl start kmslab-plugin").await;
@@ -142,17 +204,32 @@ async fn on_kind_a_stopped_plugin_stops_writes_after_three_minutes_and_nothing_i
             sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(Duration::from_secs(60), writes).await.expect("writes do not come back");
+    timeout(Duration::from_secs(60), writes)
+        .await
+        .expect("writes do not come back");
     lab.none_is_lost().await;
 
-    // Killed while the plugin is away, the API server has no seed at all: it reads and writes nothing that is encrypted.
+    // Killed while the plugin is away, the API server has no seed at all: it reads and writes
+    // nothing that is encrypted.
     lab.on_node("systemctl stop kmslab-plugin").await;
     lab.world.cluster.kill_server().await.unwrap();
     lab.world.cluster.start_server().await.unwrap();
     let refused = lab.write().await.unwrap_err();
-    assert!(refused.message.contains("got unexpected nil transformer"), "{refused}");
-    let read = lab.world.cluster.api().get(&lab.accepted[0].0).await.unwrap_err();
-    assert!(read.message.contains("got unexpected nil transformer"), "{read}");
+    assert!(
+        refused.message.contains("got unexpected nil transformer"),
+        "{refused}"
+    );
+    let read = lab
+        .world
+        .cluster
+        .api()
+        .get(&lab.accepted[0].0)
+        .await
+        .unwrap_err();
+    assert!(
+        read.message.contains("got unexpected nil transformer"),
+        "{read}"
+    );
     lab.on_node("systemctl start kmslab-plugin").await;
     lab.until_the_plugin_is_well(Duration::from_secs(20)).await;
     lab.world.cluster.until_ready().await.unwrap();

@@ -1,5 +1,5 @@
-//! Three control planes on kind, each with an API server, a member of etcd and a plugin: rotation and rewrite, and what happens when a
-//! part of it goes away.
+//! Three control planes on kind, each with an API server, a member of etcd and a plugin: rotation
+//! and rewrite, and what happens when a part of it goes away.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,11 +25,15 @@ impl Writer<'_> {
     /// One more, by a connection of its own; whether it was accepted within a few seconds.
     async fn write(&mut self) -> bool {
         self.tried += 1;
-        let canary = Canary::new(std::array::from_fn(|n| (self.tried >> (n % 4 * 8)) as u8 ^ n as u8));
+        let canary = Canary::new(std::array::from_fn(|n| {
+            (self.tried >> (n % 4 * 8)) as u8 ^ n as u8
+        }));
         let secret = objects::secret("default", &format!("balanced-{}", self.tried), 64, &canary);
         let api = self.kind.balanced().unwrap();
         let created = tokio::time::timeout(Duration::from_secs(5), api.create(&secret)).await;
-        let Ok(Ok(written)) = created else { return false };
+        let Ok(Ok(written)) = created else {
+            return false;
+        };
         let at = ObjectRef::of(&Resource::secrets(), &secret).unwrap();
         self.accepted.push((at, objects::content(&written)));
         true
@@ -39,10 +43,19 @@ impl Writer<'_> {
     async fn none_is_lost(&self, world: &World, servers: &[usize]) {
         let apis = kmslab::cluster::Cluster::apis(self.kind);
         for (at, content) in &self.accepted {
-            let stored = world.cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
+            let stored = world
+                .cluster
+                .etcd()
+                .get(&at.etcd_key())
+                .await
+                .unwrap()
+                .unwrap();
             assert!(stored.value.starts_with(b"k8s:enc:kms:v2:kmslab:"), "{at}");
             for server in servers {
-                let read = apis[*server].get(at).await.unwrap_or_else(|error| panic!("server {server}, {at}: {error}"));
+                let read = apis[*server]
+                    .get(at)
+                    .await
+                    .unwrap_or_else(|error| panic!("server {server}, {at}: {error}"));
                 assert_eq!(objects::content(&read), *content, "server {server}, {at}");
             }
         }
@@ -64,21 +77,41 @@ async fn well_behind_the_balancer(kind: &KindCluster) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_kind_the_health_service_has_one_endpoint_for_each_control_plane() {
     let form = PluginForm::StaticPod;
-    let world = world(KindOptions { control_planes: 3, plugin_form: form, ..KindOptions::default() }).await;
+    let world = world(KindOptions {
+        control_planes: 3,
+        plugin_form: form,
+        ..KindOptions::default()
+    })
+    .await;
     let kind = world.kind().unwrap();
     let service = std::fs::read_to_string(root().join("kind-config/kms-health.yaml")).unwrap();
-    let apply = format!("kubectl --kubeconfig=/etc/kubernetes/admin.conf apply -f - <<'EOF'\n{service}\nEOF");
-    kind.engine().exec(kind.node(0).unwrap(), &["bash", "-c", &apply]).await.unwrap();
+    let apply = format!(
+        "kubectl --kubeconfig=/etc/kubernetes/admin.conf apply -f - <<'EOF'\n{service}\nEOF"
+    );
+    kind.engine()
+        .exec(kind.node(0).unwrap(), &["bash", "-c", &apply])
+        .await
+        .unwrap();
     let slices = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices?labelSelector=kubernetes.io/service-name=kms-health";
     let since = Instant::now();
     loop {
         let slices = kind.api_of(0).unwrap().get_path(slices).await.unwrap();
         let slices = slices["items"].as_array().unwrap();
-        let endpoints: Vec<_> = slices.iter().flat_map(|slice| slice["endpoints"].as_array().unwrap()).collect();
-        let ready = endpoints.iter().filter(|endpoint| endpoint["conditions"]["ready"] == true);
-        let nodes: BTreeSet<&str> = ready.map(|endpoint| endpoint["nodeName"].as_str().unwrap()).collect();
+        let endpoints: Vec<_> = slices
+            .iter()
+            .flat_map(|slice| slice["endpoints"].as_array().unwrap())
+            .collect();
+        let ready = endpoints
+            .iter()
+            .filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        let nodes: BTreeSet<&str> = ready
+            .map(|endpoint| endpoint["nodeName"].as_str().unwrap())
+            .collect();
         if nodes.len() == 3 {
-            assert!(slices.iter().all(|slice| slice["ports"][0]["port"] == 8080), "{slices:?}");
+            assert!(
+                slices.iter().all(|slice| slice["ports"][0]["port"] == 8080),
+                "{slices:?}"
+            );
             break;
         }
         assert!(since.elapsed() < Duration::from_secs(90), "{slices:?}");
@@ -90,9 +123,15 @@ async fn on_kind_the_health_service_has_one_endpoint_for_each_control_plane() {
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of_a_part() {
-    let kind = KindOptions { control_planes: 3, ..KindOptions::default() };
+    let kind = KindOptions {
+        control_planes: 3,
+        ..KindOptions::default()
+    };
     let world = world(kind).await;
-    assert_eq!((world.cluster.apis().len(), world.plugin.each().count()), (3, 3));
+    assert_eq!(
+        (world.cluster.apis().len(), world.plugin.each().count()),
+        (3, 3)
+    );
     for name in ["rotate", "rewrite"] {
         let outcome = scenario::run(scenario::find(name).unwrap(), &world, None).await;
         assert_eq!(outcome.failure, None, "{name}");
@@ -101,25 +140,51 @@ async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of
     assert_eq!(traffic.broken(), None, "{traffic:?}");
 
     let kind = world.kind().unwrap();
-    let mut writer = Writer { kind, tried: 0, accepted: Vec::new() };
+    let mut writer = Writer {
+        kind,
+        tried: 0,
+        accepted: Vec::new(),
+    };
     assert_eq!(well_behind_the_balancer(kind).await, 6);
 
-    // One node's plugin stopped: its API server is unwell, and the balancer sends nobody there any more.
+    // One node's plugin stopped: its API server is unwell, and the balancer sends nobody there any
+    // more.
     let engine = kind.engine();
-    engine.exec(kind.node(1).unwrap(), &["systemctl", "stop", "kmslab-plugin"]).await.unwrap();
+    engine
+        .exec(
+            kind.node(1).unwrap(),
+            &["systemctl", "stop", "kmslab-plugin"],
+        )
+        .await
+        .unwrap();
     let second = kind.api_of(1).unwrap();
     let since = Instant::now();
     while second.health("/healthz").await.unwrap().ok() {
         assert!(writer.write().await, "a write through the balancer failed");
-        assert!(since.elapsed() < Duration::from_secs(60), "the second API server stays well without its plugin");
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "the second API server stays well without its plugin"
+        );
     }
     while well_behind_the_balancer(kind).await < 6 {
         assert!(writer.write().await, "a write through the balancer failed");
-        assert!(since.elapsed() < Duration::from_secs(90), "the balancer goes on to a server that is unwell");
+        assert!(
+            since.elapsed() < Duration::from_secs(90),
+            "the balancer goes on to a server that is unwell"
+        );
     }
-    engine.exec(kind.node(1).unwrap(), &["systemctl", "start", "kmslab-plugin"]).await.unwrap();
+    engine
+        .exec(
+            kind.node(1).unwrap(),
+            &["systemctl", "start", "kmslab-plugin"],
+        )
+        .await
+        .unwrap();
     while !second.health("/healthz").await.unwrap().ok() {
-        assert!(since.elapsed() < Duration::from_secs(150), "the second API server does not recover");
+        assert!(
+            since.elapsed() < Duration::from_secs(150),
+            "the second API server does not recover"
+        );
         sleep(Duration::from_millis(200)).await;
     }
     writer.none_is_lost(&world, &[0, 1, 2]).await;
@@ -132,14 +197,32 @@ async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of
     while since.elapsed() < Duration::from_secs(20) {
         failed += u32::from(!writer.write().await);
     }
-    assert!(writer.tried > before + 20, "{} writes in 20 s", writer.tried - before);
-    assert!(failed <= 2, "{failed} of {} writes failed", writer.tried - before);
-    assert!(kind.api_of(2).unwrap().health("/healthz").await.is_err(), "the third node is not gone");
+    assert!(
+        writer.tried > before + 20,
+        "{} writes in 20 s",
+        writer.tried - before
+    );
+    assert!(
+        failed <= 2,
+        "{failed} of {} writes failed",
+        writer.tried - before
+    );
+    assert!(
+        kind.api_of(2).unwrap().health("/healthz").await.is_err(),
+        "the third node is not gone"
+    );
     writer.none_is_lost(&world, &[0, 1]).await;
     engine.run(&["start", third]).await.unwrap();
     let (third, since) = (kind.api_of(2).unwrap(), Instant::now());
-    while !third.health("/readyz").await.is_ok_and(|health| health.ok()) {
-        assert!(since.elapsed() < Duration::from_secs(120), "the third node does not come back");
+    while !third
+        .health("/readyz")
+        .await
+        .is_ok_and(|health| health.ok())
+    {
+        assert!(
+            since.elapsed() < Duration::from_secs(120),
+            "the third node does not come back"
+        );
         sleep(Duration::from_millis(200)).await;
     }
     writer.none_is_lost(&world, &[0, 1, 2]).await;

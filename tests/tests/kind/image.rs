@@ -1,4 +1,5 @@
-//! The recipe of the node image, broken off where it hurts most: what it has finished stays, what it has not is never taken for finished.
+//! The recipe of the node image, broken off where it hurts most: what it has finished stays, what
+//! it has not is never taken for finished.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -21,36 +22,65 @@ struct Recipe {
 impl Recipe {
     fn start(&self) -> Child {
         let mut recipe = Command::new(root().join("kind-config/image/build"));
-        recipe.arg(&self.parts).arg(self.work.path()).arg(TAG).env("KMSLAB_ENGINE", self.engine.program());
-        recipe.stdout(Stdio::piped()).process_group(0).spawn().unwrap()
+        recipe
+            .arg(&self.parts)
+            .arg(self.work.path())
+            .arg(TAG)
+            .env("KMSLAB_ENGINE", self.engine.program());
+        recipe
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap()
     }
 
     /// Runs until a step begins, and until `then` holds; then all of it is killed.
     fn killed_at(&self, step: &str, then: impl Fn(&Path) -> bool) {
         let mut recipe = self.start();
-        let mut lines = BufReader::new(recipe.stdout.take().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.starts_with(step)), "{step} never began");
+        let mut lines = BufReader::new(recipe.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        assert!(
+            lines.any(|line| line.starts_with(step)),
+            "{step} never began"
+        );
         while !then(self.work.path()) {
-            assert!(recipe.try_wait().unwrap().is_none(), "it ended before it could be broken off");
+            assert!(
+                recipe.try_wait().unwrap().is_none(),
+                "it ended before it could be broken off"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         let group = format!("-{}", recipe.id());
-        assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-KILL", "--", &group])
+                .status()
+                .unwrap()
+                .success()
+        );
         recipe.wait().unwrap();
     }
 
     /// The finished root file systems in the directory, with the time when each was finished.
     fn finished(&self) -> Vec<(PathBuf, std::time::SystemTime)> {
-        let all = std::fs::read_dir(self.work.path()).unwrap().map(|entry| entry.unwrap().path());
+        let all = std::fs::read_dir(self.work.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         let finished = all.filter(|path| path.to_string_lossy().ends_with(".tar.zst"));
-        finished.map(|path| (path.clone(), path.metadata().unwrap().modified().unwrap())).collect()
+        finished
+            .map(|path| (path.clone(), path.metadata().unwrap().modified().unwrap()))
+            .collect()
     }
 }
 
 /// Whether something is mounted below the directory.
 fn mounted_below(work: &Path) -> bool {
     let below = format!(" {}/", work.display());
-    std::fs::read_to_string("/proc/mounts").unwrap().lines().any(|line| line.contains(&below))
+    std::fs::read_to_string("/proc/mounts")
+        .unwrap()
+        .lines()
+        .any(|line| line.contains(&below))
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
@@ -59,12 +89,18 @@ async fn on_kind_an_interrupted_build_of_the_node_image_resumes() {
     let assets = Assets::from_env(&Options::default());
     let engine = Engine::find().await.unwrap();
     let parts = assets.node_parts(&Quiet).await.unwrap();
-    let recipe = Recipe { engine: engine.clone(), parts, work: tempfile::tempdir().unwrap() };
+    let recipe = Recipe {
+        engine: engine.clone(),
+        parts,
+        work: tempfile::tempdir().unwrap(),
+    };
     let recipe = tokio::task::spawn_blocking(move || {
-        // Debootstrap has the kernel's file systems mounted in its tree, which nothing unmounts when it is killed.
+        // Debootstrap has the kernel's file systems mounted in its tree, which nothing unmounts
+        // when it is killed.
         recipe.killed_at("== Debian", mounted_below);
         assert!(recipe.finished().is_empty(), "half a tree counts as one");
-        // Its end was seen often enough: the tree that this machine has is as good, where it has one.
+        // Its end was seen often enough: the tree that this machine has is as good, where it has
+        // one.
         let kept = kept_trees();
         for tree in &kept {
             std::fs::copy(tree, recipe.work.path().join(tree.file_name().unwrap())).unwrap();
@@ -75,8 +111,15 @@ async fn on_kind_an_interrupted_build_of_the_node_image_resumes() {
 
         let ended = recipe.start().wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-        assert!(ended.status.success() && !said.contains("== Debian"), "{said}");
-        assert_eq!(recipe.finished(), finished, "what was finished is made again");
+        assert!(
+            ended.status.success() && !said.contains("== Debian"),
+            "{said}"
+        );
+        assert_eq!(
+            recipe.finished(),
+            finished,
+            "what was finished is made again"
+        );
         recipe
     });
     let recipe = recipe.await.unwrap();
@@ -89,7 +132,13 @@ async fn on_kind_an_interrupted_build_of_the_node_image_resumes() {
 
 /// Root file systems that this machine's own image was made from.
 fn kept_trees() -> Vec<PathBuf> {
-    let cache = kmslab::assets::Cache::from_env().root().join("assets/node-work");
-    let all = std::fs::read_dir(cache).into_iter().flatten().map(|entry| entry.unwrap().path());
-    all.filter(|path| path.to_string_lossy().ends_with(".tar.zst")).collect()
+    let cache = kmslab::assets::Cache::from_env()
+        .root()
+        .join("assets/node-work");
+    let all = std::fs::read_dir(cache)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    all.filter(|path| path.to_string_lossy().ends_with(".tar.zst"))
+        .collect()
 }

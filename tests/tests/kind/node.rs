@@ -1,4 +1,5 @@
-//! A kind cluster with the plugin as a systemd unit of its node: the same scenarios, and what a person sees on the node.
+//! A kind cluster with the plugin as a systemd unit of its node: the same scenarios, and what a
+//! person sees on the node.
 
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use super::{plan, world};
 
 /// Runs a command on the first node, as `docker exec` does by hand.
 async fn on_node(kind: &KindCluster, script: &str) -> String {
-    kind.engine().exec(kind.node(0).unwrap(), &["bash", "-c", script]).await.unwrap()
+    kind.engine()
+        .exec(kind.node(0).unwrap(), &["bash", "-c", script])
+        .await
+        .unwrap()
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
@@ -30,7 +34,11 @@ async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
         if scenario.name == "rewrite" {
             let (written, all) = (18 + 1, outcome.figures.objects.unwrap());
             let others = outcome.figures.others.unwrap();
-            assert!(others > 0, "kubeadm's own Secrets and ConfigMaps count too: {:?}", outcome.figures);
+            assert!(
+                others > 0,
+                "kubeadm's own Secrets and ConfigMaps count too: {:?}",
+                outcome.figures
+            );
             assert_eq!(all, written + others);
             assert!(outcome.figures.stale_before.unwrap() > 0);
             assert_eq!(outcome.figures.stale_after, Some(0));
@@ -59,7 +67,10 @@ async fn the_scenarios_hold_on_kind_with_google() {
 
 /// With the plugin's credentials in that file of the node.
 async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
-    let plan = Plan { cloud, ..plan(KindOptions::default()) };
+    let plan = Plan {
+        cloud,
+        ..plan(KindOptions::default())
+    };
     let world = World::start(&plan, &Quiet).await.unwrap();
     for scenario in scenario::by_default(ClusterKind::Kind) {
         let outcome = scenario::run(scenario, &world, None).await;
@@ -68,15 +79,26 @@ async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
     let traffic = world.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
     let kind = world.kind().unwrap();
-    assert_eq!(on_node(kind, &format!("stat --format=%a {credentials}")).await, "600\n");
-    assert_eq!(on_node(kind, "systemctl is-active kmslab-plugin").await.trim(), "active");
+    assert_eq!(
+        on_node(kind, &format!("stat --format=%a {credentials}")).await,
+        "600\n"
+    );
+    assert_eq!(
+        on_node(kind, "systemctl is-active kmslab-plugin")
+            .await
+            .trim(),
+        "active"
+    );
     world.shutdown().await.unwrap();
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plugin_runs_as_a_static_pod_on_kind_too() {
-    let kind = KindOptions { plugin_form: PluginForm::StaticPod, ..KindOptions::default() };
+    let kind = KindOptions {
+        plugin_form: PluginForm::StaticPod,
+        ..KindOptions::default()
+    };
     let world = world(kind).await;
     let outcome = scenario::run(scenario::find("encrypt").unwrap(), &world, None).await;
     assert_eq!(outcome.failure, None);
@@ -93,38 +115,96 @@ async fn the_plugin_runs_as_a_static_pod_on_kind_too() {
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_pod_on_kind_that_does_not_start_says_why() {
-    let kind = KindOptions { plugin_form: PluginForm::StaticPod, ..KindOptions::default() };
-    let broken = Plan { plugin_args: vec!["--no-such-flag".into()], ..plan(kind) };
+    let kind = KindOptions {
+        plugin_form: PluginForm::StaticPod,
+        ..KindOptions::default()
+    };
+    let broken = Plan {
+        plugin_args: vec!["--no-such-flag".into()],
+        ..plan(kind)
+    };
     let error = World::start(&broken, &Quiet).await.unwrap_err();
     let error = format!("{error:#}");
-    assert!(error.contains("unexpected argument '--no-such-flag'"), "{error}");
+    assert!(
+        error.contains("unexpected argument '--no-such-flag'"),
+        "{error}"
+    );
     assert!(error.contains("logs are kept in"), "{error}");
 }
 
 async fn the_unit_is_as_the_guide_installs_it(kind: &KindCluster) {
-    let verified = on_node(kind, "systemd-analyze verify --man=no kmslab-plugin.service kubelet.service 2>&1").await;
-    let about_us: Vec<&str> = verified.lines().filter(|line| line.contains("kmslab")).collect();
+    let verified = on_node(
+        kind,
+        "systemd-analyze verify --man=no kmslab-plugin.service kubelet.service 2>&1",
+    )
+    .await;
+    let about_us: Vec<&str> = verified
+        .lines()
+        .filter(|line| line.contains("kmslab"))
+        .collect();
     assert_eq!(about_us, Vec::<&str>::new());
-    assert_eq!(on_node(kind, "systemctl is-active kmslab-plugin").await.trim(), "active");
-    assert_eq!(on_node(kind, "systemctl is-enabled kmslab-plugin").await.trim(), "enabled");
-    let shown = on_node(kind, "systemctl show kmslab-plugin --property=Restart,RestartUSec,Type,After,Before").await;
-    for wanted in ["Restart=always", "RestartUSec=5s", "Type=notify", "kubelet.service"] {
+    assert_eq!(
+        on_node(kind, "systemctl is-active kmslab-plugin")
+            .await
+            .trim(),
+        "active"
+    );
+    assert_eq!(
+        on_node(kind, "systemctl is-enabled kmslab-plugin")
+            .await
+            .trim(),
+        "enabled"
+    );
+    let shown = on_node(
+        kind,
+        "systemctl show kmslab-plugin --property=Restart,RestartUSec,Type,After,Before",
+    )
+    .await;
+    for wanted in [
+        "Restart=always",
+        "RestartUSec=5s",
+        "Type=notify",
+        "kubelet.service",
+    ] {
         assert!(shown.contains(wanted), "{wanted} in {shown}");
     }
     let log = on_node(kind, "journalctl --unit=kmslab-plugin --no-pager").await;
     assert!(log.contains("listening"), "{log}");
-    let mode = on_node(kind, "stat --format=%a /var/run/kmsplugin/socket.sock /etc/kmslab/plugin.env").await;
+    let mode = on_node(
+        kind,
+        "stat --format=%a /var/run/kmsplugin/socket.sock /etc/kmslab/plugin.env",
+    )
+    .await;
     assert_eq!(mode, "600\n600\n");
 }
 
-/// The guide's own check (G12), typed on the node, also on a Secret that was there before any of ours.
+/// The guide's own check (G12), typed on the node, also on a Secret that was there before any of
+/// ours.
 async fn etcdctl_shows_the_prefix(world: &World, kind: &KindCluster) {
     let canary = Canary::new([5; 24]);
-    world.cluster.api().create(&objects::secret("default", "secret1", 32, &canary)).await.unwrap();
-    let tokens = world.cluster.api().list(&Resource::secrets(), Some("kube-system")).await.unwrap();
-    let token = tokens.iter().filter_map(|secret| ObjectRef::of(&Resource::secrets(), secret));
-    let token = token.into_iter().find(|at| at.name.starts_with("bootstrap-token-")).unwrap();
-    for key in ["/registry/secrets/default/secret1".to_owned(), token.etcd_key()] {
+    world
+        .cluster
+        .api()
+        .create(&objects::secret("default", "secret1", 32, &canary))
+        .await
+        .unwrap();
+    let tokens = world
+        .cluster
+        .api()
+        .list(&Resource::secrets(), Some("kube-system"))
+        .await
+        .unwrap();
+    let token = tokens
+        .iter()
+        .filter_map(|secret| ObjectRef::of(&Resource::secrets(), secret));
+    let token = token
+        .into_iter()
+        .find(|at| at.name.starts_with("bootstrap-token-"))
+        .unwrap();
+    for key in [
+        "/registry/secrets/default/secret1".to_owned(),
+        token.etcd_key(),
+    ] {
         let etcdctl = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/server.crt \
                        --key=/etc/kubernetes/pki/etcd/server.key";
         let script = format!(
@@ -132,8 +212,11 @@ async fn etcdctl_shows_the_prefix(world: &World, kind: &KindCluster) {
              kubectl --namespace=kube-system exec etcd-$(hostname) -- {etcdctl} get {key} | od -A x -t x1z"
         );
         let shown = on_node(kind, &script).await;
-        let text: String =
-            shown.lines().filter_map(|line| line.split_once('>')).map(|(_, text)| &text[..text.len() - 1]).collect();
+        let text: String = shown
+            .lines()
+            .filter_map(|line| line.split_once('>'))
+            .map(|(_, text)| &text[..text.len() - 1])
+            .collect();
         assert!(text.contains("k8s:enc:kms:v2:kmslab:"), "{key}: {shown}");
         assert!(!text.contains(&canary.text()), "{key}");
     }
@@ -146,14 +229,22 @@ async fn the_database_file_holds_what_a_snapshot_holds(world: &World, kind: &Kin
     let of_snapshot = value(snapshot).unwrap();
     let of_file = async {
         loop {
-            let db = kind.engine().exec_bytes(kind.node(0).unwrap(), &["cat", "/var/lib/etcd/member/snap/db"]).await;
+            let db = kind
+                .engine()
+                .exec_bytes(
+                    kind.node(0).unwrap(),
+                    &["cat", "/var/lib/etcd/member/snap/db"],
+                )
+                .await;
             // etcd writes on while it is read, so that a copy may be torn; another one is not.
             if let Some(found) = value(db.unwrap()) {
                 return found;
             }
         }
     };
-    let of_file = tokio::time::timeout(Duration::from_secs(20), of_file).await.unwrap();
+    let of_file = tokio::time::timeout(Duration::from_secs(20), of_file)
+        .await
+        .unwrap();
     assert_eq!(of_file, of_snapshot);
     assert!(of_file.starts_with(b"k8s:enc:kms:v2:kmslab:"));
 }
@@ -161,5 +252,10 @@ async fn the_database_file_holds_what_a_snapshot_holds(world: &World, kind: &Kin
 /// What a database has for the Secret `secret1`.
 fn value(database: Vec<u8>) -> Option<Vec<u8>> {
     let history = History::read(&Database::parse(database).ok()?).ok()?;
-    history.live("/registry/secrets/default/secret1").items.into_iter().map(|stored| stored.value).next()
+    history
+        .live("/registry/secrets/default/secret1")
+        .items
+        .into_iter()
+        .map(|stored| stored.value)
+        .next()
 }

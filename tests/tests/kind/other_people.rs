@@ -1,4 +1,5 @@
-//! The emulator's container for other people's Rust tests: the module that the emulator's crate offers with the feature `testcontainers`.
+//! The emulator's container for other people's Rust tests: the module that the emulator's crate
+//! offers with the feature `testcontainers`.
 
 use std::process::Command;
 
@@ -9,22 +10,51 @@ use kmslab_e2e::built;
 #[ignore = "tier kind: needs a container engine, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn where_kind_runs_the_emulator_starts_in_a_container_for_other_people_s_tests() {
-    let made = Command::new(built().join("kmslab")).args(["assets", "image"]).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = Command::new(built().join("kmslab"))
+        .args(["assets", "image"])
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
 
     // The example as it stands, and as a person runs it.
-    let example = Command::new(built().join("examples/testcontainers")).output().unwrap();
+    let example = Command::new(built().join("examples/testcontainers"))
+        .output()
+        .unwrap();
     let printed = String::from_utf8_lossy(&example.stdout);
-    assert!(example.status.success(), "{printed}{}", String::from_utf8_lossy(&example.stderr));
-    assert!(printed.starts_with("encrypted and decrypted with "), "{printed}");
+    assert!(
+        example.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&example.stderr)
+    );
+    assert!(
+        printed.starts_with("encrypted and decrypted with "),
+        "{printed}"
+    );
 
     let emulator = kmslab_emulator::testcontainers::start().await.unwrap();
-    assert_eq!(Admin::new(emulator.admin()).unwrap().keys().await.unwrap().rows.len(), 0, "an emulator of its own");
+    assert_eq!(
+        Admin::new(emulator.admin())
+            .unwrap()
+            .keys()
+            .await
+            .unwrap()
+            .rows
+            .len(),
+        0,
+        "an emulator of its own"
+    );
     let engine = Engine::find().await.unwrap();
     let id = emulator.container().id().to_owned();
     let published = engine.run(&["port", &id]).await.unwrap();
     if !std::path::Path::new("/.dockerenv").exists() {
-        assert!(published.lines().all(|line| line.contains("-> 127.0.0.1:")), "on loopback only: {published}");
+        assert!(
+            published.lines().all(|line| line.contains("-> 127.0.0.1:")),
+            "on loopback only: {published}"
+        );
     }
     drop(emulator);
     let gone = async {
@@ -32,5 +62,7 @@ async fn where_kind_runs_the_emulator_starts_in_a_container_for_other_people_s_t
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("the container is left over");
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
+        .await
+        .expect("the container is left over");
 }

@@ -12,22 +12,33 @@ const EACH: u64 = 40;
 
 /// Holds so many connections, each within its first request, and asks others meanwhile.
 async fn soak(count: usize, to_the_end: bool) {
-    let may_open = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let may_open = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
     let needed = count as u64 + 200;
-    assert!(may_open >= needed, "a process may open {may_open} files here: ulimit -n {needed}");
+    assert!(
+        may_open >= needed,
+        "a process may open {may_open} files here: ulimit -n {needed}"
+    );
     let emulator = Emulator::start(&[]).await;
     emulator.google_token().await;
     let before = emulator.program.memory();
     let mut held = Vec::new();
     for _ in 0..count {
         let mut stream = TcpStream::connect(emulator.http).await.unwrap();
-        stream.write_all(b"POST /kmslab/keys/k/create HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+        stream
+            .write_all(b"POST /kmslab/keys/k/create HTTP/1.1\r\nhost: localhost\r\n")
+            .await
+            .unwrap();
         held.push(stream);
     }
     let most = emulator.program.memory();
     emulator.admin("GET", "/healthz").await;
     println!("{count} connections: {before} MiB, then {most} MiB");
-    assert!((most - before) * 1024 <= EACH * count as u64 + 16 * 1024, "{before} MiB became {most} MiB");
+    assert!(
+        (most - before) * 1024 <= EACH * count as u64 + 16 * 1024,
+        "{before} MiB became {most} MiB"
+    );
     // A head that does not end is waited for, and not for ever.
     if !to_the_end {
         held.clear();
@@ -39,7 +50,9 @@ async fn soak(count: usize, to_the_end: bool) {
             let _ = stream.read_to_end(&mut answer).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), ended).await.expect("connections are held for ever");
+    tokio::time::timeout(Duration::from_secs(120), ended)
+        .await
+        .expect("connections are held for ever");
     emulator.google_token().await;
     emulator.program.stop().await;
 }

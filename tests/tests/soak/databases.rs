@@ -15,7 +15,9 @@ const CHECKSUM: usize = 32;
 fn snapshot() -> Vec<u8> {
     let packed = include_bytes!("../../../fixtures/etcd/snapshot.db.gz");
     let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_end(&mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -25,7 +27,8 @@ async fn soak(count: usize) {
     let (mut read, mut refused) = (0, 0);
     for _ in 0..count {
         let mut bytes = whole.clone();
-        // Without its checksum, which would say that it was changed, it is a member's file, and is read.
+        // Without its checksum, which would say that it was changed, it is a member's file, and is
+        // read.
         bytes.truncate(whole.len() - CHECKSUM);
         for _ in 0..random.usize(1..6) {
             // Where pages are: their heads, their elements, or anywhere.
@@ -48,7 +51,14 @@ async fn soak(count: usize) {
         let looked = async {
             let batches = from_file(file.path(), "/", history).await?;
             let mut openers = Openers::default();
-            inspect_all(batches, &mut openers, &Options::default(), Format::Json, &mut std::io::sink()).await
+            inspect_all(
+                batches,
+                &mut openers,
+                &Options::default(),
+                Format::Json,
+                &mut std::io::sink(),
+            )
+            .await
         };
         match looked.await {
             Ok(_) => read += 1,

@@ -51,16 +51,27 @@ fn message(of: &MessageDescriptor, random: &mut Rng, depth: usize) -> DynamicMes
             Kind::String => Value::String(TEXTS[random.usize(..TEXTS.len())].to_owned()),
             Kind::Bytes => {
                 let length = random.usize(..200);
-                Value::Bytes(std::iter::repeat_with(|| random.u8(..)).take(length).collect::<Vec<_>>().into())
+                Value::Bytes(
+                    std::iter::repeat_with(|| random.u8(..))
+                        .take(length)
+                        .collect::<Vec<_>>()
+                        .into(),
+                )
             }
             Kind::Bool => Value::Bool(random.bool()),
-            Kind::Enum(of) => Value::EnumNumber(random.choice(of.values()).map_or(0, |value| value.number())),
+            Kind::Enum(of) => {
+                Value::EnumNumber(random.choice(of.values()).map_or(0, |value| value.number()))
+            }
             Kind::Int32 => Value::I32(random.i32(..)),
             Kind::Int64 => Value::I64(random.i64(..)),
             Kind::Message(of) if depth > 0 => Value::Message(self::message(&of, random, depth - 1)),
             _ => continue,
         };
-        let value = if field.is_list() { Value::List(vec![value]) } else { value };
+        let value = if field.is_list() {
+            Value::List(vec![value])
+        } else {
+            value
+        };
         message.set_field(&field, value);
     }
     message
@@ -108,15 +119,24 @@ async fn call(channel: &Channel, method: &str, token: &str, message: Vec<u8>) ->
     let mut client = Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {token}").parse().unwrap());
     let path = format!("/{SERVICE}/{method}").parse().unwrap();
-    client.unary(request, path, Raw).await.map_or_else(|status| status.code(), |_| Code::Ok)
+    client
+        .unary(request, path, Raw)
+        .await
+        .map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
 async fn soak(count: usize) {
     let emulator = Emulator::start(&[]).await;
     let token = emulator.google_token().await;
-    let channel = Channel::from_shared(format!("http://{}", emulator.http)).unwrap().connect().await.unwrap();
+    let channel = Channel::from_shared(format!("http://{}", emulator.http))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let service = descriptors().get_service_by_name(SERVICE).unwrap();
     let methods: Vec<_> = service.methods().collect();
     let ring = CreateKeyRingRequest {
@@ -124,15 +144,24 @@ async fn soak(count: usize) {
         key_ring_id: "r".to_owned(),
         key_ring: Some(KeyRing::default()),
     };
-    assert_eq!(call(&channel, "CreateKeyRing", &token, ring.encode_to_vec()).await, Code::Ok);
+    assert_eq!(
+        call(&channel, "CreateKeyRing", &token, ring.encode_to_vec()).await,
+        Code::Ok
+    );
     let purpose = CryptoKeyPurpose::EncryptDecrypt.into();
     let key = CreateCryptoKeyRequest {
         parent: TEXTS[2].to_owned(),
         crypto_key_id: "k".to_owned(),
-        crypto_key: Some(CryptoKey { purpose, ..CryptoKey::default() }),
+        crypto_key: Some(CryptoKey {
+            purpose,
+            ..CryptoKey::default()
+        }),
         ..CreateCryptoKeyRequest::default()
     };
-    assert_eq!(call(&channel, "CreateCryptoKey", &token, key.encode_to_vec()).await, Code::Ok);
+    assert_eq!(
+        call(&channel, "CreateCryptoKey", &token, key.encode_to_vec()).await,
+        Code::Ok
+    );
     let mut random = Rng::with_seed(7);
     let (mut answered, mut before) = (0, 0);
     for number in 0..count {
@@ -145,7 +174,8 @@ async fn soak(count: usize) {
             mutate(&mut random, &mut bytes);
         }
         let code = call(&channel, method.name(), &token, bytes.clone()).await;
-        // What is no message of that type is INTERNAL in gRPC; all else would be a failure of the service's own.
+        // What is no message of that type is INTERNAL in gRPC; all else would be a failure of the
+        // service's own.
         let is_message = DynamicMessage::decode(method.input(), bytes.as_slice()).is_ok();
         let failed = match code {
             Code::Internal => is_message,
@@ -157,7 +187,10 @@ async fn soak(count: usize) {
             emulator.admin("GET", "/healthz").await;
         }
     }
-    assert!(answered * 50 > count, "{answered} of {count} calls were answered");
+    assert!(
+        answered * 50 > count,
+        "{answered} of {count} calls were answered"
+    );
     let after = emulator.program.memory();
     println!("{count} calls, {answered} answered: {before} MiB, then {after} MiB");
     emulator.program.stop().await;

@@ -11,7 +11,8 @@ use crate::program::Emulator;
 use crate::requests::{Request, mutate, request};
 
 const CLIENTS: usize = 8;
-/// MiB by which memory may be larger at the end than after a tenth of the requests: allocators keep some.
+/// MiB by which memory may be larger at the end than after a tenth of the requests: allocators keep
+/// some.
 const GROWTH: u64 = 48;
 
 /// Sends so many requests, a tenth of them with bytes changed that make them no HTTP.
@@ -21,7 +22,12 @@ async fn send(emulator: &Arc<Emulator>, count: usize, seed: u64) {
         let (emulator, left) = (Arc::clone(emulator), Arc::clone(&left));
         tokio::spawn(async move {
             let mut random = Rng::with_seed(seed + number);
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+            {
                 let request = request(&mut random);
                 let status = if random.u8(0..10) == 0 {
                     by_bytes(&emulator, &request, &mut random).await
@@ -39,7 +45,9 @@ async fn send(emulator: &Arc<Emulator>, count: usize, seed: u64) {
 
 async fn by_client(emulator: &Emulator, request: &Request) -> u16 {
     let url = format!("http://{}{}", emulator.http, request.path);
-    let mut sending = emulator.client.request(request.method.parse().unwrap(), url);
+    let mut sending = emulator
+        .client
+        .request(request.method.parse().unwrap(), url);
     for (name, value) in &request.headers {
         sending = sending.header(*name, value);
     }
@@ -54,7 +62,11 @@ async fn by_client(emulator: &Emulator, request: &Request) -> u16 {
 }
 
 async fn by_bytes(emulator: &Emulator, request: &Request, random: &mut Rng) -> u16 {
-    let mut bytes = format!("{} {} HTTP/1.1\r\nconnection: close\r\n", request.method, request.path).into_bytes();
+    let mut bytes = format!(
+        "{} {} HTTP/1.1\r\nconnection: close\r\n",
+        request.method, request.path
+    )
+    .into_bytes();
     for (name, value) in &request.headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
@@ -67,15 +79,18 @@ async fn by_bytes(emulator: &Emulator, request: &Request, random: &mut Rng) -> u
     let _ = stream.shutdown().await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
-    let status =
-        answer.split(|byte| *byte == b' ').nth(1).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
+    let status = answer
+        .split(|byte| *byte == b' ')
+        .nth(1)
+        .and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
     // Whoever does not speak HTTP may get no answer.
     status.unwrap_or_default()
 }
 
 async fn soak(count: usize, auth: &str) {
     let emulator = Arc::new(Emulator::start(&["--auth", auth]).await);
-    // Where nobody is refused, keys are made, which a reset lets go. Where everybody is, there is nothing to let go.
+    // Where nobody is refused, keys are made, which a reset lets go. Where everybody is, there is
+    // nothing to let go.
     let memory = async || {
         if auth == "off" {
             emulator.admin("POST", "/reset").await;
@@ -86,12 +101,19 @@ async fn soak(count: usize, auth: &str) {
     let before = memory().await;
     send(&emulator, count - count / 10, 1000).await;
     let metrics = emulator.admin("GET", "/metrics").await;
-    assert!(metrics.len() < 3_000_000, "/metrics has {} bytes", metrics.len());
+    assert!(
+        metrics.len() < 3_000_000,
+        "/metrics has {} bytes",
+        metrics.len()
+    );
     let longest = metrics.lines().map(str::len).max().unwrap_or_default();
     assert!(longest < 1_000, "/metrics has a line of {longest} bytes");
     let after = memory().await;
     assert!(after <= before + GROWTH, "{before} MiB became {after} MiB");
-    println!("{count} requests, --auth {auth}: {before} MiB, then {after} MiB; {} bytes of metrics", metrics.len());
+    println!(
+        "{count} requests, --auth {auth}: {before} MiB, then {after} MiB; {} bytes of metrics",
+        metrics.len()
+    );
     Arc::into_inner(emulator).unwrap().program.stop().await;
 }
 

@@ -1,7 +1,12 @@
-//! What holds for one request holds for hundreds of thousands: no panic, no 5xx, nothing lost, no memory that grows. Each test runs with small
-//! numbers in the tier `base`; `just soak` runs it with those that its name says.
+//! What holds for one request holds for hundreds of thousands: no panic, no 5xx, nothing lost, no
+//! memory that grows. Each test runs with small numbers in the tier `base`; `just soak` runs it
+//! with those that its name says.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and a long one says what it measured")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and a long one says what it measured"
+)]
 
 mod connections;
 mod databases;

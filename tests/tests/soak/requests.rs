@@ -1,4 +1,5 @@
-//! HTTP requests as clients make them, and what becomes of them at the hands of somebody who means no good.
+//! HTTP requests as clients make them, and what becomes of them at the hands of somebody who means
+//! no good.
 
 use fastrand::Rng;
 
@@ -12,25 +13,73 @@ pub(crate) struct Request {
 }
 
 const AWS: &[(&str, &str)] = &[
-    ("CreateKey", r#"{"KeySpec":"SYMMETRIC_DEFAULT","Tags":[{"TagKey":"a","TagValue":"b"}]}"#),
-    ("CreateKey", r#"{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}"#),
-    ("CreateAlias", r#"{"AliasName":"alias/a","TargetKeyId":"alias/k"}"#),
-    ("Encrypt", r#"{"KeyId":"alias/k","Plaintext":"AAAA","EncryptionContext":{"a":"b"}}"#),
+    (
+        "CreateKey",
+        r#"{"KeySpec":"SYMMETRIC_DEFAULT","Tags":[{"TagKey":"a","TagValue":"b"}]}"#,
+    ),
+    (
+        "CreateKey",
+        r#"{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}"#,
+    ),
+    (
+        "CreateAlias",
+        r#"{"AliasName":"alias/a","TargetKeyId":"alias/k"}"#,
+    ),
+    (
+        "Encrypt",
+        r#"{"KeyId":"alias/k","Plaintext":"AAAA","EncryptionContext":{"a":"b"}}"#,
+    ),
     ("Decrypt", r#"{"CiphertextBlob":"AQIDAHgAAAA="}"#),
-    ("GenerateDataKey", r#"{"KeyId":"alias/k","NumberOfBytes":32}"#),
+    (
+        "GenerateDataKey",
+        r#"{"KeyId":"alias/k","NumberOfBytes":32}"#,
+    ),
     ("GenerateRandom", r#"{"NumberOfBytes":16}"#),
     ("ListKeys", r#"{"Limit":5,"Marker":"x"}"#),
-    ("PutKeyPolicy", r#"{"KeyId":"alias/k","Policy":"{\"Statement\":[]}"}"#),
-    ("EnableKeyRotation", r#"{"KeyId":"alias/k","RotationPeriodInDays":90}"#),
-    ("ImportKeyMaterial", r#"{"KeyId":"alias/k","ImportToken":"AAAA","EncryptedKeyMaterial":"AAAA"}"#),
+    (
+        "PutKeyPolicy",
+        r#"{"KeyId":"alias/k","Policy":"{\"Statement\":[]}"}"#,
+    ),
+    (
+        "EnableKeyRotation",
+        r#"{"KeyId":"alias/k","RotationPeriodInDays":90}"#,
+    ),
+    (
+        "ImportKeyMaterial",
+        r#"{"KeyId":"alias/k","ImportToken":"AAAA","EncryptedKeyMaterial":"AAAA"}"#,
+    ),
 ];
 const AZURE: &[(&str, &str, &str)] = &[
-    ("POST", "/kmslab/keys/k/create", r#"{"kty":"EC","crv":"P-256","attributes":{"exp":2000000000},"tags":{"a":"b"}}"#),
-    ("POST", "/kmslab/keys/o/create", r#"{"kty":"oct-HSM","key_size":256}"#),
-    ("POST", "/kmslab/keys/o/encrypt", r#"{"alg":"A256GCM","value":"AAAA","aad":"AAAA"}"#),
-    ("POST", "/kmslab/keys/o//decrypt", r#"{"alg":"A256GCM","value":"AAAA","iv":"AAAAAAAAAAAAAAAA","tag":"AAAA"}"#),
-    ("POST", "/kmslab/keys/k/sign", r#"{"alg":"ES256","value":"AAAA"}"#),
-    ("PUT", "/kmslab/keys/i", r#"{"key":{"kty":"oct","k":"AAAA"},"Hsm":true}"#),
+    (
+        "POST",
+        "/kmslab/keys/k/create",
+        r#"{"kty":"EC","crv":"P-256","attributes":{"exp":2000000000},"tags":{"a":"b"}}"#,
+    ),
+    (
+        "POST",
+        "/kmslab/keys/o/create",
+        r#"{"kty":"oct-HSM","key_size":256}"#,
+    ),
+    (
+        "POST",
+        "/kmslab/keys/o/encrypt",
+        r#"{"alg":"A256GCM","value":"AAAA","aad":"AAAA"}"#,
+    ),
+    (
+        "POST",
+        "/kmslab/keys/o//decrypt",
+        r#"{"alg":"A256GCM","value":"AAAA","iv":"AAAAAAAAAAAAAAAA","tag":"AAAA"}"#,
+    ),
+    (
+        "POST",
+        "/kmslab/keys/k/sign",
+        r#"{"alg":"ES256","value":"AAAA"}"#,
+    ),
+    (
+        "PUT",
+        "/kmslab/keys/i",
+        r#"{"key":{"kty":"oct","k":"AAAA"},"Hsm":true}"#,
+    ),
     (
         "PUT",
         "/kmslab/keys/k/rotationpolicy",
@@ -43,7 +92,11 @@ const AZURE: &[(&str, &str, &str)] = &[
     ("POST", "/kmslab/rng", r#"{"count":16}"#),
 ];
 const GOOGLE: &[(&str, &str, &str)] = &[
-    ("POST", "/v1/projects/p/locations/global/keyRings?keyRingId=r", "{}"),
+    (
+        "POST",
+        "/v1/projects/p/locations/global/keyRings?keyRingId=r",
+        "{}",
+    ),
     (
         "POST",
         "/v1/projects/p/locations/global/keyRings/r/cryptoKeys?cryptoKeyId=k",
@@ -54,25 +107,51 @@ const GOOGLE: &[(&str, &str, &str)] = &[
         "/v1/projects/p/locations/global/keyRings/r/cryptoKeys/k:encrypt",
         r#"{"plaintext":"AAAA","plaintextCrc32c":"1"}"#,
     ),
-    ("POST", "/v1/projects/p/locations/global/keyRings/r/cryptoKeys/k:decrypt", r#"{"ciphertext":"AAAA"}"#),
-    ("PATCH", "/v1/projects/p/locations/global/keyRings/r/cryptoKeys/k?updateMask=labels", r#"{"labels":{"a":"b"}}"#),
+    (
+        "POST",
+        "/v1/projects/p/locations/global/keyRings/r/cryptoKeys/k:decrypt",
+        r#"{"ciphertext":"AAAA"}"#,
+    ),
+    (
+        "PATCH",
+        "/v1/projects/p/locations/global/keyRings/r/cryptoKeys/k?updateMask=labels",
+        r#"{"labels":{"a":"b"}}"#,
+    ),
     (
         "POST",
         "/v1/projects/p/locations/global/keyRings/r:setIamPolicy",
         r#"{"policy":{"bindings":[{"role":"roles/cloudkms.admin","members":["user:a@b.c"]}]}}"#,
     ),
-    ("GET", "/v1/projects/p/locations/global/keyRings?pageSize=2&filter=name:r&orderBy=name", ""),
-    ("POST", "/v1/projects/p/serviceAccounts", r#"{"accountId":"abcdef","serviceAccount":{"displayName":"d"}}"#),
+    (
+        "GET",
+        "/v1/projects/p/locations/global/keyRings?pageSize=2&filter=name:r&orderBy=name",
+        "",
+    ),
+    (
+        "POST",
+        "/v1/projects/p/serviceAccounts",
+        r#"{"accountId":"abcdef","serviceAccount":{"displayName":"d"}}"#,
+    ),
     ("GET", "/computeMetadata/v1/?recursive=true&alt=json", ""),
-    ("GET", "/computeMetadata/v1/instance/service-accounts/default/identity?audience=a", ""),
+    (
+        "GET",
+        "/computeMetadata/v1/instance/service-accounts/default/identity?audience=a",
+        "",
+    ),
 ];
 const FORMS: &[(&str, &str)] = &[
     (
         "/00000000-0000-0000-0000-000000000000/oauth2/v2.0/token",
         "grant_type=client_credentials&client_id=a&client_secret=b&scope=https://vault.azure.net/.default",
     ),
-    ("/token", "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c"),
-    ("/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net", ""),
+    (
+        "/token",
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c",
+    ),
+    (
+        "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net",
+        "",
+    ),
 ];
 /// What stands in place of a value.
 const VALUES: &[&str] = &[
@@ -127,7 +206,8 @@ pub(crate) fn request(random: &mut Rng) -> Request {
             headers.retain(|(name, _)| *name != "authorization");
             headers.push(("authorization", format!("AWS4-HMAC-SHA256 Credential={who}/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=00")));
             if path.ends_with("/token") {
-                body = format!("grant_type=client_credentials&client_secret=b&client_id={who}").into_bytes();
+                body = format!("grant_type=client_credentials&client_secret=b&client_id={who}")
+                    .into_bytes();
             }
         }
         3 if random.bool() => headers.push(("authorization", format!("Bearer {}", text(random)))),
@@ -136,14 +216,29 @@ pub(crate) fn request(random: &mut Rng) -> Request {
         5 => value(random, &mut body),
         _ => (0..random.usize(1..4)).for_each(|_| mutate(random, &mut body)),
     }
-    Request { method, path, headers, body }
+    Request {
+        method,
+        path,
+        headers,
+        body,
+    }
 }
 
 /// One value of a JSON body becomes another.
 fn value(random: &mut Rng, body: &mut Vec<u8>) {
-    let places: Vec<usize> = body.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at + 1).collect();
-    let Some(at) = random.choice(places) else { return };
-    let end = body[at..].iter().position(|byte| b",}]".contains(byte)).map_or(body.len(), |end| at + end);
+    let places: Vec<usize> = body
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b':')
+        .map(|(at, _)| at + 1)
+        .collect();
+    let Some(at) = random.choice(places) else {
+        return;
+    };
+    let end = body[at..]
+        .iter()
+        .position(|byte| b",}]".contains(byte))
+        .map_or(body.len(), |end| at + end);
     let new = match random.u8(0..8) {
         0 => "[".repeat(random.usize(1..5_000)),
         1 => format!("\"{}\"", "a".repeat(random.usize(1..100_000))),
@@ -161,8 +256,13 @@ pub(crate) fn mutate(random: &mut Rng, bytes: &mut Vec<u8>) {
     let start = random.usize(..bytes.len());
     let end = (start + random.usize(1..16)).min(bytes.len());
     match random.u8(0..4) {
-        0 => bytes[start..end].iter_mut().for_each(|byte| *byte = random.u8(..)),
-        1 => drop(bytes.splice(start..start, std::iter::repeat_with(|| random.u8(..)).take(end - start))),
+        0 => bytes[start..end]
+            .iter_mut()
+            .for_each(|byte| *byte = random.u8(..)),
+        1 => drop(bytes.splice(
+            start..start,
+            std::iter::repeat_with(|| random.u8(..)).take(end - start),
+        )),
         2 => drop(bytes.drain(start..end)),
         _ => {
             let again = bytes[start..end].to_vec();
@@ -173,15 +273,21 @@ pub(crate) fn mutate(random: &mut Rng, bytes: &mut Vec<u8>) {
 
 fn text(random: &mut Rng) -> String {
     let length = random.usize(1..300);
-    std::iter::repeat_with(|| random.char('!'..='~')).take(length).collect()
+    std::iter::repeat_with(|| random.char('!'..='~'))
+        .take(length)
+        .collect()
 }
 
 fn name(random: &mut Rng) -> String {
     let length = random.usize(1..8_000);
-    std::iter::repeat_with(|| random.alphanumeric()).take(length).collect()
+    std::iter::repeat_with(|| random.alphanumeric())
+        .take(length)
+        .collect()
 }
 
 fn escaped(random: &mut Rng) -> String {
     let length = random.usize(1..12);
-    std::iter::repeat_with(|| format!("%{:02X}", random.u8(..))).take(length).collect()
+    std::iter::repeat_with(|| format!("%{:02X}", random.u8(..)))
+        .take(length)
+        .collect()
 }

@@ -5,19 +5,38 @@ use crate::{Alias, KeyError, KeyId, Realm};
 
 impl KeyCore {
     /// Adds an alias.
-    pub fn create_alias(&self, realm: &Realm, name: &str, target: &KeyId) -> Result<Alias, KeyError> {
+    pub fn create_alias(
+        &self,
+        realm: &Realm,
+        name: &str,
+        target: &KeyId,
+    ) -> Result<Alias, KeyError> {
         self.key(realm, target)?;
         let now = self.now();
-        let alias = Alias { name: name.to_owned(), target: target.clone(), created: now, updated: now };
+        let alias = Alias {
+            name: name.to_owned(),
+            target: target.clone(),
+            created: now,
+            updated: now,
+        };
         self.store.put_alias(realm, alias.clone(), false)?;
         Ok(alias)
     }
 
     /// Points an alias at another key.
-    pub fn update_alias(&self, realm: &Realm, name: &str, target: &KeyId) -> Result<Alias, KeyError> {
+    pub fn update_alias(
+        &self,
+        realm: &Realm,
+        name: &str,
+        target: &KeyId,
+    ) -> Result<Alias, KeyError> {
         self.key(realm, target)?;
         let old = self.alias(realm, name)?;
-        let alias = Alias { target: target.clone(), updated: self.now(), ..old };
+        let alias = Alias {
+            target: target.clone(),
+            updated: self.now(),
+            ..old
+        };
         self.store.put_alias(realm, alias.clone(), true)?;
         Ok(alias)
     }
@@ -29,7 +48,9 @@ impl KeyCore {
 
     /// An alias by its name.
     pub fn alias(&self, realm: &Realm, name: &str) -> Result<Alias, KeyError> {
-        let not_found = || KeyError::AliasNotFound { name: name.to_owned() };
+        let not_found = || KeyError::AliasNotFound {
+            name: name.to_owned(),
+        };
         let alias = self.store.alias(realm, name).ok_or_else(not_found)?;
         self.key(realm, &alias.target).map_err(|_| not_found())?;
         Ok(alias)
@@ -37,6 +58,10 @@ impl KeyCore {
 
     /// All aliases of a realm, by name.
     pub fn aliases(&self, realm: &Realm) -> Vec<Alias> {
-        self.store.aliases(realm).into_iter().filter(|alias| self.key(realm, &alias.target).is_ok()).collect()
+        self.store
+            .aliases(realm)
+            .into_iter()
+            .filter(|alias| self.key(realm, &alias.target).is_ok())
+            .collect()
     }
 }

@@ -12,11 +12,14 @@ impl KeyCore {
     pub fn backup(&self, realm: &Realm, id: &KeyId) -> Result<Vec<u8>, KeyError> {
         let key = self.key(realm, id)?;
         let bytes = postcard::to_allocvec(&*key).map(Zeroizing::new);
-        let bytes = bytes.map_err(|_| KeyError::Internal { what: "a key could not be written" })?;
+        let bytes = bytes.map_err(|_| KeyError::Internal {
+            what: "a key could not be written",
+        })?;
         self.master.seal_backup(self.entropy.as_ref(), &bytes)
     }
 
-    /// Puts a key from [`KeyCore::backup`] into a realm, under the name and with the versions it had.
+    /// Puts a key from [`KeyCore::backup`] into a realm, under the name and with the versions it
+    /// had.
     pub fn restore(&self, realm: &Realm, backup: &[u8]) -> Result<Arc<Key>, KeyError> {
         let bytes = self.master.open_backup(backup)?;
         let mut key: Key = postcard::from_bytes(&bytes).map_err(|_| KeyError::BadBackup)?;

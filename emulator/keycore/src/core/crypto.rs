@@ -4,31 +4,57 @@ use zeroize::Zeroizing;
 
 use super::{KeyCore, Sealed};
 use crate::{
-    AesMode, Algorithm, Key, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm,
-    Version, VersionId, aes, asymmetric, kem, material,
+    AesMode, Algorithm, Key, KeyError, KeyId, PublicKey, Purpose, Realm, RsaPadding, SignInput,
+    SignatureAlgorithm, Version, VersionId, aes, asymmetric, kem, material,
 };
 
 impl KeyCore {
     /// Seals under the primary version.
-    pub fn seal(&self, realm: &Realm, id: &KeyId, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
+    pub fn seal(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Sealed, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(Purpose::EncryptDecrypt)?;
         self.seal_by(&key, &key.primary()?.id, plaintext, aad)
     }
 
     /// Seals under a version that the caller names.
-    pub fn seal_with(&self, (realm, id, version): Named<'_>, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
+    pub fn seal_with(
+        &self,
+        (realm, id, version): Named<'_>,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Sealed, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(Purpose::EncryptDecrypt)?;
         self.seal_by(&key, version, plaintext, aad)
     }
 
-    fn seal_by(&self, key: &Key, version: &VersionId, plaintext: &[u8], aad: &[u8]) -> Result<Sealed, KeyError> {
+    fn seal_by(
+        &self,
+        key: &Key,
+        version: &VersionId,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Sealed, KeyError> {
         let version = key.usable_version(version)?;
         only_aes_256(version)?;
         version.protects_at(self.now())?;
-        let (nonce, body) = material::seal_with(&self.material(version)?, self.entropy.as_ref(), plaintext, aad)?;
-        Ok(Sealed { version: version.id, nonce, body })
+        let (nonce, body) = material::seal_with(
+            &self.material(version)?,
+            self.entropy.as_ref(),
+            plaintext,
+            aad,
+        )?;
+        Ok(Sealed {
+            version: version.id,
+            nonce,
+            body,
+        })
     }
 
     /// Opens what a version of the key sealed.
@@ -107,12 +133,15 @@ impl KeyCore {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let (algorithm, private) = self.to_use(realm, id, version, Purpose::Encapsulation)?;
-        let Algorithm::Kem(kem) = algorithm else { return Err(KeyError::WrongAlgorithm { algorithm }) };
+        let Algorithm::Kem(kem) = algorithm else {
+            return Err(KeyError::WrongAlgorithm { algorithm });
+        };
         kem::decapsulate(kem, &private, ciphertext)
     }
 
-    /// Opens what was wrapped to a version's RSA public key by way of an AES key (CKM_RSA_AES_KEY_WRAP of PKCS #11): a block that
-    /// holds the AES key, then the rest under it by key wrap with padding (RFC 5649).
+    /// Opens what was wrapped to a version's RSA public key by way of an AES key
+    /// (CKM_RSA_AES_KEY_WRAP of PKCS #11): a block that holds the AES key, then the rest under it
+    /// by key wrap with padding (RFC 5649).
     pub fn unwrap_rsa_aes(
         &self,
         (realm, id, version): Named<'_>,
@@ -120,8 +149,12 @@ impl KeyCore {
         wrapped: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let (algorithm, private) = self.to_use(realm, id, version, Purpose::EncryptDecrypt)?;
-        let Algorithm::Rsa { bits } = algorithm else { return Err(KeyError::WrongAlgorithm { algorithm }) };
-        let (block, rest) = wrapped.split_at_checked(usize::from(bits) / 8).ok_or(KeyError::DoesNotOpen)?;
+        let Algorithm::Rsa { bits } = algorithm else {
+            return Err(KeyError::WrongAlgorithm { algorithm });
+        };
+        let (block, rest) = wrapped
+            .split_at_checked(usize::from(bits) / 8)
+            .ok_or(KeyError::DoesNotOpen)?;
         let kek = asymmetric::rsa_decrypt(&private, padding, block)?;
         aes::unwrap_padded(&kek, rest)
     }
@@ -150,13 +183,22 @@ impl KeyCore {
     }
 
     /// The authentication code of a message.
-    pub fn mac(&self, (realm, id, version): Named<'_>, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub fn mac(
+        &self,
+        (realm, id, version): Named<'_>,
+        message: &[u8],
+    ) -> Result<Vec<u8>, KeyError> {
         let (algorithm, secret) = self.to_protect(realm, id, version, Purpose::Mac)?;
         asymmetric::mac(hmac_bits(algorithm)?, &secret, message)
     }
 
     /// Whether `tag` is the authentication code of a message.
-    pub fn verify_mac(&self, (realm, id, version): Named<'_>, message: &[u8], tag: &[u8]) -> Result<bool, KeyError> {
+    pub fn verify_mac(
+        &self,
+        (realm, id, version): Named<'_>,
+        message: &[u8],
+        tag: &[u8],
+    ) -> Result<bool, KeyError> {
         let (algorithm, secret) = self.to_use(realm, id, version, Purpose::Mac)?;
         asymmetric::mac_holds(hmac_bits(algorithm)?, &secret, message, tag)
     }
@@ -169,7 +211,13 @@ impl KeyCore {
     }
 
     /// What opens, decrypts and verifies: a version that is enabled, whatever its dates.
-    fn to_use(&self, realm: &Realm, id: &KeyId, version: &VersionId, purpose: Purpose) -> Result<Usable, KeyError> {
+    fn to_use(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        version: &VersionId,
+        purpose: Purpose,
+    ) -> Result<Usable, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(purpose)?;
         let version = key.usable_version(version)?;
@@ -177,7 +225,13 @@ impl KeyCore {
     }
 
     /// What encrypts and signs: its time must be now as well.
-    fn to_protect(&self, realm: &Realm, id: &KeyId, version: &VersionId, purpose: Purpose) -> Result<Usable, KeyError> {
+    fn to_protect(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        version: &VersionId,
+        purpose: Purpose,
+    ) -> Result<Usable, KeyError> {
         let key = self.key(realm, id)?;
         key.usable_for(purpose)?;
         let version = key.usable_version(version)?;
@@ -186,7 +240,9 @@ impl KeyCore {
     }
 
     fn material(&self, version: &Version) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let sealed = version.material.as_ref().ok_or(KeyError::VersionUnusable { state: version.state })?;
+        let sealed = version.material.as_ref().ok_or(KeyError::VersionUnusable {
+            state: version.state,
+        })?;
         self.master.unseal(&version.id, sealed)
     }
 }

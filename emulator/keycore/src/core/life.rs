@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{KeyCore, Named, push};
 use crate::{
-    Algorithm, Cause, Key, KeyError, KeyFields, KeyId, KeyState, NewVersion, Period, Purpose, Realm, Trigger, Version,
-    VersionFields, VersionId, VersionState, material,
+    Algorithm, Cause, Key, KeyError, KeyFields, KeyId, KeyState, NewVersion, Period, Purpose,
+    Realm, Trigger, Version, VersionFields, VersionId, VersionState, material,
 };
 
 impl KeyCore {
@@ -34,9 +34,17 @@ impl KeyCore {
     }
 
     /// Deletes a key after that time, unless it is cancelled before.
-    pub fn schedule_deletion(&self, realm: &Realm, id: &KeyId, after: Duration) -> Result<Arc<Key>, KeyError> {
+    pub fn schedule_deletion(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        after: Duration,
+    ) -> Result<Arc<Key>, KeyError> {
         let after = SignedDuration::try_from(after).map_err(|_| KeyError::OutOfRange)?;
-        let at = self.now().checked_add(after).map_err(|_| KeyError::OutOfRange)?;
+        let at = self
+            .now()
+            .checked_add(after)
+            .map_err(|_| KeyError::OutOfRange)?;
         self.change(realm, id, |key| {
             not_pending(key)?;
             key.state = KeyState::PendingDeletion { at };
@@ -45,7 +53,12 @@ impl KeyCore {
     }
 
     /// Keeps a key that waits for its deletion, in that state from then on.
-    pub fn cancel_deletion(&self, realm: &Realm, id: &KeyId, then: KeyState) -> Result<Arc<Key>, KeyError> {
+    pub fn cancel_deletion(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        then: KeyState,
+    ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.change(realm, id, |key| match key.state {
             KeyState::PendingDeletion { .. } => {
@@ -55,7 +68,9 @@ impl KeyCore {
                 }
                 Ok(())
             }
-            _ => Err(KeyError::NotPendingDeletion { id: key.id.to_string() }),
+            _ => Err(KeyError::NotPendingDeletion {
+                id: key.id.to_string(),
+            }),
         })?;
         self.key(realm, id)
     }
@@ -65,10 +80,15 @@ impl KeyCore {
         self.key(realm, id)?;
         let waits = |key: &Key| matches!(key.state, KeyState::PendingDeletion { .. });
         let gone = self.store.remove(realm, id, &waits);
-        if gone { Ok(()) } else { Err(KeyError::NotPendingDeletion { id: id.to_string() }) }
+        if gone {
+            Ok(())
+        } else {
+            Err(KeyError::NotPendingDeletion { id: id.to_string() })
+        }
     }
 
-    /// Moves one version to another state, where [`VersionState::may_become`] allows it. Destroying takes its material away.
+    /// Moves one version to another state, where [`VersionState::may_become`] allows it. Destroying
+    /// takes its material away.
     pub fn set_version_state(
         &self,
         realm: &Realm,
@@ -85,12 +105,16 @@ impl KeyCore {
         })
     }
 
-    /// Removes a version whose material is destroyed. It leaves no trace but its number, which is not given again.
+    /// Removes a version whose material is destroyed. It leaves no trace but its number, which is
+    /// not given again.
     pub fn remove_version(&self, (realm, id, version): Named<'_>) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| {
             let from = key.version_mut(version)?.state;
             if from != VersionState::Destroyed {
-                return Err(KeyError::IllegalMove { from, to: VersionState::Destroyed });
+                return Err(KeyError::IllegalMove {
+                    from,
+                    to: VersionState::Destroyed,
+                });
             }
             key.versions.retain(|one| one.id != *version);
             key.primary = key.primary.filter(|primary| primary != version);
@@ -102,11 +126,20 @@ impl KeyCore {
     pub fn remove_without_versions(&self, realm: &Realm, id: &KeyId) -> Result<(), KeyError> {
         self.key(realm, id)?;
         let gone = self.store.remove(realm, id, &|key| key.versions.is_empty());
-        if gone { Ok(()) } else { Err(KeyError::HasVersions { id: id.to_string() }) }
+        if gone {
+            Ok(())
+        } else {
+            Err(KeyError::HasVersions { id: id.to_string() })
+        }
     }
 
     /// Makes a version the one that seals; it must be one that can be used.
-    pub fn set_primary(&self, realm: &Realm, id: &KeyId, version: &VersionId) -> Result<Arc<Key>, KeyError> {
+    pub fn set_primary(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        version: &VersionId,
+    ) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| {
             let version = key.usable_version(version)?.id;
             key.primary = Some(version);
@@ -114,7 +147,8 @@ impl KeyCore {
         })
     }
 
-    /// Changes what is only data of one version, and its state where [`VersionState::may_become`] allows it.
+    /// Changes what is only data of one version, and its state where [`VersionState::may_become`]
+    /// allows it.
     pub fn update_version(
         &self,
         realm: &Realm,
@@ -126,7 +160,10 @@ impl KeyCore {
         let (mut f, now) = (f, self.now());
         self.change(realm, id, |key| {
             not_pending(key)?;
-            let newest = key.versions.last().is_some_and(|newest| newest.id == *version);
+            let newest = key
+                .versions
+                .last()
+                .is_some_and(|newest| newest.id == *version);
             let changed = key.version_mut(version)?;
             move_to(changed, to.unwrap_or(changed.state))?;
             f(changed.fields());
@@ -139,8 +176,8 @@ impl KeyCore {
         })
     }
 
-    /// Sets when the key rotates by itself, or that it does not, and how long versions made so are valid. A trigger that counts date by
-    /// date begins at `first`, or a whole period from now.
+    /// Sets when the key rotates by itself, or that it does not, and how long versions made so are
+    /// valid. A trigger that counts date by date begins at `first`, or a whole period from now.
     pub fn set_rotation(
         &self,
         realm: &Realm,
@@ -153,7 +190,10 @@ impl KeyCore {
         self.change(realm, id, |key| {
             key.usable()?;
             rotates(key)?;
-            let newest = key.versions.last().map(|newest| (newest.created, newest.expires));
+            let newest = key
+                .versions
+                .last()
+                .map(|newest| (newest.created, newest.expires));
             let (made, expires) = newest.unwrap_or((key.created, None));
             key.rotation.lifetime = lifetime;
             key.rotation.schedule(trigger, first, now, made, expires);
@@ -161,8 +201,14 @@ impl KeyCore {
         })
     }
 
-    /// Makes a new version now; at most `limit` times in a key's life. The schedule goes on as it was.
-    pub fn rotate_now(&self, realm: &Realm, id: &KeyId, limit: Option<u32>) -> Result<Arc<Key>, KeyError> {
+    /// Makes a new version now; at most `limit` times in a key's life. The schedule goes on as it
+    /// was.
+    pub fn rotate_now(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        limit: Option<u32>,
+    ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.key(realm, id)?;
         self.rotate(realm, id, &|key| {
@@ -178,7 +224,12 @@ impl KeyCore {
     }
 
     /// Adds a version, which may be of another algorithm than those before.
-    pub fn add_version(&self, realm: &Realm, id: &KeyId, new: NewVersion) -> Result<Arc<Key>, KeyError> {
+    pub fn add_version(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        new: NewVersion,
+    ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         // Made before the store is locked: RSA takes up to seconds.
         let made = self.new_version(&new, now, Cause::Created)?;
@@ -189,23 +240,36 @@ impl KeyCore {
         })
     }
 
-    /// Makes the material of a version that is pending, which is enabled then. RSA takes up to seconds.
+    /// Makes the material of a version that is pending, which is enabled then. RSA takes up to
+    /// seconds.
     pub fn finish_version(&self, (realm, id, version): Named<'_>) -> Result<Arc<Key>, KeyError> {
         let key = self.key(realm, id)?;
-        let algorithm = key.version(version).ok_or(KeyError::VersionNotFound)?.algorithm;
+        let algorithm = key
+            .version(version)
+            .ok_or(KeyError::VersionNotFound)?
+            .algorithm;
         let material = material::generate(algorithm, self.entropy.as_ref())?;
-        let sealed = Arc::new(self.master.seal(self.entropy.as_ref(), version, &material)?);
+        let sealed = Arc::new(
+            self.master
+                .seal(self.entropy.as_ref(), version, &material)?,
+        );
         self.change(realm, id, |key| {
             let version = key.version_mut(version)?;
             if version.state == VersionState::Pending {
-                (version.state, version.material) = (VersionState::Enabled, Some(Arc::clone(&sealed)));
+                (version.state, version.material) =
+                    (VersionState::Enabled, Some(Arc::clone(&sealed)));
             }
             Ok(())
         })
     }
 
     /// Changes what is only data: description, labels, policy, attributes, grants.
-    pub fn update(&self, realm: &Realm, id: &KeyId, f: impl FnMut(KeyFields<'_>)) -> Result<Arc<Key>, KeyError> {
+    pub fn update(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        f: impl FnMut(KeyFields<'_>),
+    ) -> Result<Arc<Key>, KeyError> {
         let mut f = f;
         self.change(realm, id, |key| {
             f(key.fields());
@@ -226,7 +290,10 @@ impl KeyCore {
 
 fn move_to(version: &mut Version, to: VersionState) -> Result<(), KeyError> {
     if !version.state.may_become(to) {
-        return Err(KeyError::IllegalMove { from: version.state, to });
+        return Err(KeyError::IllegalMove {
+            from: version.state,
+            to,
+        });
     }
     version.state = to;
     if to == VersionState::Destroyed {
@@ -237,7 +304,9 @@ fn move_to(version: &mut Version, to: VersionState) -> Result<(), KeyError> {
 
 fn not_pending(key: &Key) -> Result<(), KeyError> {
     match key.state {
-        KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion { id: key.id.to_string() }),
+        KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion {
+            id: key.id.to_string(),
+        }),
         KeyState::Enabled | KeyState::Disabled => Ok(()),
     }
 }

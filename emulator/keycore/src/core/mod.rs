@@ -1,4 +1,5 @@
-//! The verbs on keys. Every verb first settles what is due: rotations that the schedule owes, deletions whose day has come.
+//! The verbs on keys. Every verb first settles what is due: rotations that the schedule owes,
+//! deletions whose day has come.
 
 mod aliases;
 mod backup;
@@ -14,8 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::material::{self, MasterKey};
 use crate::{
-    Cause, Clock, Entropy, Key, KeyError, KeyId, KeyState, NewKey, NewVersion, Realm, Rotation, Store, Version,
-    VersionId, VersionState,
+    Cause, Clock, Entropy, Key, KeyError, KeyId, KeyState, NewKey, NewVersion, Realm, Rotation,
+    Store, Version, VersionId, VersionState,
 };
 
 pub use crypto::Named;
@@ -48,21 +49,31 @@ pub struct Settled {
     pub rotated: usize,
     /// Keys whose deletion came due.
     pub deleted: usize,
-    /// Versions that schedules owed and that were left out, the oldest of more than one settling makes: 32 of an RSA key, 1000 of others.
+    /// Versions that schedules owed and that were left out, the oldest of more than one settling
+    /// makes: 32 of an RSA key, 1000 of others.
     pub skipped: usize,
 }
 
 impl fmt::Debug for KeyCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyCore").field("clock", &self.clock).finish_non_exhaustive()
+        f.debug_struct("KeyCore")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
     }
 }
 
 impl KeyCore {
-    /// A core over an empty or filled store. The master key is made here and lives as long as the core.
+    /// A core over an empty or filled store. The master key is made here and lives as long as the
+    /// core.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let master = MasterKey::random(entropy.as_ref());
-        Self { store, clock, entropy, master, rotating: Rotating::default() }
+        Self {
+            store,
+            clock,
+            entropy,
+            master,
+            rotating: Rotating::default(),
+        }
     }
 
     /// The time on the clock that keys live by.
@@ -80,7 +91,11 @@ impl KeyCore {
     /// Makes a key and its first version. RSA takes up to seconds.
     pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
-        let first = new.first.as_ref().map(|first| self.new_version(first, now, Cause::Created)).transpose()?;
+        let first = new
+            .first
+            .as_ref()
+            .map(|first| self.new_version(first, now, Cause::Created))
+            .transpose()?;
         let mut key = Key {
             realm: realm.clone(),
             id: new.id.clone(),
@@ -113,7 +128,11 @@ impl KeyCore {
 
     /// All keys of a realm, by time of creation, then by name.
     pub fn keys(&self, realm: &Realm) -> Vec<Arc<Key>> {
-        self.store.keys(realm).into_iter().filter_map(|key| self.settled(key)).collect()
+        self.store
+            .keys(realm)
+            .into_iter()
+            .filter_map(|key| self.settled(key))
+            .collect()
     }
 
     /// Every realm that has a key.
@@ -123,7 +142,10 @@ impl KeyCore {
 
     /// The key that has this version; for ciphertexts that name only a version.
     pub fn find_version(&self, realm: &Realm, version: &VersionId) -> Result<Arc<Key>, KeyError> {
-        self.store.find(realm, version).and_then(|key| self.settled(key)).ok_or(KeyError::VersionNotFound)
+        self.store
+            .find(realm, version)
+            .and_then(|key| self.settled(key))
+            .ok_or(KeyError::VersionNotFound)
     }
 
     /// Settles everything that is due now.
@@ -173,35 +195,62 @@ impl KeyCore {
         let now = self.now();
         match key.state {
             KeyState::PendingDeletion { at } if at <= now => {
-                let due = |key: &Key| matches!(key.state, KeyState::PendingDeletion { at } if at <= now);
+                let due =
+                    |key: &Key| matches!(key.state, KeyState::PendingDeletion { at } if at <= now);
                 let removed = self.store.remove(&key.realm, &key.id, &due);
-                (if removed { None } else { self.store.get(&key.realm, &key.id) }, 0)
+                (
+                    if removed {
+                        None
+                    } else {
+                        self.store.get(&key.realm, &key.id)
+                    },
+                    0,
+                )
             }
-            _ if key.versions.iter().any(|version| version.state.ends_by(now)) => {
+            _ if key
+                .versions
+                .iter()
+                .any(|version| version.state.ends_by(now)) =>
+            {
                 let settled = self.store.update(&key.realm, &key.id, &mut |key| {
-                    key.versions.iter_mut().for_each(|version| version.end_by(now));
+                    key.versions
+                        .iter_mut()
+                        .for_each(|version| version.end_by(now));
                     Ok(())
                 });
                 settled.map_or((None, 0), |key| self.settled_while(key, go_on))
             }
-            KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => self.rotate_due(&key, now, go_on),
+            KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
+                self.rotate_due(&key, now, go_on)
+            }
             _ => (Some(key), 0),
         }
     }
 
     /// A version that is nobody's yet, and so has no number.
-    fn new_version(&self, new: &NewVersion, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
+    fn new_version(
+        &self,
+        new: &NewVersion,
+        at: Timestamp,
+        cause: Cause,
+    ) -> Result<Version, KeyError> {
         let id = VersionId::random(self.entropy.as_ref());
         let material = match &new.material {
             _ if new.later => None,
             Some(material) => Some(material.of(new.algorithm)?),
             None => Some(material::generate(new.algorithm, self.entropy.as_ref())?),
         };
-        let sealed = material.map(|material| self.master.seal(self.entropy.as_ref(), &id, &material)).transpose()?;
+        let sealed = material
+            .map(|material| self.master.seal(self.entropy.as_ref(), &id, &material))
+            .transpose()?;
         Ok(Version {
             id,
             number: 0,
-            state: if new.later { VersionState::Pending } else { VersionState::Enabled },
+            state: if new.later {
+                VersionState::Pending
+            } else {
+                VersionState::Enabled
+            },
             created: at,
             updated: at,
             cause,

@@ -32,9 +32,13 @@ impl Store for MemoryStore {
         let mut realms = self.write();
         let world = realms.entry(key.realm.clone()).or_default();
         if world.keys.contains_key(&key.id) {
-            return Err(KeyError::AlreadyExists { id: key.id.to_string() });
+            return Err(KeyError::AlreadyExists {
+                id: key.id.to_string(),
+            });
         }
-        world.versions.extend(key.versions.iter().map(|v| (v.id, key.id.clone())));
+        world
+            .versions
+            .extend(key.versions.iter().map(|v| (v.id, key.id.clone())));
         world.keys.insert(key.id.clone(), Arc::new(key));
         Ok(())
     }
@@ -49,7 +53,12 @@ impl Store for MemoryStore {
         world.keys.get(world.versions.get(version)?).cloned()
     }
 
-    fn update(&self, realm: &Realm, id: &KeyId, change: &mut Change<'_>) -> Result<Arc<Key>, KeyError> {
+    fn update(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        change: &mut Change<'_>,
+    ) -> Result<Arc<Key>, KeyError> {
         let mut realms = self.write();
         let not_found = || KeyError::NotFound { id: id.to_string() };
         let world = realms.get_mut(realm).ok_or_else(not_found)?;
@@ -58,9 +67,15 @@ impl Store for MemoryStore {
         let known = before.versions.len();
         change(&mut key)?;
         // A change adds versions at the end or removes some.
-        world.versions.extend(key.versions.iter().skip(known).map(|v| (v.id, id.clone())));
+        world
+            .versions
+            .extend(key.versions.iter().skip(known).map(|v| (v.id, id.clone())));
         if key.versions.len() < known {
-            for gone in before.versions.iter().filter(|version| key.version(&version.id).is_none()) {
+            for gone in before
+                .versions
+                .iter()
+                .filter(|version| key.version(&version.id).is_none())
+            {
                 world.versions.remove(&gone.id);
             }
         }
@@ -71,8 +86,12 @@ impl Store for MemoryStore {
 
     fn remove(&self, realm: &Realm, id: &KeyId, when: &dyn Fn(&Key) -> bool) -> bool {
         let mut realms = self.write();
-        let Some(world) = realms.get_mut(realm) else { return false };
-        let Some(key) = world.keys.get(id).filter(|key| when(key)).cloned() else { return false };
+        let Some(world) = realms.get_mut(realm) else {
+            return false;
+        };
+        let Some(key) = world.keys.get(id).filter(|key| when(key)).cloned() else {
+            return false;
+        };
         world.keys.remove(id);
         for version in &key.versions {
             world.versions.remove(&version.id);
@@ -82,20 +101,30 @@ impl Store for MemoryStore {
     }
 
     fn keys(&self, realm: &Realm) -> Vec<Arc<Key>> {
-        let mut keys: Vec<_> = self.read().get(realm).map(|w| w.keys.values().cloned().collect()).unwrap_or_default();
+        let mut keys: Vec<_> = self
+            .read()
+            .get(realm)
+            .map(|w| w.keys.values().cloned().collect())
+            .unwrap_or_default();
         keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         keys
     }
 
     fn realms(&self) -> Vec<Realm> {
-        self.read().iter().filter(|(_, world)| !world.keys.is_empty()).map(|(realm, _)| realm.clone()).collect()
+        self.read()
+            .iter()
+            .filter(|(_, world)| !world.keys.is_empty())
+            .map(|(realm, _)| realm.clone())
+            .collect()
     }
 
     fn put_alias(&self, realm: &Realm, alias: Alias, replace: bool) -> Result<(), KeyError> {
         let mut realms = self.write();
         let world = realms.entry(realm.clone()).or_default();
         if !world.keys.contains_key(&alias.target) {
-            return Err(KeyError::NotFound { id: alias.target.to_string() });
+            return Err(KeyError::NotFound {
+                id: alias.target.to_string(),
+            });
         }
         match (world.aliases.contains_key(&alias.name), replace) {
             (true, false) => Err(KeyError::AliasExists { name: alias.name }),
@@ -112,12 +141,20 @@ impl Store for MemoryStore {
     }
 
     fn remove_alias(&self, realm: &Realm, name: &str) -> Result<(), KeyError> {
-        let removed = self.write().get_mut(realm).and_then(|world| world.aliases.remove(name));
-        removed.map(|_| ()).ok_or_else(|| KeyError::AliasNotFound { name: name.to_owned() })
+        let removed = self
+            .write()
+            .get_mut(realm)
+            .and_then(|world| world.aliases.remove(name));
+        removed.map(|_| ()).ok_or_else(|| KeyError::AliasNotFound {
+            name: name.to_owned(),
+        })
     }
 
     fn aliases(&self, realm: &Realm) -> Vec<Alias> {
-        self.read().get(realm).map(|world| world.aliases.values().cloned().collect()).unwrap_or_default()
+        self.read()
+            .get(realm)
+            .map(|world| world.aliases.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn clear(&self) {

@@ -12,7 +12,8 @@ pub use memory::MemoryStore;
 /// Changes a key in place; an error leaves it as it was.
 pub type Change<'a> = dyn FnMut(&mut Key) -> Result<(), KeyError> + 'a;
 
-/// Keys and aliases. Every method is atomic; a key that was handed out does not change under its reader.
+/// Keys and aliases. Every method is atomic; a key that was handed out does not change under its
+/// reader.
 pub trait Store: Send + Sync + Debug {
     /// Adds a key; [`KeyError::AlreadyExists`] where its name is taken.
     fn insert(&self, key: Key) -> Result<(), KeyError>;
@@ -21,8 +22,14 @@ pub trait Store: Send + Sync + Debug {
     /// The key that has that version.
     fn find(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>>;
     /// Changes a key; returns it as it then is.
-    fn update(&self, realm: &Realm, id: &KeyId, change: &mut Change<'_>) -> Result<Arc<Key>, KeyError>;
-    /// Removes a key and the aliases that name it, if it is still one of those that `when` takes; whether it did.
+    fn update(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        change: &mut Change<'_>,
+    ) -> Result<Arc<Key>, KeyError>;
+    /// Removes a key and the aliases that name it, if it is still one of those that `when` takes;
+    /// whether it did.
     fn remove(&self, realm: &Realm, id: &KeyId, when: &dyn Fn(&Key) -> bool) -> bool;
     /// All keys of a realm, by time of creation, then by name.
     fn keys(&self, realm: &Realm) -> Vec<Arc<Key>>;

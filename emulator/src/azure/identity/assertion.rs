@@ -1,4 +1,5 @@
-//! Client assertions: an application shows who it is by a JWT that its own certificate signed, or a trusted issuer for it.
+//! Client assertions: an application shows who it is by a JWT that its own certificate signed, or a
+//! trusted issuer for it.
 
 use std::sync::Arc;
 
@@ -60,7 +61,8 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<(), LoginError> {
     let header = decode_header(assertion).map_err(|_| LoginError::malformed_assertion())?;
-    let unverified: Claims = jwt::unverified(assertion).ok_or_else(LoginError::malformed_assertion)?;
+    let unverified: Claims =
+        jwt::unverified(assertion).ok_or_else(LoginError::malformed_assertion)?;
     if unverified.iss.eq_ignore_ascii_case(&application.client_id) {
         let key = by_certificate(application, &header)?;
         let claims = signed(assertion, &header, &key)?;
@@ -72,14 +74,20 @@ pub(super) fn check(
         }
         return in_time(&claims, now);
     }
-    let known = |wanted: &dyn Fn(&super::directory::Federated) -> bool| application.federated.iter().any(wanted);
+    let known = |wanted: &dyn Fn(&super::directory::Federated) -> bool| {
+        application.federated.iter().any(wanted)
+    };
     if !known(&|there| there.issuer == unverified.iss) {
         return Err(LoginError::no_federated("issuer", &unverified.iss, 700_211));
     }
     let issuer = directory.issuer(&unverified.iss);
-    let issuer = issuer.ok_or_else(|| LoginError::no_federated("issuer", &unverified.iss, 700_211))?;
+    let issuer =
+        issuer.ok_or_else(|| LoginError::no_federated("issuer", &unverified.iss, 700_211))?;
     let kid = header.kid.clone().unwrap_or_default();
-    let jwk = issuer.keys.find(&kid).ok_or_else(|| LoginError::unknown_signing_key(&kid))?;
+    let jwk = issuer
+        .keys
+        .find(&kid)
+        .ok_or_else(|| LoginError::unknown_signing_key(&kid))?;
     let key = DecodingKey::from_jwk(jwk).map_err(|_| LoginError::unknown_signing_key(&kid))?;
     let claims = signed(assertion, &header, &key)?;
     if !known(&|there| there.issuer == claims.iss && there.subject == claims.sub) {
@@ -91,13 +99,20 @@ pub(super) fn check(
             && claims.aud.has(|audience| audience == there.audience)
     });
     if !complete {
-        return Err(LoginError::no_federated("audience", &claims.aud.shown(), 700_212));
+        return Err(LoginError::no_federated(
+            "audience",
+            &claims.aud.shown(),
+            700_212,
+        ));
     }
     in_time(&claims, now)
 }
 
 fn signed(assertion: &str, header: &Header, key: &DecodingKey) -> Result<Claims, LoginError> {
-    if !matches!(header.alg, Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256) {
+    if !matches!(
+        header.alg,
+        Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256
+    ) {
         return Err(LoginError::malformed_assertion());
     }
     jwt::signed(assertion, header.alg, key).ok_or_else(LoginError::assertion_signature)
@@ -117,18 +132,31 @@ fn by_certificate(application: &Application, header: &Header) -> Result<Decoding
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
     let thumbprint = |algorithm, der: &[u8]| URL_SAFE_NO_PAD.encode(digest(algorithm, der));
     let named = application.certificates.iter().find(|der| {
-        let by_sha1 = header
-            .x5t
-            .as_deref()
-            .is_some_and(|x5t| x5t.trim_end_matches('=') == thumbprint(&SHA1_FOR_LEGACY_USE_ONLY, der));
-        by_sha1 || header.x5t_s256.as_deref().is_some_and(|x5t| x5t.trim_end_matches('=') == thumbprint(&SHA256, der))
+        let by_sha1 = header.x5t.as_deref().is_some_and(|x5t| {
+            x5t.trim_end_matches('=') == thumbprint(&SHA1_FOR_LEGACY_USE_ONLY, der)
+        });
+        by_sha1
+            || header
+                .x5t_s256
+                .as_deref()
+                .is_some_and(|x5t| x5t.trim_end_matches('=') == thumbprint(&SHA256, der))
     });
     let der = named.ok_or_else(LoginError::unknown_certificate)?;
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| LoginError::unknown_certificate())?;
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| LoginError::unknown_certificate())?;
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(rsa)) => {
-            let minimal = |bytes: &'_ [u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
-            Ok(DecodingKey::from_rsa_raw_components(&minimal(rsa.modulus), &minimal(rsa.exponent)))
+            let minimal = |bytes: &'_ [u8]| {
+                bytes
+                    .iter()
+                    .copied()
+                    .skip_while(|byte| *byte == 0)
+                    .collect::<Vec<_>>()
+            };
+            Ok(DecodingKey::from_rsa_raw_components(
+                &minimal(rsa.modulus),
+                &minimal(rsa.exponent),
+            ))
         }
         _ => Err(LoginError::unknown_certificate()),
     }

@@ -1,4 +1,5 @@
-//! Who there is: one tenant, its applications and managed identities, and issuers whose assertions stand for them.
+//! Who there is: one tenant, its applications and managed identities, and issuers whose assertions
+//! stand for them.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,7 +31,8 @@ pub struct Application {
     pub certificates: Vec<Vec<u8>>,
     /// Whose assertions stand for it.
     pub federated: Vec<Federated>,
-    /// A managed identity: the resource id by which Azure Resource Manager knows it. The instance metadata service hands its tokens out.
+    /// A managed identity: the resource id by which Azure Resource Manager knows it. The instance
+    /// metadata service hands its tokens out.
     pub managed: Option<String>,
 }
 
@@ -64,7 +66,8 @@ pub struct Issuer {
     pub keys: JwkSet,
 }
 
-/// The id that Azure Resource Manager knows a user-assigned identity by; the one subscription's is the tenant's.
+/// The id that Azure Resource Manager knows a user-assigned identity by; the one subscription's is
+/// the tenant's.
 pub(crate) fn managed_identity_id(group: &str, name: &str) -> String {
     format!(
         "/subscriptions/{DEFAULT_TENANT}/resourcegroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
@@ -86,7 +89,10 @@ struct Known {
 
 impl Directory {
     pub(crate) fn new(tenant: &str) -> Self {
-        Self { tenant: tenant.to_owned(), known: RwLock::default() }
+        Self {
+            tenant: tenant.to_owned(),
+            known: RwLock::default(),
+        }
     }
 
     /// The application that may do everything in the default vault.
@@ -105,19 +111,24 @@ impl Directory {
     /// Adds an application, or puts it in the place of the one with its id.
     pub(crate) fn add(&self, application: Application) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.applications.retain(|there| there.client_id != application.client_id);
+        known
+            .applications
+            .retain(|there| there.client_id != application.client_id);
         known.applications.push(Arc::new(application));
     }
 
     /// Takes an application away.
     pub(crate) fn remove(&self, client_id: &str) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.applications.retain(|there| !there.client_id.eq_ignore_ascii_case(client_id));
+        known
+            .applications
+            .retain(|there| !there.client_id.eq_ignore_ascii_case(client_id));
     }
 
     /// Whether a principal has that id.
     pub(crate) fn has_principal(&self, object_id: &str) -> bool {
-        self.find(|there| there.object_id.eq_ignore_ascii_case(object_id)).is_some()
+        self.find(|there| there.object_id.eq_ignore_ascii_case(object_id))
+            .is_some()
     }
 
     /// Trusts an issuer's keys.
@@ -138,7 +149,11 @@ impl Directory {
 
     pub(crate) fn find(&self, wanted: impl Fn(&Application) -> bool) -> Option<Arc<Application>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.applications.iter().find(|there| wanted(there)).cloned()
+        known
+            .applications
+            .iter()
+            .find(|there| wanted(there))
+            .cloned()
     }
 
     pub(crate) fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {

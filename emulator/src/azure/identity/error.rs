@@ -1,4 +1,5 @@
-//! What a login is refused with: `error`, an AADSTS number and its sentence, as Entra publishes them.
+//! What a login is refused with: `error`, an AADSTS number and its sentence, as Entra publishes
+//! them.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -16,8 +17,18 @@ pub(crate) struct LoginError {
 }
 
 impl LoginError {
-    fn new(status: StatusCode, error: &'static str, number: u32, message: impl Into<String>) -> Self {
-        Self { status, error, number, message: message.into() }
+    fn new(
+        status: StatusCode,
+        error: &'static str,
+        number: u32,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            error,
+            number,
+            message: message.into(),
+        }
     }
 
     fn bad(error: &'static str, number: u32, message: impl Into<String>) -> Self {
@@ -29,7 +40,8 @@ impl LoginError {
     }
 
     pub(super) fn missing(parameter: &str) -> Self {
-        let message = format!("The request body must contain the following parameter: '{parameter}'.");
+        let message =
+            format!("The request body must contain the following parameter: '{parameter}'.");
         Self::bad("invalid_request", 900_144, message)
     }
 
@@ -124,8 +136,10 @@ impl LoginError {
 
     pub(super) fn assertion_time(now: Timestamp, from: Option<i64>, until: i64) -> Self {
         let shown = |seconds: i64| {
-            Timestamp::from_second(seconds)
-                .map_or_else(|_| "never".to_owned(), |at| at.strftime("%FT%T.0000000Z").to_string())
+            Timestamp::from_second(seconds).map_or_else(
+                |_| "never".to_owned(),
+                |at| at.strftime("%FT%T.0000000Z").to_string(),
+            )
         };
         let message = format!(
             "Client assertion is not within its valid time range. Current time: {}, assertion valid from {}, expiry time of assertion {}.",

@@ -10,8 +10,15 @@ const OPERATION: &str = "ManagedIdentityToken";
 impl Identity {
     /// `GET /metadata/identity/oauth2/token`.
     pub(super) fn imds(&self, request: Request<'_>) -> Answer {
-        let query: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
-        let field = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let query: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes())
+            .into_owned()
+            .collect();
+        let field = |name: &str| {
+            query
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
         if !request.metadata {
             return refused("Required metadata header not specified");
         }
@@ -30,15 +37,28 @@ impl Identity {
                 ),
             });
             let code = "AADSTS500011".to_owned();
-            return Answer { status: StatusCode::BAD_REQUEST, body, operation: OPERATION, caller: None, code };
+            return Answer {
+                status: StatusCode::BAD_REQUEST,
+                body,
+                operation: OPERATION,
+                caller: None,
+                code,
+            };
         };
         let wanted = |there: &Application| {
-            let Some(id) = &there.managed else { return false };
+            let Some(id) = &there.managed else {
+                return false;
+            };
             field("client_id").is_none_or(|wanted| there.client_id.eq_ignore_ascii_case(wanted))
-                && field("object_id").is_none_or(|wanted| there.object_id.eq_ignore_ascii_case(wanted))
-                && field("msi_res_id").or(field("mi_res_id")).is_none_or(|wanted| id.eq_ignore_ascii_case(wanted))
+                && field("object_id")
+                    .is_none_or(|wanted| there.object_id.eq_ignore_ascii_case(wanted))
+                && field("msi_res_id")
+                    .or(field("mi_res_id"))
+                    .is_none_or(|wanted| id.eq_ignore_ascii_case(wanted))
         };
-        let Some(application) = self.directory.find(wanted) else { return refused("Identity not found") };
+        let Some(application) = self.directory.find(wanted) else {
+            return refused("Identity not found");
+        };
         let (now, lifetime) = (self.now().as_second(), self.tokens.lifetime().as_secs());
         let body = json!({
             "access_token": self.issue_for(&application, known, 2),
@@ -50,7 +70,10 @@ impl Identity {
             "resource": resource,
             "token_type": "Bearer",
         });
-        Answer { caller: Some(application.client_id.clone()), ..ok(OPERATION, body) }
+        Answer {
+            caller: Some(application.client_id.clone()),
+            ..ok(OPERATION, body)
+        }
     }
 }
 

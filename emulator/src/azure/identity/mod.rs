@@ -1,5 +1,5 @@
-//! Microsoft Entra ID, as far as programs without a person log in to it: discovery, token endpoints of both versions, and the
-//! instance metadata service of a virtual machine.
+//! Microsoft Entra ID, as far as programs without a person log in to it: discovery, token endpoints
+//! of both versions, and the instance metadata service of a virtual machine.
 
 mod assertion;
 mod directory;
@@ -15,7 +15,8 @@ use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
 pub use directory::{
-    Application, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT, Federated, Issuer,
+    Application, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT, Federated,
+    Issuer,
 };
 pub(crate) use directory::{Directory, managed_identity_id};
 pub(crate) use token::{Claims, Refused, issuer};
@@ -39,9 +40,13 @@ const RESOURCES: &[&str] = &[
     "https://graph.windows.net",
 ];
 /// The resources whose tokens Resource Manager takes.
-pub(crate) const ARM_RESOURCES: &[&str] = &["https://management.azure.com", "https://management.core.windows.net"];
+pub(crate) const ARM_RESOURCES: &[&str] = &[
+    "https://management.azure.com",
+    "https://management.core.windows.net",
+];
 /// And Graph.
-pub(crate) const GRAPH_RESOURCES: &[&str] = &["https://graph.microsoft.com", "https://graph.windows.net"];
+pub(crate) const GRAPH_RESOURCES: &[&str] =
+    &["https://graph.microsoft.com", "https://graph.windows.net"];
 const LOGIN: &str = "https://login.microsoftonline.com";
 
 /// An answer in JSON.
@@ -87,12 +92,21 @@ impl Identity {
         entropy: Arc<dyn Entropy>,
         auth: Auth,
     ) -> Self {
-        Self { directory: Directory::new(tenant), tokens: Tokens::new(lifetime), wall, entropy, auth }
+        Self {
+            directory: Directory::new(tenant),
+            tokens: Tokens::new(lifetime),
+            wall,
+            entropy,
+            auth,
+        }
     }
 
     /// Whether a path is one of this front's, on a host that has others too.
     pub(crate) fn has(path: &str) -> bool {
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let segments: Vec<&str> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
         matches!(
             segments[..],
             [_, "oauth2", "token"]
@@ -107,17 +121,24 @@ impl Identity {
 
     /// What a token for one of these resources says, if it holds now.
     pub(crate) fn verify(&self, token: &str, resources: &[&str]) -> Result<Claims, Refused> {
-        self.tokens.verify(token, &self.directory.tenant, resources, self.wall.now())
+        self.tokens
+            .verify(token, &self.directory.tenant, resources, self.wall.now())
     }
 
     /// Answers a request.
     pub(crate) fn answer(&self, request: Request<'_>) -> Answer {
-        let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let segments: Vec<&str> = request
+            .path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
         match (request.method, &segments[..]) {
             (&Method::POST, [tenant, "oauth2", "token"]) => self.token(tenant, 1, request),
             (&Method::POST, [tenant, "oauth2", "v2.0", "token"]) => self.token(tenant, 2, request),
             (&Method::GET, ["metadata", "identity", "oauth2", "token"]) => self.imds(request),
-            (&Method::GET, [tenant, ".well-known", "openid-configuration"]) => self.configuration(tenant, 1, request),
+            (&Method::GET, [tenant, ".well-known", "openid-configuration"]) => {
+                self.configuration(tenant, 1, request)
+            }
             (&Method::GET, [tenant, "v2.0", ".well-known", "openid-configuration"]) => {
                 self.configuration(tenant, 2, request)
             }
@@ -136,11 +157,19 @@ impl Identity {
     }
 
     fn token(&self, tenant: &str, version: u8, request: Request<'_>) -> Answer {
-        let form: Vec<(String, String)> = form_urlencoded::parse(request.body).into_owned().collect();
-        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let form: Vec<(String, String)> =
+            form_urlencoded::parse(request.body).into_owned().collect();
+        let field = |name: &str| {
+            form.iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
         let caller = field("client_id").map(str::to_owned);
         match self.issue(tenant, version, request, &field) {
-            Ok(body) => Answer { caller, ..ok("IdentityToken", body) },
+            Ok(body) => Answer {
+                caller,
+                ..ok("IdentityToken", body)
+            },
             Err(error) => {
                 let (trace, correlation) = (self.uuid(), self.uuid());
                 Answer {
@@ -174,14 +203,22 @@ impl Identity {
             1 => self.resource(required("resource")?)?,
             _ => {
                 let scope = required("scope")?;
-                // `https://vault.azure.net//.default` of a resource that ends with a slash is one, too.
-                let resource = scope.split(' ').find_map(|scope| scope.strip_suffix("/.default"));
+                // `https://vault.azure.net//.default` of a resource that ends with a slash is one,
+                // too.
+                let resource = scope
+                    .split(' ')
+                    .find_map(|scope| scope.strip_suffix("/.default"));
                 self.resource(resource.ok_or_else(|| LoginError::scope(scope))?)?
             }
         };
         let application = self.directory.application(client_id);
-        let application = application.or_else(|| self.auth.is_off().then(|| Arc::new(Directory::well_known())));
-        let application = application.ok_or_else(|| LoginError::no_application(client_id, &self.directory.tenant))?;
+        let application = application.or_else(|| {
+            self.auth
+                .is_off()
+                .then(|| Arc::new(Directory::well_known()))
+        });
+        let application = application
+            .ok_or_else(|| LoginError::no_application(client_id, &self.directory.tenant))?;
         let now = self.wall.now();
         let by = match (field("client_assertion"), field("client_secret")) {
             _ if self.auth.is_off() => 0,
@@ -192,18 +229,28 @@ impl Identity {
                 }
                 let tenant = &self.directory.tenant;
                 let endpoint = |audience: &str| {
-                    [request.base, LOGIN, "https://login.windows.net"].iter().any(|base| {
-                        audience
-                            .strip_prefix(&format!("{base}/{tenant}/"))
-                            .is_some_and(|rest| matches!(rest, "oauth2/v2.0/token" | "oauth2/token" | "v2.0" | ""))
-                    })
+                    [request.base, LOGIN, "https://login.windows.net"]
+                        .iter()
+                        .any(|base| {
+                            audience
+                                .strip_prefix(&format!("{base}/{tenant}/"))
+                                .is_some_and(|rest| {
+                                    matches!(
+                                        rest,
+                                        "oauth2/v2.0/token" | "oauth2/token" | "v2.0" | ""
+                                    )
+                                })
+                        })
                 };
                 assertion::check(&self.directory, &application, assertion, endpoint, now)?;
                 2
             }
             (None, Some(secret)) => {
                 use subtle::ConstantTimeEq;
-                let known = application.secrets.iter().any(|known| known.as_bytes().ct_eq(secret.as_bytes()).into());
+                let known = application
+                    .secrets
+                    .iter()
+                    .any(|known| known.as_bytes().ct_eq(secret.as_bytes()).into());
                 if !known {
                     return Err(LoginError::wrong_secret(&application.client_id));
                 }
@@ -211,7 +258,10 @@ impl Identity {
             }
             (None, None) => return Err(LoginError::no_credential()),
         };
-        let (token, lifetime) = (self.issue_for(&application, resource, by), self.tokens.lifetime().as_secs());
+        let (token, lifetime) = (
+            self.issue_for(&application, resource, by),
+            self.tokens.lifetime().as_secs(),
+        );
         let mut body = json!({ "token_type": "Bearer", "access_token": token });
         if version == 1 {
             // The old endpoint's numbers are strings.
@@ -229,7 +279,10 @@ impl Identity {
 
     fn resource(&self, text: &str) -> Result<&'static str, LoginError> {
         let plain = text.trim_end_matches('/');
-        let known = RESOURCES.iter().find(|resource| **resource == plain).copied();
+        let known = RESOURCES
+            .iter()
+            .find(|resource| **resource == plain)
+            .copied();
         known.ok_or_else(|| LoginError::no_resource(text, &self.directory.tenant))
     }
 
@@ -240,7 +293,9 @@ impl Identity {
             object_id: application.object_id.clone(),
             by,
         };
-        self.tokens.issue(&subject, resource, self.wall.now(), self.entropy.as_ref()).unwrap_or_default()
+        self.tokens
+            .issue(&subject, resource, self.wall.now(), self.entropy.as_ref())
+            .unwrap_or_default()
     }
 
     fn configuration(&self, tenant: &str, version: u8, request: Request<'_>) -> Answer {
@@ -249,7 +304,13 @@ impl Identity {
             let error = LoginError::no_tenant(tenant);
             let body = error.body(self.wall.now(), &self.uuid(), &self.uuid());
             let code = format!("AADSTS{}", error.number);
-            return Answer { status: error.status, body, operation: "IdentityConfiguration", caller: None, code };
+            return Answer {
+                status: error.status,
+                body,
+                operation: "IdentityConfiguration",
+                caller: None,
+                code,
+            };
         }
         let base = format!("{}/{tenant}", request.base);
         let middle = if version == 2 { "/v2.0" } else { "" };
@@ -277,19 +338,33 @@ impl Identity {
         )
     }
 
-    /// Which hosts are one authority. Ours, where it is none of Microsoft's names, is one by itself.
+    /// Which hosts are one authority. Ours, where it is none of Microsoft's names, is one by
+    /// itself.
     fn instance(&self, request: Request<'_>) -> Answer {
-        let host = request.base.trim_start_matches("https://").trim_start_matches("http://");
-        let microsofts = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
+        let host = request
+            .base
+            .trim_start_matches("https://")
+            .trim_start_matches("http://");
+        let microsofts = [
+            "login.microsoftonline.com",
+            "login.windows.net",
+            "login.microsoft.com",
+            "sts.windows.net",
+        ];
         let mut metadata = vec![json!({
             "preferred_network": microsofts[0],
             "preferred_cache": microsofts[1],
             "aliases": microsofts,
         })];
         if !microsofts.contains(&host) {
-            metadata.push(json!({ "preferred_network": host, "preferred_cache": host, "aliases": [host] }));
+            metadata.push(
+                json!({ "preferred_network": host, "preferred_cache": host, "aliases": [host] }),
+            );
         }
-        let discovery = format!("{}/{}/v2.0/.well-known/openid-configuration", request.base, self.directory.tenant);
+        let discovery = format!(
+            "{}/{}/v2.0/.well-known/openid-configuration",
+            request.base, self.directory.tenant
+        );
         ok(
             "IdentityInstance",
             json!({ "tenant_discovery_endpoint": discovery, "api-version": "1.1", "metadata": metadata }),
@@ -306,5 +381,11 @@ impl Identity {
 }
 
 fn ok(operation: &'static str, body: Value) -> Answer {
-    Answer { status: StatusCode::OK, body, operation, caller: None, code: crate::counts::OK.to_owned() }
+    Answer {
+        status: StatusCode::OK,
+        body,
+        operation,
+        caller: None,
+        code: crate::counts::OK.to_owned(),
+    }
 }

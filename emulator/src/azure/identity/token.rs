@@ -1,4 +1,5 @@
-//! Access tokens: issued as Entra issues them for a resource (version 1.0, RS256), and verified when they come back.
+//! Access tokens: issued as Entra issues them for a resource (version 1.0, RS256), and verified
+//! when they come back.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -51,7 +52,8 @@ pub(crate) enum Refused {
     NotYetValid,
 }
 
-/// Makes and verifies tokens with one key, which is made at the first use: RSA takes a moment that others need not wait for.
+/// Makes and verifies tokens with one key, which is made at the first use: RSA takes a moment that
+/// others need not wait for.
 pub(crate) struct Tokens {
     key: OnceLock<Option<SigningKey>>,
     lifetime: SignedDuration,
@@ -59,7 +61,9 @@ pub(crate) struct Tokens {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("lifetime", &self.lifetime).finish_non_exhaustive()
+        f.debug_struct("Tokens")
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +74,10 @@ pub(crate) fn issuer(tenant: &str) -> String {
 
 impl Tokens {
     pub(crate) fn new(lifetime: SignedDuration) -> Self {
-        Self { key: OnceLock::new(), lifetime }
+        Self {
+            key: OnceLock::new(),
+            lifetime,
+        }
     }
 
     pub(crate) fn lifetime(&self) -> SignedDuration {
@@ -175,8 +182,15 @@ mod tests {
     }
 
     fn issued(tokens: &Tokens, tenant: &str, audience: &str) -> String {
-        let subject = Subject { tenant: tenant.to_owned(), client_id: "app".into(), object_id: "oid".into(), by: 1 };
-        tokens.issue(&subject, audience, at(0), &SystemEntropy).unwrap()
+        let subject = Subject {
+            tenant: tenant.to_owned(),
+            client_id: "app".into(),
+            object_id: "oid".into(),
+            by: 1,
+        };
+        tokens
+            .issue(&subject, audience, at(0), &SystemEntropy)
+            .unwrap()
     }
 
     #[test]
@@ -184,15 +198,31 @@ mod tests {
         let tokens = tokens();
         let token = issued(&tokens, TENANT, VAULT);
         let claims = tokens.verify(&token, TENANT, &[VAULT], at(0)).unwrap();
-        assert_eq!((claims.oid.as_str(), claims.appid.as_str(), claims.tid.as_str()), ("oid", "app", TENANT));
+        assert_eq!(
+            (
+                claims.oid.as_str(),
+                claims.appid.as_str(),
+                claims.tid.as_str()
+            ),
+            ("oid", "app", TENANT)
+        );
         assert!(tokens.verify(&token, TENANT, &[VAULT], at(3599)).is_ok());
-        assert_eq!(tokens.verify(&token, TENANT, &[VAULT], at(3600)), Err(Refused::Expired));
-        assert_eq!(tokens.verify(&token, TENANT, &[VAULT], at(-301)), Err(Refused::NotYetValid));
+        assert_eq!(
+            tokens.verify(&token, TENANT, &[VAULT], at(3600)),
+            Err(Refused::Expired)
+        );
+        assert_eq!(
+            tokens.verify(&token, TENANT, &[VAULT], at(-301)),
+            Err(Refused::NotYetValid)
+        );
         let arm = issued(&tokens, TENANT, "https://management.azure.com/");
         let audience = Refused::Audience("https://management.azure.com/".into());
         assert_eq!(tokens.verify(&arm, TENANT, &[VAULT], at(0)), Err(audience));
         let other = issued(&tokens, "other", VAULT);
-        assert!(matches!(tokens.verify(&other, TENANT, &[VAULT], at(0)), Err(Refused::Issuer(_))));
+        assert!(matches!(
+            tokens.verify(&other, TENANT, &[VAULT], at(0)),
+            Err(Refused::Issuer(_))
+        ));
     }
 
     #[test]
@@ -200,7 +230,10 @@ mod tests {
         let ours = tokens();
         let token = issued(&ours, TENANT, VAULT);
         let foreign = issued(&tokens(), TENANT, VAULT);
-        assert!(matches!(ours.verify(&foreign, TENANT, &[VAULT], at(0)), Err(Refused::Signature(_))));
+        assert!(matches!(
+            ours.verify(&foreign, TENANT, &[VAULT], at(0)),
+            Err(Refused::Signature(_))
+        ));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (header, claims) = signed.split_once('.').unwrap();
         let forged = claims.replace(&claims[10..14], "AAAA");

@@ -15,7 +15,11 @@ pub(crate) struct ArmError {
 
 impl ArmError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn body(&self) -> Value {
@@ -31,7 +35,11 @@ impl ArmError {
     }
 
     pub(crate) fn invalid_token() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationToken", "The access token is invalid.")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "InvalidAuthenticationToken",
+            "The access token is invalid.",
+        )
     }
 
     pub(crate) fn expired_token() -> Self {
@@ -83,11 +91,16 @@ impl ArmError {
 
     pub(super) fn method_not_allowed(method: &Method) -> Self {
         let message = format!("The request method {method} is not supported for this resource.");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "HttpMethodNotSupported", message)
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "HttpMethodNotSupported",
+            message,
+        )
     }
 
     pub(super) fn invalid_content(error: &serde_json::Error) -> Self {
-        let message = format!("The request content was invalid and could not be deserialized: '{error}'.");
+        let message =
+            format!("The request content was invalid and could not be deserialized: '{error}'.");
         Self::new(StatusCode::BAD_REQUEST, "InvalidRequestContent", message)
     }
 
@@ -96,7 +109,11 @@ impl ArmError {
     }
 
     pub(crate) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "There was an internal error.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            "There was an internal error.",
+        )
     }
 
     pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
@@ -106,8 +123,13 @@ impl ArmError {
 
 /// What kind of resource a path names: `Microsoft.KeyVault/vaults`.
 fn action(path: &str) -> String {
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let provider = segments.iter().rposition(|segment| segment.eq_ignore_ascii_case("providers"));
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    let provider = segments
+        .iter()
+        .rposition(|segment| segment.eq_ignore_ascii_case("providers"));
     match provider.and_then(|at| Some((segments.get(at + 1)?, segments.get(at + 2)?))) {
         Some((namespace, kind)) => format!("{namespace}/{kind}"),
         None if segments.len() > 2 => "Microsoft.Resources/subscriptions/resourceGroups".to_owned(),

@@ -11,9 +11,14 @@ use crate::azure::wire::query;
 impl Azure {
     /// Answers a request to `graph.microsoft.com`.
     pub(crate) fn graph(&self, request: Request<'_>) -> Outcome {
-        let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let segments: Vec<&str> = request
+            .path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
         match segments[..] {
-            // Applications are nobody's delegate; the CLI goes on to look for the service principal.
+            // Applications are nobody's delegate; the CLI goes on to look for the service
+            // principal.
             [_, "me"] => Err(ArmError::new(
                 StatusCode::BAD_REQUEST,
                 "BadRequest",
@@ -21,25 +26,41 @@ impl Azure {
             )),
             [_, "servicePrincipals"] => {
                 let filter = query(request.query, "$filter").unwrap_or_default();
-                // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or who the caller's own identity is.
+                // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or who the caller's
+                // own identity is.
                 let named = filter.split('\'').nth(1).unwrap_or(&request.who.client_id);
                 let found = self.identity.directory.find(|there| {
-                    there.client_id.eq_ignore_ascii_case(named) || there.name.eq_ignore_ascii_case(named)
+                    there.client_id.eq_ignore_ascii_case(named)
+                        || there.name.eq_ignore_ascii_case(named)
                 });
-                Ok(Answer::ok(json!({ "value": found.iter().map(|found| principal(found)).collect::<Vec<_>>() })))
+                Ok(Answer::ok(
+                    json!({ "value": found.iter().map(|found| principal(found)).collect::<Vec<_>>() }),
+                ))
             }
             [_, "directoryObjects", "getByIds"] => {
                 let body: Value = super::body(request)?;
-                let ids: Vec<&str> = body["ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let ids: Vec<&str> = body["ids"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
                 let found = ids.iter().filter_map(|id| {
-                    let there = self.identity.directory.find(|there| there.object_id.eq_ignore_ascii_case(id))?;
+                    let there = self
+                        .identity
+                        .directory
+                        .find(|there| there.object_id.eq_ignore_ascii_case(id))?;
                     let mut shown = principal(&there);
                     shown["@odata.type"] = "#microsoft.graph.servicePrincipal".into();
                     Some(shown)
                 });
                 Ok(Answer::ok(json!({ "value": found.collect::<Vec<_>>() })))
             }
-            _ => Err(ArmError::new(StatusCode::NOT_FOUND, "ResourceNotFound", "Resource not found for the segment.")),
+            _ => Err(ArmError::new(
+                StatusCode::NOT_FOUND,
+                "ResourceNotFound",
+                "Resource not found for the segment.",
+            )),
         }
     }
 }

@@ -18,7 +18,11 @@ pub(super) struct Group {
 impl Group {
     /// One without tags.
     pub(super) fn new(name: &str, location: &str) -> Self {
-        Self { name: name.to_owned(), location: location.to_owned(), tags: Value::Null }
+        Self {
+            name: name.to_owned(),
+            location: location.to_owned(),
+            tags: Value::Null,
+        }
     }
 
     fn shown(&self) -> Value {
@@ -39,7 +43,11 @@ impl Azure {
         match *request.method {
             Method::PUT => {
                 let body = body(request)?;
-                let location = body["location"].as_str().unwrap_or_default().replace(' ', "").to_ascii_lowercase();
+                let location = body["location"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .replace(' ', "")
+                    .to_ascii_lowercase();
                 if location.is_empty() {
                     return Err(ArmError::new(
                         StatusCode::BAD_REQUEST,
@@ -55,7 +63,11 @@ impl Azure {
                     );
                     return Err(ArmError::conflict("InvalidResourceGroupLocation", message));
                 }
-                let group = Group { name: name.to_owned(), location, tags: body["tags"].clone() };
+                let group = Group {
+                    name: name.to_owned(),
+                    location,
+                    tags: body["tags"].clone(),
+                };
                 let shown = group.shown();
                 let is_new = groups.insert(key, group).is_none();
                 Ok(Answer::made(shown, is_new))
@@ -67,10 +79,17 @@ impl Azure {
             }
             Method::HEAD => {
                 let there = self.management.read().contains_key(&key);
-                Ok(Answer::empty(if there { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }))
+                Ok(Answer::empty(if there {
+                    StatusCode::NO_CONTENT
+                } else {
+                    StatusCode::NOT_FOUND
+                }))
             }
             Method::DELETE => {
-                self.management.write().remove(&key).ok_or_else(|| ArmError::no_group(name))?;
+                self.management
+                    .write()
+                    .remove(&key)
+                    .ok_or_else(|| ArmError::no_group(name))?;
                 for vault in self.vaults.managed() {
                     if vault.resource_group.eq_ignore_ascii_case(name) {
                         self.delete_vault(&vault.name);
@@ -90,11 +109,14 @@ impl Azure {
     /// The location of a group, which must be there for what is put into it.
     pub(super) fn location_of(&self, group: &str) -> Result<String, ArmError> {
         let groups = self.management.read();
-        let found = groups.get(&group.to_ascii_lowercase()).ok_or_else(|| ArmError::no_group(group))?;
+        let found = groups
+            .get(&group.to_ascii_lowercase())
+            .ok_or_else(|| ArmError::no_group(group))?;
         Ok(found.location.clone())
     }
 
-    /// `$filter=resourceType eq 'Microsoft.KeyVault/vaults' and name eq 'NAME'`: how the CLI finds a vault's group.
+    /// `$filter=resourceType eq 'Microsoft.KeyVault/vaults' and name eq 'NAME'`: how the CLI finds
+    /// a vault's group.
     pub(super) fn resources(&self, request: Request<'_>) -> Outcome {
         let filter = query(request.query, "$filter").unwrap_or_default();
         let wanted = |field: &str| {

@@ -1,4 +1,5 @@
-//! User-assigned managed identities: each is an application that the instance metadata service hands tokens out for.
+//! User-assigned managed identities: each is an application that the instance metadata service
+//! hands tokens out for.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -10,15 +11,29 @@ use crate::azure::identity::{Application, managed_identity_id};
 const KIND: &str = "Microsoft.ManagedIdentity/userAssignedIdentities";
 
 impl Azure {
-    pub(super) fn managed_identity(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
+    pub(super) fn managed_identity(
+        &self,
+        request: Request<'_>,
+        group: &str,
+        name: &str,
+    ) -> Outcome {
         let id = managed_identity_id(group, name);
-        let wanted =
-            |there: &Application| there.managed.as_ref().is_some_and(|managed| managed.eq_ignore_ascii_case(&id));
+        let wanted = |there: &Application| {
+            there
+                .managed
+                .as_ref()
+                .is_some_and(|managed| managed.eq_ignore_ascii_case(&id))
+        };
         let there = self.identity.directory.find(wanted);
         match *request.method {
             Method::GET => {
                 let there = there.ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
-                Ok(Answer::ok(shown(&there, self.tenant(), &id, &self.location_of(group)?)))
+                Ok(Answer::ok(shown(
+                    &there,
+                    self.tenant(),
+                    &id,
+                    &self.location_of(group)?,
+                )))
             }
             Method::PUT => {
                 let body = body(request)?;
@@ -42,7 +57,9 @@ impl Azure {
                 Ok(Answer::made(shown, is_new))
             }
             Method::DELETE => {
-                let Some(there) = there else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
+                let Some(there) = there else {
+                    return Ok(Answer::empty(StatusCode::NO_CONTENT));
+                };
                 self.identity.directory.remove(&there.client_id);
                 Ok(Answer::empty(StatusCode::OK))
             }

@@ -1,7 +1,9 @@
-//! Azure Resource Manager and Microsoft Graph, as far as the commands of the guide go: resource groups, vaults, managed identities, role
-//! assignments, and who a caller is. What they make is what the data plane enforces.
+//! Azure Resource Manager and Microsoft Graph, as far as the commands of the guide go: resource
+//! groups, vaults, managed identities, role assignments, and who a caller is. What they make is
+//! what the data plane enforces.
 //!
-//! Paths are compared without regard to case: the CLI itself writes `resourcegroups` here and `resourceGroups` there.
+//! Paths are compared without regard to case: the CLI itself writes `resourcegroups` here and
+//! `resourceGroups` there.
 
 mod error;
 mod graph;
@@ -23,7 +25,8 @@ use super::identity::{DEFAULT_OBJECT_ID, DEFAULT_TENANT};
 use groups::Group;
 pub(crate) use roles::Assignment;
 
-/// The one subscription there is, of whatever tenant; its id is the default tenant's, which is a GUID as good as any.
+/// The one subscription there is, of whatever tenant; its id is the default tenant's, which is a
+/// GUID as good as any.
 pub(crate) const SUBSCRIPTION: &str = DEFAULT_TENANT;
 
 /// What is there besides vaults and applications.
@@ -47,7 +50,9 @@ impl Management {
 
     /// Makes a group where there is none of that name.
     pub(crate) fn ensure_group(&self, name: &str, location: &str) {
-        self.write().entry(name.to_ascii_lowercase()).or_insert_with(|| Group::new(name, location));
+        self.write()
+            .entry(name.to_ascii_lowercase())
+            .or_insert_with(|| Group::new(name, location));
     }
 }
 
@@ -70,15 +75,28 @@ pub(crate) struct Answer {
 
 impl Answer {
     fn ok(body: Value) -> Self {
-        Self { status: StatusCode::OK, body }
+        Self {
+            status: StatusCode::OK,
+            body,
+        }
     }
 
     fn made(body: Value, is_new: bool) -> Self {
-        Self { status: if is_new { StatusCode::CREATED } else { StatusCode::OK }, body }
+        Self {
+            status: if is_new {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            },
+            body,
+        }
     }
 
     fn empty(status: StatusCode) -> Self {
-        Self { status, body: Value::Null }
+        Self {
+            status,
+            body: Value::Null,
+        }
     }
 }
 
@@ -89,19 +107,36 @@ impl Azure {
     pub(crate) fn manage(&self, request: Request<'_>) -> Outcome {
         self.purge_what_is_due();
         let lower = request.path.to_ascii_lowercase();
-        let segments: Vec<&str> = lower.split('/').filter(|segment| !segment.is_empty()).collect();
+        let segments: Vec<&str> = lower
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
         // As they were written, for names.
-        let written: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let written: Vec<&str> = request
+            .path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
         let get = request.method == Method::GET;
-        let owns = self.identity.auth.is_off() || request.who.object_id.eq_ignore_ascii_case(DEFAULT_OBJECT_ID);
+        let owns = self.identity.auth.is_off()
+            || request
+                .who
+                .object_id
+                .eq_ignore_ascii_case(DEFAULT_OBJECT_ID);
         if get && segments[..] == ["subscriptions"] {
-            // Whoever has a token may ask which subscriptions there are, and is told of those that are his.
+            // Whoever has a token may ask which subscriptions there are, and is told of those that
+            // are his.
             let his: Vec<Value> = owns.then(|| self.subscription()).into_iter().collect();
             return Ok(Answer::ok(json!({ "value": his })));
         }
-        // The subscription's owner may do everything, and nobody else anything: roles are for what is in vaults.
+        // The subscription's owner may do everything, and nobody else anything: roles are for what
+        // is in vaults.
         if !owns {
-            return Err(ArmError::forbidden(request.who, request.method, request.path));
+            return Err(ArmError::forbidden(
+                request.who,
+                request.method,
+                request.path,
+            ));
         }
         let at = |index: usize| written.get(index).copied().unwrap_or_default();
         if let ["subscriptions", subscription, ..] = segments[..]
@@ -114,24 +149,60 @@ impl Azure {
             ["subscriptions", _, "resources"] if get => self.resources(request),
             ["subscriptions", _, "resourcegroups"] if get => self.list_groups(),
             ["subscriptions", _, "resourcegroups", _] => self.group(request, at(3)),
-            ["subscriptions", _, "resourcegroups", _, "providers", "microsoft.keyvault", "vaults", _] => {
-                self.vault(request, at(3), at(7))
-            }
-            ["subscriptions", _, "providers", "microsoft.keyvault", "vaults"] if get => self.list_vaults(None),
-            ["subscriptions", _, "resourcegroups", _, "providers", "microsoft.keyvault", "vaults"] if get => {
-                self.list_vaults(Some(at(3)))
-            }
-            ["subscriptions", _, "providers", "microsoft.keyvault", "deletedvaults"] if get => {
-                self.list_deleted_vaults()
-            }
-            ["subscriptions", _, "providers", "microsoft.keyvault", "locations", _, "deletedvaults", _] if get => {
-                self.deleted_vault(at(7))
-            }
-            ["subscriptions", _, "providers", "microsoft.keyvault", "locations", _, "deletedvaults", _, "purge"]
-                if request.method == Method::POST =>
-            {
-                self.purge_vault(at(7))
-            }
+            [
+                "subscriptions",
+                _,
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.keyvault",
+                "vaults",
+                _,
+            ] => self.vault(request, at(3), at(7)),
+            [
+                "subscriptions",
+                _,
+                "providers",
+                "microsoft.keyvault",
+                "vaults",
+            ] if get => self.list_vaults(None),
+            [
+                "subscriptions",
+                _,
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.keyvault",
+                "vaults",
+            ] if get => self.list_vaults(Some(at(3))),
+            [
+                "subscriptions",
+                _,
+                "providers",
+                "microsoft.keyvault",
+                "deletedvaults",
+            ] if get => self.list_deleted_vaults(),
+            [
+                "subscriptions",
+                _,
+                "providers",
+                "microsoft.keyvault",
+                "locations",
+                _,
+                "deletedvaults",
+                _,
+            ] if get => self.deleted_vault(at(7)),
+            [
+                "subscriptions",
+                _,
+                "providers",
+                "microsoft.keyvault",
+                "locations",
+                _,
+                "deletedvaults",
+                _,
+                "purge",
+            ] if request.method == Method::POST => self.purge_vault(at(7)),
             [
                 "subscriptions",
                 _,
@@ -142,9 +213,25 @@ impl Azure {
                 "userassignedidentities",
                 _,
             ] => self.managed_identity(request, at(3), at(7)),
-            [.., "providers", "microsoft.authorization", "roledefinitions"] if get => self.role_definitions(request),
-            [.., "providers", "microsoft.authorization", "roleassignments"] if get => self.list_assignments(request),
-            [.., "providers", "microsoft.authorization", "roleassignments", _] => self.assignment(request),
+            [
+                ..,
+                "providers",
+                "microsoft.authorization",
+                "roledefinitions",
+            ] if get => self.role_definitions(request),
+            [
+                ..,
+                "providers",
+                "microsoft.authorization",
+                "roleassignments",
+            ] if get => self.list_assignments(request),
+            [
+                ..,
+                "providers",
+                "microsoft.authorization",
+                "roleassignments",
+                _,
+            ] => self.assignment(request),
             _ => Err(ArmError::no_such_path(request.path)),
         }
     }

@@ -23,7 +23,9 @@ impl Assignment {
     /// Whether it holds for the resource with that id.
     pub(crate) fn holds_for(&self, resource: &str) -> bool {
         let resource = resource.to_ascii_lowercase();
-        resource.strip_prefix(&self.scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        resource
+            .strip_prefix(&self.scope)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn shown(&self) -> Value {
@@ -42,14 +44,19 @@ impl Assignment {
 }
 
 fn definition_id(role: Role) -> String {
-    format!("/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{}", role.id())
+    format!(
+        "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{}",
+        role.id()
+    )
 }
 
 impl Azure {
     /// `$filter=roleName eq 'Key Vault Crypto User'`.
     pub(super) fn role_definitions(&self, request: Request<'_>) -> Outcome {
         let filter = query(request.query, "$filter").unwrap_or_default();
-        let wanted = filter.split_once("roleName eq '").and_then(|(_, rest)| rest.split_once('\''));
+        let wanted = filter
+            .split_once("roleName eq '")
+            .and_then(|(_, rest)| rest.split_once('\''));
         let shown: Vec<Value> = Role::all()
             .filter(|role| wanted.is_none_or(|(name, _)| name.eq_ignore_ascii_case(role.name())))
             .map(|role| {
@@ -70,15 +77,23 @@ impl Azure {
             Method::PUT => {
                 let body = body(request)?;
                 let properties = &body["properties"];
-                let role = properties["roleDefinitionId"].as_str().and_then(|id| id.rsplit('/').next());
+                let role = properties["roleDefinitionId"]
+                    .as_str()
+                    .and_then(|id| id.rsplit('/').next());
                 let role = role.and_then(Role::parse).ok_or_else(|| {
                     ArmError::new(
                         StatusCode::NOT_FOUND,
                         "RoleDefinitionDoesNotExist",
-                        format!("The specified role definition with ID '{}' does not exist.", role.unwrap_or_default()),
+                        format!(
+                            "The specified role definition with ID '{}' does not exist.",
+                            role.unwrap_or_default()
+                        ),
                     )
                 })?;
-                let object_id = properties["principalId"].as_str().unwrap_or_default().to_owned();
+                let object_id = properties["principalId"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 if !self.identity.directory.has_principal(&object_id) {
                     return Err(ArmError::new(
                         StatusCode::BAD_REQUEST,
@@ -90,15 +105,27 @@ impl Azure {
                         ),
                     ));
                 }
-                let made = Assignment { name, scope, object_id, role };
+                let made = Assignment {
+                    name,
+                    scope,
+                    object_id,
+                    role,
+                };
                 let shown = made.shown();
                 if !self.vaults.assign(made) {
-                    return Err(ArmError::conflict("RoleAssignmentExists", "The role assignment already exists."));
+                    return Err(ArmError::conflict(
+                        "RoleAssignmentExists",
+                        "The role assignment already exists.",
+                    ));
                 }
                 Ok(Answer::made(shown, true))
             }
             Method::GET => {
-                let found = self.vaults.assignments().into_iter().find(|there| there.name == name);
+                let found = self
+                    .vaults
+                    .assignments()
+                    .into_iter()
+                    .find(|there| there.name == name);
                 let found = found.ok_or_else(|| {
                     let message = format!("The role assignment '{name}' is not found.");
                     ArmError::new(StatusCode::NOT_FOUND, "RoleAssignmentNotFound", message)
@@ -107,7 +134,10 @@ impl Azure {
             }
             Method::DELETE => {
                 let gone = self.vaults.unassign(&name);
-                Ok(gone.map_or_else(|| Answer::empty(StatusCode::NO_CONTENT), |gone| Answer::ok(gone.shown())))
+                Ok(gone.map_or_else(
+                    || Answer::empty(StatusCode::NO_CONTENT),
+                    |gone| Answer::ok(gone.shown()),
+                ))
             }
             _ => method_not_allowed(request),
         }
@@ -115,9 +145,17 @@ impl Azure {
 
     pub(super) fn list_assignments(&self, request: Request<'_>) -> Outcome {
         let path = request.path.to_ascii_lowercase();
-        let scope = path.split("/providers/microsoft.authorization").next().unwrap_or_default();
-        let shown: Vec<Value> =
-            self.vaults.assignments().iter().filter(|there| there.holds_for(scope)).map(Assignment::shown).collect();
+        let scope = path
+            .split("/providers/microsoft.authorization")
+            .next()
+            .unwrap_or_default();
+        let shown: Vec<Value> = self
+            .vaults
+            .assignments()
+            .iter()
+            .filter(|there| there.holds_for(scope))
+            .map(Assignment::shown)
+            .collect();
         Ok(Answer::ok(json!({ "value": shown })))
     }
 }
@@ -139,7 +177,9 @@ fn split(path: &str) -> Result<(String, String), ArmError> {
     let parts = lower.split_once("/providers/microsoft.authorization/roleassignments/");
     let (scope, name) = parts.ok_or_else(|| ArmError::no_such_path(path))?;
     uuid::Uuid::parse_str(name).map_err(|_| {
-        let message = format!("The role assignment ID '{name}' is not valid. The role assignment ID must be a GUID.");
+        let message = format!(
+            "The role assignment ID '{name}' is not valid. The role assignment ID must be a GUID."
+        );
         ArmError::new(StatusCode::BAD_REQUEST, "InvalidRoleAssignmentId", message)
     })?;
     Ok((scope.to_owned(), name.to_owned()))

@@ -1,4 +1,5 @@
-//! Vaults as resources: made, shown, changed, deleted and recovered. What is put here is what the data plane enforces.
+//! Vaults as resources: made, shown, changed, deleted and recovered. What is put here is what the
+//! data plane enforces.
 
 use std::collections::BTreeSet;
 
@@ -88,7 +89,9 @@ impl Azure {
             .filter(|vault| vault.resource_group.eq_ignore_ascii_case(group));
         let not_found = || ArmError::no_resource(KIND, name, group);
         match *request.method {
-            Method::GET => Ok(Answer::ok(there.ok_or_else(not_found)?.shown(self.tenant()))),
+            Method::GET => Ok(Answer::ok(
+                there.ok_or_else(not_found)?.shown(self.tenant()),
+            )),
             Method::PUT => self.put_vault(request, group, name),
             Method::PATCH => {
                 let there = there.ok_or_else(not_found)?;
@@ -116,12 +119,19 @@ impl Azure {
                  a letter, end with a letter or digit, and not contain consecutive hyphens. Follow this link for more information: \
                  https://go.microsoft.com/fwlink/?linkid=2147742"
             );
-            return Err(ArmError::new(StatusCode::BAD_REQUEST, "VaultNameNotValid", message));
+            return Err(ArmError::new(
+                StatusCode::BAD_REQUEST,
+                "VaultNameNotValid",
+                message,
+            ));
         }
         let body = body(request)?;
         let properties = &body["properties"];
         let there = self.vaults.get(name);
-        if there.as_ref().is_some_and(|vault| !vault.resource_group.eq_ignore_ascii_case(group)) {
+        if there
+            .as_ref()
+            .is_some_and(|vault| !vault.resource_group.eq_ignore_ascii_case(group))
+        {
             let message = format!(
                 "The vault name '{name}' is already in use. Vault names are globally unique so it is possible that the name is already taken."
             );
@@ -136,11 +146,17 @@ impl Azure {
                 ));
             }
             self.vaults.recover(name);
-            let vault = self.vaults.get(name).ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
+            let vault = self
+                .vaults
+                .get(name)
+                .ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
             return Ok(Answer::ok(vault.shown(self.tenant())));
         }
         let is_new = there.is_none();
-        let new = || Vault { rbac: rbac_is_default(request.query), ..Vault::new(name) };
+        let new = || Vault {
+            rbac: rbac_is_default(request.query),
+            ..Vault::new(name)
+        };
         let old = there.map_or_else(new, |vault| (*vault).clone());
         let vault = changed(old, self.tenant(), group, &body)?;
         let shown = vault.shown(self.tenant());
@@ -165,15 +181,24 @@ impl Azure {
 
     pub(super) fn list_vaults(&self, group: Option<&str>) -> Outcome {
         let vaults = self.vaults.managed();
-        let of_group = |vault: &Vault| group.is_none_or(|group| vault.resource_group.eq_ignore_ascii_case(group));
-        let shown: Vec<Value> =
-            vaults.iter().filter(|vault| of_group(vault)).map(|vault| vault.shown(self.tenant())).collect();
+        let of_group = |vault: &Vault| {
+            group.is_none_or(|group| vault.resource_group.eq_ignore_ascii_case(group))
+        };
+        let shown: Vec<Value> = vaults
+            .iter()
+            .filter(|vault| of_group(vault))
+            .map(|vault| vault.shown(self.tenant()))
+            .collect();
         Ok(Answer::ok(json!({ "value": shown })))
     }
 
     pub(super) fn list_deleted_vaults(&self) -> Outcome {
-        let shown: Vec<Value> =
-            self.vaults.all_deleted().iter().map(|(vault, deleted)| vault.shown_deleted(*deleted)).collect();
+        let shown: Vec<Value> = self
+            .vaults
+            .all_deleted()
+            .iter()
+            .map(|(vault, deleted)| vault.shown_deleted(*deleted))
+            .collect();
         Ok(Answer::ok(json!({ "value": shown })))
     }
 
@@ -195,12 +220,14 @@ fn no_deleted(name: &str) -> ArmError {
     ArmError::new(StatusCode::NOT_FOUND, "DeletedVaultNotFound", message)
 }
 
-/// The first version of the API whose new vaults have roles unless the request says otherwise; a vault that is there keeps what it has.
+/// The first version of the API whose new vaults have roles unless the request says otherwise; a
+/// vault that is there keeps what it has.
 /// <https://learn.microsoft.com/azure/key-vault/general/access-control-default>
 const RBAC_BY_DEFAULT_FROM: &str = "2026-02-01";
 
 fn rbac_is_default(query_string: &str) -> bool {
-    query(query_string, "api-version").is_some_and(|version| version.as_str() >= RBAC_BY_DEFAULT_FROM)
+    query(query_string, "api-version")
+        .is_some_and(|version| version.as_str() >= RBAC_BY_DEFAULT_FROM)
 }
 
 /// The vault with what a PATCH says about it: what it leaves out stays.
@@ -228,7 +255,10 @@ fn patched(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
 /// The vault with what a PUT says about it.
 fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     let properties = &body["properties"];
-    if !properties["tenantId"].as_str().is_some_and(|given| given.eq_ignore_ascii_case(tenant)) {
+    if !properties["tenantId"]
+        .as_str()
+        .is_some_and(|given| given.eq_ignore_ascii_case(tenant))
+    {
         return Err(ArmError::bad_request(format!(
             "The tenant ID in the request is not the tenant of this subscription, {tenant}."
         )));
@@ -238,22 +268,34 @@ fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
         Some(days) if (7..=90).contains(&days) => days,
         None if retention.is_null() => old.retention_days,
         _ => {
-            return Err(ArmError::bad_request("The property \"softDeleteRetentionInDays\" must be from 7 to 90."));
+            return Err(ArmError::bad_request(
+                "The property \"softDeleteRetentionInDays\" must be from 7 to 90.",
+            ));
         }
     };
     let policies = match &properties["accessPolicies"] {
         Value::Null => old.policies.clone(),
         Value::Array(list) if list.len() > MOST_POLICIES => {
-            return Err(ArmError::bad_request(format!("At most {MOST_POLICIES} access policies are allowed.")));
+            return Err(ArmError::bad_request(format!(
+                "At most {MOST_POLICIES} access policies are allowed."
+            )));
         }
         Value::Array(list) => list.iter().map(policy).collect::<Result<_, _>>()?,
         _ => return Err(invalid("accessPolicies")),
     };
-    let text = |value: &Value| value.as_str().map(|text| text.replace(' ', "").to_ascii_lowercase());
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map(|text| text.replace(' ', "").to_ascii_lowercase())
+    };
     Ok(Vault {
-        location: text(&body["location"]).filter(|location| !location.is_empty()).unwrap_or(old.location.clone()),
+        location: text(&body["location"])
+            .filter(|location| !location.is_empty())
+            .unwrap_or(old.location.clone()),
         resource_group: group.to_owned(),
-        rbac: properties["enableRbacAuthorization"].as_bool().unwrap_or(old.rbac),
+        rbac: properties["enableRbacAuthorization"]
+            .as_bool()
+            .unwrap_or(old.rbac),
         sku: text(&properties["sku"]["name"]).unwrap_or(old.sku.clone()),
         policies,
         retention_days,
@@ -264,17 +306,26 @@ fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
 }
 
 fn policy(policy: &Value) -> Result<AccessPolicy, ArmError> {
-    let object_id = policy["objectId"].as_str().ok_or_else(|| invalid("accessPolicies.objectId"))?;
+    let object_id = policy["objectId"]
+        .as_str()
+        .ok_or_else(|| invalid("accessPolicies.objectId"))?;
     let mut others = policy["permissions"].clone();
-    let keys = match others.as_object_mut().and_then(|others| others.remove("keys")) {
+    let keys = match others
+        .as_object_mut()
+        .and_then(|others| others.remove("keys"))
+    {
         None | Some(Value::Null) => BTreeSet::new(),
         Some(keys) => {
-            let keys: Vec<String> =
-                serde_json::from_value(keys).map_err(|_| invalid("accessPolicies.permissions.keys"))?;
+            let keys: Vec<String> = serde_json::from_value(keys)
+                .map_err(|_| invalid("accessPolicies.permissions.keys"))?;
             keys.into_iter().collect()
         }
     };
-    Ok(AccessPolicy { object_id: object_id.to_owned(), keys, others })
+    Ok(AccessPolicy {
+        object_id: object_id.to_owned(),
+        keys,
+        others,
+    })
 }
 
 fn invalid(property: &str) -> ArmError {

@@ -1,5 +1,6 @@
-//! Access tokens as the token endpoint and the metadata server give them out. To callers they are opaque; to us they say whose they are and
-//! what for, under our own seal. So none has to be kept, and nobody can push out another's by asking for many.
+//! Access tokens as the token endpoint and the metadata server give them out. To callers they are
+//! opaque; to us they say whose they are and what for, under our own seal. So none has to be kept,
+//! and nobody can push out another's by asking for many.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
@@ -62,19 +63,31 @@ impl Seals {
     pub(crate) fn seal(&self, grant: &Grant) -> String {
         // A struct of texts and numbers can be written.
         let text = serde_json::to_vec(grant).unwrap_or_default();
-        let seal = hmac::sign(&self.0.read().unwrap_or_else(PoisonError::into_inner), &text);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode([seal.as_ref(), &text].concat()))
+        let seal = hmac::sign(
+            &self.0.read().unwrap_or_else(PoisonError::into_inner),
+            &text,
+        );
+        format!(
+            "{PREFIX}{}",
+            URL_SAFE_NO_PAD.encode([seal.as_ref(), &text].concat())
+        )
     }
 
     /// What a token is for, if it is from here and holds at `now`.
     pub(crate) fn open(&self, token: &str, now: Timestamp) -> Result<Grant, Refused> {
-        let bytes =
-            token.strip_prefix(PREFIX).and_then(|rest| URL_SAFE_NO_PAD.decode(rest).ok()).ok_or(Refused::Foreign)?;
+        let bytes = token
+            .strip_prefix(PREFIX)
+            .and_then(|rest| URL_SAFE_NO_PAD.decode(rest).ok())
+            .ok_or(Refused::Foreign)?;
         let (seal, text) = bytes.split_at_checked(SEAL).ok_or(Refused::Foreign)?;
         let key = self.0.read().unwrap_or_else(PoisonError::into_inner);
         hmac::verify(&key, text, seal).map_err(|_| Refused::Foreign)?;
         let grant: Grant = serde_json::from_slice(text).map_err(|_| Refused::Foreign)?;
-        if grant.ends > now.as_second() { Ok(grant) } else { Err(Refused::Expired) }
+        if grant.ends > now.as_second() {
+            Ok(grant)
+        } else {
+            Err(Refused::Expired)
+        }
     }
 }
 
@@ -86,7 +99,13 @@ mod tests {
     use super::*;
 
     fn grant() -> Grant {
-        Grant { email: "a@p.iam.gserviceaccount.com".into(), serial: 1, scopes: "x y".into(), ends: 1000, unique: 7 }
+        Grant {
+            email: "a@p.iam.gserviceaccount.com".into(),
+            serial: 1,
+            scopes: "x y".into(),
+            ends: 1000,
+            unique: 7,
+        }
     }
 
     #[test]
@@ -111,7 +130,8 @@ mod tests {
             let at = PREFIX.len() + flip % (changed.len() - PREFIX.len());
             changed[at] ^= 1 << bit;
             if let Ok(changed) = String::from_utf8(changed) {
-                // The last character of base64 has bits that mean nothing; a decoder that is strict refuses those, too.
+                // The last character of base64 has bits that mean nothing; a decoder that is strict
+                // refuses those, too.
                 prop_assert!(seals.open(&changed, now).is_err());
             }
             prop_assert!(seals.open(&good[..at], now).is_err());

@@ -31,7 +31,10 @@ pub struct KeyFile {
 
 impl fmt::Debug for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyFile").field("email", &self.email).field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("KeyFile")
+            .field("email", &self.email)
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,20 +44,42 @@ impl KeyFile {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
         let der = pair.as_der().ok()?;
         let pem = Zeroizing::new(pem("PRIVATE KEY", der.as_ref()));
-        Some(Self { email: email.to_owned(), key_id: key_id(&pair), private_key: pem, public: PublicRsaKey::of(&pair) })
+        Some(Self {
+            email: email.to_owned(),
+            key_id: key_id(&pair),
+            private_key: pem,
+            public: PublicRsaKey::of(&pair),
+        })
     }
 
     /// The key of a key file; the reason where it is none.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let file: Value = serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
-        let field = |name: &str| file[name].as_str().ok_or_else(|| format!("it has no {name}"));
+        let file: Value =
+            serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let field = |name: &str| {
+            file[name]
+                .as_str()
+                .ok_or_else(|| format!("it has no {name}"))
+        };
         let private_key = Zeroizing::new(field("private_key")?.to_owned());
-        let lines = private_key.lines().filter(|line| !line.starts_with("-----"));
-        let der = STANDARD.decode(lines.collect::<String>()).map(Zeroizing::new);
+        let lines = private_key
+            .lines()
+            .filter(|line| !line.starts_with("-----"));
+        let der = STANDARD
+            .decode(lines.collect::<String>())
+            .map(Zeroizing::new);
         let pair = der.ok().and_then(|der| RsaKeyPair::from_pkcs8(&der).ok());
         let pair = pair.ok_or("its private_key is no RSA key in PKCS #8")?;
-        let (email, key_id) = (field("client_email")?.to_owned(), field("private_key_id")?.to_owned());
-        Ok(Self { email, key_id, private_key: private_key.clone(), public: PublicRsaKey::of(&pair) })
+        let (email, key_id) = (
+            field("client_email")?.to_owned(),
+            field("private_key_id")?.to_owned(),
+        );
+        Ok(Self {
+            email,
+            key_id,
+            private_key: private_key.clone(),
+            public: PublicRsaKey::of(&pair),
+        })
     }
 
     /// The file as Google makes it, with tokens from `token_uri`.
@@ -80,10 +105,13 @@ impl KeyFile {
 /// What the address of every service account that a user makes ends with.
 const SUFFIX: &str = ".iam.gserviceaccount.com";
 
-/// The project of an account's address, empty where the address does not say it. A project of a domain, `example.com:p`, is written
-/// `p.example.com` there.
+/// The project of an account's address, empty where the address does not say it. A project of a
+/// domain, `example.com:p`, is written `p.example.com` there.
 pub(crate) fn project_of(email: &str) -> String {
-    let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(SUFFIX)).unwrap_or_default();
+    let project = email
+        .split_once('@')
+        .and_then(|(_, domain)| domain.strip_suffix(SUFFIX))
+        .unwrap_or_default();
     match project.split_once('.') {
         Some((project, domain)) => format!("{domain}:{project}"),
         None => project.to_owned(),
@@ -92,14 +120,20 @@ pub(crate) fn project_of(email: &str) -> String {
 
 /// The address of an account of a project; none for what is not a project's id.
 pub(crate) fn address(id: &str, project: &str) -> Option<String> {
-    let (domain, project) =
-        project.split_once(':').map_or((None, project), |(domain, project)| (Some(domain), project));
-    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let (domain, project) = project
+        .split_once(':')
+        .map_or((None, project), |(domain, project)| (Some(domain), project));
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
     let is_label = |text: &str| !text.is_empty() && plain(text);
     if !is_label(project) || !domain.is_none_or(|domain| domain.split('.').all(is_label)) {
         return None;
     }
-    let domain = domain.map(|domain| format!(".{domain}")).unwrap_or_default();
+    let domain = domain
+        .map(|domain| format!(".{domain}"))
+        .unwrap_or_default();
     Some(format!("{id}@{project}{domain}{SUFFIX}"))
 }
 
@@ -112,7 +146,11 @@ fn key_id(pair: &RsaKeyPair) -> String {
 /// 21 digits, the same for the same account.
 pub(crate) fn client_id(email: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, email.as_bytes());
-    let digits = digest.as_ref().iter().take(20).map(|byte| char::from(b'0' + byte % 10));
+    let digits = digest
+        .as_ref()
+        .iter()
+        .take(20)
+        .map(|byte| char::from(b'0' + byte % 10));
     std::iter::once('1').chain(digits).collect()
 }
 
@@ -133,7 +171,10 @@ pub(crate) struct PublicKey {
 
 impl From<&KeyFile> for PublicKey {
     fn from(file: &KeyFile) -> Self {
-        Self { id: file.key_id.clone(), public: file.public.clone() }
+        Self {
+            id: file.key_id.clone(),
+            public: file.public.clone(),
+        }
     }
 }
 
@@ -150,7 +191,9 @@ struct Known {
 
 impl Known {
     fn get(&self, email: &str) -> Option<&(u64, Arc<Account>)> {
-        self.all.iter().find(|(_, account)| account.email.eq_ignore_ascii_case(email))
+        self.all
+            .iter()
+            .find(|(_, account)| account.email.eq_ignore_ascii_case(email))
     }
 }
 
@@ -168,7 +211,9 @@ impl Accounts {
     }
 
     pub(crate) fn get(&self, email: &str) -> Option<Arc<Account>> {
-        self.read().get(email).map(|(_, account)| Arc::clone(account))
+        self.read()
+            .get(email)
+            .map(|(_, account)| Arc::clone(account))
     }
 
     /// A number that no other account has had, not even one of the same address.
@@ -177,7 +222,11 @@ impl Accounts {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Account>> {
-        self.read().all.iter().map(|(_, account)| Arc::clone(account)).collect()
+        self.read()
+            .all
+            .iter()
+            .map(|(_, account)| Arc::clone(account))
+            .collect()
     }
 
     /// Adds an account; `false` where there is one of that address already.
@@ -195,15 +244,26 @@ impl Accounts {
     pub(crate) fn remove(&self, email: &str) -> bool {
         let mut known = self.write();
         let before = known.all.len();
-        known.all.retain(|(_, account)| !account.email.eq_ignore_ascii_case(email));
+        known
+            .all
+            .retain(|(_, account)| !account.email.eq_ignore_ascii_case(email));
         known.all.len() < before
     }
 
     /// Changes an account's keys; `false` where there is no such account.
-    pub(crate) fn change_keys(&self, email: &str, change: impl FnOnce(&mut Vec<PublicKey>)) -> bool {
+    pub(crate) fn change_keys(
+        &self,
+        email: &str,
+        change: impl FnOnce(&mut Vec<PublicKey>),
+    ) -> bool {
         let mut known = self.write();
-        let there = known.all.iter_mut().find(|(_, account)| account.email.eq_ignore_ascii_case(email));
-        there.map(|(_, account)| change(&mut Arc::make_mut(account).keys)).is_some()
+        let there = known
+            .all
+            .iter_mut()
+            .find(|(_, account)| account.email.eq_ignore_ascii_case(email));
+        there
+            .map(|(_, account)| change(&mut Arc::make_mut(account).keys))
+            .is_some()
     }
 }
 
@@ -227,10 +287,17 @@ mod tests {
         let made = KeyFile::generate("a@p.iam.gserviceaccount.com").unwrap();
         let text = made.json(TOKEN_URI);
         let read = KeyFile::parse(text.as_bytes()).unwrap();
-        assert_eq!((&read.email, &read.key_id, &read.public), (&made.email, &made.key_id, &made.public));
+        assert_eq!(
+            (&read.email, &read.key_id, &read.public),
+            (&made.email, &made.key_id, &made.public)
+        );
         assert!(text.contains("\"project_id\": \"p\""));
         assert!(!format!("{made:?}").contains("BEGIN"));
-        for bad in ["", "{}", r#"{"private_key":"x","client_email":"a","private_key_id":"b"}"#] {
+        for bad in [
+            "",
+            "{}",
+            r#"{"private_key":"x","client_email":"a","private_key_id":"b"}"#,
+        ] {
             assert!(KeyFile::parse(bad.as_bytes()).is_err());
         }
     }

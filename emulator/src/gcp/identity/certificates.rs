@@ -1,4 +1,5 @@
-//! What verifies Google's tokens and service accounts' signatures, where client libraries fetch it from; and what a token says.
+//! What verifies Google's tokens and service accounts' signatures, where client libraries fetch it
+//! from; and what a token says.
 
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -10,11 +11,23 @@ use crate::oauth::PublicRsaKey;
 
 const ISSUER: &str = "https://accounts.google.com";
 /// Paths that end with an account's address: its keys as X.509 certificates.
-const X509: &[&str] = &["/robot/v1/metadata/x509/", "/service_accounts/v1/metadata/x509/"];
+const X509: &[&str] = &[
+    "/robot/v1/metadata/x509/",
+    "/service_accounts/v1/metadata/x509/",
+];
 /// The same as JSON Web Keys.
-const JWK: &[&str] = &["/service_accounts/v1/jwk/", "/service_accounts/v1/metadata/jwk/", "/robot/v1/metadata/jwk/"];
+const JWK: &[&str] = &[
+    "/service_accounts/v1/jwk/",
+    "/service_accounts/v1/metadata/jwk/",
+    "/robot/v1/metadata/jwk/",
+];
 /// What a token was given for.
-const TOKEN_INFO: &[&str] = &["/tokeninfo", "/oauth2/v1/tokeninfo", "/oauth2/v2/tokeninfo", "/oauth2/v3/tokeninfo"];
+const TOKEN_INFO: &[&str] = &[
+    "/tokeninfo",
+    "/oauth2/v1/tokeninfo",
+    "/oauth2/v2/tokeninfo",
+    "/oauth2/v3/tokeninfo",
+];
 
 impl Identity {
     /// The answer to a path of these; `None` for another.
@@ -31,17 +44,30 @@ impl Identity {
             "/oauth2/v3/certs" => self.signer_jwks(),
             "/.well-known/openid-configuration" => configuration(),
             _ => {
-                let of = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| path.strip_prefix(prefix));
+                let of = |prefixes: &[&str]| {
+                    prefixes.iter().find_map(|prefix| path.strip_prefix(prefix))
+                };
                 let (email, x509) = match (of(X509), of(JWK)) {
                     (Some(email), _) => (email, true),
                     (None, email) => (email?, false),
                 };
                 let email = percent_encoding::percent_decode_str(email).decode_utf8_lossy();
                 let Some(account) = self.accounts.get(&email) else {
-                    return Some(Answer::json("Certificates", StatusCode::NOT_FOUND, json!({ "error": "not_found" })));
+                    return Some(Answer::json(
+                        "Certificates",
+                        StatusCode::NOT_FOUND,
+                        json!({ "error": "not_found" }),
+                    ));
                 };
-                let keys = account.keys.iter().map(|key| (key.id.as_str(), &key.public));
-                if x509 { self.certificates(keys, &account.email) } else { jwks(keys) }
+                let keys = account
+                    .keys
+                    .iter()
+                    .map(|key| (key.id.as_str(), &key.public));
+                if x509 {
+                    self.certificates(keys, &account.email)
+                } else {
+                    jwks(keys)
+                }
             }
         };
         Some(Answer::json("Certificates", StatusCode::OK, body))
@@ -49,7 +75,10 @@ impl Identity {
 
     fn signer_certificates(&self) -> Value {
         let signer = self.signer().map(|key| (key.id(), key.public()));
-        self.certificates(signer.iter().map(|(id, key)| (*id, key)), "federated-signon.system.gserviceaccount.com")
+        self.certificates(
+            signer.iter().map(|(id, key)| (*id, key)),
+            "federated-signon.system.gserviceaccount.com",
+        )
     }
 
     fn signer_jwks(&self) -> Value {
@@ -58,18 +87,34 @@ impl Identity {
     }
 
     /// Certificates by the ids of their keys.
-    fn certificates<'a>(&self, keys: impl Iterator<Item = (&'a str, &'a PublicRsaKey)>, name: &str) -> Value {
+    fn certificates<'a>(
+        &self,
+        keys: impl Iterator<Item = (&'a str, &'a PublicRsaKey)>,
+        name: &str,
+    ) -> Value {
         let now = self.wall.now();
         let certificate = |key| self.signer()?.certify(key, name, now);
-        let certificates = keys.filter_map(|(id, key)| Some((id.to_owned(), certificate(key)?.into())));
+        let certificates =
+            keys.filter_map(|(id, key)| Some((id.to_owned(), certificate(key)?.into())));
         Value::Object(certificates.collect::<Map<_, _>>())
     }
 
     fn token_info(&self, request: Request<'_>) -> Answer {
-        let pairs = form_urlencoded::parse(request.query.as_bytes()).chain(form_urlencoded::parse(request.body));
-        let token = pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value).last().unwrap_or_default();
+        let pairs = form_urlencoded::parse(request.query.as_bytes())
+            .chain(form_urlencoded::parse(request.body));
+        let token = pairs
+            .filter(|(name, _)| name == "access_token")
+            .map(|(_, value)| value)
+            .last()
+            .unwrap_or_default();
         let now = self.wall.now();
-        let Ok(Grant { email, scopes, ends, .. }) = self.granted(&token) else {
+        let Ok(Grant {
+            email,
+            scopes,
+            ends,
+            ..
+        }) = self.granted(&token)
+        else {
             let body = json!({ "error": "invalid_token", "error_description": "Invalid Value" });
             return Answer::json("TokenInfo", StatusCode::BAD_REQUEST, body);
         };
@@ -98,7 +143,10 @@ impl Identity {
                 "access_type": "online",
             })
         };
-        Answer { caller: Some(email), ..Answer::json("TokenInfo", StatusCode::OK, body) }
+        Answer {
+            caller: Some(email),
+            ..Answer::json("TokenInfo", StatusCode::OK, body)
+        }
     }
 }
 

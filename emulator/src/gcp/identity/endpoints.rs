@@ -1,4 +1,5 @@
-//! Where tokens come from: the token endpoint of OAuth, and the metadata server of Google's machines.
+//! Where tokens come from: the token endpoint of OAuth, and the metadata server of Google's
+//! machines.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -13,10 +14,19 @@ pub(crate) const METADATA: &str = "Metadata";
 /// The one grant that service accounts use.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Where the addresses of key files and client libraries of the last ten years lead.
-const TOKEN: &[&str] = &["/token", "/oauth2/v3/token", "/oauth2/v4/token", "/o/oauth2/token"];
+const TOKEN: &[&str] = &[
+    "/token",
+    "/oauth2/v3/token",
+    "/oauth2/v4/token",
+    "/o/oauth2/token",
+];
 
 /// Whose they are.
-const HOSTS: &[&str] = &["oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com"];
+const HOSTS: &[&str] = &[
+    "oauth2.googleapis.com",
+    "www.googleapis.com",
+    "accounts.google.com",
+];
 
 /// A request to one of these.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +64,23 @@ pub(crate) enum Content {
 
 impl Answer {
     pub(super) fn json(operation: &'static str, status: StatusCode, body: Value) -> Self {
-        Self { status, body: Content::Json(body), caller: None, operation, location: None }
+        Self {
+            status,
+            body: Content::Json(body),
+            caller: None,
+            operation,
+            location: None,
+        }
     }
 
     pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Self {
-        Self { status, body: Content::Text(body.into()), caller: None, operation: METADATA, location: None }
+        Self {
+            status,
+            body: Content::Text(body.into()),
+            caller: None,
+            operation: METADATA,
+            location: None,
+        }
     }
 
     fn refused(error: &str, description: &str) -> Self {
@@ -80,7 +102,13 @@ impl Identity {
         if TOKEN.contains(&request.path) && request.method == Method::POST {
             return self.token(request);
         }
-        let not_found = || Answer::json("Token", StatusCode::NOT_FOUND, json!({ "error": "not_found" }));
+        let not_found = || {
+            Answer::json(
+                "Token",
+                StatusCode::NOT_FOUND,
+                json!({ "error": "not_found" }),
+            )
+        };
         self.published(request).unwrap_or_else(not_found)
     }
 
@@ -94,7 +122,10 @@ impl Identity {
             }
         }
         if grant != JWT_BEARER {
-            return Answer::refused("unsupported_grant_type", &format!("Invalid grant_type: {grant}"));
+            return Answer::refused(
+                "unsupported_grant_type",
+                &format!("Invalid grant_type: {grant}"),
+            );
         }
         let claims = match token::signed(&assertion, &self.accounts, self.wall.now()) {
             Ok(claims) => claims,
@@ -116,24 +147,47 @@ impl Identity {
                 return Answer::refused("invalid_grant", description);
             }
         };
-        if !self.auth.is_off() && !claims.aud.as_deref().is_some_and(|audience| is_ours(audience, request.host)) {
+        if !self.auth.is_off()
+            && !claims
+                .aud
+                .as_deref()
+                .is_some_and(|audience| is_ours(audience, request.host))
+        {
             return Answer::refused("invalid_grant", "Invalid JWT: Failed audience check.");
         }
         if claims.is_for_another() {
             let description = "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the \
                                scopes requested.";
             let refused = Answer::refused("unauthorized_client", description);
-            return Answer { status: StatusCode::UNAUTHORIZED, caller: Some(claims.iss), ..refused };
+            return Answer {
+                status: StatusCode::UNAUTHORIZED,
+                caller: Some(claims.iss),
+                ..refused
+            };
         }
-        if let Some(audience) = claims.target_audience.as_deref().filter(|audience| !audience.is_empty()) {
+        if let Some(audience) = claims
+            .target_audience
+            .as_deref()
+            .filter(|audience| !audience.is_empty())
+        {
             let token = self.id_token(&claims.iss, audience, None);
             let body = json!({ "id_token": token });
-            return Answer { caller: Some(claims.iss), ..Answer::json("Token", StatusCode::OK, body) };
+            return Answer {
+                caller: Some(claims.iss),
+                ..Answer::json("Token", StatusCode::OK, body)
+            };
         }
         if !self.auth.is_off() && claims.scope.as_ref().is_none_or(String::is_empty) {
-            return Answer::refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.");
+            return Answer::refused(
+                "invalid_scope",
+                "Invalid OAuth scope or ID token audience provided.",
+            );
         }
-        let scopes = claims.scope.as_deref().filter(|scopes| !scopes.is_empty()).unwrap_or(EVERYTHING);
+        let scopes = claims
+            .scope
+            .as_deref()
+            .filter(|scopes| !scopes.is_empty())
+            .unwrap_or(EVERYTHING);
         let mut answer = Answer::json("Token", StatusCode::OK, self.given(&claims.iss, scopes));
         answer.caller = Some(claims.iss);
         answer
@@ -144,19 +198,27 @@ impl Identity {
         json!({ "access_token": token, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" })
     }
 
-    /// The same from the metadata server. It separates scopes by commas, and gives those of the machine when it is asked for none.
+    /// The same from the metadata server. It separates scopes by commas, and gives those of the
+    /// machine when it is asked for none.
     pub(super) fn given_to_machine(&self, email: &str, scopes: Option<&str>) -> Value {
-        let scopes = scopes.filter(|scopes| !scopes.is_empty()).map(|scopes| scopes.replace(',', " "));
+        let scopes = scopes
+            .filter(|scopes| !scopes.is_empty())
+            .map(|scopes| scopes.replace(',', " "));
         let (token, ends) = self.cached_token(email, scopes.as_deref().unwrap_or(EVERYTHING));
         let left = ends - self.wall.now().as_second();
         json!({ "access_token": token, "expires_in": left, "token_type": "Bearer" })
     }
 }
 
-/// Whether an assertion is for a token endpoint: one of Google's, or this one as the caller reached it, which key files of the emulator
-/// name.
+/// Whether an assertion is for a token endpoint: one of Google's, or this one as the caller reached
+/// it, which key files of the emulator name.
 fn is_ours(audience: &str, host: &str) -> bool {
-    let rest = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://"));
-    let at = |host: &str| rest.and_then(|rest| rest.strip_prefix(host)).is_some_and(|path| TOKEN.contains(&path));
+    let rest = audience
+        .strip_prefix("https://")
+        .or_else(|| audience.strip_prefix("http://"));
+    let at = |host: &str| {
+        rest.and_then(|rest| rest.strip_prefix(host))
+            .is_some_and(|path| TOKEN.contains(&path))
+    };
     at(host) || (audience.starts_with("https:") && HOSTS.iter().any(|host| at(host)))
 }

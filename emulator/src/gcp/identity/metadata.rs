@@ -1,6 +1,8 @@
-//! The metadata server of a Compute Engine machine: a tree of directories and values, each read as text or as JSON.
+//! The metadata server of a Compute Engine machine: a tree of directories and values, each read as
+//! text or as JSON.
 //!
-//! Paths, names and forms: "View and query VM metadata" and "Predefined metadata keys" of Compute Engine's documentation.
+//! Paths, names and forms: "View and query VM metadata" and "Predefined metadata keys" of Compute
+//! Engine's documentation.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -63,7 +65,10 @@ fn tree(email: &str) -> Node {
         ("ip", text("10.142.0.2")),
         ("mac", text("42:01:0a:8e:00:02")),
         ("mtu", Node::Value(1460.into())),
-        ("network", text(format!("projects/{PROJECT_NUMBER}/networks/default"))),
+        (
+            "network",
+            text(format!("projects/{PROJECT_NUMBER}/networks/default")),
+        ),
     ]);
     let scheduling = Directory(vec![
         ("automatic-restart", text("TRUE")),
@@ -75,18 +80,33 @@ fn tree(email: &str) -> Node {
         ("cpu-platform", text("Intel Broadwell")),
         ("description", text("")),
         ("disks", Numbered(Vec::new())),
-        ("hostname", text(format!("{NAME}.{ZONE}.c.{project}.internal"))),
+        (
+            "hostname",
+            text(format!("{NAME}.{ZONE}.c.{project}.internal")),
+        ),
         ("id", Node::Value(INSTANCE_ID.into())),
         ("image", text("")),
-        ("machine-type", text(format!("projects/{PROJECT_NUMBER}/machineTypes/e2-medium"))),
+        (
+            "machine-type",
+            text(format!("projects/{PROJECT_NUMBER}/machineTypes/e2-medium")),
+        ),
         ("maintenance-event", text("NONE")),
         ("name", text(NAME)),
         ("network-interfaces", Numbered(vec![interface])),
         ("preempted", text("FALSE")),
         ("scheduling", scheduling),
-        ("service-accounts", Named(vec![("default".into(), account(email)), (email.into(), account(email))])),
+        (
+            "service-accounts",
+            Named(vec![
+                ("default".into(), account(email)),
+                (email.into(), account(email)),
+            ]),
+        ),
         ("tags", JsonLines(Vec::new())),
-        ("zone", text(format!("projects/{PROJECT_NUMBER}/zones/{ZONE}"))),
+        (
+            "zone",
+            text(format!("projects/{PROJECT_NUMBER}/zones/{ZONE}")),
+        ),
     ]);
     let project = Directory(vec![
         ("attributes", Named(Vec::new())),
@@ -94,8 +114,15 @@ fn tree(email: &str) -> Node {
         ("project-id", text(project)),
     ]);
     let universe = Directory(vec![("universe-domain", text("googleapis.com"))]);
-    let v1 = Directory(vec![("instance", instance), ("project", project), ("universe", universe)]);
-    Named(vec![("computeMetadata".into(), Named(vec![("v1".into(), v1)]))])
+    let v1 = Directory(vec![
+        ("instance", instance),
+        ("project", project),
+        ("universe", universe),
+    ]);
+    Named(vec![(
+        "computeMetadata".into(),
+        Named(vec![("v1".into(), v1)]),
+    )])
 }
 
 impl Node {
@@ -110,8 +137,14 @@ impl Node {
                 .into_iter()
                 .find(|(known, _)| *known == name || known.replace('-', "_") == name)
                 .map(|(_, node)| node),
-            Named(entries) => entries.into_iter().find(|(known, _)| known == name).map(|(_, node)| node),
-            Numbered(nodes) => name.parse().ok().and_then(|number: usize| nodes.into_iter().nth(number)),
+            Named(entries) => entries
+                .into_iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, node)| node),
+            Numbered(nodes) => name
+                .parse()
+                .ok()
+                .and_then(|number: usize| nodes.into_iter().nth(number)),
             _ => None,
         }
     }
@@ -119,9 +152,19 @@ impl Node {
     /// Its entries by the names that paths have.
     fn entries(&self) -> Vec<(String, &Self)> {
         match self {
-            Directory(entries) => entries.iter().map(|(name, node)| ((*name).to_owned(), node)).collect(),
-            Named(entries) => entries.iter().map(|(name, node)| (name.clone(), node)).collect(),
-            Numbered(nodes) => nodes.iter().enumerate().map(|(number, node)| (number.to_string(), node)).collect(),
+            Directory(entries) => entries
+                .iter()
+                .map(|(name, node)| ((*name).to_owned(), node))
+                .collect(),
+            Named(entries) => entries
+                .iter()
+                .map(|(name, node)| (name.clone(), node))
+                .collect(),
+            Numbered(nodes) => nodes
+                .iter()
+                .enumerate()
+                .map(|(number, node)| (number.to_string(), node))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -131,10 +174,13 @@ impl Node {
         match self {
             Node::Value(Value::String(text)) => text.clone(),
             Node::Value(value) => value.to_string(),
-            Lines(lines) | JsonLines(lines) => lines.iter().map(|line| format!("{line}\n")).collect(),
+            Lines(lines) | JsonLines(lines) => {
+                lines.iter().map(|line| format!("{line}\n")).collect()
+            }
             _ => {
-                let line =
-                    |(name, node): (String, &Self)| format!("{name}{}\n", if node.is_directory() { "/" } else { "" });
+                let line = |(name, node): (String, &Self)| {
+                    format!("{name}{}\n", if node.is_directory() { "/" } else { "" })
+                };
                 self.entries().into_iter().map(line).collect()
             }
         }
@@ -144,11 +190,15 @@ impl Node {
     fn json(&self) -> Option<Value> {
         Some(match self {
             Directory(entries) => {
-                let members = entries.iter().filter_map(|(name, node)| Some((camel_case(name), node.json()?)));
+                let members = entries
+                    .iter()
+                    .filter_map(|(name, node)| Some((camel_case(name), node.json()?)));
                 Value::Object(members.collect::<Map<_, _>>())
             }
             Named(entries) => {
-                let members = entries.iter().filter_map(|(name, node)| Some((name.clone(), node.json()?)));
+                let members = entries
+                    .iter()
+                    .filter_map(|(name, node)| Some((name.clone(), node.json()?)));
                 Value::Object(members.collect::<Map<_, _>>())
             }
             Numbered(nodes) => nodes.iter().filter_map(Self::json).collect(),
@@ -161,7 +211,11 @@ impl Node {
     /// Everything below as lines of a path and a value.
     fn lines(&self, path: &str, lines: &mut String) {
         for (name, node) in self.entries() {
-            let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+            let path = if path.is_empty() {
+                name
+            } else {
+                format!("{path}/{name}")
+            };
             match node {
                 Node::Made(_) => {}
                 node if node.is_directory() => node.lines(&path, lines),
@@ -195,31 +249,59 @@ impl Identity {
             return Answer::text(StatusCode::FORBIDDEN, "Forbidden\n");
         }
         // So that no request that was let through by mistake gets a token.
-        if path != "/" && !request.flavor.is_some_and(|flavor| flavor.eq_ignore_ascii_case("google")) {
-            return Answer::text(StatusCode::FORBIDDEN, "Missing required header \"Metadata-Flavor\": \"Google\"\n");
+        if path != "/"
+            && !request
+                .flavor
+                .is_some_and(|flavor| flavor.eq_ignore_ascii_case("google"))
+        {
+            return Answer::text(
+                StatusCode::FORBIDDEN,
+                "Missing required header \"Metadata-Flavor\": \"Google\"\n",
+            );
         }
         let answer = match find(&email, path) {
             None => Answer::text(StatusCode::NOT_FOUND, "Not Found\n"),
             Some(node) if node.is_directory() && !path.ends_with('/') => {
-                let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+                let query = if request.query.is_empty() {
+                    String::new()
+                } else {
+                    format!("?{}", request.query)
+                };
                 let to = format!("http://{}{path}/{query}", request.host);
-                Answer { location: Some(to), ..Answer::text(StatusCode::MOVED_PERMANENTLY, format!("{path}/\n")) }
+                Answer {
+                    location: Some(to),
+                    ..Answer::text(StatusCode::MOVED_PERMANENTLY, format!("{path}/\n"))
+                }
             }
             Some(node) => self.read(&node, &email, &Query::parse(request.query)),
         };
-        Answer { caller: Some(email), ..answer }
+        Answer {
+            caller: Some(email),
+            ..answer
+        }
     }
 
     fn read(&self, node: &Node, email: &str, query: &Query) -> Answer {
         let as_json = |value: Value| Answer::json(METADATA, StatusCode::OK, value);
         let as_text = |text: String| Answer::text(StatusCode::OK, text);
         match node {
-            Node::Made(Made::AccessToken) => as_json(self.given_to_machine(email, query.scopes.as_deref())),
-            Node::Made(Made::IdToken) => match query.audience.as_deref().filter(|audience| !audience.is_empty()) {
-                None => Answer::text(StatusCode::BAD_REQUEST, "non-empty audience parameter required\n"),
+            Node::Made(Made::AccessToken) => {
+                as_json(self.given_to_machine(email, query.scopes.as_deref()))
+            }
+            Node::Made(Made::IdToken) => match query
+                .audience
+                .as_deref()
+                .filter(|audience| !audience.is_empty())
+            {
+                None => Answer::text(
+                    StatusCode::BAD_REQUEST,
+                    "non-empty audience parameter required\n",
+                ),
                 Some(audience) => match self.id_token(email, audience, query.full.then(machine)) {
                     Some(token) => as_text(token),
-                    None => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
+                    None => {
+                        Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n")
+                    }
                 },
             },
             node if node.is_directory() && query.recursive => match query.alt {
@@ -236,7 +318,11 @@ impl Identity {
                     Some(alt) => alt == Alt::Json,
                     None => matches!(node, JsonLines(_)),
                 };
-                if json { as_json(node.json().unwrap_or_default()) } else { as_text(node.text()) }
+                if json {
+                    as_json(node.json().unwrap_or_default())
+                } else {
+                    as_text(node.text())
+                }
             }
         }
     }
@@ -290,7 +376,9 @@ impl Query {
                 ("alt", "json") => parsed.alt = Some(Alt::Json),
                 ("audience", _) => parsed.audience = Some(value.into_owned()),
                 // One of any length would be kept for an hour.
-                ("scopes", scopes) if scopes.len() <= LONGEST_SCOPES => parsed.scopes = Some(value.into_owned()),
+                ("scopes", scopes) if scopes.len() <= LONGEST_SCOPES => {
+                    parsed.scopes = Some(value.into_owned())
+                }
                 ("format", value) => parsed.full = value.eq_ignore_ascii_case("full"),
                 _ => {}
             }

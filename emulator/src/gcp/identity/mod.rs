@@ -35,7 +35,8 @@ const KMS_ONLY: &str = "https://www.googleapis.com/auth/cloudkms";
 
 /// A token that is about to end in this many seconds is not given out again.
 const KEPT_UNTIL: i64 = 300;
-/// Tokens that the metadata server keeps, one for each combination of scopes that somebody asks for.
+/// Tokens that the metadata server keeps, one for each combination of scopes that somebody asks
+/// for.
 const MOST_CACHED: usize = 64;
 
 /// Service accounts and tokens of one emulator.
@@ -57,7 +58,9 @@ pub(crate) struct Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("accounts", &self.accounts).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("accounts", &self.accounts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,9 +83,21 @@ impl Identity {
     pub(crate) fn reset(&self) {
         self.accounts.clear();
         self.seals.renew(self.entropy.as_ref());
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let keys = self.owner.get().and_then(Option::as_ref).map(|file| vec![file.into()]).unwrap_or_default();
-        self.accounts.add(Account { email: OWNER.to_owned(), display_name: "kmslab".to_owned(), keys });
+        self.cached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let keys = self
+            .owner
+            .get()
+            .and_then(Option::as_ref)
+            .map(|file| vec![file.into()])
+            .unwrap_or_default();
+        self.accounts.add(Account {
+            email: OWNER.to_owned(),
+            display_name: "kmslab".to_owned(),
+            keys,
+        });
         self.set_default(OWNER);
     }
 
@@ -92,12 +107,18 @@ impl Identity {
     }
 
     fn default(&self) -> String {
-        self.default.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.default
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The key of the well-known account.
     pub(crate) fn owner(&self) -> Option<KeyFile> {
-        let file = self.owner.get_or_init(|| KeyFile::generate(OWNER)).clone()?;
+        let file = self
+            .owner
+            .get_or_init(|| KeyFile::generate(OWNER))
+            .clone()?;
         self.accounts.change_keys(OWNER, |keys| {
             if keys.iter().all(|key| key.id != file.key_id) {
                 keys.push((&file).into());
@@ -126,7 +147,10 @@ impl Identity {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.wall.now().as_second();
         let name = (email.to_owned(), scopes.to_owned());
-        if let Some((token, ends)) = cached.get(&name).filter(|(_, ends)| ends - now > KEPT_UNTIL) {
+        if let Some((token, ends)) = cached
+            .get(&name)
+            .filter(|(_, ends)| ends - now > KEPT_UNTIL)
+        {
             return (token.clone(), *ends);
         }
         if cached.len() >= MOST_CACHED {
@@ -137,18 +161,24 @@ impl Identity {
         made
     }
 
-    /// What an access token is for, if it holds now. Tokens of a deleted account do not; those of a deleted key do.
+    /// What an access token is for, if it holds now. Tokens of a deleted account do not; those of a
+    /// deleted key do.
     /// <https://docs.cloud.google.com/iam/docs/keys-create-delete>
     fn granted(&self, token: &str) -> Result<Grant, Refused> {
         let grant = self.seals.open(token, self.wall.now())?;
-        if self.accounts.serial(&grant.email) == Some(grant.serial) { Ok(grant) } else { Err(Refused::Foreign) }
+        if self.accounts.serial(&grant.email) == Some(grant.serial) {
+            Ok(grant)
+        } else {
+            Err(Refused::Foreign)
+        }
     }
 
     fn signer(&self) -> Option<&SigningKey> {
         self.signer.get_or_init(SigningKey::generate).as_ref()
     }
 
-    /// A new ID token of an account; `machine` is what Google says of the machine that asked for it.
+    /// A new ID token of an account; `machine` is what Google says of the machine that asked for
+    /// it.
     fn id_token(&self, email: &str, audience: &str, machine: Option<Value>) -> Option<String> {
         let (now, id) = (self.wall.now(), client_id(email));
         let mut claims = json!({
@@ -171,16 +201,21 @@ impl Identity {
     pub(crate) fn verify(&self, token: &str, service: &str) -> Result<String, Refused> {
         if token.split('.').count() != 3 || token.starts_with("ya29.") {
             let grant = self.granted(token)?;
-            return if is_for(&grant.scopes, service) { Ok(grant.email) } else { Err(Refused::Scope) };
+            return if is_for(&grant.scopes, service) {
+                Ok(grant.email)
+            } else {
+                Err(Refused::Scope)
+            };
         }
-        let claims = token::signed(token, &self.accounts, self.wall.now()).map_err(|bad| match bad {
-            BadAssertion::Time => Refused::Expired,
-            _ => Refused::Foreign,
-        })?;
-        let for_us = claims
-            .aud
-            .as_ref()
-            .is_some_and(|aud| aud.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        let claims =
+            token::signed(token, &self.accounts, self.wall.now()).map_err(|bad| match bad {
+                BadAssertion::Time => Refused::Expired,
+                _ => Refused::Foreign,
+            })?;
+        let for_us = claims.aud.as_ref().is_some_and(|aud| {
+            aud.strip_prefix(service)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
         if claims.is_for_another() {
             return Err(Refused::Foreign);
         }
@@ -195,5 +230,7 @@ impl Identity {
 
 /// Whether scopes, separated by spaces, are good for a service.
 fn is_for(scopes: &str, service: &str) -> bool {
-    scopes.split(' ').any(|one| one == EVERYTHING || (one == KMS_ONLY && service == CLOUD_KMS))
+    scopes
+        .split(' ')
+        .any(|one| one == EVERYTHING || (one == KMS_ONLY && service == CLOUD_KMS))
 }

@@ -1,4 +1,5 @@
-//! JSON Web Tokens that service accounts sign: assertions for the token endpoint, and tokens of their own (AIP-4111).
+//! JSON Web Tokens that service accounts sign: assertions for the token endpoint, and tokens of
+//! their own (AIP-4111).
 
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, decode_header};
@@ -7,7 +8,8 @@ use serde::Deserialize;
 use super::accounts::Accounts;
 use crate::oauth::jwt;
 
-/// How far clocks may differ, and the longest that an account may sign for: an hour, counted from a clock that differs.
+/// How far clocks may differ, and the longest that an account may sign for: an hour, counted from a
+/// clock that differs.
 const LONGEST: i64 = 3600 + SKEW;
 const SKEW: i64 = 300;
 
@@ -25,7 +27,8 @@ pub(crate) enum Refused {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
-    /// For whom; the account itself, unless it was given a whole domain's users, which none is here.
+    /// For whom; the account itself, unless it was given a whole domain's users, which none is
+    /// here.
     #[serde(default)]
     pub(crate) sub: Option<String>,
     #[serde(default)]
@@ -44,7 +47,9 @@ pub(crate) struct Claims {
 impl Claims {
     /// Whether the account speaks for somebody else.
     pub(crate) fn is_for_another(&self) -> bool {
-        self.sub.as_ref().is_some_and(|sub| !sub.eq_ignore_ascii_case(&self.iss))
+        self.sub
+            .as_ref()
+            .is_some_and(|sub| !sub.eq_ignore_ascii_case(&self.iss))
     }
 }
 
@@ -59,18 +64,32 @@ pub(crate) enum BadAssertion {
 }
 
 /// What an account says by its signature, if it is of now.
-pub(crate) fn signed(token: &str, accounts: &Accounts, now: Timestamp) -> Result<Claims, BadAssertion> {
+pub(crate) fn signed(
+    token: &str,
+    accounts: &Accounts,
+    now: Timestamp,
+) -> Result<Claims, BadAssertion> {
     let header = decode_header(token).map_err(|_| BadAssertion::Malformed)?;
     let claimed: Claims = jwt::unverified(token).ok_or(BadAssertion::Malformed)?;
     let account = accounts.get(&claimed.iss).ok_or(BadAssertion::NoAccount)?;
-    let key = account.keys.iter().find(|key| header.kid.as_ref().is_none_or(|kid| *kid == key.id));
+    let key = account
+        .keys
+        .iter()
+        .find(|key| header.kid.as_ref().is_none_or(|kid| *kid == key.id));
     let key = key.ok_or(BadAssertion::Signature)?;
     let key = DecodingKey::from_rsa_raw_components(&key.public.modulus, &key.public.exponent);
-    let claims: Claims = jwt::signed(token, Algorithm::RS256, &key).ok_or(BadAssertion::Signature)?;
+    let claims: Claims =
+        jwt::signed(token, Algorithm::RS256, &key).ok_or(BadAssertion::Signature)?;
     let now = now.as_second();
     // Both are the caller's, and may be any numbers.
-    let short = claims.exp.saturating_sub(claims.iat) <= LONGEST && claims.iat <= now + SKEW && claims.exp > now;
-    if short { Ok(claims) } else { Err(BadAssertion::Time) }
+    let short = claims.exp.saturating_sub(claims.iat) <= LONGEST
+        && claims.iat <= now + SKEW
+        && claims.exp > now;
+    if short {
+        Ok(claims)
+    } else {
+        Err(BadAssertion::Time)
+    }
 }
 
 #[cfg(test)]

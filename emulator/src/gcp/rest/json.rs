@@ -1,4 +1,5 @@
-//! Messages as JSON, by their descriptors; and what is wrong with JSON that is no message, in the service's words.
+//! Messages as JSON, by their descriptors; and what is wrong with JSON that is no message, in the
+//! service's words.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -15,35 +16,65 @@ const WELL_KNOWN: &str = "google.protobuf.";
 /// A message with the field names of its proto, fields that are not set left out.
 pub(crate) fn of<M: Message + Name>(message: &M) -> Result<Value, GcpError> {
     let descriptor = descriptors().get_message_by_name(&M::full_name());
-    let descriptor = descriptor.ok_or_else(|| GcpError::internal("a message without a descriptor"))?;
+    let descriptor =
+        descriptor.ok_or_else(|| GcpError::internal("a message without a descriptor"))?;
     let options = SerializeOptions::new().use_proto_field_name(true);
     serialized(descriptor, &message.encode_to_vec(), &options)
 }
 
 /// An answer's JSON, with enums as numbers where the caller wants that.
-pub(super) fn answer(descriptor: MessageDescriptor, bytes: &[u8], enums_as_numbers: bool) -> Result<Value, GcpError> {
-    serialized(descriptor, bytes, &SerializeOptions::new().use_enum_numbers(enums_as_numbers))
+pub(super) fn answer(
+    descriptor: MessageDescriptor,
+    bytes: &[u8],
+    enums_as_numbers: bool,
+) -> Result<Value, GcpError> {
+    serialized(
+        descriptor,
+        bytes,
+        &SerializeOptions::new().use_enum_numbers(enums_as_numbers),
+    )
 }
 
-fn serialized(descriptor: MessageDescriptor, bytes: &[u8], options: &SerializeOptions) -> Result<Value, GcpError> {
+fn serialized(
+    descriptor: MessageDescriptor,
+    bytes: &[u8],
+    options: &SerializeOptions,
+) -> Result<Value, GcpError> {
     let message = DynamicMessage::decode(descriptor, bytes).map_err(GcpError::internal)?;
-    message.serialize_with_options(serde_json::value::Serializer, options).map_err(GcpError::internal)
+    message
+        .serialize_with_options(serde_json::value::Serializer, options)
+        .map_err(GcpError::internal)
 }
 
 /// The message that JSON says.
-pub(super) fn message(descriptor: &MessageDescriptor, value: Value) -> Result<DynamicMessage, GcpError> {
+pub(super) fn message(
+    descriptor: &MessageDescriptor,
+    value: Value,
+) -> Result<DynamicMessage, GcpError> {
     check_message(descriptor, &value, "")?;
-    DynamicMessage::deserialize(descriptor.clone(), value).map_err(|error| refused("", error.to_string()))
+    DynamicMessage::deserialize(descriptor.clone(), value)
+        .map_err(|error| refused("", error.to_string()))
 }
 
 fn refused(path: &str, what: impl std::fmt::Display) -> GcpError {
     let what = format!("Invalid JSON payload received. {what}");
-    if path.is_empty() { GcpError::invalid(what) } else { GcpError::bad_field(path, what) }
+    if path.is_empty() {
+        GcpError::invalid(what)
+    } else {
+        GcpError::bad_field(path, what)
+    }
 }
 
 fn unknown(name: &str, path: &str) -> GcpError {
-    let at = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
-    refused(path, format!("Unknown name \"{name}\"{at}: Cannot find field."))
+    let at = if path.is_empty() {
+        String::new()
+    } else {
+        format!(" at '{path}'")
+    };
+    refused(
+        path,
+        format!("Unknown name \"{name}\"{at}: Cannot find field."),
+    )
 }
 
 /// A value that the field at `path` cannot have; `kind` is the service's name of what it can.
@@ -52,15 +83,25 @@ fn invalid(path: &str, kind: &str, value: &Value) -> GcpError {
 }
 
 fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// The field of that name, which may be the proto's or JSON's.
 pub(super) fn field(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
-    descriptor.get_field_by_name(name).or_else(|| descriptor.get_field_by_json_name(name))
+    descriptor
+        .get_field_by_name(name)
+        .or_else(|| descriptor.get_field_by_json_name(name))
 }
 
-fn check_message(descriptor: &MessageDescriptor, value: &Value, path: &str) -> Result<(), GcpError> {
+fn check_message(
+    descriptor: &MessageDescriptor,
+    value: &Value,
+    path: &str,
+) -> Result<(), GcpError> {
     if descriptor.full_name().starts_with(WELL_KNOWN) {
         return Ok(());
     }
@@ -68,7 +109,11 @@ fn check_message(descriptor: &MessageDescriptor, value: &Value, path: &str) -> R
         return Err(if path.is_empty() {
             refused("", "Unknown name \"\": Root element must be a message.")
         } else {
-            invalid(path, &format!("type.googleapis.com/{}", descriptor.full_name()), value)
+            invalid(
+                path,
+                &format!("type.googleapis.com/{}", descriptor.full_name()),
+                value,
+            )
         });
     };
     for (name, value) in fields {
@@ -82,7 +127,10 @@ fn check_message(descriptor: &MessageDescriptor, value: &Value, path: &str) -> R
                 }
             }
             Value::Object(entries) if field.is_map() => {
-                let of_entry = field.kind().as_message().map(MessageDescriptor::map_entry_value_field);
+                let of_entry = field
+                    .kind()
+                    .as_message()
+                    .map(MessageDescriptor::map_entry_value_field);
                 for (key, value) in entries {
                     if let Some(entry) = &of_entry {
                         check_value(&entry.kind(), value, &format!("{path}[{key}]"))?;
@@ -100,36 +148,49 @@ fn check_value(kind: &Kind, value: &Value, path: &str) -> Result<(), GcpError> {
         Kind::Message(message) => return check_message(message, value, path),
         Kind::Enum(known) => {
             let fits = match value {
-                Value::String(name) => known.get_value_by_name(name).is_some() || name.parse::<i32>().is_ok(),
-                value => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+                Value::String(name) => {
+                    known.get_value_by_name(name).is_some() || name.parse::<i32>().is_ok()
+                }
+                value => value
+                    .as_i64()
+                    .is_some_and(|number| i32::try_from(number).is_ok()),
             };
             (fits, format!("type.googleapis.com/{}", known.full_name()))
         }
         Kind::Bytes => {
             let decodes = |text: &str| {
                 let text = text.trim_end_matches('=');
-                let (standard, url) = (STANDARD.decode(padded(text)), URL_SAFE.decode(padded(text)));
+                let (standard, url) =
+                    (STANDARD.decode(padded(text)), URL_SAFE.decode(padded(text)));
                 standard.is_ok() || url.is_ok()
             };
             let fits = value.as_str().is_some_and(decodes);
             if let (false, Value::String(_)) = (fits, value) {
-                let message = format!("Invalid value at '{path}' (TYPE_BYTES), Base64 decoding failed for {value}");
+                let message = format!(
+                    "Invalid value at '{path}' (TYPE_BYTES), Base64 decoding failed for {value}"
+                );
                 return Err(GcpError::bad_field(path, message));
             }
             (fits, "TYPE_BYTES".to_owned())
         }
         Kind::String => (value.is_string(), "TYPE_STRING".to_owned()),
         Kind::Bool => (value.is_boolean(), "TYPE_BOOL".to_owned()),
-        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
-            (integer(value).is_some_and(|number| i32::try_from(number).is_ok()), "TYPE_INT32".to_owned())
-        }
-        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
-            (integer(value).is_some_and(|number| i64::try_from(number).is_ok()), "TYPE_INT64".to_owned())
-        }
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => (
+            integer(value).is_some_and(|number| i32::try_from(number).is_ok()),
+            "TYPE_INT32".to_owned(),
+        ),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => (
+            integer(value).is_some_and(|number| i64::try_from(number).is_ok()),
+            "TYPE_INT64".to_owned(),
+        ),
         // None of the messages that come in has others.
         _ => return Ok(()),
     };
-    if fits { Ok(()) } else { Err(invalid(path, &name, value)) }
+    if fits {
+        Ok(())
+    } else {
+        Err(invalid(path, &name, value))
+    }
 }
 
 fn padded(text: &str) -> String {
@@ -140,6 +201,9 @@ fn padded(text: &str) -> String {
 fn integer(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => text.parse().ok(),
-        value => value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from)),
+        value => value
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| value.as_u64().map(i128::from)),
     }
 }

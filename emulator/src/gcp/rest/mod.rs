@@ -1,5 +1,6 @@
-//! REST over the gRPC services: a path and its JSON become the call and the message that Google's own annotations say, the answer
-//! becomes JSON. So both wires have one implementation, one check of tokens and one set of words.
+//! REST over the gRPC services: a path and its JSON become the call and the message that Google's
+//! own annotations say, the answer becomes JSON. So both wires have one implementation, one check
+//! of tokens and one set of words.
 
 pub(super) mod json;
 mod request;
@@ -32,14 +33,22 @@ const FRAME: usize = 5;
 pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
     let enums_as_numbers = request::wants_numbers(&parts);
     let outcome = async {
-        let (rule, variables) = rules::find(&parts.method, parts.uri.path()).ok_or_else(not_found)?;
-        let body = http_body::read(body, LARGEST_BODY).await.map_err(|unread| match unread {
-            Unread::TooLarge => {
-                GcpError::invalid(format!("Request payload size exceeds the limit: {LARGEST_BODY} bytes."))
-            }
-            Unread::Broken => GcpError::invalid("The request body ended too early."),
-        })?;
-        let message = request::message(rule, variables, parts.uri.query().unwrap_or_default(), &body)?;
+        let (rule, variables) =
+            rules::find(&parts.method, parts.uri.path()).ok_or_else(not_found)?;
+        let body = http_body::read(body, LARGEST_BODY)
+            .await
+            .map_err(|unread| match unread {
+                Unread::TooLarge => GcpError::invalid(format!(
+                    "Request payload size exceeds the limit: {LARGEST_BODY} bytes."
+                )),
+                Unread::Broken => GcpError::invalid("The request body ended too early."),
+            })?;
+        let message = request::message(
+            rule,
+            variables,
+            parts.uri.query().unwrap_or_default(),
+            &body,
+        )?;
         let answer = call(grpc, &rule.call, &parts, &message.encode_to_vec()).await?;
         json::answer(rule.call.output(), &answer, enums_as_numbers)
     };
@@ -55,36 +64,54 @@ fn not_found() -> GcpError {
 }
 
 /// One unary call, as a client would make it.
-async fn call(grpc: Router, call: &MethodDescriptor, parts: &Parts, message: &[u8]) -> Result<Bytes, GcpError> {
+async fn call(
+    grpc: Router,
+    call: &MethodDescriptor,
+    parts: &Parts,
+    message: &[u8],
+) -> Result<Bytes, GcpError> {
     let mut frame = BytesMut::with_capacity(FRAME + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).map_err(GcpError::internal)?);
     frame.put_slice(message);
     let path = format!("/{}/{}", call.parent_service().full_name(), call.name());
-    let mut request = http::Request::post(path).header(CONTENT_TYPE, "application/grpc").header("te", "trailers");
+    let mut request = http::Request::post(path)
+        .header(CONTENT_TYPE, "application/grpc")
+        .header("te", "trailers");
     let token = request::access_token(parts).or_else(|| parts.headers.get(AUTHORIZATION).cloned());
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token);
     }
-    let request = request.body(Body::from(frame.freeze())).map_err(GcpError::internal)?;
+    let request = request
+        .body(Body::from(frame.freeze()))
+        .map_err(GcpError::internal)?;
     let answer = grpc.oneshot(request).await.map_err(GcpError::internal)?;
     let (head, body) = answer.into_parts();
     let body = body.collect().await.map_err(GcpError::internal)?;
     // An error without a message has its status among the headers.
-    let status = body.trailers().filter(|trailers| trailers.contains_key("grpc-status")).unwrap_or(&head.headers);
+    let status = body
+        .trailers()
+        .filter(|trailers| trailers.contains_key("grpc-status"))
+        .unwrap_or(&head.headers);
     check(status)?;
     Ok(body.to_bytes().slice(FRAME..))
 }
 
 /// The error that a call ended with.
 fn check(trailers: &HeaderMap) -> Result<(), GcpError> {
-    let status =
-        tonic::Status::from_header_map(trailers).ok_or_else(|| GcpError::internal("a call without a status"))?;
+    let status = tonic::Status::from_header_map(trailers)
+        .ok_or_else(|| GcpError::internal("a call without a status"))?;
     if status.code() == Code::Ok {
         return Ok(());
     }
-    let details = Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
-    Err(GcpError { code: status.code(), message: status.message().to_owned(), details })
+    let details = Status::decode(status.details())
+        .map(|status| status.details)
+        .unwrap_or_default();
+    Err(GcpError {
+        code: status.code(),
+        message: status.message().to_owned(),
+        details,
+    })
 }
 
 /// An error as the service shows it in JSON.
@@ -152,7 +179,9 @@ fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
+            StatusCode::BAD_REQUEST
+        }
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,

@@ -1,4 +1,5 @@
-//! The message that a REST request says: variables of its path, parameters of its query, JSON of its body.
+//! The message that a REST request says: variables of its path, parameters of its query, JSON of
+//! its body.
 
 use http::HeaderValue;
 use http::request::Parts;
@@ -29,10 +30,14 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     form_urlencoded::parse(query.as_bytes()).into_owned()
 }
 
-/// Whether enums are wanted as numbers: `$alt=json;enum-encoding=int`, which Google's own clients send.
+/// Whether enums are wanted as numbers: `$alt=json;enum-encoding=int`, which Google's own clients
+/// send.
 pub(super) fn wants_numbers(parts: &Parts) -> bool {
     let wanted = |(name, value): (String, String)| {
-        matches!(name.as_str(), "$alt" | "alt") && value.split(';').any(|part| part.trim() == "enum-encoding=int")
+        matches!(name.as_str(), "$alt" | "alt")
+            && value
+                .split(';')
+                .any(|part| part.trim() == "enum-encoding=int")
     };
     pairs(parts.uri.query().unwrap_or_default()).any(wanted)
 }
@@ -40,17 +45,25 @@ pub(super) fn wants_numbers(parts: &Parts) -> bool {
 /// A token in the query, where it may be.
 pub(super) fn access_token(parts: &Parts) -> Option<HeaderValue> {
     let query = parts.uri.query()?;
-    let (_, token) = pairs(query).find(|(name, _)| name == "access_token" || name == "oauth_token")?;
+    let (_, token) =
+        pairs(query).find(|(name, _)| name == "access_token" || name == "oauth_token")?;
     HeaderValue::from_str(&format!("Bearer {token}")).ok()
 }
 
 /// The message of a request.
-pub(super) fn message(rule: &Rule, variables: Variables, query: &str, body: &[u8]) -> Result<DynamicMessage, GcpError> {
+pub(super) fn message(
+    rule: &Rule,
+    variables: Variables,
+    query: &str,
+    body: &[u8],
+) -> Result<DynamicMessage, GcpError> {
     let input = rule.call.input();
     let mut fields = match (rule.body.as_str(), parsed(body)?) {
         (_, None) => Map::new(),
         ("", Some(_)) => {
-            return Err(GcpError::invalid("Invalid JSON payload received. A body is not allowed for this call."));
+            return Err(GcpError::invalid(
+                "Invalid JSON payload received. A body is not allowed for this call.",
+            ));
         }
         ("*", Some(Value::Object(fields))) => fields,
         ("*", Some(other)) => return json::message(&input, other),
@@ -95,10 +108,14 @@ fn put(
              request message."
         ))
     };
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(first, rest)| (first, Some(rest)));
     let field = json::field(descriptor, first).ok_or_else(cannot_bind)?;
     // One spelling, whichever the body has.
-    let said = fields.remove(field.json_name()).or_else(|| fields.remove(field.name()));
+    let said = fields
+        .remove(field.json_name())
+        .or_else(|| fields.remove(field.name()));
     let value = match (rest, field.kind()) {
         (Some(rest), Kind::Message(message)) => {
             let mut inner = match said {
@@ -111,9 +128,13 @@ fn put(
         (Some(_), _) => return Err(cannot_bind()),
         (None, kind) => {
             let value = match (&kind, &value) {
-                (Kind::Bool, Value::String(text)) if text == "true" || text == "false" => Value::Bool(text == "true"),
+                (Kind::Bool, Value::String(text)) if text == "true" || text == "false" => {
+                    Value::Bool(text == "true")
+                }
                 // In a path or a query a number is text; an enum's text would be its name.
-                (Kind::Enum(_), Value::String(text)) => text.parse::<i32>().map_or(value, Value::from),
+                (Kind::Enum(_), Value::String(text)) => {
+                    text.parse::<i32>().map_or(value, Value::from)
+                }
                 _ => value,
             };
             match said {
@@ -142,9 +163,12 @@ mod tests {
 
     fn read(method: Method, path: &str, query: &str, body: &str) -> Result<Value, String> {
         let (rule, variables) = super::super::rules::find(&method, path).unwrap();
-        let message = message(rule, variables, query, body.as_bytes()).map_err(|error| error.message)?;
+        let message =
+            message(rule, variables, query, body.as_bytes()).map_err(|error| error.message)?;
         let options = SerializeOptions::new().use_proto_field_name(true);
-        Ok(message.serialize_with_options(serde_json::value::Serializer, &options).unwrap())
+        Ok(message
+            .serialize_with_options(serde_json::value::Serializer, &options)
+            .unwrap())
     }
 
     #[test]
@@ -168,7 +192,10 @@ mod tests {
             "updateMask=labels,rotationPeriod",
             r#"{"name":"other"}"#,
         );
-        assert_eq!(patch.as_ref().unwrap()["crypto_key"]["name"], "projects/p/locations/l/keyRings/r/cryptoKeys/k");
+        assert_eq!(
+            patch.as_ref().unwrap()["crypto_key"]["name"],
+            "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+        );
         assert_eq!(patch.unwrap()["update_mask"], "labels,rotationPeriod");
         // Both alphabets of base64, with padding and without.
         let sealed = read(
@@ -184,24 +211,53 @@ mod tests {
     fn what_is_wrong_is_told_in_the_services_words() {
         let encrypt = format!("{RING}/cryptoKeys/k:encrypt");
         for (query, body, words) in [
-            ("", r#"{"plain":"AAAA"}"#, "Invalid JSON payload received. Unknown name \"plain\": Cannot find field."),
+            (
+                "",
+                r#"{"plain":"AAAA"}"#,
+                "Invalid JSON payload received. Unknown name \"plain\": Cannot find field.",
+            ),
             (
                 "x=1",
                 "",
                 "Invalid JSON payload received. Unknown name \"x\": Cannot bind query parameter. Field 'x' could not be found in request message.",
             ),
-            ("", r#"{"plaintext":"%"}"#, "Invalid value at 'plaintext' (TYPE_BYTES), Base64 decoding failed for \"%\""),
-            ("", r#"{"plaintext":5}"#, "Invalid value at 'plaintext' (TYPE_BYTES), 5"),
-            ("", "[]", "Invalid JSON payload received. Unknown name \"\": Root element must be a message."),
+            (
+                "",
+                r#"{"plaintext":"%"}"#,
+                "Invalid value at 'plaintext' (TYPE_BYTES), Base64 decoding failed for \"%\"",
+            ),
+            (
+                "",
+                r#"{"plaintext":5}"#,
+                "Invalid value at 'plaintext' (TYPE_BYTES), 5",
+            ),
+            (
+                "",
+                "[]",
+                "Invalid JSON payload received. Unknown name \"\": Root element must be a message.",
+            ),
         ] {
-            assert_eq!(read(Method::POST, &encrypt, query, body).unwrap_err(), words);
+            assert_eq!(
+                read(Method::POST, &encrypt, query, body).unwrap_err(),
+                words
+            );
         }
-        let purpose = read(Method::POST, &format!("{RING}/cryptoKeys"), "", r#"{"purpose":"FOO"}"#).unwrap_err();
+        let purpose = read(
+            Method::POST,
+            &format!("{RING}/cryptoKeys"),
+            "",
+            r#"{"purpose":"FOO"}"#,
+        )
+        .unwrap_err();
         assert_eq!(
             purpose,
             "Invalid value at 'crypto_key.purpose' (type.googleapis.com/google.cloud.kms.v1.CryptoKey.CryptoKeyPurpose), \"FOO\""
         );
-        assert!(read(Method::POST, &encrypt, "", "{").unwrap_err().starts_with("Invalid JSON payload received."));
+        assert!(
+            read(Method::POST, &encrypt, "", "{")
+                .unwrap_err()
+                .starts_with("Invalid JSON payload received.")
+        );
         assert!(read(Method::GET, RING, "", "{}").is_err());
     }
 

@@ -14,10 +14,19 @@ const SERVICES: [&str; 4] = [
     "google.cloud.location.Locations",
     "google.longrunning.Operations",
 ];
-/// What Cloud KMS' service configuration (`cloudkms_v1.yaml`) says instead of the protos of the services that it mixes in.
+/// What Cloud KMS' service configuration (`cloudkms_v1.yaml`) says instead of the protos of the
+/// services that it mixes in.
 const INSTEAD: [(&str, &str, &str); 2] = [
-    ("google.iam.v1.IAMPolicy.GetIamPolicy", "get", "/v1/{resource=projects/*/locations/*/**}:getIamPolicy"),
-    ("google.longrunning.Operations.GetOperation", "get", "/v1/{name=projects/*/locations/*/operations/*}"),
+    (
+        "google.iam.v1.IAMPolicy.GetIamPolicy",
+        "get",
+        "/v1/{resource=projects/*/locations/*/**}:getIamPolicy",
+    ),
+    (
+        "google.longrunning.Operations.GetOperation",
+        "get",
+        "/v1/{name=projects/*/locations/*/operations/*}",
+    ),
 ];
 
 /// One way to write a call.
@@ -52,25 +61,42 @@ pub(super) type Variables = Vec<(String, String)>;
 /// Every rule there is.
 pub(super) fn rules() -> &'static [Rule] {
     static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-        let services = SERVICES.iter().filter_map(|name| descriptors().get_service_by_name(name));
-        services.flat_map(|service| service.methods().collect::<Vec<_>>()).flat_map(of_call).collect()
+        let services = SERVICES
+            .iter()
+            .filter_map(|name| descriptors().get_service_by_name(name));
+        services
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
+            .flat_map(of_call)
+            .collect()
     });
     &RULES
 }
 
 fn of_call(call: MethodDescriptor) -> Vec<Rule> {
-    if let Some((_, method, pattern)) = INSTEAD.iter().find(|(name, ..)| *name == call.full_name()) {
-        return rule(&call, method, pattern, String::new()).into_iter().collect();
+    if let Some((_, method, pattern)) = INSTEAD.iter().find(|(name, ..)| *name == call.full_name())
+    {
+        return rule(&call, method, pattern, String::new())
+            .into_iter()
+            .collect();
     }
-    let Some(http) = descriptors().get_extension_by_name("google.api.http") else { return Vec::new() };
+    let Some(http) = descriptors().get_extension_by_name("google.api.http") else {
+        return Vec::new();
+    };
     let options = call.options();
     let said = options.get_extension(&http);
-    let Some(said) = said.as_message() else { return Vec::new() };
+    let Some(said) = said.as_message() else {
+        return Vec::new();
+    };
     let mut all = vec![said.clone()];
     let bindings = said.get_field_by_name("additional_bindings");
-    let bindings = bindings.as_ref().and_then(|bindings| bindings.as_list()).unwrap_or_default();
+    let bindings = bindings
+        .as_ref()
+        .and_then(|bindings| bindings.as_list())
+        .unwrap_or_default();
     all.extend(bindings.iter().filter_map(Value::as_message).cloned());
-    all.iter().filter_map(|binding| bound(&call, binding)).collect()
+    all.iter()
+        .filter_map(|binding| bound(&call, binding))
+        .collect()
 }
 
 fn bound(call: &MethodDescriptor, binding: &DynamicMessage) -> Option<Rule> {
@@ -78,16 +104,20 @@ fn bound(call: &MethodDescriptor, binding: &DynamicMessage) -> Option<Rule> {
         let value = binding.get_field_by_name(name)?;
         Some(value.as_str()?.to_owned()).filter(|text| !text.is_empty())
     };
-    let (method, pattern) = ["get", "post", "patch", "delete", "put"].iter().find_map(|m| Some((*m, text(m)?)))?;
+    let (method, pattern) = ["get", "post", "patch", "delete", "put"]
+        .iter()
+        .find_map(|m| Some((*m, text(m)?)))?;
     rule(call, method, &pattern, text("body").unwrap_or_default())
 }
 
 fn rule(call: &MethodDescriptor, method: &str, pattern: &str, body: String) -> Option<Rule> {
     let (path, verb) = match pattern.rsplit_once('}') {
-        Some((_, rest)) if rest.contains(':') => {
-            pattern.rsplit_once(':').map(|(path, verb)| (path, Some(verb.to_owned())))?
-        }
-        None if pattern.contains(':') => pattern.rsplit_once(':').map(|(path, verb)| (path, Some(verb.to_owned())))?,
+        Some((_, rest)) if rest.contains(':') => pattern
+            .rsplit_once(':')
+            .map(|(path, verb)| (path, Some(verb.to_owned())))?,
+        None if pattern.contains(':') => pattern
+            .rsplit_once(':')
+            .map(|(path, verb)| (path, Some(verb.to_owned())))?,
         _ => (pattern, None),
     };
     let mut segments = Vec::new();
@@ -97,8 +127,14 @@ fn rule(call: &MethodDescriptor, method: &str, pattern: &str, body: String) -> O
             let (variable, after) = after.split_once('}')?;
             let (name, template) = variable.split_once('=').unwrap_or((variable, "*"));
             let within = |part: &str| match part {
-                "*" | "**" => Segment::Any { variable: name.to_owned(), many: part == "**" },
-                literal => Segment::Within { variable: name.to_owned(), literal: literal.to_owned() },
+                "*" | "**" => Segment::Any {
+                    variable: name.to_owned(),
+                    many: part == "**",
+                },
+                literal => Segment::Within {
+                    variable: name.to_owned(),
+                    literal: literal.to_owned(),
+                },
             };
             segments.extend(template.split('/').map(within));
             rest = after.strip_prefix('/').unwrap_or(after);
@@ -109,7 +145,13 @@ fn rule(call: &MethodDescriptor, method: &str, pattern: &str, body: String) -> O
         }
     }
     let method = method.to_ascii_uppercase().parse().ok()?;
-    Some(Rule { call: call.clone(), method, segments, verb, body })
+    Some(Rule {
+        call: call.clone(),
+        method,
+        segments,
+        verb,
+        body,
+    })
 }
 
 impl Rule {
@@ -134,7 +176,9 @@ impl Rule {
                 Segment::Literal(literal) if *literal == part => continue,
                 Segment::Within { variable, literal } if *literal == part => variable,
                 // A colon begins a verb, which this rule does not have.
-                Segment::Any { variable, .. } if !part.is_empty() && !part.contains(':') => variable,
+                Segment::Any { variable, .. } if !part.is_empty() && !part.contains(':') => {
+                    variable
+                }
                 _ => return None,
             };
             match variables.last_mut().filter(|(name, _)| name == variable) {
@@ -151,7 +195,9 @@ impl Rule {
 
 /// The call of a path, and the variables in it.
 pub(super) fn find(method: &Method, path: &str) -> Option<(&'static Rule, Variables)> {
-    rules().iter().find_map(|rule| Some((rule, rule.takes(method, path)?)))
+    rules()
+        .iter()
+        .find_map(|rule| Some((rule, rule.takes(method, path)?)))
 }
 
 #[cfg(test)]
@@ -167,25 +213,74 @@ mod tests {
     #[test]
     fn paths_are_the_calls_that_the_protos_say() {
         for (method, path, call, variable) in [
-            (Method::GET, format!("{RING}/cryptoKeys"), "ListCryptoKeys", "parent"),
+            (
+                Method::GET,
+                format!("{RING}/cryptoKeys"),
+                "ListCryptoKeys",
+                "parent",
+            ),
             (Method::GET, RING.to_owned(), "GetKeyRing", "name"),
-            (Method::POST, format!("{RING}/cryptoKeys/k:encrypt"), "Encrypt", "name"),
-            (Method::POST, format!("{RING}/cryptoKeys/k/cryptoKeyVersions/1:encrypt"), "Encrypt", "name"),
+            (
+                Method::POST,
+                format!("{RING}/cryptoKeys/k:encrypt"),
+                "Encrypt",
+                "name",
+            ),
+            (
+                Method::POST,
+                format!("{RING}/cryptoKeys/k/cryptoKeyVersions/1:encrypt"),
+                "Encrypt",
+                "name",
+            ),
             (
                 Method::POST,
                 format!("{RING}/cryptoKeys/k/cryptoKeyVersions/1:destroy"),
                 "DestroyCryptoKeyVersion",
                 "name",
             ),
-            (Method::PATCH, format!("{RING}/cryptoKeys/k"), "UpdateCryptoKey", "crypto_key.name"),
-            (Method::GET, format!("{RING}/cryptoKeys/k:getIamPolicy"), "GetIamPolicy", "resource"),
-            (Method::POST, format!("{RING}:setIamPolicy"), "SetIamPolicy", "resource"),
-            (Method::GET, format!("{RING}/cryptoKeys/k/cryptoKeyVersions/1/publicKey"), "GetPublicKey", "name"),
-            (Method::GET, "/v1/projects/p/locations".into(), "ListLocations", "name"),
-            (Method::POST, "/v1/projects/p/locations/l:generateRandomBytes".into(), "GenerateRandomBytes", "location"),
+            (
+                Method::PATCH,
+                format!("{RING}/cryptoKeys/k"),
+                "UpdateCryptoKey",
+                "crypto_key.name",
+            ),
+            (
+                Method::GET,
+                format!("{RING}/cryptoKeys/k:getIamPolicy"),
+                "GetIamPolicy",
+                "resource",
+            ),
+            (
+                Method::POST,
+                format!("{RING}:setIamPolicy"),
+                "SetIamPolicy",
+                "resource",
+            ),
+            (
+                Method::GET,
+                format!("{RING}/cryptoKeys/k/cryptoKeyVersions/1/publicKey"),
+                "GetPublicKey",
+                "name",
+            ),
+            (
+                Method::GET,
+                "/v1/projects/p/locations".into(),
+                "ListLocations",
+                "name",
+            ),
+            (
+                Method::POST,
+                "/v1/projects/p/locations/l:generateRandomBytes".into(),
+                "GenerateRandomBytes",
+                "location",
+            ),
         ] {
             let (found, variables) = called(method, &path).unwrap();
-            assert_eq!((found.as_str(), variables[0].0.as_str()), (call, variable), "{path}");
+            assert_eq!(
+                (found.as_str(), variables[0].0.as_str()),
+                (call, variable),
+                "{path}"
+            );
             let value = path.trim_start_matches("/v1/").split(':').next().unwrap();
             assert!(value.starts_with(&variables[0].1), "{path}: {variables:?}");
         }

@@ -33,8 +33,17 @@ fn meaning<E: ProvideErrorMetadata + std::error::Error + 'static>(error: SdkErro
 impl Aws {
     /// Only an alias' key can be named to the calls that change one.
     async fn id(&self, name: &str) -> Option<String> {
-        let aliases = self.0.list_aliases().send().await.unwrap().aliases.unwrap_or_default();
-        let named = aliases.into_iter().find(|entry| entry.alias_name.as_deref() == Some(&alias(name)));
+        let aliases = self
+            .0
+            .list_aliases()
+            .send()
+            .await
+            .unwrap()
+            .aliases
+            .unwrap_or_default();
+        let named = aliases
+            .into_iter()
+            .find(|entry| entry.alias_name.as_deref() == Some(&alias(name)));
         named.and_then(|entry| entry.target_key_id)
     }
 }
@@ -42,28 +51,68 @@ impl Aws {
 #[async_trait]
 impl Front for Aws {
     async fn create(&self, name: &str) {
-        let id = self.0.create_key().send().await.unwrap().key_metadata.unwrap().key_id;
-        self.0.create_alias().alias_name(alias(name)).target_key_id(id).send().await.unwrap();
+        let id = self
+            .0
+            .create_key()
+            .send()
+            .await
+            .unwrap()
+            .key_metadata
+            .unwrap()
+            .key_id;
+        self.0
+            .create_alias()
+            .alias_name(alias(name))
+            .target_key_id(id)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Encrypt does not name the material; DescribeKey does.
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal> {
-        let sealed =
-            self.0.encrypt().key_id(alias(name)).plaintext(Blob::new(plaintext)).send().await.map_err(meaning)?;
-        let described = self.0.describe_key().key_id(alias(name)).send().await.unwrap().key_metadata.unwrap();
+        let sealed = self
+            .0
+            .encrypt()
+            .key_id(alias(name))
+            .plaintext(Blob::new(plaintext))
+            .send()
+            .await
+            .map_err(meaning)?;
+        let described = self
+            .0
+            .describe_key()
+            .key_id(alias(name))
+            .send()
+            .await
+            .unwrap()
+            .key_metadata
+            .unwrap();
         let version = described.current_key_material_id.unwrap();
-        Ok(Sealed { ciphertext: sealed.ciphertext_blob.unwrap().into_inner(), version })
+        Ok(Sealed {
+            ciphertext: sealed.ciphertext_blob.unwrap().into_inner(),
+            version,
+        })
     }
 
     async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal> {
-        let call = self.0.decrypt().key_id(alias(name)).ciphertext_blob(Blob::new(sealed.ciphertext.clone()));
+        let call = self
+            .0
+            .decrypt()
+            .key_id(alias(name))
+            .ciphertext_blob(Blob::new(sealed.ciphertext.clone()));
         let opened = call.send().await.map_err(meaning)?;
         assert_eq!(opened.key_material_id.as_ref(), Some(&sealed.version));
         Ok(opened.plaintext.unwrap().into_inner())
     }
 
     async fn rotate(&self, name: &str) {
-        self.0.rotate_key_on_demand().key_id(self.id(name).await.unwrap()).send().await.unwrap();
+        self.0
+            .rotate_key_on_demand()
+            .key_id(self.id(name).await.unwrap())
+            .send()
+            .await
+            .unwrap();
     }
 
     async fn enable(&self, name: &str, enabled: bool) {
@@ -77,13 +126,28 @@ impl Front for Aws {
 
     async fn destroy(&self, name: &str) {
         let id = self.id(name).await.unwrap();
-        self.0.schedule_key_deletion().key_id(id).pending_window_in_days(30).send().await.unwrap();
+        self.0
+            .schedule_key_deletion()
+            .key_id(id)
+            .pending_window_in_days(30)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// A key comes back disabled.
     async fn restore(&self, name: &str) -> bool {
-        let Some(id) = self.id(name).await else { return false };
-        if self.0.cancel_key_deletion().key_id(id).send().await.is_err() {
+        let Some(id) = self.id(name).await else {
+            return false;
+        };
+        if self
+            .0
+            .cancel_key_deletion()
+            .key_id(id)
+            .send()
+            .await
+            .is_err()
+        {
             return false;
         }
         self.enable(name, true).await;

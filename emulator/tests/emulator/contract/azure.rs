@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use azure_security_keyvault_keys::models::{
-    CreateKeyParameters, EncryptionAlgorithm, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyType,
-    UpdateKeyPropertiesParameters,
+    CreateKeyParameters, EncryptionAlgorithm, KeyAttributes, KeyClientUpdateKeyPropertiesOptions,
+    KeyType, UpdateKeyPropertiesParameters,
 };
 use azure_security_keyvault_keys::{KeyClient, ResourceExt as _};
 use futures::future::BoxFuture;
@@ -31,21 +31,39 @@ fn meaning(error: &azure_core::Error) -> Refusal {
 #[async_trait]
 impl Front for Azure {
     async fn create(&self, name: &str) {
-        let parameters = CreateKeyParameters { kty: Some(KeyType::Rsa), ..CreateKeyParameters::default() };
+        let parameters = CreateKeyParameters {
+            kty: Some(KeyType::Rsa),
+            ..CreateKeyParameters::default()
+        };
         create(&self.0, name, parameters).await;
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal> {
-        let parameters = operation(EncryptionAlgorithm::RsaOaep256, plaintext).try_into().unwrap();
-        let sealed = self.0.encrypt(name, parameters, None).await.map_err(|error| meaning(&error))?;
+        let parameters = operation(EncryptionAlgorithm::RsaOaep256, plaintext)
+            .try_into()
+            .unwrap();
+        let sealed = self
+            .0
+            .encrypt(name, parameters, None)
+            .await
+            .map_err(|error| meaning(&error))?;
         let sealed = sealed.into_model().unwrap();
         let version = sealed.kid.unwrap().rsplit('/').next().unwrap().to_owned();
-        Ok(Sealed { ciphertext: sealed.result.unwrap(), version })
+        Ok(Sealed {
+            ciphertext: sealed.result.unwrap(),
+            version,
+        })
     }
 
     async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal> {
-        let parameters = operation(EncryptionAlgorithm::RsaOaep256, &sealed.ciphertext).try_into().unwrap();
-        let opened = self.0.decrypt(name, &sealed.version, parameters, None).await.map_err(|error| meaning(&error))?;
+        let parameters = operation(EncryptionAlgorithm::RsaOaep256, &sealed.ciphertext)
+            .try_into()
+            .unwrap();
+        let opened = self
+            .0
+            .decrypt(name, &sealed.version, parameters, None)
+            .await
+            .map_err(|error| meaning(&error))?;
         Ok(opened.into_model().unwrap().result.unwrap())
     }
 
@@ -54,13 +72,31 @@ impl Front for Azure {
     }
 
     async fn enable(&self, name: &str, enabled: bool) {
-        let versions: Vec<_> = self.0.list_key_properties_versions(name, None).unwrap().try_collect().await.unwrap();
+        let versions: Vec<_> = self
+            .0
+            .list_key_properties_versions(name, None)
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         for version in versions {
-            let key_attributes = Some(KeyAttributes { enabled: Some(enabled), ..KeyAttributes::default() });
-            let changed = UpdateKeyPropertiesParameters { key_attributes, ..UpdateKeyPropertiesParameters::default() };
+            let key_attributes = Some(KeyAttributes {
+                enabled: Some(enabled),
+                ..KeyAttributes::default()
+            });
+            let changed = UpdateKeyPropertiesParameters {
+                key_attributes,
+                ..UpdateKeyPropertiesParameters::default()
+            };
             let key_version = version.resource_id().unwrap().version;
-            let options = KeyClientUpdateKeyPropertiesOptions { key_version, ..Default::default() };
-            self.0.update_key_properties(name, changed.try_into().unwrap(), Some(options)).await.unwrap();
+            let options = KeyClientUpdateKeyPropertiesOptions {
+                key_version,
+                ..Default::default()
+            };
+            self.0
+                .update_key_properties(name, changed.try_into().unwrap(), Some(options))
+                .await
+                .unwrap();
         }
     }
 

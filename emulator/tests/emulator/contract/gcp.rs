@@ -22,7 +22,11 @@ struct Gcp(KeyManagementService);
 pub(super) fn connect(emulator: &RunningEmulator) -> BoxFuture<'_, Box<dyn Front>> {
     async {
         let client = owner(emulator).await;
-        let ring = client.create_key_ring().set_parent(LOCATION).set_key_ring_id(RING).set_key_ring(KeyRing::new());
+        let ring = client
+            .create_key_ring()
+            .set_parent(LOCATION)
+            .set_key_ring_id(RING)
+            .set_key_ring(KeyRing::new());
         ring.send().await.unwrap();
         Box::new(Gcp(client)) as Box<dyn Front>
     }
@@ -50,7 +54,11 @@ fn meaning(error: &google_cloud_gax::error::Error) -> Refusal {
 impl Gcp {
     async fn versions(&self, name: &str) -> Vec<String> {
         let mut all = Vec::new();
-        let mut versions = self.0.list_crypto_key_versions().set_parent(key(name)).by_item();
+        let mut versions = self
+            .0
+            .list_crypto_key_versions()
+            .set_parent(key(name))
+            .by_item();
         while let Some(version) = versions.next().await {
             all.push(version.unwrap().name);
         }
@@ -60,7 +68,13 @@ impl Gcp {
     async fn set(&self, version: &str, state: State) {
         let changed = CryptoKeyVersion::new().set_name(version).set_state(state);
         let mask = google_cloud_wkt::FieldMask::default().set_paths(["state"]);
-        self.0.update_crypto_key_version().set_crypto_key_version(changed).set_update_mask(mask).send().await.unwrap();
+        self.0
+            .update_crypto_key_version()
+            .set_crypto_key_version(changed)
+            .set_update_mask(mask)
+            .send()
+            .await
+            .unwrap();
     }
 }
 
@@ -68,45 +82,94 @@ impl Gcp {
 impl Front for Gcp {
     async fn create(&self, name: &str) {
         let made = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
-        let create = self.0.create_crypto_key().set_parent(ring()).set_crypto_key_id(name).set_crypto_key(made);
+        let create = self
+            .0
+            .create_crypto_key()
+            .set_parent(ring())
+            .set_crypto_key_id(name)
+            .set_crypto_key(made);
         create.send().await.unwrap();
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal> {
-        let sealed = self.0.encrypt().set_name(key(name)).set_plaintext(plaintext.to_vec()).send().await;
+        let sealed = self
+            .0
+            .encrypt()
+            .set_name(key(name))
+            .set_plaintext(plaintext.to_vec())
+            .send()
+            .await;
         let sealed = sealed.map_err(|error| meaning(&error))?;
-        Ok(Sealed { ciphertext: sealed.ciphertext.to_vec(), version: sealed.name })
+        Ok(Sealed {
+            ciphertext: sealed.ciphertext.to_vec(),
+            version: sealed.name,
+        })
     }
 
     async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal> {
-        let opened = self.0.decrypt().set_name(key(name)).set_ciphertext(sealed.ciphertext.clone()).send().await;
+        let opened = self
+            .0
+            .decrypt()
+            .set_name(key(name))
+            .set_ciphertext(sealed.ciphertext.clone())
+            .send()
+            .await;
         Ok(opened.map_err(|error| meaning(&error))?.plaintext.to_vec())
     }
 
     async fn rotate(&self, name: &str) {
         let made = self.0.create_crypto_key_version().set_parent(key(name));
-        let made = made.set_crypto_key_version(CryptoKeyVersion::new()).send().await.unwrap().name;
+        let made = made
+            .set_crypto_key_version(CryptoKeyVersion::new())
+            .send()
+            .await
+            .unwrap()
+            .name;
         let number = made.rsplit('/').next().unwrap();
-        let primary = self.0.update_crypto_key_primary_version().set_name(key(name)).set_crypto_key_version_id(number);
+        let primary = self
+            .0
+            .update_crypto_key_primary_version()
+            .set_name(key(name))
+            .set_crypto_key_version_id(number);
         primary.send().await.unwrap();
     }
 
     async fn enable(&self, name: &str, enabled: bool) {
         for version in self.versions(name).await {
-            self.set(&version, if enabled { State::Enabled } else { State::Disabled }).await;
+            self.set(
+                &version,
+                if enabled {
+                    State::Enabled
+                } else {
+                    State::Disabled
+                },
+            )
+            .await;
         }
     }
 
     async fn destroy(&self, name: &str) {
         for version in self.versions(name).await {
-            self.0.destroy_crypto_key_version().set_name(version).send().await.unwrap();
+            self.0
+                .destroy_crypto_key_version()
+                .set_name(version)
+                .send()
+                .await
+                .unwrap();
         }
     }
 
     /// A version comes back disabled.
     async fn restore(&self, name: &str) -> bool {
         for version in self.versions(name).await {
-            if self.0.restore_crypto_key_version().set_name(&version).send().await.is_err() {
+            if self
+                .0
+                .restore_crypto_key_version()
+                .set_name(&version)
+                .send()
+                .await
+                .is_err()
+            {
                 return false;
             }
             self.set(&version, State::Enabled).await;

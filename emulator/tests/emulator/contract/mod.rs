@@ -1,5 +1,6 @@
-//! One contract for every cloud: a key that encrypts is created, used, rotated, disabled, enabled, destroyed and restored, and is gone after
-//! a restart. Written once; each front says how its vendor's own SDK does it.
+//! One contract for every cloud: a key that encrypts is created, used, rotated, disabled, enabled,
+//! destroyed and restored, and is gone after a restart. Written once; each front says how its
+//! vendor's own SDK does it.
 
 mod aws;
 mod azure;
@@ -52,12 +53,20 @@ trait Front: Send + Sync {
 type Connect = for<'a> fn(&'a RunningEmulator) -> futures::future::BoxFuture<'a, Box<dyn Front>>;
 
 /// Every front, by its name.
-const FRONTS: [(&str, Connect); 3] = [("aws", aws::connect), ("azure", azure::connect), ("gcp", gcp::connect)];
+const FRONTS: [(&str, Connect); 3] = [
+    ("aws", aws::connect),
+    ("azure", azure::connect),
+    ("gcp", gcp::connect),
+];
 /// Longer than any vendor waits.
 const LONGEST_WAIT: Duration = Duration::from_hours(91 * 24);
 
 async fn started() -> RunningEmulator {
-    Emulator::builder().proxy_listen(free_port()).start().await.unwrap()
+    Emulator::builder()
+        .proxy_listen(free_port())
+        .start()
+        .await
+        .unwrap()
 }
 
 /// Plays on every front in an emulator of its own.
@@ -76,15 +85,31 @@ async fn what_a_key_seals_it_opens_and_nothing_else_does() {
         front.create("other").await;
         for plaintext in [&b"x"[..], &[7; 32], &[0; 190]] {
             let sealed = front.encrypt("k", plaintext).await.unwrap();
-            assert_eq!(front.decrypt("k", &sealed).await.as_deref(), Ok(plaintext), "{cloud}");
-            assert_ne!(front.encrypt("k", plaintext).await.unwrap().ciphertext, sealed.ciphertext, "{cloud}");
+            assert_eq!(
+                front.decrypt("k", &sealed).await.as_deref(),
+                Ok(plaintext),
+                "{cloud}"
+            );
+            assert_ne!(
+                front.encrypt("k", plaintext).await.unwrap().ciphertext,
+                sealed.ciphertext,
+                "{cloud}"
+            );
             let mut flipped = sealed.clone();
             *flipped.ciphertext.last_mut().unwrap() ^= 1;
-            assert_eq!(front.decrypt("k", &flipped).await, Err(Refusal::Corrupt), "{cloud}");
+            assert_eq!(
+                front.decrypt("k", &flipped).await,
+                Err(Refusal::Corrupt),
+                "{cloud}"
+            );
         }
         let others = front.encrypt("other", b"x").await.unwrap();
         let version = front.encrypt("k", b"x").await.unwrap().version;
-        assert_eq!(front.decrypt("k", &Sealed { version, ..others }).await, Err(Refusal::Corrupt), "{cloud}");
+        assert_eq!(
+            front.decrypt("k", &Sealed { version, ..others }).await,
+            Err(Refusal::Corrupt),
+            "{cloud}"
+        );
     })
     .await;
 }
@@ -99,12 +124,18 @@ async fn a_rotation_makes_a_version_that_seals_and_the_old_ones_open() {
             all.push(front.encrypt("k", &[b'0' + number]).await.unwrap());
         }
         for (number, sealed) in (b'0'..).zip(&all) {
-            assert_eq!(front.decrypt("k", sealed).await, Ok(vec![number]), "{cloud}");
+            assert_eq!(
+                front.decrypt("k", sealed).await,
+                Ok(vec![number]),
+                "{cloud}"
+            );
         }
         let mut versions: Vec<&str> = all.iter().map(|sealed| sealed.version.as_str()).collect();
         versions.dedup();
         assert_eq!(versions.len(), 4, "{cloud}: {versions:?}");
-        let [row] = &emulator.key_table()[..] else { panic!("{cloud}: one key") };
+        let [row] = &emulator.key_table()[..] else {
+            panic!("{cloud}: one key")
+        };
         assert_eq!((row.cloud, row.versions.len(), row.primary), (cloud, 4, 4));
     })
     .await;
@@ -118,14 +149,26 @@ async fn a_disabled_key_does_nothing_and_an_enabled_one_all_it_did() {
         front.rotate("k").await;
         let new = front.encrypt("k", b"y").await.unwrap();
         front.enable("k", false).await;
-        assert_eq!(front.encrypt("k", b"z").await, Err(Refusal::Disabled), "{cloud}");
+        assert_eq!(
+            front.encrypt("k", b"z").await,
+            Err(Refusal::Disabled),
+            "{cloud}"
+        );
         for sealed in [&old, &new] {
-            assert_eq!(front.decrypt("k", sealed).await, Err(Refusal::Disabled), "{cloud}");
+            assert_eq!(
+                front.decrypt("k", sealed).await,
+                Err(Refusal::Disabled),
+                "{cloud}"
+            );
         }
         front.enable("k", true).await;
         assert_eq!(front.decrypt("k", &old).await, Ok(b"x".to_vec()), "{cloud}");
         assert_eq!(front.decrypt("k", &new).await, Ok(b"y".to_vec()), "{cloud}");
-        assert_eq!(front.encrypt("k", b"z").await.unwrap().version, new.version, "{cloud}");
+        assert_eq!(
+            front.encrypt("k", b"z").await.unwrap().version,
+            new.version,
+            "{cloud}"
+        );
     })
     .await;
 }
@@ -136,17 +179,41 @@ async fn what_is_to_be_destroyed_can_be_restored_until_its_time_has_come() {
         front.create("k").await;
         let sealed = front.encrypt("k", b"x").await.unwrap();
         front.destroy("k").await;
-        assert_eq!(front.encrypt("k", b"y").await, Err(Refusal::Gone), "{cloud}");
-        assert_eq!(front.decrypt("k", &sealed).await, Err(Refusal::Gone), "{cloud}");
+        assert_eq!(
+            front.encrypt("k", b"y").await,
+            Err(Refusal::Gone),
+            "{cloud}"
+        );
+        assert_eq!(
+            front.decrypt("k", &sealed).await,
+            Err(Refusal::Gone),
+            "{cloud}"
+        );
         assert!(front.restore("k").await, "{cloud}");
-        assert_eq!(front.decrypt("k", &sealed).await, Ok(b"x".to_vec()), "{cloud}");
-        assert_eq!(front.encrypt("k", b"y").await.unwrap().version, sealed.version, "{cloud}");
+        assert_eq!(
+            front.decrypt("k", &sealed).await,
+            Ok(b"x".to_vec()),
+            "{cloud}"
+        );
+        assert_eq!(
+            front.encrypt("k", b"y").await.unwrap().version,
+            sealed.version,
+            "{cloud}"
+        );
 
         front.destroy("k").await;
         emulator.clock().advance(LONGEST_WAIT).unwrap();
-        assert_eq!(front.decrypt("k", &sealed).await, Err(Refusal::Gone), "{cloud}");
+        assert_eq!(
+            front.decrypt("k", &sealed).await,
+            Err(Refusal::Gone),
+            "{cloud}"
+        );
         assert!(!front.restore("k").await, "{cloud}: it was too late");
-        assert_eq!(front.decrypt("k", &sealed).await, Err(Refusal::Gone), "{cloud}");
+        assert_eq!(
+            front.decrypt("k", &sealed).await,
+            Err(Refusal::Gone),
+            "{cloud}"
+        );
     })
     .await;
 }
@@ -165,7 +232,15 @@ async fn a_restart_forgets_every_key_and_a_new_one_of_the_name_opens_nothing_old
         assert!(emulator.key_table().is_empty(), "{cloud}");
         front.create("k").await;
         let version = front.encrypt("k", b"y").await.unwrap().version;
-        let refused = front.decrypt("k", &Sealed { version, ..sealed.clone() }).await;
+        let refused = front
+            .decrypt(
+                "k",
+                &Sealed {
+                    version,
+                    ..sealed.clone()
+                },
+            )
+            .await;
         assert_eq!(refused, Err(Refusal::Corrupt), "{cloud}");
     }
 }

@@ -1,4 +1,5 @@
-//! The official release of test binaries, as setup-envtest fetches it: one archive per platform, checked against a pinned SHA-512.
+//! The official release of test binaries, as setup-envtest fetches it: one archive per platform,
+//! checked against a pinned SHA-512.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -20,13 +21,26 @@ pub(super) const VERSION: &str = "v1.36.2";
 pub(super) const TOOLS: [Tool; 3] = [Tool::KubeApiserver, Tool::Etcd, Tool::Kubectl];
 
 const RELEASES: &str = "https://github.com/kubernetes-sigs/controller-tools/releases/download";
-/// A URL to fetch archives from instead of that, laid out alike. What comes from there is checked all the same.
+/// A URL to fetch archives from instead of that, laid out alike. What comes from there is checked
+/// all the same.
 const MIRROR_VARIABLE: &str = "KMSLAB_ASSETS_MIRROR";
 /// SHA-512 in base64 by platform, as controller-tools publishes them in `envtest-releases.yaml`.
 const PINNED: [(&str, &str, &str); 3] = [
-    ("linux", "amd64", "6nQxhsinmfXPj68Wlp+GGJ0APLfRMOCsS1h4nx5XSNzzDr6RyDehDVrEFTg9o+ELnmTWV4XJOMI+c5eBz7dvCA=="),
-    ("linux", "arm64", "LXLumFqOJio8V9yffw/Ykfaox79+uqLbbcbY6siuKBga/lHB82i2d1bNtAsQ3psgVgnhcm5fJ/fG2CTdnGZJrA=="),
-    ("darwin", "arm64", "knj55a9Vay8fLROXacHw1xfHtEJpF/3r26iYvLclqRbkkQ1hYIhhlP+b6Viep8XDLCuK4HVHA4dLfIuo3fxBzg=="),
+    (
+        "linux",
+        "amd64",
+        "6nQxhsinmfXPj68Wlp+GGJ0APLfRMOCsS1h4nx5XSNzzDr6RyDehDVrEFTg9o+ELnmTWV4XJOMI+c5eBz7dvCA==",
+    ),
+    (
+        "linux",
+        "arm64",
+        "LXLumFqOJio8V9yffw/Ykfaox79+uqLbbcbY6siuKBga/lHB82i2d1bNtAsQ3psgVgnhcm5fJ/fG2CTdnGZJrA==",
+    ),
+    (
+        "darwin",
+        "arm64",
+        "knj55a9Vay8fLROXacHw1xfHtEJpF/3r26iYvLclqRbkkQ1hYIhhlP+b6Viep8XDLCuK4HVHA4dLfIuo3fxBzg==",
+    ),
 ];
 
 /// Without a network this is over at once, and the build takes its place.
@@ -53,20 +67,37 @@ impl Release {
     /// That of this platform, if one is pinned.
     pub(super) fn from_env() -> Option<Self> {
         let (os, arch) = platform()?;
-        let (.., sha512) = PINNED.iter().find(|(its_os, its_arch, _)| (*its_os, *its_arch) == (os, arch))?;
-        let mirror = std::env::var(MIRROR_VARIABLE).ok().filter(|url| !url.is_empty());
+        let (.., sha512) = PINNED
+            .iter()
+            .find(|(its_os, its_arch, _)| (*its_os, *its_arch) == (os, arch))?;
+        let mirror = std::env::var(MIRROR_VARIABLE)
+            .ok()
+            .filter(|url| !url.is_empty());
         let root = mirror.as_deref().unwrap_or(RELEASES).trim_end_matches('/');
         let url = format!("{root}/envtest-{VERSION}/envtest-{VERSION}-{os}-{arch}.tar.gz");
-        Some(Self { url, sha512: STANDARD.decode(sha512).ok()? })
+        Some(Self {
+            url,
+            sha512: STANDARD.decode(sha512).ok()?,
+        })
     }
 
     /// Fetches, checks and unpacks it into the cache; the caller holds the cache's lock.
-    pub(super) async fn fetch(&self, cache: &Cache, progress: &dyn Progress) -> Result<(), Failure> {
+    pub(super) async fn fetch(
+        &self,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) -> Result<(), Failure> {
         let bad = |error: io::Error| {
-            Failure::Bad(environment(format!("cannot write into the cache {}: {error}", cache.root().display())))
+            Failure::Bad(environment(format!(
+                "cannot write into the cache {}: {error}",
+                cache.root().display()
+            )))
         };
         let mut archive = tempfile::tempfile_in(cache.root().join("assets")).map_err(bad)?;
-        progress.say(&format!("fetching kube-apiserver, etcd and kubectl {VERSION} from {}", self.url));
+        progress.say(&format!(
+            "fetching kube-apiserver, etcd and kubectl {VERSION} from {}",
+            self.url
+        ));
         let hash = self.download(&mut archive, progress).await?;
         if hash != self.sha512 {
             return Err(Failure::Bad(environment(format!(
@@ -94,15 +125,24 @@ impl Release {
             }
             Failure::Unreachable(text)
         };
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_PATIENCE).read_timeout(READ_PATIENCE).build();
-        let answer = client.map_err(unreachable)?.get(&self.url).send().await.map_err(unreachable)?;
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_PATIENCE)
+            .read_timeout(READ_PATIENCE)
+            .build();
+        let answer = client
+            .map_err(unreachable)?
+            .get(&self.url)
+            .send()
+            .await
+            .map_err(unreachable)?;
         let mut answer = answer.error_for_status().map_err(unreachable)?;
         let length = answer.content_length().unwrap_or_default();
         let (mut hash, mut done) = (Context::new(&SHA512), 0_u64);
         while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
             hash.update(&chunk);
-            into.write_all(&chunk)
-                .map_err(|error| Failure::Bad(environment(format!("writing the download: {error}"))))?;
+            into.write_all(&chunk).map_err(|error| {
+                Failure::Bad(environment(format!("writing the download: {error}")))
+            })?;
             done += chunk.len() as u64;
             progress.step(done >> 20, length >> 20, "MiB fetched");
         }
@@ -113,14 +153,22 @@ impl Release {
 /// Takes the three programs out of the archive, all or none, into `target`.
 fn unpack(archive: impl Read, target: &Path) -> io::Result<()> {
     let parent = target.parent().unwrap_or(target);
-    let partial = tempfile::Builder::new().prefix("release-").tempdir_in(parent)?;
+    let partial = tempfile::Builder::new()
+        .prefix("release-")
+        .tempdir_in(parent)?;
     let mut archive = tar::Archive::new(GzDecoder::new(archive));
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path: PathBuf = entry.path()?.into_owned();
-        // By name, to a path of ours: what an archive says of links, owners and directories does not count.
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(tool) = TOOLS.into_iter().find(|tool| tool.file() == name && entry.header().entry_type().is_file())
+        // By name, to a path of ours: what an archive says of links, owners and directories does
+        // not count.
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Some(tool) = TOOLS
+            .into_iter()
+            .find(|tool| tool.file() == name && entry.header().entry_type().is_file())
         else {
             continue;
         };
@@ -132,8 +180,14 @@ fn unpack(archive: impl Read, target: &Path) -> io::Result<()> {
             .open(partial.path().join(tool.file()))?;
         io::copy(&mut entry, &mut file)?;
     }
-    if let Some(missing) = TOOLS.into_iter().find(|tool| !is_program(&partial.path().join(tool.file()))) {
-        return Err(io::Error::other(format!("the archive has no {}", missing.file())));
+    if let Some(missing) = TOOLS
+        .into_iter()
+        .find(|tool| !is_program(&partial.path().join(tool.file())))
+    {
+        return Err(io::Error::other(format!(
+            "the archive has no {}",
+            missing.file()
+        )));
     }
     let _ = std::fs::remove_dir_all(target);
     std::fs::rename(partial.keep(), target)

@@ -17,7 +17,8 @@ fn archive(files: &[&str]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(10);
         header.set_mode(0o644);
-        tar.append_data(&mut header, name, &b"#!/bin/sh\n"[..]).unwrap();
+        tar.append_data(&mut header, name, &b"#!/bin/sh\n"[..])
+            .unwrap();
     }
     tar.into_inner().unwrap().finish().unwrap()
 }
@@ -44,12 +45,19 @@ async fn server(head: String, body: Vec<u8>) -> SocketAddr {
 }
 
 async fn serving(body: &[u8]) -> SocketAddr {
-    server(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()), body.to_vec()).await
+    server(
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()),
+        body.to_vec(),
+    )
+    .await
 }
 
 fn release(address: SocketAddr, of: &[u8]) -> Release {
     crate::tls::install_provider();
-    Release { url: format!("http://{address}/a.tar.gz"), sha512: digest(&SHA512, of).as_ref().to_vec() }
+    Release {
+        url: format!("http://{address}/a.tar.gz"),
+        sha512: digest(&SHA512, of).as_ref().to_vec(),
+    }
 }
 
 fn cache() -> (tempfile::TempDir, Cache) {
@@ -62,14 +70,19 @@ fn cache() -> (tempfile::TempDir, Cache) {
 /// What is in the cache, whole or in part.
 fn left(cache: &Cache) -> Vec<String> {
     let entries = std::fs::read_dir(cache.root().join("assets")).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn what_hashes_right_is_unpacked_and_can_be_run() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES);
-    release(serving(&archive).await, &archive).fetch(&cache, &Quiet).await.unwrap();
+    release(serving(&archive).await, &archive)
+        .fetch(&cache, &Quiet)
+        .await
+        .unwrap();
     for tool in TOOLS {
         assert_eq!(cache.find(tool), Some(cache.release().join(tool.file())));
     }
@@ -83,11 +96,17 @@ async fn what_hashes_wrong_is_refused_and_nothing_of_it_kept() {
     let archive = archive(&FILES);
     let mut altered = archive.clone();
     altered[20] ^= 1;
-    let Err(Failure::Bad(error)) = release(serving(&altered).await, &archive).fetch(&cache, &Quiet).await else {
+    let Err(Failure::Bad(error)) = release(serving(&altered).await, &archive)
+        .fetch(&cache, &Quiet)
+        .await
+    else {
         panic!("an altered archive was taken");
     };
     assert_eq!(exit::code(&error), 3);
-    assert!(error.to_string().contains("SHA-512") && error.to_string().contains("--build"), "{error}");
+    assert!(
+        error.to_string().contains("SHA-512") && error.to_string().contains("--build"),
+        "{error}"
+    );
     assert!(left(&cache).is_empty(), "{:?}", left(&cache));
 }
 
@@ -95,7 +114,10 @@ async fn what_hashes_wrong_is_refused_and_nothing_of_it_kept() {
 async fn an_archive_without_a_program_is_refused_as_a_whole() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES[..2]);
-    let Err(Failure::Bad(error)) = release(serving(&archive).await, &archive).fetch(&cache, &Quiet).await else {
+    let Err(Failure::Bad(error)) = release(serving(&archive).await, &archive)
+        .fetch(&cache, &Quiet)
+        .await
+    else {
         panic!("half an archive was taken");
     };
     assert!(error.to_string().contains("no kubectl"), "{error}");
@@ -106,12 +128,26 @@ async fn an_archive_without_a_program_is_refused_as_a_whole() {
 async fn what_cannot_be_fetched_leaves_the_way_to_another_source() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let cut = server("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n".into(), archive.clone()).await;
-    let missing = server("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(), Vec::new()).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let cut = server(
+        "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n".into(),
+        archive.clone(),
+    )
+    .await;
+    let missing = server(
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(),
+        Vec::new(),
+    )
+    .await;
     for address in [closed, cut, missing] {
         let fetched = release(address, &archive).fetch(&cache, &Quiet).await;
-        assert!(matches!(fetched, Err(Failure::Unreachable(_))), "{fetched:?}");
+        assert!(
+            matches!(fetched, Err(Failure::Unreachable(_))),
+            "{fetched:?}"
+        );
         assert!(left(&cache).is_empty(), "{:?}", left(&cache));
     }
 }

@@ -1,13 +1,19 @@
-//! The cluster's own CA and what it signs: serving certificate, administrator's client certificate; and the key for service
-//! account tokens. All of it is thrown away with the lab.
+//! The cluster's own CA and what it signs: serving certificate, administrator's client certificate;
+//! and the key for service account tokens. All of it is thrown away with the lab.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// What the API server's certificate is good for, beside 127.0.0.1.
-const NAMES: [&str; 5] = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc", "10.0.0.1"];
+const NAMES: [&str; 5] = [
+    "127.0.0.1",
+    "localhost",
+    "kubernetes",
+    "kubernetes.default.svc",
+    "10.0.0.1",
+];
 
 /// A certificate with its key, as PEM.
 pub(super) struct Pair {
@@ -29,12 +35,27 @@ impl Certs {
     pub(super) fn generate() -> Result<Self, rcgen::Error> {
         let mut params = params("kmslab lab CA", Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let names = NAMES.map(String::from).to_vec();
-        let server = leaf(&ca, "kube-apiserver", None, names, ExtendedKeyUsagePurpose::ServerAuth)?;
+        let server = leaf(
+            &ca,
+            "kube-apiserver",
+            None,
+            names,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )?;
         // The API server gives the group system:masters every right, before any RBAC object exists.
-        let admin = leaf(&ca, "kmslab-admin", Some("system:masters"), Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)?;
+        let admin = leaf(
+            &ca,
+            "kmslab-admin",
+            Some("system:masters"),
+            Vec::new(),
+            ExtendedKeyUsagePurpose::ClientAuth,
+        )?;
         let service_account = KeyPair::generate()?;
         Ok(Self {
             ca: ca.pem(),
@@ -55,13 +76,18 @@ fn leaf(
 ) -> Result<Pair, rcgen::Error> {
     let mut params = params(name, names)?;
     if let Some(group) = group {
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
-    Ok(Pair { cert: params.signed_by(&key, ca)?.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        cert: params.signed_by(&key, ca)?.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 fn params(name: &str, names: Vec<String>) -> Result<CertificateParams, rcgen::Error> {

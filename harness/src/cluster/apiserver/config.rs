@@ -1,4 +1,5 @@
-//! The EncryptionConfiguration of the cluster, made from the file in kind-config/ that people also apply by hand.
+//! The EncryptionConfiguration of the cluster, made from the file in kind-config/ that people also
+//! apply by hand.
 
 use std::io;
 use std::path::Path;
@@ -24,7 +25,10 @@ pub fn default_resources() -> Result<Vec<String>, StartError> {
 
 /// The file for kube-apiserver.
 pub(in crate::cluster) fn render(encryption: &Encryption) -> Result<String, StartError> {
-    let Template { mut document, mut rule } = Template::read()?;
+    let Template {
+        mut document,
+        mut rule,
+    } = Template::read()?;
     let kms = rule.providers.iter().find_map(Provider::kms).cloned();
     let kms = kms.ok_or_else(|| invalid("it has no kms provider"))?;
     rule.resources.clone_from(&encryption.resources);
@@ -45,12 +49,16 @@ pub(in crate::cluster) fn render(encryption: &Encryption) -> Result<String, Star
     serde_saphyr::to_string(&document).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Puts another text in the place of a file that a server reads at any time; gives the text's hash, as the server's metrics show it.
+/// Puts another text in the place of a file that a server reads at any time; gives the text's hash,
+/// as the server's metrics show it.
 pub(in crate::cluster) fn replace(dir: &Path, text: &str) -> io::Result<String> {
     let new = dir.join("encryption-configuration.new");
     write_private(&new, text.as_bytes())?;
     std::fs::rename(new, dir.join(FILE))?;
-    Ok(format!("sha256:{}", hex::encode(digest(&SHA256, text.as_bytes()))))
+    Ok(format!(
+        "sha256:{}",
+        hex::encode(digest(&SHA256, text.as_bytes()))
+    ))
 }
 
 /// The file, and its one rule apart.
@@ -71,7 +79,10 @@ impl Template {
 }
 
 fn invalid(why: &str) -> StartError {
-    StartError::Invalid { what: TEMPLATE_NAME.into(), why: why.into() }
+    StartError::Invalid {
+        what: TEMPLATE_NAME.into(),
+        why: why.into(),
+    }
 }
 
 /// apiserver.config.k8s.io/v1, as far as the file uses it.
@@ -102,8 +113,13 @@ enum Provider {
 
 impl Provider {
     fn of(local: &Local) -> Self {
-        let key = |key: &LocalKey| Key { name: key.name.clone(), secret: STANDARD.encode(&*key.secret) };
-        let keys = Keys { keys: local.keys.iter().map(key).collect() };
+        let key = |key: &LocalKey| Key {
+            name: key.name.clone(),
+            secret: STANDARD.encode(&*key.secret),
+        };
+        let keys = Keys {
+            keys: local.keys.iter().map(key).collect(),
+        };
         match local.cipher {
             Cipher::Aescbc => Self::Aescbc(keys),
             Cipher::Aesgcm => Self::Aesgcm(keys),
@@ -159,7 +175,10 @@ mod tests {
         let file = parsed(TEMPLATE);
         let providers = file["resources"][0]["providers"].as_array().unwrap();
         assert_eq!(providers[0]["kms"]["apiVersion"], "v2");
-        assert_eq!(providers[0]["kms"]["endpoint"], "unix:///var/run/kmsplugin/socket.sock");
+        assert_eq!(
+            providers[0]["kms"]["endpoint"],
+            "unix:///var/run/kmsplugin/socket.sock"
+        );
         assert!(providers.last().unwrap()["identity"].is_object());
         let resources = default_resources().unwrap();
         assert_eq!(resources, ["secrets", "configmaps", "widgets.example.com"]);
@@ -171,7 +190,8 @@ mod tests {
         let mut expected = parsed(TEMPLATE);
         expected["resources"][0]["resources"] = serde_json::json!(["secrets"]);
         expected["resources"][0]["providers"][0]["kms"]["name"] = "aws-kms".into();
-        expected["resources"][0]["providers"][0]["kms"]["endpoint"] = "unix:///run/lab/kms.sock".into();
+        expected["resources"][0]["providers"][0]["kms"]["endpoint"] =
+            "unix:///run/lab/kms.sock".into();
         assert_eq!(parsed(&render(&config).unwrap()), expected);
     }
 
@@ -185,22 +205,54 @@ mod tests {
     fn providers_stand_in_their_order() {
         let resources = vec!["secrets".to_owned()];
         let file = parsed(&render(&Encryption::identity(resources.clone())).unwrap());
-        assert_eq!(file["resources"][0]["providers"], serde_json::json!([{ "identity": {} }]));
-        let providers = vec![Wanted::kms("b", "/b"), Wanted::Identity, Wanted::kms("a", "/a")];
-        let file = parsed(&render(&Encryption { resources, providers }).unwrap());
+        assert_eq!(
+            file["resources"][0]["providers"],
+            serde_json::json!([{ "identity": {} }])
+        );
+        let providers = vec![
+            Wanted::kms("b", "/b"),
+            Wanted::Identity,
+            Wanted::kms("a", "/a"),
+        ];
+        let file = parsed(
+            &render(&Encryption {
+                resources,
+                providers,
+            })
+            .unwrap(),
+        );
         let providers = file["resources"][0]["providers"].as_array().unwrap();
-        let names = providers.iter().map(|one| one["kms"]["name"].as_str().unwrap_or("identity"));
+        let names = providers
+            .iter()
+            .map(|one| one["kms"]["name"].as_str().unwrap_or("identity"));
         assert_eq!(names.collect::<Vec<_>>(), ["b", "identity", "a"]);
         assert_eq!(providers[2]["kms"]["endpoint"], "unix:///a");
     }
 
     #[test]
     fn keys_of_the_configuration_and_kms_v1_are_written_as_the_api_has_them() {
-        let key = |name: &str| LocalKey { name: name.into(), secret: (0..16).collect::<Vec<u8>>().into() };
-        let local = |cipher| Wanted::Local(Local { cipher, keys: vec![key("at 20:37:15Z"), key("old")] });
-        let v1 = Wanted::KmsV1 { name: "arn:aws:kms".into(), socket: "/v1".into() };
+        let key = |name: &str| LocalKey {
+            name: name.into(),
+            secret: (0..16).collect::<Vec<u8>>().into(),
+        };
+        let local = |cipher| {
+            Wanted::Local(Local {
+                cipher,
+                keys: vec![key("at 20:37:15Z"), key("old")],
+            })
+        };
+        let v1 = Wanted::KmsV1 {
+            name: "arn:aws:kms".into(),
+            socket: "/v1".into(),
+        };
         let providers = vec![local(Cipher::Aescbc), local(Cipher::Secretbox), v1];
-        let file = parsed(&render(&Encryption { resources: vec!["secrets".into()], providers }).unwrap());
+        let file = parsed(
+            &render(&Encryption {
+                resources: vec!["secrets".into()],
+                providers,
+            })
+            .unwrap(),
+        );
         let keys = serde_json::json!([
             { "name": "at 20:37:15Z", "secret": "AAECAwQFBgcICQoLDA0ODw==" },
             { "name": "old", "secret": "AAECAwQFBgcICQoLDA0ODw==" },
@@ -220,8 +272,14 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "old").unwrap();
         let hash = replace(dir.path(), "new\n").unwrap();
         // Of sha256sum.
-        assert_eq!(hash, "sha256:7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c");
-        assert_eq!(std::fs::read_to_string(dir.path().join(FILE)).unwrap(), "new\n");
+        assert_eq!(
+            hash,
+            "sha256:7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c"
+        );
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join(FILE)).unwrap(),
+            "new\n"
+        );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

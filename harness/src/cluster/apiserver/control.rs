@@ -1,5 +1,5 @@
-//! Kills and starts the processes of a cluster: children of this process, or, in a lab that another process keeps up, by the
-//! pids in its state.
+//! Kills and starts the processes of a cluster: children of this process, or, in a lab that another
+//! process keeps up, by the pids in its state.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use crate::platform::{PortReservation, pid};
 use crate::process::{Hold, Service};
 use crate::runtime_dir::{LabState, Process};
 
-/// kube-apiserver ends in about 0.2 s when asked to, etcd in less; the data goes with the lab, so there is nothing to wait for.
+/// kube-apiserver ends in about 0.2 s when asked to, etcd in less; the data goes with the lab, so
+/// there is nothing to wait for.
 const GRACE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a supervisor may take to start a server again: its longest pause is 10 s.
@@ -96,7 +97,10 @@ impl Control {
     /// What is to be waited for: the current run of a server.
     pub(super) fn run_of(&self, description: &Description, server: usize) -> Run {
         let owned = match self {
-            Self::Owned(owned) => owned.service(server).ok().map(|service| Run::of(service.child())),
+            Self::Owned(owned) => owned
+                .service(server)
+                .ok()
+                .map(|service| Run::of(service.child())),
             Self::Attached(_) => None,
         };
         owned.unwrap_or_else(|| Run::of_another(&description.logs, server_name(server)))
@@ -121,7 +125,12 @@ impl Control {
 impl Owned {
     fn service(&self, server: usize) -> anyhow::Result<&Service> {
         let found = self.servers.get(server).map(|(service, _)| service);
-        found.with_context(|| format!("there is no API server {server}: the cluster has {}", self.servers.len()))
+        found.with_context(|| {
+            format!(
+                "there is no API server {server}: the cluster has {}",
+                self.servers.len()
+            )
+        })
     }
 }
 
@@ -145,22 +154,36 @@ impl Attached {
         }
         let name = server_name(server);
         let hold = tokio::time::timeout(HOLD_PATIENCE, Hold::take(&self.dir, &name)).await;
-        let hold = hold.with_context(|| format!("another command keeps {name} of the lab {} down", self.lab))?;
+        let hold = hold.with_context(|| {
+            format!("another command keeps {name} of the lab {} down", self.lab)
+        })?;
         let hold = hold.with_context(|| self.gone())?;
         let process = self.process(server)?;
         if let Some(group) = pid(process.pid).filter(|_| process.is_running()) {
-            kill_process_group(group, Signal::KILL).with_context(|| format!("killing {name} (pid {})", process.pid))?;
+            kill_process_group(group, Signal::KILL)
+                .with_context(|| format!("killing {name} (pid {})", process.pid))?;
         }
         while process.is_running() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        killed.insert(server, Killed { process, _hold: hold });
+        killed.insert(
+            server,
+            Killed {
+                process,
+                _hold: hold,
+            },
+        );
         Ok(())
     }
 
     async fn start(&self, server: usize) -> anyhow::Result<Run> {
         // Letting go of the claim is what lets the supervisor start it.
-        let killed = self.killed.lock().await.remove(&server).map(|killed| killed.process);
+        let killed = self
+            .killed
+            .lock()
+            .await
+            .remove(&server)
+            .map(|killed| killed.process);
         let name = server_name(server);
         let started = async {
             loop {

@@ -61,23 +61,39 @@ impl std::fmt::Display for Cause {
     }
 }
 
-/// The message of the last fatal line: klog's `F…`, cobra's `Error:` or `"command failed" err="…"`, zap's fatal and panic
-/// (etcd), or exec-child's.
+/// The message of the last fatal line: klog's `F…`, cobra's `Error:` or `"command failed" err="…"`,
+/// zap's fatal and panic (etcd), or exec-child's.
 fn last_word(tail: &str) -> Option<String> {
     tail.lines().rev().find_map(|line| {
         if let Some((_, error)) = line.split_once("\"command failed\" err=") {
             return Some(error.trim_matches('"').replace("\\\"", "\""));
         }
-        if let Some(error) = line.strip_prefix("Error: ").or_else(|| line.strip_prefix("kmslab exec-child: ")) {
+        if let Some(error) = line
+            .strip_prefix("Error: ")
+            .or_else(|| line.strip_prefix("kmslab exec-child: "))
+        {
             return Some(error.into());
         }
         if let Ok(zap) = serde_json::from_str::<serde_json::Value>(line) {
-            let text = |name: &str| zap.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-            return matches!(&*text("level"), "fatal" | "panic").then(|| format!("{}: {}", text("msg"), text("error")));
+            let text = |name: &str| {
+                zap.get(name)
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            return matches!(&*text("level"), "fatal" | "panic")
+                .then(|| format!("{}: {}", text("msg"), text("error")));
         }
-        let klog_fatal =
-            line.starts_with('F') && line.as_bytes().get(1..5).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
-        klog_fatal.then(|| line.split_once("] ").map_or(line, |(_, message)| message).into())
+        let klog_fatal = line.starts_with('F')
+            && line
+                .as_bytes()
+                .get(1..5)
+                .is_some_and(|d| d.iter().all(u8::is_ascii_digit));
+        klog_fatal.then(|| {
+            line.split_once("] ")
+                .map_or(line, |(_, message)| message)
+                .into()
+        })
     })
 }
 
@@ -90,18 +106,31 @@ mod tests {
         let taken = r#"E1124 14:00:00.000000       1 run.go:72] "command failed" err="failed to create listener: failed to listen on 127.0.0.1:6443: listen tcp 127.0.0.1:6443: bind: address already in use""#;
         assert_eq!(Cause::find(taken), Some(Cause::PortTaken));
         let etcd = r#"{"level":"fatal","ts":"2026-11-24T14:00:00Z","caller":"etcdmain/etcd.go:183","msg":"discovery failed","error":"open x: permission denied"}"#;
-        assert_eq!(Cause::find(etcd), Some(Cause::Said("discovery failed: open x: permission denied".into())));
+        assert_eq!(
+            Cause::find(etcd),
+            Some(Cause::Said(
+                "discovery failed: open x: permission denied".into()
+            ))
+        );
         let child = "kmslab exec-child: cannot run /x/etcd: Exec format error (os error 8)";
         assert_eq!(Cause::find(child), Some(Cause::WrongPlatform));
-        assert_eq!(Cause::find("F1124 14:00:00.000000 1 a.go:1] boom"), Some(Cause::Said("boom".into())));
-        assert_eq!(Cause::find("Error: unknown flag: --x"), Some(Cause::Said("unknown flag: --x".into())));
+        assert_eq!(
+            Cause::find("F1124 14:00:00.000000 1 a.go:1] boom"),
+            Some(Cause::Said("boom".into()))
+        );
+        assert_eq!(
+            Cause::find("Error: unknown flag: --x"),
+            Some(Cause::Said("unknown flag: --x".into()))
+        );
         assert_eq!(Cause::find("I1124 all is well\nFé"), None);
     }
 
     #[test]
     fn a_refused_encryption_configuration_is_told_apart() {
         let line = r#"E1124 14:00:00.000000       1 run.go:72] "command failed" err="error while parsing encryption provider configuration file \"/x\": resources[0].providers[0].kms.name: Required value""#;
-        let Some(Cause::EncryptionConfig(said)) = Cause::find(line) else { panic!("{line}") };
+        let Some(Cause::EncryptionConfig(said)) = Cause::find(line) else {
+            panic!("{line}")
+        };
         assert!(said.contains("kms.name: Required value"));
     }
 }

@@ -89,7 +89,13 @@ impl StartError {
 
     /// Whether the port was taken by another process between choice and use.
     pub(super) fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Process { cause: Some(Cause::PortTaken), .. })
+        matches!(
+            self,
+            Self::Process {
+                cause: Some(Cause::PortTaken),
+                ..
+            }
+        )
     }
 }
 
@@ -99,10 +105,15 @@ impl From<ProcessError> for StartError {
             ProcessError::Ended { tail, .. } => Cause::find(tail),
             _ => None,
         };
-        Self::Process { source: Box::new(source), cause }
+        Self::Process {
+            source: Box::new(source),
+            cause,
+        }
     }
 }
 
 fn hint(cause: Option<&Cause>) -> String {
-    cause.map(|cause| format!("\ncause: {cause}")).unwrap_or_default()
+    cause
+        .map(|cause| format!("\ncause: {cause}"))
+        .unwrap_or_default()
 }

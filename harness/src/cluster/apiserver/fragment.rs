@@ -12,7 +12,10 @@ const ENCRYPTION_FLAG: &str = "encryption-provider-config";
 
 /// The fragment's flags, with `encryption` as the EncryptionConfiguration.
 pub(super) fn flags(encryption: &Path) -> Result<Vec<String>, StartError> {
-    let invalid = |why: String| StartError::Invalid { what: "kind-config/api-server.yaml".into(), why };
+    let invalid = |why: String| StartError::Invalid {
+        what: "kind-config/api-server.yaml".into(),
+        why,
+    };
     let fragment: ClusterConfiguration =
         serde_saphyr::from_str(FRAGMENT).map_err(|error| invalid(error.to_string()))?;
     let args = fragment.api_server.extra_args;
@@ -55,7 +58,10 @@ mod tests {
         let flags = flags(Path::new("/lab/enc.yaml")).unwrap();
         assert_eq!(
             flags,
-            ["--encryption-provider-config=/lab/enc.yaml", "--encryption-provider-config-automatic-reload=true"]
+            [
+                "--encryption-provider-config=/lab/enc.yaml",
+                "--encryption-provider-config-automatic-reload=true"
+            ]
         );
     }
 
@@ -70,7 +76,11 @@ mod tests {
                 Path::new(file).starts_with(volume["mountPath"].as_str().unwrap())
             })
         };
-        assert!(mounted(fragment["apiServer"]["extraArgs"][0]["value"].as_str().unwrap()));
+        assert!(mounted(
+            fragment["apiServer"]["extraArgs"][0]["value"]
+                .as_str()
+                .unwrap()
+        ));
         assert!(mounted("/var/run/kmsplugin/socket.sock"));
         assert!(!mounted("/etc/passwd"));
     }

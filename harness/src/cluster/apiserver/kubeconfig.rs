@@ -20,19 +20,30 @@ pub(in crate::cluster) struct Access {
 
 impl Access {
     pub(super) fn of(certs: &Certs) -> Self {
-        Self { ca: certs.ca.clone().into(), identity: format!("{}{}", certs.admin.cert, certs.admin.key).into() }
+        Self {
+            ca: certs.ca.clone().into(),
+            identity: format!("{}{}", certs.admin.cert, certs.admin.key).into(),
+        }
     }
 }
 
 /// Writes a kubeconfig for the API server at `url`, for this user's eyes only.
-pub(super) fn write(path: &Path, lab: &str, url: &str, certs: &Certs) -> Result<PathBuf, StartError> {
+pub(super) fn write(
+    path: &Path,
+    lab: &str,
+    url: &str,
+    certs: &Certs,
+) -> Result<PathBuf, StartError> {
     let name = format!("kmslab-{lab}");
     let config = Kubeconfig {
         api_version: "v1".into(),
         kind: "Config".into(),
         clusters: vec![Named {
             name: name.clone(),
-            cluster: Some(ClusterEntry { server: url.into(), certificate_authority_data: STANDARD.encode(&certs.ca) }),
+            cluster: Some(ClusterEntry {
+                server: url.into(),
+                certificate_authority_data: STANDARD.encode(&certs.ca),
+            }),
             user: None,
             context: None,
         }],
@@ -49,23 +60,42 @@ pub(super) fn write(path: &Path, lab: &str, url: &str, certs: &Certs) -> Result<
             name: name.clone(),
             cluster: None,
             user: None,
-            context: Some(ContextEntry { cluster: name.clone(), user: name.clone() }),
+            context: Some(ContextEntry {
+                cluster: name.clone(),
+                user: name.clone(),
+            }),
         }],
         current_context: name,
     };
-    let text = serde_saphyr::to_string(&config)
-        .map_err(|error| StartError::Invalid { what: "the kubeconfig".into(), why: error.to_string() })?;
+    let text = serde_saphyr::to_string(&config).map_err(|error| StartError::Invalid {
+        what: "the kubeconfig".into(),
+        why: error.to_string(),
+    })?;
     write_private(path, text.as_bytes()).map_err(StartError::file("writing", path))?;
     Ok(path.into())
 }
 
 /// Reads what [`write`] wrote, or kind.
 pub(in crate::cluster) fn read(path: &Path) -> Result<Access, StartError> {
-    let invalid = |why: String| StartError::Invalid { what: named(path), why };
+    let invalid = |why: String| StartError::Invalid {
+        what: named(path),
+        why,
+    };
     let (cluster, user) = parts(path)?;
-    let decode = |text: &str| STANDARD.decode(text).map_err(|error| invalid(format!("its base64: {error}")));
-    let identity = [decode(&user.client_certificate_data)?, decode(&user.client_key_data)?].concat();
-    Ok(Access { ca: decode(&cluster.certificate_authority_data)?, identity })
+    let decode = |text: &str| {
+        STANDARD
+            .decode(text)
+            .map_err(|error| invalid(format!("its base64: {error}")))
+    };
+    let identity = [
+        decode(&user.client_certificate_data)?,
+        decode(&user.client_key_data)?,
+    ]
+    .concat();
+    Ok(Access {
+        ca: decode(&cluster.certificate_authority_data)?,
+        identity,
+    })
 }
 
 /// The server that it names.
@@ -78,13 +108,18 @@ fn named(path: &Path) -> String {
 }
 
 fn parts(path: &Path) -> Result<(ClusterEntry, UserEntry), StartError> {
-    let invalid = |why: String| StartError::Invalid { what: named(path), why };
+    let invalid = |why: String| StartError::Invalid {
+        what: named(path),
+        why,
+    };
     let text = std::fs::read_to_string(path).map_err(StartError::file("reading", path))?;
-    let config: Kubeconfig =
-        serde_saphyr::from_str(&text).map_err(|error| invalid(error.without_snippet().to_string()))?;
+    let config: Kubeconfig = serde_saphyr::from_str(&text)
+        .map_err(|error| invalid(error.without_snippet().to_string()))?;
     let cluster = config.clusters.into_iter().find_map(|entry| entry.cluster);
     let user = config.users.into_iter().find_map(|entry| entry.user);
-    cluster.zip(user).ok_or_else(|| invalid("it names no cluster and user with certificates in it".into()))
+    cluster
+        .zip(user)
+        .ok_or_else(|| invalid("it names no cluster and user with certificates in it".into()))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,7 +174,13 @@ mod tests {
     fn what_is_written_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let certs = Certs::generate().unwrap();
-        let path = write(&dir.path().join("kubeconfig"), "x", "https://127.0.0.1:1", &certs).unwrap();
+        let path = write(
+            &dir.path().join("kubeconfig"),
+            "x",
+            "https://127.0.0.1:1",
+            &certs,
+        )
+        .unwrap();
         let access = read(&path).unwrap();
         assert_eq!(access.ca, certs.ca.as_bytes());
         assert_eq!(access.identity, Access::of(&certs).identity);
@@ -152,6 +193,9 @@ mod tests {
         assert!(read(&path).is_err());
         std::fs::write(&path, "users: [s3cret").unwrap();
         let error = read(&path).err().unwrap().to_string();
-        assert!(error.contains("kubeconfig") && !error.contains("s3cret"), "{error}");
+        assert!(
+            error.contains("kubeconfig") && !error.contains("s3cret"),
+            "{error}"
+        );
     }
 }

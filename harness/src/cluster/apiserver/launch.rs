@@ -24,7 +24,11 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
     let certs = Certs::generate()?;
     write_files(&config, &certs)?;
     let etcd_endpoint = etcd_endpoint(&config)?;
-    let etcd_service = Service::start(etcd_program(&config, &etcd_endpoint), config.keep, Arc::clone(&config.dir))?;
+    let etcd_service = Service::start(
+        etcd_program(&config, &etcd_endpoint),
+        config.keep,
+        Arc::clone(&config.dir),
+    )?;
     let etcd = ready::etcd(&Run::of(etcd_service.child()), &etcd_endpoint).await?;
 
     let access = Access::of(&certs);
@@ -32,7 +36,10 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
     for number in 0..config.api_servers {
         servers.push(server(&config, number, &etcd_endpoint, &access).await?);
     }
-    let urls: Vec<String> = servers.iter().map(|server| server.api.url().to_owned()).collect();
+    let urls: Vec<String> = servers
+        .iter()
+        .map(|server| server.api.url().to_owned())
+        .collect();
     let lab = config.dir.name().to_owned();
     let kubeconfig = kubeconfig::write(&config.dir.file("kubeconfig"), &lab, &urls[0], &certs)?;
     let kubernetes = servers[0].api.version().await.unwrap_or_default();
@@ -47,13 +54,25 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
         dir: config.dir.path().to_owned(),
         logs: config.dir.logs(),
     };
-    let apis = servers.iter().map(|server| Arc::clone(&server.api)).collect();
+    let apis = servers
+        .iter()
+        .map(|server| Arc::clone(&server.api))
+        .collect();
     let owned = Owned {
-        servers: servers.into_iter().map(|server| (server.service, server.port)).collect(),
+        servers: servers
+            .into_iter()
+            .map(|server| (server.service, server.port))
+            .collect(),
         etcd: etcd_service,
     };
     let dir = Some(Arc::clone(&config.dir));
-    Ok(ApiServerCluster { description, apis, etcd: Arc::new(etcd), control: Control::Owned(owned), dir })
+    Ok(ApiServerCluster {
+        description,
+        apis,
+        etcd: Arc::new(etcd),
+        control: Control::Owned(owned),
+        dir,
+    })
 }
 
 struct Server {
@@ -62,14 +81,22 @@ struct Server {
     api: Arc<HttpApi>,
 }
 
-async fn server(config: &Config, number: usize, etcd: &str, access: &Access) -> Result<Server, StartError> {
+async fn server(
+    config: &Config,
+    number: usize,
+    etcd: &str,
+    access: &Access,
+) -> Result<Server, StartError> {
     let mut tries = PORT_TRIES;
     loop {
         tries -= 1;
         let port = PortReservation::new().map_err(StartError::Port)?;
         match server_on(config, number, etcd, access, &port).await {
-            // The reservation keeps most others out, but not a socket of this user that shares ports as well.
-            Err(error) if error.is_port_taken() && tries > 0 => tracing::warn!(%error, "trying another port"),
+            // The reservation keeps most others out, but not a socket of this user that shares
+            // ports as well.
+            Err(error) if error.is_port_taken() && tries > 0 => {
+                tracing::warn!(%error, "trying another port")
+            }
             Err(error) => return Err(error),
             Ok((service, api)) => return Ok(Server { service, port, api }),
         }
@@ -83,7 +110,10 @@ async fn server_on(
     access: &Access,
     port: &PortReservation,
 ) -> Result<(Service, Arc<HttpApi>), StartError> {
-    let api = Arc::new(HttpApi::new(&format!("https://127.0.0.1:{}", port.port()), access)?);
+    let api = Arc::new(HttpApi::new(
+        &format!("https://127.0.0.1:{}", port.port()),
+        access,
+    )?);
     let program = server_program(config, number, etcd, port.port())?;
     let service = Service::start(program, config.keep, Arc::clone(&config.dir))?;
     let run = Run::of(service.child());
@@ -105,7 +135,10 @@ fn write_files(config: &Config, certs: &Certs) -> Result<(), StartError> {
     ];
     for (name, content) in files {
         let path = config.dir.file(name);
-        config.dir.write_private(name, content.as_bytes()).map_err(StartError::file("writing", &path))?;
+        config
+            .dir
+            .write_private(name, content.as_bytes())
+            .map_err(StartError::file("writing", &path))?;
     }
     Ok(())
 }
@@ -119,7 +152,12 @@ fn etcd_endpoint(config: &Config) -> Result<String, StartError> {
 /// On a unix socket for clients; the one peer port, of the system's choice, is never dialled.
 fn etcd_program(config: &Config, endpoint: &str) -> Program {
     let data = config.dir.file("etcd");
-    let program = Program::new("etcd", &config.tools.etcd, config.dir.logs().join("etcd.log")).args([
+    let program = Program::new(
+        "etcd",
+        &config.tools.etcd,
+        config.dir.logs().join("etcd.log"),
+    )
+    .args([
         format!("--data-dir={}", data.display()),
         format!("--listen-client-urls={endpoint}"),
         // Must be a TCP URL; clients are told the socket.
@@ -132,10 +170,19 @@ fn etcd_program(config: &Config, endpoint: &str) -> Program {
 }
 
 pub(super) fn server_name(number: usize) -> String {
-    if number == 0 { "kube-apiserver".into() } else { format!("kube-apiserver-{}", number + 1) }
+    if number == 0 {
+        "kube-apiserver".into()
+    } else {
+        format!("kube-apiserver-{}", number + 1)
+    }
 }
 
-fn server_program(config: &Config, number: usize, etcd: &str, port: u16) -> Result<Program, StartError> {
+fn server_program(
+    config: &Config,
+    number: usize,
+    etcd: &str,
+    port: u16,
+) -> Result<Program, StartError> {
     let file = |name: &str| config.dir.file(name).display().to_string();
     let name = server_name(number);
     let log = config.dir.logs().join(format!("{name}.log"));
@@ -153,16 +200,25 @@ fn server_program(config: &Config, number: usize, etcd: &str, port: u16) -> Resu
             format!("--client-ca-file={}", file("ca.crt")),
             "--authorization-mode=RBAC".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-signing-key-file={}", file("service-account.key")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("service-account.key")
+            ),
             format!("--service-account-key-file={}", file("service-account.pub")),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             // No controller makes default service accounts here.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
-            // Nothing in the cluster calls the API by its Service, and a loopback address may not be an endpoint.
+            // Nothing in the cluster calls the API by its Service, and a loopback address may not
+            // be an endpoint.
             "--endpoint-reconciler-type=none".to_owned(),
         ])
         .args(fragment::flags(&PathBuf::from(file(config::FILE)))?)
-        .args(config.encryption.has_kms_v1().then_some("--feature-gates=KMSv1=true"));
+        .args(
+            config
+                .encryption
+                .has_kms_v1()
+                .then_some("--feature-gates=KMSv1=true"),
+        );
     Ok(through(config, program))
 }
 

@@ -1,7 +1,8 @@
 //! The stock kube-apiserver and etcd as processes of this machine: real means real.
 //!
-//! `launch` starts them, `ready` says when they can be used and `diagnose` why not; `client` is the API. [`ApiServerCluster`] is
-//! the same for a lab of this process and, by its [`Description`], for one that another process keeps up.
+//! `launch` starts them, `ready` says when they can be used and `diagnose` why not; `client` is the
+//! API. [`ApiServerCluster`] is the same for a lab of this process and, by its [`Description`], for
+//! one that another process keeps up.
 
 mod certs;
 mod client;
@@ -73,7 +74,15 @@ pub struct Config {
 impl Config {
     /// One API server, started once and waited for until it is ready.
     pub fn new(tools: Tools, dir: Arc<RuntimeDir>, encryption: Encryption) -> Self {
-        Self { tools, dir, encryption, api_servers: 1, keep: Keep::Once, ready: Ready::Readyz, kmslab: None }
+        Self {
+            tools,
+            dir,
+            encryption,
+            api_servers: 1,
+            keep: Keep::Once,
+            ready: Ready::Readyz,
+            kmslab: None,
+        }
     }
 }
 
@@ -97,10 +106,23 @@ impl ApiServerCluster {
     /// Uses a cluster that another process keeps up.
     pub async fn attach(description: Description) -> Result<Self, StartError> {
         let access = kubeconfig::read(&description.kubeconfig)?;
-        let apis = description.servers.iter().map(|url| Ok(Arc::new(HttpApi::new(url, &access)?)));
+        let apis = description
+            .servers
+            .iter()
+            .map(|url| Ok(Arc::new(HttpApi::new(url, &access)?)));
         let apis = apis.collect::<Result<Vec<_>, StartError>>()?;
-        let etcd = Arc::new(EtcdClient::connect(&description.etcd).await.map_err(StartError::etcd)?);
-        Ok(Self { control: Control::attached(&description), description, apis, etcd, dir: None })
+        let etcd = Arc::new(
+            EtcdClient::connect(&description.etcd)
+                .await
+                .map_err(StartError::etcd)?,
+        );
+        Ok(Self {
+            control: Control::attached(&description),
+            description,
+            apis,
+            etcd,
+            dir: None,
+        })
     }
 
     /// What another process needs to use it.
@@ -135,7 +157,9 @@ impl ApiServerCluster {
 
     /// [`Cluster::start_server`] of one server, counted from 0.
     pub async fn start_server_at(&self, server: usize) -> anyhow::Result<()> {
-        let api = self.api_of(server).ok_or_else(|| anyhow::anyhow!("there is no API server {server}"))?;
+        let api = self
+            .api_of(server)
+            .ok_or_else(|| anyhow::anyhow!("there is no API server {server}"))?;
         let run = self.control.start(server).await?;
         Ok(ready::alive(&run, &api).await?)
     }

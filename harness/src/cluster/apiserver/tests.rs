@@ -5,9 +5,15 @@ use crate::process::ProcessError;
 use crate::runtime_dir::Roots;
 
 fn config(temp: &Path) -> Config {
-    let roots = Roots { runtime: vec![temp.join("run")], state: temp.join("state") };
+    let roots = Roots {
+        runtime: vec![temp.join("run")],
+        state: temp.join("state"),
+    };
     let dir = Arc::new(RuntimeDir::create_in(&roots, "x").unwrap());
-    let tools = Tools { kube_apiserver: temp.join("kube-apiserver"), etcd: temp.join("etcd") };
+    let tools = Tools {
+        kube_apiserver: temp.join("kube-apiserver"),
+        etcd: temp.join("etcd"),
+    };
     Config::new(tools, dir, Encryption::identity(vec!["secrets".into()]))
 }
 
@@ -17,8 +23,12 @@ async fn missing_programs_are_named_and_nothing_is_left() {
     let config = config(temp.path());
     let dir = config.dir.path().to_owned();
     let error = ApiServerCluster::start(config).await.unwrap_err();
-    let StartError::Process { source, .. } = &error else { panic!("{error}") };
-    let ProcessError::NotExecutable { name, .. } = &**source else { panic!("{error}") };
+    let StartError::Process { source, .. } = &error else {
+        panic!("{error}")
+    };
+    let ProcessError::NotExecutable { name, .. } = &**source else {
+        panic!("{error}")
+    };
     assert_eq!(name, "etcd");
     assert!(!dir.exists());
 }
@@ -26,7 +36,12 @@ async fn missing_programs_are_named_and_nothing_is_left() {
 #[tokio::test]
 async fn no_servers_are_refused() {
     let temp = tempfile::tempdir().unwrap();
-    let error = ApiServerCluster::start(Config { api_servers: 0, ..config(temp.path()) }).await.unwrap_err();
+    let error = ApiServerCluster::start(Config {
+        api_servers: 0,
+        ..config(temp.path())
+    })
+    .await
+    .unwrap_err();
     assert!(matches!(error, StartError::NoServers), "{error}");
 }
 
@@ -45,8 +60,16 @@ async fn a_lab_that_is_gone_is_said_to_be() {
         logs: temp.path().join("logs"),
     };
     let text = serde_json::to_string(&description).unwrap();
-    assert_eq!(serde_json::from_str::<Description>(&text).unwrap(), description);
+    assert_eq!(
+        serde_json::from_str::<Description>(&text).unwrap(),
+        description
+    );
     let control = Control::attached(&description);
     let error = control.kill(0).await.unwrap_err();
-    assert!(error.to_string().contains("the lab x is gone: `kmslab up` starts one"), "{error:#}");
+    assert!(
+        error
+            .to_string()
+            .contains("the lab x is gone: `kmslab up` starts one"),
+        "{error:#}"
+    );
 }

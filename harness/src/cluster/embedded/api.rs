@@ -36,21 +36,34 @@ impl Served {
 }
 
 fn built_ins() -> [Resource; 4] {
-    [Resource::secrets(), Resource::config_maps(), Resource::namespaces(), Resource::crds()]
+    [
+        Resource::secrets(),
+        Resource::config_maps(),
+        Resource::namespaces(),
+        Resource::crds(),
+    ]
 }
 
 impl Server {
     /// The resource in whose path this object is written.
     async fn served_kind(&self, object: &Value) -> Result<Served, ApiError> {
-        let (api_version, kind) =
-            (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
-        if let Some(known) = built_ins().into_iter().find(|r| r.kind == kind && r.api_version() == api_version) {
+        let (api_version, kind) = (
+            object["apiVersion"].as_str().unwrap_or_default(),
+            object["kind"].as_str().unwrap_or_default(),
+        );
+        if let Some(known) = built_ins()
+            .into_iter()
+            .find(|r| r.kind == kind && r.api_version() == api_version)
+        {
             return Ok(Served::built_in(known));
         }
         let (group, version) = api_version.split_once('/').ok_or_else(errors::not_served)?;
         let crds = Resource::crds();
         for (key, live) in self.store.below(&crds.etcd_prefix()).1 {
-            let opened = self.open(&crds, &key, &live).await.map_err(errors::internal)?;
+            let opened = self
+                .open(&crds, &key, &live)
+                .await
+                .map_err(errors::internal)?;
             let definition = objects::decode(&opened.plaintext).map_err(errors::unknown)?;
             if definition["spec"]["group"] == group && definition["spec"]["names"]["kind"] == kind {
                 return served_by(&definition, version).ok_or_else(errors::not_served);
@@ -61,13 +74,18 @@ impl Server {
 
     /// The same, for a request that names the resource.
     async fn served(&self, asked: &Resource) -> Result<Served, ApiError> {
-        let same = |r: &Resource| (&r.group, &r.version, &r.plural) == (&asked.group, &asked.version, &asked.plural);
+        let same = |r: &Resource| {
+            (&r.group, &r.version, &r.plural) == (&asked.group, &asked.version, &asked.plural)
+        };
         if let Some(known) = built_ins().into_iter().find(same) {
             return Ok(Served::built_in(known));
         }
         let crds = Resource::crds();
         let name = asked.group_resource();
-        let definition = match self.state(&crds, &format!("{}{name}", crds.etcd_prefix()), &name).await {
+        let definition = match self
+            .state(&crds, &format!("{}{name}", crds.etcd_prefix()), &name)
+            .await
+        {
             Ok(current) => objects::decode(&current.opened.plaintext).map_err(errors::unknown)?,
             Err(err) if err.status == 404 => return Err(errors::not_served()),
             Err(err) => return Err(err),
@@ -76,7 +94,12 @@ impl Server {
     }
 
     /// The key of an object, which must have a namespace exactly if its resource has.
-    fn key(&self, served: &Served, namespace: Option<&str>, name: &str) -> Result<String, ApiError> {
+    fn key(
+        &self,
+        served: &Served,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<String, ApiError> {
         match namespace.filter(|namespace| !namespace.is_empty()) {
             None if served.resource.namespaced => Err(errors::method_not_allowed()),
             Some(_) if !served.resource.namespaced => Err(errors::not_served()),
@@ -100,8 +123,16 @@ impl Server {
     }
 
     /// The value for etcd, which has its own limit.
-    fn sealed(&self, resource: &Resource, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, ApiError> {
-        let value = self.chain(resource).write(key, plaintext).map_err(errors::internal)?;
+    fn sealed(
+        &self,
+        resource: &Resource,
+        key: &str,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, ApiError> {
+        let value = self
+            .chain(resource)
+            .write(key, plaintext)
+            .map_err(errors::internal)?;
         if value.len() + key.len() > MAX_ETCD {
             return Err(errors::unknown("etcdserver: request is too large"));
         }
@@ -109,7 +140,12 @@ impl Server {
     }
 
     /// Refuses what would be created in a namespace that is not there, or is being deleted.
-    async fn check_namespace(&self, resource: &Resource, name: &str, namespace: &str) -> Result<(), ApiError> {
+    async fn check_namespace(
+        &self,
+        resource: &Resource,
+        name: &str,
+        namespace: &str,
+    ) -> Result<(), ApiError> {
         let namespaces = Resource::namespaces();
         let key = format!("{}{namespace}", namespaces.etcd_prefix());
         let current = self.state(&namespaces, &key, namespace).await?;
@@ -117,7 +153,9 @@ impl Server {
         if object["metadata"]["deletionTimestamp"].is_null() {
             return Ok(());
         }
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
         Err(errors::forbidden(resource, name, &why))
     }
 
@@ -125,9 +163,12 @@ impl Server {
         check_size(asked)?;
         let served = self.served_kind(asked).await?;
         let resource = &served.resource;
-        let mut object = objects::normalise(resource, asked).map_err(|why| unhandled(resource, &why))?;
+        let mut object =
+            objects::normalise(resource, asked).map_err(|why| unhandled(resource, &why))?;
         if !meta(&object, "resourceVersion").is_empty() {
-            return Err(errors::unknown("resourceVersion should not be set on objects to be created"));
+            return Err(errors::unknown(
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         if meta(&object, "name").is_empty() && !meta(&object, "generateName").is_empty() {
             let name = format!("{}{}", meta(&object, "generateName"), self.random.suffix());
@@ -146,7 +187,10 @@ impl Server {
         let plaintext = self.encoded(&served, &object)?;
         // Sealing comes before the look whether the name is taken, as in the real server.
         let value = self.sealed(resource, &key, &plaintext)?;
-        let revision = self.store.put_if(&key, 0, value).ok_or_else(|| errors::already_exists(resource, name))?;
+        let revision = self
+            .store
+            .put_if(&key, 0, value)
+            .ok_or_else(|| errors::already_exists(resource, name))?;
         self.shown(&served, &plaintext, revision)
     }
 
@@ -157,7 +201,11 @@ impl Server {
         self.shown(&served, &current.opened.plaintext, current.revision)
     }
 
-    async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ApiError> {
+    async fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, ApiError> {
         let served = self.served(resource).await?;
         let mut prefix = served.resource.etcd_prefix();
         if let Some(namespace) = namespace.filter(|_| served.resource.namespaced) {
@@ -167,7 +215,9 @@ impl Server {
         let mut objects = Vec::new();
         for (key, live) in self.store.below(&prefix).1 {
             let opened = self.open(&served.resource, &key, &live).await;
-            let opened = opened.map_err(|err| errors::internal(format!("unable to transform key {key:?}: {err}")))?;
+            let opened = opened.map_err(|err| {
+                errors::internal(format!("unable to transform key {key:?}: {err}"))
+            })?;
             objects.push(self.shown(&served, &opened.plaintext, live.mod_revision)?);
         }
         Ok(objects)
@@ -177,7 +227,8 @@ impl Server {
         check_size(asked)?;
         let served = self.served_kind(asked).await?;
         let resource = &served.resource;
-        let normal = objects::normalise(resource, asked).map_err(|why| unhandled(resource, &why))?;
+        let normal =
+            objects::normalise(resource, asked).map_err(|why| unhandled(resource, &why))?;
         let name = meta(&normal, "name").to_owned();
         let key = self.key(&served, Some(meta(&normal, "namespace")), &name)?;
         loop {
@@ -196,15 +247,24 @@ impl Server {
         }
     }
 
-    /// The new plaintext. An update that changes nothing keeps the old bytes, with whatever the model does not know in them.
-    fn updated(&self, served: &Served, asked: &Value, name: &str, current: &Current) -> Result<Vec<u8>, ApiError> {
+    /// The new plaintext. An update that changes nothing keeps the old bytes, with whatever the
+    /// model does not know in them.
+    fn updated(
+        &self,
+        served: &Served,
+        asked: &Value,
+        name: &str,
+        current: &Current,
+    ) -> Result<Vec<u8>, ApiError> {
         let resource = &served.resource;
         let mut old = objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
         old["apiVersion"] = resource.api_version().into();
         match meta(asked, "resourceVersion") {
             // Custom resources have no unconditional update.
             "" if !built_ins().contains(resource) => {
-                let fault = "metadata.resourceVersion: Invalid value: 0: must be specified for an update".to_owned();
+                let fault =
+                    "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+                        .to_owned();
                 return Err(errors::invalid(resource, name, &[fault]));
             }
             "" => {}
@@ -213,7 +273,9 @@ impl Server {
         }
         let (uid, old_uid) = (meta(asked, "uid"), meta(&old, "uid"));
         if !uid.is_empty() && uid != old_uid {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
+            );
             return Err(errors::conflict_because(resource, name, &why));
         }
         let new = defaults::update(resource, asked.clone(), &old);
@@ -221,10 +283,15 @@ impl Server {
         if !faults.is_empty() {
             return Err(errors::invalid(resource, name, &faults));
         }
-        if new == old { Ok(current.opened.plaintext.to_vec()) } else { self.encoded(served, &new) }
+        if new == old {
+            Ok(current.opened.plaintext.to_vec())
+        } else {
+            self.encoded(served, &new)
+        }
     }
 
-    /// The object, if it was deleted before and no finalizer holds it any more. Namespaces have finalizers of their own.
+    /// The object, if it was deleted before and no finalizer holds it any more. Namespaces have
+    /// finalizers of their own.
     fn released(&self, plaintext: &[u8]) -> Result<Option<Value>, ApiError> {
         let object = objects::decode(plaintext).map_err(errors::unknown)?;
         let held = |finalizers: &Value| finalizers.as_array().is_some_and(|list| !list.is_empty());
@@ -232,7 +299,8 @@ impl Server {
         Ok((!held && !object["metadata"]["deletionTimestamp"].is_null()).then_some(object))
     }
 
-    /// The end of an update: nothing is written if the bytes are the same and not stale. `None`: another write was faster.
+    /// The end of an update: nothing is written if the bytes are the same and not stale. `None`:
+    /// another write was faster.
     fn guaranteed_update(
         &self,
         resource: &Resource,
@@ -254,7 +322,9 @@ impl Server {
             let current = self.state(&served.resource, &key, &at.name).await?;
             objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
             let plaintext = &current.opened.plaintext;
-            if let Some(revision) = self.guaranteed_update(&served.resource, &key, &current, plaintext)? {
+            if let Some(revision) =
+                self.guaranteed_update(&served.resource, &key, &current, plaintext)?
+            {
                 return Ok(revision.to_string());
             }
         }
@@ -266,12 +336,18 @@ impl Server {
         let key = self.key(&served, at.namespace.as_deref(), &at.name)?;
         let is_namespace = *resource == Resource::namespaces();
         if is_namespace && PROTECTED.contains(&at.name.as_str()) {
-            return Err(errors::forbidden(resource, &at.name, "this namespace may not be deleted"));
+            return Err(errors::forbidden(
+                resource,
+                &at.name,
+                "this namespace may not be deleted",
+            ));
         }
         loop {
             let current = self.state(resource, &key, &at.name).await?;
             let mut object = objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
-            let finalizers = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+            let finalizers = object["metadata"]["finalizers"]
+                .as_array()
+                .is_some_and(|list| !list.is_empty());
             if !finalizers && !is_namespace {
                 if *resource == Resource::crds() {
                     self.delete_instances(&object);
@@ -288,14 +364,18 @@ impl Server {
                     Ok(())
                 };
             }
-            metadata_mut(&mut object).insert("deletionTimestamp".into(), rfc3339(self.now()).into());
+            metadata_mut(&mut object)
+                .insert("deletionTimestamp".into(), rfc3339(self.now()).into());
             if is_namespace {
                 section_mut(&mut object, "status").insert("phase".into(), "Terminating".into());
             } else {
                 metadata_mut(&mut object).insert("deletionGracePeriodSeconds".into(), 0.into());
             }
             let plaintext = self.encoded(&served, &object)?;
-            if self.guaranteed_update(resource, &key, &current, &plaintext)?.is_some() {
+            if self
+                .guaranteed_update(resource, &key, &current, &plaintext)?
+                .is_some()
+            {
                 return Ok(());
             }
         }
@@ -322,24 +402,43 @@ const TERMINATING: &str = "The system is ensuring all content is removed from th
 fn served_by(definition: &Value, version: &str) -> Option<Served> {
     let spec = &definition["spec"];
     let stored = storage_version(definition)?;
-    let found = spec["versions"].as_array()?.iter().find(|known| known["name"] == version)?;
-    // The storage version of a definition that is being deleted may no longer be served; its objects go all the same.
+    let found = spec["versions"]
+        .as_array()?
+        .iter()
+        .find(|known| known["name"] == version)?;
+    // The storage version of a definition that is being deleted may no longer be served; its
+    // objects go all the same.
     if found["served"] == false && version != stored {
         return None;
     }
     let (group, names) = (spec["group"].as_str()?, &spec["names"]);
     let namespaced = spec["scope"] == "Namespaced";
-    let resource = Resource::new(group, version, names["plural"].as_str()?, names["kind"].as_str()?, namespaced);
-    Some(Served { stored: format!("{group}/{stored}"), resource })
+    let resource = Resource::new(
+        group,
+        version,
+        names["plural"].as_str()?,
+        names["kind"].as_str()?,
+        namespaced,
+    );
+    Some(Served {
+        stored: format!("{group}/{stored}"),
+        resource,
+    })
 }
 
 fn check_size(asked: &Value) -> Result<(), ApiError> {
-    if asked.to_string().len() > MAX_BODY { Err(errors::too_large(MAX_BODY)) } else { Ok(()) }
+    if asked.to_string().len() > MAX_BODY {
+        Err(errors::too_large(MAX_BODY))
+    } else {
+        Ok(())
+    }
 }
 
 fn unhandled(resource: &Resource, why: &str) -> ApiError {
     let (kind, version) = (&resource.kind, &resource.version);
-    errors::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+    errors::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+    ))
 }
 
 #[async_trait]
@@ -350,7 +449,11 @@ impl Api for ModelApi {
     async fn get(&self, at: &ObjectRef) -> Result<Value, ApiError> {
         self.0.server()?.get(at).await
     }
-    async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ApiError> {
+    async fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, ApiError> {
         self.0.server()?.list(resource, namespace).await
     }
     async fn replace(&self, object: &Value) -> Result<Value, ApiError> {

@@ -1,4 +1,5 @@
-//! Decrypted DEK sources, by what identifies their encrypted form: for as long as an entry is here, reads need no plugin.
+//! Decrypted DEK sources, by what identifies their encrypted form: for as long as an entry is here,
+//! reads need no plugin.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +16,15 @@ const TTL: SignedDuration = SignedDuration::from_hours(24);
 pub(crate) struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    pub(crate) fn new(kind: i32, source: &[u8], key_id: &str, annotations: &BTreeMap<String, Vec<u8>>) -> Self {
+    pub(crate) fn new(
+        kind: i32,
+        source: &[u8],
+        key_id: &str,
+        annotations: &BTreeMap<String, Vec<u8>>,
+    ) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        // Lengths stand before contents, so that no two inputs run together. Sizes are limited to 32 KiB by validation.
+        // Lengths stand before contents, so that no two inputs run together. Sizes are limited to
+        // 32 KiB by validation.
         let mut prefixed = |bytes: &[u8]| {
             context.update(&(bytes.len() as u64).to_be_bytes());
             context.update(bytes);
@@ -35,7 +42,8 @@ impl CacheKey {
     }
 }
 
-/// The plaintext of a DEK source. Which layout it opens is told by each value's own source type, which is part of the key.
+/// The plaintext of a DEK source. Which layout it opens is told by each value's own source type,
+/// which is part of the key.
 pub(crate) type DekSource = Arc<Zeroizing<Vec<u8>>>;
 
 /// The cache of one provider in one server: it has no limit but its TTL.
@@ -51,13 +59,20 @@ struct Entries {
 
 impl std::fmt::Debug for DekCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DekCache").field("size", &self.len()).finish()
+        f.debug_struct("DekCache")
+            .field("size", &self.len())
+            .finish()
     }
 }
 
 impl DekCache {
     pub(crate) fn get(&self, key: &CacheKey) -> Option<DekSource> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_key.get(key).map(|(source, _)| source.clone())
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_key
+            .get(key)
+            .map(|(source, _)| source.clone())
     }
 
     /// Keeps a source for [`TTL`] from now, and drops those that are past theirs.
@@ -73,7 +88,11 @@ impl DekCache {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_key.len()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_key
+            .len()
     }
 }
 
@@ -102,15 +121,26 @@ mod tests {
         let cache = DekCache::default();
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         cache.set(key("a"), DekSource::default(), start);
-        cache.set(key("a"), DekSource::default(), start + SignedDuration::from_hours(20));
-        cache.set(key("b"), DekSource::default(), start + SignedDuration::from_hours(30));
+        cache.set(
+            key("a"),
+            DekSource::default(),
+            start + SignedDuration::from_hours(20),
+        );
+        cache.set(
+            key("b"),
+            DekSource::default(),
+            start + SignedDuration::from_hours(30),
+        );
         assert_eq!(cache.len(), 2);
     }
 
     #[test]
     fn keys_do_not_run_together() {
         let with = |annotations: &[(&str, &str)]| {
-            let map = annotations.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect();
+            let map = annotations
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec()))
+                .collect();
             CacheKey::new(1, b"s", "k", &map)
         };
         assert_ne!(with(&[("ab", "c")]), with(&[("a", "bc")]));

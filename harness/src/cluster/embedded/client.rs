@@ -1,7 +1,9 @@
-//! The API server's gRPC client of the plugin, with grpc-go's habits and words where they show in errors.
+//! The API server's gRPC client of the plugin, with grpc-go's habits and words where they show in
+//! errors.
 //!
-//! kube-apiserver calls with `WaitForReady`: a connection that is broken is made anew, and a call waits for that until its
-//! deadline. Nobody can bring a plugin back while the virtual clock stands, so a socket where nobody listens fails at once here.
+//! kube-apiserver calls with `WaitForReady`: a connection that is broken is made anew, and a call
+//! waits for that until its deadline. Nobody can bring a plugin back while the virtual clock
+//! stands, so a socket where nobody listens fails at once here.
 
 use std::error::Error as _;
 use std::io;
@@ -12,7 +14,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
-use kmslab_kmsv2::socket::{DecryptRequest, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse};
+use kmslab_kmsv2::socket::{
+    DecryptRequest, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
+};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
@@ -31,7 +35,10 @@ pub(crate) struct RpcError {
 
 impl RpcError {
     fn deadline(message: impl Into<String>) -> Self {
-        Self { code: Code::DeadlineExceeded, message: message.into() }
+        Self {
+            code: Code::DeadlineExceeded,
+            message: message.into(),
+        }
     }
 }
 
@@ -45,7 +52,11 @@ pub(crate) struct PluginClient {
 
 impl PluginClient {
     pub(crate) fn new(socket: PathBuf, timeout: Duration) -> Self {
-        Self { socket, timeout, connected: Mutex::new(None) }
+        Self {
+            socket,
+            timeout,
+            connected: Mutex::new(None),
+        }
     }
 
     pub(crate) async fn status(&self) -> Result<StatusResponse, RpcError> {
@@ -56,15 +67,25 @@ impl PluginClient {
         .await
     }
 
-    pub(crate) async fn encrypt(&self, uid: &str, plaintext: &[u8]) -> Result<EncryptResponse, RpcError> {
+    pub(crate) async fn encrypt(
+        &self,
+        uid: &str,
+        plaintext: &[u8],
+    ) -> Result<EncryptResponse, RpcError> {
         self.call(|mut client| {
-            let request = self.request(EncryptRequest { plaintext: plaintext.to_vec(), uid: uid.to_owned() });
+            let request = self.request(EncryptRequest {
+                plaintext: plaintext.to_vec(),
+                uid: uid.to_owned(),
+            });
             Box::pin(async move { client.encrypt(request).await })
         })
         .await
     }
 
-    pub(crate) async fn decrypt(&self, request: &DecryptRequest) -> Result<Zeroizing<Vec<u8>>, RpcError> {
+    pub(crate) async fn decrypt(
+        &self,
+        request: &DecryptRequest,
+    ) -> Result<Zeroizing<Vec<u8>>, RpcError> {
         let answer = self.call(|mut client| {
             let request = self.request(request.clone());
             Box::pin(async move { client.decrypt(request).await })
@@ -78,10 +99,15 @@ impl PluginClient {
         request
     }
 
-    /// One call under the provider's timeout. A connection that turns out to be dead is replaced once.
+    /// One call under the provider's timeout. A connection that turns out to be dead is replaced
+    /// once.
     async fn call<T>(&self, f: impl Fn(Client) -> Answer<T> + Send + Sync) -> Result<T, RpcError> {
         let attempt = async {
-            let kept = self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let kept = self
+                .connected
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             if let Some(client) = kept {
                 match f(client).await {
                     Err(status) if is_transport(&status) => self.keep(None),
@@ -99,7 +125,10 @@ impl PluginClient {
     }
 
     fn keep(&self, client: Option<Client>) {
-        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        *self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = client;
     }
 }
 
@@ -117,20 +146,31 @@ fn finish<T>(answer: Result<Response<T>, Status>) -> Result<T, RpcError> {
     match answer {
         Ok(response) => Ok(response.into_inner()),
         Err(status) if is_timeout(&status) => Err(RpcError::deadline("context deadline exceeded")),
-        Err(status) if is_transport(&status) => {
-            Err(RpcError { code: Code::Unavailable, message: "error reading from server: EOF".into() })
-        }
-        Err(status) => Err(RpcError { code: status.code(), message: status.message().to_owned() }),
+        Err(status) if is_transport(&status) => Err(RpcError {
+            code: Code::Unavailable,
+            message: "error reading from server: EOF".into(),
+        }),
+        Err(status) => Err(RpcError {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }),
     }
 }
 
 /// A channel over one connection, which does not connect again by itself.
 async fn connect(socket: &Path) -> Result<Client, RpcError> {
     let not_ready = |why: String| {
-        let dial = format!("transport: Error while dialing: dial unix {}: connect: {why}", socket.display());
-        RpcError::deadline(format!("latest balancer error: connection error: desc = {dial:?}"))
+        let dial = format!(
+            "transport: Error while dialing: dial unix {}: connect: {why}",
+            socket.display()
+        );
+        RpcError::deadline(format!(
+            "latest balancer error: connection error: desc = {dial:?}"
+        ))
     };
-    let stream = UnixStream::connect(socket).await.map_err(|err| not_ready(errno_text(&err)))?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|err| not_ready(errno_text(&err)))?;
     let once = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     let connector = tower::service_fn(move |_| {
         let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -138,14 +178,20 @@ async fn connect(socket: &Path) -> Result<Client, RpcError> {
     });
     // kube-apiserver sends `:authority: localhost` since 1.32 (kubernetes#126930).
     let endpoint = Endpoint::from_static("http://localhost");
-    let channel = endpoint.connect_with_connector(connector).await.map_err(|err| not_ready(err.to_string()))?;
+    let channel = endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|err| not_ready(err.to_string()))?;
     Ok(Client::new(channel))
 }
 
 /// errno's words as Go prints them: lower case, without the number.
 fn errno_text(err: &io::Error) -> String {
     let text = err.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase()
 }
 
 /// Code names as grpc-go prints them.

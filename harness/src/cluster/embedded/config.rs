@@ -1,4 +1,5 @@
-//! What a model API server is started with: the part of an EncryptionConfiguration that it follows, its clock and its randomness.
+//! What a model API server is started with: the part of an EncryptionConfiguration that it follows,
+//! its clock and its randomness.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,9 +16,11 @@ pub struct Config {
     pub clock: Arc<VirtualClock>,
     /// What is encrypted, and by whom, at the start.
     pub encryption: Encryption,
-    /// `kms.timeout`: how long one call to the plugin may take, in real time. Kubernetes' default is 3 s.
+    /// `kms.timeout`: how long one call to the plugin may take, in real time. Kubernetes' default
+    /// is 3 s.
     pub timeout: Duration,
-    /// Where seeds, nonces, uids and generated names come from. Two clusters with one seed draw the same: never for real data.
+    /// Where seeds, nonces, uids and generated names come from. Two clusters with one seed draw the
+    /// same: never for real data.
     pub seed: u64,
     /// Deliberate faults of the model.
     #[doc(hidden)]
@@ -26,10 +29,18 @@ pub struct Config {
 
 impl Config {
     /// Secrets and ConfigMaps under `[kms, identity]`, timeout 3 s.
-    pub fn new(clock: Arc<VirtualClock>, plugin_socket: impl Into<PathBuf>, provider: impl Into<String>) -> Self {
+    pub fn new(
+        clock: Arc<VirtualClock>,
+        plugin_socket: impl Into<PathBuf>,
+        provider: impl Into<String>,
+    ) -> Self {
         Self {
             clock,
-            encryption: Encryption::kms(provider, plugin_socket, vec!["secrets".into(), "configmaps".into()]),
+            encryption: Encryption::kms(
+                provider,
+                plugin_socket,
+                vec!["secrets".into(), "configmaps".into()],
+            ),
             timeout: Duration::from_secs(3),
             seed: 0,
             sabotage: Sabotage::default(),
@@ -41,12 +52,18 @@ impl Config {
 pub(crate) fn covers(encryption: &Encryption, resource: &Resource) -> bool {
     let wildcard = format!("*.{}", resource.group);
     let exact = resource.group_resource();
-    encryption.resources.iter().any(|name| *name == exact || *name == wildcard || name == "*.*")
+    encryption
+        .resources
+        .iter()
+        .any(|name| *name == exact || *name == wildcard || name == "*.*")
 }
 
 /// What kube-apiserver refuses to start with, as far as this configuration can express it.
 pub(crate) fn validate(encryption: &Encryption) -> anyhow::Result<()> {
-    anyhow::ensure!(!encryption.providers.is_empty(), "the provider list is empty; give it at least `identity`");
+    anyhow::ensure!(
+        !encryption.providers.is_empty(),
+        "the provider list is empty; give it at least `identity`"
+    );
     let mut names = BTreeSet::new();
     for provider in &encryption.providers {
         let name = match provider {
@@ -60,7 +77,10 @@ pub(crate) fn validate(encryption: &Encryption) -> anyhow::Result<()> {
             !name.is_empty() && !name.contains(':'),
             "the provider's name {name:?} is empty or has a ':'; give `kms.name` a plain name",
         );
-        anyhow::ensure!(names.insert(name), "two providers have the name {name:?}; `kms.name` must be unique");
+        anyhow::ensure!(
+            names.insert(name),
+            "two providers have the name {name:?}; `kms.name` must be unique"
+        );
     }
     for name in &encryption.resources {
         anyhow::ensure!(
@@ -89,7 +109,9 @@ mod tests {
 
     #[test]
     fn resources_match_exactly_or_by_wildcard() {
-        let of = |resources: &[&str]| Encryption::identity(resources.iter().map(|&name| name.to_owned()).collect());
+        let of = |resources: &[&str]| {
+            Encryption::identity(resources.iter().map(|&name| name.to_owned()).collect())
+        };
         let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
         let some = of(&["secrets", "configmaps"]);
         assert!(covers(&some, &Resource::secrets()) && !covers(&some, &Resource::namespaces()));
@@ -104,7 +126,10 @@ mod tests {
 
     #[test]
     fn what_kube_apiserver_refuses_is_refused() {
-        let with = |providers| Encryption { resources: vec!["secrets".into()], providers };
+        let with = |providers| Encryption {
+            resources: vec!["secrets".into()],
+            providers,
+        };
         let kms = |name: &str| Provider::kms(name, "/nowhere");
         assert!(validate(&with(vec![kms("a"), kms("b"), Provider::Identity])).is_ok());
         for wrong in [
@@ -112,7 +137,10 @@ mod tests {
             with(vec![kms("a:b")]),
             with(vec![kms("")]),
             with(vec![kms("a"), Provider::Identity, kms("a")]),
-            Encryption { resources: vec!["Secrets".into()], ..with(vec![kms("a")]) },
+            Encryption {
+                resources: vec!["Secrets".into()],
+                ..with(vec![kms("a")])
+            },
         ] {
             assert!(validate(&wrong).is_err(), "{wrong:?}");
         }

@@ -1,7 +1,8 @@
-//! `/livez`, `/readyz`, `/healthz` and their checks, in the words of k8s.io/apiserver v0.36.3 `pkg/server/healthz`.
+//! `/livez`, `/readyz`, `/healthz` and their checks, in the words of k8s.io/apiserver v0.36.3
+//! `pkg/server/healthz`.
 //!
-//! Of the real server's some fifty checks these are here: `ping`, `etcd` (always well), `kms-providers`, `informer-sync`,
-//! `poststarthook/storage-readiness`.
+//! Of the real server's some fifty checks these are here: `ping`, `etcd` (always well),
+//! `kms-providers`, `informer-sync`, `poststarthook/storage-readiness`.
 
 use jiff::SignedDuration;
 
@@ -44,7 +45,11 @@ impl Check {
             }
             Self::StorageReadiness => {
                 let waited = server.now().duration_since(server.started);
-                if waited > STORAGE_INITIALIZATION || server.sync().await { Ok(()) } else { Err("not finished".into()) }
+                if waited > STORAGE_INITIALIZATION || server.sync().await {
+                    Ok(())
+                } else {
+                    Err("not finished".into())
+                }
             }
         }
     }
@@ -68,8 +73,12 @@ fn checks_of(endpoint: &str) -> Option<Vec<Check>> {
 pub(crate) async fn answer(server: &Server, path: &str) -> Health {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let path = path.trim_start_matches('/');
-    let (endpoint, single) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
-    let Some(checks) = checks_of(endpoint) else { return unknown_path() };
+    let (endpoint, single) = path
+        .split_once('/')
+        .map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
+    let Some(checks) = checks_of(endpoint) else {
+        return unknown_path();
+    };
     match single {
         None => all(server, endpoint, &checks, query).await,
         Some(name) => match checks.iter().find(|check| check.name() == name) {
@@ -80,18 +89,30 @@ pub(crate) async fn answer(server: &Server, path: &str) -> Health {
 }
 
 fn unknown_path() -> Health {
-    Health { status: 404, body: "404 page not found\n".into() }
+    Health {
+        status: 404,
+        body: "404 page not found\n".into(),
+    }
 }
 
 async fn one(server: &Server, check: Check) -> Health {
     match check.run(server).await {
-        Ok(()) => Health { status: 200, body: "ok".into() },
-        Err(err) => Health { status: 500, body: format!("internal server error: {err}\n") },
+        Ok(()) => Health {
+            status: 200,
+            body: "ok".into(),
+        },
+        Err(err) => Health {
+            status: 500,
+            body: format!("internal server error: {err}\n"),
+        },
     }
 }
 
 async fn all(server: &Server, endpoint: &str, checks: &[Check], query: &str) -> Health {
-    let mut unknown: Vec<&str> = query.split('&').filter_map(|pair| pair.strip_prefix("exclude=")).collect();
+    let mut unknown: Vec<&str> = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("exclude="))
+        .collect();
     unknown.sort_unstable();
     unknown.dedup();
     let (mut lines, mut failed) = (String::new(), false);
@@ -110,12 +131,26 @@ async fn all(server: &Server, endpoint: &str, checks: &[Check], query: &str) -> 
     }
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
-        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {}\n", names.join(",")));
+        lines.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {}\n",
+            names.join(",")
+        ));
     }
-    let verbose = query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="));
+    let verbose = query
+        .split('&')
+        .any(|pair| pair == "verbose" || pair.starts_with("verbose="));
     match (failed, verbose) {
-        (true, _) => Health { status: 500, body: format!("{lines}{endpoint} check failed\n") },
-        (false, true) => Health { status: 200, body: format!("{lines}{endpoint} check passed\n") },
-        (false, false) => Health { status: 200, body: "ok".into() },
+        (true, _) => Health {
+            status: 500,
+            body: format!("{lines}{endpoint} check failed\n"),
+        },
+        (false, true) => Health {
+            status: 200,
+            body: format!("{lines}{endpoint} check passed\n"),
+        },
+        (false, false) => Health {
+            status: 200,
+            body: "ok".into(),
+        },
     }
 }

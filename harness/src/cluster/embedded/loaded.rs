@@ -1,4 +1,5 @@
-//! An EncryptionConfiguration in use: its provider list with a probe for each plugin, until it is replaced.
+//! An EncryptionConfiguration in use: its provider list with a probe for each plugin, until it is
+//! replaced.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,11 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Asks each plugin once, without insisting on an answer, then begins to poll it.
-    pub(crate) async fn start(encryption: Encryption, config: &Config, random: &Arc<Random>) -> Self {
+    pub(crate) async fn start(
+        encryption: Encryption,
+        config: &Config,
+        random: &Arc<Random>,
+    ) -> Self {
         let (mut layers, mut polls) = (Vec::new(), Vec::new());
         for provider in &encryption.providers {
             let Provider::Kms { name, socket } = provider else {
@@ -35,7 +40,11 @@ impl Loaded {
             polls.push(tokio::spawn(poll::run(kms.clone(), timer, ticker, primed)));
             layers.push(Layer::Kms(kms));
         }
-        Self { encryption, layers, polls: Mutex::new(polls) }
+        Self {
+            encryption,
+            layers,
+            polls: Mutex::new(polls),
+        }
     }
 
     /// The plugins, in the order of the list.
@@ -71,7 +80,11 @@ impl Loaded {
 
     /// The provider list of a resource.
     pub(crate) fn chain(&self, resource: &Resource) -> Chain {
-        if covers(&self.encryption, resource) { Chain::Configured(self.layers.clone()) } else { Chain::NotConfigured }
+        if covers(&self.encryption, resource) {
+            Chain::Configured(self.layers.clone())
+        } else {
+            Chain::NotConfigured
+        }
     }
 
     /// Ends the polls, and waits until their tickers are gone.
@@ -87,7 +100,12 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        for poll in self.polls.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for poll in self
+            .polls
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             poll.abort();
         }
     }

@@ -1,9 +1,10 @@
 //! A model of kube-apiserver's encryption at rest, in this process and on a virtual clock.
 //!
-//! It re-implements what Kubernetes 1.36 does between its API, a KMS v2 plugin and etcd: the status probe and its key_id state
-//! machine (`state`, `poll`), the envelope and the provider list (`transformer`, `cache`), the no-op write rule
-//! (`api`), the stored bytes (`objects`), the health checks (`health`). The plugin is a real one, reached over gRPC on its
-//! unix socket (`client`); the store is an MVCC map (`store`). The Go sources it follows are named file by file.
+//! It re-implements what Kubernetes 1.36 does between its API, a KMS v2 plugin and etcd: the status
+//! probe and its key_id state machine (`state`, `poll`), the envelope and the provider list
+//! (`transformer`, `cache`), the no-op write rule (`api`), the stored bytes (`objects`), the health
+//! checks (`health`). The plugin is a real one, reached over gRPC on its unix socket (`client`);
+//! the store is an MVCC map (`store`). The Go sources it follows are named file by file.
 
 mod api;
 mod cache;
@@ -57,14 +58,23 @@ pub(crate) struct Shared {
 impl Shared {
     /// The running server, or what a client sees without one.
     fn server(&self) -> Result<Arc<Server>, ApiError> {
-        let server = self.running.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let server = server.ok_or_else(|| ApiError::no_answer("connection refused: the API server is not running"))?;
+        let server = self
+            .running
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let server = server.ok_or_else(|| {
+            ApiError::no_answer("connection refused: the API server is not running")
+        })?;
         server.settle();
         Ok(server)
     }
 
     fn set(&self, server: Option<Arc<Server>>) -> Option<Arc<Server>> {
-        std::mem::replace(&mut *self.running.write().unwrap_or_else(PoisonError::into_inner), server)
+        std::mem::replace(
+            &mut *self.running.write().unwrap_or_else(PoisonError::into_inner),
+            server,
+        )
     }
 }
 
@@ -80,7 +90,8 @@ pub enum ReadOutcome {
 }
 
 impl EmbeddedCluster {
-    /// Starts a model API server on an empty store. As with the real one, a plugin that does not answer is no obstacle.
+    /// Starts a model API server on an empty store. As with the real one, a plugin that does not
+    /// answer is no obstacle.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         anyhow::ensure!(
             !config.timeout.is_zero(),
@@ -89,17 +100,28 @@ impl EmbeddedCluster {
         config::validate(&config.encryption)?;
         let file = Arc::new(RwLock::new(config.encryption.clone()));
         let random = Arc::new(Random::new(config.seed));
-        let shared = Arc::new(Shared { config, file, store: Arc::default(), random, running: RwLock::default() });
+        let shared = Arc::new(Shared {
+            config,
+            file,
+            store: Arc::default(),
+            random,
+            running: RwLock::default(),
+        });
         let cluster = Self { shared };
         cluster.start_server().await?;
         Ok(cluster)
     }
 
-    /// How the value of an object is to the running server: what its transformer says, without an update.
+    /// How the value of an object is to the running server: what its transformer says, without an
+    /// update.
     pub async fn read_outcome(&self, at: &ObjectRef) -> Result<ReadOutcome, ApiError> {
         let server = self.shared.server()?;
         let key = at.etcd_key();
-        let live = self.shared.store.live(&key).ok_or_else(|| errors::not_found(&at.resource, &at.name))?;
+        let live = self
+            .shared
+            .store
+            .live(&key)
+            .ok_or_else(|| errors::not_found(&at.resource, &at.name))?;
         Ok(match server.open(&at.resource, &key, &live).await {
             Ok(opened) if opened.stale => ReadOutcome::Stale,
             Ok(_) => ReadOutcome::Fresh,
@@ -107,22 +129,36 @@ impl EmbeddedCluster {
         })
     }
 
-    /// Whether a write of an encrypted resource would go through now; the inner error is the transformer's reason, such as that
-    /// the seed has expired.
+    /// Whether a write of an encrypted resource would go through now; the inner error is the
+    /// transformer's reason, such as that the seed has expired.
     pub fn write_outcome(&self) -> Result<Result<(), String>, ApiError> {
-        Ok(self.shared.server()?.loaded().writer().map_or(Ok(()), |kms| kms.check_write()))
+        Ok(self
+            .shared
+            .server()?
+            .loaded()
+            .writer()
+            .map_or(Ok(()), |kms| kms.check_write()))
     }
 
     /// The key id that the running server writes under, if it ever heard of one.
     pub fn write_key_id(&self) -> Option<String> {
         let server = self.shared.server().ok()?;
-        server.loaded().writer()?.probe.state().ok().map(|state| state.key_id.clone())
+        server
+            .loaded()
+            .writer()?
+            .probe
+            .state()
+            .ok()
+            .map(|state| state.key_id.clone())
     }
 
-    /// How many decrypted DEK sources the running server holds: upstream's metric `dek_source_cache_size`.
+    /// How many decrypted DEK sources the running server holds: upstream's metric
+    /// `dek_source_cache_size`.
     pub fn dek_source_cache_size(&self) -> usize {
         let server = self.shared.server().ok();
-        server.map_or(0, |server| server.loaded().kms().map(|kms| kms.cache_size()).sum())
+        server.map_or(0, |server| {
+            server.loaded().kms().map(|kms| kms.cache_size()).sum()
+        })
     }
 }
 
@@ -162,8 +198,15 @@ impl Cluster for EmbeddedCluster {
 
     async fn start_server(&self) -> anyhow::Result<()> {
         self.kill_server().await?;
-        let Shared { config, file, store, random, .. } = &*self.shared;
-        let server = Server::start(config.clone(), file.clone(), store.clone(), random.clone()).await;
+        let Shared {
+            config,
+            file,
+            store,
+            random,
+            ..
+        } = &*self.shared;
+        let server =
+            Server::start(config.clone(), file.clone(), store.clone(), random.clone()).await;
         if let Some(other) = self.shared.set(Some(server)) {
             other.stop().await;
         }
@@ -172,14 +215,22 @@ impl Cluster for EmbeddedCluster {
 
     async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()> {
         config::validate(&encryption)?;
-        *self.shared.file.write().unwrap_or_else(PoisonError::into_inner) = encryption.clone();
+        *self
+            .shared
+            .file
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = encryption.clone();
         self.pass(reload::LOOK_EVERY).await;
-        let Ok(server) = self.shared.server() else { return Ok(()) };
+        let Ok(server) = self.shared.server() else {
+            return Ok(());
+        };
         if server.loaded().encryption == encryption {
             return Ok(());
         }
         // Asked once more for its reason.
-        server.reload().await.map_err(|why| anyhow::anyhow!("the API server goes on with the providers before: {why}"))
+        server.reload().await.map_err(|why| {
+            anyhow::anyhow!("the API server goes on with the providers before: {why}")
+        })
     }
 
     async fn pass(&self, time: Duration) {

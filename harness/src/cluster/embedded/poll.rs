@@ -1,6 +1,8 @@
-//! The background loop that keeps the state fresh: every 60 s while the plugin is well, every 10 s while it is not.
+//! The background loop that keeps the state fresh: every 60 s while the plugin is well, every 10 s
+//! while it is not.
 //!
-//! Follows `primeAndProbeKMSv2` in k8s.io/apiserver v0.36.3, whose two loops meet on the same seconds and so act as one.
+//! Follows `primeAndProbeKMSv2` in k8s.io/apiserver v0.36.3, whose two loops meet on the same
+//! seconds and so act as one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +14,23 @@ use super::transformer::Kms;
 const OK: Duration = Duration::from_secs(60);
 const FAILED: Duration = Duration::from_secs(10);
 
-/// Polls for ever; `primed` says whether the check at the start went well. The loop's own ticks are at full minutes from its
-/// start, whatever happened between them. The ticker is made before the loop is spawned, so that no time passes before its first
-/// wait.
-pub(crate) async fn run(kms: Arc<Kms>, timer: Arc<dyn Timer>, mut ticker: Box<dyn Ticker>, primed: bool) {
+/// Polls for ever; `primed` says whether the check at the start went well. The loop's own ticks are
+/// at full minutes from its start, whatever happened between them. The ticker is made before the
+/// loop is spawned, so that no time passes before its first wait.
+pub(crate) async fn run(
+    kms: Arc<Kms>,
+    timer: Arc<dyn Timer>,
+    mut ticker: Box<dyn Ticker>,
+    primed: bool,
+) {
     let origin = timer.now();
     let mut well = primed;
     loop {
-        let pause = if well { until_next(timer.now() - origin) } else { FAILED };
+        let pause = if well {
+            until_next(timer.now() - origin)
+        } else {
+            FAILED
+        };
         ticker.wait(pause).await;
         let outcome = kms.probe.check().await;
         if let Err(err) = &outcome {
@@ -43,6 +54,9 @@ mod tests {
     #[test]
     fn ticks_stay_on_full_minutes() {
         let after = |seconds| until_next(Duration::from_secs(seconds)).as_secs();
-        assert_eq!((after(0), after(60), after(97), after(119)), (60, 60, 23, 1));
+        assert_eq!(
+            (after(0), after(60), after(97), after(119)),
+            (60, 60, 23, 1)
+        );
     }
 }

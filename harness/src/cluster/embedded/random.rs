@@ -1,4 +1,5 @@
-//! Seeds, nonces, uids and generated names of one model cluster, all from one stream that goes on over restarts.
+//! Seeds, nonces, uids and generated names of one model cluster, all from one stream that goes on
+//! over restarts.
 
 use kmslab_keycore::{Entropy, SeededEntropy};
 
@@ -26,11 +27,16 @@ impl Random {
 
     /// A random (version 4) UUID.
     pub(crate) fn uuid(&self) -> String {
-        uuid::Builder::from_random_bytes(self.array()).into_uuid().to_string()
+        uuid::Builder::from_random_bytes(self.array())
+            .into_uuid()
+            .to_string()
     }
 
     /// The five characters that follow `generateName`.
     pub(crate) fn suffix(&self) -> String {
-        self.array::<5>().iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+        self.array::<5>()
+            .iter()
+            .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+            .collect()
     }
 }

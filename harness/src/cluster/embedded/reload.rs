@@ -1,7 +1,9 @@
-//! Hot reload: another EncryptionConfiguration is taken over while the server runs, once all its plugins are well.
+//! Hot reload: another EncryptionConfiguration is taken over while the server runs, once all its
+//! plugins are well.
 //!
-//! Follows `DynamicEncryptionConfigContent` in k8s.io/apiserver v0.36.3, `pkg/server/options/encryptionconfig/controller`, which looks at
-//! the file every 60 s and tries one that fails again after 5 ms, 10 ms … 1000 s; here it is tried again at the next look.
+//! Follows `DynamicEncryptionConfigContent` in k8s.io/apiserver v0.36.3,
+//! `pkg/server/options/encryptionconfig/controller`, which looks at the file every 60 s and tries
+//! one that fails again after 5 ms, 10 ms … 1000 s; here it is tried again at the next look.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -13,11 +15,14 @@ use super::server::Server;
 /// `EncryptionConfigFileChangePollDuration`.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Looks for as long as the server is there. The ticker is made before the loop is spawned, so that no time passes before its first wait.
+/// Looks for as long as the server is there. The ticker is made before the loop is spawned, so that
+/// no time passes before its first wait.
 pub(crate) async fn run(server: Weak<Server>, mut ticker: Box<dyn Ticker>) {
     loop {
         ticker.wait(LOOK_EVERY).await;
-        let Some(server) = server.upgrade() else { return };
+        let Some(server) = server.upgrade() else {
+            return;
+        };
         if let Err(why) = server.reload().await {
             tracing::warn!(%why, "the new EncryptionConfiguration is not used yet");
         }

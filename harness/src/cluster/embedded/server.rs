@@ -51,10 +51,27 @@ impl Server {
         let encryption = file.read().unwrap_or_else(PoisonError::into_inner).clone();
         let loaded = RwLock::new(Arc::new(Loaded::start(encryption, &config, &random).await));
         let ticker = config.clock.ticker();
-        let (synced, settled, reloads) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
-        let server = Arc::new(Self { config, store, random, file, loaded, started, synced, settled, reloads });
+        let (synced, settled, reloads) = (
+            AtomicBool::new(false),
+            AtomicBool::new(false),
+            Mutex::default(),
+        );
+        let server = Arc::new(Self {
+            config,
+            store,
+            random,
+            file,
+            loaded,
+            started,
+            synced,
+            settled,
+            reloads,
+        });
         let looking = tokio::spawn(reload::run(Arc::downgrade(&server), ticker));
-        *server.reloads.lock().unwrap_or_else(PoisonError::into_inner) = Some(looking);
+        *server
+            .reloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(looking);
         server.settle();
         server.sync().await;
         server
@@ -62,7 +79,11 @@ impl Server {
 
     /// Ends what runs beside, and waits until its tickers are gone.
     pub(crate) async fn stop(&self) {
-        let reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reloads = self
+            .reloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(reloads) = reloads {
             reloads.abort();
             // An error says that it was aborted.
@@ -73,12 +94,19 @@ impl Server {
 
     /// What is in use.
     pub(crate) fn loaded(&self) -> Arc<Loaded> {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes over what is configured, if that is not in use and all its plugins are well.
     pub(crate) async fn reload(&self) -> Result<(), String> {
-        let wanted = self.file.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let wanted = self
+            .file
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if self.loaded().encryption == wanted {
             return Ok(());
         }
@@ -87,7 +115,10 @@ impl Server {
             new.stop().await;
             return Err(format!("health check for new transformers failed: {why}"));
         }
-        let old = std::mem::replace(&mut *self.loaded.write().unwrap_or_else(PoisonError::into_inner), new);
+        let old = std::mem::replace(
+            &mut *self.loaded.write().unwrap_or_else(PoisonError::into_inner),
+            new,
+        );
         old.stop().await;
         Ok(())
     }
@@ -102,16 +133,24 @@ impl Server {
     }
 
     /// A stored value's plaintext. The error is a transformer's text.
-    pub(crate) async fn open(&self, resource: &Resource, key: &str, live: &Live) -> Result<Opened, String> {
+    pub(crate) async fn open(
+        &self,
+        resource: &Resource,
+        key: &str,
+        live: &Live,
+    ) -> Result<Opened, String> {
         self.chain(resource).read(key, &live.value).await
     }
 
-    /// Makes the system namespaces that are missing. Where they are encrypted and nothing can be, that is for later.
+    /// Makes the system namespaces that are missing. Where they are encrypted and nothing can be,
+    /// that is for later.
     pub(crate) fn settle(&self) {
         if self.settled.load(Ordering::Acquire) {
             return;
         }
-        let made = SYSTEM_NAMESPACES.iter().all(|name| self.make_namespace(name).is_ok());
+        let made = SYSTEM_NAMESPACES
+            .iter()
+            .all(|name| self.make_namespace(name).is_ok());
         self.settled.store(made, Ordering::Release);
     }
 
@@ -122,7 +161,8 @@ impl Server {
             return Ok(());
         }
         let asked = json!({"metadata": {"name": name}});
-        let object = objects::defaults::create(&resource, asked, self.random.uuid(), rfc3339(self.now()));
+        let object =
+            objects::defaults::create(&resource, asked, self.random.uuid(), rfc3339(self.now()));
         let plaintext = objects::encode(&resource, &object)?;
         let value = self.chain(&resource).write(&key, &plaintext)?;
         // Somebody else may have made it meanwhile.
@@ -130,13 +170,19 @@ impl Server {
         Ok(())
     }
 
-    /// Whether the informers have synced: each needs one look at all its objects, and one unreadable object fails it.
+    /// Whether the informers have synced: each needs one look at all its objects, and one
+    /// unreadable object fails it.
     pub(crate) async fn sync(&self) -> bool {
         if self.synced.load(Ordering::Acquire) {
             return true;
         }
         let mut synced = true;
-        for resource in [Resource::namespaces(), Resource::config_maps(), Resource::secrets(), Resource::crds()] {
+        for resource in [
+            Resource::namespaces(),
+            Resource::config_maps(),
+            Resource::secrets(),
+            Resource::crds(),
+        ] {
             synced &= self.readable(&resource).await;
         }
         self.synced.store(synced, Ordering::Release);
@@ -155,10 +201,24 @@ impl Server {
     }
 
     /// An object's present state.
-    pub(crate) async fn state(&self, resource: &Resource, key: &str, name: &str) -> Result<Current, ApiError> {
-        let live = self.store.live(key).ok_or_else(|| errors::not_found(resource, name))?;
-        let opened = self.open(resource, key, &live).await.map_err(errors::internal)?;
-        Ok(Current { revision: live.mod_revision, opened })
+    pub(crate) async fn state(
+        &self,
+        resource: &Resource,
+        key: &str,
+        name: &str,
+    ) -> Result<Current, ApiError> {
+        let live = self
+            .store
+            .live(key)
+            .ok_or_else(|| errors::not_found(resource, name))?;
+        let opened = self
+            .open(resource, key, &live)
+            .await
+            .map_err(errors::internal)?;
+        Ok(Current {
+            revision: live.mod_revision,
+            opened,
+        })
     }
 }
 
@@ -171,7 +231,11 @@ pub(crate) struct Current {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let reloads = self.reloads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let reloads = self
+            .reloads
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(reloads) = reloads {
             reloads.abort();
         }

@@ -1,6 +1,7 @@
 //! The key_id state machine: which seed writes, under which key id, until when.
 //!
-//! Follows `kmsv2PluginProbe` in k8s.io/apiserver v0.36.3, `pkg/server/options/encryptionconfig/config.go`.
+//! Follows `kmsv2PluginProbe` in k8s.io/apiserver v0.36.3,
+//! `pkg/server/options/encryptionconfig/config.go`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,7 +39,10 @@ pub(crate) struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("key_id", &self.key_id).field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("key_id", &self.key_id)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +54,9 @@ impl State {
         }
         let hash = hash_of(&self.key_id);
         let (at, now) = (rfc3339(self.expires), rfc3339(now));
-        Err(format!("encryptedDEKSource with keyID hash {hash:?} expired at {at} (current time is {now})"))
+        Err(format!(
+            "encryptedDEKSource with keyID hash {hash:?} expired at {at} (current time is {now})"
+        ))
     }
 }
 
@@ -75,22 +81,38 @@ struct Last {
 }
 
 impl Probe {
-    pub(crate) fn new(provider: &str, client: Arc<PluginClient>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+    pub(crate) fn new(
+        provider: &str,
+        client: Arc<PluginClient>,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+    ) -> Self {
         let (state, last) = (RwLock::default(), tokio::sync::Mutex::default());
-        Self { provider: provider.to_owned(), client, clock, random, state, last }
+        Self {
+            provider: provider.to_owned(),
+            client,
+            clock,
+            random,
+            state,
+            last,
+        }
     }
 
-    /// The state for reads, which has no end. A server that never heard of a key id has none, and can read nothing.
+    /// The state for reads, which has no end. A server that never heard of a key id has none, and
+    /// can read nothing.
     pub(crate) fn state(&self) -> Result<Arc<State>, String> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.clone().ok_or_else(|| "got unexpected nil transformer".to_owned())
+        state
+            .clone()
+            .ok_or_else(|| "got unexpected nil transformer".to_owned())
     }
 
     fn store(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(state));
     }
 
-    /// Status, and a new seed if the key id is new. Takes the last result if that is less than 20 s (after a failure 3 s) old.
+    /// Status, and a new seed if the key id is new. Takes the last result if that is less than 20 s
+    /// (after a failure 3 s) old.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let mut last = self.last.lock().await;
         if let Some((at, outcome)) = &last.outcome {
@@ -105,7 +127,8 @@ impl Probe {
                     "failed to perform status section of the healthz check for KMS Provider {}, error: {err}",
                     self.provider
                 );
-                // Only the first to see the failure gets the long text; upstream keeps the bare error.
+                // Only the first to see the failure gets the long text; upstream keeps the bare
+                // error.
                 (Err(err.to_string()), Err(section))
             }
             Ok(status) => {
@@ -117,15 +140,22 @@ impl Probe {
         answer
     }
 
-    /// What a Status answer leads to. A well-formed key id is followed even if the plugin says that it is unhealthy, or the
-    /// version is wrong (kubernetes#138950).
-    async fn follow(&self, status: StatusResponse, version: &mut Option<String>) -> Result<(), String> {
+    /// What a Status answer leads to. A well-formed key id is followed even if the plugin says that
+    /// it is unhealthy, or the version is wrong (kubernetes#138950).
+    async fn follow(
+        &self,
+        status: StatusResponse,
+        version: &mut Option<String>,
+    ) -> Result<(), String> {
         let mut faults = Vec::new();
         if status.healthz != HEALTHY {
             faults.push(format!("got unexpected healthz status: {}", status.healthz));
         }
         if status.version != API_VERSION && status.version != API_VERSION_BETA {
-            faults.push(format!("expected KMSv2 API version {API_VERSION}, got {}", status.version));
+            faults.push(format!(
+                "expected KMSv2 API version {API_VERSION}, got {}",
+                status.version
+            ));
         } else {
             let first = version.get_or_insert_with(|| status.version.clone());
             if *first != status.version {
@@ -137,25 +167,42 @@ impl Probe {
         }
         match limits::check_key_id(&status.key_id) {
             Ok(()) => faults.extend(self.rotate_if_new(&status.key_id).await.err()),
-            Err(err) => faults.push(format!("got invalid KMSv2 KeyID hash {:?}: {err}", hash_of(&status.key_id))),
+            Err(err) => faults.push(format!(
+                "got invalid KMSv2 KeyID hash {:?}: {err}",
+                hash_of(&status.key_id)
+            )),
         }
         match faults.as_slice() {
             [] => Ok(()),
-            [one] => Err(format!("kmsv2 Provider {} is not healthy, error: {one}", self.provider)),
-            several => Err(format!("kmsv2 Provider {} is not healthy, error: [{}]", self.provider, several.join(", "))),
+            [one] => Err(format!(
+                "kmsv2 Provider {} is not healthy, error: {one}",
+                self.provider
+            )),
+            several => Err(format!(
+                "kmsv2 Provider {} is not healthy, error: [{}]",
+                self.provider,
+                several.join(", ")
+            )),
         }
     }
 
-    /// The same key id: its seed lives on, even one that had expired. A new one: a new seed, if Encrypt answers with that same
-    /// key id; else the old state stays as it is and runs out.
+    /// The same key id: its seed lives on, even one that had expired. A new one: a new seed, if
+    /// Encrypt answers with that same key id; else the old state stays as it is and runs out.
     async fn rotate_if_new(&self, key_id: &str) -> Result<(), String> {
         let before = self.state();
         // Taken before the call: 3 minutes are the upper bound.
-        let expires = self.clock.now().saturating_add(WRITE_TTL).unwrap_or(Timestamp::MAX);
+        let expires = self
+            .clock
+            .now()
+            .saturating_add(WRITE_TTL)
+            .unwrap_or(Timestamp::MAX);
         if let Ok(state) = &before
             && state.key_id == key_id
         {
-            self.store(State { expires, ..State::clone(state) });
+            self.store(State {
+                expires,
+                ..State::clone(state)
+            });
             return Ok(());
         }
         let uid = self.random.uuid();
@@ -199,9 +246,21 @@ impl Probe {
             encrypted_dek_source_type: SEED,
         };
         stored::validate(&object).map_err(|err| err.to_string())?;
-        let EncryptedObject { key_id, encrypted_dek_source, annotations, .. } = object;
+        let EncryptedObject {
+            key_id,
+            encrypted_dek_source,
+            annotations,
+            ..
+        } = object;
         let cache_key = CacheKey::new(SEED, &encrypted_dek_source, &key_id, &annotations);
-        Ok(State { seed, key_id, encrypted_dek_source, annotations, expires, cache_key })
+        Ok(State {
+            seed,
+            key_id,
+            encrypted_dek_source,
+            annotations,
+            expires,
+            cache_key,
+        })
     }
 }
 

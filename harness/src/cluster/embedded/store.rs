@@ -39,7 +39,10 @@ pub(crate) struct Live {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let inner = self.inner();
-        f.debug_struct("Store").field("keys", &inner.live.len()).field("revision", &inner.revision()).finish()
+        f.debug_struct("Store")
+            .field("keys", &inner.live.len())
+            .field("revision", &inner.revision())
+            .finish()
     }
 }
 
@@ -50,16 +53,32 @@ impl Inner {
     }
 
     fn put(&mut self, key: &str, value: Bytes) -> i64 {
-        let known = self.live.get_key_value(key).map(|(key, live)| (key.clone(), live.create_revision, live.version));
+        let known = self
+            .live
+            .get_key_value(key)
+            .map(|(key, live)| (key.clone(), live.create_revision, live.version));
         let revision = self.revision() + 1;
         let (key, create_revision, version) = known.unwrap_or_else(|| (key.into(), revision, 0));
-        self.log.push(Write { key: key.clone(), value: Some(value.clone()) });
-        self.live.insert(key, Live { value, create_revision, mod_revision: revision, version: version + 1 });
+        self.log.push(Write {
+            key: key.clone(),
+            value: Some(value.clone()),
+        });
+        self.live.insert(
+            key,
+            Live {
+                value,
+                create_revision,
+                mod_revision: revision,
+                version: version + 1,
+            },
+        );
         revision
     }
 
     fn delete(&mut self, key: &str) -> bool {
-        let Some((key, _)) = self.live.remove_entry(key) else { return false };
+        let Some((key, _)) = self.live.remove_entry(key) else {
+            return false;
+        };
         self.log.push(Write { key, value: None });
         true
     }
@@ -83,14 +102,28 @@ impl Inner {
                 main,
                 sub: 0,
                 deleted,
-                stored: stored(&write.key, Live { value, create_revision, mod_revision: main, version }),
+                stored: stored(
+                    &write.key,
+                    Live {
+                        value,
+                        create_revision,
+                        mod_revision: main,
+                        version,
+                    },
+                ),
             }
         });
-        History { records: records.collect() }
+        History {
+            records: records.collect(),
+        }
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let size = self.log.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + 2).sum();
+        let size = self
+            .log
+            .iter()
+            .map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + 2)
+            .sum();
         let mut bytes = Vec::with_capacity(size);
         for write in &self.log {
             bytes.extend_from_slice(write.key.as_bytes());
@@ -123,12 +156,17 @@ impl Store {
     /// Everything below a prefix, at one revision.
     pub(crate) fn below(&self, prefix: &str) -> (i64, Vec<(Arc<str>, Live)>) {
         let inner = self.inner();
-        let from = inner.live.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        let items = from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, live)| (key.clone(), live.clone()));
+        let from = inner
+            .live
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let items = from
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, live)| (key.clone(), live.clone()));
         (inner.revision(), items.collect())
     }
 
-    /// Writes if the key's last change is still `expected`, 0 for a key that must not exist. `None`: it is another.
+    /// Writes if the key's last change is still `expected`, 0 for a key that must not exist.
+    /// `None`: it is another.
     pub(crate) fn put_if(&self, key: &str, expected: i64, value: Vec<u8>) -> Option<i64> {
         let mut inner = self.inner_mut();
         (inner.mod_revision(key) == expected).then(|| inner.put(key, value.into()))
@@ -142,15 +180,32 @@ impl Store {
 }
 
 fn stored(key: &str, live: Live) -> Stored {
-    let Live { value, create_revision, mod_revision, version } = live;
-    Stored { key: key.to_owned(), value: value.into(), create_revision, mod_revision, version }
+    let Live {
+        value,
+        create_revision,
+        mod_revision,
+        version,
+    } = live;
+    Stored {
+        key: key.to_owned(),
+        value: value.into(),
+        create_revision,
+        mod_revision,
+        version,
+    }
 }
 
 #[async_trait]
 impl Etcd for Store {
     async fn range(&self, prefix: &str) -> anyhow::Result<Range> {
         let (revision, items) = self.below(prefix);
-        Ok(Range { revision, items: items.into_iter().map(|(key, live)| stored(&key, live)).collect() })
+        Ok(Range {
+            revision,
+            items: items
+                .into_iter()
+                .map(|(key, live)| stored(&key, live))
+                .collect(),
+        })
     }
 
     async fn get(&self, key: &str) -> anyhow::Result<Option<Stored>> {
@@ -171,7 +226,10 @@ impl Etcd for Store {
 
     async fn snapshot(&self) -> anyhow::Result<Snapshot> {
         let inner = self.inner();
-        Ok(Snapshot { database: inner.bytes(), history: inner.history() })
+        Ok(Snapshot {
+            database: inner.bytes(),
+            history: inner.history(),
+        })
     }
 }
 
@@ -192,13 +250,24 @@ mod tests {
         let a = store.get("/a").await.unwrap().unwrap();
         assert_eq!((a.create_revision, a.mod_revision, a.version), (6, 6, 1));
         let history = store.snapshot().await.unwrap().history;
-        let revisions = history.records.iter().map(|record| (record.main, record.deleted, record.stored.version));
-        let expected = [(2, false, 1), (3, false, 2), (4, false, 1), (5, true, 0), (6, false, 1)];
+        let revisions = history
+            .records
+            .iter()
+            .map(|record| (record.main, record.deleted, record.stored.version));
+        let expected = [
+            (2, false, 1),
+            (3, false, 2),
+            (4, false, 1),
+            (5, true, 0),
+            (6, false, 1),
+        ];
         assert_eq!(revisions.collect::<Vec<_>>(), expected);
         assert_eq!(history.live("/"), store.range("/").await.unwrap());
         let database = store.database().await.unwrap();
         assert!(
-            ["one", "two", "three", "four"].iter().all(|old| database.windows(old.len()).any(|w| w == old.as_bytes()))
+            ["one", "two", "three", "four"]
+                .iter()
+                .all(|old| database.windows(old.len()).any(|w| w == old.as_bytes()))
         );
     }
 
@@ -210,17 +279,34 @@ mod tests {
         assert_eq!(store.put_if("/a", 2, b"two".to_vec()), Some(3));
         assert!(!store.delete_if("/a", 2));
         assert!(store.delete_if("/a", 3));
-        assert_eq!(store.range("/").await.unwrap(), Range { revision: 4, items: vec![] });
+        assert_eq!(
+            store.range("/").await.unwrap(),
+            Range {
+                revision: 4,
+                items: vec![]
+            }
+        );
     }
 
     #[tokio::test]
     async fn a_range_ends_where_its_prefix_ends() {
         let store = Store::default();
-        for key in ["/registry/secrets/a", "/registry/secrets/b", "/registry/secretsx", "/registry/r"] {
+        for key in [
+            "/registry/secrets/a",
+            "/registry/secrets/b",
+            "/registry/secretsx",
+            "/registry/r",
+        ] {
             store.put(key, b"v").await.unwrap();
         }
-        let keys: Vec<String> =
-            store.range("/registry/secrets/").await.unwrap().items.into_iter().map(|i| i.key).collect();
+        let keys: Vec<String> = store
+            .range("/registry/secrets/")
+            .await
+            .unwrap()
+            .items
+            .into_iter()
+            .map(|i| i.key)
+            .collect();
         assert_eq!(keys, ["/registry/secrets/a", "/registry/secrets/b"]);
     }
 }

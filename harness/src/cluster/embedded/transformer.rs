@@ -1,6 +1,8 @@
-//! Between plaintext and what etcd holds: the envelope of one KMS v2 provider, and the provider list of a resource.
+//! Between plaintext and what etcd holds: the envelope of one KMS v2 provider, and the provider
+//! list of a resource.
 //!
-//! Follows `envelopeTransformer` and `prefixTransformers` in k8s.io/apiserver v0.36.3, `pkg/storage/value`.
+//! Follows `envelopeTransformer` and `prefixTransformers` in k8s.io/apiserver v0.36.3,
+//! `pkg/storage/value`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +48,15 @@ impl Kms {
         let clock: Arc<dyn Clock> = config.clock.clone();
         let probe = Probe::new(provider, client.clone(), clock.clone(), random.clone());
         let (provider, sabotage) = (provider.to_owned(), config.sabotage);
-        Self { provider, client, clock, random, cache: DekCache::default(), sabotage, probe }
+        Self {
+            provider,
+            client,
+            clock,
+            random,
+            cache: DekCache::default(),
+            sabotage,
+            probe,
+        }
     }
 
     /// How many DEK sources are decrypted at the moment: upstream's metric `dek_source_cache_size`.
@@ -55,7 +65,11 @@ impl Kms {
     }
 
     fn aad<'a>(&self, key: &'a str) -> &'a [u8] {
-        if self.sabotage.aad { b"" } else { key.as_bytes() }
+        if self.sabotage.aad {
+            b""
+        } else {
+            key.as_bytes()
+        }
     }
 
     async fn read(&self, key: &str, payload: &[u8]) -> Result<Opened, String> {
@@ -77,7 +91,12 @@ impl Kms {
     /// The plaintext of a value's DEK source, from the cache or the plugin.
     async fn dek_source(&self, object: &EncryptedObject) -> Result<DekSource, String> {
         let kind = object.encrypted_dek_source_type;
-        let key = CacheKey::new(kind, &object.encrypted_dek_source, &object.key_id, &object.annotations);
+        let key = CacheKey::new(
+            kind,
+            &object.encrypted_dek_source,
+            &object.key_id,
+            &object.annotations,
+        );
         if let Some(source) = self.cache.get(&key) {
             return Ok(source);
         }
@@ -87,8 +106,11 @@ impl Kms {
             key_id: object.key_id.clone(),
             annotations: object.annotations.clone(),
         };
-        let plaintext =
-            self.client.decrypt(&request).await.map_err(|err| format!("failed to decrypt DEK, error: {err}"))?;
+        let plaintext = self
+            .client
+            .decrypt(&request)
+            .await
+            .map_err(|err| format!("failed to decrypt DEK, error: {err}"))?;
         match plaintext.len() {
             len if kind == SEED && len < envelope::DEK_SOURCE_LEN => {
                 return Err(format!("invalid seed length {len} used for key generation"));
@@ -106,7 +128,11 @@ impl Kms {
     /// Whether a write would go through now.
     pub(crate) fn check_write(&self) -> Result<(), String> {
         let state = self.probe.state()?;
-        if self.sabotage.expiry { Ok(()) } else { state.check_write(self.clock.now()) }
+        if self.sabotage.expiry {
+            Ok(())
+        } else {
+            state.check_write(self.clock.now())
+        }
     }
 
     /// Seals under the present seed; the plugin has no part in it.
@@ -114,10 +140,20 @@ impl Kms {
         self.check_write()?;
         let state = self.probe.state()?;
         // Reads of what this seed wrote need no plugin. Setting is also what drops expired entries.
-        self.cache.set(state.cache_key, Arc::new(Zeroizing::new(state.seed.to_vec())), self.clock.now());
+        self.cache.set(
+            state.cache_key,
+            Arc::new(Zeroizing::new(state.seed.to_vec())),
+            self.clock.now(),
+        );
         let (info, nonce) = (self.random.array(), self.random.array());
         let object = EncryptedObject {
-            encrypted_data: envelope::seal_seed(&state.seed, &info, &nonce, self.aad(key), plaintext),
+            encrypted_data: envelope::seal_seed(
+                &state.seed,
+                &info,
+                &nonce,
+                self.aad(key),
+                plaintext,
+            ),
             key_id: state.key_id.clone(),
             encrypted_dek_source: state.encrypted_dek_source.clone(),
             annotations: state.annotations.clone(),
@@ -146,10 +182,15 @@ pub(crate) enum Chain {
 impl Chain {
     /// Tries every provider whose prefix the value has; what another than the first opens is stale.
     pub(crate) async fn read(&self, key: &str, value: &[u8]) -> Result<Opened, String> {
-        let plain = |stale| Opened { plaintext: Zeroizing::new(value.to_vec()), stale };
+        let plain = |stale| Opened {
+            plaintext: Zeroizing::new(value.to_vec()),
+            stale,
+        };
         let encrypted = value.starts_with(ENCRYPTED);
         let layers = match self {
-            Self::NotConfigured if encrypted => return Err("identity transformer tried to read encrypted data".into()),
+            Self::NotConfigured if encrypted => {
+                return Err("identity transformer tried to read encrypted data".into());
+            }
             Self::NotConfigured => return Ok(plain(false)),
             Self::Configured(layers) => layers,
         };
@@ -160,7 +201,8 @@ impl Chain {
                 Layer::Identity if encrypted => {}
                 Layer::Identity => return Ok(plain(position != 0)),
                 Layer::Kms(kms) => {
-                    let Some((_, payload)) = stored::split(value).filter(|(provider, _)| *provider == kms.provider)
+                    let Some((_, payload)) =
+                        stored::split(value).filter(|(provider, _)| *provider == kms.provider)
                     else {
                         continue;
                     };

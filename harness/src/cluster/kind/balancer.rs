@@ -1,5 +1,6 @@
-//! Stands in for envoy, kind's load balancer before several control planes, where its image can't be pulled: reads what kind writes
-//! for envoy, watches the health of each API server, and passes connections on to those that are well. Nothing else of envoy's.
+//! Stands in for envoy, kind's load balancer before several control planes, where its image can't
+//! be pulled: reads what kind writes for envoy, watches the health of each API server, and passes
+//! connections on to those that are well. Nothing else of envoy's.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,7 +46,9 @@ pub async fn run(bootstrap: &Path) -> anyhow::Result<()> {
             && current.as_ref() != Some(&wanted)
         {
             serving.shutdown().await;
-            let listener = TcpListener::bind(&wanted.listen).await.with_context(|| wanted.listen.clone())?;
+            let listener = TcpListener::bind(&wanted.listen)
+                .await
+                .with_context(|| wanted.listen.clone())?;
             tracing::info!(?wanted, "serving");
             serving.spawn(serve(listener, wanted.clone()));
             current = Some(wanted);
@@ -64,12 +67,17 @@ impl Files {
     fn read(bootstrap: &Path) -> anyhow::Result<Self> {
         let config = yaml(bootstrap)?;
         let path = |name: &str| {
-            let path = config.pointer(&format!("/dynamic_resources/{name}/path_config_source/path"));
+            let path = config.pointer(&format!(
+                "/dynamic_resources/{name}/path_config_source/path"
+            ));
             path.and_then(Value::as_str)
                 .map(PathBuf::from)
                 .with_context(|| format!("{} names no {name}", bootstrap.display()))
         };
-        Ok(Self { clusters: path("cds_config")?, listeners: path("lds_config")? })
+        Ok(Self {
+            clusters: path("cds_config")?,
+            listeners: path("lds_config")?,
+        })
     }
 
     /// `None` until both files say something.
@@ -79,30 +87,46 @@ impl Files {
 }
 
 fn yaml(path: &Path) -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     serde_saphyr::from_str(&text).with_context(|| format!("reading {}", path.display()))
 }
 
 fn wanted(clusters: &Value, listeners: &Value) -> Option<Wanted> {
     let cluster = clusters.pointer("/resources/0")?;
-    let endpoints = cluster.pointer("/load_assignment/endpoints/0/lb_endpoints")?.as_array()?;
-    let servers = endpoints.iter().map(|endpoint| address(endpoint.pointer("/endpoint/address")?));
+    let endpoints = cluster
+        .pointer("/load_assignment/endpoints/0/lb_endpoints")?
+        .as_array()?;
+    let servers = endpoints
+        .iter()
+        .map(|endpoint| address(endpoint.pointer("/endpoint/address")?));
     let check = cluster.pointer("/health_checks/0")?;
     let health = Health {
-        path: check.pointer("/http_health_check/path")?.as_str()?.to_owned(),
+        path: check
+            .pointer("/http_health_check/path")?
+            .as_str()?
+            .to_owned(),
         interval: seconds(check.get("interval")?)?,
         timeout: seconds(check.get("timeout")?)?,
         unhealthy_threshold: check.get("unhealthy_threshold")?.as_u64()?,
         connect_timeout: seconds(cluster.get("connect_timeout")?)?,
     };
     let listen = address(listeners.pointer("/resources/0/address")?)?;
-    Some(Wanted { listen, servers: servers.collect::<Option<_>>()?, health })
+    Some(Wanted {
+        listen,
+        servers: servers.collect::<Option<_>>()?,
+        health,
+    })
 }
 
 fn address(at: &Value) -> Option<String> {
     let at = at.get("socket_address")?;
     let host = at.get("address")?.as_str()?;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
     Some(format!("{host}:{}", at.get("port_value")?.as_u64()?))
 }
 
@@ -119,7 +143,12 @@ struct Server {
 }
 
 async fn serve(listener: TcpListener, wanted: Wanted) {
-    let server = |address: &String| Arc::new(Server { address: address.clone(), well: AtomicBool::new(false) });
+    let server = |address: &String| {
+        Arc::new(Server {
+            address: address.clone(),
+            well: AtomicBool::new(false),
+        })
+    };
     let servers: Vec<_> = wanted.servers.iter().map(server).collect();
     let mut tasks = JoinSet::new();
     for server in &servers {
@@ -127,7 +156,9 @@ async fn serve(listener: TcpListener, wanted: Wanted) {
     }
     let (next, connections) = (Arc::new(AtomicUsize::new(0)), Mutex::new(JoinSet::new()));
     loop {
-        let Ok((client, _)) = listener.accept().await else { continue };
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
         let order = order(&servers, next.fetch_add(1, Ordering::Relaxed));
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
@@ -137,7 +168,11 @@ async fn serve(listener: TcpListener, wanted: Wanted) {
 
 /// Those that are well, in turn; all of them where none is, as envoy does in panic.
 fn order(servers: &[Arc<Server>], turn: usize) -> Vec<Arc<Server>> {
-    let mut order: Vec<_> = servers.iter().filter(|server| server.well.load(Ordering::Relaxed)).cloned().collect();
+    let mut order: Vec<_> = servers
+        .iter()
+        .filter(|server| server.well.load(Ordering::Relaxed))
+        .cloned()
+        .collect();
     if order.is_empty() {
         order = servers.to_vec();
     }
@@ -161,14 +196,22 @@ async fn pass_on(mut client: TcpStream, order: Vec<Arc<Server>>, patience: Durat
 async fn watch(server: Arc<Server>, health: Health) {
     let url = format!("https://{}{}", server.address, health.path);
     // As kind tells envoy to: whether it answers well is asked, not who it is.
-    let client =
-        reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().timeout(health.timeout).build();
+    let client = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .no_proxy()
+        .timeout(health.timeout)
+        .build();
     let Ok(client) = client else { return };
     let mut failed = 0;
     loop {
-        let well = client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
+        let well = client
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success());
         failed = if well { 0 } else { failed + 1 };
-        let now = well || (server.well.load(Ordering::Relaxed) && failed < health.unhealthy_threshold);
+        let now =
+            well || (server.well.load(Ordering::Relaxed) && failed < health.unhealthy_threshold);
         if server.well.swap(now, Ordering::Relaxed) != now {
             tracing::info!(server = server.address, well = now, "health");
         }
@@ -227,9 +270,18 @@ resources:
         let wanted = super::wanted(&value(CLUSTERS), &value(LISTENERS)).unwrap();
         assert_eq!(
             (wanted.listen.as_str(), &*wanted.servers),
-            ("0.0.0.0:6443", &["node0:6443".into(), "[fc00::2]:6443".into()][..])
+            (
+                "0.0.0.0:6443",
+                &["node0:6443".into(), "[fc00::2]:6443".into()][..]
+            )
         );
-        assert_eq!((wanted.health.path.as_str(), wanted.health.unhealthy_threshold), ("/healthz", 2));
+        assert_eq!(
+            (
+                wanted.health.path.as_str(),
+                wanted.health.unhealthy_threshold
+            ),
+            ("/healthz", 2)
+        );
         assert_eq!(
             (wanted.health.interval, wanted.health.connect_timeout),
             (Duration::from_secs(2), Duration::from_millis(250))
@@ -243,10 +295,20 @@ resources:
 
     #[test]
     fn those_that_are_well_take_turns_and_all_do_where_none_is() {
-        let server = |name: &str, well| Arc::new(Server { address: name.into(), well: AtomicBool::new(well) });
+        let server = |name: &str, well| {
+            Arc::new(Server {
+                address: name.into(),
+                well: AtomicBool::new(well),
+            })
+        };
         let servers = [server("a", true), server("b", false), server("c", true)];
-        let names =
-            |turn| order(&servers, turn).iter().map(|server| server.address.clone()).collect::<Vec<_>>().join("");
+        let names = |turn| {
+            order(&servers, turn)
+                .iter()
+                .map(|server| server.address.clone())
+                .collect::<Vec<_>>()
+                .join("")
+        };
         assert_eq!([names(0), names(1), names(2)], ["ac", "ca", "ac"]);
         for server in &servers {
             server.well.store(false, Ordering::Relaxed);

@@ -1,5 +1,6 @@
-//! kmslab for containers and nodes: the program with the loader and the libraries that it was linked to, so that it runs whatever
-//! libc the container has, or none. A statically linked program is a bundle by itself.
+//! kmslab for containers and nodes: the program with the loader and the libraries that it was
+//! linked to, so that it runs whatever libc the container has, or none. A statically linked program
+//! is a bundle by itself.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -36,20 +37,28 @@ impl Bundle {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         let copy = |from: &Path, name: &str| {
             let to = dir.join(name);
-            std::fs::copy(from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+            std::fs::copy(from, &to)
+                .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
             std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o755))?;
             anyhow::Ok(())
         };
         copy(program, PROGRAM)?;
         let needed = needed(program)?;
         for library in &needed {
-            let name = library.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = library
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             copy(library, if is_loader(name) { LOADER } else { name })?;
         }
-        Ok(Self { dir: dir.to_owned(), dynamic: !needed.is_empty() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            dynamic: !needed.is_empty(),
+        })
     }
 
-    /// Makes one where a node's tree begins: at [`HOME`] below `root`, with [`PLUGIN`] beside it, which starts it as the plugin.
+    /// Makes one where a node's tree begins: at [`HOME`] below `root`, with [`PLUGIN`] beside it,
+    /// which starts it as the plugin.
     pub fn for_node(program: &Path, root: &Path) -> anyhow::Result<Self> {
         let below = |path: &str| root.join(path.trim_start_matches('/'));
         let bundle = Self::create(program, &below(HOME))?;
@@ -57,7 +66,10 @@ impl Bundle {
         let command: Vec<String> = bundle.command().iter().map(|word| quoted(word)).collect();
         let written = || {
             std::fs::create_dir_all(plugin.parent().unwrap_or(root))?;
-            std::fs::write(&plugin, format!("#!/bin/sh\nexec {} plugin \"$@\"\n", command.join(" ")))?;
+            std::fs::write(
+                &plugin,
+                format!("#!/bin/sh\nexec {} plugin \"$@\"\n", command.join(" ")),
+            )?;
             std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755))
         };
         written().with_context(|| format!("writing {}", plugin.display()))?;
@@ -73,20 +85,35 @@ impl Bundle {
     pub fn command(&self) -> Vec<String> {
         let program = format!("{HOME}/{PROGRAM}");
         if self.dynamic {
-            vec![format!("{HOME}/{LOADER}"), "--library-path".into(), HOME.into(), program]
+            vec![
+                format!("{HOME}/{LOADER}"),
+                "--library-path".into(),
+                HOME.into(),
+                program,
+            ]
         } else {
             vec![program]
         }
     }
 
-    /// Makes an image of it in the engine, which runs kmslab with what it is given, with labels such as `dev.kmslab.lab=…`.
+    /// Makes an image of it in the engine, which runs kmslab with what it is given, with labels
+    /// such as `dev.kmslab.lab=…`.
     pub async fn image(&self, engine: &Engine, tag: &str, labels: &[String]) -> anyhow::Result<()> {
-        let mut changes: Vec<String> = labels.iter().map(|label| format!("LABEL {label}")).collect();
-        changes.push(format!("ENTRYPOINT {}", serde_json::to_string(&self.command())?));
+        let mut changes: Vec<String> = labels
+            .iter()
+            .map(|label| format!("LABEL {label}"))
+            .collect();
+        changes.push(format!(
+            "ENTRYPOINT {}",
+            serde_json::to_string(&self.command())?
+        ));
         let (bundle, before) = (self.clone(), engine.image_id(tag).await?);
-        engine.import(tag, &changes, move |pipe| bundle.archive(pipe)).await?;
+        engine
+            .import(tag, &changes, move |pipe| bundle.archive(pipe))
+            .await?;
         match before {
-            // Without a name it would be left for good. One that a container runs from stays until that goes.
+            // Without a name it would be left for good. One that a container runs from stays until
+            // that goes.
             Some(before) if engine.image_id(tag).await?.as_ref() != Some(&before) => {
                 drop(engine.run(&["rmi", &before]).await)
             }
@@ -112,23 +139,39 @@ impl Bundle {
 
 /// The loader and the libraries of a program, by `ldd`; none where it is linked statically.
 fn needed(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).env("LC_ALL", "C").output().context("running ldd")?;
-    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ldd")
+        .arg(program)
+        .env("LC_ALL", "C")
+        .output()
+        .context("running ldd")?;
+    let (text, error) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     if text.contains("statically linked") || error.contains("not a dynamic executable") {
         return Ok(Vec::new());
     }
     if !output.status.success() || text.contains("not found") {
-        return Err(environment(format!("ldd {}: {}{}", program.display(), text.trim(), error.trim())));
+        return Err(environment(format!(
+            "ldd {}: {}{}",
+            program.display(),
+            text.trim(),
+            error.trim()
+        )));
     }
     Ok(parse(&text))
 }
 
-/// Lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)` and `/lib64/ld-linux-x86-64.so.2 (0x00007f…)`; the kernel's
-/// own, `linux-vdso.so.1`, has no path.
+/// Lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)` and
+/// `/lib64/ld-linux-x86-64.so.2 (0x00007f…)`; the kernel's own, `linux-vdso.so.1`, has no path.
 fn parse(text: &str) -> Vec<PathBuf> {
     let paths = text.lines().filter_map(|line| {
-        let path = line.split_once(" => ").map_or(line, |(_, path)| path).trim();
-        path.starts_with('/').then(|| PathBuf::from(path.split(" (").next().unwrap_or(path)))
+        let path = line
+            .split_once(" => ")
+            .map_or(line, |(_, path)| path)
+            .trim();
+        path.starts_with('/')
+            .then(|| PathBuf::from(path.split(" (").next().unwrap_or(path)))
     });
     paths.collect()
 }
@@ -147,7 +190,10 @@ mod tests {
                     /lib64/ld-linux-x86-64.so.2 (0x00007f98c66b6000)\n";
         assert_eq!(
             parse(text),
-            [Path::new("/lib/x86_64-linux-gnu/libc.so.6"), Path::new("/lib64/ld-linux-x86-64.so.2")]
+            [
+                Path::new("/lib/x86_64-linux-gnu/libc.so.6"),
+                Path::new("/lib64/ld-linux-x86-64.so.2")
+            ]
         );
         assert!(is_loader("ld-linux-aarch64.so.1") && !is_loader("libc.so.6"));
     }
@@ -159,13 +205,23 @@ mod tests {
         let bundle = Bundle::create(Path::new("/bin/true"), dir.path()).unwrap();
         let here = |word: &String| word.replace(HOME, dir.path().to_str().unwrap());
         let command: Vec<String> = bundle.command().iter().map(here).collect();
-        let status = Command::new(&command[0]).args(&command[1..]).env_clear().status().unwrap();
+        let status = Command::new(&command[0])
+            .args(&command[1..])
+            .env_clear()
+            .status()
+            .unwrap();
         assert!(status.success());
         let mut archive = Vec::new();
         bundle.archive(&mut archive).unwrap();
         let mut archive = tar::Archive::new(&archive[..]);
-        let names = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        let names = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string());
         let names: Vec<String> = names.collect();
-        assert!(names.iter().any(|name| name == "opt/kmslab/kmslab"), "{names:?}");
+        assert!(
+            names.iter().any(|name| name == "opt/kmslab/kmslab"),
+            "{names:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! kind's own configuration: the files in kind-config/ that people also use by hand, and what a machine needs besides.
+//! kind's own configuration: the files in kind-config/ that people also use by hand, and what a
+//! machine needs besides.
 
 use std::path::Path;
 
@@ -21,21 +22,37 @@ pub fn plain(machine: &Machine) -> anyhow::Result<String> {
 }
 
 /// One whose API servers encrypt, with what is mounted below `files` instead of `node/`.
-pub fn encrypted(machine: &Machine, files: &Path, form: PluginForm, control_planes: usize) -> anyhow::Result<String> {
+pub fn encrypted(
+    machine: &Machine,
+    files: &Path,
+    form: PluginForm,
+    control_planes: usize,
+) -> anyhow::Result<String> {
     let mut config: Value = serde_saphyr::from_str(ENCRYPTED)?;
     if let Some(nodes) = config["nodes"].as_array_mut() {
         *nodes = nodes.iter().cycle().take(control_planes).cloned().collect();
     }
     for node in config["nodes"].as_array_mut().into_iter().flatten() {
-        let Some(mounts) = node["extraMounts"].as_array_mut() else { continue };
+        let Some(mounts) = node["extraMounts"].as_array_mut() else {
+            continue;
+        };
         if form == PluginForm::StaticPod {
-            mounts.retain(|mount| !mount["containerPath"].as_str().is_some_and(|path| path.starts_with(SYSTEMD)));
+            mounts.retain(|mount| {
+                !mount["containerPath"]
+                    .as_str()
+                    .is_some_and(|path| path.starts_with(SYSTEMD))
+            });
             let manifest = format!("node{POD_MANIFEST}");
-            mounts.push(json!({ "hostPath": manifest, "containerPath": POD_MANIFEST, "readOnly": true }));
+            mounts.push(
+                json!({ "hostPath": manifest, "containerPath": POD_MANIFEST, "readOnly": true }),
+            );
         }
         for mount in mounts {
-            let relative = mount["hostPath"].as_str().and_then(|path| path.strip_prefix("node/"));
-            let relative = relative.ok_or_else(|| anyhow::anyhow!("a mount of {ENCRYPTED:?} is not below node/"))?;
+            let relative = mount["hostPath"]
+                .as_str()
+                .and_then(|path| path.strip_prefix("node/"));
+            let relative = relative
+                .ok_or_else(|| anyhow::anyhow!("a mount of {ENCRYPTED:?} is not below node/"))?;
             mount["hostPath"] = files.join(relative).display().to_string().into();
         }
     }
@@ -56,21 +73,30 @@ fn rendered(mut config: Value, machine: &Machine) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(&config)?)
 }
 
-/// What is added to a configuration of kind's on a machine that lacks something, to be appended to its file; else nothing.
+/// What is added to a configuration of kind's on a machine that lacks something, to be appended to
+/// its file; else nothing.
 pub fn patches(remedies: Remedies) -> anyhow::Result<String> {
-    Ok(remedied(remedies).map(|patches| serde_saphyr::to_string(&patches)).transpose()?.unwrap_or_default())
+    Ok(remedied(remedies)
+        .map(|patches| serde_saphyr::to_string(&patches))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 fn remedied(remedies: Remedies) -> Option<serde_json::Map<String, Value>> {
     let patch = "[plugins.\"io.containerd.grpc.v1.cri\"]\n  restrict_oom_score_adj = true\n";
     let patches = ("containerdConfigPatches".to_owned(), json!([patch]));
-    remedies.restrict_oom_score_adj.then(|| [patches].into_iter().collect())
+    remedies
+        .restrict_oom_score_adj
+        .then(|| [patches].into_iter().collect())
 }
 
 /// kind leaves preflight out by itself; a patch replaces the whole list.
 fn skip(version: &str) -> String {
     let phases: Vec<&str> = ["preflight"].into_iter().chain(LEFT_OUT).collect();
-    format!("kind: InitConfiguration\napiVersion: kubeadm.k8s.io/{version}\nskipPhases: [{}]\n", phases.join(", "))
+    format!(
+        "kind: InitConfiguration\napiVersion: kubeadm.k8s.io/{version}\nskipPhases: [{}]\n",
+        phases.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -82,7 +108,13 @@ mod tests {
     }
 
     fn machine(restrict_oom_score_adj: bool, has_addons: bool) -> Machine {
-        Machine { remedies: Remedies { restrict_oom_score_adj }, has_addons, pause: "pause:1".into() }
+        Machine {
+            remedies: Remedies {
+                restrict_oom_score_adj,
+            },
+            has_addons,
+            pause: "pause:1".into(),
+        }
     }
 
     #[test]
@@ -90,34 +122,71 @@ mod tests {
         let as_it_is = plain(&machine(false, true)).unwrap();
         assert_eq!(value(&as_it_is), value(PLAIN));
         let mut with = value(&plain(&machine(true, true)).unwrap());
-        let patches = with.as_object_mut().unwrap().remove("containerdConfigPatches").unwrap();
-        assert!(patches[0].as_str().unwrap().contains("restrict_oom_score_adj = true"));
+        let patches = with
+            .as_object_mut()
+            .unwrap()
+            .remove("containerdConfigPatches")
+            .unwrap();
+        assert!(
+            patches[0]
+                .as_str()
+                .unwrap()
+                .contains("restrict_oom_score_adj = true")
+        );
         assert_eq!(with, value(PLAIN));
     }
 
     #[test]
     fn what_is_mounted_comes_from_the_lab_and_nothing_else_changes() {
         let by_hand = value(ENCRYPTED);
-        let ours = encrypted(&machine(false, true), Path::new("node"), PluginForm::Systemd, 1).unwrap();
+        let ours = encrypted(
+            &machine(false, true),
+            Path::new("node"),
+            PluginForm::Systemd,
+            1,
+        )
+        .unwrap();
         assert_eq!(value(&ours), by_hand);
         let mounts = |form| {
-            let config = value(&encrypted(&machine(false, true), Path::new("/lab/node"), form, 1).unwrap());
-            config["nodes"][0]["extraMounts"].as_array().unwrap().clone()
+            let config =
+                value(&encrypted(&machine(false, true), Path::new("/lab/node"), form, 1).unwrap());
+            config["nodes"][0]["extraMounts"]
+                .as_array()
+                .unwrap()
+                .clone()
         };
         let pod = mounts(PluginForm::StaticPod);
-        let units = |mounts: &[Value]| mounts.iter().filter(|mount| mount.to_string().contains(SYSTEMD)).count();
+        let units = |mounts: &[Value]| {
+            mounts
+                .iter()
+                .filter(|mount| mount.to_string().contains(SYSTEMD))
+                .count()
+        };
         assert_eq!((units(&pod), units(&mounts(PluginForm::Systemd))), (0, 2));
         assert_eq!(pod.last().unwrap()["containerPath"], POD_MANIFEST);
         for mount in pod.into_iter().chain(mounts(PluginForm::Systemd)) {
-            let (host, container) = (mount["hostPath"].as_str().unwrap(), mount["containerPath"].as_str().unwrap());
-            assert_eq!(host, format!("/lab/node{container}"), "node/ is laid out as the node");
+            let (host, container) = (
+                mount["hostPath"].as_str().unwrap(),
+                mount["containerPath"].as_str().unwrap(),
+            );
+            assert_eq!(
+                host,
+                format!("/lab/node{container}"),
+                "node/ is laid out as the node"
+            );
         }
     }
 
     #[test]
     fn by_hand_three_control_planes_are_what_one_is_three_times() {
         let by_hand = value(include_str!("../../../../kind-config/ha.yaml"));
-        let ours = encrypted(&machine(false, true), Path::new("node"), PluginForm::Systemd, 3).unwrap();
+        let ours = encrypted(
+            &machine(false, true),
+            Path::new("node"),
+            PluginForm::Systemd,
+            3,
+        )
+        .unwrap();
         assert_eq!(value(&ours), by_hand);
     }
 
@@ -126,16 +195,32 @@ mod tests {
         let fragment = value(include_str!("../../../../kind-config/api-server.yaml"));
         let config = value(ENCRYPTED);
         let patches = config["kubeadmConfigPatches"].as_array().unwrap();
-        let patches: Vec<Value> = patches.iter().map(|patch| value(patch.as_str().unwrap())).collect();
-        let of =
-            |version: &str| patches.iter().find(|p| p["apiVersion"] == format!("kubeadm.k8s.io/{version}")).unwrap();
+        let patches: Vec<Value> = patches
+            .iter()
+            .map(|patch| value(patch.as_str().unwrap()))
+            .collect();
+        let of = |version: &str| {
+            patches
+                .iter()
+                .find(|p| p["apiVersion"] == format!("kubeadm.k8s.io/{version}"))
+                .unwrap()
+        };
         assert_eq!(*of("v1beta4"), fragment);
         let old = of("v1beta3");
-        assert_eq!(old["apiServer"]["extraVolumes"], fragment["apiServer"]["extraVolumes"]);
+        assert_eq!(
+            old["apiServer"]["extraVolumes"],
+            fragment["apiServer"]["extraVolumes"]
+        );
         let args = fragment["apiServer"]["extraArgs"].as_array().unwrap();
-        assert_eq!(old["apiServer"]["extraArgs"].as_object().unwrap().len(), args.len());
+        assert_eq!(
+            old["apiServer"]["extraArgs"].as_object().unwrap().len(),
+            args.len()
+        );
         for arg in args {
-            assert_eq!(old["apiServer"]["extraArgs"][arg["name"].as_str().unwrap()], arg["value"]);
+            assert_eq!(
+                old["apiServer"]["extraArgs"][arg["name"].as_str().unwrap()],
+                arg["value"]
+            );
         }
     }
 
@@ -143,7 +228,10 @@ mod tests {
     fn steps_that_need_images_that_are_not_there_are_left_out() {
         let config = value(&plain(&machine(false, false)).unwrap());
         let patches = config["kubeadmConfigPatches"].as_array().unwrap();
-        let skips = patches.iter().filter(|patch| patch.as_str().unwrap().contains("addon/coredns")).count();
+        let skips = patches
+            .iter()
+            .filter(|patch| patch.as_str().unwrap().contains("addon/coredns"))
+            .count();
         assert_eq!(skips, 2, "one for each form of kubeadm's configuration");
     }
 }

@@ -1,4 +1,5 @@
-//! What is mounted into a control-plane node: the tree `node/` of kind-config/encrypted.yaml, filled by a lab.
+//! What is mounted into a control-plane node: the tree `node/` of kind-config/encrypted.yaml,
+//! filled by a lab.
 
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use crate::cluster::Encryption;
 use crate::cluster::apiserver::render;
 
 const UNIT: &str = include_str!("../../../../plugin/deploy/kmslab-plugin.service");
-const KUBELET: &str = include_str!("../../../../plugin/deploy/kubelet.service.d/10-kmslab-plugin.conf");
+const KUBELET: &str =
+    include_str!("../../../../plugin/deploy/kubelet.service.d/10-kmslab-plugin.conf");
 /// The plugin's socket on the node, as the guide has it.
 pub const SOCKET: &str = "/var/run/kmsplugin/socket.sock";
 /// Its health port on the node.
@@ -59,7 +61,9 @@ pub struct NodeFiles<'a> {
 impl std::fmt::Debug for NodeFiles<'_> {
     /// Without the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeFiles").field("plugin", &self.plugin).finish_non_exhaustive()
+        f.debug_struct("NodeFiles")
+            .field("plugin", &self.plugin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,24 +73,51 @@ impl NodeFiles<'_> {
         let encryption = Encryption::kms(self.provider, SOCKET, self.resources.clone());
         match self.form {
             PluginForm::Systemd => {
-                put(root, "/etc/systemd/system/kmslab-plugin.service", UNIT, 0o644)?;
-                put(root, "/etc/systemd/system/kubelet.service.d/10-kmslab-plugin.conf", KUBELET, 0o644)?;
+                put(
+                    root,
+                    "/etc/systemd/system/kmslab-plugin.service",
+                    UNIT,
+                    0o644,
+                )?;
+                put(
+                    root,
+                    "/etc/systemd/system/kubelet.service.d/10-kmslab-plugin.conf",
+                    KUBELET,
+                    0o644,
+                )?;
                 put(root, "/etc/kmslab/plugin.env", &self.environment()?, 0o600)?;
             }
             PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod()?, 0o600)?,
         }
-        put(root, &self.credentials.on_node(), &self.credentials.content, 0o600)?;
+        put(
+            root,
+            &self.credentials.on_node(),
+            &self.credentials.content,
+            0o600,
+        )?;
         put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
-        put(root, "/etc/kubernetes/enc/encryption-configuration.yaml", &render(&encryption)?, 0o600)
+        put(
+            root,
+            "/etc/kubernetes/enc/encryption-configuration.yaml",
+            &render(&encryption)?,
+            0o600,
+        )
     }
 
     /// For systemd's EnvironmentFile.
     fn environment(&self) -> anyhow::Result<String> {
         let args = self.plugin.join(" ");
         let mut text = String::new();
-        let variables = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
-        for (name, value) in std::iter::once(("KMSLAB_PLUGIN_ARGS", args.as_str())).chain(variables) {
-            anyhow::ensure!(!value.contains('\n'), "the value of {name} has more than one line");
+        let variables = self
+            .variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in std::iter::once(("KMSLAB_PLUGIN_ARGS", args.as_str())).chain(variables)
+        {
+            anyhow::ensure!(
+                !value.contains('\n'),
+                "the value of {name} has more than one line"
+            );
             text.push_str(&format!("{name}={}\n", quoted(value)));
         }
         Ok(text)
@@ -96,15 +127,43 @@ impl NodeFiles<'_> {
     fn pod(&self) -> anyhow::Result<String> {
         let mut pod: Value = serde_saphyr::from_str(POD)?;
         let container = &mut pod["spec"]["containers"][0];
-        let socket = container["args"].as_array().and_then(|args| args.last()).cloned();
+        let socket = container["args"]
+            .as_array()
+            .and_then(|args| args.last())
+            .cloned();
         let socket = socket.context("the plugin's manifest names no socket")?;
         container["image"] = self.image.into();
-        container["command"] = self.bundle.command().into_iter().chain(["plugin".to_owned()]).collect();
-        container["args"] = self.plugin.iter().cloned().map(Value::from).chain([socket]).collect();
-        container["env"] = self.variables.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        let add = |list: &mut Value, item: Value| list.as_array_mut().context("a list").map(|list| list.push(item));
-        add(&mut container["volumeMounts"], json!({ "name": "program", "mountPath": HOME, "readOnly": true }))?;
-        add(&mut pod["spec"]["volumes"], json!({ "name": "program", "hostPath": { "path": HOME } }))?;
+        container["command"] = self
+            .bundle
+            .command()
+            .into_iter()
+            .chain(["plugin".to_owned()])
+            .collect();
+        container["args"] = self
+            .plugin
+            .iter()
+            .cloned()
+            .map(Value::from)
+            .chain([socket])
+            .collect();
+        container["env"] = self
+            .variables
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": value }))
+            .collect();
+        let add = |list: &mut Value, item: Value| {
+            list.as_array_mut()
+                .context("a list")
+                .map(|list| list.push(item))
+        };
+        add(
+            &mut container["volumeMounts"],
+            json!({ "name": "program", "mountPath": HOME, "readOnly": true }),
+        )?;
+        add(
+            &mut pod["spec"]["volumes"],
+            json!({ "name": "program", "hostPath": { "path": HOME } }),
+        )?;
         Ok(serde_saphyr::to_string(&pod)?)
     }
 }
@@ -131,9 +190,16 @@ fn put(root: &Path, path: &str, content: &str, mode: u32) -> anyhow::Result<()> 
     let path = below(root, path);
     let written = || {
         if let Some(parent) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)?;
         }
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&path)?;
         file.write_all(content.as_bytes())
     };
     written().with_context(|| format!("writing {}", path.display()))
@@ -174,21 +240,32 @@ mod tests {
     fn every_mount_of_the_configuration_is_there_and_credentials_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = Bundle::for_node(Path::new("/bin/true"), dir.path()).unwrap();
-        files(&bundle, PluginForm::Systemd).write(dir.path()).unwrap();
+        files(&bundle, PluginForm::Systemd)
+            .write(dir.path())
+            .unwrap();
         let config = include_str!("../../../../kind-config/encrypted.yaml");
         let config: Value = serde_saphyr::from_str(config).unwrap();
         for mount in config["nodes"][0]["extraMounts"].as_array().unwrap() {
             let path = below(dir.path(), mount["containerPath"].as_str().unwrap());
             assert!(path.exists(), "{}", path.display());
         }
-        let (environment, credentials) = (below(dir.path(), "/etc/kmslab/plugin.env"), below(dir.path(), CREDENTIALS));
+        let (environment, credentials) = (
+            below(dir.path(), "/etc/kmslab/plugin.env"),
+            below(dir.path(), CREDENTIALS),
+        );
         assert_eq!((mode(&environment), mode(&credentials)), (0o600, 0o600));
-        assert!(std::fs::read_to_string(credentials).unwrap().contains("aws_secret_access_key = s3cret\n"));
+        assert!(
+            std::fs::read_to_string(credentials)
+                .unwrap()
+                .contains("aws_secret_access_key = s3cret\n")
+        );
         let text = std::fs::read_to_string(environment).unwrap();
-        let expected =
-            "KMSLAB_PLUGIN_ARGS=\"aws --key=alias/x\"\nAWS_SHARED_CREDENTIALS_FILE=\"/etc/kmslab/credentials\"\n";
+        let expected = "KMSLAB_PLUGIN_ARGS=\"aws --key=alias/x\"\nAWS_SHARED_CREDENTIALS_FILE=\"/etc/kmslab/credentials\"\n";
         assert_eq!(text, expected);
-        let unit = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let unit = UNIT
+            .lines()
+            .find_map(|line| line.strip_prefix("ExecStart="))
+            .unwrap();
         assert!(
             below(dir.path(), unit.split(' ').next().unwrap()).exists(),
             "the unit as it is starts the lab's own program"
@@ -205,15 +282,27 @@ mod tests {
     fn the_static_pod_is_the_file_with_the_lab_s_key_and_program() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = Bundle::for_node(Path::new("/bin/true"), dir.path()).unwrap();
-        files(&bundle, PluginForm::StaticPod).write(dir.path()).unwrap();
+        files(&bundle, PluginForm::StaticPod)
+            .write(dir.path())
+            .unwrap();
         let path = below(dir.path(), POD_MANIFEST);
         assert_eq!(mode(&path), 0o600);
         let text = std::fs::read_to_string(path).unwrap();
         assert!(!text.contains("s3cret"), "the API shows what stands here");
         let pod: Value = serde_saphyr::from_str(&text).unwrap();
         let container = &pod["spec"]["containers"][0];
-        assert_eq!(container["args"], json!(["aws", "--key=alias/x", "--listen=/var/run/kmsplugin/socket.sock"]));
-        assert_eq!((&container["image"], &container["ports"][0]["name"]), (&json!("pause:1"), &json!("health")));
+        assert_eq!(
+            container["args"],
+            json!([
+                "aws",
+                "--key=alias/x",
+                "--listen=/var/run/kmsplugin/socket.sock"
+            ])
+        );
+        assert_eq!(
+            (&container["image"], &container["ports"][0]["name"]),
+            (&json!("pause:1"), &json!("health"))
+        );
         assert_eq!(pod["metadata"]["labels"]["component"], "kms-plugin");
     }
 }

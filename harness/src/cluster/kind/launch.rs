@@ -54,7 +54,13 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
     let kubeconfig = dir.file("kubeconfig");
     let file = dir.write_private(
         "kind.yaml",
-        config::encrypted(&config.machine, &dir.file("node"), config.form, config.control_planes)?.as_bytes(),
+        config::encrypted(
+            &config.machine,
+            &dir.file("node"),
+            config.form,
+            config.control_planes,
+        )?
+        .as_bytes(),
     )?;
     if let Err(error) = create(&config, &file, &kubeconfig).await {
         // The node is still there, and knows more than kind.
@@ -64,17 +70,35 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
             node::save_logs(&config.engine, name, &dir.logs()).await;
             told.push_str(&node::diagnose(&config.engine, name).await);
         }
-        return Err(if told.is_empty() { error } else { error.context(format!("the cluster does not start: {told}")) });
+        return Err(if told.is_empty() {
+            error
+        } else {
+            error.context(format!("the cluster does not start: {told}"))
+        });
     }
     let nodes = nodes(&config).await?;
-    let first = nodes.first().context("kind has made no control-plane node")?;
+    let first = nodes
+        .first()
+        .context("kind has made no control-plane node")?;
     let (mut control_planes, mut servers) = (Vec::new(), Vec::new());
     for container in &nodes {
-        servers.push(format!("https://{}", config.engine.port(container, node::API_PORT).await?));
-        let health = format!("http://{}", config.engine.port(container, HEALTH_PORT).await?);
-        control_planes.push(Node { container: container.clone(), health });
+        servers.push(format!(
+            "https://{}",
+            config.engine.port(container, node::API_PORT).await?
+        ));
+        let health = format!(
+            "http://{}",
+            config.engine.port(container, HEALTH_PORT).await?
+        );
+        control_planes.push(Node {
+            container: container.clone(),
+            health,
+        });
     }
-    let etcd = format!("https://{}", config.engine.port(first, node::ETCD_PORT).await?);
+    let etcd = format!(
+        "https://{}",
+        config.engine.port(first, node::ETCD_PORT).await?
+    );
     let etcd_tls = TlsFiles {
         ca: Some(save(&config, first, node::ETCD_CA, "etcd-ca.crt").await?),
         cert: Some(save(&config, first, node::ETCD_CERT, "etcd-client.crt").await?),
@@ -110,13 +134,29 @@ async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Resu
     let log = config.dir.logs().join("kind.log");
     let image = config.engine.full_name(&config.image);
     let mut program = Program::new("kind", &config.kind, &log)
-        .args(["create", "cluster", "--retain", "--wait", WAIT, "--name", &config.network, "--image", &image])
+        .args([
+            "create",
+            "cluster",
+            "--retain",
+            "--wait",
+            WAIT,
+            "--name",
+            &config.network,
+            "--image",
+            &image,
+        ])
         .arg("--config")
         .arg(file)
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .env("KIND_EXPERIMENTAL_PROVIDER", config.engine.name())
-        .env(format!("KIND_EXPERIMENTAL_{}_NETWORK", config.engine.name().to_ascii_uppercase()), &config.network);
+        .env(
+            format!(
+                "KIND_EXPERIMENTAL_{}_NETWORK",
+                config.engine.name().to_ascii_uppercase()
+            ),
+            &config.network,
+        );
     for variable in VARIABLES {
         if let Some(value) = std::env::var_os(variable) {
             program = program.env(variable, value);
@@ -136,7 +176,10 @@ async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Resu
 
 /// kind's failure with its remedy, where it is known.
 fn explained(said: &str, cluster: &str, log: &Path) -> anyhow::Error {
-    let error = said.lines().find_map(|line| line.strip_prefix("ERROR: ")).unwrap_or("it has not said why");
+    let error = said
+        .lines()
+        .find_map(|line| line.strip_prefix("ERROR: "))
+        .unwrap_or("it has not said why");
     if said.contains("already exist for a cluster with the name") {
         return environment(format!(
             "there are nodes of a kind cluster {cluster} already: `kind delete cluster --name {cluster}` removes them, or choose \
@@ -144,14 +187,19 @@ fn explained(said: &str, cluster: &str, log: &Path) -> anyhow::Error {
         ));
     }
     if said.contains("port is already allocated") {
-        return environment(format!("{error}: another program took the port meanwhile; try again"));
+        return environment(format!(
+            "{error}: another program took the port meanwhile; try again"
+        ));
     }
     if said.contains("failed to get docker info") || said.contains("failed to pull image") {
         return environment(format!("kind: {error}"));
     }
     let lines: Vec<&str> = said.lines().collect();
     let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-    anyhow::anyhow!("kind: {error}; its log {} ends with:\n{last}", log.display())
+    anyhow::anyhow!(
+        "kind: {error}; its log {} ends with:\n{last}",
+        log.display()
+    )
 }
 
 /// The control-plane nodes, in order.
@@ -159,7 +207,12 @@ async fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
     let ours = format!("label={KIND_LABEL}={}", config.network);
     let role = "label=io.x-k8s.kind.role=control-plane";
     let format = "{{.Names}}";
-    let names = config.engine.run(&["ps", "--all", "--filter", &ours, "--filter", role, "--format", format]).await?;
+    let names = config
+        .engine
+        .run(&[
+            "ps", "--all", "--filter", &ours, "--filter", role, "--format", format,
+        ])
+        .await?;
     let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
     // NAME-control-plane, NAME-control-plane2, NAME-control-plane3.
     names.sort_by_key(|name| (name.len(), name.clone()));
@@ -181,13 +234,24 @@ mod tests {
         let log = Path::new("/x/kind.log");
         let taken = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"kmslab-x\"\n";
         let error = explained(taken, "kmslab-x", log);
-        assert!(error.to_string().contains("kind delete cluster --name kmslab-x"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("kind delete cluster --name kmslab-x"),
+            "{error}"
+        );
         assert_eq!(crate::exit::code(&error), 3);
         let port = "Bind for 127.0.0.1:6443 failed: port is already allocated\nERROR: failed to create cluster: x\n";
         assert_eq!(crate::exit::code(&explained(port, "x", log)), 3);
-        let other = explained("one\nERROR: failed to init node with kubeadm\ntwo\n", "x", log);
+        let other = explained(
+            "one\nERROR: failed to init node with kubeadm\ntwo\n",
+            "x",
+            log,
+        );
         assert!(
-            other.to_string().starts_with("kind: failed to init node with kubeadm; its log /x/kind.log"),
+            other
+                .to_string()
+                .starts_with("kind: failed to init node with kubeadm; its log /x/kind.log"),
             "{other}"
         );
     }

@@ -1,7 +1,8 @@
-//! kind: a Kubernetes cluster whose nodes are containers of this machine's engine, with the plugin on each control-plane node as a
-//! systemd unit that is up before the API server.
+//! kind: a Kubernetes cluster whose nodes are containers of this machine's engine, with the plugin
+//! on each control-plane node as a systemd unit that is up before the API server.
 //!
-//! `files` is what is mounted into a node, `config` what kind is told, `launch` starts it, `node` is what is done on a node.
+//! `files` is what is mounted into a node, `config` what kind is told, `launch` starts it, `node`
+//! is what is done on a node.
 
 pub mod balancer;
 pub mod bundle;
@@ -24,14 +25,18 @@ pub use launch::Config;
 pub use remedies::{Machine, Remedies};
 
 use super::apiserver::{HttpApi, kubeconfig, ready, render, replace};
-use super::{Api, ApiError, Cluster, ClusterKind, Description, Encryption, Health, Nodes, ObjectRef, Resource};
+use super::{
+    Api, ApiError, Cluster, ClusterKind, Description, Encryption, Health, Nodes, ObjectRef,
+    Resource,
+};
 use crate::engine::Engine;
 use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
 use crate::runtime_dir::RuntimeDir;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A static pod takes 10 s to be there again, or a minute where its plugin keeps the caches from filling.
+/// A static pod takes 10 s to be there again, or a minute where its plugin keeps the caches from
+/// filling.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster of kind's.
@@ -53,19 +58,35 @@ impl KindCluster {
     }
 
     /// Uses a cluster that runs; with `dir`, one of this process.
-    pub(crate) async fn attach(mut description: Description, dir: Option<Arc<RuntimeDir>>) -> anyhow::Result<Self> {
+    pub(crate) async fn attach(
+        mut description: Description,
+        dir: Option<Arc<RuntimeDir>>,
+    ) -> anyhow::Result<Self> {
         let access = kubeconfig::read(&description.kubeconfig)?;
-        let apis = description.servers.iter().map(|url| Ok(Arc::new(HttpApi::new(url, &access)?.with_controllers())));
+        let apis = description
+            .servers
+            .iter()
+            .map(|url| Ok(Arc::new(HttpApi::new(url, &access)?.with_controllers())));
         let apis = apis.collect::<anyhow::Result<Vec<_>>>()?;
         let first = apis.first().context("the cluster has no API server")?;
         let tls = description.etcd_tls.clone().unwrap_or_default();
         let etcd = Arc::new(EtcdClient::connect_with(&description.etcd, &tls).await?);
-        let nodes = description.kind.clone().context("the cluster is none of kind's")?;
+        let nodes = description
+            .kind
+            .clone()
+            .context("the cluster is none of kind's")?;
         if description.kubernetes.is_empty() {
             description.kubernetes = first.version().await?;
         }
         let engine = Engine::at(&nodes.engine);
-        Ok(Self { description, nodes, engine, apis, etcd, dir })
+        Ok(Self {
+            description,
+            nodes,
+            engine,
+            apis,
+            etcd,
+            dir,
+        })
     }
 
     /// What another process needs to use it.
@@ -73,7 +94,8 @@ impl KindCluster {
         &self.description
     }
 
-    /// The API by new connections to where the kubeconfig leads: with several control planes to kind's load balancer.
+    /// The API by new connections to where the kubeconfig leads: with several control planes to
+    /// kind's load balancer.
     pub fn balanced(&self) -> anyhow::Result<HttpApi> {
         let path = &self.description.kubeconfig;
         Ok(HttpApi::new(&kubeconfig::server(path)?, &kubeconfig::read(path)?)?.with_controllers())
@@ -103,7 +125,11 @@ impl KindCluster {
 
     /// The container of a control-plane node, counted from 0.
     pub fn node(&self, number: usize) -> anyhow::Result<&str> {
-        let node = self.nodes.control_planes.get(number).map(|node| node.container.as_str());
+        let node = self
+            .nodes
+            .control_planes
+            .get(number)
+            .map(|node| node.container.as_str());
         node.with_context(|| format!("there is no control-plane node {number}"))
     }
 
@@ -114,12 +140,17 @@ impl KindCluster {
     {
         let since = Instant::now();
         loop {
-            let Err(seen) = probe().await else { return Ok(()) };
+            let Err(seen) = probe().await else {
+                return Ok(());
+            };
             if since.elapsed() > PATIENCE {
                 let node = self.node(0)?;
                 node::save_logs(&self.engine, node, &self.description.logs).await;
                 let told = node::diagnose(&self.engine, node).await;
-                anyhow::bail!("the API server of {node} is not {what} after {} s: {seen}{told}", PATIENCE.as_secs());
+                anyhow::bail!(
+                    "the API server of {node} is not {what} after {} s: {seen}{told}",
+                    PATIENCE.as_secs()
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -155,7 +186,13 @@ impl Cluster for KindCluster {
     async fn until_ready(&self) -> anyhow::Result<()> {
         self.until("ready", || self.readiness()).await?;
         let default = ObjectRef::new(Resource::namespaces(), None, "default");
-        let there = || async { self.apis[0].get(&default).await.map(drop).map_err(|error| error.to_string()) };
+        let there = || async {
+            self.apis[0]
+                .get(&default)
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
         self.until("serving the namespace default", there).await
     }
 
@@ -172,15 +209,20 @@ impl Cluster for KindCluster {
 
     async fn start_server(&self) -> anyhow::Result<()> {
         node::release_server(&self.engine, self.node(0)?).await?;
-        self.until("alive", || ready::healthy(&self.apis[0], ready::ALIVE)).await
+        self.until("alive", || ready::healthy(&self.apis[0], ready::ALIVE))
+            .await
     }
 
     async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()> {
         // What the nodes mount: the directory, so that another file in it is seen.
         let dir = self.description.dir.join("node/etc/kubernetes/enc");
-        let hash = replace(&dir, &render(&encryption)?).with_context(|| format!("writing in {}", dir.display()))?;
+        let hash = replace(&dir, &render(&encryption)?)
+            .with_context(|| format!("writing in {}", dir.display()))?;
         for api in &self.apis {
-            self.until("using the new EncryptionConfiguration", || ready::uses(api, &hash)).await?;
+            self.until("using the new EncryptionConfiguration", || {
+                ready::uses(api, &hash)
+            })
+            .await?;
         }
         Ok(())
     }
@@ -201,7 +243,9 @@ impl Cluster for KindCluster {
     }
 
     async fn shutdown(&self) -> anyhow::Result<()> {
-        let Some(dir) = self.dir.clone() else { return Ok(()) };
+        let Some(dir) = self.dir.clone() else {
+            return Ok(());
+        };
         tokio::task::spawn_blocking(move || dir.remove_containers()).await??;
         Ok(())
     }

@@ -20,7 +20,10 @@ impl Bytes {
     }
 
     pub(super) fn file(file: File) -> Result<Self, BboltError> {
-        let length = file.metadata().map_err(|error| BboltError::Io(error.to_string()))?.len();
+        let length = file
+            .metadata()
+            .map_err(|error| BboltError::Io(error.to_string()))?
+            .len();
         Ok(Self::File { file, length })
     }
 
@@ -41,13 +44,19 @@ impl Bytes {
 
     /// `length` bytes at `at`; `None` where they are not all there.
     pub(super) fn read(&self, at: u64, length: usize) -> Result<Option<Cow<'_, [u8]>>, BboltError> {
-        let Some(end) = at.checked_add(length as u64).filter(|end| *end <= self.length()) else { return Ok(None) };
+        let Some(end) = at
+            .checked_add(length as u64)
+            .filter(|end| *end <= self.length())
+        else {
+            return Ok(None);
+        };
         match self {
             // Within a slice, so within usize.
             Self::Memory(bytes) => Ok(bytes.get(at as usize..end as usize).map(Cow::Borrowed)),
             Self::File { file, .. } => {
                 let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, at).map_err(|error| BboltError::Io(error.to_string()))?;
+                file.read_exact_at(&mut bytes, at)
+                    .map_err(|error| BboltError::Io(error.to_string()))?;
                 Ok(Some(Cow::Owned(bytes)))
             }
         }
@@ -58,7 +67,9 @@ impl Bytes {
         let mut at = 0;
         while at < end {
             let length = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-            let Some(piece) = self.read(at, length)? else { return Ok(()) };
+            let Some(piece) = self.read(at, length)? else {
+                return Ok(());
+            };
             take(&piece);
             at += length as u64;
         }

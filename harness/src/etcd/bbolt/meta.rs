@@ -1,4 +1,5 @@
-//! The two meta pages: bbolt writes them in turn, last in a transaction, so the newest whole one is the truth.
+//! The two meta pages: bbolt writes them in turn, last in a transaction, so the newest whole one is
+//! the truth.
 
 use super::BboltError;
 use super::bytes::Bytes;
@@ -39,12 +40,16 @@ pub(super) fn newest(file: &Bytes) -> Result<Meta, BboltError> {
     match (first, second) {
         (Ok(a), Ok(b)) if b.page_size == a.page_size && b.transaction > a.transaction => Ok(b),
         (Ok(meta), _) | (Err(_), Ok(meta)) => Ok(meta),
-        (Err(a), Err(b)) => Err(BboltError::NoMeta(format!("meta page 0: {a}; meta page 1: {b}"))),
+        (Err(a), Err(b)) => Err(BboltError::NoMeta(format!(
+            "meta page 0: {a}; meta page 1: {b}"
+        ))),
     }
 }
 
 fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
-    let page = file.read(at as u64, FIELDS + SUMMED + 8).map_err(|error| error.to_string())?;
+    let page = file
+        .read(at as u64, FIELDS + SUMMED + 8)
+        .map_err(|error| error.to_string())?;
     let page = page.ok_or("the file ends before it")?;
     let fields = &page[FIELDS..];
     let flags = u16_at(&page, 8).unwrap_or_default();
@@ -54,7 +59,10 @@ fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
         return Err("has no bbolt magic number".to_owned());
     }
     if word(4) != VERSION {
-        return Err(format!("is format version {}, this reads {VERSION}", word(4)));
+        return Err(format!(
+            "is format version {}, this reads {VERSION}",
+            word(4)
+        ));
     }
     if long(SUMMED) != fnv1a(&fields[..SUMMED]) {
         return Err("its checksum does not match".to_owned());
@@ -63,10 +71,17 @@ fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
     if !page_size.is_power_of_two() || page_size < 1 << PAGE_SIZES.start() {
         return Err(format!("has page size {page_size}"));
     }
-    Ok(Meta { page_size, root: long(16), high_water: long(40), transaction: long(48) })
+    Ok(Meta {
+        page_size,
+        root: long(16),
+        high_water: long(40),
+        transaction: long(48),
+    })
 }
 
 /// FNV-1a, 64 bits, as Go's `hash/fnv`.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

@@ -1,8 +1,9 @@
 //! Read-only reader of bbolt files, which is what etcd's `member/snap/db` and its snapshots are.
 //!
-//! Nothing in the file is trusted: offsets are checked before they are followed, a page is visited once, keys must ascend.
-//! The layout is bbolt's `internal/common` (v1.4.3), little-endian as on every platform etcd supports.
-//! A running etcd writes to its file in place; take a snapshot of it instead.
+//! Nothing in the file is trusted: offsets are checked before they are followed, a page is visited
+//! once, keys must ascend. The layout is bbolt's `internal/common` (v1.4.3), little-endian as on
+//! every platform etcd supports. A running etcd writes to its file in place; take a snapshot of it
+//! instead.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,7 +20,8 @@ use page::{Kind, Page};
 
 /// Bytes of the SHA-256 that `etcdctl snapshot save` appends.
 const CHECKSUM_LEN: usize = 32;
-/// A database is whole pages and a page is a multiple of this, so a remainder of 32 tells a checksum (as etcdutl does).
+/// A database is whole pages and a page is a multiple of this, so a remainder of 32 tells a
+/// checksum (as etcdutl does).
 const SECTOR: u64 = 512;
 /// A tree this deep would hold more pages than a 64-bit offset can reach.
 const MAX_DEPTH: usize = 64;
@@ -96,7 +98,8 @@ enum Root {
 }
 
 impl Database {
-    /// Checks the snapshot's checksum if there is one and picks the newest of the two meta pages that is whole.
+    /// Checks the snapshot's checksum if there is one and picks the newest of the two meta pages
+    /// that is whole.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BboltError> {
         Self::new(Bytes::memory(bytes))
     }
@@ -106,7 +109,8 @@ impl Database {
         Self::new(Bytes::file(file)?)
     }
 
-    /// The same without the checksum, which is the longer part: what is read from it counts once [`Self::check`] has passed.
+    /// The same without the checksum, which is the longer part: what is read from it counts once
+    /// [`Self::check`] has passed.
     pub fn open_unchecked(file: File) -> Result<Self, BboltError> {
         Self::unchecked(Bytes::file(file)?)
     }
@@ -121,11 +125,17 @@ impl Database {
         let mut checksum = None;
         if bytes.length() % SECTOR == CHECKSUM_LEN as u64 {
             let end = bytes.length() - CHECKSUM_LEN as u64;
-            checksum = bytes.read(end, CHECKSUM_LEN)?.and_then(|sum| sum.first_chunk().copied());
+            checksum = bytes
+                .read(end, CHECKSUM_LEN)?
+                .and_then(|sum| sum.first_chunk().copied());
             bytes.truncate(end);
         }
         match meta::newest(&bytes) {
-            Ok(meta) => Ok(Self { bytes, meta, checksum }),
+            Ok(meta) => Ok(Self {
+                bytes,
+                meta,
+                checksum,
+            }),
             // That it was changed or cut says more.
             Err(error) => Err(check(&bytes, checksum.as_ref()).err().unwrap_or(error)),
         }
@@ -154,10 +164,19 @@ impl Database {
         Ok(names)
     }
 
-    /// Calls `each` with the keys and values of a top bucket, in order. Buckets within it are left out (etcd has none).
+    /// Calls `each` with the keys and values of a top bucket, in order. Buckets within it are left
+    /// out (etcd has none).
     pub fn for_each(&self, bucket: &str, each: &mut VisitEntry<'_>) -> Result<(), BboltError> {
-        let root = self.bucket(bucket)?.ok_or_else(|| BboltError::NoBucket(bucket.to_owned()))?;
-        self.walk(root, &mut |flags, key, value| if flags & BUCKET_ELEMENT == 0 { each(key, value) } else { Ok(()) })
+        let root = self
+            .bucket(bucket)?
+            .ok_or_else(|| BboltError::NoBucket(bucket.to_owned()))?;
+        self.walk(root, &mut |flags, key, value| {
+            if flags & BUCKET_ELEMENT == 0 {
+                each(key, value)
+            } else {
+                Ok(())
+            }
+        })
     }
 
     fn bucket(&self, name: &str) -> Result<Option<Root>, BboltError> {
@@ -184,16 +203,27 @@ impl Database {
             }
             Root::Inline(page) => page,
         };
-        let mut walk = Walk { database: self, visited: HashSet::new(), last: Vec::new(), each };
+        let mut walk = Walk {
+            database: self,
+            visited: HashSet::new(),
+            last: Vec::new(),
+            each,
+        };
         walk.page(&page, 0)
     }
 }
 
 fn check(bytes: &Bytes, checksum: Option<&Checksum>) -> Result<(), BboltError> {
-    let Some(checksum) = checksum else { return Ok(()) };
+    let Some(checksum) = checksum else {
+        return Ok(());
+    };
     let mut sum = Context::new(&SHA256);
     bytes.each(bytes.length(), |chunk| sum.update(chunk))?;
-    if sum.finish().as_ref() == checksum { Ok(()) } else { Err(BboltError::Checksum(bytes.length())) }
+    if sum.finish().as_ref() == checksum {
+        Ok(())
+    } else {
+        Err(BboltError::Checksum(bytes.length()))
+    }
 }
 
 fn root(name: &str, value: &[u8]) -> Result<Root, BboltError> {
@@ -202,7 +232,9 @@ fn root(name: &str, value: &[u8]) -> Result<Root, BboltError> {
         entry: name.to_owned(),
         reason: reason.to_owned(),
     };
-    let (header, inline) = value.split_at_checked(BUCKET_HEADER).ok_or_else(|| broken("its header is cut"))?;
+    let (header, inline) = value
+        .split_at_checked(BUCKET_HEADER)
+        .ok_or_else(|| broken("its header is cut"))?;
     match page::u64_at(header, 0) {
         Some(0) => Page::inline(inline.to_vec()).map(Root::Inline),
         Some(root) => Ok(Root::Page(root)),

@@ -7,8 +7,8 @@ use super::bytes::Bytes;
 
 const HEADER: usize = 16;
 const ELEMENT: usize = 16;
-/// Bytes of a page with its overflow pages at the most. More than one page is for one large value, and etcd takes requests of 1.5 MiB
-/// (`--max-request-bytes`).
+/// Bytes of a page with its overflow pages at the most. More than one page is for one large value,
+/// and etcd takes requests of 1.5 MiB (`--max-request-bytes`).
 const MOST: usize = 256 << 20;
 const BRANCH: u16 = 0x01;
 const LEAF: u16 = 0x02;
@@ -34,7 +34,12 @@ type Element<'a> = (u32, &'a [u8], &'a [u8]);
 
 impl<'a> Page<'a> {
     /// Page `id` of a file; `high_water` is the first page number that was never used.
-    pub(super) fn at(file: &'a Bytes, id: u64, page_size: usize, high_water: u64) -> Result<Self, BboltError> {
+    pub(super) fn at(
+        file: &'a Bytes,
+        id: u64,
+        page_size: usize,
+        high_water: u64,
+    ) -> Result<Self, BboltError> {
         let broken = |reason: String| BboltError::Page { page: id, reason };
         let outside = || broken(format!("is not in the file of {} bytes", file.length()));
         if id >= high_water {
@@ -46,10 +51,14 @@ impl<'a> Page<'a> {
         if overflow == 0 {
             return Self::new(id, first);
         }
-        let length = (overflow as usize).checked_add(1).and_then(|pages| pages.checked_mul(page_size));
+        let length = (overflow as usize)
+            .checked_add(1)
+            .and_then(|pages| pages.checked_mul(page_size));
         let length = length.ok_or_else(outside)?;
         if length > MOST {
-            return Err(broken(format!("has {length} bytes, and one of more than {MOST} is not read")));
+            return Err(broken(format!(
+                "has {length} bytes, and one of more than {MOST} is not read"
+            )));
         }
         let bytes = file.read(start, length)?.ok_or_else(outside)?;
         Self::new(id, bytes)
@@ -62,7 +71,9 @@ impl<'a> Page<'a> {
 
     fn new(id: u64, bytes: Cow<'a, [u8]>) -> Result<Self, BboltError> {
         let broken = |reason: String| BboltError::Page { page: id, reason };
-        let (Some(own), Some(flags), Some(count)) = (u64_at(&bytes, 0), u16_at(&bytes, 8), u16_at(&bytes, 10)) else {
+        let (Some(own), Some(flags), Some(count)) =
+            (u64_at(&bytes, 0), u16_at(&bytes, 8), u16_at(&bytes, 10))
+        else {
             return Err(broken("its header is cut".to_owned()));
         };
         if own != id {
@@ -71,29 +82,46 @@ impl<'a> Page<'a> {
         let kind = match flags {
             BRANCH => Kind::Branch,
             LEAF => Kind::Leaf,
-            other => return Err(broken(format!("has flags {other:#x}, a tree has branches (0x1) and leaves (0x2)"))),
+            other => {
+                return Err(broken(format!(
+                    "has flags {other:#x}, a tree has branches (0x1) and leaves (0x2)"
+                )));
+            }
         };
-        Ok(Self { id, kind, count: count.into(), bytes })
+        Ok(Self {
+            id,
+            kind,
+            count: count.into(),
+            bytes,
+        })
     }
 
     pub(super) fn broken(&self, reason: &str) -> BboltError {
-        BboltError::Page { page: self.id, reason: reason.to_owned() }
+        BboltError::Page {
+            page: self.id,
+            reason: reason.to_owned(),
+        }
     }
 
     /// Page numbers below a branch.
     pub(super) fn children(&self) -> impl Iterator<Item = Result<u64, BboltError>> + use<'_, 'a> {
         (0..self.count).map(|index| {
-            u64_at(&self.bytes, HEADER + index * ELEMENT + 8).ok_or_else(|| self.broken("its elements are cut"))
+            u64_at(&self.bytes, HEADER + index * ELEMENT + 8)
+                .ok_or_else(|| self.broken("its elements are cut"))
         })
     }
 
-    /// Flags, key and value of a leaf's elements. bbolt writes them one behind the other, so none may overlap: that also
-    /// keeps what a small hostile file can unfold to below its own size.
-    pub(super) fn elements(&self) -> impl Iterator<Item = Result<Element<'_>, BboltError>> + use<'_, 'a> {
+    /// Flags, key and value of a leaf's elements. bbolt writes them one behind the other, so none
+    /// may overlap: that also keeps what a small hostile file can unfold to below its own size.
+    pub(super) fn elements(
+        &self,
+    ) -> impl Iterator<Item = Result<Element<'_>, BboltError>> + use<'_, 'a> {
         let mut free = HEADER + self.count * ELEMENT;
         (0..self.count).map(move |index| {
             let at = HEADER + index * ELEMENT;
-            let (element, start) = self.element(at).ok_or_else(|| self.broken("an element points outside of it"))?;
+            let (element, start) = self
+                .element(at)
+                .ok_or_else(|| self.broken("an element points outside of it"))?;
             if start < free {
                 return Err(self.broken("its elements overlap"));
             }
@@ -110,7 +138,14 @@ impl<'a> Page<'a> {
         let start = at.checked_add(u32_at(&self.bytes, at + 4)? as usize)?;
         let middle = start.checked_add(u32_at(&self.bytes, at + 8)? as usize)?;
         let end = middle.checked_add(u32_at(&self.bytes, at + 12)? as usize)?;
-        Some(((flags, self.bytes.get(start..middle)?, self.bytes.get(middle..end)?), start))
+        Some((
+            (
+                flags,
+                self.bytes.get(start..middle)?,
+                self.bytes.get(middle..end)?,
+            ),
+            start,
+        ))
     }
 }
 

@@ -12,7 +12,9 @@ use crate::etcd::live::each_live;
 /// fixtures/etcd/README.md says how it was made.
 fn snapshot() -> Vec<u8> {
     let mut bytes = Vec::new();
-    GzDecoder::new(&include_bytes!("../../../../fixtures/etcd/snapshot.db.gz")[..]).read_to_end(&mut bytes).unwrap();
+    GzDecoder::new(&include_bytes!("../../../../fixtures/etcd/snapshot.db.gz")[..])
+        .read_to_end(&mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -36,11 +38,18 @@ struct Answer {
 
 #[test]
 fn a_snapshot_holds_what_its_server_answered() {
-    let expected: Answer = serde_json::from_str(include_str!("../../../../fixtures/etcd/snapshot.json")).unwrap();
+    let expected: Answer =
+        serde_json::from_str(include_str!("../../../../fixtures/etcd/snapshot.json")).unwrap();
     let range = history(snapshot()).unwrap().live("/");
     let found = range.items.into_iter().map(|one| {
         let sum = hex::encode(&digest(&SHA256, &one.value).as_ref()[..8]);
-        (one.key, one.create_revision, one.mod_revision, one.version, sum)
+        (
+            one.key,
+            one.create_revision,
+            one.mod_revision,
+            one.version,
+            sum,
+        )
     });
     assert_eq!(range.revision, expected.revision);
     assert_eq!(found.collect::<Vec<_>>(), expected.keys);
@@ -51,11 +60,23 @@ fn history_keeps_what_was_deleted_and_overwritten() {
     let history = history(snapshot()).unwrap();
     let of = |key: &str| {
         let records = history.records.iter().filter(|one| one.stored.key == key);
-        records.map(|one| (one.main, one.sub, one.deleted, &one.stored.value[..])).collect::<Vec<_>>()
+        records
+            .map(|one| (one.main, one.sub, one.deleted, &one.stored.value[..]))
+            .collect::<Vec<_>>()
     };
     let gone = of("/registry/secrets/default/gone");
-    assert_eq!(gone, [(126, 0, false, &b"first"[..]), (127, 0, false, b"second"), (128, 0, true, b"")]);
-    assert_eq!(of("/registry/secrets/default/t1"), [(134, 1, false, &b"b"[..])]);
+    assert_eq!(
+        gone,
+        [
+            (126, 0, false, &b"first"[..]),
+            (127, 0, false, b"second"),
+            (128, 0, true, b"")
+        ]
+    );
+    assert_eq!(
+        of("/registry/secrets/default/t1"),
+        [(134, 1, false, &b"b"[..])]
+    );
 }
 
 #[test]
@@ -82,7 +103,10 @@ fn a_changed_byte_of_a_snapshot_is_noticed() {
     let mut bytes = snapshot();
     let length = (bytes.len() - CHECKSUM_LEN) as u64;
     bytes[40_000] ^= 1;
-    assert_eq!(Database::parse(bytes).unwrap_err(), BboltError::Checksum(length));
+    assert_eq!(
+        Database::parse(bytes).unwrap_err(),
+        BboltError::Checksum(length)
+    );
 }
 
 #[test]
@@ -121,33 +145,52 @@ fn the_newest_whole_meta_page_counts() {
     let at = (newest.transaction % 2) as usize * newest.page_size;
     bytes[at + 64] ^= 1;
     let older = Database::parse(bytes.clone()).unwrap().meta;
-    assert_eq!((older.transaction, older.page_size), (newest.transaction - 1, newest.page_size));
+    assert_eq!(
+        (older.transaction, older.page_size),
+        (newest.transaction - 1, newest.page_size)
+    );
 
     bytes[newest.page_size - at + 64] ^= 1;
     let error = Database::parse(bytes).unwrap_err().to_string();
-    assert!(error.contains("meta page 0:") && error.contains("checksum"), "{error}");
+    assert!(
+        error.contains("meta page 0:") && error.contains("checksum"),
+        "{error}"
+    );
     assert!(Database::parse(b"k8s".to_vec()).is_err());
 }
 
 #[test]
 fn a_tree_that_bites_its_tail_is_refused() {
     let mut bytes = database();
-    let branch = (0..bytes.len() / 4096).find(|page| bytes[page * 4096 + 8] == 1).unwrap();
+    let branch = (0..bytes.len() / 4096)
+        .find(|page| bytes[page * 4096 + 8] == 1)
+        .unwrap();
     bytes[branch * 4096 + 24..][..8].copy_from_slice(&(branch as u64).to_le_bytes());
     let error = history(bytes).unwrap_err();
-    assert_eq!(error, BboltError::Page { page: branch as u64, reason: "is part of the tree twice".into() });
+    assert_eq!(
+        error,
+        BboltError::Page {
+            page: branch as u64,
+            reason: "is part of the tree twice".into()
+        }
+    );
 }
 
 /// What stands where a key should may be a Secret in plaintext, or a megabyte.
 #[test]
 fn what_stands_in_place_of_a_revision_is_not_repeated() {
     let mut bytes = database();
-    let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let number =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let mut swallowed = 0;
     for page in (0..bytes.len()).step_by(4096) {
         // A leaf whose first key is a revision: the key now ends where its value does.
         let element = page + 16;
-        let (is_leaf, key, value) = (bytes[page + 8] == 2, number(&bytes, element + 8), number(&bytes, element + 12));
+        let (is_leaf, key, value) = (
+            bytes[page + 8] == 2,
+            number(&bytes, element + 8),
+            number(&bytes, element + 12),
+        );
         if is_leaf && key == 17 {
             bytes[element + 8..][..4].copy_from_slice(&(key + value).to_le_bytes());
             bytes[element + 12..][..4].copy_from_slice(&0_u32.to_le_bytes());
@@ -156,7 +199,10 @@ fn what_stands_in_place_of_a_revision_is_not_repeated() {
     }
     assert!(swallowed > 100, "no page was changed");
     let error = history(bytes).unwrap_err().to_string();
-    assert!(error.contains("entry of ") && error.contains(" bytes: its key is no revision"), "{error}");
+    assert!(
+        error.contains("entry of ") && error.contains(" bytes: its key is no revision"),
+        "{error}"
+    );
     assert!(error.len() < 100, "{error}");
 }
 
@@ -165,7 +211,10 @@ fn a_file_cut_in_the_middle_names_the_page() {
     let mut bytes = database();
     bytes.truncate(6 * 4096);
     let error = history(bytes).unwrap_err().to_string();
-    assert!(error.contains("is not in the file of 24576 bytes"), "{error}");
+    assert!(
+        error.contains("is not in the file of 24576 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -196,10 +245,20 @@ fn a_file_gives_what_its_bytes_in_memory_give() {
     let mut sparse = tempfile::tempfile().unwrap();
     sparse.write_all(&database()).unwrap();
     sparse.set_len(1 << 40).unwrap();
-    let root = Database::open(sparse.try_clone().unwrap()).unwrap().meta.root;
-    sparse.write_all_at(&u32::MAX.to_le_bytes(), root * 4096 + 12).unwrap();
-    let error = History::read(&Database::open(sparse).unwrap()).unwrap_err().to_string();
-    assert!(error.contains("one of more than 268435456 is not read"), "{error}");
+    let root = Database::open(sparse.try_clone().unwrap())
+        .unwrap()
+        .meta
+        .root;
+    sparse
+        .write_all_at(&u32::MAX.to_le_bytes(), root * 4096 + 12)
+        .unwrap();
+    let error = History::read(&Database::open(sparse).unwrap())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("one of more than 268435456 is not read"),
+        "{error}"
+    );
 }
 
 proptest! {

@@ -1,6 +1,8 @@
-//! A small client of etcd's v3 API: ranges at one revision, single writes, and the whole database as a snapshot.
+//! A small client of etcd's v3 API: ranges at one revision, single writes, and the whole database
+//! as a snapshot.
 //!
-//! It reads and writes below the API server, so it takes full keys (`/registry/…`) and stored bytes.
+//! It reads and writes below the API server, so it takes full keys (`/registry/…`) and stored
+//! bytes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -113,8 +115,9 @@ pub struct ServerStatus {
 }
 
 impl EtcdClient {
-    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (system roots are not used: see [`TlsFiles`]), `unix:///PATH` or, with TLS,
-    /// `unixs:///PATH`, whose certificate must be for the name of the socket's file.
+    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (system roots are not used: see
+    /// [`TlsFiles`]), `unix:///PATH` or, with TLS, `unixs:///PATH`, whose certificate must be for
+    /// the name of the socket's file.
     pub async fn connect(endpoint: &str) -> Result<Self, EtcdError> {
         Self::connect_with(endpoint, &TlsFiles::default()).await
     }
@@ -127,20 +130,37 @@ impl EtcdClient {
             kv: pb::kv_client::KvClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE),
-            maintenance: pb::maintenance_client::MaintenanceClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+            maintenance: pb::maintenance_client::MaintenanceClient::new(channel)
+                .max_decoding_message_size(MAX_MESSAGE),
         })
     }
 
     /// Version, size and revision: also the cheapest proof that etcd answers.
     pub async fn status(&self) -> Result<ServerStatus, EtcdError> {
-        let answer = self.maintenance.clone().status(request(pb::StatusRequest {})).await;
-        let status = answer.map_err(|status| self.failed("Status", status))?.into_inner();
+        let answer = self
+            .maintenance
+            .clone()
+            .status(request(pb::StatusRequest {}))
+            .await;
+        let status = answer
+            .map_err(|status| self.failed("Status", status))?
+            .into_inner();
         let revision = revision(status.header.as_ref());
-        Ok(ServerStatus { version: status.version, database_bytes: status.db_size, revision })
+        Ok(ServerStatus {
+            version: status.version,
+            database_bytes: status.db_size,
+            revision,
+        })
     }
 
-    /// Writes `value` if the key still is at `mod_revision` (0: does not exist). The new revision, or `None` if it changed.
-    pub async fn put_if_unchanged(&self, key: &str, value: &[u8], mod_revision: i64) -> Result<Option<i64>, EtcdError> {
+    /// Writes `value` if the key still is at `mod_revision` (0: does not exist). The new revision,
+    /// or `None` if it changed.
+    pub async fn put_if_unchanged(
+        &self,
+        key: &str,
+        value: &[u8],
+        mod_revision: i64,
+    ) -> Result<Option<i64>, EtcdError> {
         let unchanged = pb::Compare {
             result: pb::compare::CompareResult::Equal.into(),
             target: pb::compare::CompareTarget::Mod.into(),
@@ -148,11 +168,23 @@ impl EtcdClient {
             target_union: Some(pb::compare::TargetUnion::ModRevision(mod_revision)),
             ..Default::default()
         };
-        let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
-        let put = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) };
-        let txn = pb::TxnRequest { compare: vec![unchanged], success: vec![put], failure: Vec::new() };
+        let put = pb::PutRequest {
+            key: key.into(),
+            value: value.into(),
+            ..Default::default()
+        };
+        let put = pb::RequestOp {
+            request: Some(pb::request_op::Request::RequestPut(put)),
+        };
+        let txn = pb::TxnRequest {
+            compare: vec![unchanged],
+            success: vec![put],
+            failure: Vec::new(),
+        };
         let answer = self.kv.clone().txn(request(txn)).await;
-        let answer = answer.map_err(|status| self.failed(&format!("Txn on {key}"), status))?.into_inner();
+        let answer = answer
+            .map_err(|status| self.failed(&format!("Txn on {key}"), status))?
+            .into_inner();
         Ok(answer.succeeded.then(|| revision(answer.header.as_ref())))
     }
 
@@ -163,13 +195,16 @@ impl EtcdClient {
         Ok(bytes)
     }
 
-    /// Writes the snapshot to `path` with its trailing checksum, as `etcdctl snapshot save` does; the file appears whole
-    /// or not at all. Returns its size.
+    /// Writes the snapshot to `path` with its trailing checksum, as `etcdctl snapshot save` does;
+    /// the file appears whole or not at all. Returns its size.
     pub async fn snapshot_to(&self, path: &Path) -> Result<u64, EtcdError> {
         let bytes = snapshot::receive(self).await?;
         snapshot::write(path, &bytes)
             .await
-            .map_err(|source| EtcdError::File { path: path.display().to_string(), source })?;
+            .map_err(|source| EtcdError::File {
+                path: path.display().to_string(),
+                source,
+            })?;
         Ok(bytes.len() as u64)
     }
 
@@ -178,11 +213,18 @@ impl EtcdClient {
         while let Some(page) = pages.next().await? {
             items.extend(page.into_iter().map(Stored::from));
         }
-        Ok(Range { revision: pages.revision(), items })
+        Ok(Range {
+            revision: pages.revision(),
+            items,
+        })
     }
 
     fn failed(&self, call: &str, status: Status) -> EtcdError {
-        EtcdError::Call { endpoint: self.endpoint.clone(), call: call.to_owned(), status: Box::new(status) }
+        EtcdError::Call {
+            endpoint: self.endpoint.clone(),
+            call: call.to_owned(),
+            status: Box::new(status),
+        }
     }
 }
 
@@ -201,21 +243,33 @@ impl Etcd for EtcdClient {
     }
 
     async fn get(&self, key: &str) -> anyhow::Result<Option<Stored>> {
-        let range = pb::RangeRequest { key: key.into(), ..Default::default() };
+        let range = pb::RangeRequest {
+            key: key.into(),
+            ..Default::default()
+        };
         let answer = self.kv.clone().range(request(range)).await;
-        let answer = answer.map_err(|status| self.failed(&format!("Range of {key}"), status))?.into_inner();
+        let answer = answer
+            .map_err(|status| self.failed(&format!("Range of {key}"), status))?
+            .into_inner();
         Ok(answer.kvs.into_iter().next().map(Stored::from))
     }
 
     async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<i64> {
-        let put = pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+        let put = pb::PutRequest {
+            key: key.into(),
+            value: value.into(),
+            ..Default::default()
+        };
         let answer = self.kv.clone().put(request(put)).await;
         let answer = answer.map_err(|status| self.failed(&format!("Put of {key}"), status))?;
         Ok(revision(answer.into_inner().header.as_ref()))
     }
 
     async fn delete(&self, key: &str) -> anyhow::Result<bool> {
-        let delete = pb::DeleteRangeRequest { key: key.into(), ..Default::default() };
+        let delete = pb::DeleteRangeRequest {
+            key: key.into(),
+            ..Default::default()
+        };
         let answer = self.kv.clone().delete_range(request(delete)).await;
         let answer = answer.map_err(|status| self.failed(&format!("Delete of {key}"), status))?;
         Ok(answer.into_inner().deleted > 0)
@@ -235,7 +289,8 @@ impl Etcd for EtcdClient {
 impl From<KeyValue> for Stored {
     fn from(kv: KeyValue) -> Self {
         Self {
-            // Kubernetes writes UTF-8 keys only; another program's key shows with U+FFFD instead of hiding the rest.
+            // Kubernetes writes UTF-8 keys only; another program's key shows with U+FFFD instead of
+            // hiding the rest.
             key: String::from_utf8(kv.key)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
             value: kv.value,
@@ -256,7 +311,8 @@ fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
     header.map_or(0, |header| header.revision)
 }
 
-/// The first key that does not begin with `prefix`; a zero byte (every later key) where there is none.
+/// The first key that does not begin with `prefix`; a zero byte (every later key) where there is
+/// none.
 fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
     match prefix.iter().rposition(|byte| *byte < 0xff) {
         Some(at) => {
@@ -270,7 +326,11 @@ fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
 
 /// etcd refuses an empty key; a zero byte is the least there is.
 fn non_empty(prefix: &[u8]) -> Vec<u8> {
-    if prefix.is_empty() { vec![0] } else { prefix.to_vec() }
+    if prefix.is_empty() {
+        vec![0]
+    } else {
+        prefix.to_vec()
+    }
 }
 
 #[cfg(test)]

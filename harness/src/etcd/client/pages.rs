@@ -1,8 +1,9 @@
 //! A large range in pages that cost what they hold.
 //!
-//! etcd counts all keys of a range for each page of it (etcd#11057): pages that all end where the range ends cost the square of its
-//! length. etcd 3.7 streams a range, which has no such cost. From older servers, a page ends where about as many keys are expected as it
-//! takes, and some are asked for at once.
+//! etcd counts all keys of a range for each page of it (etcd#11057): pages that all end where the
+//! range ends cost the square of its length. etcd 3.7 streams a range, which has no such cost. From
+//! older servers, a page ends where about as many keys are expected as it takes, and some are asked
+//! for at once.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::spacing::{Guess, Spacing};
-use super::{CALL_TIMEOUT, EtcdClient, EtcdError, KeyValue, end_of_prefix, non_empty, pb, request, revision};
+use super::{
+    CALL_TIMEOUT, EtcdClient, EtcdError, KeyValue, end_of_prefix, non_empty, pb, request, revision,
+};
 
 /// Pages on their way at once: etcd uses one processor for each.
 const AT_ONCE: usize = 3;
@@ -32,10 +35,11 @@ pub struct Pages {
     limit: i64,
     pub(super) page_bytes: usize,
     spacing: Spacing,
-    /// What is left of the range, in order: pages that are asked for, and what is between and behind them.
+    /// What is left of the range, in order: pages that are asked for, and what is between and
+    /// behind them.
     segments: VecDeque<Segment>,
-    /// Whether the server is etcd itself. kine, which k3s has instead, takes the end of a prefix for a range's end and nothing else; it is
-    /// known by its answers, which are of no cluster.
+    /// Whether the server is etcd itself. kine, which k3s has instead, takes the end of a prefix
+    /// for a range's end and nothing else; it is known by its answers, which are of no cluster.
     is_etcd: bool,
     call: Call,
     done: bool,
@@ -72,7 +76,11 @@ impl EtcdClient {
     /// The keys under `prefix` at the newest revision, page by page.
     pub fn pages(&self, prefix: &str) -> Pages {
         let end = end_of_prefix(prefix.as_bytes());
-        let whole = Segment { from: non_empty(prefix.as_bytes()), end: end.clone(), asked: None };
+        let whole = Segment {
+            from: non_empty(prefix.as_bytes()),
+            end: end.clone(),
+            asked: None,
+        };
         Pages {
             client: self.clone(),
             prefix: prefix.to_owned(),
@@ -99,7 +107,9 @@ impl Pages {
             let page = match &mut self.call {
                 Call::RangeStream { stream, begun } => {
                     let next = timeout(CALL_TIMEOUT, stream.message()).await;
-                    let next = next.unwrap_or_else(|_| Err(Status::deadline_exceeded("nothing came for 30 s")));
+                    let next = next.unwrap_or_else(|_| {
+                        Err(Status::deadline_exceeded("nothing came for 30 s"))
+                    });
                     match next {
                         // Over TLS, etcd 3.6 says so behind the headers of an answer.
                         Err(status) if status.code() == Code::Unimplemented && !*begun => {
@@ -129,17 +139,30 @@ impl Pages {
             ..Default::default()
         };
         // No deadline: the stream as a whole takes as long as the range is large.
-        match timeout(CALL_TIMEOUT, self.client.kv.clone().range_stream(Request::new(range))).await {
-            Ok(Ok(stream)) => Ok(Call::RangeStream { stream: Box::new(stream.into_inner()), begun: false }),
+        match timeout(
+            CALL_TIMEOUT,
+            self.client.kv.clone().range_stream(Request::new(range)),
+        )
+        .await
+        {
+            Ok(Ok(stream)) => Ok(Call::RangeStream {
+                stream: Box::new(stream.into_inner()),
+                begun: false,
+            }),
             Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Call::Range),
             Ok(Err(status)) => Err(self.failed("RangeStream", status)),
-            Err(_) => Err(self.failed("RangeStream", Status::deadline_exceeded("no answer for 30 s"))),
+            Err(_) => Err(self.failed(
+                "RangeStream",
+                Status::deadline_exceeded("no answer for 30 s"),
+            )),
         }
     }
 
     fn streamed(&mut self, chunk: Option<pb::RangeStreamResponse>) -> Vec<KeyValue> {
         self.done = chunk.is_none();
-        let range = chunk.and_then(|chunk| chunk.range_response).unwrap_or_default();
+        let range = chunk
+            .and_then(|chunk| chunk.range_response)
+            .unwrap_or_default();
         if range.header.is_some() {
             self.revision = revision(range.header.as_ref());
         }
@@ -148,15 +171,28 @@ impl Pages {
 
     async fn range(&mut self) -> Result<Vec<KeyValue>, EtcdError> {
         self.ask();
-        let Some(Segment { end, asked: Some(asked), .. }) = self.segments.pop_front() else {
+        let Some(Segment {
+            end,
+            asked: Some(asked),
+            ..
+        }) = self.segments.pop_front()
+        else {
             self.done = true;
             return Ok(Vec::new());
         };
-        let answer = asked.answer.await.unwrap_or_else(|_| Err(Status::cancelled("the client ends")));
-        let answer = answer.map_err(|status| self.failed("Range", status))?.into_inner();
+        let answer = asked
+            .answer
+            .await
+            .unwrap_or_else(|_| Err(Status::cancelled("the client ends")));
+        let answer = answer
+            .map_err(|status| self.failed("Range", status))?
+            .into_inner();
         if self.revision == 0 {
             self.revision = revision(answer.header.as_ref());
-            self.is_etcd = answer.header.as_ref().is_some_and(|header| header.cluster_id != 0);
+            self.is_etcd = answer
+                .header
+                .as_ref()
+                .is_some_and(|header| header.cluster_id != 0);
         }
         let kvs = answer.kvs;
         if let Some(last) = kvs.last() {
@@ -172,7 +208,11 @@ impl Pages {
                     Some(next) => next.end,
                     None => end,
                 };
-                self.segments.push_front(Segment { from, end, asked: None });
+                self.segments.push_front(Segment {
+                    from,
+                    end,
+                    asked: None,
+                });
                 return Ok(kvs);
             }
         }
@@ -182,8 +222,16 @@ impl Pages {
 
     /// Asks for the next pages, as long as it is known where they begin.
     fn ask(&mut self) {
-        while let Some(at) = self.segments.iter().position(|segment| segment.asked.is_none()) {
-            let under_way = self.segments.iter().filter(|segment| segment.asked.is_some()).count();
+        while let Some(at) = self
+            .segments
+            .iter()
+            .position(|segment| segment.asked.is_none())
+        {
+            let under_way = self
+                .segments
+                .iter()
+                .filter(|segment| segment.asked.is_some())
+                .count();
             if under_way >= AT_ONCE {
                 return;
             }
@@ -196,7 +244,10 @@ impl Pages {
                 // The whole rest, of which more will be known.
                 return;
             }
-            let (from, rest) = (from.clone(), (upper != *end).then(|| (upper.clone(), end.clone())));
+            let (from, rest) = (
+                from.clone(),
+                (upper != *end).then(|| (upper.clone(), end.clone())),
+            );
             let range = pb::RangeRequest {
                 key: from.clone(),
                 range_end: upper.clone(),
@@ -205,17 +256,34 @@ impl Pages {
                 ..Default::default()
             };
             let mut kv = self.client.kv.clone();
-            let answer = AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request(range)).await }));
-            let asked = Some(Asked { answer, guess, limit: self.limit });
-            self.segments[at] = Segment { from, end: upper, asked };
+            let answer =
+                AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request(range)).await }));
+            let asked = Some(Asked {
+                answer,
+                guess,
+                limit: self.limit,
+            });
+            self.segments[at] = Segment {
+                from,
+                end: upper,
+                asked,
+            };
             if let Some((from, end)) = rest {
-                self.segments.insert(at + 1, Segment { from, end, asked: None });
+                self.segments.insert(
+                    at + 1,
+                    Segment {
+                        from,
+                        end,
+                        asked: None,
+                    },
+                );
             }
         }
     }
 
     fn failed(&self, call: &str, status: Status) -> EtcdError {
-        self.client.failed(&format!("{call} of {}", self.prefix), status)
+        self.client
+            .failed(&format!("{call} of {}", self.prefix), status)
     }
 
     /// The revision of all pages; known after the last.

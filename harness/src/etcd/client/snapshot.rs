@@ -15,7 +15,10 @@ pub(super) const CHECKSUM_LEN: usize = 32;
 
 /// Database and checksum, verified.
 pub(super) async fn receive(client: &EtcdClient) -> Result<Vec<u8>, EtcdError> {
-    let broken = |reason: String| EtcdError::Snapshot { endpoint: client.endpoint.clone(), reason };
+    let broken = |reason: String| EtcdError::Snapshot {
+        endpoint: client.endpoint.clone(),
+        reason,
+    };
     let mut stream = client
         .maintenance
         .clone()
@@ -35,10 +38,14 @@ pub(super) async fn receive(client: &EtcdClient) -> Result<Vec<u8>, EtcdError> {
             None => break,
         }
     }
-    let (database, sum) =
-        bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or_else(|| broken("it ended before its checksum".to_owned()))?;
+    let (database, sum) = bytes
+        .split_last_chunk::<CHECKSUM_LEN>()
+        .ok_or_else(|| broken("it ended before its checksum".to_owned()))?;
     if digest(&SHA256, database).as_ref() != sum {
-        return Err(broken(format!("the SHA-256 over its {} bytes does not match", database.len())));
+        return Err(broken(format!(
+            "the SHA-256 over its {} bytes does not match",
+            database.len()
+        )));
     }
     Ok(bytes)
 }

@@ -1,6 +1,8 @@
-//! Where a page of a range shall end, so that it holds about as many keys as it may: judged by how far apart keys were so far.
+//! Where a page of a range shall end, so that it holds about as many keys as it may: judged by how
+//! far apart keys were so far.
 //!
-//! Keys are taken for numbers: the eight bytes behind those that they have in common. Nothing but speed depends on the guess.
+//! Keys are taken for numbers: the eight bytes behind those that they have in common. Nothing but
+//! speed depends on the guess.
 
 use super::KeyValue;
 
@@ -47,13 +49,21 @@ pub(super) struct Guess {
 
 impl Spacing {
     pub(super) fn new(least: usize) -> Self {
-        Self { least, ..Self::default() }
+        Self {
+            least,
+            ..Self::default()
+        }
     }
 
     /// The end of the page that begins at `from`; `None` where nothing is known.
     pub(super) fn end(&mut self, from: &[u8]) -> (Option<Vec<u8>>, Guess) {
-        let guess = |steps| Guess { steps, lesson: self.lesson };
-        let Some(gap) = self.gap else { return (None, guess(false)) };
+        let guess = |steps| Guess {
+            steps,
+            lesson: self.lesson,
+        };
+        let Some(gap) = self.gap else {
+            return (None, guess(false));
+        };
         if self.step == Step::On
             && let Some(end) = gap.after(from)
         {
@@ -61,16 +71,25 @@ impl Spacing {
         }
         for common in (self.least..gap.common.min(from.len())).rev() {
             if self.step == Step::Wide {
-                let wide = Gap { common, grows: 1 << 56 };
+                let wide = Gap {
+                    common,
+                    grows: 1 << 56,
+                };
                 if let Some(end) = wide.after(from) {
                     self.gap = Some(wide);
                     return (Some(end), guess(true));
                 }
             } else if let Some(next) = ALPHABET.iter().find(|next| **next > from[common]) {
                 let first = LOWEST.saturating_add(gap.grows).to_be_bytes();
-                self.gap = Some(Gap { common: common + 1, ..gap });
+                self.gap = Some(Gap {
+                    common: common + 1,
+                    ..gap
+                });
                 self.step = Step::On;
-                return (Some([&from[..common], &[*next], &first].concat()), guess(true));
+                return (
+                    Some([&from[..common], &[*next], &first].concat()),
+                    guess(true),
+                );
             }
         }
         (None, guess(false))
@@ -78,15 +97,18 @@ impl Spacing {
 
     /// A page that had no room for all keys: the next `wanted` ones begin at `from`.
     ///
-    /// Of the spacings towards its end, that counts which promises the nearest end of the next page, as a page may reach from one densely
-    /// filled region over a gap into another.
+    /// Of the spacings towards its end, that counts which promises the nearest end of the next
+    /// page, as a page may reach from one densely filled region over a gap into another.
     pub(super) fn full(&mut self, kvs: &[KeyValue], from: &[u8], wanted: i64) {
         let gaps = [1, 2, 4, 8].into_iter().filter_map(|part| {
             let keys = kvs.len() / part;
             let (first, last) = (kvs.get(kvs.len() - keys)?, kvs.last()?);
             Gap::between(&first.key, &last.key, keys as u64, wanted.unsigned_abs())
         });
-        let nearest = gaps.min_by_key(|gap| gap.after(from).map_or((true, Vec::new()), |end| (false, end)));
+        let nearest = gaps.min_by_key(|gap| {
+            gap.after(from)
+                .map_or((true, Vec::new()), |end| (false, end))
+        });
         if nearest.is_some() {
             self.gap = nearest;
             self.learnt(Step::On);
@@ -122,7 +144,10 @@ impl Gap {
         let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         let apart = number(last, common).saturating_sub(number(first, common));
         let grows = u128::from(apart) * u128::from(wanted) / u128::from(keys.max(1));
-        (apart > 0).then_some(Self { common, grows: u64::try_from(grows).unwrap_or(u64::MAX).max(1) })
+        (apart > 0).then_some(Self {
+            common,
+            grows: u64::try_from(grows).unwrap_or(u64::MAX).max(1),
+        })
     }
 
     /// So far behind `from`; `None` where that is beyond all keys with the common beginning.
@@ -149,7 +174,13 @@ mod tests {
     use super::*;
 
     fn keys(names: &[&str]) -> Vec<KeyValue> {
-        names.iter().map(|name| KeyValue { key: name.as_bytes().to_vec(), ..KeyValue::default() }).collect()
+        names
+            .iter()
+            .map(|name| KeyValue {
+                key: name.as_bytes().to_vec(),
+                ..KeyValue::default()
+            })
+            .collect()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The client against a server that keeps keys in a map and can misbehave; against the real etcd it runs in the e2e tests.
+//! The client against a server that keeps keys in a map and can misbehave; against the real etcd it
+//! runs in the e2e tests.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -45,7 +46,9 @@ impl Fake {
         // As etcd has it: without, an answer in two pieces waits 40 ms.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(self.on(Server::builder()).serve_with_incoming(incoming));
-        EtcdClient::connect(&format!("http://{address}")).await.unwrap()
+        EtcdClient::connect(&format!("http://{address}"))
+            .await
+            .unwrap()
     }
 
     fn on(&self, mut server: Server) -> Router {
@@ -57,7 +60,11 @@ impl Fake {
 
 impl Store {
     fn header(&self) -> Option<pb::ResponseHeader> {
-        Some(pb::ResponseHeader { revision: self.revision, cluster_id: self.cluster, ..Default::default() })
+        Some(pb::ResponseHeader {
+            revision: self.revision,
+            cluster_id: self.cluster,
+            ..Default::default()
+        })
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
@@ -84,7 +91,9 @@ impl pb::kv_server::Kv for Fake {
         store.asked.push(request.revision);
         if request.revision > 0 && store.compacted > 0 {
             store.compacted -= 1;
-            return Err(Status::out_of_range("etcdserver: mvcc: required revision has been compacted"));
+            return Err(Status::out_of_range(
+                "etcdserver: mvcc: required revision has been compacted",
+            ));
         }
         let wanted = |key: &[u8]| match &request.range_end[..] {
             [] => key == request.key,
@@ -92,7 +101,11 @@ impl pb::kv_server::Kv for Fake {
             end => key < end,
         };
         let from = store.keys.range(request.key.clone()..);
-        let most = if request.limit > 0 { request.limit as usize } else { usize::MAX };
+        let most = if request.limit > 0 {
+            request.limit as usize
+        } else {
+            usize::MAX
+        };
         let (mut kvs, mut walked) = (Vec::new(), 0);
         for (_, kv) in from.take_while(|(key, _)| wanted(key)) {
             walked += 1;
@@ -103,42 +116,79 @@ impl pb::kv_server::Kv for Fake {
         store.walked += walked;
         let count = walked as i64;
         let more = count > kvs.len() as i64;
-        Ok(Response::new(pb::RangeResponse { header: store.header(), kvs, more, count }))
+        Ok(Response::new(pb::RangeResponse {
+            header: store.header(),
+            kvs,
+            more,
+            count,
+        }))
     }
 
-    type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
+    type RangeStreamStream =
+        Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
 
-    async fn range_stream(&self, request: Request<pb::RangeRequest>) -> Answer<Self::RangeStreamStream> {
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Answer<Self::RangeStreamStream> {
         let (streams, late) = {
             let store = self.0.lock().unwrap();
             (store.streams, store.says_so_late)
         };
-        let unknown = Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV");
+        let unknown =
+            Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV");
         match (streams, late) {
             (false, false) => return Err(unknown),
-            (false, true) => return Ok(Response::new(Box::pin(futures::stream::iter([Err(unknown)])))),
+            (false, true) => {
+                return Ok(Response::new(Box::pin(futures::stream::iter([Err(
+                    unknown,
+                )]))));
+            }
             (true, _) => {}
         }
         let mut whole = self.range(request).await?.into_inner();
         let mut chunks: Vec<_> = whole.kvs.chunks(7).map(<[_]>::to_vec).collect();
         whole.kvs = chunks.pop().unwrap_or_default();
-        let first = chunks.into_iter().map(|kvs| pb::RangeResponse { kvs, ..Default::default() });
-        let all: Vec<_> =
-            first.chain([whole]).map(|range| pb::RangeStreamResponse { range_response: Some(range) }).collect();
-        Ok(Response::new(Box::pin(futures::stream::iter(all.into_iter().map(Ok)))))
+        let first = chunks.into_iter().map(|kvs| pb::RangeResponse {
+            kvs,
+            ..Default::default()
+        });
+        let all: Vec<_> = first
+            .chain([whole])
+            .map(|range| pb::RangeStreamResponse {
+                range_response: Some(range),
+            })
+            .collect();
+        Ok(Response::new(Box::pin(futures::stream::iter(
+            all.into_iter().map(Ok),
+        ))))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Answer<pb::PutResponse> {
         let mut store = self.0.lock().unwrap();
         let request = request.into_inner();
         store.put(&request.key, &request.value);
-        Ok(Response::new(pb::PutResponse { header: store.header(), prev_kv: None }))
+        Ok(Response::new(pb::PutResponse {
+            header: store.header(),
+            prev_kv: None,
+        }))
     }
 
-    async fn delete_range(&self, request: Request<pb::DeleteRangeRequest>) -> Answer<pb::DeleteRangeResponse> {
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Answer<pb::DeleteRangeResponse> {
         let mut store = self.0.lock().unwrap();
-        let deleted = store.keys.remove(&request.into_inner().key).is_some().into();
-        Ok(Response::new(pb::DeleteRangeResponse { header: store.header(), deleted, prev_kvs: Vec::new() }))
+        let deleted = store
+            .keys
+            .remove(&request.into_inner().key)
+            .is_some()
+            .into();
+        Ok(Response::new(pb::DeleteRangeResponse {
+            header: store.header(),
+            deleted,
+            prev_kvs: Vec::new(),
+        }))
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Answer<pb::TxnResponse> {
@@ -153,7 +203,11 @@ impl pb::kv_server::Kv for Fake {
                 store.put(&put.key, &put.value);
             }
         }
-        Ok(Response::new(pb::TxnResponse { header: store.header(), succeeded, responses: Vec::new() }))
+        Ok(Response::new(pb::TxnResponse {
+            header: store.header(),
+            succeeded,
+            responses: Vec::new(),
+        }))
     }
 }
 
@@ -161,7 +215,12 @@ impl pb::kv_server::Kv for Fake {
 impl pb::maintenance_server::Maintenance for Fake {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Answer<pb::StatusResponse> {
         let header = self.0.lock().unwrap().header();
-        Ok(Response::new(pb::StatusResponse { header, version: "3.6.16".into(), db_size: 9, ..Default::default() }))
+        Ok(Response::new(pb::StatusResponse {
+            header,
+            version: "3.6.16".into(),
+            db_size: 9,
+            ..Default::default()
+        }))
     }
 
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
@@ -173,7 +232,14 @@ impl pb::maintenance_server::Maintenance for Fake {
             database[3] ^= 1;
         }
         let pieces = database.chunks(5).map(<[u8]>::to_vec).chain([sum]);
-        let messages: Vec<_> = pieces.map(|blob| Ok(pb::SnapshotResponse { blob, ..Default::default() })).collect();
+        let messages: Vec<_> = pieces
+            .map(|blob| {
+                Ok(pb::SnapshotResponse {
+                    blob,
+                    ..Default::default()
+                })
+            })
+            .collect();
         Ok(Response::new(Box::pin(futures::stream::iter(messages))))
     }
 }
@@ -183,15 +249,25 @@ async fn a_range_of_several_pages_is_read_at_one_revision() {
     let fake = Fake::default();
     let client = fake.serve().await;
     for number in 0..600 {
-        client.put(&format!("/registry/secrets/s{number:04}"), b"v").await.unwrap();
+        client
+            .put(&format!("/registry/secrets/s{number:04}"), b"v")
+            .await
+            .unwrap();
     }
-    client.put("/registry/secretsx", b"not under the prefix").await.unwrap();
+    client
+        .put("/registry/secretsx", b"not under the prefix")
+        .await
+        .unwrap();
 
     let range = client.range("/registry/secrets/").await.unwrap();
 
     assert_eq!((range.revision, range.items.len()), (601, 600));
     assert!(range.items.is_sorted_by(|a, b| a.key < b.key));
-    assert_eq!(fake.0.lock().unwrap().asked, [0, 601, 601], "the first page decides the revision");
+    assert_eq!(
+        fake.0.lock().unwrap().asked,
+        [0, 601, 601],
+        "the first page decides the revision"
+    );
     assert_eq!(client.range("").await.unwrap().items.len(), 601);
 }
 
@@ -200,14 +276,20 @@ async fn a_compaction_between_pages_starts_the_range_again() {
     let fake = Fake::default();
     let client = fake.serve().await;
     for number in 0..300 {
-        fake.0.lock().unwrap().put(format!("/a/{number:03}").as_bytes(), b"v");
+        fake.0
+            .lock()
+            .unwrap()
+            .put(format!("/a/{number:03}").as_bytes(), b"v");
     }
     fake.0.lock().unwrap().compacted = 2;
     assert_eq!(client.range("/a/").await.unwrap().items.len(), 300);
 
     fake.0.lock().unwrap().compacted = 3;
     let error = client.range("/a/").await.unwrap_err().to_string();
-    assert!(error.contains("Range of /a/") && error.contains("compacted"), "{error}");
+    assert!(
+        error.contains("Range of /a/") && error.contains("compacted"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -216,7 +298,13 @@ async fn one_key_is_written_read_and_deleted() {
     assert_eq!(client.get("/a").await.unwrap(), None);
     assert_eq!(client.put("/a", b"1").await.unwrap(), 1);
     assert_eq!(client.put("/a", b"2").await.unwrap(), 2);
-    let expected = Stored { key: "/a".into(), value: b"2".into(), create_revision: 1, mod_revision: 2, version: 2 };
+    let expected = Stored {
+        key: "/a".into(),
+        value: b"2".into(),
+        create_revision: 1,
+        mod_revision: 2,
+        version: 2,
+    };
     assert_eq!(client.get("/a").await.unwrap(), Some(expected));
     assert!(client.delete("/a").await.unwrap());
     assert!(!client.delete("/a").await.unwrap());
@@ -225,9 +313,15 @@ async fn one_key_is_written_read_and_deleted() {
 #[tokio::test]
 async fn a_conditional_put_loses_to_a_change() {
     let client = Fake::default().serve().await;
-    assert_eq!(client.put_if_unchanged("/a", b"1", 0).await.unwrap(), Some(1));
+    assert_eq!(
+        client.put_if_unchanged("/a", b"1", 0).await.unwrap(),
+        Some(1)
+    );
     assert_eq!(client.put_if_unchanged("/a", b"2", 0).await.unwrap(), None);
-    assert_eq!(client.put_if_unchanged("/a", b"2", 1).await.unwrap(), Some(2));
+    assert_eq!(
+        client.put_if_unchanged("/a", b"2", 1).await.unwrap(),
+        Some(2)
+    );
 }
 
 #[tokio::test]
@@ -240,11 +334,18 @@ async fn a_snapshot_is_the_database_and_is_checked() {
     let path = dir.path().join("s.db");
     assert_eq!(client.snapshot_to(&path).await.unwrap(), 44);
     assert_eq!(std::fs::read(&path).unwrap()[..12], *b"the database");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no .part is left");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "no .part is left"
+    );
 
     fake.0.lock().unwrap().corrupt = true;
     let error = client.database().await.unwrap_err().to_string();
-    assert!(error.contains("SHA-256 over its 12 bytes does not match"), "{error}");
+    assert!(
+        error.contains("SHA-256 over its 12 bytes does not match"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -252,8 +353,14 @@ async fn a_unix_socket_is_an_endpoint_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etcd.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    tokio::spawn(Fake::default().on(Server::builder()).serve_with_incoming(UnixListenerStream::new(listener)));
-    let client = EtcdClient::connect(&format!("unix://{}", path.display())).await.unwrap();
+    tokio::spawn(
+        Fake::default()
+            .on(Server::builder())
+            .serve_with_incoming(UnixListenerStream::new(listener)),
+    );
+    let client = EtcdClient::connect(&format!("unix://{}", path.display()))
+        .await
+        .unwrap();
     assert_eq!(client.status().await.unwrap().version, "3.6.16");
 }
 
@@ -284,9 +391,16 @@ async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
         .identity(Identity::from_pem(server_cert, server_key))
         .client_ca_root(Certificate::from_pem(ours.pem()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let endpoint = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
     let server = || Server::builder().tls_config(tls.clone()).unwrap();
-    tokio::spawn(Fake::default().on(server()).serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(
+        Fake::default()
+            .on(server())
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
     let sockets = ["kine.sock", "other.sock"].map(|name| {
         let path = dir.path().join(name);
         let incoming = UnixListenerStream::new(UnixListener::bind(&path).unwrap());
@@ -303,26 +417,53 @@ async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
     assert_eq!(client.put("/a", b"1").await.unwrap(), 1);
     let client = EtcdClient::connect_with(&sockets[0], &good).await.unwrap();
     assert_eq!(client.put("/a", b"1").await.unwrap(), 1);
-    let error = EtcdClient::connect_with(&sockets[1], &good).await.unwrap_err().to_string();
+    let error = EtcdClient::connect_with(&sockets[1], &good)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("other.sock"), "{error}");
 
-    let wrong_ca = TlsFiles { ca: file("other.pem", &other.pem()), ..good.clone() };
-    let error = EtcdClient::connect_with(&endpoint, &wrong_ca).await.unwrap_err().to_string();
+    let wrong_ca = TlsFiles {
+        ca: file("other.pem", &other.pem()),
+        ..good.clone()
+    };
+    let error = EtcdClient::connect_with(&endpoint, &wrong_ca)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("invalid peer certificate"), "{error}");
     let half = TlsFiles { key: None, ..good };
-    let error = EtcdClient::connect_with(&endpoint, &half).await.unwrap_err().to_string();
+    let error = EtcdClient::connect_with(&endpoint, &half)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("a certificate needs its key"), "{error}");
 }
 
 #[tokio::test]
 async fn unusable_endpoints_are_named_with_the_remedy() {
-    let refused = EtcdClient::connect("http://127.0.0.1:1").await.unwrap_err().to_string();
-    assert!(refused.starts_with("etcd at http://127.0.0.1:1 cannot be reached"), "{refused}");
-    let scheme = EtcdClient::connect("127.0.0.1:2379").await.unwrap_err().to_string();
+    let refused = EtcdClient::connect("http://127.0.0.1:1")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.starts_with("etcd at http://127.0.0.1:1 cannot be reached"),
+        "{refused}"
+    );
+    let scheme = EtcdClient::connect("127.0.0.1:2379")
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(scheme.contains("use http://HOST:PORT"), "{scheme}");
-    let no_ca = EtcdClient::connect("https://127.0.0.1:2379").await.unwrap_err().to_string();
+    let no_ca = EtcdClient::connect("https://127.0.0.1:2379")
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(no_ca.contains("--cacert"), "{no_ca}");
-    let socket = EtcdClient::connect("unix:///nonexistent/etcd.sock").await.unwrap_err().to_string();
+    let socket = EtcdClient::connect("unix:///nonexistent/etcd.sock")
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(socket.contains("No such file"), "{socket}");
 }
 
@@ -339,18 +480,35 @@ fn the_end_of_a_prefix_carries_over_0xff() {
 async fn pages_give_each_key_once_and_walk_over_few_others() {
     type KeyOf = fn(usize) -> String;
     let layouts: [(&str, KeyOf); 5] = [
-        ("numbers", |number| format!("/registry/secrets/ns/s-{number:06}")),
-        ("many namespaces", |number| format!("/registry/secrets/team-{:03}/s-{number:06}", number % 300)),
-        ("large namespaces", |number| format!("/registry/secrets/team-{:03}/s-{number:06}", number % 15)),
-        ("random names", |number| format!("/registry/pods/ns/{}", hex::encode(digest(&SHA256, &number.to_be_bytes())))),
-        ("few and far", |number| format!("/registry/{}/{number:06}", char::from(b'a' + (number % 26) as u8))),
+        ("numbers", |number| {
+            format!("/registry/secrets/ns/s-{number:06}")
+        }),
+        ("many namespaces", |number| {
+            format!("/registry/secrets/team-{:03}/s-{number:06}", number % 300)
+        }),
+        ("large namespaces", |number| {
+            format!("/registry/secrets/team-{:03}/s-{number:06}", number % 15)
+        }),
+        ("random names", |number| {
+            format!(
+                "/registry/pods/ns/{}",
+                hex::encode(digest(&SHA256, &number.to_be_bytes()))
+            )
+        }),
+        ("few and far", |number| {
+            format!(
+                "/registry/{}/{number:06}",
+                char::from(b'a' + (number % 26) as u8)
+            )
+        }),
     ];
     for (layout, key) in &layouts {
         for (cluster, streams) in [(7, false), (0, false), (7, true)] {
             let fake = Fake::default();
             {
                 let mut store = fake.0.lock().unwrap();
-                (store.cluster, store.streams, store.says_so_late) = (cluster, streams, cluster == 0);
+                (store.cluster, store.streams, store.says_so_late) =
+                    (cluster, streams, cluster == 0);
                 (0..30_000).for_each(|number| store.put(key(number).as_bytes(), b"value"));
                 // Beyond the prefix.
                 store.put(b"/registrz", b"");
@@ -360,14 +518,24 @@ async fn pages_give_each_key_once_and_walk_over_few_others() {
             pages.page_bytes = 32 * 1024;
             let mut found = Vec::new();
             while let Some(page) = pages.next().await.unwrap() {
-                found.extend(page.into_iter().map(|kv| String::from_utf8(kv.key).unwrap()));
+                found.extend(
+                    page.into_iter()
+                        .map(|kv| String::from_utf8(kv.key).unwrap()),
+                );
             }
             let mut expected: Vec<String> = (0..30_000).map(key).collect();
             expected.sort();
-            assert!(found == expected, "{layout}, cluster {cluster}: {} keys", found.len());
+            assert!(
+                found == expected,
+                "{layout}, cluster {cluster}: {} keys",
+                found.len()
+            );
             assert_eq!(pages.revision(), 30_001);
             let walked = fake.0.lock().unwrap().walked;
-            assert!(cluster == 0 || walked < 4 * 30_000, "{layout}: {walked} keys walked over");
+            assert!(
+                cluster == 0 || walked < 4 * 30_000,
+                "{layout}: {walked} keys walked over"
+            );
         }
     }
 }

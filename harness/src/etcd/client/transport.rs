@@ -11,7 +11,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use super::EtcdError;
 
-/// Bytes that the server may send before it is told that they were read: HTTP/2's own 64 KiB would make large ranges wait.
+/// Bytes that the server may send before it is told that they were read: HTTP/2's own 64 KiB would
+/// make large ranges wait.
 const WINDOW: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,15 +28,25 @@ pub struct TlsFiles {
 }
 
 pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, EtcdError> {
-    let bad = |reason: String| EtcdError::Endpoint { endpoint: endpoint.to_owned(), reason };
+    let bad = |reason: String| EtcdError::Endpoint {
+        endpoint: endpoint.to_owned(),
+        reason,
+    };
     let socket = endpoint.strip_prefix("unixs://").map(Path::new);
     let secure = endpoint.starts_with("https://") || socket.is_some();
-    if !secure && !["http://", "unix:///"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+    if !secure
+        && !["http://", "unix:///"]
+            .iter()
+            .any(|scheme| endpoint.starts_with(scheme))
+    {
         return Err(bad("its scheme is none of these".to_owned()));
     }
     let target = match socket {
         // As etcd's own client does, which kine's certificate is made for.
-        Some(socket) => format!("https://{}", server_name(socket).ok_or_else(|| bad("it names no file".to_owned()))?),
+        Some(socket) => format!(
+            "https://{}",
+            server_name(socket).ok_or_else(|| bad("it names no file".to_owned()))?
+        ),
         None => endpoint.to_owned(),
     };
     let mut target = Endpoint::from_shared(target)
@@ -44,7 +55,9 @@ pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, E
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW);
     if secure {
-        target = target.tls_config(tls_config(tls)?).map_err(|error| bad(causes(&error)))?;
+        target = target
+            .tls_config(tls_config(tls)?)
+            .map_err(|error| bad(causes(&error)))?;
     }
     let connected = match socket {
         Some(socket) => {
@@ -53,11 +66,16 @@ pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, E
                 let socket = socket.clone();
                 async { UnixStream::connect(socket).await.map(TokioIo::new) }
             };
-            target.connect_with_connector(tower::service_fn(connect)).await
+            target
+                .connect_with_connector(tower::service_fn(connect))
+                .await
         }
         None => target.connect().await,
     };
-    connected.map_err(|error| EtcdError::Connect { endpoint: endpoint.to_owned(), reason: causes(&error) })
+    connected.map_err(|error| EtcdError::Connect {
+        endpoint: endpoint.to_owned(),
+        reason: causes(&error),
+    })
 }
 
 /// The name that a certificate for a socket has.
@@ -67,21 +85,33 @@ fn server_name(socket: &Path) -> Option<&str> {
 }
 
 fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, EtcdError> {
-    let missing = |file: &str, reason: &str| EtcdError::Tls { file: file.to_owned(), reason: reason.to_owned() };
+    let missing = |file: &str, reason: &str| EtcdError::Tls {
+        file: file.to_owned(),
+        reason: reason.to_owned(),
+    };
     let ca = files.ca.as_deref().ok_or_else(|| {
-        missing("the CA certificate", "name the file that signed etcd's certificate (etcdctl's --cacert)")
+        missing(
+            "the CA certificate",
+            "name the file that signed etcd's certificate (etcdctl's --cacert)",
+        )
     })?;
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
     match (files.cert.as_deref(), files.key.as_deref()) {
         (None, None) => Ok(config),
         (Some(cert), Some(key)) => Ok(config.identity(Identity::from_pem(read(cert)?, read(key)?))),
-        _ => Err(missing("the client certificate", "a certificate needs its key and a key its certificate")),
+        _ => Err(missing(
+            "the client certificate",
+            "a certificate needs its key and a key its certificate",
+        )),
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EtcdError> {
     let read = file::read(path, file::CONFIGURATION).map(|bytes| bytes.to_vec());
-    read.map_err(|error| EtcdError::Tls { file: path.display().to_string(), reason: error.to_string() })
+    read.map_err(|error| EtcdError::Tls {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 /// The whole chain, since the outermost text of a transport error is just "transport error".

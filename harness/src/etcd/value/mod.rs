@@ -1,8 +1,9 @@
 //! What a stored value is, told from its first bytes: one row of Kubernetes' storage formats each.
 //!
-//! An encrypted value is `k8s:enc:<scheme>:<version>:<name>:` and a payload; what it decrypts to is one of the
-//! plaintext rows again. Values come from a database that anything may have written to, so [`recognise`] is total:
-//! it never fails, it names what it sees, and a payload that breaks its format is [`Value::Malformed`] with the reason.
+//! An encrypted value is `k8s:enc:<scheme>:<version>:<name>:` and a payload; what it decrypts to is
+//! one of the plaintext rows again. Values come from a database that anything may have written to,
+//! so [`recognise`] is total: it never fails, it names what it sees, and a payload that breaks its
+//! format is [`Value::Malformed`] with the reason.
 
 mod name;
 
@@ -11,7 +12,8 @@ use std::fmt;
 use kmslab_kmsv2::stored::{self, EncryptedObject};
 use prost::Message;
 
-/// Begins every value that an encryption provider wrote; the API server's `identity` refuses to read such a value.
+/// Begins every value that an encryption provider wrote; the API server's `identity` refuses to
+/// read such a value.
 pub const ENCRYPTED: &[u8] = b"k8s:enc:";
 /// Begins a plaintext protobuf value.
 pub const PROTOBUF_MAGIC: &[u8] = b"k8s\0";
@@ -25,7 +27,8 @@ const SECRETBOX_OVERHEAD: usize = 24 + 16;
 /// One stored value, by format.
 #[derive(Clone, PartialEq)]
 pub enum Value<'a> {
-    /// `k8s:enc:kms:v2:<provider>:` and an `EncryptedObject` that passes the API server's validation.
+    /// `k8s:enc:kms:v2:<provider>:` and an `EncryptedObject` that passes the API server's
+    /// validation.
     KmsV2 {
         /// `kms.name` of the configuration; never has a `:`.
         provider: &'a str,
@@ -84,7 +87,8 @@ pub enum Value<'a> {
 /// What the three local AES and NaCl providers have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Local<'a> {
-    /// Name of the key in the configuration. May have a `:`, which only the configuration tells for certain: see [`recognise`].
+    /// Name of the key in the configuration. May have a `:`, which only the configuration tells for
+    /// certain: see [`recognise`].
     pub key_name: &'a str,
     /// Nonce or IV, ciphertext, tag.
     pub data: &'a [u8],
@@ -161,7 +165,9 @@ impl<'a> Value<'a> {
     pub fn name(&self) -> Option<&'a str> {
         match self {
             Self::KmsV2 { provider, .. } | Self::KmsV1 { provider, .. } => Some(provider),
-            Self::AesGcm(local) | Self::AesCbc(local) | Self::Secretbox(local) => Some(local.key_name),
+            Self::AesGcm(local) | Self::AesCbc(local) | Self::Secretbox(local) => {
+                Some(local.key_name)
+            }
             Self::Malformed { name, .. } => *name,
             _ => None,
         }
@@ -191,14 +197,17 @@ impl fmt::Debug for Value<'_> {
 
 impl fmt::Debug for Local<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("key_name", &self.key_name).field("bytes", &self.data.len()).finish()
+        f.debug_struct("Local")
+            .field("key_name", &self.key_name)
+            .field("bytes", &self.data.len())
+            .finish()
     }
 }
 
 /// What `bytes` are. Never fails and never panics.
 ///
-/// A name with colons is read to its end where what follows each colon looks like the rest of a name, and the payload can be read after
-/// it.
+/// A name with colons is read to its end where what follows each colon looks like the rest of a
+/// name, and the payload can be read after it.
 #[must_use]
 pub fn recognise(bytes: &[u8]) -> Value<'_> {
     if bytes.starts_with(ENCRYPTED) {
@@ -229,9 +238,15 @@ fn encrypted(bytes: &[u8]) -> Value<'_> {
         let Some(rest) = bytes.strip_prefix(prefix) else {
             continue;
         };
-        return name::split(rest, read).unwrap_or_else(|(name, reason)| Value::Malformed { format, name, reason });
+        return name::split(rest, read).unwrap_or_else(|(name, reason)| Value::Malformed {
+            format,
+            name,
+            reason,
+        });
     }
-    Value::UnknownEncrypted { prefix: readable(bytes) }
+    Value::UnknownEncrypted {
+        prefix: readable(bytes),
+    }
 }
 
 fn kms_v2<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String> {
@@ -240,16 +255,25 @@ fn kms_v2<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String>
 }
 
 fn kms_v1<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String> {
-    let (length, rest) = payload.split_first_chunk::<2>().ok_or("ends before the length of the encrypted DEK")?;
+    let (length, rest) = payload
+        .split_first_chunk::<2>()
+        .ok_or("ends before the length of the encrypted DEK")?;
     let length = usize::from(u16::from_be_bytes(*length));
-    let (encrypted_dek, data) = rest
-        .split_at_checked(length)
-        .ok_or_else(|| format!("announces {length} bytes of encrypted DEK, {} follow", rest.len()))?;
+    let (encrypted_dek, data) = rest.split_at_checked(length).ok_or_else(|| {
+        format!(
+            "announces {length} bytes of encrypted DEK, {} follow",
+            rest.len()
+        )
+    })?;
     if encrypted_dek.is_empty() {
         return Err("the encrypted DEK is empty".to_owned());
     }
     at_least(data, GCM_OVERHEAD, "nonce and tag")?;
-    Ok(Value::KmsV1 { provider, encrypted_dek, data })
+    Ok(Value::KmsV1 {
+        provider,
+        encrypted_dek,
+        data,
+    })
 }
 
 fn aes_gcm<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
@@ -261,7 +285,10 @@ fn aes_cbc<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
     // PKCS#7 always pads, so one block follows the IV even for an empty plaintext.
     at_least(data, 2 * CBC_BLOCK, "IV and one block")?;
     if !data.len().is_multiple_of(CBC_BLOCK) {
-        return Err(format!("{} bytes are not whole blocks of {CBC_BLOCK}", data.len()));
+        return Err(format!(
+            "{} bytes are not whole blocks of {CBC_BLOCK}",
+            data.len()
+        ));
     }
     Ok(Value::AesCbc(Local { key_name, data }))
 }
@@ -273,7 +300,10 @@ fn secretbox<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String>
 
 fn at_least(data: &[u8], least: usize, what: &str) -> Result<(), String> {
     if data.len() < least {
-        return Err(format!("{} bytes of data, {what} alone take {least}", data.len()));
+        return Err(format!(
+            "{} bytes of data, {what} alone take {least}",
+            data.len()
+        ));
     }
     Ok(())
 }
@@ -315,7 +345,8 @@ struct JsonMeta {
 fn json(bytes: &[u8]) -> Value<'_> {
     match serde_json::from_slice(bytes) {
         Ok(JsonMeta { api_version, kind }) => Value::Json { api_version, kind },
-        // serde's message may quote the value, which may be a secret: its class and place are enough.
+        // serde's message may quote the value, which may be a secret: its class and place are
+        // enough.
         Err(error) => malformed(
             Format::Json,
             &format!(
@@ -329,10 +360,15 @@ fn json(bytes: &[u8]) -> Value<'_> {
 }
 
 fn malformed<'a>(format: Format, reason: &dyn fmt::Display) -> Value<'a> {
-    Value::Malformed { format, name: None, reason: reason.to_string() }
+    Value::Malformed {
+        format,
+        name: None,
+        reason: reason.to_string(),
+    }
 }
 
-/// The start of a prefix nobody knows, up to its fourth `:` after `k8s:enc:` or its first unprintable byte.
+/// The start of a prefix nobody knows, up to its fourth `:` after `k8s:enc:` or its first
+/// unprintable byte.
 fn readable(bytes: &[u8]) -> String {
     let mut colons = 0;
     bytes

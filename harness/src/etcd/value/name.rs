@@ -1,15 +1,21 @@
-//! Where the name in a prefix ends. Names of local keys and of KMS v1 providers may hold colons, which only the configuration tells
-//! apart from the one at the end: k3s and RKE2 write `aescbckey-2022-08-04T20:37:15Z`.
+//! Where the name in a prefix ends. Names of local keys and of KMS v1 providers may hold colons,
+//! which only the configuration tells apart from the one at the end: k3s and RKE2 write
+//! `aescbckey-2022-08-04T20:37:15Z`.
 
 /// Bytes of a name that is looked for; Kubernetes has no limit.
 const LONGEST: usize = 1024;
 
 /// A name and what follows it, for each place where the name may end: the shortest first.
 ///
-/// A name goes on past a colon if what follows looks like the rest of a name: two or more of the characters that names are made of, and
-/// another colon. Random bytes look so once in 3,000 values.
+/// A name goes on past a colon if what follows looks like the rest of a name: two or more of the
+/// characters that names are made of, and another colon. Random bytes look so once in 3,000 values.
 fn candidates(rest: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
-    let colons = rest.iter().enumerate().take(LONGEST).filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+    let colons = rest
+        .iter()
+        .enumerate()
+        .take(LONGEST)
+        .filter(|(_, byte)| **byte == b':')
+        .map(|(at, _)| at);
     let mut before = None;
     colons
         .take_while(move |at| {
@@ -21,11 +27,14 @@ fn candidates(rest: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
 }
 
 fn is_name(segment: &[u8]) -> bool {
-    segment.len() > 1 && segment.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._+/@ ".contains(byte))
+    segment.len() > 1
+        && segment
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._+/@ ".contains(byte))
 }
 
-/// Reads a payload after the longest name with which it can be read. Where there is none, the name that there seems to be and the
-/// reason of that one.
+/// Reads a payload after the longest name with which it can be read. Where there is none, the name
+/// that there seems to be and the reason of that one.
 pub(super) fn split<'a, T>(
     rest: &'a [u8],
     read: impl Fn(&'a str, &'a [u8]) -> Result<T, String>,
@@ -60,10 +69,18 @@ mod tests {
         let time = b"aescbckey-2022-08-04T20:37:15Z:\x8a\x01:data";
         assert_eq!(
             names(time),
-            ["aescbckey-2022-08-04T20", "aescbckey-2022-08-04T20:37", "aescbckey-2022-08-04T20:37:15Z"]
+            [
+                "aescbckey-2022-08-04T20",
+                "aescbckey-2022-08-04T20:37",
+                "aescbckey-2022-08-04T20:37:15Z"
+            ]
         );
         assert_eq!(names(b"key1:\x01\x02ab:cd:"), ["key1"]);
-        assert_eq!(names(b"key1:a:data"), ["key1"], "one character is too likely by chance");
+        assert_eq!(
+            names(b"key1:a:data"),
+            ["key1"],
+            "one character is too likely by chance"
+        );
         assert_eq!(names(b"key1::data"), ["key1"]);
         assert_eq!(names(b"key1"), [""; 0]);
         assert_eq!(names(b"\xff:x"), [""; 0]);
@@ -72,13 +89,33 @@ mod tests {
     #[test]
     fn the_longest_name_with_which_the_payload_can_be_read_is_taken() {
         let even = |name: &'static str, payload: &[u8]| {
-            if payload.len().is_multiple_of(2) { Ok(name) } else { Err(format!("{} bytes", payload.len())) }
+            if payload.len().is_multiple_of(2) {
+                Ok(name)
+            } else {
+                Err(format!("{} bytes", payload.len()))
+            }
         };
         assert_eq!(split(b"a:bc:12", even), Ok("a:bc"));
-        assert_eq!(split(b"a:bc:123", even), Ok("a"), "bc:123 has an even number, 123 has not");
-        assert_eq!(split(b"a:bcd:123", even), Err((Some("a:bcd"), "3 bytes".to_owned())));
-        assert_eq!(split(b":12", even), Err((None, "the name in the prefix is empty".to_owned())));
-        assert_eq!(split(b"\xff:12", even), Err((None, "the name in the prefix is not UTF-8".to_owned())));
-        assert_eq!(split(b"abc", even), Err((None, "the prefix ends without `<name>:`".to_owned())));
+        assert_eq!(
+            split(b"a:bc:123", even),
+            Ok("a"),
+            "bc:123 has an even number, 123 has not"
+        );
+        assert_eq!(
+            split(b"a:bcd:123", even),
+            Err((Some("a:bcd"), "3 bytes".to_owned()))
+        );
+        assert_eq!(
+            split(b":12", even),
+            Err((None, "the name in the prefix is empty".to_owned()))
+        );
+        assert_eq!(
+            split(b"\xff:12", even),
+            Err((None, "the name in the prefix is not UTF-8".to_owned()))
+        );
+        assert_eq!(
+            split(b"abc", even),
+            Err((None, "the prefix ends without `<name>:`".to_owned()))
+        );
     }
 }

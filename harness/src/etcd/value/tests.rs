@@ -26,7 +26,11 @@ fn reason(bytes: &[u8]) -> (Format, String) {
 #[test]
 fn kms_v2_gives_provider_and_object() {
     let bytes = stored::encode("p1", &object()).unwrap();
-    let Value::KmsV2 { provider, object: found } = recognise(&bytes) else {
+    let Value::KmsV2 {
+        provider,
+        object: found,
+    } = recognise(&bytes)
+    else {
         panic!("not KMS v2");
     };
     assert_eq!((provider, *found), ("p1", object()));
@@ -37,7 +41,11 @@ fn kms_v1_is_cut_at_the_length() {
     let mut payload = vec![0, 3, 9, 9, 9];
     payload.extend([5; 28]);
     let bytes = value("k8s:enc:kms:v1:old:", &payload);
-    let expected = Value::KmsV1 { provider: "old", encrypted_dek: &[9, 9, 9], data: &[5; 28] };
+    let expected = Value::KmsV1 {
+        provider: "old",
+        encrypted_dek: &[9, 9, 9],
+        data: &[5; 28],
+    };
     assert!(recognise(&bytes) == expected);
 }
 
@@ -59,10 +67,19 @@ fn local_providers_give_key_name_and_data() {
 #[test]
 fn plaintext_rows_name_their_object() {
     let protobuf = b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x02hi\x1a\0\"\0";
-    assert!(recognise(protobuf) == Value::Protobuf { api_version: "v1".into(), kind: "Secret".into() });
+    assert!(
+        recognise(protobuf)
+            == Value::Protobuf {
+                api_version: "v1".into(),
+                kind: "Secret".into()
+            }
+    );
     assert!(
         recognise(b"{\"apiVersion\":\"e.com/v1\",\"kind\":\"Widget\",\"spec\":{}}\n")
-            == Value::Json { api_version: "e.com/v1".into(), kind: "Widget".into() }
+            == Value::Json {
+                api_version: "e.com/v1".into(),
+                kind: "Widget".into()
+            }
     );
     assert!(recognise(&[0xd9, 0xd9, 0xf7, 0xa0]) == Value::Cbor);
 }
@@ -70,7 +87,12 @@ fn plaintext_rows_name_their_object() {
 #[test]
 fn future_providers_and_other_bytes_are_told_apart() {
     let future = recognise(b"k8s:enc:kms:v3:p1:\x00\x01");
-    assert!(future == Value::UnknownEncrypted { prefix: "k8s:enc:kms:v3:p1:".into() });
+    assert!(
+        future
+            == Value::UnknownEncrypted {
+                prefix: "k8s:enc:kms:v3:p1:".into()
+            }
+    );
     for bytes in [&b""[..], b"k8s:en", b"k8s", b"hello", &[0xff; 9]] {
         assert!(recognise(bytes) == Value::Unrecognised, "{bytes:?}");
     }
@@ -87,9 +109,18 @@ fn broken_payloads_say_what_is_wrong() {
         "encrypted data is empty",
         "an empty message is an object without data"
     );
-    assert_eq!(reason(b"k8s:enc:kms:v2:p1").1, "the prefix ends without `<name>:`");
-    assert_eq!(reason(b"k8s:enc:kms:v1::\0\x01a").1, "the name in the prefix is empty");
-    assert_eq!(reason(b"k8s:enc:kms:v1:p:\0\x09abc").1, "announces 9 bytes of encrypted DEK, 3 follow");
+    assert_eq!(
+        reason(b"k8s:enc:kms:v2:p1").1,
+        "the prefix ends without `<name>:`"
+    );
+    assert_eq!(
+        reason(b"k8s:enc:kms:v1::\0\x01a").1,
+        "the name in the prefix is empty"
+    );
+    assert_eq!(
+        reason(b"k8s:enc:kms:v1:p:\0\x09abc").1,
+        "announces 9 bytes of encrypted DEK, 3 follow"
+    );
     assert_eq!(reason(b"k8s\0\xff\xff").0, Format::Protobuf);
 }
 
@@ -133,22 +164,38 @@ fn a_name_with_colons_is_read_whole() {
         let name = format!("{scheme}key-2022-08-04T20:37:15Z");
         let bytes = value(&format!("k8s:enc:{scheme}:v1:{name}:"), &vec![b'A'; length]);
         let found = recognise(&bytes);
-        assert_eq!((found.format().as_str(), found.name()), (scheme, Some(&*name)));
+        assert_eq!(
+            (found.format().as_str(), found.name()),
+            (scheme, Some(&*name))
+        );
         assert!(!matches!(found, Value::Malformed { .. }), "{found:?}");
     }
     let mut payload = vec![0, 3, 9, 9, 9];
     payload.extend([5; 28]);
     let old = value("k8s:enc:kms:v1:vault:team-a:", &payload);
-    assert!(recognise(&old) == Value::KmsV1 { provider: "vault:team-a", encrypted_dek: &[9, 9, 9], data: &[5; 28] });
+    assert!(
+        recognise(&old)
+            == Value::KmsV1 {
+                provider: "vault:team-a",
+                encrypted_dek: &[9, 9, 9],
+                data: &[5; 28]
+            }
+    );
     // The API server takes no such name for KMS v2, other writers may.
     let new = stored::encode("p1", &object()).unwrap();
-    let new = value("k8s:enc:kms:v2:p1:team-a:", new.strip_prefix(b"k8s:enc:kms:v2:p1:").unwrap());
-    let Value::KmsV2 { provider, .. } = recognise(&new) else { panic!("not KMS v2") };
+    let new = value(
+        "k8s:enc:kms:v2:p1:team-a:",
+        new.strip_prefix(b"k8s:enc:kms:v2:p1:").unwrap(),
+    );
+    let Value::KmsV2 { provider, .. } = recognise(&new) else {
+        panic!("not KMS v2")
+    };
     assert_eq!(provider, "p1:team-a");
 }
 
 proptest! {
-    /// Ciphertext that looks like a name by chance moves the end of the name; it never makes a readable value unreadable.
+    /// Ciphertext that looks like a name by chance moves the end of the name; it never makes a
+    /// readable value unreadable.
     #[test]
     fn random_data_after_a_plain_name_is_read(data in proptest::collection::vec(any::<u8>(), 28..200)) {
         let bytes = value("k8s:enc:aesgcm:v1:key1:", &data);

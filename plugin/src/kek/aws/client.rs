@@ -13,7 +13,8 @@ use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{
-    ConfigBag, Intercept, Region, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+    ConfigBag, Intercept, Region, RuntimeComponents, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_kms::error::BoxError;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -38,7 +39,9 @@ pub enum ConfigError {
     #[error(transparent)]
     Key(#[from] NameError),
     /// The key's ARN and `--region` disagree.
-    #[error("--key is in region {key} but --region says {region}: give the key's own region, or leave --region out")]
+    #[error(
+        "--key is in region {key} but --region says {region}: give the key's own region, or leave --region out"
+    )]
     OtherRegion {
         /// In the ARN.
         key: String,
@@ -52,7 +55,9 @@ pub enum ConfigError {
     #[error("--region {0:?} is not a region's name such as us-east-1")]
     Region(String),
     /// Not a URL of a server.
-    #[error("--endpoint-url {0:?} is not a URL such as http://127.0.0.1:7600 or https://kms.us-east-1.amazonaws.com")]
+    #[error(
+        "--endpoint-url {0:?} is not a URL such as http://127.0.0.1:7600 or https://kms.us-east-1.amazonaws.com"
+    )]
     Endpoint(String),
     /// Nothing that a certificate could be checked against.
     #[error(
@@ -79,7 +84,14 @@ pub struct AwsKekBuilder {
 impl AwsKekBuilder {
     pub(super) fn new(key: String) -> Self {
         let call_timeout = Duration::from_secs(2);
-        Self { key, region: None, endpoint_url: None, ca_file: None, credentials: None, call_timeout }
+        Self {
+            key,
+            region: None,
+            endpoint_url: None,
+            ca_file: None,
+            credentials: None,
+            call_timeout,
+        }
     }
 
     /// The region; needed where the key is not given as an ARN.
@@ -103,15 +115,22 @@ impl AwsKekBuilder {
         self
     }
 
-    /// Fixed credentials, and nothing read from the environment or from files. Without this, the SDK's default chain: environment,
-    /// profile, web identity, container, instance.
+    /// Fixed credentials, and nothing read from the environment or from files. Without this, the
+    /// SDK's default chain: environment, profile, web identity, container, instance.
     #[must_use]
     pub fn credentials(mut self, access_key_id: &str, secret_access_key: &str) -> Self {
-        self.credentials = Some(Credentials::new(access_key_id, secret_access_key, None, None, "kmslab"));
+        self.credentials = Some(Credentials::new(
+            access_key_id,
+            secret_access_key,
+            None,
+            None,
+            "kmslab",
+        ));
         self
     }
 
-    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline of one attempt.
+    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline
+    /// of one attempt.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
@@ -128,9 +147,13 @@ impl AwsKekBuilder {
         if let Some(url) = &endpoint {
             check_url(url)?;
         }
-        let plain = endpoint.as_deref().is_some_and(|url| url.starts_with("http:"));
+        let plain = endpoint
+            .as_deref()
+            .is_some_and(|url| url.starts_with("http:"));
         if !plain && !has_roots && self.ca_file.is_none() {
-            return Err(ConfigError::NoRoots(endpoint.unwrap_or_else(|| format!("AWS KMS in {region}"))));
+            return Err(ConfigError::NoRoots(
+                endpoint.unwrap_or_else(|| format!("AWS KMS in {region}")),
+            ));
         }
         let requests = Arc::new(AtomicU64::new(0));
         let timeouts = TimeoutConfig::builder()
@@ -176,26 +199,37 @@ impl AwsKekBuilder {
                 .credentials_provider(credentials.clone());
             return Ok((builder, None));
         }
-        // Credentials may come from other servers than KMS. Without any roots the SDK must not be left to look for them: it would panic.
+        // Credentials may come from other servers than KMS. Without any roots the SDK must not be
+        // left to look for them: it would panic.
         let mut trust = TrustStore::empty().with_native_roots(has_roots);
         if let Some(path) = &self.ca_file {
             trust = trust.with_pem_certificate(read_ca(path)?);
         }
-        let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(self.https(trust)?);
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .http_client(self.https(trust)?);
         let shared = shared.load().await;
-        Ok((aws_sdk_kms::config::Builder::from(&shared), shared.endpoint_url().map(str::to_owned)))
+        Ok((
+            aws_sdk_kms::config::Builder::from(&shared),
+            shared.endpoint_url().map(str::to_owned),
+        ))
     }
 
     fn checked_region(&self, name: &KeyName) -> Result<String, ConfigError> {
         match (name.region(), self.region.as_deref()) {
             (_, Some(region)) if !is_region(region) => Err(ConfigError::Region(region.to_owned())),
-            (Some(key), Some(region)) if key != region => {
-                Err(ConfigError::OtherRegion { key: key.to_owned(), region: region.to_owned() })
-            }
+            (Some(key), Some(region)) if key != region => Err(ConfigError::OtherRegion {
+                key: key.to_owned(),
+                region: region.to_owned(),
+            }),
             (Some(region), _) | (None, Some(region)) => Ok(region.to_owned()),
             (None, None) => ["AWS_REGION", "AWS_DEFAULT_REGION"]
                 .into_iter()
-                .find_map(|variable| std::env::var(variable).ok().filter(|region| is_region(region)))
+                .find_map(|variable| {
+                    std::env::var(variable)
+                        .ok()
+                        .filter(|region| is_region(region))
+                })
                 .ok_or(ConfigError::NoRegion),
         }
     }
@@ -203,7 +237,9 @@ impl AwsKekBuilder {
     fn http_client(&self, plain: bool) -> Result<SharedHttpClient, ConfigError> {
         match &self.ca_file {
             Some(path) => self.https(TrustStore::empty().with_pem_certificate(read_ca(path)?)),
-            None if plain => Ok(aws_smithy_http_client::Builder::new().pool_idle_timeout(IDLE).build_http()),
+            None if plain => Ok(aws_smithy_http_client::Builder::new()
+                .pool_idle_timeout(IDLE)
+                .build_http()),
             None => self.https(TrustStore::default()),
         }
     }
@@ -213,16 +249,27 @@ impl AwsKekBuilder {
         let tls = TlsContext::builder()
             .with_trust_store(trust)
             .build()
-            .map_err(|err| CaFileError { path: self.ca_file.clone().unwrap_or_default(), reason: err.to_string() })?;
-        Ok(builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls).build_https())
+            .map_err(|err| CaFileError {
+                path: self.ca_file.clone().unwrap_or_default(),
+                reason: err.to_string(),
+            })?;
+        Ok(builder
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls)
+            .build_https())
     }
 }
 
 fn check_url(url: &str) -> Result<(), ConfigError> {
     let good = url.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
     });
-    if good { Ok(()) } else { Err(ConfigError::Endpoint(url.to_owned())) }
+    if good {
+        Ok(())
+    } else {
+        Err(ConfigError::Endpoint(url.to_owned()))
+    }
 }
 
 /// Counts each attempt that goes out, so retries count as the server sees them.

@@ -27,19 +27,34 @@ where
 
 /// The service answered with an error of its own.
 fn said(origin: &Origin, code: &str, message: &str) -> KekError {
-    let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    let detail = if message.is_empty() {
+        code.to_owned()
+    } else {
+        format!("{code}: {message}")
+    };
     let key = Subject::from(origin.key.clone());
     match code {
         "DisabledException" => KekError::Disabled { key },
         "KMSInvalidStateException"
-            if message.contains("pending deletion") || message.contains("pending replica deletion") =>
+            if message.contains("pending deletion")
+                || message.contains("pending replica deletion") =>
         {
-            KekError::PendingDeletion { key, when: String::new() }
+            KekError::PendingDeletion {
+                key,
+                when: String::new(),
+            }
         }
-        "KMSInvalidStateException" if message.contains("pending import") => KekError::Unusable { key, detail },
+        "KMSInvalidStateException" if message.contains("pending import") => {
+            KekError::Unusable { key, detail }
+        }
         "NotFoundException" | "InvalidArnException" => KekError::Gone { key, detail },
-        "AccessDeniedException" => KekError::Denied { key: origin.key.clone(), detail },
-        "InvalidKeyUsageException" | "UnsupportedOperationException" => KekError::Unusable { key, detail },
+        "AccessDeniedException" => KekError::Denied {
+            key: origin.key.clone(),
+            detail,
+        },
+        "InvalidKeyUsageException" | "UnsupportedOperationException" => {
+            KekError::Unusable { key, detail }
+        }
         "InvalidCiphertextException" | "IncorrectKeyException" => KekError::Corrupt { detail },
         "ThrottlingException"
         | "Throttling"
@@ -77,15 +92,23 @@ fn said(origin: &Origin, code: &str, message: &str) -> KekError {
 /// Something answered that does not speak KMS: a proxy, a load balancer, another service.
 fn no_answer_of_kms(origin: &Origin, response: &HttpResponse) -> KekError {
     let status = response.status().as_u16();
-    let detail =
-        format!("HTTP {status} from {}, which is not an answer of AWS KMS: check --endpoint-url", origin.endpoint);
-    if status >= 500 { KekError::Fault { detail } } else { KekError::Unexpected { detail } }
+    let detail = format!(
+        "HTTP {status} from {}, which is not an answer of AWS KMS: check --endpoint-url",
+        origin.endpoint
+    );
+    if status >= 500 {
+        KekError::Fault { detail }
+    } else {
+        KekError::Unexpected { detail }
+    }
 }
 
 /// The request could not be made, signed, or brought to the server.
 fn never_arrived(origin: &Origin, error: &(dyn Error + 'static)) -> KekError {
     if let Some(credentials) = find::<CredentialsError>(error) {
-        return KekError::Credentials { detail: root(credentials) };
+        return KekError::Credentials {
+            detail: root(credentials),
+        };
     }
     tls::never_arrived(&origin.endpoint, error)
 }
@@ -99,8 +122,11 @@ mod tests {
     use super::*;
 
     fn said(code: &str, message: &str) -> KekError {
-        let origin =
-            Origin { key: "alias/k".into(), endpoint: "http://e".into(), timeout: std::time::Duration::from_secs(2) };
+        let origin = Origin {
+            key: "alias/k".into(),
+            endpoint: "http://e".into(),
+            timeout: std::time::Duration::from_secs(2),
+        };
         super::said(&origin, code, message)
     }
 
@@ -108,10 +134,30 @@ mod tests {
     fn codes_have_a_meaning() {
         for (code, message, kind, dead) in [
             ("DisabledException", "arn is disabled.", "disabled", true),
-            ("KMSInvalidStateException", "arn is pending deletion.", "pending_deletion", true),
-            ("KMSInvalidStateException", "arn is pending import.", "unusable", true),
-            ("KMSInvalidStateException", "arn is updating.", "fault", false),
-            ("NotFoundException", "Key 'arn' does not exist", "gone", true),
+            (
+                "KMSInvalidStateException",
+                "arn is pending deletion.",
+                "pending_deletion",
+                true,
+            ),
+            (
+                "KMSInvalidStateException",
+                "arn is pending import.",
+                "unusable",
+                true,
+            ),
+            (
+                "KMSInvalidStateException",
+                "arn is updating.",
+                "fault",
+                false,
+            ),
+            (
+                "NotFoundException",
+                "Key 'arn' does not exist",
+                "gone",
+                true,
+            ),
             ("AccessDeniedException", "", "denied", true),
             (
                 "InvalidKeyUsageException",
@@ -134,11 +180,20 @@ mod tests {
                 "clock_skew",
                 false,
             ),
-            ("InvalidSignatureException", "The request signature we calculated does not match …", "credentials", false),
+            (
+                "InvalidSignatureException",
+                "The request signature we calculated does not match …",
+                "credentials",
+                false,
+            ),
             ("ValidationException", "", "unexpected", false),
         ] {
             let error = said(code, message);
-            assert_eq!((error.kind(), error.is_dead_key()), (kind, dead), "{code} {message}");
+            assert_eq!(
+                (error.kind(), error.is_dead_key()),
+                (kind, dead),
+                "{code} {message}"
+            );
         }
         assert_eq!(
             said("AccessDeniedException", "no").to_string(),

@@ -40,9 +40,16 @@ impl AwsKek {
     }
 
     async fn describe(&self) -> Result<KeyMetadata, KekError> {
-        let described = self.client.describe_key().key_id(self.name.given()).send().await;
+        let described = self
+            .client
+            .describe_key()
+            .key_id(self.name.given())
+            .send()
+            .await;
         let described = described.map_err(|err| meaning(&self.origin, &err))?;
-        let metadata = described.key_metadata.ok_or_else(|| unnamed("DescribeKey", "KeyMetadata"))?;
+        let metadata = described
+            .key_metadata
+            .ok_or_else(|| unnamed("DescribeKey", "KeyMetadata"))?;
         if let Some(arn) = &metadata.arn {
             self.learn(arn);
         }
@@ -63,17 +70,43 @@ impl AwsKek {
         if let Some(arn) = self.arn.load_full() {
             return Ok(arn.to_string());
         }
-        self.describe().await?.arn.ok_or_else(|| unnamed("DescribeKey", "Arn"))
+        self.describe()
+            .await?
+            .arn
+            .ok_or_else(|| unnamed("DescribeKey", "Arn"))
     }
 
     /// Decrypt with the key pinned: plaintext, and the material that opened it.
-    async fn decrypt(&self, ciphertext: &[u8], arn: &str) -> Result<(Zeroizing<Vec<u8>>, KeyVersion), KekError> {
-        let opened = self.client.decrypt().key_id(arn).ciphertext_blob(Blob::new(ciphertext)).send().await;
+    async fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        arn: &str,
+    ) -> Result<(Zeroizing<Vec<u8>>, KeyVersion), KekError> {
+        let opened = self
+            .client
+            .decrypt()
+            .key_id(arn)
+            .ciphertext_blob(Blob::new(ciphertext))
+            .send()
+            .await;
         let opened = opened.map_err(|err| meaning(&self.origin, &err))?;
-        let plaintext = Zeroizing::new(opened.plaintext.ok_or_else(|| unnamed("Decrypt", "Plaintext"))?.into_inner());
+        let plaintext = Zeroizing::new(
+            opened
+                .plaintext
+                .ok_or_else(|| unnamed("Decrypt", "Plaintext"))?
+                .into_inner(),
+        );
         let key = opened.key_id.ok_or_else(|| unnamed("Decrypt", "KeyId"))?;
-        let version = opened.key_material_id.ok_or_else(|| unnamed("Decrypt", "KeyMaterialId"))?;
-        Ok((plaintext, KeyVersion { key: canonical(&key), version }))
+        let version = opened
+            .key_material_id
+            .ok_or_else(|| unnamed("Decrypt", "KeyMaterialId"))?;
+        Ok((
+            plaintext,
+            KeyVersion {
+                key: canonical(&key),
+                version,
+            },
+        ))
     }
 }
 
@@ -94,34 +127,64 @@ impl Kek for AwsKek {
 
     async fn current(&self) -> Result<KeyVersion, KekError> {
         let metadata = self.describe().await?;
-        let key = metadata.arn.as_deref().ok_or_else(|| unnamed("DescribeKey", "Arn"))?;
+        let key = metadata
+            .arn
+            .as_deref()
+            .ok_or_else(|| unnamed("DescribeKey", "Arn"))?;
         check_usable(key, &metadata)?;
-        let version =
-            metadata.current_key_material_id.clone().ok_or_else(|| unnamed("DescribeKey", "CurrentKeyMaterialId"))?;
-        Ok(KeyVersion { key: canonical(key), version })
+        let version = metadata
+            .current_key_material_id
+            .clone()
+            .ok_or_else(|| unnamed("DescribeKey", "CurrentKeyMaterialId"))?;
+        Ok(KeyVersion {
+            key: canonical(key),
+            version,
+        })
     }
 
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
-        let sealed = self.client.encrypt().key_id(self.name.given()).plaintext(Blob::new(plaintext)).send().await;
+        let sealed = self
+            .client
+            .encrypt()
+            .key_id(self.name.given())
+            .plaintext(Blob::new(plaintext))
+            .send()
+            .await;
         let sealed = sealed.map_err(|err| meaning(&self.origin, &err))?;
         let arn = sealed.key_id.ok_or_else(|| unnamed("Encrypt", "KeyId"))?;
-        let ciphertext = sealed.ciphertext_blob.ok_or_else(|| unnamed("Encrypt", "CiphertextBlob"))?.into_inner();
+        let ciphertext = sealed
+            .ciphertext_blob
+            .ok_or_else(|| unnamed("Encrypt", "CiphertextBlob"))?
+            .into_inner();
         self.learn(&arn);
         // Encrypt's answer does not say which material it used; only a Decrypt of the blob does.
         let (opened, version) = self.decrypt(&ciphertext, &arn).await?;
         same(&opened, plaintext)?;
-        Ok(Wrapped { ciphertext, version })
+        Ok(Wrapped {
+            ciphertext,
+            version,
+        })
     }
 
-    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
+    async fn unwrap(
+        &self,
+        ciphertext: &[u8],
+        version: &KeyVersion,
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let arn = self.arn().await?;
         if canonical(&arn) != version.key {
-            return Err(KekError::Foreign { wanted: version.key.clone(), configured: arn });
+            return Err(KekError::Foreign {
+                wanted: version.key.clone(),
+                configured: arn,
+            });
         }
         let (plaintext, opened_by) = self.decrypt(ciphertext, &arn).await?;
         if opened_by != *version {
             return Err(KekError::Corrupt {
-                detail: format!("labelled with key material {}, opened by {}", version.version, opened_by.version),
+                detail: format!(
+                    "labelled with key material {}, opened by {}",
+                    version.version, opened_by.version
+                ),
             });
         }
         Ok(plaintext)
@@ -137,19 +200,26 @@ fn check_usable(key: &str, metadata: &KeyMetadata) -> Result<(), KekError> {
     match metadata.key_state() {
         Some(KeyState::Disabled) => return Err(KekError::Disabled { key }),
         Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => {
-            let date = metadata.deletion_date().and_then(|date| date.fmt(DateTimeFormat::DateTime).ok());
+            let date = metadata
+                .deletion_date()
+                .and_then(|date| date.fmt(DateTimeFormat::DateTime).ok());
             return Err(KekError::PendingDeletion {
                 key,
                 when: date.map(|date| format!(" on {date}")).unwrap_or_default(),
             });
         }
         Some(KeyState::PendingImport) => {
-            return Err(KekError::Unusable { key, detail: "it waits for the import of its key material".into() });
+            return Err(KekError::Unusable {
+                key,
+                detail: "it waits for the import of its key material".into(),
+            });
         }
         _ => {}
     }
     let spec = metadata.key_spec().unwrap_or(&KeySpec::SymmetricDefault);
-    let usage = metadata.key_usage().unwrap_or(&KeyUsageType::EncryptDecrypt);
+    let usage = metadata
+        .key_usage()
+        .unwrap_or(&KeyUsageType::EncryptDecrypt);
     if *spec != KeySpec::SymmetricDefault || *usage != KeyUsageType::EncryptDecrypt {
         let detail = format!(
             "its KeySpec is {} and its KeyUsage {}, needed are SYMMETRIC_DEFAULT and ENCRYPT_DECRYPT",

@@ -21,18 +21,27 @@ pub(super) struct KeyName {
 
 impl KeyName {
     pub(super) fn parse(given: &str) -> Result<Self, NameError> {
-        let error = |reason| NameError { given: given.to_owned(), reason };
+        let error = |reason| NameError {
+            given: given.to_owned(),
+            reason,
+        };
         let name = |region: Option<&str>, is_key_arn| {
-            Ok(Self { given: given.to_owned(), region: region.map(str::to_owned), is_key_arn })
+            Ok(Self {
+                given: given.to_owned(),
+                region: region.map(str::to_owned),
+                is_key_arn,
+            })
         };
         if !given.starts_with("arn:") {
             return match given.strip_prefix("alias/") {
                 Some(alias) if is_alias(alias) => name(None, false),
-                Some(_) => Err(error("the alias is empty or has other characters than letters, digits and /_-")),
+                Some(_) => Err(error(
+                    "the alias is empty or has other characters than letters, digits and /_-",
+                )),
                 None if is_key_id(given) => name(None, false),
-                None => {
-                    Err(error("it is neither an ARN nor an alias, and a key id is a UUID, or mrk- and 32 hex digits"))
-                }
+                None => Err(error(
+                    "it is neither an ARN nor an alias, and a key id is a UUID, or mrk- and 32 hex digits",
+                )),
             };
         }
         let parts: Vec<&str> = given.splitn(6, ':').collect();
@@ -46,15 +55,21 @@ impl KeyName {
             return Err(error("the ARN's third part must be kms"));
         }
         if !is_region(region) {
-            return Err(error("the ARN's fourth part must be a region such as us-east-1"));
+            return Err(error(
+                "the ARN's fourth part must be a region such as us-east-1",
+            ));
         }
         if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(error("the ARN's fifth part must be an account of 12 digits"));
+            return Err(error(
+                "the ARN's fifth part must be an account of 12 digits",
+            ));
         }
         match resource.split_once('/') {
             Some(("key", id)) if is_key_id(id) => name(Some(region), true),
             Some(("alias", alias)) if is_alias(alias) => name(Some(region), false),
-            _ => Err(error("the ARN must end in key/ID or alias/NAME; an id is a UUID, or mrk- and 32 hex digits")),
+            _ => Err(error(
+                "the ARN must end in key/ID or alias/NAME; an id is a UUID, or mrk- and 32 hex digits",
+            )),
         }
     }
 
@@ -74,11 +89,17 @@ impl KeyName {
 }
 
 pub(super) fn is_region(text: &str) -> bool {
-    text.contains('-') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    text.contains('-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn is_alias(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte))
 }
 
 fn is_key_id(text: &str) -> bool {
@@ -87,7 +108,8 @@ fn is_key_id(text: &str) -> bool {
         return id.len() == 32 && hex(id);
     }
     let groups: Vec<&str> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| hex(group))
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| hex(group))
 }
 
 /// The region of a key's own ARN; an alias, an id and everything else is refused.
@@ -95,12 +117,15 @@ pub fn region_of_key_arn(given: &str) -> Result<String, NameError> {
     let name = KeyName::parse(given)?;
     match (name.region, name.is_key_arn) {
         (Some(region), true) => Ok(region),
-        _ => Err(NameError { given: given.to_owned(), reason: "it must be the key's own ARN here" }),
+        _ => Err(NameError {
+            given: given.to_owned(),
+            reason: "it must be the key's own ARN here",
+        }),
     }
 }
 
-/// The name that goes into key ids: the key's ARN; that of a multi-region key without its region, since all replicas open what one
-/// of them sealed.
+/// The name that goes into key ids: the key's ARN; that of a multi-region key without its region,
+/// since all replicas open what one of them sealed.
 pub fn canonical(arn: &str) -> String {
     match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
         [arn, partition, service, _, account, resource] if resource.starts_with("key/mrk-") => {
@@ -120,12 +145,19 @@ mod tests {
     fn names_that_aws_takes() {
         let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{ID}");
         let name = KeyName::parse(&arn).unwrap();
-        assert_eq!((name.region(), name.key_arn()), (Some("us-east-1"), Some(arn.as_str())));
-        let name = KeyName::parse("arn:aws-cn:kms:cn-north-1:123456789012:alias/k8s/secrets").unwrap();
+        assert_eq!(
+            (name.region(), name.key_arn()),
+            (Some("us-east-1"), Some(arn.as_str()))
+        );
+        let name =
+            KeyName::parse("arn:aws-cn:kms:cn-north-1:123456789012:alias/k8s/secrets").unwrap();
         assert_eq!((name.region(), name.key_arn()), (Some("cn-north-1"), None));
         for given in [ID, "alias/kmslab", "mrk-1234abcd12ab34cd56ef1234567890ab"] {
             let name = KeyName::parse(given).unwrap();
-            assert_eq!((name.given(), name.region(), name.key_arn()), (given, None, None));
+            assert_eq!(
+                (name.given(), name.region(), name.key_arn()),
+                (given, None, None)
+            );
         }
     }
 
@@ -140,11 +172,20 @@ mod tests {
             ("arn:aws:s3:us-east-1:123456789012:key/x", "must be kms"),
             ("arn:aws:kms::123456789012:key/x", "must be a region"),
             ("arn:aws:kms:us-east-1:1234:key/x", "12 digits"),
-            ("arn:aws:kms:us-east-1:123456789012:key/x", "must end in key/ID"),
-            ("arn:aws:kms:us-east-1:123456789012:key/<id>", "must end in key/ID"),
+            (
+                "arn:aws:kms:us-east-1:123456789012:key/x",
+                "must end in key/ID",
+            ),
+            (
+                "arn:aws:kms:us-east-1:123456789012:key/<id>",
+                "must end in key/ID",
+            ),
         ] {
             let message = KeyName::parse(given).unwrap_err().to_string();
-            assert!(message.contains(reason) && message.contains("give an ARN such as"), "{given}: {message}");
+            assert!(
+                message.contains(reason) && message.contains("give an ARN such as"),
+                "{given}: {message}"
+            );
         }
     }
 

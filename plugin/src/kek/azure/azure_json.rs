@@ -1,8 +1,10 @@
-//! `azure.json`, the cloud provider's configuration on Kubernetes' nodes: in which cloud the vault is, and how to log in.
+//! `azure.json`, the cloud provider's configuration on Kubernetes' nodes: in which cloud the vault
+//! is, and how to log in.
 //!
-//! Fields and their order of precedence are cloud-provider-azure's (its documentation, "Cloud Provider Config", and
-//! `GetServicePrincipalToken`). A field that says how to log in and is not supported is refused by name. Other fields, of which there
-//! are some sixty, have nothing to do with a plugin.
+//! Fields and their order of precedence are cloud-provider-azure's (its documentation, "Cloud
+//! Provider Config", and `GetServicePrincipalToken`). A field that says how to log in and is not
+//! supported is refused by name. Other fields, of which there are some sixty, have nothing to do
+//! with a plugin.
 
 use std::path::Path;
 
@@ -64,17 +66,23 @@ pub(super) struct AzureJson {
 impl AzureJson {
     /// Reads the file. Errors name it and the field.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let error = |reason: String| ConfigError::ConfigFile { path: path.to_owned(), reason };
+        let error = |reason: String| ConfigError::ConfigFile {
+            path: path.to_owned(),
+            reason,
+        };
         let bytes = file::read(path, file::CONFIGURATION).map_err(|err| error(err.to_string()))?;
         Self::parse(&bytes).map_err(error)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = decoded(bytes)?;
-        let members: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|error| format!("line {}: not a JSON object", error.line()))?;
+        let members: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| format!("line {}: not a JSON object", error.line()))?;
         // Go's JSON, with which nodes read it, takes names in any case.
-        let members = members.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        let members = members
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value))
+            .collect();
         Fields(members).read()
     }
 }
@@ -83,17 +91,23 @@ impl AzureJson {
 fn decoded(bytes: &[u8]) -> Result<Zeroizing<String>, String> {
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Zeroizing<Vec<u16>> = Zeroizing::new(
-            bytes.chunks(2).map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or_default()])).collect(),
+            bytes
+                .chunks(2)
+                .map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or_default()]))
+                .collect(),
         );
-        String::from_utf16(&units).map_err(|_| "it is not UTF-16, as its first bytes say".to_owned())
+        String::from_utf16(&units)
+            .map_err(|_| "it is not UTF-16, as its first bytes say".to_owned())
     };
     let text = match bytes {
-        [0xef, 0xbb, 0xbf, rest @ ..] => {
-            std::str::from_utf8(rest).map(str::to_owned).map_err(|error| error.to_string())
-        }
+        [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest)
+            .map(str::to_owned)
+            .map_err(|error| error.to_string()),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        bytes => std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| format!("it is not UTF-8: {error}")),
+        bytes => std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|error| format!("it is not UTF-8: {error}")),
     };
     text.map(Zeroizing::new)
 }
@@ -103,18 +117,28 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(&name.to_ascii_lowercase()).filter(|value| !value.is_null())
+        self.0
+            .get(&name.to_ascii_lowercase())
+            .filter(|value| !value.is_null())
     }
 
     /// A text, unless it is empty.
     fn text(&self, name: &str) -> Result<Option<String>, String> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let text = value.as_str().ok_or_else(|| format!("{name} is not a string"))?;
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let text = value
+            .as_str()
+            .ok_or_else(|| format!("{name} is not a string"))?;
         Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
     }
 
     fn flag(&self, name: &str) -> Result<bool, String> {
-        self.get(name).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| format!("{name} is not true or false")))
+        self.get(name).map_or(Ok(false), |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| format!("{name} is not true or false"))
+        })
     }
 
     fn read(&self) -> Result<AzureJson, String> {
@@ -122,7 +146,10 @@ impl Fields {
         let cloud = AzureCloud::parse(&name).ok_or_else(|| {
             format!("cloud {name:?} is not supported; use AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud")
         })?;
-        Ok(AzureJson { cloud, login: self.login()? })
+        Ok(AzureJson {
+            cloud,
+            login: self.login()?,
+        })
     }
 
     fn login(&self) -> Result<Login, String> {
@@ -135,12 +162,19 @@ impl Fields {
             return Ok(Login::WorkloadIdentity {
                 tenant: need("tenantId", self.text("tenantId")?, what)?,
                 client_id: need("aadClientId", client_id, what)?,
-                token_file: need("aadFederatedTokenFile", self.text("aadFederatedTokenFile")?, what)?.into(),
+                token_file: need(
+                    "aadFederatedTokenFile",
+                    self.text("aadFederatedTokenFile")?,
+                    what,
+                )?
+                .into(),
             });
         }
         // AKS writes "msi" for the client and the secret of a managed identity.
         if self.flag("useManagedIdentityExtension")? || client_id.as_deref() == Some("msi") {
-            return Ok(Login::ManagedIdentity { user_assigned: self.text("userAssignedIdentityID")? });
+            return Ok(Login::ManagedIdentity {
+                user_assigned: self.text("userAssignedIdentityID")?,
+            });
         }
         if let Some(secret) = self.text("aadClientSecret")? {
             let what = "a client secret";
@@ -182,10 +216,19 @@ mod tests {
             ("AzureChinaCloud", AzureCloud::China),
         ] {
             let json = format!(r#"{{"cloud":"{name}","useManagedIdentityExtension":true}}"#);
-            assert_eq!(AzureJson::parse(json.as_bytes()).unwrap().cloud, cloud, "{name}");
+            assert_eq!(
+                AzureJson::parse(json.as_bytes()).unwrap().cloud,
+                cloud,
+                "{name}"
+            );
         }
-        let stack = AzureJson::parse(br#"{"cloud":"AzureStackCloud","useManagedIdentityExtension":true}"#);
-        assert!(stack.unwrap_err().contains("cloud \"AzureStackCloud\" is not supported"));
+        let stack =
+            AzureJson::parse(br#"{"cloud":"AzureStackCloud","useManagedIdentityExtension":true}"#);
+        assert!(
+            stack
+                .unwrap_err()
+                .contains("cloud \"AzureStackCloud\" is not supported")
+        );
     }
 
     #[test]
@@ -197,11 +240,24 @@ mod tests {
         assert!(
             matches!(workload, Ok(Login::WorkloadIdentity { token_file, .. }) if token_file == Path::new("/token"))
         );
-        let managed = login(&format!(r#"{{{all},"useManagedIdentityExtension":true,"userAssignedIdentityID":"u"}}"#));
-        assert!(matches!(managed, Ok(Login::ManagedIdentity { user_assigned: Some(id) }) if id == "u"));
-        let aks = login(r#"{"aadClientId":"msi","aadClientSecret":"msi","userAssignedIdentityID":""}"#);
-        assert!(matches!(aks, Ok(Login::ManagedIdentity { user_assigned: None })));
-        assert!(matches!(login(&format!("{{{all}}}")), Ok(Login::ClientSecret { .. })));
+        let managed = login(&format!(
+            r#"{{{all},"useManagedIdentityExtension":true,"userAssignedIdentityID":"u"}}"#
+        ));
+        assert!(
+            matches!(managed, Ok(Login::ManagedIdentity { user_assigned: Some(id) }) if id == "u")
+        );
+        let aks =
+            login(r#"{"aadClientId":"msi","aadClientSecret":"msi","userAssignedIdentityID":""}"#);
+        assert!(matches!(
+            aks,
+            Ok(Login::ManagedIdentity {
+                user_assigned: None
+            })
+        ));
+        assert!(matches!(
+            login(&format!("{{{all}}}")),
+            Ok(Login::ClientSecret { .. })
+        ));
         // Go reads names in any case.
         assert!(matches!(
             login(r#"{"TENANTID":"t","AadClientID":"c","AADClientSecret":"s"}"#),
@@ -216,20 +272,38 @@ mod tests {
                 r#"{"tenantId":"t","aadClientId":"c","aadClientCertPath":"/x.pfx"}"#,
                 "aadClientCertPath is not supported",
             ),
-            (r#"{"tenantId":"t","aadClientId":"c"}"#, "it says no way to log in"),
-            (r#"{"aadClientId":"c","aadClientSecret":"hunter2"}"#, "it has no tenantId"),
-            (r#"{"tenantId":"t","aadClientSecret":"hunter2"}"#, "it has no aadClientId"),
+            (
+                r#"{"tenantId":"t","aadClientId":"c"}"#,
+                "it says no way to log in",
+            ),
+            (
+                r#"{"aadClientId":"c","aadClientSecret":"hunter2"}"#,
+                "it has no tenantId",
+            ),
+            (
+                r#"{"tenantId":"t","aadClientSecret":"hunter2"}"#,
+                "it has no aadClientId",
+            ),
             (
                 r#"{"useFederatedWorkloadIdentityExtension":true,"tenantId":"t","aadClientId":"c"}"#,
                 "it has no aadFederatedTokenFile",
             ),
-            (r#"{"tenantId":7,"aadClientId":"c","aadClientSecret":"hunter2"}"#, "tenantId is not a string"),
-            (r#"{"useManagedIdentityExtension":"yes"}"#, "useManagedIdentityExtension is not true or false"),
+            (
+                r#"{"tenantId":7,"aadClientId":"c","aadClientSecret":"hunter2"}"#,
+                "tenantId is not a string",
+            ),
+            (
+                r#"{"useManagedIdentityExtension":"yes"}"#,
+                "useManagedIdentityExtension is not true or false",
+            ),
             ("[\"hunter2\"]", "not a JSON object"),
             ("{\n\"aadClientSecret\": hunter2", "line 2"),
         ] {
             let error = login(json).unwrap_err();
-            assert!(error.contains(says) && !error.contains("hunter2"), "{json}: {error}");
+            assert!(
+                error.contains(says) && !error.contains("hunter2"),
+                "{json}: {error}"
+            );
         }
     }
 
@@ -237,7 +311,11 @@ mod tests {
     fn files_of_editors_on_windows_are_read() {
         let json = "{\r\n \"useManagedIdentityExtension\": true\r\n}\r\n";
         let utf16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
-            [mark, &json.encode_utf16().flat_map(bytes).collect::<Vec<_>>()].concat()
+            [
+                mark,
+                &json.encode_utf16().flat_map(bytes).collect::<Vec<_>>(),
+            ]
+            .concat()
         };
         for file in [
             json.as_bytes().to_vec(),
@@ -245,9 +323,18 @@ mod tests {
             utf16(b"\xff\xfe", u16::to_le_bytes),
             utf16(b"\xfe\xff", u16::to_be_bytes),
         ] {
-            assert!(matches!(AzureJson::parse(&file).map(|file| file.login), Ok(Login::ManagedIdentity { .. })));
+            assert!(matches!(
+                AzureJson::parse(&file).map(|file| file.login),
+                Ok(Login::ManagedIdentity { .. })
+            ));
         }
-        for broken in [&b"\xff\xfe{"[..], b"\xff\xfe\x00\xd8", b"\x80", b"\xef\xbb\xbf\x80", b""] {
+        for broken in [
+            &b"\xff\xfe{"[..],
+            b"\xff\xfe\x00\xd8",
+            b"\x80",
+            b"\xef\xbb\xbf\x80",
+            b"",
+        ] {
             assert!(AzureJson::parse(broken).is_err());
         }
     }

@@ -10,7 +10,8 @@ use azure_core::cloud::CloudConfiguration;
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::headers::AUTHORIZATION;
 use azure_core::http::{
-    AsyncRawResponse, ClientOptions, ExponentialRetryOptions, HttpClient, Request, RetryOptions, Transport,
+    AsyncRawResponse, ClientOptions, ExponentialRetryOptions, HttpClient, Request, RetryOptions,
+    Transport,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 
@@ -70,7 +71,8 @@ pub enum ConfigError {
 /// How the plugin logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum AuthMethod {
-    /// What the environment has: a client secret, else a workload identity's token file, else the machine's managed identity
+    /// What the environment has: a client secret, else a workload identity's token file, else the
+    /// machine's managed identity
     #[default]
     Auto,
     /// AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
@@ -127,11 +129,16 @@ impl AzureKekBuilder {
     /// A fixed client secret of Azure's public cloud, and nothing read from the environment.
     #[must_use]
     pub fn client_secret(mut self, tenant: &str, client_id: &str, secret: &str) -> Self {
-        self.secret = Some((tenant.to_owned(), client_id.to_owned(), Secret::new(secret.to_owned())));
+        self.secret = Some((
+            tenant.to_owned(),
+            client_id.to_owned(),
+            Secret::new(secret.to_owned()),
+        ));
         self
     }
 
-    /// An `azure.json` as Kubernetes' nodes have it, whose credentials come before those of the environment.
+    /// An `azure.json` as Kubernetes' nodes have it, whose credentials come before those of the
+    /// environment.
     #[must_use]
     pub fn config_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
         self.config_file = path.map(Into::into);
@@ -152,20 +159,30 @@ impl AzureKekBuilder {
         self
     }
 
-    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline of one attempt.
+    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline
+    /// of one attempt.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// Checks all that can be checked without the cloud; makes no call. Needs a Tokio runtime, on which tokens are renewed.
+    /// Checks all that can be checked without the cloud; makes no call. Needs a Tokio runtime, on
+    /// which tokens are renewed.
     pub async fn build(self) -> Result<AzureKek, ConfigError> {
-        let file = self.config_file.as_deref().map(AzureJson::read).transpose()?;
+        let file = self
+            .config_file
+            .as_deref()
+            .map(AzureJson::read)
+            .transpose()?;
         let cloud = file.as_ref().map(|file| file.cloud).unwrap_or_default();
         let name = KeyName::parse(&self.vault, cloud, &self.key, self.version.as_deref())?;
         let (requests, http) = (Arc::new(AtomicU64::new(0)), self.http(&name.vault)?);
-        let counted = |all| Counted { inner: Arc::clone(&http), requests: Arc::clone(&requests), all };
+        let counted = |all| Counted {
+            inner: Arc::clone(&http),
+            requests: Arc::clone(&requests),
+            all,
+        };
         let options = |transport: Counted| ClientOptions {
             transport: Some(Transport::new(Arc::new(transport))),
             retry: RetryOptions::exponential(ExponentialRetryOptions {
@@ -176,11 +193,25 @@ impl AzureKekBuilder {
             ..ClientOptions::default()
         };
         let credential = Fresh::new(self.credential(file, options(counted(true)))?);
-        let key_options = KeyClientOptions { client_options: options(counted(false)), ..KeyClientOptions::default() };
+        let key_options = KeyClientOptions {
+            client_options: options(counted(false)),
+            ..KeyClientOptions::default()
+        };
         let client = KeyClient::new(&name.vault, credential, Some(key_options));
         let client = client.map_err(|error| ConfigError::Sdk(error.to_string()))?;
-        let origin = Origin { key: name.shown(), endpoint: name.vault.clone(), timeout: self.call_timeout };
-        Ok(AzureKek { client, name, wraps: AtomicBool::new(false), known_as: KnownAs::default(), origin, requests })
+        let origin = Origin {
+            key: name.shown(),
+            endpoint: name.vault.clone(),
+            timeout: self.call_timeout,
+        };
+        Ok(AzureKek {
+            client,
+            name,
+            wraps: AtomicBool::new(false),
+            known_as: KnownAs::default(),
+            origin,
+            requests,
+        })
     }
 
     fn http(&self, vault: &str) -> Result<Arc<reqwest::Client>, ConfigError> {
@@ -190,18 +221,25 @@ impl AzureKekBuilder {
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &self.ca_file {
             let certificates = reqwest::Certificate::from_pem_bundle(&read_ca(path)?);
-            let certificates =
-                certificates.map_err(|error| CaFileError { path: path.clone(), reason: error.to_string() })?;
+            let certificates = certificates.map_err(|error| CaFileError {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
             builder = builder.tls_certs_only(certificates);
         } else if rustls_native_certs::load_native_certs().certs.is_empty() {
             return Err(ConfigError::NoRoots(vault.to_owned()));
         }
         if let Some(url) = &self.proxy {
             let proxy = reqwest::Proxy::all(url);
-            let proxy = proxy.map_err(|error| ConfigError::Proxy { url: url.clone(), reason: error.to_string() })?;
+            let proxy = proxy.map_err(|error| ConfigError::Proxy {
+                url: url.clone(),
+                reason: error.to_string(),
+            })?;
             builder = builder.proxy(proxy);
         }
-        let client = builder.build().map_err(|error| ConfigError::Sdk(error.to_string()))?;
+        let client = builder
+            .build()
+            .map_err(|error| ConfigError::Sdk(error.to_string()))?;
         Ok(Arc::new(client))
     }
 
@@ -211,30 +249,49 @@ impl AzureKekBuilder {
         options: ClientOptions,
     ) -> Result<Arc<dyn TokenCredential>, ConfigError> {
         if let (Some(file), Some(path)) = (file, &self.config_file) {
-            let options = ClientOptions { cloud: Some(Arc::new(file.cloud.configuration())), ..options };
-            let refused =
-                |error: azure_core::Error| ConfigError::ConfigFile { path: path.clone(), reason: error.to_string() };
+            let options = ClientOptions {
+                cloud: Some(Arc::new(file.cloud.configuration())),
+                ..options
+            };
+            let refused = |error: azure_core::Error| ConfigError::ConfigFile {
+                path: path.clone(),
+                reason: error.to_string(),
+            };
             return file.login.credential(options).map_err(refused);
         }
         let (login, cloud) = match &self.secret {
             Some((tenant, client_id, secret)) => {
-                let (tenant, client_id, secret) = (tenant.clone(), client_id.clone(), secret.clone());
+                let (tenant, client_id, secret) =
+                    (tenant.clone(), client_id.clone(), secret.clone());
                 // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
                 let public = Some(Arc::new(CloudConfiguration::AzurePublic));
-                (Login::ClientSecret { tenant, client_id, secret }, public)
+                (
+                    Login::ClientSecret {
+                        tenant,
+                        client_id,
+                        secret,
+                    },
+                    public,
+                )
             }
             None => (self.login_of_the_environment()?, None),
         };
         let refused = |error: azure_core::Error| ConfigError::Credential(error.to_string());
-        login.credential(ClientOptions { cloud, ..options }).map_err(refused)
+        login
+            .credential(ClientOptions { cloud, ..options })
+            .map_err(refused)
     }
 
     fn login_of_the_environment(&self) -> Result<Login, ConfigError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let need = |name: &str| set(name).ok_or_else(|| ConfigError::Credential(format!("{name} is not set")));
+        let need = |name: &str| {
+            set(name).ok_or_else(|| ConfigError::Credential(format!("{name} is not set")))
+        };
         let auth = match self.auth {
             AuthMethod::Auto if set("AZURE_CLIENT_SECRET").is_some() => AuthMethod::ClientSecret,
-            AuthMethod::Auto if set("AZURE_FEDERATED_TOKEN_FILE").is_some() => AuthMethod::WorkloadIdentity,
+            AuthMethod::Auto if set("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
+                AuthMethod::WorkloadIdentity
+            }
             AuthMethod::Auto => AuthMethod::ManagedIdentity,
             chosen => chosen,
         };
@@ -249,15 +306,15 @@ impl AzureKekBuilder {
                 client_id: need("AZURE_CLIENT_ID")?,
                 token_file: need("AZURE_FEDERATED_TOKEN_FILE")?.into(),
             },
-            AuthMethod::Auto | AuthMethod::ManagedIdentity => {
-                Login::ManagedIdentity { user_assigned: set("AZURE_CLIENT_ID") }
-            }
+            AuthMethod::Auto | AuthMethod::ManagedIdentity => Login::ManagedIdentity {
+                user_assigned: set("AZURE_CLIENT_ID"),
+            },
         })
     }
 }
 
-/// The transport, counting what goes out. A vault's client sends its first request without a token, to be told where to get one; that
-/// one asks nothing of the key and is not counted.
+/// The transport, counting what goes out. A vault's client sends its first request without a token,
+/// to be told where to get one; that one asks nothing of the key and is not counted.
 #[derive(Debug)]
 struct Counted {
     inner: Arc<reqwest::Client>,

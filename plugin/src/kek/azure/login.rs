@@ -6,8 +6,9 @@ use std::sync::Arc;
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::ClientOptions;
 use azure_identity::{
-    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
-    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialOptions,
 };
 
 /// How to log in.
@@ -24,9 +25,7 @@ pub(super) enum Login {
         token_file: PathBuf,
     },
     /// A user-assigned identity is given by its client id or its resource id.
-    ManagedIdentity {
-        user_assigned: Option<String>,
-    },
+    ManagedIdentity { user_assigned: Option<String> },
 }
 
 impl std::fmt::Debug for Login {
@@ -41,14 +40,28 @@ impl std::fmt::Debug for Login {
 }
 
 impl Login {
-    /// The login host is that of `options.cloud`; without one, the SDK takes it from AZURE_AUTHORITY_HOST.
-    pub(super) fn credential(self, options: ClientOptions) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    /// The login host is that of `options.cloud`; without one, the SDK takes it from
+    /// AZURE_AUTHORITY_HOST.
+    pub(super) fn credential(
+        self,
+        options: ClientOptions,
+    ) -> azure_core::Result<Arc<dyn TokenCredential>> {
         Ok(match self {
-            Self::ClientSecret { tenant, client_id, secret } => {
-                let options = ClientSecretCredentialOptions { client_options: options };
+            Self::ClientSecret {
+                tenant,
+                client_id,
+                secret,
+            } => {
+                let options = ClientSecretCredentialOptions {
+                    client_options: options,
+                };
                 ClientSecretCredential::new(&tenant, client_id, secret, Some(options))?
             }
-            Self::WorkloadIdentity { tenant, client_id, token_file } => {
+            Self::WorkloadIdentity {
+                tenant,
+                client_id,
+                token_file,
+            } => {
                 let mut wanted = WorkloadIdentityCredentialOptions {
                     client_id: Some(client_id),
                     tenant_id: Some(tenant),
@@ -63,7 +76,10 @@ impl Login {
                     true => UserAssignedId::ResourceId(id),
                     false => UserAssignedId::ClientId(id),
                 });
-                let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options: options };
+                let options = ManagedIdentityCredentialOptions {
+                    user_assigned_id,
+                    client_options: options,
+                };
                 ManagedIdentityCredential::new(Some(options))?
             }
         })
@@ -87,8 +103,14 @@ mod tests {
     #[async_trait]
     impl HttpClient for Hosts {
         async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-            self.0.lock().unwrap().extend(request.url().host_str().map(str::to_owned));
-            Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Other, "recorded"))
+            self.0
+                .lock()
+                .unwrap()
+                .extend(request.url().host_str().map(str::to_owned));
+            Err(azure_core::Error::with_message(
+                azure_core::error::ErrorKind::Other,
+                "recorded",
+            ))
         }
     }
 
@@ -97,10 +119,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let token_file = dir.path().join("token");
         std::fs::write(&token_file, "a.b.c").unwrap();
-        let (tenant, client_id) = ("11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000");
+        let (tenant, client_id) = (
+            "11111111-2222-3333-4444-555555555555",
+            "66666666-7777-8888-9999-000000000000",
+        );
         for (cloud, host) in [
             (CloudConfiguration::AzurePublic, "login.microsoftonline.com"),
-            (CloudConfiguration::AzureGovernment, "login.microsoftonline.us"),
+            (
+                CloudConfiguration::AzureGovernment,
+                "login.microsoftonline.us",
+            ),
             (CloudConfiguration::AzureChina, "login.chinacloudapi.cn"),
         ] {
             for login in [
@@ -122,7 +150,12 @@ mod tests {
                     retry: azure_core::http::RetryOptions::none(),
                     ..ClientOptions::default()
                 };
-                login.credential(options).unwrap().get_token(&["x/.default"], None).await.unwrap_err();
+                login
+                    .credential(options)
+                    .unwrap()
+                    .get_token(&["x/.default"], None)
+                    .await
+                    .unwrap_err();
                 assert_eq!(*hosts.0.lock().unwrap(), [host], "{shown}");
             }
         }

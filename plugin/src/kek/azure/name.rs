@@ -25,23 +25,36 @@ pub(super) struct KeyName {
 
 impl KeyName {
     /// From `--keyvault-name` or `--vault-url`, `--key-name` and `--key-version`.
-    pub(super) fn parse(vault: &Vault, cloud: AzureCloud, key: &str, version: Option<&str>) -> Result<Self, NameError> {
-        let error = |flag, given: &str, reason| NameError { flag, given: given.to_owned(), reason };
+    pub(super) fn parse(
+        vault: &Vault,
+        cloud: AzureCloud,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Self, NameError> {
+        let error = |flag, given: &str, reason| NameError {
+            flag,
+            given: given.to_owned(),
+            reason,
+        };
         let vault = match vault {
             Vault::Name(name) => {
-                let fits =
-                    (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                let fits = (3..=24).contains(&name.len())
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
                 if !fits {
-                    let reason =
-                        "a vault's name has 3 to 24 letters, digits and dashes; for a vault elsewhere give --vault-url";
+                    let reason = "a vault's name has 3 to 24 letters, digits and dashes; for a vault elsewhere give --vault-url";
                     return Err(error("--keyvault-name", name, reason));
                 }
-                format!("https://{}{}", name.to_ascii_lowercase(), cloud.vault_suffix())
+                format!(
+                    "https://{}{}",
+                    name.to_ascii_lowercase(),
+                    cloud.vault_suffix()
+                )
             }
             Vault::Url(given) => {
                 let bad = |reason| error("--vault-url", given, reason);
-                let url: Url =
-                    given.parse().map_err(|_| bad("it is no URL such as https://my-vault.vault.azure.net"))?;
+                let url: Url = given
+                    .parse()
+                    .map_err(|_| bad("it is no URL such as https://my-vault.vault.azure.net"))?;
                 if url.scheme() != "https" {
                     return Err(bad("Key Vault is reached by https:// only"));
                 }
@@ -51,19 +64,30 @@ impl KeyName {
                 given.trim_end_matches('/').to_owned()
             }
         };
-        if key.is_empty() || key.len() > 127 || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return Err(error("--key-name", key, "a key's name has 1 to 127 letters, digits and dashes"));
-        }
-        if let Some(version) =
-            version.filter(|version| version.len() != 32 || !version.bytes().all(|b| b.is_ascii_hexdigit()))
+        if key.is_empty()
+            || key.len() > 127
+            || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         {
+            return Err(error(
+                "--key-name",
+                key,
+                "a key's name has 1 to 127 letters, digits and dashes",
+            ));
+        }
+        if let Some(version) = version.filter(|version| {
+            version.len() != 32 || !version.bytes().all(|b| b.is_ascii_hexdigit())
+        }) {
             return Err(error(
                 "--key-version",
                 version,
                 "a version's name has 32 hexadecimal digits; leave it out to follow rotations",
             ));
         }
-        Ok(Self { vault, key: key.to_owned(), version: version.map(str::to_ascii_lowercase) })
+        Ok(Self {
+            vault,
+            key: key.to_owned(),
+            version: version.map(str::to_ascii_lowercase),
+        })
     }
 
     /// As messages name it.
@@ -85,7 +109,8 @@ pub enum Vault {
 pub(super) fn split_kid(kid: &str) -> Option<(String, String)> {
     let (key, version) = kid.trim_end_matches('/').rsplit_once('/')?;
     let (_, name) = key.rsplit_once("/keys/")?;
-    (!name.is_empty() && !version.is_empty()).then(|| (key.to_ascii_lowercase(), version.to_ascii_lowercase()))
+    (!name.is_empty() && !version.is_empty())
+        .then(|| (key.to_ascii_lowercase(), version.to_ascii_lowercase()))
 }
 
 #[cfg(test)]
@@ -98,10 +123,23 @@ mod tests {
 
     #[test]
     fn a_vault_by_name_or_by_url() {
-        let by_name = KeyName::parse(&named("K8s-KMS"), AzureCloud::Public, "k8s-secrets", None).unwrap();
-        assert_eq!(by_name.shown(), "https://k8s-kms.vault.azure.net/keys/k8s-secrets");
-        let gov = KeyName::parse(&named("K8s-KMS"), AzureCloud::UsGovernment, "k8s-secrets", None).unwrap();
-        assert_eq!(gov.shown(), "https://k8s-kms.vault.usgovcloudapi.net/keys/k8s-secrets");
+        let by_name =
+            KeyName::parse(&named("K8s-KMS"), AzureCloud::Public, "k8s-secrets", None).unwrap();
+        assert_eq!(
+            by_name.shown(),
+            "https://k8s-kms.vault.azure.net/keys/k8s-secrets"
+        );
+        let gov = KeyName::parse(
+            &named("K8s-KMS"),
+            AzureCloud::UsGovernment,
+            "k8s-secrets",
+            None,
+        )
+        .unwrap();
+        assert_eq!(
+            gov.shown(),
+            "https://k8s-kms.vault.usgovcloudapi.net/keys/k8s-secrets"
+        );
         let by_url = KeyName::parse(
             &Vault::Url("https://v.vault.azure.cn/".into()),
             AzureCloud::Public,
@@ -121,12 +159,19 @@ mod tests {
             (named("my_vault"), "k", None, "--keyvault-name"),
             (url("http://v.vault.azure.net"), "k", None, "--vault-url"),
             (url("v.vault.azure.net"), "k", None, "--vault-url"),
-            (url("https://v.vault.azure.net?x=y"), "k", None, "--vault-url"),
+            (
+                url("https://v.vault.azure.net?x=y"),
+                "k",
+                None,
+                "--vault-url",
+            ),
             (named("vault"), "", None, "--key-name"),
             (named("vault"), "a/b", None, "--key-name"),
             (named("vault"), "k", Some("1"), "--key-version"),
         ] {
-            let error = KeyName::parse(&vault, AzureCloud::Public, key, version).unwrap_err().to_string();
+            let error = KeyName::parse(&vault, AzureCloud::Public, key, version)
+                .unwrap_err()
+                .to_string();
             assert!(error.starts_with(flag), "{error}");
         }
     }
@@ -134,8 +179,16 @@ mod tests {
     #[test]
     fn a_kid_is_a_key_and_a_version() {
         let kid = "https://V.vault.azure.net/keys/K/0A";
-        assert_eq!(split_kid(kid), Some(("https://v.vault.azure.net/keys/k".into(), "0a".into())));
-        for bad in ["", "https://v.vault.azure.net/keys/k", "https://v.vault.azure.net/secrets/k/1", "/keys//1"] {
+        assert_eq!(
+            split_kid(kid),
+            Some(("https://v.vault.azure.net/keys/k".into(), "0a".into()))
+        );
+        for bad in [
+            "",
+            "https://v.vault.azure.net/keys/k",
+            "https://v.vault.azure.net/secrets/k/1",
+            "/keys//1",
+        ] {
             assert_eq!(split_kid(bad), None, "{bad}");
         }
     }

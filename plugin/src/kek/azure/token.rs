@@ -1,5 +1,6 @@
-//! Tokens ahead of time. The SDK's own cache asks for a new token in the last five minutes of the old one, while callers wait, and fails
-//! them when that fails although the old one still holds. Here a task of its own asks, and callers get the old one for as long as it holds.
+//! Tokens ahead of time. The SDK's own cache asks for a new token in the last five minutes of the
+//! old one, while callers wait, and fails them when that fails although the old one still holds.
+//! Here a task of its own asks, and callers get the old one for as long as it holds.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -37,7 +38,11 @@ impl Fresh {
     }
 
     fn trying_every(pause: Duration, inner: Arc<dyn TokenCredential>) -> Arc<Self> {
-        let fresh = Arc::new(Self { inner, kept: ArcSwapOption::empty(), asking: Mutex::new(()) });
+        let fresh = Arc::new(Self {
+            inner,
+            kept: ArcSwapOption::empty(),
+            asking: Mutex::new(()),
+        });
         tokio::spawn(renew(Arc::downgrade(&fresh), pause));
         fresh
     }
@@ -49,9 +54,16 @@ impl Fresh {
         (kept.token.expires_on - OffsetDateTime::now_utc() > least).then(|| kept.token.clone())
     }
 
-    async fn ask(&self, scope: &str, options: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+    async fn ask(
+        &self,
+        scope: &str,
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
         let token = self.inner.get_token(&[scope], options).await?;
-        self.kept.store(Some(Arc::new(Kept { scope: scope.to_owned(), token: token.clone() })));
+        self.kept.store(Some(Arc::new(Kept {
+            scope: scope.to_owned(),
+            token: token.clone(),
+        })));
         Ok(token)
     }
 }
@@ -63,7 +75,9 @@ impl TokenCredential for Fresh {
         scopes: &[&str],
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        let [scope] = scopes else { return self.inner.get_token(scopes, options).await };
+        let [scope] = scopes else {
+            return self.inner.get_token(scopes, options).await;
+        };
         if let Some(token) = self.holding(scope, LEAST) {
             return Ok(token);
         }
@@ -89,7 +103,12 @@ async fn renew(fresh: Weak<Fresh>, pause: Duration) {
             }
         };
         if wait.is_zero() {
-            let scope = there.kept.load().as_ref().map(|kept| kept.scope.clone()).unwrap_or_default();
+            let scope = there
+                .kept
+                .load()
+                .as_ref()
+                .map(|kept| kept.scope.clone())
+                .unwrap_or_default();
             if let Err(error) = there.ask(&scope, None).await {
                 tracing::warn!(%error, "no new token yet; the one that is there is used until it ends");
             }
@@ -108,7 +127,8 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_millis(5);
 
-    /// Hands out tokens that end within the SDK's own refresh window, numbered; says no while it is told to.
+    /// Hands out tokens that end within the SDK's own refresh window, numbered; says no while it is
+    /// told to.
     #[derive(Debug, Default)]
     struct Issuer {
         asked: AtomicUsize,
@@ -117,7 +137,11 @@ mod tests {
 
     #[async_trait]
     impl TokenCredential for Issuer {
-        async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+        async fn get_token(
+            &self,
+            _: &[&str],
+            _: Option<TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<AccessToken> {
             let number = self.asked.fetch_add(1, Ordering::Relaxed);
             if self.refuses.load(Ordering::Relaxed) {
                 return Err(azure_core::Error::with_message(
@@ -125,7 +149,10 @@ mod tests {
                     "no tokens today",
                 ));
             }
-            Ok(AccessToken::new(format!("token {number}"), OffsetDateTime::now_utc() + SDK_REFRESHES / 2))
+            Ok(AccessToken::new(
+                format!("token {number}"),
+                OffsetDateTime::now_utc() + SDK_REFRESHES / 2,
+            ))
         }
     }
 
@@ -143,11 +170,17 @@ mod tests {
     async fn a_failed_renewal_leaves_callers_the_old_token_and_the_next_one_brings_a_new() {
         let issuer = Arc::new(Issuer::default());
         let fresh = Fresh::trying_every(PAUSE, Arc::clone(&issuer) as Arc<dyn TokenCredential>);
-        let get = || async { fresh.get_token(&["s"], None).await.map(|token| token.token.secret().to_owned()) };
+        let get = || async {
+            fresh
+                .get_token(&["s"], None)
+                .await
+                .map(|token| token.token.secret().to_owned())
+        };
         get().await.unwrap();
 
         issuer.refuses.store(true, Ordering::Relaxed);
-        // What was asked before it refused may have brought a token; what is asked from here on brings none.
+        // What was asked before it refused may have brought a token; what is asked from here on
+        // brings none.
         issuer.asked_again().await;
         let held = get().await.unwrap();
         for _ in 0..3 {
@@ -155,7 +188,10 @@ mod tests {
             assert_eq!(get().await.unwrap(), held, "it holds");
         }
         let other = fresh.get_token(&["another scope"], None).await;
-        assert!(other.unwrap_err().to_string().contains("no tokens today"), "a token is for its scope");
+        assert!(
+            other.unwrap_err().to_string().contains("no tokens today"),
+            "a token is for its scope"
+        );
 
         issuer.refuses.store(false, Ordering::Relaxed);
         issuer.asked_again().await;

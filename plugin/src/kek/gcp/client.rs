@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use google_cloud_auth::credentials::{self, Credentials, external_account, impersonated, mds, service_account};
+use google_cloud_auth::credentials::{
+    self, Credentials, external_account, impersonated, mds, service_account,
+};
 use google_cloud_gax::error::Error;
 use google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder;
-use google_cloud_gax::retry_policy::{Aip194Strict, LimitedAttemptCount, RetryPolicy, RetryPolicyExt as _};
+use google_cloud_gax::retry_policy::{
+    Aip194Strict, LimitedAttemptCount, RetryPolicy, RetryPolicyExt as _,
+};
 use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
 use google_cloud_kms_v1::client::KeyManagementService;
@@ -60,11 +64,12 @@ pub enum ConfigError {
 /// Where the plugin's access tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum CredentialsSource {
-    /// GOOGLE_APPLICATION_CREDENTIALS; else the metadata server, where GCE_METADATA_HOST names one; else gcloud's login of this user;
-    /// else the machine's metadata server
+    /// GOOGLE_APPLICATION_CREDENTIALS; else the metadata server, where GCE_METADATA_HOST names one;
+    /// else gcloud's login of this user; else the machine's metadata server
     #[default]
     Auto,
-    /// The metadata server, of the machine or of GCE_METADATA_HOST, even where this user has logged in with gcloud
+    /// The metadata server, of the machine or of GCE_METADATA_HOST, even where this user has logged
+    /// in with gcloud
     MetadataServer,
 }
 
@@ -105,21 +110,24 @@ impl GcpKekBuilder {
         self
     }
 
-    /// Where access tokens come from, unless [`Self::credentials`] or [`Self::credentials_file`] says so.
+    /// Where access tokens come from, unless [`Self::credentials`] or [`Self::credentials_file`]
+    /// says so.
     #[must_use]
     pub fn source(mut self, source: CredentialsSource) -> Self {
         self.source = source;
         self
     }
 
-    /// A file as GOOGLE_APPLICATION_CREDENTIALS names one: a service account's key, or the configuration of workload identity federation.
+    /// A file as GOOGLE_APPLICATION_CREDENTIALS names one: a service account's key, or the
+    /// configuration of workload identity federation.
     #[must_use]
     pub fn credentials_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
         self.credentials_file = path.map(Into::into);
         self
     }
 
-    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline of one attempt.
+    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline
+    /// of one attempt.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
@@ -129,8 +137,16 @@ impl GcpKekBuilder {
     /// Checks all that can be checked without the cloud; makes no call.
     pub async fn build(self) -> Result<GcpKek, ConfigError> {
         let key = parse_key(&self.key)?;
-        let endpoint = self.endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/').to_owned();
-        let url = endpoint.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
+        let endpoint = self
+            .endpoint
+            .as_deref()
+            .unwrap_or(ENDPOINT)
+            .trim_end_matches('/')
+            .to_owned();
+        let url = endpoint
+            .parse::<http::Uri>()
+            .ok()
+            .filter(|url| url.host().is_some());
         let https = match url.as_ref().and_then(http::Uri::scheme_str) {
             Some("https") => true,
             Some("http") => false,
@@ -145,9 +161,14 @@ impl GcpKekBuilder {
             (None, None) => from_source(self.source)?,
         };
         let requests = Arc::new(AtomicU64::new(0));
-        let retried = Counted { inner: Aip194Strict.with_attempt_limit(ATTEMPTS), retries: Arc::clone(&requests) };
-        let backoff =
-            ExponentialBackoffBuilder::new().with_initial_delay(BACKOFF).with_maximum_delay(BACKOFF * 4).clamp();
+        let retried = Counted {
+            inner: Aip194Strict.with_attempt_limit(ATTEMPTS),
+            retries: Arc::clone(&requests),
+        };
+        let backoff = ExponentialBackoffBuilder::new()
+            .with_initial_delay(BACKOFF)
+            .with_maximum_delay(BACKOFF * 4)
+            .clamp();
         let client = KeyManagementService::builder()
             .with_endpoint(&endpoint)
             .with_credentials(credentials)
@@ -156,15 +177,30 @@ impl GcpKekBuilder {
             .build()
             .await
             .map_err(|error| ConfigError::Sdk(causes(&error)))?;
-        let origin = Origin { key: key.clone(), endpoint, timeout: self.call_timeout };
-        Ok(GcpKek { client, key, known_as: KnownAs::default(), origin, requests })
+        let origin = Origin {
+            key: key.clone(),
+            endpoint,
+            timeout: self.call_timeout,
+        };
+        Ok(GcpKek {
+            client,
+            key,
+            known_as: KnownAs::default(),
+            origin,
+            requests,
+        })
     }
 }
 
 fn from_file(path: &Path) -> Result<Credentials, ConfigError> {
-    let unusable = |reason: String| ConfigError::CredentialsFile { path: path.to_owned(), reason };
-    let text = file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
-    let json: Value = serde_json::from_slice(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
+    let unusable = |reason: String| ConfigError::CredentialsFile {
+        path: path.to_owned(),
+        reason,
+    };
+    let text =
+        file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
+    let json: Value =
+        serde_json::from_slice(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
     let kind = json["type"].as_str().unwrap_or_default().to_owned();
     let built = match kind.as_str() {
         "service_account" => service_account::Builder::new(json).build(),
@@ -181,11 +217,14 @@ fn from_file(path: &Path) -> Result<Credentials, ConfigError> {
 
 fn from_source(source: CredentialsSource) -> Result<Credentials, ConfigError> {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    // A server that the environment names was meant for this program; a login that lies about was meant for somebody's own work.
+    // A server that the environment names was meant for this program; a login that lies about was
+    // meant for somebody's own work.
     let named = !set("GOOGLE_APPLICATION_CREDENTIALS") && set("GCE_METADATA_HOST");
     let built = match source {
         CredentialsSource::Auto if !named => credentials::Builder::default().build(),
-        CredentialsSource::Auto | CredentialsSource::MetadataServer => mds::Builder::default().build(),
+        CredentialsSource::Auto | CredentialsSource::MetadataServer => {
+            mds::Builder::default().build()
+        }
     };
     built.map_err(|error| ConfigError::Credentials(causes(&error)))
 }

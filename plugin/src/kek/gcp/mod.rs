@@ -38,7 +38,9 @@ pub struct GcpKek {
 
 impl fmt::Debug for GcpKek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GcpKek").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("GcpKek")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,8 +63,14 @@ impl GcpKek {
         }
     }
 
-    /// Seals under a key's primary version or under the one that is named; `label` goes into the ciphertext.
-    async fn seal(&self, name: &str, plaintext: &[u8], label: &[u8]) -> Result<EncryptResponse, KekError> {
+    /// Seals under a key's primary version or under the one that is named; `label` goes into the
+    /// ciphertext.
+    async fn seal(
+        &self,
+        name: &str,
+        plaintext: &[u8],
+        label: &[u8],
+    ) -> Result<EncryptResponse, KekError> {
         // Calls that only compute can be made again, which the SDK does not assume of a POST.
         let call = self
             .client
@@ -75,8 +83,12 @@ impl GcpKek {
             .with_idempotency(true)
             .with_attempt_timeout(self.origin.timeout / 2);
         let answer = self.run(Doing::Sealing, call.send()).await?;
-        if !answer.verified_plaintext_crc32c || !answer.verified_additional_authenticated_data_crc32c {
-            return Err(damaged("Cloud KMS did not confirm the CRC32C of what it was sent"));
+        if !answer.verified_plaintext_crc32c
+            || !answer.verified_additional_authenticated_data_crc32c
+        {
+            return Err(damaged(
+                "Cloud KMS did not confirm the CRC32C of what it was sent",
+            ));
         }
         same_crc(&answer.ciphertext, answer.ciphertext_crc32c)?;
         Ok(answer)
@@ -101,9 +113,15 @@ impl GcpKek {
     /// The version that an answer names.
     fn version_of(&self, answer: &EncryptResponse) -> Result<KeyVersion, KekError> {
         let (key, version) = split_version(&answer.name).ok_or_else(|| KekError::Unexpected {
-            detail: format!("the answer to Encrypt names {:?}, which is no version of a key", answer.name),
+            detail: format!(
+                "the answer to Encrypt names {:?}, which is no version of a key",
+                answer.name
+            ),
         })?;
-        Ok(KeyVersion { key: self.known_as.learn(key), version })
+        Ok(KeyVersion {
+            key: self.known_as.learn(key),
+            version,
+        })
     }
 }
 
@@ -114,13 +132,19 @@ fn crc32c(bytes: &[u8]) -> i64 {
 fn same_crc(bytes: &[u8], told: Option<i64>) -> Result<(), KekError> {
     match told {
         Some(told) if told == crc32c(bytes) => Ok(()),
-        Some(_) => Err(damaged("the answer's bytes have another CRC32C than it says")),
-        None => Err(damaged("the answer has no CRC32C: the endpoint is another service or an incomplete emulator")),
+        Some(_) => Err(damaged(
+            "the answer's bytes have another CRC32C than it says",
+        )),
+        None => Err(damaged(
+            "the answer has no CRC32C: the endpoint is another service or an incomplete emulator",
+        )),
     }
 }
 
 fn damaged(what: &str) -> KekError {
-    KekError::Unexpected { detail: what.to_owned() }
+    KekError::Unexpected {
+        detail: what.to_owned(),
+    }
 }
 
 #[async_trait]
@@ -129,14 +153,16 @@ impl Kek for GcpKek {
         "gcp"
     }
 
-    /// From a ciphertext that nobody needs: to look at the key takes a permission that `cryptoKeyEncrypterDecrypter` does not have.
+    /// From a ciphertext that nobody needs: to look at the key takes a permission that
+    /// `cryptoKeyEncrypterDecrypter` does not have.
     async fn current(&self) -> Result<KeyVersion, KekError> {
         let answer = self.seal(&self.key, b"which version", b"").await?;
         self.version_of(&answer)
     }
 
-    /// A ciphertext opens under its key, whichever version it is from, and the answer does not say which. So the version's name goes
-    /// into it as additional authenticated data, and a label that was exchanged for another's does not open it.
+    /// A ciphertext opens under its key, whichever version it is from, and the answer does not say
+    /// which. So the version's name goes into it as additional authenticated data, and a label that
+    /// was exchanged for another's does not open it.
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let version = self.current().await?;
         let name = version_name(&version.key, &version.version);
@@ -148,12 +174,23 @@ impl Kek for GcpKek {
         let ciphertext = answer.ciphertext.to_vec();
         let opened = self.open(&ciphertext, name.as_bytes()).await?;
         same(&opened, plaintext)?;
-        Ok(Wrapped { ciphertext, version })
+        Ok(Wrapped {
+            ciphertext,
+            version,
+        })
     }
 
-    async fn unwrap(&self, ciphertext: &[u8], version: &KeyVersion) -> Result<Zeroizing<Vec<u8>>, KekError> {
+    async fn unwrap(
+        &self,
+        ciphertext: &[u8],
+        version: &KeyVersion,
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         self.known_as.check(self, &version.key, &self.key).await?;
-        self.open(ciphertext, version_name(&version.key, &version.version).as_bytes()).await
+        self.open(
+            ciphertext,
+            version_name(&version.key, &version.version).as_bytes(),
+        )
+        .await
     }
 
     fn requests(&self) -> u64 {

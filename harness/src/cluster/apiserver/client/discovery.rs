@@ -1,4 +1,5 @@
-//! From an object's apiVersion and kind to the path that it is served at, as the server itself says.
+//! From an object's apiVersion and kind to the path that it is served at, as the server itself
+//! says.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -23,10 +24,21 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
-    /// The resource of a kind. Waits for one whose CustomResourceDefinition exists but is not served yet.
-    pub(super) async fn find(&self, http: &Http, api_version: &str, kind: &str) -> Result<Resource, ApiError> {
+    /// The resource of a kind. Waits for one whose CustomResourceDefinition exists but is not
+    /// served yet.
+    pub(super) async fn find(
+        &self,
+        http: &Http,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<Resource, ApiError> {
         let wanted = (api_version.to_owned(), kind.to_owned());
-        if let Some(found) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&wanted) {
+        if let Some(found) = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&wanted)
+        {
             return Ok(found.clone());
         }
         for look in 0..SERVED_LOOKS {
@@ -41,13 +53,21 @@ impl Kinds {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let message = format!("the server serves no {kind} in {api_version}");
-        Err(ApiError { status: 404, reason: "NotFound".into(), message })
+        Err(ApiError {
+            status: 404,
+            reason: "NotFound".into(),
+            message,
+        })
     }
 }
 
 async fn served(http: &Http, api_version: &str, kind: &str) -> Result<Option<Resource>, ApiError> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    let path = if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    };
     match http.json(Method::GET, &path, &[], None).await {
         Ok(list) => Ok(in_list(&list, group, version, kind)),
         // 503: before the API server knows whether the group is an aggregated one.
@@ -63,18 +83,39 @@ fn in_list(list: &Value, group: &str, version: &str, kind: &str) -> Option<Resou
         let name = resource.get("name")?.as_str()?;
         let matches = resource.get("kind")?.as_str()? == kind && !name.contains('/');
         matches.then(|| {
-            let namespaced = resource.get("namespaced").and_then(Value::as_bool).unwrap_or(false);
+            let namespaced = resource
+                .get("namespaced")
+                .and_then(Value::as_bool)
+                .unwrap_or(false);
             Resource::new(group, version, name, kind, namespaced)
         })
     })
 }
 
 async fn is_defined(http: &Http, api_version: &str, kind: &str) -> Result<bool, ApiError> {
-    let Some((group, _)) = api_version.split_once('/') else { return Ok(false) };
-    let list = http.json(Method::GET, &Resource::crds().collection_path(None), &[], None).await?;
-    let definitions = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let Some((group, _)) = api_version.split_once('/') else {
+        return Ok(false);
+    };
+    let list = http
+        .json(
+            Method::GET,
+            &Resource::crds().collection_path(None),
+            &[],
+            None,
+        )
+        .await?;
+    let definitions = list
+        .get("items")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     Ok(definitions.iter().any(|definition| {
-        let text = |path: &str| definition.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let text = |path: &str| {
+            definition
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         text("/spec/group") == group && text("/spec/names/kind") == kind
     }))
 }
@@ -90,8 +131,14 @@ mod tests {
             {"name": "namespaces", "kind": "Namespace", "namespaced": false},
             {"name": "secrets", "kind": "Secret", "namespaced": true},
         ]});
-        assert_eq!(in_list(&list, "", "v1", "Namespace"), Some(Resource::namespaces()));
-        assert_eq!(in_list(&list, "", "v1", "Secret"), Some(Resource::secrets()));
+        assert_eq!(
+            in_list(&list, "", "v1", "Namespace"),
+            Some(Resource::namespaces())
+        );
+        assert_eq!(
+            in_list(&list, "", "v1", "Secret"),
+            Some(Resource::secrets())
+        );
         assert_eq!(in_list(&list, "", "v1", "Pod"), None);
         assert_eq!(in_list(&Value::Null, "", "v1", "Pod"), None);
     }

@@ -1,4 +1,5 @@
-//! Requests and answers of one API server; refusals become [`ApiError`] with the server's own words.
+//! Requests and answers of one API server; refusals become [`ApiError`] with the server's own
+//! words.
 
 use std::time::Duration;
 
@@ -27,8 +28,14 @@ pub(super) struct Http {
 impl Http {
     pub(super) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
         crate::tls::install_provider();
-        let client = client(access).map_err(|source| StartError::Client { url: url.into(), source })?;
-        Ok(Self { client, url: url.into() })
+        let client = client(access).map_err(|source| StartError::Client {
+            url: url.into(),
+            source,
+        })?;
+        Ok(Self {
+            client,
+            url: url.into(),
+        })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -42,29 +49,47 @@ impl Http {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, ApiError> {
-        let mut request = self.client.request(method, self.at(path, query)?).header(ACCEPT, JSON);
+        let mut request = self
+            .client
+            .request(method, self.at(path, query)?)
+            .header(ACCEPT, JSON);
         if let Some(body) = body {
             request = request.json(body);
         }
         answer(request).await
     }
 
-    pub(super) async fn merge_patch_metadata(&self, path: &str, patch: &Value) -> Result<Value, ApiError> {
-        let request = self.client.patch(self.at(path, &[])?).header(ACCEPT, METADATA_ONLY);
-        answer(request.header(CONTENT_TYPE, MERGE_PATCH).body(patch.to_string())).await
+    pub(super) async fn merge_patch_metadata(
+        &self,
+        path: &str,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
+        let request = self
+            .client
+            .patch(self.at(path, &[])?)
+            .header(ACCEPT, METADATA_ONLY);
+        answer(
+            request
+                .header(CONTENT_TYPE, MERGE_PATCH)
+                .body(patch.to_string()),
+        )
+        .await
     }
 
     /// GET: status and body, whatever they are.
     pub(super) async fn text(&self, path: &str) -> Result<(u16, String), ApiError> {
-        send(self.client.get(self.at(path, &[])?)).await.map(|(status, body)| {
-            let body = String::from_utf8_lossy(&body).into_owned();
-            (status, body)
-        })
+        send(self.client.get(self.at(path, &[])?))
+            .await
+            .map(|(status, body)| {
+                let body = String::from_utf8_lossy(&body).into_owned();
+                (status, body)
+            })
     }
 
     fn at(&self, path: &str, query: &[(&str, &str)]) -> Result<Url, ApiError> {
-        let mut url = Url::parse(&format!("{}{path}", self.url))
-            .map_err(|error| ApiError::no_answer(format!("{}{path} is no URL: {error}", self.url)))?;
+        let mut url = Url::parse(&format!("{}{path}", self.url)).map_err(|error| {
+            ApiError::no_answer(format!("{}{path} is no URL: {error}", self.url))
+        })?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -96,7 +121,10 @@ async fn answer(request: RequestBuilder) -> Result<Value, ApiError> {
         return Err(refusal(status, &body));
     }
     serde_json::from_slice(&body).map_err(|error| {
-        ApiError::no_answer(format!("the answer ({status}, {} bytes) is not JSON: {error}", body.len()))
+        ApiError::no_answer(format!(
+            "the answer ({status}, {} bytes) is not JSON: {error}",
+            body.len()
+        ))
     })
 }
 
@@ -105,14 +133,26 @@ fn refusal(status: u16, body: &[u8]) -> ApiError {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
     if text("kind").as_deref() == Some("Status") {
-        let reason = text("reason").filter(|reason| !reason.is_empty()).unwrap_or_else(|| canonical(status));
-        return ApiError { status, reason, message: text("message").unwrap_or_default() };
+        let reason = text("reason")
+            .filter(|reason| !reason.is_empty())
+            .unwrap_or_else(|| canonical(status));
+        return ApiError {
+            status,
+            reason,
+            message: text("message").unwrap_or_default(),
+        };
     }
-    ApiError { status, reason: canonical(status), message: String::from_utf8_lossy(body).trim().to_owned() }
+    ApiError {
+        status,
+        reason: canonical(status),
+        message: String::from_utf8_lossy(body).trim().to_owned(),
+    }
 }
 
 fn canonical(status: u16) -> String {
-    let known = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let known = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
     known.unwrap_or("Unknown").replace(' ', "")
 }
 
@@ -137,8 +177,14 @@ mod tests {
         let error = refusal(404, status.as_bytes());
         assert_eq!(error.to_string(), "404 NotFound: secrets \"x\" not found");
         // A handler that fails to read etcd gives a Status without a reason.
-        let error = refusal(500, br#"{"kind":"Status","message":"unable to transform key"}"#);
-        assert_eq!(error.to_string(), "500 InternalServerError: unable to transform key");
+        let error = refusal(
+            500,
+            br#"{"kind":"Status","message":"unable to transform key"}"#,
+        );
+        assert_eq!(
+            error.to_string(),
+            "500 InternalServerError: unable to transform key"
+        );
         assert_eq!(refusal(502, b"bad\n").to_string(), "502 BadGateway: bad");
         assert_eq!(refusal(599, b"").reason, "Unknown");
     }

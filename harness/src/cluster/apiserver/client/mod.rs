@@ -27,7 +27,11 @@ pub struct HttpApi {
 
 impl HttpApi {
     pub(in crate::cluster) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
-        Ok(Self { http: Http::new(url, access)?, kinds: Kinds::default(), controllers: false })
+        Ok(Self {
+            http: Http::new(url, access)?,
+            kinds: Kinds::default(),
+            controllers: false,
+        })
     }
 
     /// Of a cluster with a controller manager.
@@ -50,7 +54,10 @@ impl HttpApi {
     /// `v1.36.3`.
     pub async fn version(&self) -> Result<String, ApiError> {
         let version = self.http.json(Method::GET, "/version", &[], None).await?;
-        Ok(version["gitVersion"].as_str().unwrap_or_default().to_owned())
+        Ok(version["gitVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// GET of any path.
@@ -70,10 +77,19 @@ impl HttpApi {
     /// Lets an empty namespace that is being deleted go: no controller manager does it here.
     async fn finalize(&self, at: &ObjectRef, mut namespace: Value) -> Result<(), ApiError> {
         namespace["spec"]["finalizers"] = json!([]);
-        self.http.json(Method::PUT, &format!("{}/finalize", at.path()), &[], Some(&namespace)).await.map(drop)
+        self.http
+            .json(
+                Method::PUT,
+                &format!("{}/finalize", at.path()),
+                &[],
+                Some(&namespace),
+            )
+            .await
+            .map(drop)
     }
 
-    /// One whole list, page by page; `None` where the list's revision was compacted between two pages.
+    /// One whole list, page by page; `None` where the list's revision was compacted between two
+    /// pages.
     async fn pages(&self, resource: &Resource, path: &str) -> Result<Option<Vec<Value>>, ApiError> {
         let limit = PAGE.to_string();
         let (mut items, mut next) = (Vec::new(), None::<String>);
@@ -95,10 +111,14 @@ impl HttpApi {
 
 /// The items of a list, with the apiVersion and kind that the server leaves out of them.
 fn take_items(resource: &Resource, list: &mut Value) -> Vec<Value> {
-    let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else { return Vec::new() };
+    let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else {
+        return Vec::new();
+    };
     for item in items.iter_mut().filter_map(Value::as_object_mut) {
-        item.entry("apiVersion").or_insert_with(|| resource.api_version().into());
-        item.entry("kind").or_insert_with(|| resource.kind.clone().into());
+        item.entry("apiVersion")
+            .or_insert_with(|| resource.api_version().into());
+        item.entry("kind")
+            .or_insert_with(|| resource.kind.clone().into());
     }
     items
 }
@@ -107,7 +127,10 @@ fn take_items(resource: &Resource, list: &mut Value) -> Vec<Value> {
 impl Api for HttpApi {
     async fn create(&self, object: &Value) -> Result<Value, ApiError> {
         let resource = self.resource_of(object).await?;
-        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
+        let namespace = object
+            .pointer("/metadata/namespace")
+            .and_then(Value::as_str)
+            .unwrap_or("default");
         let path = resource.collection_path(Some(namespace));
         self.http.json(Method::POST, &path, &[], Some(object)).await
     }
@@ -116,7 +139,11 @@ impl Api for HttpApi {
         self.http.json(Method::GET, &at.path(), &[], None).await
     }
 
-    async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>, ApiError> {
+    async fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, ApiError> {
         let path = resource.collection_path(namespace);
         if let Some(items) = self.pages(resource, &path).await? {
             return Ok(items);
@@ -128,21 +155,34 @@ impl Api for HttpApi {
 
     async fn replace(&self, object: &Value) -> Result<Value, ApiError> {
         let resource = self.resource_of(object).await?;
-        let mut at = ObjectRef::of(&resource, object).ok_or_else(|| bad_object("it has no metadata.name"))?;
+        let mut at = ObjectRef::of(&resource, object)
+            .ok_or_else(|| bad_object("it has no metadata.name"))?;
         if resource.namespaced {
             at.namespace.get_or_insert_with(|| "default".into());
         }
-        self.http.json(Method::PUT, &at.path(), &[], Some(object)).await
+        self.http
+            .json(Method::PUT, &at.path(), &[], Some(object))
+            .await
     }
 
     async fn touch(&self, at: &ObjectRef) -> Result<String, ApiError> {
-        let metadata = self.http.merge_patch_metadata(&at.path(), &json!({})).await?;
-        let version = metadata.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-        version.map(Into::into).ok_or_else(|| ApiError::no_answer("the answer to the patch has no resourceVersion"))
+        let metadata = self
+            .http
+            .merge_patch_metadata(&at.path(), &json!({}))
+            .await?;
+        let version = metadata
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str);
+        version
+            .map(Into::into)
+            .ok_or_else(|| ApiError::no_answer("the answer to the patch has no resourceVersion"))
     }
 
     async fn delete(&self, at: &ObjectRef) -> Result<(), ApiError> {
-        let deleted = self.http.json(Method::DELETE, &at.path(), &[], None).await?;
+        let deleted = self
+            .http
+            .json(Method::DELETE, &at.path(), &[], None)
+            .await?;
         if !self.controllers
             && at.resource == Resource::namespaces()
             && deleted.pointer("/metadata/deletionTimestamp").is_some()
@@ -155,5 +195,9 @@ impl Api for HttpApi {
 
 /// The server would answer 400 as well, but can't be asked without a path.
 fn bad_object(why: &str) -> ApiError {
-    ApiError { status: 400, reason: "BadRequest".into(), message: format!("the object can't be sent: {why}") }
+    ApiError {
+        status: 400,
+        reason: "BadRequest".into(),
+        message: format!("the object can't be sent: {why}"),
+    }
 }

@@ -73,7 +73,9 @@ pub(crate) fn update(resource: &Resource, mut object: Value, old: &Value) -> Val
             object["spec"] = old["spec"].clone();
             object["status"] = old["status"].clone();
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => object["status"] = old["status"].clone(),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            object["status"] = old["status"].clone()
+        }
         _ => {}
     }
     if has_generation(resource) && object["spec"] != old["spec"] {
@@ -85,7 +87,9 @@ pub(crate) fn update(resource: &Resource, mut object: Value, old: &Value) -> Val
 
 /// `stringData` goes into `data`; no type means Opaque.
 fn secret(object: &mut Value) {
-    let Some(map) = object.as_object_mut() else { return };
+    let Some(map) = object.as_object_mut() else {
+        return;
+    };
     if let Some(Value::Object(texts)) = map.remove("stringData") {
         let data = map.entry("data").or_insert_with(|| json!({}));
         for (key, text) in texts {
@@ -105,11 +109,18 @@ fn namespace(object: &mut Value) {
     object["status"] = json!({"phase": "Active"});
 }
 
-/// Names that can be left out, and the status that the definition's controllers would set a moment later.
+/// Names that can be left out, and the status that the definition's controllers would set a moment
+/// later.
 fn definition(object: &mut Value, now: &str) {
     let spec = &mut object["spec"];
-    let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
-    for (field, value) in [("singular", kind.to_lowercase()), ("listKind", format!("{kind}List"))] {
+    let kind = spec["names"]["kind"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    for (field, value) in [
+        ("singular", kind.to_lowercase()),
+        ("listKind", format!("{kind}List")),
+    ] {
         if spec["names"][field].is_null() && spec["names"].is_object() {
             spec["names"][field] = value.into();
         }
@@ -141,7 +152,12 @@ mod tests {
     #[test]
     fn a_new_secret_has_a_type_and_no_string_data() {
         let asked = json!({"metadata": {"name": "s", "uid": "mine"}, "data": {"a": "YQ=="}, "stringData": {"a": "b", "c": "d"}});
-        let made = create(&Resource::secrets(), asked, "u".into(), "2026-01-01T00:00:00Z".into());
+        let made = create(
+            &Resource::secrets(),
+            asked,
+            "u".into(),
+            "2026-01-01T00:00:00Z".into(),
+        );
         let expected = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"a": "Yg==", "c": "ZA=="},
             "metadata": {"name": "s", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
@@ -158,16 +174,40 @@ mod tests {
             "u".into(),
             "2026-01-01T00:00:00Z".into(),
         );
-        let same = update(&widgets, json!({"metadata": {"name": "w", "resourceVersion": "7"}, "spec": {"a": 1}}), &old);
+        let same = update(
+            &widgets,
+            json!({"metadata": {"name": "w", "resourceVersion": "7"}, "spec": {"a": 1}}),
+            &old,
+        );
         assert_eq!(same, old);
-        let changed = update(&widgets, json!({"metadata": {"name": "w", "uid": "u2"}, "spec": {"a": 2}}), &old);
-        assert_eq!((&changed["metadata"]["generation"], &changed["metadata"]["uid"]), (&json!(2), &json!("u")));
+        let changed = update(
+            &widgets,
+            json!({"metadata": {"name": "w", "uid": "u2"}, "spec": {"a": 2}}),
+            &old,
+        );
+        assert_eq!(
+            (
+                &changed["metadata"]["generation"],
+                &changed["metadata"]["uid"]
+            ),
+            (&json!(2), &json!("u"))
+        );
     }
 
     #[test]
     fn anything_may_come_as_a_definition() {
-        for spec in [json!(null), json!("text"), json!({"names": 7, "versions": {}}), json!({"names": {"kind": 1}})] {
-            create(&Resource::crds(), json!({"metadata": {"name": "x"}, "spec": spec}), String::new(), String::new());
+        for spec in [
+            json!(null),
+            json!("text"),
+            json!({"names": 7, "versions": {}}),
+            json!({"names": {"kind": 1}}),
+        ] {
+            create(
+                &Resource::crds(),
+                json!({"metadata": {"name": "x"}, "spec": spec}),
+                String::new(),
+                String::new(),
+            );
         }
     }
 }

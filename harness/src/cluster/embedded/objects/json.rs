@@ -31,7 +31,12 @@ fn sorted(value: &Value) -> Value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_by(|a, b| a.0.cmp(b.0));
-            Value::Object(entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+            Value::Object(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key.clone(), sorted(value)))
+                    .collect(),
+            )
         }
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         other => other.clone(),
@@ -84,11 +89,17 @@ mod tests {
         let object = json!({"spec": {"z": "<a&b>\u{2028}", "a": 1}, "apiVersion": "example.com/v1", "kind": "Widget"});
         let expected = "{\"apiVersion\":\"example.com/v1\",\"kind\":\"Widget\",\"spec\":{\"a\":1,\"z\":\"\\u003ca\\u0026b\\u003e\\u2028\"}}\n";
         assert_eq!(String::from_utf8(stored(&object)).unwrap(), expected);
-        assert_eq!(serde_json::from_slice::<Value>(&stored(&object)).unwrap(), object);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&stored(&object)).unwrap(),
+            object
+        );
     }
 
     #[test]
     fn nulls_are_absent_fields() {
-        assert_eq!(without_nulls(&json!({"a": null, "b": {"c": null, "d": [null]}})), json!({"b": {"d": [null]}}));
+        assert_eq!(
+            without_nulls(&json!({"a": null, "b": {"c": null, "d": [null]}})),
+            json!({"b": {"d": [null]}})
+        );
     }
 }

@@ -38,7 +38,12 @@ impl fmt::Debug for StringEntry {
 
 impl fmt::Debug for BytesEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}=<{} bytes>", self.key, self.value.as_ref().map_or(0, Vec::len))
+        write!(
+            f,
+            "{}=<{} bytes>",
+            self.key,
+            self.value.as_ref().map_or(0, Vec::len)
+        )
     }
 }
 
@@ -59,21 +64,36 @@ impl Entry for StringEntry {
 
 impl Entry for BytesEntry {
     fn parts(&self) -> (&str, String) {
-        (&self.key, STANDARD.encode(self.value.as_deref().unwrap_or_default()))
+        (
+            &self.key,
+            STANDARD.encode(self.value.as_deref().unwrap_or_default()),
+        )
     }
     fn from_parts(key: String, text: String) -> Result<Self, String> {
         // Neither the text nor what is wrong with which byte: it may be a secret.
-        let value = STANDARD.decode(&text).map_err(|_| format!("illegal base64 data in {key:?}"))?;
-        Ok(Self { key, value: Some(value) })
+        let value = STANDARD
+            .decode(&text)
+            .map_err(|_| format!("illegal base64 data in {key:?}"))?;
+        Ok(Self {
+            key,
+            value: Some(value),
+        })
     }
 }
 
-pub(crate) fn serialize<T: Entry, S: Serializer>(entries: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<T: Entry, S: Serializer>(
+    entries: &[T],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(entries.iter().map(Entry::parts))
 }
 
 /// Entries in the order of their keys.
-pub(crate) fn deserialize<'de, T: Entry, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn deserialize<'de, T: Entry, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     let map = BTreeMap::<String, String>::deserialize(deserializer)?;
-    map.into_iter().map(|(key, text)| T::from_parts(key, text).map_err(serde::de::Error::custom)).collect()
+    map.into_iter()
+        .map(|(key, text)| T::from_parts(key, text).map_err(serde::de::Error::custom))
+        .collect()
 }

@@ -1,8 +1,10 @@
-//! Protobuf storage of the core group: `k8s\0` and a `runtime.Unknown` around the message, byte for byte as kube-apiserver
-//! writes them. Field numbers are those of k8s.io/api and k8s.io/apimachinery v0.36.3, `generated.proto`.
+//! Protobuf storage of the core group: `k8s\0` and a `runtime.Unknown` around the message, byte for
+//! byte as kube-apiserver writes them. Field numbers are those of k8s.io/api and
+//! k8s.io/apimachinery v0.36.3, `generated.proto`.
 //!
-//! Kubernetes' marshaller writes every field that is no pointer, list or map even when it is empty (`required` here), and maps
-//! as entries in the order of their keys, with key and value always there (lists of entries here).
+//! Kubernetes' marshaller writes every field that is no pointer, list or map even when it is empty
+//! (`required` here), and maps as entries in the order of their keys, with key and value always
+//! there (lists of entries here).
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -47,8 +49,15 @@ impl std::fmt::Debug for Unknown {
 
 /// The stored form of a message.
 pub(crate) fn wrap(kind: &str, message: &impl Message) -> Vec<u8> {
-    let type_meta = TypeMeta { api_version: "v1".into(), kind: kind.into() };
-    let unknown = Unknown { type_meta, raw: message.encode_to_vec(), ..Unknown::default() };
+    let type_meta = TypeMeta {
+        api_version: "v1".into(),
+        kind: kind.into(),
+    };
+    let unknown = Unknown {
+        type_meta,
+        raw: message.encode_to_vec(),
+        ..Unknown::default()
+    };
     let mut out = Vec::with_capacity(MAGIC.len() + unknown.encoded_len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&unknown.encode_to_vec());
@@ -164,14 +173,18 @@ pub(crate) struct FieldsV1 {
 impl Serialize for FieldsV1 {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = self.raw.as_deref().unwrap_or(b"null");
-        serde_json::from_slice::<serde_json::Value>(raw).map_err(serde::ser::Error::custom)?.serialize(serializer)
+        serde_json::from_slice::<serde_json::Value>(raw)
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for FieldsV1 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(Self { raw: Some(super::json::compact(&value)) })
+        Ok(Self {
+            raw: Some(super::json::compact(&value)),
+        })
     }
 }
 

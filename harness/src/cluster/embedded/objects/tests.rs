@@ -11,7 +11,8 @@ fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What kube-apiserver stores for a Secret: every scalar is there, the empty ones too, and maps are in order.
+/// What kube-apiserver stores for a Secret: every scalar is there, the empty ones too, and maps are
+/// in order.
 #[test]
 fn a_secret_is_stored_as_kubernetes_stores_it() {
     let object = json!({
@@ -40,7 +41,14 @@ fn a_secret_is_stored_as_kubernetes_stores_it() {
     ]
     .concat();
     let type_meta = field(0x0a, &[field(0x0a, b"v1"), field(0x12, b"Secret")].concat());
-    let expected = [b"k8s\0".to_vec(), type_meta, field(0x12, &secret), field(0x1a, b""), field(0x22, b"")].concat();
+    let expected = [
+        b"k8s\0".to_vec(),
+        type_meta,
+        field(0x12, &secret),
+        field(0x1a, b""),
+        field(0x22, b""),
+    ]
+    .concat();
     let stored = encode(&Resource::secrets(), &object).unwrap();
     assert_eq!(hex::encode(&stored), hex::encode(&expected));
     assert_eq!(decode(&stored).unwrap(), object);
@@ -52,8 +60,15 @@ fn stored_bytes_are_kubernetes() {
     let file: Value = serde_json::from_str(include_str!("testdata/marshalled.json")).unwrap();
     for value in file["values"].as_array().unwrap() {
         let object = &value["object"];
-        let all = [Resource::secrets(), Resource::config_maps(), Resource::namespaces()];
-        let resource = all.into_iter().find(|resource| object["kind"] == resource.kind.as_str()).unwrap();
+        let all = [
+            Resource::secrets(),
+            Resource::config_maps(),
+            Resource::namespaces(),
+        ];
+        let resource = all
+            .into_iter()
+            .find(|resource| object["kind"] == resource.kind.as_str())
+            .unwrap();
         let stored = encode(&resource, object).unwrap();
         assert_eq!(hex::encode(&stored), value["stored"]);
         assert_eq!(decode(&stored).unwrap(), *object);
@@ -73,32 +88,52 @@ fn config_maps_namespaces_and_managed_fields_go_there_and_back() {
             }]
         }
     });
-    assert_eq!(decode(&encode(&Resource::config_maps(), &config_map).unwrap()).unwrap(), config_map);
+    assert_eq!(
+        decode(&encode(&Resource::config_maps(), &config_map).unwrap()).unwrap(),
+        config_map
+    );
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns", "deletionTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"}
     });
-    assert_eq!(decode(&encode(&Resource::namespaces(), &namespace).unwrap()).unwrap(), namespace);
+    assert_eq!(
+        decode(&encode(&Resource::namespaces(), &namespace).unwrap()).unwrap(),
+        namespace
+    );
 }
 
 #[test]
 fn json_is_stored_as_json_and_normalising_drops_what_a_type_does_not_have() {
     let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
-    let widget =
-        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"x": [1, null]}});
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"x": [1, null]}});
     assert_eq!(decode(&encode(&widgets, &widget).unwrap()).unwrap(), widget);
     let asked = json!({"metadata": {"name": "s", "odd": 1}, "data": null, "more": {}});
     assert_eq!(
         normalise(&Resource::secrets(), &asked).unwrap(),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})
     );
-    let err = normalise(&Resource::secrets(), &json!({"data": {"a": "no base64: hunter2"}})).unwrap_err();
-    assert!(err.contains("illegal base64 data") && !err.contains("hunter2"), "{err}");
+    let err = normalise(
+        &Resource::secrets(),
+        &json!({"data": {"a": "no base64: hunter2"}}),
+    )
+    .unwrap_err();
+    assert!(
+        err.contains("illegal base64 data") && !err.contains("hunter2"),
+        "{err}"
+    );
 }
 
 #[test]
 fn what_is_no_object_is_an_error() {
-    for bytes in [&b""[..], b"k8s\0", b"k8s\0\xff\xff", b"[]", b"7", b"{", b"k8s:enc:kms:v2:p:x"] {
+    for bytes in [
+        &b""[..],
+        b"k8s\0",
+        b"k8s\0\xff\xff",
+        b"[]",
+        b"7",
+        b"{",
+        b"k8s:enc:kms:v2:p:x",
+    ] {
         decode(bytes).unwrap_err();
     }
 }

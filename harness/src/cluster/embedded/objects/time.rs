@@ -1,4 +1,5 @@
-//! `meta.v1.Time`: whole seconds, RFC 3339 in JSON, a message in protobuf that is empty for the zero time.
+//! `meta.v1.Time`: whole seconds, RFC 3339 in JSON, a message in protobuf that is empty for the
+//! zero time.
 
 use jiff::Timestamp;
 use prost::Message;
@@ -36,6 +37,9 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let at: Timestamp = text.parse().map_err(serde::de::Error::custom)?;
-        Ok(Self { seconds: Some(at.as_second()), nanos: Some(0) })
+        Ok(Self {
+            seconds: Some(at.as_second()),
+            nanos: Some(0),
+        })
     }
 }

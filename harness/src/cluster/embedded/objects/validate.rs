@@ -1,4 +1,5 @@
-//! The field checks of the modelled kinds, with the words of k8s.io/kubernetes v1.36.3 `pkg/apis/core/validation`.
+//! The field checks of the modelled kinds, with the words of k8s.io/kubernetes v1.36.3
+//! `pkg/apis/core/validation`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,8 +33,8 @@ pub(crate) fn create(resource: &Resource, object: &Value) -> Vec<String> {
             }
         }
         "ConfigMap" if resource.group.is_empty() => {
-            let size =
-                data_size(object, "data", false, &mut faults) + data_size(object, "binaryData", true, &mut faults);
+            let size = data_size(object, "data", false, &mut faults)
+                + data_size(object, "binaryData", true, &mut faults);
             if size > MAX_DATA {
                 // Go prints the empty path, which means the whole object, as brackets.
                 faults.push(too_long("[]"));
@@ -63,9 +64,20 @@ fn definition(object: &Value) -> Vec<String> {
     if !["Cluster", "Namespaced"].contains(&scope) {
         faults.push(format!("spec.scope: Unsupported value: {scope:?}: supported values: \"Cluster\", \"Namespaced\""));
     }
-    let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if versions.iter().filter(|version| version["storage"] == true && version["name"].is_string()).count() != 1 {
-        faults.push("spec.versions: Invalid value: must have exactly one version marked as storage version".to_owned());
+    let versions = spec["versions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if versions
+        .iter()
+        .filter(|version| version["storage"] == true && version["name"].is_string())
+        .count()
+        != 1
+    {
+        faults.push(
+            "spec.versions: Invalid value: must have exactly one version marked as storage version"
+                .to_owned(),
+        );
     }
     for (index, version) in versions.iter().enumerate() {
         if !version["schema"]["openAPIV3Schema"].is_object() {
@@ -74,8 +86,16 @@ fn definition(object: &Value) -> Vec<String> {
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let name = meta(object, "name");
-    if name != format!("{}.{}", text(&spec["names"]["plural"]), text(&spec["group"])) {
-        faults.push(format!("metadata.name: Invalid value: {name:?}: must be spec.names.plural+\".\"+spec.group"));
+    if name
+        != format!(
+            "{}.{}",
+            text(&spec["names"]["plural"]),
+            text(&spec["group"])
+        )
+    {
+        faults.push(format!(
+            "metadata.name: Invalid value: {name:?}: must be spec.names.plural+\".\"+spec.group"
+        ));
     }
     faults
 }
@@ -90,7 +110,9 @@ pub(crate) fn update(resource: &Resource, object: &Value, old: &Value) -> Vec<St
     if resource.group.is_empty() && old["immutable"] == true {
         let mut fixed = |field: &str, changed: bool| {
             if changed {
-                faults.push(format!("{field}: Forbidden: field is immutable when `immutable` is set"));
+                faults.push(format!(
+                    "{field}: Forbidden: field is immutable when `immutable` is set"
+                ));
             }
         };
         fixed("immutable", object["immutable"] != true);
@@ -107,14 +129,21 @@ fn too_long(path: &str) -> String {
 
 /// Checks the keys below `field` and adds up the values.
 fn data_size(object: &Value, field: &str, base64: bool, faults: &mut Vec<String>) -> usize {
-    let Some(data) = object[field].as_object() else { return 0 };
+    let Some(data) = object[field].as_object() else {
+        return 0;
+    };
     for key in data.keys() {
-        faults
-            .extend(data_key(key).into_iter().map(|fault| format!("{field}[{key}]: Invalid value: {key:?}: {fault}")));
+        faults.extend(
+            data_key(key)
+                .into_iter()
+                .map(|fault| format!("{field}[{key}]: Invalid value: {key:?}: {fault}")),
+        );
     }
     let texts = data.values().filter_map(Value::as_str);
     if base64 {
-        texts.map(|text| STANDARD.decode(text).map_or(0, |b| b.len())).sum()
+        texts
+            .map(|text| STANDARD.decode(text).map_or(0, |b| b.len()))
+            .sum()
     } else {
         texts.map(str::len).sum()
     }
@@ -125,7 +154,11 @@ fn data_key(key: &str) -> Vec<String> {
     if key.len() > MAX_NAME {
         faults.push(format!("must be no more than {MAX_NAME} characters"));
     }
-    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
+    if key.is_empty()
+        || !key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+    {
         faults.push(DATA_KEY.to_owned());
     }
     match key {
@@ -148,7 +181,9 @@ fn name(resource: &Resource, name: &str) -> Vec<String> {
     };
     let mut faults = Vec::new();
     if name.len() > limit {
-        faults.push(format!("metadata.name: Invalid value: {name:?}: must be no more than {limit} characters"));
+        faults.push(format!(
+            "metadata.name: Invalid value: {name:?}: must be no more than {limit} characters"
+        ));
     }
     if !well_formed {
         faults.push(format!("metadata.name: Invalid value: {name:?}: {words}"));
@@ -178,22 +213,45 @@ mod tests {
     fn a_secret_holds_one_mebibyte() {
         let fits = secret(json!({"a": STANDARD.encode(vec![0; MAX_DATA])}));
         assert_eq!(create(&Resource::secrets(), &fits), Vec::<String>::new());
-        let over = secret(json!({"a": STANDARD.encode(vec![0; MAX_DATA]), "b": STANDARD.encode([0])}));
-        assert_eq!(create(&Resource::secrets(), &over), ["data: Too long: may not be more than 1048576 bytes"]);
+        let over =
+            secret(json!({"a": STANDARD.encode(vec![0; MAX_DATA]), "b": STANDARD.encode([0])}));
+        assert_eq!(
+            create(&Resource::secrets(), &over),
+            ["data: Too long: may not be more than 1048576 bytes"]
+        );
         let text = json!({"metadata": {"name": "c"}, "data": {"a": "x".repeat(MAX_DATA + 1)}});
-        assert_eq!(create(&Resource::config_maps(), &text), ["[]: Too long: may not be more than 1048576 bytes"]);
+        assert_eq!(
+            create(&Resource::config_maps(), &text),
+            ["[]: Too long: may not be more than 1048576 bytes"]
+        );
     }
 
     #[test]
     fn names_and_keys() {
-        let faults = |name: &str| create(&Resource::secrets(), &json!({"metadata": {"name": name}}));
+        let faults =
+            |name: &str| create(&Resource::secrets(), &json!({"metadata": {"name": name}}));
         assert!(faults("a.b-c.1").is_empty());
-        assert!(
-            faults("Upper")[0].starts_with("metadata.name: Invalid value: \"Upper\": a lowercase RFC 1123 subdomain")
+        assert!(faults("Upper")[0].starts_with(
+            "metadata.name: Invalid value: \"Upper\": a lowercase RFC 1123 subdomain"
+        ));
+        assert_eq!(
+            faults(""),
+            ["metadata.name: Required value: name or generateName is required"]
         );
-        assert_eq!(faults(""), ["metadata.name: Required value: name or generateName is required"]);
-        assert!(create(&Resource::namespaces(), &json!({"metadata": {"name": "a.b"}}))[0].contains("RFC 1123 label"));
-        assert_eq!(create(&Resource::secrets(), &secret(json!({"tls.crt": "", "A_b-1": ""}))), Vec::<String>::new());
+        assert!(
+            create(
+                &Resource::namespaces(),
+                &json!({"metadata": {"name": "a.b"}})
+            )[0]
+            .contains("RFC 1123 label")
+        );
+        assert_eq!(
+            create(
+                &Resource::secrets(),
+                &secret(json!({"tls.crt": "", "A_b-1": ""}))
+            ),
+            Vec::<String>::new()
+        );
         assert!(
             create(&Resource::secrets(), &secret(json!({"a/b": ""})))[0]
                 .starts_with("data[a/b]: Invalid value: \"a/b\": ")

@@ -18,12 +18,30 @@ fn definition() -> Value {
 async fn a_secret_is_made_changed_and_deleted() {
     let lab = Lab::new().await;
     let made = lab.create("s").await.unwrap();
-    assert_eq!((&made["type"], &made["data"]["password"]), (&json!("Opaque"), &json!("Y2FuYXJ5LTdmM2E=")));
-    assert_eq!(made["metadata"]["creationTimestamp"], "2026-01-01T00:00:00Z");
+    assert_eq!(
+        (&made["type"], &made["data"]["password"]),
+        (&json!("Opaque"), &json!("Y2FuYXJ5LTdmM2E="))
+    );
+    assert_eq!(
+        made["metadata"]["creationTimestamp"],
+        "2026-01-01T00:00:00Z"
+    );
     assert_eq!(made["metadata"]["uid"].as_str().unwrap().len(), 36);
     assert_eq!(lab.api().get(&at("s")).await.unwrap(), made);
-    assert_eq!(lab.api().list(&Resource::secrets(), Some("default")).await.unwrap(), vec![made.clone()]);
-    assert_eq!(lab.api().list(&Resource::secrets(), Some("kube-system")).await.unwrap(), Vec::<Value>::new());
+    assert_eq!(
+        lab.api()
+            .list(&Resource::secrets(), Some("default"))
+            .await
+            .unwrap(),
+        vec![made.clone()]
+    );
+    assert_eq!(
+        lab.api()
+            .list(&Resource::secrets(), Some("kube-system"))
+            .await
+            .unwrap(),
+        Vec::<Value>::new()
+    );
 
     let err = lab.create("s").await.unwrap_err();
     assert_eq!(
@@ -51,13 +69,19 @@ async fn a_secret_is_made_changed_and_deleted() {
     );
 
     lab.api().delete(&at("s")).await.unwrap();
-    for err in [lab.api().get(&at("s")).await.unwrap_err(), lab.api().delete(&at("s")).await.unwrap_err()] {
+    for err in [
+        lab.api().get(&at("s")).await.unwrap_err(),
+        lab.api().delete(&at("s")).await.unwrap_err(),
+    ] {
         assert_eq!(
             (err.status, err.reason.as_str(), err.message.as_str()),
             (404, "NotFound", "secrets \"s\" not found")
         );
     }
-    assert_eq!(lab.api().replace(&secret("s")).await.unwrap_err().status, 404);
+    assert_eq!(
+        lab.api().replace(&secret("s")).await.unwrap_err().status,
+        404
+    );
 }
 
 #[tokio::test]
@@ -67,15 +91,27 @@ async fn bad_objects_are_refused() {
     big["stringData"]["password"] = "x".repeat(1024 * 1024 + 1).into();
     let err = lab.api().create(&big).await.unwrap_err();
     let expected = "Secret \"big\" is invalid: data: Too long: may not be more than 1048576 bytes";
-    assert_eq!((err.status, err.reason.as_str(), err.message.as_str()), (422, "Invalid", expected));
+    assert_eq!(
+        (err.status, err.reason.as_str(), err.message.as_str()),
+        (422, "Invalid", expected)
+    );
     big["stringData"]["password"] = "x".repeat(3 * 1024 * 1024).into();
-    assert_eq!(lab.api().create(&big).await.unwrap_err().message, "Request entity too large: limit is 3145728");
+    assert_eq!(
+        lab.api().create(&big).await.unwrap_err().message,
+        "Request entity too large: limit is 3145728"
+    );
     assert_eq!(lab.create("Upper").await.unwrap_err().status, 422);
 
     let mut lost = secret("s");
     lost["metadata"]["namespace"] = "nowhere".into();
-    assert_eq!(lab.api().create(&lost).await.unwrap_err().message, "namespaces \"nowhere\" not found");
-    lost["metadata"].as_object_mut().unwrap().remove("namespace");
+    assert_eq!(
+        lab.api().create(&lost).await.unwrap_err().message,
+        "namespaces \"nowhere\" not found"
+    );
+    lost["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("namespace");
     assert_eq!(lab.api().create(&lost).await.unwrap_err().status, 405);
     let mut versioned = secret("s");
     versioned["metadata"]["resourceVersion"] = "7".into();
@@ -86,10 +122,19 @@ async fn bad_objects_are_refused() {
     let mut no_base64 = secret("s");
     no_base64["data"] = json!({"a": "?"});
     assert_eq!(lab.api().create(&no_base64).await.unwrap_err().status, 400);
-    for odd in [json!(null), json!([]), json!({"kind": "Secret"}), json!({"apiVersion": "v1", "kind": "Pod"})] {
+    for odd in [
+        json!(null),
+        json!([]),
+        json!({"kind": "Secret"}),
+        json!({"apiVersion": "v1", "kind": "Pod"}),
+    ] {
         assert_eq!(lab.api().create(&odd).await.unwrap_err().status, 404);
     }
-    for odd in [json!({"metadata": 7}), json!({"metadata": {"labels": []}}), json!({"data": "x"})] {
+    for odd in [
+        json!({"metadata": 7}),
+        json!({"metadata": {"labels": []}}),
+        json!({"data": "x"}),
+    ] {
         let mut object = odd;
         object["apiVersion"] = "v1".into();
         object["kind"] = "Secret".into();
@@ -110,7 +155,9 @@ async fn names_can_be_generated_and_immutable_stays() {
     let err = lab.api().replace(&made).await.unwrap_err();
     assert_eq!(
         err.message,
-        format!("Secret \"{name}\" is invalid: data: Forbidden: field is immutable when `immutable` is set")
+        format!(
+            "Secret \"{name}\" is invalid: data: Forbidden: field is immutable when `immutable` is set"
+        )
     );
 }
 
@@ -123,19 +170,40 @@ async fn a_deleted_namespace_takes_nothing_new() {
         .create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}))
         .await
         .unwrap();
-    assert_eq!(made["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "team"}));
-    assert_eq!((&made["spec"], &made["status"]), (&json!({"finalizers": ["kubernetes"]}), &json!({"phase": "Active"})));
+    assert_eq!(
+        made["metadata"]["labels"],
+        json!({"kubernetes.io/metadata.name": "team"})
+    );
+    assert_eq!(
+        (&made["spec"], &made["status"]),
+        (
+            &json!({"finalizers": ["kubernetes"]}),
+            &json!({"phase": "Active"})
+        )
+    );
     lab.api().delete(&namespace("team")).await.unwrap();
-    assert_eq!(lab.api().get(&namespace("team")).await.unwrap()["status"]["phase"], "Terminating");
-    assert_eq!(lab.api().delete(&namespace("team")).await.unwrap_err().status, 409);
+    assert_eq!(
+        lab.api().get(&namespace("team")).await.unwrap()["status"]["phase"],
+        "Terminating"
+    );
+    assert_eq!(
+        lab.api()
+            .delete(&namespace("team"))
+            .await
+            .unwrap_err()
+            .status,
+        409
+    );
     let mut late = secret("s");
     late["metadata"]["namespace"] = "team".into();
     let err = lab.api().create(&late).await.unwrap_err();
-    let expected =
-        "secrets \"s\" is forbidden: unable to create new content in namespace team because it is being terminated";
+    let expected = "secrets \"s\" is forbidden: unable to create new content in namespace team because it is being terminated";
     assert_eq!((err.status, err.message.as_str()), (403, expected));
     let err = lab.api().delete(&namespace("default")).await.unwrap_err();
-    assert_eq!(err.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
+    assert_eq!(
+        err.message,
+        "namespaces \"default\" is forbidden: this namespace may not be deleted"
+    );
 }
 
 #[tokio::test]
@@ -146,15 +214,22 @@ async fn a_finalizer_keeps_an_object() {
     lab.api().create(&object).await.unwrap();
     lab.api().delete(&at("s")).await.unwrap();
     let mut held = lab.api().get(&at("s")).await.unwrap();
-    assert_eq!(held["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
-    held["metadata"].as_object_mut().unwrap().remove("finalizers");
+    assert_eq!(
+        held["metadata"]["deletionTimestamp"],
+        "2026-01-01T00:00:00Z"
+    );
+    held["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("finalizers");
     lab.api().replace(&held).await.unwrap();
     assert_eq!(lab.api().get(&at("s")).await.unwrap_err().status, 404);
 }
 
 #[tokio::test]
 async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
-    let lab = Lab::with(|config| config.encryption.resources = vec!["widgets.example.com".into()]).await;
+    let lab =
+        Lab::with(|config| config.encryption.resources = vec!["widgets.example.com".into()]).await;
     let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
     let widget = json!({
         "apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w", "namespace": "default"}, "spec": {"text": "canary-<9>"}
@@ -163,20 +238,36 @@ async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
         lab.api().create(&widget).await.unwrap_err().message,
         "the server could not find the requested resource"
     );
-    assert_eq!(lab.api().list(&widgets, None).await.unwrap_err().status, 404);
+    assert_eq!(
+        lab.api().list(&widgets, None).await.unwrap_err().status,
+        404
+    );
     let made = lab.api().create(&definition()).await.unwrap();
     assert_eq!(made["status"]["storedVersions"], json!(["v1"]));
     let mut other = definition();
     other["metadata"]["name"] = "gadgets.example.com".into();
-    assert!(lab.api().create(&other).await.unwrap_err().message.contains("must be spec.names.plural+\".\"+spec.group"));
+    assert!(
+        lab.api()
+            .create(&other)
+            .await
+            .unwrap_err()
+            .message
+            .contains("must be spec.names.plural+\".\"+spec.group")
+    );
 
     let made = lab.api().create(&widget).await.unwrap();
     assert_eq!(made["metadata"]["generation"], 1);
     let at = ObjectRef::of(&widgets, &made).unwrap();
     assert_eq!(at.etcd_key(), "/registry/example.com/widgets/default/w");
     let plaintext = String::from_utf8(lab.plaintext(&at).await).unwrap();
-    assert!(plaintext.starts_with(r#"{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"#), "{plaintext}");
-    assert!(plaintext.ends_with("\"spec\":{\"text\":\"canary-\\u003c9\\u003e\"}}\n"), "{plaintext}");
+    assert!(
+        plaintext.starts_with(r#"{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"#),
+        "{plaintext}"
+    );
+    assert!(
+        plaintext.ends_with("\"spec\":{\"text\":\"canary-\\u003c9\\u003e\"}}\n"),
+        "{plaintext}"
+    );
     assert!(!has(&lab.etcd().database().await.unwrap(), "canary"));
 
     let mut changed = made.clone();
@@ -185,9 +276,23 @@ async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
     assert_eq!(changed["metadata"]["generation"], 2);
     let mut unconditional = widget.clone();
     unconditional["spec"]["text"] = "third".into();
-    assert!(lab.api().replace(&unconditional).await.unwrap_err().message.contains("must be specified for an update"));
+    assert!(
+        lab.api()
+            .replace(&unconditional)
+            .await
+            .unwrap_err()
+            .message
+            .contains("must be specified for an update")
+    );
     assert_eq!(lab.api().touch(&at).await.unwrap(), revision(&changed));
-    lab.api().delete(&ObjectRef::new(Resource::crds(), None, "widgets.example.com")).await.unwrap();
+    lab.api()
+        .delete(&ObjectRef::new(
+            Resource::crds(),
+            None,
+            "widgets.example.com",
+        ))
+        .await
+        .unwrap();
     assert!(lab.etcd().get(&at.etcd_key()).await.unwrap().is_none());
 }
 
@@ -221,15 +326,26 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     leaf.prop_recursive(4, 24, 5, move |inner| {
         let map = prop::collection::vec((word.clone(), inner.clone()), 0..5);
-        let map = map.prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
-        prop_oneof![prop::collection::vec(inner, 0..3).prop_map(Value::Array), map.prop_map(Value::Object)]
+        let map = map.prop_map(|entries| {
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()
+        });
+        prop_oneof![
+            prop::collection::vec(inner, 0..3).prop_map(Value::Array),
+            map.prop_map(Value::Object)
+        ]
     })
 }
 
 /// Whatever is sent, and whatever another writer left in etcd, has an answer.
 #[test]
 fn nothing_panics() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let lab = runtime.block_on(async {
         let lab = Lab::new().await;
         lab.api().create(&definition()).await.unwrap();
@@ -241,7 +357,12 @@ fn nothing_panics() {
         Resource::crds(),
         Resource::new("example.com", "v1", "widgets", "Widget", true),
     ];
-    let cases = (prop::sample::select(resources), any_json(), prop::collection::vec(any::<u8>(), 0..64), 0..3_u8);
+    let cases = (
+        prop::sample::select(resources),
+        any_json(),
+        prop::collection::vec(any::<u8>(), 0..64),
+        0..3_u8,
+    );
     proptest!(|((resource, mut object, bytes, form) in cases)| runtime.block_on(async {
         let at = ObjectRef::new(resource.clone(), resource.namespaced.then_some("default"), "x");
         let stored = match form {

@@ -14,9 +14,16 @@ async fn one_seed_serves_until_the_key_id_changes() {
     // Once at the start, then each minute.
     assert_eq!(lab.plugin.script().statuses, 11);
     let (a, d) = (lab.stored("a").await, lab.stored("d").await);
-    assert_eq!((a.key_id.as_str(), &a.encrypted_dek_source), ("k1", &d.encrypted_dek_source));
+    assert_eq!(
+        (a.key_id.as_str(), &a.encrypted_dek_source),
+        ("k1", &d.encrypted_dek_source)
+    );
     assert_eq!(a.encrypted_dek_source_type, 1);
-    assert_ne!(a.encrypted_data[..44], d.encrypted_data[..44], "info and nonce are fresh for each value");
+    assert_ne!(
+        a.encrypted_data[..44],
+        d.encrypted_data[..44],
+        "info and nonce are fresh for each value"
+    );
 
     lab.plugin.script().key_id = "k2".into();
     lab.create("still-old").await.unwrap();
@@ -45,12 +52,21 @@ async fn a_seed_expires_three_minutes_after_the_last_status() {
     let expected = format!(
         "Internal error occurred: encryptedDEKSource with keyID hash \"{hash}\" expired at 2026-01-01T00:04:00Z (current time is 2026-01-01T00:04:01Z)"
     );
-    assert_eq!((err.status, err.reason.as_str(), err.message), (500, "InternalError", expected));
+    assert_eq!(
+        (err.status, err.reason.as_str(), err.message),
+        (500, "InternalError", expected)
+    );
     assert!(lab.cluster.write_outcome().unwrap().is_err());
 
     // Reads, no-op writes and deletes go on.
-    assert_eq!(lab.api().get(&at("before")).await.unwrap()["data"], json!({"password": "Y2FuYXJ5LTdmM2E="}));
-    assert_eq!(lab.api().touch(&at("before")).await.unwrap(), revision(&before));
+    assert_eq!(
+        lab.api().get(&at("before")).await.unwrap()["data"],
+        json!({"password": "Y2FuYXJ5LTdmM2E="})
+    );
+    assert_eq!(
+        lab.api().touch(&at("before")).await.unwrap(),
+        revision(&before)
+    );
     lab.api().delete(&at("last-second")).await.unwrap();
 
     // The same key id revives the same seed.
@@ -58,7 +74,10 @@ async fn a_seed_expires_three_minutes_after_the_last_status() {
     lab.pass(10).await;
     lab.create("again").await.unwrap();
     assert_eq!(lab.plugin.script().encrypts, 1);
-    assert_eq!(lab.api().touch(&at("before")).await.unwrap(), revision(&before));
+    assert_eq!(
+        lab.api().touch(&at("before")).await.unwrap(),
+        revision(&before)
+    );
 }
 
 #[tokio::test]
@@ -87,11 +106,17 @@ async fn a_stale_value_is_rewritten_once_with_the_same_plaintext() {
     let first = lab.create("s").await.unwrap();
     let plaintext = lab.plaintext(&at("s")).await;
     assert_eq!(lab.api().touch(&at("s")).await.unwrap(), revision(&first));
-    assert_eq!(lab.cluster.read_outcome(&at("s")).await.unwrap(), ReadOutcome::Fresh);
+    assert_eq!(
+        lab.cluster.read_outcome(&at("s")).await.unwrap(),
+        ReadOutcome::Fresh
+    );
 
     lab.plugin.script().key_id = "k2".into();
     lab.pass(60).await;
-    assert_eq!(lab.cluster.read_outcome(&at("s")).await.unwrap(), ReadOutcome::Stale);
+    assert_eq!(
+        lab.cluster.read_outcome(&at("s")).await.unwrap(),
+        ReadOutcome::Stale
+    );
     let rewritten = lab.api().touch(&at("s")).await.unwrap();
     assert_ne!(rewritten, revision(&first));
     assert_eq!(lab.api().touch(&at("s")).await.unwrap(), rewritten);
@@ -104,7 +129,10 @@ async fn a_stale_value_is_rewritten_once_with_the_same_plaintext() {
     let got = lab.api().get(&at("s")).await.unwrap();
     let put = lab.api().replace(&got).await.unwrap();
     assert_ne!(revision(&put), rewritten);
-    assert_eq!(revision(&lab.api().replace(&put).await.unwrap()), revision(&put));
+    assert_eq!(
+        revision(&lab.api().replace(&put).await.unwrap()),
+        revision(&put)
+    );
     assert_eq!(lab.stored("s").await.key_id, "k3");
 }
 
@@ -118,11 +146,20 @@ async fn a_rewrite_keeps_bytes_that_the_model_does_not_know() {
     let key = at("from-elsewhere").etcd_key();
     let revision = lab.etcd().put(&key, &plaintext).await.unwrap();
     // Identity stands second in the list: readable, but stale.
-    assert_eq!(lab.cluster.read_outcome(&at("from-elsewhere")).await.unwrap(), ReadOutcome::Stale);
+    assert_eq!(
+        lab.cluster
+            .read_outcome(&at("from-elsewhere"))
+            .await
+            .unwrap(),
+        ReadOutcome::Stale
+    );
     let touched = lab.api().touch(&at("from-elsewhere")).await.unwrap();
     assert_eq!(touched, (revision + 1).to_string());
     assert_eq!(lab.plaintext(&at("from-elsewhere")).await, plaintext);
-    assert!(!has(&lab.etcd().get(&key).await.unwrap().unwrap().value, "canary"));
+    assert!(!has(
+        &lab.etcd().get(&key).await.unwrap().unwrap().value,
+        "canary"
+    ));
 }
 
 #[tokio::test]
@@ -140,8 +177,18 @@ async fn a_restart_decrypts_each_dek_source_once_and_makes_its_own() {
     // Another source under the same key id is not stale.
     assert_eq!(lab.api().touch(&at("d")).await.unwrap(), revision(&before));
     lab.create("e").await.unwrap();
-    assert_ne!(lab.stored("e").await.encrypted_dek_source, lab.stored("d").await.encrypted_dek_source);
-    assert_eq!(lab.api().list(&Resource::secrets(), None).await.unwrap().len(), 5);
+    assert_ne!(
+        lab.stored("e").await.encrypted_dek_source,
+        lab.stored("d").await.encrypted_dek_source
+    );
+    assert_eq!(
+        lab.api()
+            .list(&Resource::secrets(), None)
+            .await
+            .unwrap()
+            .len(),
+        5
+    );
     assert_eq!(lab.plugin.script().decrypts, 1);
 }
 
@@ -156,17 +203,32 @@ async fn a_deleted_key_shows_only_after_a_restart() {
     lab.api().get(&at("old")).await.unwrap();
 
     lab.restart().await;
-    let reason = "failed to decrypt DEK, error: rpc error: code = FailedPrecondition desc = key deleted";
+    let reason =
+        "failed to decrypt DEK, error: rpc error: code = FailedPrecondition desc = key deleted";
     let err = lab.api().get(&at("old")).await.unwrap_err();
-    assert_eq!((err.status, err.message), (500, format!("Internal error occurred: {reason}")));
-    assert_eq!(lab.cluster.read_outcome(&at("old")).await.unwrap(), ReadOutcome::Unreadable(reason.into()));
-    let err = lab.api().list(&Resource::secrets(), Some("default")).await.unwrap_err();
-    let expected =
-        format!("Internal error occurred: unable to transform key \"/registry/secrets/default/old\": {reason}");
+    assert_eq!(
+        (err.status, err.message),
+        (500, format!("Internal error occurred: {reason}"))
+    );
+    assert_eq!(
+        lab.cluster.read_outcome(&at("old")).await.unwrap(),
+        ReadOutcome::Unreadable(reason.into())
+    );
+    let err = lab
+        .api()
+        .list(&Resource::secrets(), Some("default"))
+        .await
+        .unwrap_err();
+    let expected = format!(
+        "Internal error occurred: unable to transform key \"/registry/secrets/default/old\": {reason}"
+    );
     assert_eq!((err.status, err.message), (500, expected));
     lab.api().get(&at("new")).await.unwrap();
     lab.create("newer").await.unwrap();
-    for err in [lab.api().touch(&at("old")).await.unwrap_err(), lab.api().delete(&at("old")).await.unwrap_err()] {
+    for err in [
+        lab.api().touch(&at("old")).await.unwrap_err(),
+        lab.api().delete(&at("old")).await.unwrap_err(),
+    ] {
         assert_eq!((err.status, err.reason.as_str()), (500, "InternalError"));
     }
 }
@@ -192,7 +254,13 @@ async fn encrypt_must_name_the_key_id_of_status() {
     lab.create("s").await.unwrap();
     assert_eq!(lab.stored("s").await.key_id, "k1");
     lab.pass(121).await;
-    assert!(lab.create("late").await.unwrap_err().message.contains("expired at 2026-01-01T00:03:00Z"));
+    assert!(
+        lab.create("late")
+            .await
+            .unwrap_err()
+            .message
+            .contains("expired at 2026-01-01T00:03:00Z")
+    );
 }
 
 #[tokio::test]
@@ -201,7 +269,12 @@ async fn answers_over_the_limits_are_refused() {
     lab.plugin.script().key_id = "k2".into();
     lab.plugin.script().annotations = vec![("nodots".into(), vec![])];
     lab.pass(60).await;
-    let body = lab.cluster.health("/readyz/kms-providers").await.unwrap().body;
+    let body = lab
+        .cluster
+        .health("/readyz/kms-providers")
+        .await
+        .unwrap()
+        .body;
     assert!(
         body.contains(
             "errGen=failed to validate annotations: annotations: Invalid value: \"nodots\": should be a domain"
@@ -210,7 +283,12 @@ async fn answers_over_the_limits_are_refused() {
     );
     lab.plugin.script().key_id = "k".repeat(1025);
     lab.pass(10).await;
-    let body = lab.cluster.health("/readyz/kms-providers").await.unwrap().body;
+    let body = lab
+        .cluster
+        .health("/readyz/kms-providers")
+        .await
+        .unwrap()
+        .body;
     let hash = super::super::state::hash_of(&"k".repeat(1025));
     let expected = format!(
         "error: got invalid KMSv2 KeyID hash \"{hash}\": keyID is 1025 bytes, which exceeds the max size of 1024\n"
@@ -223,23 +301,54 @@ async fn answers_over_the_limits_are_refused() {
 async fn a_value_opens_only_under_its_own_key() {
     let lab = Lab::new().await;
     lab.create("s").await.unwrap();
-    let value = lab.etcd().get(&at("s").etcd_key()).await.unwrap().unwrap().value;
-    lab.etcd().put(&at("copy").etcd_key(), &value).await.unwrap();
+    let value = lab
+        .etcd()
+        .get(&at("s").etcd_key())
+        .await
+        .unwrap()
+        .unwrap()
+        .value;
+    lab.etcd()
+        .put(&at("copy").etcd_key(), &value)
+        .await
+        .unwrap();
     let err = lab.api().get(&at("copy")).await.unwrap_err();
-    assert_eq!(err.message, "Internal error occurred: cipher: message authentication failed");
+    assert_eq!(
+        err.message,
+        "Internal error occurred: cipher: message authentication failed"
+    );
 }
 
 /// Each fault changes what a comparison with the real server looks at.
 #[tokio::test]
 async fn sabotage_shows() {
-    let lab = Lab::with(|config| config.sabotage = Sabotage { expiry: true, stale: true, aad: true }).await;
+    let lab = Lab::with(|config| {
+        config.sabotage = Sabotage {
+            expiry: true,
+            stale: true,
+            aad: true,
+        }
+    })
+    .await;
     lab.create("s").await.unwrap();
-    let value = lab.etcd().get(&at("s").etcd_key()).await.unwrap().unwrap().value;
-    lab.etcd().put(&at("copy").etcd_key(), &value).await.unwrap();
+    let value = lab
+        .etcd()
+        .get(&at("s").etcd_key())
+        .await
+        .unwrap()
+        .unwrap()
+        .value;
+    lab.etcd()
+        .put(&at("copy").etcd_key(), &value)
+        .await
+        .unwrap();
     lab.api().get(&at("copy")).await.unwrap();
     lab.plugin.script().key_id = "k2".into();
     lab.pass(60).await;
-    assert_eq!(lab.cluster.read_outcome(&at("s")).await.unwrap(), ReadOutcome::Fresh);
+    assert_eq!(
+        lab.cluster.read_outcome(&at("s")).await.unwrap(),
+        ReadOutcome::Fresh
+    );
     lab.plugin.script().down = Some(Status::unavailable("gone"));
     lab.pass(600).await;
     lab.create("late").await.unwrap();

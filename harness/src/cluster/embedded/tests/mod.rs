@@ -1,4 +1,5 @@
-//! The model against a scripted plugin: a real gRPC server on a unix socket whose every answer the test decides.
+//! The model against a scripted plugin: a real gRPC server on a unix socket whose every answer the
+//! test decides.
 
 mod api;
 mod health;
@@ -9,7 +10,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use kmslab_kmsv2::socket::key_management_service_server::{KeyManagementService, KeyManagementServiceServer};
+use kmslab_kmsv2::socket::key_management_service_server::{
+    KeyManagementService, KeyManagementServiceServer,
+};
 use kmslab_kmsv2::socket::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
 };
@@ -70,31 +73,67 @@ impl KeyManagementService for Plugin {
         if let Some(down) = &script.down {
             return Err(down.clone());
         }
-        let (version, healthz, key_id) = (script.version.clone(), script.healthz.clone(), script.key_id.clone());
-        Ok(Response::new(StatusResponse { version, healthz, key_id }))
+        let (version, healthz, key_id) = (
+            script.version.clone(),
+            script.healthz.clone(),
+            script.key_id.clone(),
+        );
+        Ok(Response::new(StatusResponse {
+            version,
+            healthz,
+            key_id,
+        }))
     }
 
-    async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+    async fn encrypt(
+        &self,
+        request: Request<EncryptRequest>,
+    ) -> Result<Response<EncryptResponse>, Status> {
         let mut script = self.script();
         script.encrypts += 1;
         if let Some(down) = &script.down {
             return Err(down.clone());
         }
-        let key_id = script.encrypt_key_id.clone().unwrap_or_else(|| script.key_id.clone());
-        let ciphertext = request.into_inner().plaintext.iter().rev().map(|byte| byte ^ 0x55).collect();
+        let key_id = script
+            .encrypt_key_id
+            .clone()
+            .unwrap_or_else(|| script.key_id.clone());
+        let ciphertext = request
+            .into_inner()
+            .plaintext
+            .iter()
+            .rev()
+            .map(|byte| byte ^ 0x55)
+            .collect();
         let annotations = script.annotations.iter().cloned().collect();
-        Ok(Response::new(EncryptResponse { ciphertext, key_id, annotations }))
+        Ok(Response::new(EncryptResponse {
+            ciphertext,
+            key_id,
+            annotations,
+        }))
     }
 
-    async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
+    async fn decrypt(
+        &self,
+        request: Request<DecryptRequest>,
+    ) -> Result<Response<DecryptResponse>, Status> {
         let mut script = self.script();
         script.decrypts += 1;
         let request = request.into_inner();
-        let deleted = script.deleted.as_ref().filter(|(key_id, _)| *key_id == request.key_id).map(|(_, status)| status);
+        let deleted = script
+            .deleted
+            .as_ref()
+            .filter(|(key_id, _)| *key_id == request.key_id)
+            .map(|(_, status)| status);
         if let Some(refusal) = script.down.as_ref().or(deleted) {
             return Err(refusal.clone());
         }
-        let plaintext = request.ciphertext.iter().rev().map(|byte| byte ^ 0x55).collect();
+        let plaintext = request
+            .ciphertext
+            .iter()
+            .rev()
+            .map(|byte| byte ^ 0x55)
+            .collect();
         Ok(Response::new(DecryptResponse { plaintext }))
     }
 }
@@ -115,14 +154,23 @@ impl Lab {
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let plugin = Plugin::default();
-        *plugin.script() =
-            Script { key_id: "k1".into(), healthz: "ok".into(), version: "v2".into(), ..Script::default() };
+        *plugin.script() = Script {
+            key_id: "k1".into(),
+            healthz: "ok".into(),
+            version: "v2".into(),
+            ..Script::default()
+        };
         let serving = Some(serve(&dir.path().join("kms.sock"), &plugin));
         let clock = VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
         let mut config = Config::new(clock, dir.path().join("kms.sock"), "p1");
         change(&mut config);
         let cluster = EmbeddedCluster::start(config).await.unwrap();
-        Self { dir, plugin, serving, cluster }
+        Self {
+            dir,
+            plugin,
+            serving,
+            cluster,
+        }
     }
 
     /// Ends the plugin; its socket file stays behind.
@@ -159,7 +207,13 @@ impl Lab {
     }
 
     async fn stored(&self, name: &str) -> EncryptedObject {
-        let value = self.etcd().get(&at(name).etcd_key()).await.unwrap().unwrap().value;
+        let value = self
+            .etcd()
+            .get(&at(name).etcd_key())
+            .await
+            .unwrap()
+            .unwrap()
+            .value;
         let (provider, payload) = stored::split(&value).unwrap();
         assert_eq!(provider, "p1");
         stored::decode(payload).unwrap()
@@ -168,7 +222,12 @@ impl Lab {
     async fn plaintext(&self, at: &ObjectRef) -> Vec<u8> {
         let server = self.cluster.shared.server().unwrap();
         let live = self.cluster.shared.store.live(&at.etcd_key()).unwrap();
-        server.open(&at.resource, &at.etcd_key(), &live).await.unwrap().plaintext.to_vec()
+        server
+            .open(&at.resource, &at.etcd_key(), &live)
+            .await
+            .unwrap()
+            .plaintext
+            .to_vec()
     }
 }
 
@@ -176,12 +235,11 @@ fn serve(socket: &Path, plugin: &Plugin) -> (tokio::sync::oneshot::Sender<()>, J
     let listener = UnixListener::bind(socket).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let service = KeyManagementServiceServer::new(plugin.clone());
-    let server = tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(
-        UnixListenerStream::new(listener),
-        async {
+    let server = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             let _ = stopped.await;
-        },
-    );
+        });
     (stop, tokio::spawn(async { server.await.unwrap() }))
 }
 
@@ -201,5 +259,7 @@ fn revision(object: &Value) -> &str {
 }
 
 fn has(haystack: &[u8], needle: &str) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle.as_bytes())
 }

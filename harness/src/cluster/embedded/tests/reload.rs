@@ -12,9 +12,16 @@ struct Second {
 impl Second {
     fn new() -> Self {
         let plugin = Plugin::default();
-        *plugin.script() =
-            Script { key_id: "other".into(), healthz: "ok".into(), version: "v2".into(), ..Script::default() };
-        Self { plugin, dir: tempfile::tempdir().unwrap() }
+        *plugin.script() = Script {
+            key_id: "other".into(),
+            healthz: "ok".into(),
+            version: "v2".into(),
+            ..Script::default()
+        };
+        Self {
+            plugin,
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn serve(&self) -> (tokio::sync::oneshot::Sender<()>, JoinHandle<()>) {
@@ -31,11 +38,20 @@ fn first(lab: &Lab) -> Provider {
 }
 
 fn list(providers: Vec<Provider>) -> Encryption {
-    Encryption { resources: vec!["secrets".into(), "configmaps".into()], providers }
+    Encryption {
+        resources: vec!["secrets".into(), "configmaps".into()],
+        providers,
+    }
 }
 
 async fn written_by(lab: &Lab, name: &str) -> String {
-    let value = lab.etcd().get(&at(name).etcd_key()).await.unwrap().unwrap().value;
+    let value = lab
+        .etcd()
+        .get(&at(name).etcd_key())
+        .await
+        .unwrap()
+        .unwrap()
+        .value;
     stored::split(&value).map_or_else(|| "nobody".into(), |(provider, _)| provider.to_owned())
 }
 
@@ -45,43 +61,94 @@ async fn the_first_of_a_new_list_writes_and_what_another_wrote_is_stale() {
     let _serving = second.serve();
     lab.create("before").await.unwrap();
 
-    lab.cluster.reconfigure(list(vec![first(&lab), second.provider(), Provider::Identity])).await.unwrap();
+    lab.cluster
+        .reconfigure(list(vec![
+            first(&lab),
+            second.provider(),
+            Provider::Identity,
+        ]))
+        .await
+        .unwrap();
     lab.create("reader-added").await.unwrap();
     assert_eq!(written_by(&lab, "reader-added").await, "p1");
-    assert_eq!(lab.cluster.read_outcome(&at("before")).await.unwrap(), ReadOutcome::Fresh);
+    assert_eq!(
+        lab.cluster.read_outcome(&at("before")).await.unwrap(),
+        ReadOutcome::Fresh
+    );
 
-    lab.cluster.reconfigure(list(vec![second.provider(), first(&lab), Provider::Identity])).await.unwrap();
+    lab.cluster
+        .reconfigure(list(vec![
+            second.provider(),
+            first(&lab),
+            Provider::Identity,
+        ]))
+        .await
+        .unwrap();
     lab.create("writer-changed").await.unwrap();
     assert_eq!(written_by(&lab, "writer-changed").await, "p2");
     assert_eq!(lab.cluster.write_key_id().unwrap(), "other");
     for name in ["before", "reader-added"] {
-        assert_eq!(lab.cluster.read_outcome(&at(name)).await.unwrap(), ReadOutcome::Stale);
+        assert_eq!(
+            lab.cluster.read_outcome(&at(name)).await.unwrap(),
+            ReadOutcome::Stale
+        );
         lab.api().touch(&at(name)).await.unwrap();
         assert_eq!(written_by(&lab, name).await, "p2");
-        assert_eq!(lab.cluster.read_outcome(&at(name)).await.unwrap(), ReadOutcome::Fresh);
+        assert_eq!(
+            lab.cluster.read_outcome(&at(name)).await.unwrap(),
+            ReadOutcome::Fresh
+        );
     }
 
-    lab.cluster.reconfigure(list(vec![second.provider()])).await.unwrap();
+    lab.cluster
+        .reconfigure(list(vec![second.provider()]))
+        .await
+        .unwrap();
     let statuses = lab.plugin.script().statuses;
     lab.pass(300).await;
-    assert_eq!(lab.plugin.script().statuses, statuses, "a plugin that is not configured any more is not polled");
+    assert_eq!(
+        lab.plugin.script().statuses,
+        statuses,
+        "a plugin that is not configured any more is not polled"
+    );
     for name in ["before", "reader-added", "writer-changed"] {
         lab.api().get(&at(name)).await.unwrap();
     }
     // A restart reads the configuration as it is now.
     lab.restart().await;
-    assert_eq!(lab.cluster.read_outcome(&at("before")).await.unwrap(), ReadOutcome::Fresh);
+    assert_eq!(
+        lab.cluster.read_outcome(&at("before")).await.unwrap(),
+        ReadOutcome::Fresh
+    );
 }
 
 #[tokio::test]
 async fn a_list_whose_plugin_does_not_answer_is_not_used_until_it_does() {
     let (lab, second) = (Lab::new().await, Second::new());
-    let refused = lab.cluster.reconfigure(list(vec![second.provider(), first(&lab)])).await.unwrap_err().to_string();
-    assert!(refused.contains("goes on with the providers before"), "{refused}");
-    assert!(refused.contains("health check for new transformers failed: kms-provider-0: "), "{refused}");
+    let refused = lab
+        .cluster
+        .reconfigure(list(vec![second.provider(), first(&lab)]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("goes on with the providers before"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("health check for new transformers failed: kms-provider-0: "),
+        "{refused}"
+    );
     lab.create("still").await.unwrap();
     assert_eq!(written_by(&lab, "still").await, "p1");
-    assert_eq!(lab.cluster.health("/readyz/kms-providers").await.unwrap().status, 200);
+    assert_eq!(
+        lab.cluster
+            .health("/readyz/kms-providers")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
 
     let _serving = second.serve();
     lab.pass(60).await;
@@ -93,7 +160,12 @@ async fn a_list_whose_plugin_does_not_answer_is_not_used_until_it_does() {
 async fn a_list_that_kube_apiserver_refuses_is_refused() {
     let lab = Lab::new().await;
     let twice = list(vec![first(&lab), first(&lab)]);
-    let error = lab.cluster.reconfigure(twice).await.unwrap_err().to_string();
+    let error = lab
+        .cluster
+        .reconfigure(twice)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("must be unique"), "{error}");
     lab.create("s").await.unwrap();
 }
@@ -102,13 +174,26 @@ async fn a_list_that_kube_apiserver_refuses_is_refused() {
 async fn every_plugin_that_is_not_well_is_named() {
     let (lab, second) = (Lab::new().await, Second::new());
     let _serving = second.serve();
-    lab.cluster.reconfigure(list(vec![first(&lab), second.provider()])).await.unwrap();
+    lab.cluster
+        .reconfigure(list(vec![first(&lab), second.provider()]))
+        .await
+        .unwrap();
     for plugin in [&lab.plugin, &second.plugin] {
         plugin.script().down = Some(Status::unavailable("gone"));
     }
     lab.pass(61).await;
     let health = lab.cluster.health("/readyz/kms-providers").await.unwrap();
     assert_eq!(health.status, 500);
-    assert!(health.body.starts_with("internal server error: [kms-provider-0: "), "{}", health.body);
-    assert!(health.body.contains(", kms-provider-1: "), "{}", health.body);
+    assert!(
+        health
+            .body
+            .starts_with("internal server error: [kms-provider-0: "),
+        "{}",
+        health.body
+    );
+    assert!(
+        health.body.contains(", kms-provider-1: "),
+        "{}",
+        health.body
+    );
 }
