@@ -1,4 +1,4 @@
-//! RSA, elliptic curves and HMAC on unsealed material, by `aws-lc-rs`.
+//! RSA, elliptic curves and HMAC on unwrapped key material, by `aws-lc-rs`.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -20,11 +20,11 @@ use crate::{
     raw_rsa,
 };
 
-const BROKEN: KeyError = KeyError::Internal {
+const UNREADABLE_MATERIAL: KeyError = KeyError::Internal {
     what: "the private key does not parse",
 };
 
-/// The one signing algorithm of a curve, as the clouds pair curves with hashes.
+/// The ECDSA signing algorithm of a curve. Each curve has one hash, as in all three clouds.
 pub(crate) fn signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlgorithm> {
     match curve {
         Curve::P256 => Some(&sig::ECDSA_P256_SHA256_ASN1_SIGNING),
@@ -35,15 +35,15 @@ pub(crate) fn signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlg
     }
 }
 
-/// The public key of a private one.
+/// Derives the public key from a private key.
 pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicKey, KeyError> {
     let der = |key: Result<PublicKeyX509Der<'_>, _>| {
         key.map(|d| d.as_ref().to_vec())
-            .map_err(|_: aws_lc_rs::error::Unspecified| BROKEN)
+            .map_err(|_: aws_lc_rs::error::Unspecified| UNREADABLE_MATERIAL)
     };
     match algorithm {
         Algorithm::Rsa { .. } => {
-            let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
+            let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| UNREADABLE_MATERIAL)?;
             let bytes = |part: io::Positive<'_>| part.big_endian_without_leading_zero().to_vec();
             let public = pair.public_key();
             let (n, e) = (bytes(public.modulus()), bytes(public.exponent()));
@@ -54,7 +54,7 @@ pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicK
             })
         }
         Algorithm::Ec(Curve::Ed25519) => {
-            let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
+            let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| UNREADABLE_MATERIAL)?;
             let x = pair.public_key().as_ref().to_vec();
             Ok(PublicKey::Ec {
                 curve: Curve::Ed25519,
@@ -65,12 +65,17 @@ pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicK
         }
         Algorithm::Ec(curve) => {
             let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
-            let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
-            // 4 ‖ x ‖ y.
-            let (_, point) = pair.public_key().as_ref().split_first().ok_or(BROKEN)?;
+            let pair =
+                EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| UNREADABLE_MATERIAL)?;
+            // Uncompressed point: `04 ‖ x ‖ y`.
+            let (_, point) = pair
+                .public_key()
+                .as_ref()
+                .split_first()
+                .ok_or(UNREADABLE_MATERIAL)?;
             let (x, y) = point
                 .split_at_checked(curve.coordinate_bytes())
-                .ok_or(BROKEN)?;
+                .ok_or(UNREADABLE_MATERIAL)?;
             Ok(PublicKey::Ec {
                 curve,
                 x: x.to_vec(),
@@ -85,7 +90,7 @@ pub(crate) fn public_key(algorithm: Algorithm, private: &[u8]) -> Result<PublicK
     }
 }
 
-/// `None`: PKCS #1 v1.5.
+/// `None` for PKCS #1 v1.5.
 fn oaep(padding: RsaPadding) -> Option<&'static OaepAlgorithm> {
     match padding {
         RsaPadding::Pkcs1 => None,
@@ -101,28 +106,30 @@ pub(crate) fn rsa_encrypt(
     plaintext: &[u8],
 ) -> Result<Vec<u8>, KeyError> {
     let public = PrivateDecryptingKey::from_pkcs8(private)
-        .map_err(|_| BROKEN)?
+        .map_err(|_| UNREADABLE_MATERIAL)?
         .public_key();
     let mut out = vec![0; public.key_size_bytes()];
     let len = match oaep(padding) {
         Some(oaep) => {
-            let key = OaepPublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
-            fits(plaintext, key.max_plaintext_size(oaep))?;
+            let key = OaepPublicEncryptingKey::new(public).map_err(|_| UNREADABLE_MATERIAL)?;
+            ensure_fits(plaintext, key.max_plaintext_size(oaep))?;
             key.encrypt(oaep, plaintext, &mut out, None)
-                .map_err(|_| BROKEN)?
+                .map_err(|_| UNREADABLE_MATERIAL)?
                 .len()
         }
         None => {
-            let key = Pkcs1PublicEncryptingKey::new(public).map_err(|_| BROKEN)?;
-            fits(plaintext, key.max_plaintext_size())?;
-            key.encrypt(plaintext, &mut out).map_err(|_| BROKEN)?.len()
+            let key = Pkcs1PublicEncryptingKey::new(public).map_err(|_| UNREADABLE_MATERIAL)?;
+            ensure_fits(plaintext, key.max_plaintext_size())?;
+            key.encrypt(plaintext, &mut out)
+                .map_err(|_| UNREADABLE_MATERIAL)?
+                .len()
         }
     };
     out.truncate(len);
     Ok(out)
 }
 
-fn fits(plaintext: &[u8], max: usize) -> Result<(), KeyError> {
+fn ensure_fits(plaintext: &[u8], max: usize) -> Result<(), KeyError> {
     if plaintext.len() > max {
         Err(KeyError::TooLong { max })
     } else {
@@ -135,19 +142,19 @@ pub(crate) fn rsa_decrypt(
     padding: RsaPadding,
     body: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let key = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| BROKEN)?;
+    let key = PrivateDecryptingKey::from_pkcs8(private).map_err(|_| UNREADABLE_MATERIAL)?;
     let mut out = Zeroizing::new(vec![0; key.key_size_bytes()]);
     let len = match oaep(padding) {
         Some(oaep) => {
-            let key = OaepPrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
+            let key = OaepPrivateDecryptingKey::new(key).map_err(|_| UNREADABLE_MATERIAL)?;
             key.decrypt(oaep, body, &mut out, None)
-                .map_err(|_| KeyError::DoesNotOpen)?
+                .map_err(|_| KeyError::DecryptionFailed)?
                 .len()
         }
         None => {
-            let key = Pkcs1PrivateDecryptingKey::new(key).map_err(|_| BROKEN)?;
+            let key = Pkcs1PrivateDecryptingKey::new(key).map_err(|_| UNREADABLE_MATERIAL)?;
             key.decrypt(body, &mut out)
-                .map_err(|_| KeyError::DoesNotOpen)?
+                .map_err(|_| KeyError::DecryptionFailed)?
                 .len()
         }
     };
@@ -155,7 +162,7 @@ pub(crate) fn rsa_decrypt(
     Ok(out)
 }
 
-fn digest_of(hash: Hash) -> &'static digest::Algorithm {
+fn digest_algorithm(hash: Hash) -> &'static digest::Algorithm {
     match hash {
         Hash::Sha224 => &digest::SHA224,
         Hash::Sha256 => &digest::SHA256,
@@ -164,12 +171,11 @@ fn digest_of(hash: Hash) -> &'static digest::Algorithm {
     }
 }
 
-fn hashed(hash: Hash, input: SignInput<'_>) -> Result<Digest, KeyError> {
+fn digest_input(hash: Hash, input: SignInput<'_>) -> Result<Digest, KeyError> {
     match input {
-        SignInput::Message(message) => Ok(digest::digest(digest_of(hash), message)),
-        SignInput::Digest(bytes) => {
-            Digest::import_less_safe(bytes, digest_of(hash)).map_err(|_| KeyError::BadDigestLength)
-        }
+        SignInput::Message(message) => Ok(digest::digest(digest_algorithm(hash), message)),
+        SignInput::Digest(bytes) => Digest::import_less_safe(bytes, digest_algorithm(hash))
+            .map_err(|_| KeyError::BadDigestLength),
     }
 }
 
@@ -210,7 +216,7 @@ fn rsa_encoding(
     })
 }
 
-/// The same, for signatures of fixed length.
+/// The ECDSA signing algorithm of a curve, with signatures of fixed length (`r ‖ s`).
 fn fixed_signing_algorithm(curve: Curve) -> Option<&'static EcdsaSigningAlgorithm> {
     match curve {
         Curve::P256 => Some(&sig::ECDSA_P256_SHA256_FIXED_SIGNING),
@@ -257,8 +263,8 @@ pub(crate) fn sign(
             SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::RsaPkcs1(_),
         ) => {
             let (encoding, _, hash) = rsa_encoding(how).ok_or(wrong)?;
-            let digest = hashed(hash, input)?;
-            let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| BROKEN)?;
+            let digest = digest_input(hash, input)?;
+            let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| UNREADABLE_MATERIAL)?;
             let mut out = vec![0; pair.public_modulus_len()];
             pair.sign_digest(encoding, &digest, &mut out)
                 .map_err(refused)?;
@@ -271,13 +277,14 @@ pub(crate) fn sign(
             Algorithm::Ec(curve),
             SignatureAlgorithm::Ecdsa(hash) | SignatureAlgorithm::EcdsaFixed(hash),
         ) if ec_verification(curve).is_some_and(|(_, h)| h == hash) => {
-            let digest = hashed(hash, input)?;
+            let digest = digest_input(hash, input)?;
             let signing = match how {
                 SignatureAlgorithm::EcdsaFixed(_) => fixed_signing_algorithm(curve),
                 _ => signing_algorithm(curve),
             };
             let signing = signing.ok_or(wrong)?;
-            let pair = EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| BROKEN)?;
+            let pair =
+                EcdsaKeyPair::from_pkcs8(signing, private).map_err(|_| UNREADABLE_MATERIAL)?;
             Ok(pair
                 .sign_digest(&digest)
                 .map_err(refused)?
@@ -289,7 +296,7 @@ pub(crate) fn sign(
                 return Err(KeyError::BadDigestLength);
             };
             Ok(Ed25519KeyPair::from_pkcs8(private)
-                .map_err(|_| BROKEN)?
+                .map_err(|_| UNREADABLE_MATERIAL)?
                 .sign(message)
                 .as_ref()
                 .to_vec())
@@ -337,7 +344,7 @@ pub(crate) fn verify(
         }
         _ => return Err(wrong),
     };
-    let digest = hashed(hash, input)?;
+    let digest = digest_input(hash, input)?;
     Ok(UnparsedPublicKey::new(algorithm, public)
         .verify_digest(&digest, signature)
         .is_ok())
@@ -365,8 +372,8 @@ pub(crate) fn mac(bits: u16, material: &[u8], message: &[u8]) -> Result<Vec<u8>,
         .to_vec())
 }
 
-/// Whether `tag` is the message's; compared in constant time.
-pub(crate) fn mac_holds(
+/// Checks `tag` in constant time.
+pub(crate) fn verify_mac(
     bits: u16,
     material: &[u8],
     message: &[u8],

@@ -1,4 +1,4 @@
-//! Clocks: the wall clock, one that tests set, and the lab clock whose offset only grows.
+//! Clocks: the system clock, a manual clock for tests, and the lab clock.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A source of the current time.
 pub trait Clock: Send + Sync + Debug {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -29,15 +29,15 @@ impl Clock for SystemClock {
 /// Why a clock was not moved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
-    /// Time never goes back.
-    #[error("the clock is at {now} and never goes back; {asked} is earlier")]
+    /// The requested time is before the current time.
+    #[error("the clock is at {now} and never goes back; {requested} is earlier")]
     Backwards {
-        /// What it shows.
+        /// The time that the clock shows.
         now: Timestamp,
-        /// What was asked for.
-        asked: Timestamp,
+        /// The time that was requested.
+        requested: Timestamp,
     },
-    /// Past the year 9999.
+    /// The result would be after the year 9999.
     #[error("the clock cannot show a time after the year 9999")]
     OutOfRange,
 }
@@ -46,35 +46,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn later(now: Timestamp, by: Duration) -> Result<Timestamp, ClockError> {
+fn checked_later(now: Timestamp, by: Duration) -> Result<Timestamp, ClockError> {
     let by = SignedDuration::try_from(by).map_err(|_| ClockError::OutOfRange)?;
     now.checked_add(by).map_err(|_| ClockError::OutOfRange)
 }
 
-/// A clock that stands still until it is moved. Clones share it.
+/// A clock that changes only when it is set or advanced. Clones share their time.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<Timestamp>>);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// Creates a clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(now)))
     }
 
-    /// Moves it on; returns what it then shows.
+    /// Advances the clock and returns the new time.
     pub fn advance(&self, by: Duration) -> Result<Timestamp, ClockError> {
         let mut now = lock(&self.0);
-        *now = later(*now, by)?;
+        *now = checked_later(*now, by)?;
         Ok(*now)
     }
 
-    /// Sets it to a time that is not before what it shows.
-    pub fn set(&self, asked: Timestamp) -> Result<(), ClockError> {
+    /// Sets the clock; the time must not be before the current one.
+    pub fn set(&self, requested: Timestamp) -> Result<(), ClockError> {
         let mut now = lock(&self.0);
-        if asked < *now {
-            return Err(ClockError::Backwards { now: *now, asked });
+        if requested < *now {
+            return Err(ClockError::Backwards {
+                now: *now,
+                requested,
+            });
         }
-        *now = asked;
+        *now = requested;
         Ok(())
     }
 }
@@ -85,7 +88,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A base clock and an offset that only grows: time goes on by itself, and can be moved on.
+/// A base clock plus an offset that only grows. Keys live by this clock: it runs by itself and can
+/// be advanced.
 #[derive(Debug)]
 pub struct LabClock {
     base: Arc<dyn Clock>,
@@ -93,7 +97,7 @@ pub struct LabClock {
 }
 
 impl LabClock {
-    /// A lab clock that shows what `base` shows, until it is moved.
+    /// Creates a lab clock with offset zero.
     pub fn new(base: Arc<dyn Clock>) -> Self {
         Self {
             base,
@@ -101,7 +105,8 @@ impl LabClock {
         }
     }
 
-    /// A lab clock that shows `start` now, earlier or later than its base.
+    /// Creates a lab clock that shows `start` now, which may be before or after the time of its
+    /// base.
     pub fn starting_at(base: Arc<dyn Clock>, start: Timestamp) -> Self {
         let offset = start.duration_since(base.now());
         Self {
@@ -110,34 +115,34 @@ impl LabClock {
         }
     }
 
-    /// Moves it on; returns what it then shows.
+    /// Advances the clock and returns the new time.
     pub fn advance(&self, by: Duration) -> Result<Timestamp, ClockError> {
         let mut offset = lock(&self.offset);
-        let now = shown(self.base.now(), *offset);
-        let then = later(now, by)?;
+        let now = with_offset(self.base.now(), *offset);
+        let then = checked_later(now, by)?;
         *offset += then.duration_since(now);
         Ok(then)
     }
 
-    /// Sets it to a time that is not before what it shows.
-    pub fn set(&self, asked: Timestamp) -> Result<(), ClockError> {
+    /// Sets the clock; the time must not be before the current one.
+    pub fn set(&self, requested: Timestamp) -> Result<(), ClockError> {
         let mut offset = lock(&self.offset);
-        let now = shown(self.base.now(), *offset);
-        if asked < now {
-            return Err(ClockError::Backwards { now, asked });
+        let now = with_offset(self.base.now(), *offset);
+        if requested < now {
+            return Err(ClockError::Backwards { now, requested });
         }
-        *offset += asked.duration_since(now);
+        *offset += requested.duration_since(now);
         Ok(())
     }
 }
 
-fn shown(base: Timestamp, offset: SignedDuration) -> Timestamp {
+fn with_offset(base: Timestamp, offset: SignedDuration) -> Timestamp {
     base.checked_add(offset).unwrap_or(Timestamp::MAX)
 }
 
 impl Clock for LabClock {
     fn now(&self) -> Timestamp {
-        shown(self.base.now(), *lock(&self.offset))
+        with_offset(self.base.now(), *lock(&self.offset))
     }
 }
 
@@ -146,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lab_clock_follows_its_base_and_never_goes_back() {
+    fn lab_clock_follows_its_base_and_never_goes_back() {
         let base = ManualClock::at(Timestamp::UNIX_EPOCH);
         let lab = LabClock::new(Arc::new(base.clone()));
         lab.advance(Duration::from_secs(100)).unwrap();
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lab_clock_starts_where_it_is_told() {
+    fn lab_clock_starts_at_a_given_time() {
         let start = Timestamp::from_second(1_000_000).unwrap();
         let lab = LabClock::starting_at(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)), start);
         assert_eq!(lab.now(), start);

@@ -1,4 +1,4 @@
-//! Randomness, injected: the system's, or one that tests repeat.
+//! Sources of random bytes: the system's generator, and a repeatable one for tests.
 
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 
 /// A source of random bytes.
 pub trait Entropy: Send + Sync + Debug {
-    /// Fills `out`.
+    /// Fills `out` with random bytes.
     fn fill(&self, out: &mut [u8]);
 }
 
@@ -22,8 +22,7 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// SHA-256 over a seed and a counter: the same bytes on every run. For tests and repeatable runs,
-/// never for real keys.
+/// SHA-256 over a seed and a counter: the same bytes on every run. For tests only, never for keys.
 #[derive(Debug)]
 pub struct SeededEntropy {
     seed: u64,
@@ -31,7 +30,7 @@ pub struct SeededEntropy {
 }
 
 impl SeededEntropy {
-    /// The stream of this seed.
+    /// Creates the stream of `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_one_stream() {
+    fn seeded_entropy_is_repeatable() {
         let draw = |entropy: &dyn Entropy| {
             let mut out = [0; 40];
             entropy.fill(&mut out);

@@ -1,73 +1,73 @@
-//! What can be wrong, by meaning; each front end has the vendor's words for it.
+//! Errors by meaning. Each front end translates them into its vendor's codes and messages.
 
 use jiff::Timestamp;
 
 use crate::{Algorithm, Purpose, VersionState};
 
-/// Why the core refused.
+/// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
+#[expect(missing_docs, reason = "each message documents its variant")]
 pub enum KeyError {
-    #[error("there is no key {id}")]
+    #[error("key {id} not found")]
     NotFound { id: String },
-    #[error("there is a key {id} already")]
+    #[error("key {id} already exists")]
     AlreadyExists { id: String },
-    #[error("the key {id} is disabled")]
+    #[error("key {id} is disabled")]
     Disabled { id: String },
-    #[error("the key {id} waits for its deletion")]
+    #[error("key {id} is pending deletion")]
     PendingDeletion { id: String },
-    #[error("the key {id} does not wait for a deletion")]
+    #[error("key {id} is not pending deletion")]
     NotPendingDeletion { id: String },
-    #[error("the key {id} has versions")]
+    #[error("key {id} still has versions")]
     HasVersions { id: String },
     #[error("the key's purpose is {purpose:?}")]
     WrongPurpose { purpose: Purpose },
     #[error("the key's algorithm is {algorithm:?}")]
     WrongAlgorithm { algorithm: Algorithm },
-    #[error("the key {id} has no primary version")]
+    #[error("key {id} has no primary version")]
     NoPrimary { id: String },
-    #[error("no key has that version")]
+    #[error("version not found")]
     VersionNotFound,
     #[error("the version is {state:?}")]
     VersionUnusable { state: VersionState },
-    #[error("the version may be used from {at} on")]
+    #[error("the version is not valid before {at}")]
     NotYetValid { at: Timestamp },
-    #[error("the version could be used until {at}")]
+    #[error("the version expired at {at}")]
     Expired { at: Timestamp },
-    /// Tampered with, sealed by another key, or under other additional data; which of these is not
-    /// told.
-    #[error("the ciphertext does not open")]
-    DoesNotOpen,
-    #[error("at most {max} bytes fit")]
+    /// The ciphertext was changed, or encrypted under another key or other additional data. The
+    /// error does not tell which.
+    #[error("decryption failed")]
+    DecryptionFailed,
+    #[error("the input is longer than {max} bytes")]
     TooLong { max: usize },
-    /// What a mode takes: whole blocks, an IV of its own length.
-    #[error("the {what} must have {wanted} bytes")]
+    /// Input or IV of the wrong length for the mode.
+    #[error("the {what} must have {expected} bytes")]
     BadLength {
         what: &'static str,
-        wanted: &'static str,
+        expected: &'static str,
     },
-    #[error("the key does not parse, or is of another kind than it is said to be")]
+    #[error("the key material is invalid or is not of the stated algorithm")]
     BadMaterial,
-    #[error("the backup was not made here, or was changed")]
+    #[error("the backup was made by another process or was changed")]
     BadBackup,
-    #[error("the digest's length does not fit the hash")]
+    #[error("the digest has the wrong length for the hash")]
     BadDigestLength,
-    #[error("keys of this kind are not rotated")]
+    #[error("keys of this algorithm cannot be rotated")]
     RotationUnsupported,
-    #[error("the key was rotated on demand {limit} times, which is the limit")]
+    #[error("the key has reached the limit of {limit} on-demand rotations")]
     RotationLimit { limit: u32 },
-    #[error("there is no alias {name}")]
+    #[error("alias {name} not found")]
     AliasNotFound { name: String },
-    #[error("there is an alias {name} already")]
+    #[error("alias {name} already exists")]
     AliasExists { name: String },
-    #[error("a version that is {from:?} never becomes {to:?}")]
-    IllegalMove {
+    #[error("a version cannot change from {from:?} to {to:?}")]
+    InvalidTransition {
         from: VersionState,
         to: VersionState,
     },
     #[error("the time is out of range")]
     OutOfRange,
-    /// A fault of the core itself; `what` names no secret.
+    /// A bug in the core. `what` contains no secret.
     #[error("internal error: {what}")]
     Internal { what: &'static str },
 }

@@ -1,5 +1,5 @@
-//! Somebody's own key, as it comes in: parts in, the form that material has here out. Parts that do
-//! not fit together are refused.
+//! Imported key material: checked and converted to the form in which the core stores material.
+//! Parts that do not belong together are refused.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use zeroize::Zeroizing;
 use crate::asymmetric::signing_algorithm;
 use crate::{Algorithm, Curve, KeyError};
 
-/// Material that was made elsewhere.
+/// Key material that was generated elsewhere.
 #[derive(Clone)]
-pub struct Material {
+pub struct ImportedMaterial {
     algorithm: Algorithm,
     bytes: Zeroizing<Vec<u8>>,
 }
 
-impl fmt::Debug for Material {
+impl fmt::Debug for ImportedMaterial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Material")
             .field("algorithm", &self.algorithm)
@@ -45,7 +45,7 @@ impl fmt::Debug for RsaParts<'_> {
     }
 }
 
-impl Material {
+impl ImportedMaterial {
     /// An AES key of 16, 24 or 32 bytes.
     pub fn aes(key: &[u8]) -> Result<Self, KeyError> {
         let bits = match key.len() {
@@ -60,7 +60,7 @@ impl Material {
         })
     }
 
-    /// A secret for HMAC with a hash of that many bits.
+    /// An HMAC secret for a hash of `bits` bits.
     pub fn hmac(bits: u16, secret: &[u8]) -> Result<Self, KeyError> {
         if secret.len() * 8 != usize::from(bits) {
             return Err(KeyError::BadMaterial);
@@ -71,7 +71,7 @@ impl Material {
         })
     }
 
-    /// A private key of that algorithm in PKCS #8, DER.
+    /// A private key of `algorithm` as PKCS #8 DER.
     pub fn pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let bad = |_| KeyError::BadMaterial;
         match algorithm {
@@ -97,9 +97,9 @@ impl Material {
         })
     }
 
-    /// An RSA key with a modulus of 2048, 3072 or 4096 bits, all of whose parts are checked.
+    /// An RSA key with a modulus of 2048, 3072 or 4096 bits. All parts are checked.
     pub fn rsa(parts: &RsaParts<'_>) -> Result<Self, KeyError> {
-        let (n, e) = (minimal(parts.n), minimal(parts.e));
+        let (n, e) = (strip_leading_zeros(parts.n), strip_leading_zeros(parts.e));
         let bits = match n.len() * 8 {
             2048 => 2048,
             3072 => 3072,
@@ -123,15 +123,15 @@ impl Material {
         })
     }
 
-    /// A key on one of the curves that sign by ECDSA; `x` and `y` must be the point of `d`.
+    /// A key on an ECDSA curve; (`x`, `y`) must be the public point of `d`.
     pub fn ec(curve: Curve, d: &[u8], x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
         let algorithm = Algorithm::Ec(curve);
         let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
         let len = curve.coordinate_bytes();
         let (d, x, y) = (
-            Zeroizing::new(padded(d, len)?),
-            padded(x, len)?,
-            padded(y, len)?,
+            Zeroizing::new(pad_with_leading_zeros(d, len)?),
+            pad_with_leading_zeros(x, len)?,
+            pad_with_leading_zeros(y, len)?,
         );
         let public = [&[4][..], &x, &y].concat();
         let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, &d, &public);
@@ -146,13 +146,16 @@ impl Material {
         })
     }
 
-    /// What it is a key of.
+    /// The algorithm of the material.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Its bytes, for a version that is said to be of `algorithm`.
-    pub(crate) fn of(&self, algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    /// The bytes for a version of `algorithm`; fails if the material is of another one.
+    pub(crate) fn for_algorithm(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         if self.algorithm == algorithm {
             Ok(self.bytes.clone())
         } else {
@@ -161,15 +164,15 @@ impl Material {
     }
 }
 
-/// Without zeroes at its front.
-fn minimal(bytes: &[u8]) -> &[u8] {
+/// Strips leading zeros.
+fn strip_leading_zeros(bytes: &[u8]) -> &[u8] {
     let zeroes = bytes.iter().take_while(|byte| **byte == 0).count();
     &bytes[zeroes..]
 }
 
-/// With as many zeroes at its front as its length wants.
-fn padded(bytes: &[u8], len: usize) -> Result<Vec<u8>, KeyError> {
-    let bytes = minimal(bytes);
+/// Pads with leading zeros up to `len`.
+fn pad_with_leading_zeros(bytes: &[u8], len: usize) -> Result<Vec<u8>, KeyError> {
+    let bytes = strip_leading_zeros(bytes);
     let missing = len.checked_sub(bytes.len()).ok_or(KeyError::BadMaterial)?;
     Ok([&vec![0; missing][..], bytes].concat())
 }

@@ -1,5 +1,5 @@
-//! Key encapsulation on unsealed material: ML-KEM (FIPS 203) by `aws-lc-rs`, X-Wing by RustCrypto's
-//! `x-wing`.
+//! Key encapsulation on unwrapped key material: ML-KEM (FIPS 203) by `aws-lc-rs`, X-Wing by
+//! RustCrypto's `x-wing`.
 
 use aws_lc_rs::kem::{
     Algorithm as AwsAlgorithm, AlgorithmId, Ciphertext, DecapsulationKey, ML_KEM_768, ML_KEM_1024,
@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::{Entropy, Kem, KeyError};
 
-const BROKEN: KeyError = KeyError::Internal {
+const UNREADABLE_MATERIAL: KeyError = KeyError::Internal {
     what: "the private key does not parse",
 };
-const MAKE: KeyError = KeyError::Internal {
+const GENERATE_FAILED: KeyError = KeyError::Internal {
     what: "the key could not be generated",
 };
 
@@ -26,17 +26,20 @@ fn ml_kem(kem: Kem) -> Option<&'static AwsAlgorithm<AlgorithmId>> {
 
 fn x_wing_key(private: &[u8]) -> Result<x_wing::DecapsulationKey, KeyError> {
     Ok(x_wing::DecapsulationKey::from(
-        <[u8; 32]>::try_from(private).map_err(|_| BROKEN)?,
+        <[u8; 32]>::try_from(private).map_err(|_| UNREADABLE_MATERIAL)?,
     ))
 }
 
-/// A private key: of ML-KEM the decapsulation key as FIPS 203 has it, of X-Wing its seed.
+/// Generates a private key: the decapsulation key of FIPS 203 for ML-KEM, the seed for X-Wing.
 pub(crate) fn generate(kem: Kem, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     match ml_kem(kem) {
         Some(algorithm) => {
-            let key = DecapsulationKey::generate(algorithm).map_err(|_| MAKE)?;
+            let key = DecapsulationKey::generate(algorithm).map_err(|_| GENERATE_FAILED)?;
             Ok(Zeroizing::new(
-                key.key_bytes().map_err(|_| MAKE)?.as_ref().to_vec(),
+                key.key_bytes()
+                    .map_err(|_| GENERATE_FAILED)?
+                    .as_ref()
+                    .to_vec(),
             ))
         }
         None => {
@@ -47,26 +50,29 @@ pub(crate) fn generate(kem: Kem, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<
     }
 }
 
-/// The encapsulation key as its standard writes it.
+/// The encapsulation key in the encoding of its standard.
 pub(crate) fn public_key(kem: Kem, private: &[u8]) -> Result<Vec<u8>, KeyError> {
-    // FIPS 203, algorithm 16: K-PKE's private key of 384 k bytes, then the encapsulation key of 384
-    // k + 32. aws-lc-rs does not read it out of a key that was stored.
+    // FIPS 203, algorithm 16: the private key of K-PKE (384 k bytes), then the encapsulation key
+    // (384 k + 32 bytes). aws-lc-rs cannot extract it from a stored decapsulation key.
     let k = match kem {
         Kem::MlKem768 => 3,
         Kem::MlKem1024 => 4,
         Kem::XWing => return Ok(x_wing_key(private)?.encapsulation_key().to_bytes().to_vec()),
     };
-    Ok(private.get(384 * k..768 * k + 32).ok_or(BROKEN)?.to_vec())
+    Ok(private
+        .get(384 * k..768 * k + 32)
+        .ok_or(UNREADABLE_MATERIAL)?
+        .to_vec())
 }
 
-/// The shared secret, 32 bytes. A ciphertext of the right length always gives one: a forged one
-/// gives another secret.
+/// Returns the shared secret of 32 bytes. A ciphertext of the right length always yields one; a
+/// forged ciphertext yields another secret.
 pub(crate) fn decapsulate(
     kem: Kem,
     private: &[u8],
     ciphertext: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let (length, wanted) = match kem {
+    let (length, expected) = match kem {
         Kem::MlKem768 => (1088, "1088"),
         Kem::MlKem1024 => (1568, "1568"),
         Kem::XWing => (x_wing::CIPHERTEXT_SIZE, "1120"),
@@ -74,20 +80,20 @@ pub(crate) fn decapsulate(
     if ciphertext.len() != length {
         return Err(KeyError::BadLength {
             what: "ciphertext",
-            wanted,
+            expected,
         });
     }
     let secret = match ml_kem(kem) {
         Some(algorithm) => {
-            let key = DecapsulationKey::new(algorithm, private).map_err(|_| BROKEN)?;
+            let key = DecapsulationKey::new(algorithm, private).map_err(|_| UNREADABLE_MATERIAL)?;
             key.decapsulate(Ciphertext::from(ciphertext))
-                .map_err(|_| KeyError::DoesNotOpen)?
+                .map_err(|_| KeyError::DecryptionFailed)?
                 .as_ref()
                 .to_vec()
         }
         None => {
             let ciphertext =
-                x_wing::Ciphertext::try_from(ciphertext).map_err(|_| KeyError::DoesNotOpen)?;
+                x_wing::Ciphertext::try_from(ciphertext).map_err(|_| KeyError::DecryptionFailed)?;
             x_wing_key(private)?.decapsulate(&ciphertext).to_vec()
         }
     };
@@ -102,7 +108,7 @@ mod tests {
     use crate::SystemEntropy;
 
     #[test]
-    fn what_is_encapsulated_to_the_public_key_is_the_private_keys_secret() {
+    fn decapsulate_returns_the_encapsulated_secret() {
         for kem in [Kem::MlKem768, Kem::MlKem1024] {
             let private = generate(kem, &SystemEntropy).unwrap();
             let public =
@@ -118,9 +124,9 @@ mod tests {
         }
     }
 
-    /// fixtures/kem/README.md says where it is from.
+    /// The origin of the vectors is in fixtures/kem/README.md.
     #[test]
-    fn x_wing_is_the_drafts() {
+    fn x_wing_matches_the_draft_vectors() {
         let text = include_str!("../../../fixtures/kem/x-wing.json");
         let of = |name: &str| {
             let (_, rest) = text.split_once(&format!("\"{name}\": \"")).unwrap();

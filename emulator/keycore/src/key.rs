@@ -1,4 +1,4 @@
-//! A key: an ordered list of versions, one of them primary, and what is known about it.
+//! A key: an ordered list of versions, at most one of them primary, and the key's data.
 
 use std::collections::BTreeMap;
 
@@ -13,97 +13,97 @@ use crate::{
 /// Whether a key can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {
-    /// It can.
+    /// The key can be used.
     Enabled,
-    /// It cannot, until it is enabled.
+    /// The key cannot be used until it is enabled.
     Disabled,
-    /// It cannot, and is deleted at that time unless that is cancelled.
+    /// The key cannot be used and will be deleted, unless the deletion is cancelled.
     PendingDeletion {
-        /// When.
+        /// Time of the deletion.
         at: Timestamp,
     },
 }
 
-/// What a key is made from.
+/// Properties of a new key.
 #[derive(Debug, Clone)]
 pub struct NewKey {
-    /// Its name in its realm.
+    /// The key's id, unique in its realm.
     pub id: KeyId,
     /// Algorithm of the versions that rotations make.
     pub algorithm: Algorithm,
-    /// Its first version; a key may begin without.
+    /// The first version; `None` creates a key without versions.
     pub first: Option<NewVersion>,
-    /// Its one purpose.
+    /// The key's only purpose.
     pub purpose: Purpose,
     /// Free text.
     pub description: String,
-    /// Labels, or tags.
+    /// Labels or tags.
     pub labels: BTreeMap<String, String>,
-    /// An access policy, in the front end's language; kept, not understood.
+    /// Access policy in the front end's language; the core only stores it.
     pub policy: Option<String>,
-    /// A front end's own facts; kept, not understood.
+    /// Properties of the front end; the core only stores them.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// The part of a key that callers may change without touching its material.
+/// The data of a key that callers may change.
 #[derive(Debug)]
 pub struct KeyFields<'a> {
     /// Free text.
     pub description: &'a mut String,
-    /// Labels, or tags.
+    /// Labels or tags.
     pub labels: &'a mut BTreeMap<String, String>,
-    /// An access policy.
+    /// Access policy in the front end's language.
     pub policy: &'a mut Option<String>,
-    /// A front end's own facts.
+    /// Properties of the front end.
     pub attributes: &'a mut BTreeMap<String, String>,
-    /// Permissions handed on.
+    /// Grants.
     pub grants: &'a mut Vec<Grant>,
 }
 
-/// A permission handed on to somebody; data.
+/// A grant; the core only stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Its name.
+    /// The grant's id.
     pub id: String,
-    /// Who may.
+    /// Who may use the key.
     pub grantee: String,
-    /// What.
+    /// The operations that are allowed.
     pub operations: Vec<String>,
 }
 
-/// A key.
+/// A key with all its versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// Its world.
+    /// The realm that the key is in.
     pub realm: Realm,
-    /// Its name there.
+    /// The key's id, unique in its realm.
     pub id: KeyId,
-    /// Its one purpose.
+    /// The key's only purpose.
     pub purpose: Purpose,
-    /// Whether it can be used.
+    /// Whether the key can be used.
     pub state: KeyState,
-    /// When it was made.
+    /// Creation time.
     pub created: Timestamp,
-    /// Algorithm of the versions that rotations make: that of the newest.
+    /// Algorithm of the newest version, which rotations use.
     pub algorithm: Algorithm,
-    /// Every version, oldest first.
+    /// All versions, oldest first.
     pub versions: Vec<Version>,
-    /// The number of the newest version that it ever had; numbers of versions that were removed are
-    /// not given again.
-    pub numbered: u32,
-    /// The version that seals, where there is one.
+    /// Number of the newest version that the key ever had. Numbers of removed versions are not
+    /// given out again.
+    pub last_number: u32,
+    /// The version that encrypts, if there is one.
     pub primary: Option<VersionId>,
-    /// Its rotation policy.
+    /// Rotation policy and its state.
     pub rotation: Rotation,
     /// Free text.
     pub description: String,
-    /// Labels, or tags.
+    /// Labels or tags.
     pub labels: BTreeMap<String, String>,
-    /// An access policy, in the front end's language; kept, not understood.
+    /// Access policy in the front end's language; the core only stores it.
     pub policy: Option<String>,
-    /// A front end's own facts; kept, not understood.
+    /// Properties of the front end; the core only stores them.
     pub attributes: BTreeMap<String, String>,
-    /// Permissions handed on; kept, not understood.
+    /// Grants; the core only stores them.
     pub grants: Vec<Grant>,
 }
 
@@ -118,7 +118,7 @@ impl Key {
         }
     }
 
-    /// The version of that name.
+    /// Returns a version by its id.
     pub fn version(&self, id: &VersionId) -> Option<&Version> {
         self.versions.iter().rev().find(|v| v.id == *id)
     }
@@ -130,7 +130,7 @@ impl Key {
             .ok_or(KeyError::VersionNotFound)
     }
 
-    /// The version that seals.
+    /// Returns the primary version. Fails with [`KeyError::NoPrimary`] if there is none.
     pub fn primary(&self) -> Result<&Version, KeyError> {
         self.primary
             .and_then(|id| self.version(&id))
@@ -139,8 +139,8 @@ impl Key {
             })
     }
 
-    /// Why the key as a whole cannot be used, if so.
-    pub fn usable(&self) -> Result<(), KeyError> {
+    /// Fails if the key as a whole cannot be used.
+    pub fn ensure_usable(&self) -> Result<(), KeyError> {
         match self.state {
             KeyState::Enabled => Ok(()),
             KeyState::Disabled => Err(KeyError::Disabled {
@@ -152,9 +152,9 @@ impl Key {
         }
     }
 
-    /// Whether it can be used for `purpose`.
-    pub fn usable_for(&self, purpose: Purpose) -> Result<(), KeyError> {
-        self.usable()?;
+    /// Fails if the key cannot be used for `purpose`.
+    pub fn ensure_usable_for(&self, purpose: Purpose) -> Result<(), KeyError> {
+        self.ensure_usable()?;
         if self.purpose == purpose || self.purpose == Purpose::Any {
             Ok(())
         } else {
@@ -164,9 +164,9 @@ impl Key {
         }
     }
 
-    /// The version of that name, if it can be used now.
+    /// Returns a version by its id if the key and the version can be used.
     pub fn usable_version(&self, id: &VersionId) -> Result<&Version, KeyError> {
-        self.usable()?;
+        self.ensure_usable()?;
         let version = self.version(id).ok_or(KeyError::VersionNotFound)?;
         match version.state {
             VersionState::Enabled => Ok(version),
@@ -178,12 +178,12 @@ impl Key {
 /// A second name for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
-    /// The name, unique in its realm.
+    /// The alias, unique in its realm.
     pub name: String,
-    /// The key.
+    /// The key that it names.
     pub target: KeyId,
-    /// When it was made.
+    /// Creation time.
     pub created: Timestamp,
-    /// When it was last pointed at a key.
+    /// Time of the last change.
     pub updated: Timestamp,
 }

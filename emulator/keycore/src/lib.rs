@@ -1,8 +1,8 @@
-//! The key core: keys as ordered versions with one primary, their material sealed at rest, their
-//! life on an injected clock.
+//! The key core: keys as ordered versions with one primary, key material that is encrypted at rest,
+//! and lifecycles on an injected clock.
 //!
-//! Here is no HTTP, no JSON and no cloud's word. A front end names keys and realms as its vendor
-//! does, and puts [`KeyError`] into its vendor's words.
+//! The core knows no protocol. Front ends choose the ids of keys and realms, and translate
+//! [`KeyError`] into their vendor's errors.
 
 mod aes;
 mod asymmetric;
@@ -22,10 +22,10 @@ mod store;
 mod version;
 
 pub use clock::{Clock, ClockError, LabClock, ManualClock, SystemClock};
-pub use core::{KeyCore, Named, Sealed, Settled};
+pub use core::{Ciphertext, DueChanges, KeyCore, VersionRef};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::KeyError;
-pub use imported::{Material, RsaParts};
+pub use imported::{ImportedMaterial, RsaParts};
 pub use key::{Alias, Grant, Key, KeyFields, KeyState, NewKey};
 pub use names::{KeyId, ParseVersionIdError, Realm, VersionId};
 pub use rotation::{Period, Rotation, Trigger};

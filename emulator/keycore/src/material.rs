@@ -1,5 +1,5 @@
-//! Key material: made, sealed at rest under a master key, unsealed for one use. AES-256-GCM by the
-//! `aes-gcm` crate.
+//! Key material: generated, wrapped under a master key at rest, and unwrapped for one use.
+//! AES-256-GCM by the `aes-gcm` crate.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -9,10 +9,10 @@ use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
 
 use crate::asymmetric::signing_algorithm;
-use crate::version::SealedMaterial;
+use crate::version::WrappedMaterial;
 use crate::{Algorithm, Curve, Entropy, KeyError, VersionId};
 
-/// The key that all material is sealed under; made at start, kept nowhere.
+/// The key that all key material is wrapped under. Generated at start and never stored.
 pub(crate) struct MasterKey(Aes256Gcm);
 
 impl MasterKey {
@@ -22,13 +22,14 @@ impl MasterKey {
         Self(cipher(&key))
     }
 
-    /// Seals `material` for that version only: its name is the additional data.
-    pub(crate) fn seal(
+    /// Wraps `material`; the version's id is the additional authenticated data, so it unwraps for
+    /// that version only.
+    pub(crate) fn wrap(
         &self,
         entropy: &dyn Entropy,
         version: &VersionId,
         material: &[u8],
-    ) -> Result<SealedMaterial, KeyError> {
+    ) -> Result<WrappedMaterial, KeyError> {
         let mut nonce = [0; 12];
         entropy.fill(&mut nonce);
         let payload = Payload {
@@ -38,32 +39,34 @@ impl MasterKey {
         let body = self
             .0
             .encrypt(&Nonce::from(nonce), payload)
-            .map_err(|_| SEAL)?;
-        Ok(SealedMaterial { nonce, body })
+            .map_err(|_| ENCRYPT_FAILED)?;
+        Ok(WrappedMaterial { nonce, body })
     }
 
-    pub(crate) fn unseal(
+    pub(crate) fn unwrap(
         &self,
         version: &VersionId,
-        sealed: &SealedMaterial,
+        sealed: &WrappedMaterial,
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let payload = Payload {
             msg: &sealed.body,
             aad: version.as_bytes(),
         };
-        let opened = self.0.decrypt(&Nonce::from(sealed.nonce), payload);
-        opened.map(Zeroizing::new).map_err(|_| KeyError::Internal {
-            what: "material at rest does not unseal",
-        })
+        let plaintext = self.0.decrypt(&Nonce::from(sealed.nonce), payload);
+        plaintext
+            .map(Zeroizing::new)
+            .map_err(|_| KeyError::Internal {
+                what: "material at rest does not unseal",
+            })
     }
 }
 
-/// What a backup is bound to; no version's name is as short.
-const BACKUP: &[u8] = b"kmslab backup 1";
+/// Additional authenticated data of backups. Version ids are longer, so the two cannot be confused.
+const BACKUP_AAD: &[u8] = b"kmslab backup 1";
 
 impl MasterKey {
-    /// Nonce ‖ ciphertext ‖ tag.
-    pub(crate) fn seal_backup(
+    /// Returns nonce ‖ ciphertext ‖ tag.
+    pub(crate) fn encrypt_backup(
         &self,
         entropy: &dyn Entropy,
         bytes: &[u8],
@@ -76,32 +79,34 @@ impl MasterKey {
                 &Nonce::from(nonce),
                 Payload {
                     msg: bytes,
-                    aad: BACKUP,
+                    aad: BACKUP_AAD,
                 },
             )
-            .map_err(|_| SEAL)?;
+            .map_err(|_| ENCRYPT_FAILED)?;
         Ok([&nonce[..], &body].concat())
     }
 
-    pub(crate) fn open_backup(&self, backup: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    pub(crate) fn decrypt_backup(&self, backup: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let (nonce, body) = backup
             .split_first_chunk::<12>()
             .ok_or(KeyError::BadBackup)?;
-        let opened = self.0.decrypt(
+        let plaintext = self.0.decrypt(
             &Nonce::from(*nonce),
             Payload {
                 msg: body,
-                aad: BACKUP,
+                aad: BACKUP_AAD,
             },
         );
-        opened.map(Zeroizing::new).map_err(|_| KeyError::BadBackup)
+        plaintext
+            .map(Zeroizing::new)
+            .map_err(|_| KeyError::BadBackup)
     }
 }
 
-const SEAL: KeyError = KeyError::Internal {
+const ENCRYPT_FAILED: KeyError = KeyError::Internal {
     what: "AES-GCM refused to seal",
 };
-const MAKE: KeyError = KeyError::Internal {
+const GENERATE_FAILED: KeyError = KeyError::Internal {
     what: "the key could not be generated",
 };
 
@@ -109,7 +114,7 @@ fn cipher(key: &[u8; 32]) -> Aes256Gcm {
     Aes256Gcm::new(key.into())
 }
 
-fn cipher_of(material: &[u8]) -> Result<Aes256Gcm, KeyError> {
+fn cipher_from_material(material: &[u8]) -> Result<Aes256Gcm, KeyError> {
     let key = Zeroizing::new(
         <[u8; 32]>::try_from(material).map_err(|_| KeyError::Internal {
             what: "AES material is not 32 bytes",
@@ -118,8 +123,8 @@ fn cipher_of(material: &[u8]) -> Result<Aes256Gcm, KeyError> {
     Ok(cipher(&key))
 }
 
-/// AES-256-GCM with a random nonce; returns the nonce and ciphertext ‖ tag.
-pub(crate) fn seal_with(
+/// Encrypts with AES-256-GCM and a random nonce. Returns the nonce and ciphertext ‖ tag.
+pub(crate) fn encrypt_gcm(
     material: &[u8],
     entropy: &dyn Entropy,
     plaintext: &[u8],
@@ -127,7 +132,7 @@ pub(crate) fn seal_with(
 ) -> Result<([u8; 12], Vec<u8>), KeyError> {
     let mut nonce = [0; 12];
     entropy.fill(&mut nonce);
-    let body = cipher_of(material)?
+    let body = cipher_from_material(material)?
         .encrypt(
             &Nonce::from(nonce),
             Payload {
@@ -135,24 +140,25 @@ pub(crate) fn seal_with(
                 aad,
             },
         )
-        .map_err(|_| SEAL)?;
+        .map_err(|_| ENCRYPT_FAILED)?;
     Ok((nonce, body))
 }
 
-pub(crate) fn open_with(
+pub(crate) fn decrypt_gcm(
     material: &[u8],
     nonce: &[u8; 12],
     body: &[u8],
     aad: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let opened = cipher_of(material)?.decrypt(&Nonce::from(*nonce), Payload { msg: body, aad });
-    opened
+    let plaintext =
+        cipher_from_material(material)?.decrypt(&Nonce::from(*nonce), Payload { msg: body, aad });
+    plaintext
         .map(Zeroizing::new)
-        .map_err(|_| KeyError::DoesNotOpen)
+        .map_err(|_| KeyError::DecryptionFailed)
 }
 
-/// New material: as many bits as the key has for AES and HMAC, PKCS#8 for the rest. RSA takes up to
-/// seconds.
+/// Generates material: as many bits as the key has for AES and HMAC, PKCS #8 for the others. RSA
+/// takes up to seconds.
 pub(crate) fn generate(
     algorithm: Algorithm,
     entropy: &dyn Entropy,
@@ -172,13 +178,13 @@ pub(crate) fn generate(
                 4096 => KeySize::Rsa4096,
                 _ => return Err(KeyError::WrongAlgorithm { algorithm }),
             };
-            let key = PrivateDecryptingKey::generate(size).map_err(|_| MAKE)?;
-            Zeroizing::new(key.as_der().map_err(|_| MAKE)?.as_ref().to_vec())
+            let key = PrivateDecryptingKey::generate(size).map_err(|_| GENERATE_FAILED)?;
+            Zeroizing::new(key.as_der().map_err(|_| GENERATE_FAILED)?.as_ref().to_vec())
         }
         Algorithm::Kem(kem) => crate::kem::generate(kem, entropy)?,
         Algorithm::Ec(Curve::Ed25519) => Zeroizing::new(
             Ed25519KeyPair::generate_pkcs8(&rng)
-                .map_err(|_| MAKE)?
+                .map_err(|_| GENERATE_FAILED)?
                 .as_ref()
                 .to_vec(),
         ),
@@ -186,7 +192,7 @@ pub(crate) fn generate(
             let signing = signing_algorithm(curve).ok_or(KeyError::WrongAlgorithm { algorithm })?;
             Zeroizing::new(
                 EcdsaKeyPair::generate_pkcs8(signing, &rng)
-                    .map_err(|_| MAKE)?
+                    .map_err(|_| GENERATE_FAILED)?
                     .as_ref()
                     .to_vec(),
             )

@@ -1,5 +1,5 @@
-//! Names inside the core: a realm, a key in it, a version of it. What they look like outside is the
-//! front ends' business.
+//! Identifiers: a realm, a key in a realm, a version of a key. Front ends choose realms and key ids
+//! and render all three.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,23 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::Entropy;
 
-/// One separate world of keys; opaque here.
+/// An isolated set of keys and aliases, such as an account and region, a vault, or a location. The
+/// core does not interpret it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Realm(String);
 
-/// A key's name, unique in its realm; chosen by the front end.
+/// A key's id, unique in its realm and chosen by the front end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId(String);
 
 macro_rules! text_name {
     ($name:ident) => {
         impl $name {
-            /// This name.
+            /// Creates an identifier from text.
             pub fn new(name: impl Into<String>) -> Self {
                 Self(name.into())
             }
 
-            /// As text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -41,29 +42,30 @@ macro_rules! text_name {
 text_name!(Realm);
 text_name!(KeyId);
 
-/// A version's name: random, unique over all keys. Shown as 64 lower-case hex digits.
+/// A version's id: 32 random bytes, unique over all keys. Its text form is 64 lower-case hex
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VersionId([u8; 32]);
 
-/// The text is no version's name.
+/// The text is not 64 lower-case hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a version's name is 64 lower-case hex digits")]
 pub struct ParseVersionIdError;
 
 impl VersionId {
-    /// A new random one.
+    /// Generates an id.
     pub fn random(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 32];
         entropy.fill(&mut bytes);
         Self(bytes)
     }
 
-    /// The one of these bytes.
+    /// Creates an id from its bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! RSASSA-PKCS1-v1_5 over an input as it is, by RustCrypto's `rsa`: `aws-lc-rs` always names a hash
-//! in front of it.
+//! RSASSA-PKCS1-v1_5 over unhashed input, by RustCrypto's `rsa`: `aws-lc-rs` always adds the
+//! DigestInfo of a hash.
 
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
@@ -7,8 +7,8 @@ use rsa::{Pkcs1v15Sign, PrivateKey, PublicKey};
 
 use crate::KeyError;
 
-/// Bytes of the padding at the least.
-const PADDING: usize = 11;
+/// Minimum length of the padding, in bytes.
+const MIN_PADDING_LEN: usize = 11;
 
 fn key(private: &[u8]) -> Result<PrivateKey, KeyError> {
     PrivateKey::from_pkcs8_der(private).map_err(|_| KeyError::Internal {
@@ -18,7 +18,7 @@ fn key(private: &[u8]) -> Result<PrivateKey, KeyError> {
 
 pub(crate) fn sign(private: &[u8], input: &[u8]) -> Result<Vec<u8>, KeyError> {
     let key = key(private)?;
-    let max = key.size() - PADDING;
+    let max = key.size() - MIN_PADDING_LEN;
     if input.len() > max {
         return Err(KeyError::TooLong { max });
     }

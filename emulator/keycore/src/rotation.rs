@@ -1,4 +1,4 @@
-//! The rotation schedule: what is due, from a policy and the time. Pure.
+//! Rotation schedules: computes what is due from a policy and a time. Pure functions.
 
 use std::collections::VecDeque;
 
@@ -7,12 +7,12 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Dates that are counted before the schedule begins anew: a day's period over 8,000 years has
-/// millions.
-const MOST_COUNTED: usize = 10_000;
+/// Dates that one call computes before the schedule restarts: a period of one day over 8,000 years
+/// has millions.
+const MAX_DATES: usize = 10_000;
 const DAY: i64 = 86_400;
 
-/// A stretch of the calendar: months, days and seconds, each of which may be none.
+/// A calendar period: months, days and seconds, each of which may be zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Period {
     months: u32,
@@ -21,7 +21,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// Of that many days of 24 hours.
+    /// A period of `days` days of 24 hours.
     pub fn days(days: u32) -> Self {
         Self {
             days,
@@ -29,7 +29,7 @@ impl Period {
         }
     }
 
-    /// Of that many seconds.
+    /// A period of `seconds` seconds.
     pub fn seconds(seconds: u64) -> Self {
         Self {
             seconds,
@@ -37,8 +37,8 @@ impl Period {
         }
     }
 
-    /// How many seconds it has, where it has no months, whose length varies.
-    pub fn whole_seconds(self) -> Option<i64> {
+    /// The length in seconds; `None` if the period has months, whose length varies.
+    pub fn as_seconds(self) -> Option<i64> {
         let seconds = i64::try_from(self.seconds).ok()?;
         if self.months == 0 {
             seconds.checked_add(i64::from(self.days) * DAY)
@@ -47,8 +47,8 @@ impl Period {
         }
     }
 
-    /// Of a span; `None` where it is negative, or has parts of seconds.
-    pub fn of(span: Span) -> Option<Self> {
+    /// Converts a span; `None` if it is negative or has fractions of a second.
+    pub fn from_span(span: Span) -> Option<Self> {
         let part = |units: i64| u32::try_from(units).ok();
         let years = part(span.get_years().into())?.checked_mul(12)?;
         let weeks = part(span.get_weeks().into())?.checked_mul(7)?;
@@ -68,8 +68,8 @@ impl Period {
         })
     }
 
-    /// As a span; `None` where it is beyond all calendars.
-    fn span(self) -> Option<Span> {
+    /// Converts to a span; `None` if the period is too long for one.
+    fn to_span(self) -> Option<Span> {
         let span = Span::new()
             .try_months(self.months)
             .ok()?
@@ -78,22 +78,22 @@ impl Period {
         span.try_seconds(i64::try_from(self.seconds).ok()?).ok()
     }
 
-    /// How many days it has, where it is a number of days and nothing else.
-    pub fn whole_days(self) -> Option<u32> {
+    /// The number of days, if the period consists of days only.
+    pub fn as_days(self) -> Option<u32> {
         (Self::days(self.days) == self).then_some(self.days)
     }
 
-    /// The time so much after `from`, in UTC; `None` where that is beyond all calendars.
+    /// The time one period after `from`, in UTC; `None` if that is out of range.
     pub fn after(self, from: Timestamp) -> Option<Timestamp> {
         let civil: DateTime = TimeZone::UTC.to_datetime(from);
-        let at = civil.checked_add(self.span()?).ok()?;
+        let at = civil.checked_add(self.to_span()?).ok()?;
         TimeZone::UTC.to_timestamp(at).ok()
     }
 
-    /// The time so much before `from`.
+    /// The time one period before `from`, in UTC; `None` if that is out of range.
     pub fn before(self, from: Timestamp) -> Option<Timestamp> {
         let civil: DateTime = TimeZone::UTC.to_datetime(from);
-        let at = civil.checked_sub(self.span()?).ok()?;
+        let at = civil.checked_sub(self.to_span()?).ok()?;
         TimeZone::UTC.to_timestamp(at).ok()
     }
 }
@@ -101,31 +101,31 @@ impl Period {
 /// What the next rotation is counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trigger {
-    /// Date by date, whatever else makes versions in between.
+    /// At fixed intervals, independent of versions made in between.
     Every(Period),
-    /// So much after the newest version was made.
+    /// A period after the newest version was created.
     AfterCreation(Period),
-    /// So much before the newest version expires; never, where that does not.
+    /// A period before the newest version expires; never, if it does not expire.
     BeforeExpiry(Period),
 }
 
-/// A key's rotation policy and where it stands.
+/// A key's rotation policy and its state.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rotation {
-    /// `None` where automatic rotation is off.
+    /// `None` if automatic rotation is off.
     pub trigger: Option<Trigger>,
-    /// How long versions that a rotation makes are valid; `None`: for ever.
+    /// How long versions made by a rotation are valid; `None` means for ever.
     pub lifetime: Option<Period>,
-    /// When the next one is due.
+    /// When the next rotation is due.
     pub next: Option<Timestamp>,
-    /// How often somebody rotated on demand; automatic rotations don't count.
+    /// Number of on-demand rotations so far; automatic rotations do not count.
     pub on_demand_used: u32,
 }
 
 impl Rotation {
-    /// Switches automatic rotation on or off. Dates of [`Trigger::Every`] begin at `first`, else a
-    /// whole period from `now`; the others are counted from the newest version, which was `made`
-    /// and `expires` then.
+    /// Sets the trigger. Dates of [`Trigger::Every`] start at `first`, by default one period from
+    /// `now`; the others are counted from the newest version, created at `made` and expiring at
+    /// `expires`.
     pub(crate) fn schedule(
         &mut self,
         trigger: Option<Trigger>,
@@ -136,18 +136,18 @@ impl Rotation {
     ) {
         self.trigger = trigger;
         self.next = match trigger {
-            Some(Trigger::Every(period)) => first.or_else(|| later(period, now)),
+            Some(Trigger::Every(period)) => first.or_else(|| at_least_a_day_later(period, now)),
             _ => None,
         };
-        self.made(made, expires);
+        self.version_created(made, expires);
     }
 
-    /// Takes note of a new version.
-    pub(crate) fn made(&mut self, made: Timestamp, expires: Option<Timestamp>) {
+    /// Updates the schedule for a new version.
+    pub(crate) fn version_created(&mut self, made: Timestamp, expires: Option<Timestamp>) {
         match self.trigger {
-            Some(Trigger::AfterCreation(period)) => self.next = later(period, made),
+            Some(Trigger::AfterCreation(period)) => self.next = at_least_a_day_later(period, made),
             Some(Trigger::BeforeExpiry(period)) => {
-                // Never the day it was made on: such a policy would make versions without end.
+                // Never on the day it was created: such a policy would rotate without end.
                 self.next = expires
                     .and_then(|at| period.before(at))
                     .filter(|at| *at > made);
@@ -156,13 +156,13 @@ impl Rotation {
         }
     }
 
-    /// When a version made at `at` by a rotation expires.
-    pub(crate) fn expiry(&self, at: Timestamp) -> Option<Timestamp> {
+    /// When a version that a rotation creates at `at` expires.
+    pub(crate) fn expiry_of_version_created(&self, at: Timestamp) -> Option<Timestamp> {
         self.lifetime.and_then(|lifetime| lifetime.after(at))
     }
 
-    /// Takes the dates that are due at `now`, oldest first, and moves `next` past it. Of more than
-    /// `most` the oldest are left out; how many were is the second of what it gives.
+    /// Takes the dates that are due at `now`, oldest first, and moves `next` past `now`. If there
+    /// are more than `most`, the oldest are skipped; the second value is how many.
     pub(crate) fn take_due(&mut self, now: Timestamp, most: usize) -> (Vec<Timestamp>, usize) {
         let (mut due, mut skipped) = (VecDeque::new(), 0);
         while let Some(next) = self.next.filter(|next| *next <= now) {
@@ -172,30 +172,30 @@ impl Rotation {
             }
             due.push_back(next);
             self.restart(next);
-            if skipped >= MOST_COUNTED {
+            if skipped >= MAX_DATES {
                 self.restart(now);
             }
         }
         (due.into(), skipped)
     }
 
-    /// Of the dates that passed while the schedule stood still, one is left, now.
+    /// Replaces all dates that passed while the schedule was paused by one, now.
     pub(crate) fn catch_up(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.max(now));
     }
 
-    /// The schedule goes on as if a rotation happened at `at`.
+    /// Continues the schedule as if a rotation happened at `at`.
     pub(crate) fn restart(&mut self, at: Timestamp) {
         self.next = None;
         if let Some(Trigger::Every(period)) = self.trigger {
-            self.next = later(period, at);
+            self.next = at_least_a_day_later(period, at);
         }
-        self.made(at, self.expiry(at));
+        self.version_created(at, self.expiry_of_version_created(at));
     }
 }
 
-/// At least a day later: a period of nothing would be due for ever.
-fn later(period: Period, from: Timestamp) -> Option<Timestamp> {
+/// At least a day later: a period of zero would always be due.
+fn at_least_a_day_later(period: Period, from: Timestamp) -> Option<Timestamp> {
     let at = period.after(from)?;
     if at.as_second() - from.as_second() >= DAY {
         Some(at)
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_over_three_periods_is_owed_three_rotations() {
+    fn jump_over_three_periods_makes_three_rotations_due() {
         for trigger in [
             Trigger::Every(Period::days(90)),
             Trigger::AfterCreation(Period::days(90)),
@@ -244,17 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn a_version_made_in_between_moves_only_what_is_counted_from_it() {
+    fn version_created_between_rotations_moves_only_triggers_counted_from_it() {
         let mut by_date = scheduled(Trigger::Every(Period::days(90)), None, None);
-        by_date.made(day(10), None);
+        by_date.version_created(day(10), None);
         assert_eq!(by_date.next, Some(day(90)));
         let mut by_age = scheduled(Trigger::AfterCreation(Period::days(90)), None, None);
-        by_age.made(day(10), None);
+        by_age.version_created(day(10), None);
         assert_eq!(by_age.next, Some(day(100)));
     }
 
     #[test]
-    fn before_expiry_follows_each_versions_own_end() {
+    fn before_expiry_trigger_follows_each_versions_expiry() {
         let year = Period::days(365);
         let mut rotation = scheduled(
             Trigger::BeforeExpiry(Period::days(30)),
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(rotation.next, Some(day(70 + 335 * 2)));
         let never = scheduled(Trigger::BeforeExpiry(Period::days(30)), None, None);
         assert_eq!(never.next, None);
-        // A life shorter than the lead would rotate without end.
+        // A lifetime shorter than the lead time would rotate without end.
         let mut short = scheduled(
             Trigger::BeforeExpiry(Period::days(30)),
             Some(Period::days(28)),
@@ -279,25 +279,25 @@ mod tests {
     }
 
     #[test]
-    fn months_are_the_calendars() {
-        let month = Period::of(Span::new().months(1)).unwrap();
+    fn periods_in_months_follow_the_calendar() {
+        let month = Period::from_span(Span::new().months(1)).unwrap();
         let january: Timestamp = "2026-01-31T00:00:00Z".parse().unwrap();
         assert_eq!(month.after(january), "2026-02-28T00:00:00Z".parse().ok());
-        assert_eq!(month.whole_days(), None);
-        assert_eq!(Period::days(90).whole_days(), Some(90));
-        assert_eq!(Period::of(Span::new().days(-1)), None);
+        assert_eq!(month.as_days(), None);
+        assert_eq!(Period::days(90).as_days(), Some(90));
+        assert_eq!(Period::from_span(Span::new().days(-1)), None);
     }
 
     #[test]
-    fn a_jump_over_everything_ends() {
+    fn due_dates_end_at_the_last_timestamp() {
         let mut rotation = scheduled(Trigger::Every(Period::days(0)), None, None);
         let (due, skipped) = rotation.take_due(Timestamp::MAX, 7);
-        assert_eq!((due.len(), skipped), (7, MOST_COUNTED));
+        assert_eq!((due.len(), skipped), (7, MAX_DATES));
         assert_eq!(rotation.next, None);
     }
 
     #[test]
-    fn of_too_many_dates_the_newest_are_taken() {
+    fn too_many_due_dates_keep_the_newest() {
         let mut rotation = scheduled(Trigger::Every(Period::days(90)), None, None);
         assert_eq!(
             rotation.take_due(day(460), 2),

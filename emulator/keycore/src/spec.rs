@@ -1,39 +1,39 @@
-//! What a key is: its algorithm and what it may be used for.
+//! What a key is: its algorithm and its purpose.
 
 use serde::{Deserialize, Serialize};
 
-/// The algorithm of a key's material.
+/// Algorithm of key material.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
-    /// AES with a key of that many bits: 128, 192 or 256.
+    /// AES with a key of 128, 192 or 256 bits.
     Aes {
-        /// Bits of the key.
+        /// Key length in bits.
         bits: u16,
     },
-    /// HMAC with a hash of that many bits: SHA-1 has 160, those of SHA-2 224, 256, 384 or 512.
+    /// HMAC with SHA-1 (160 bits) or SHA-2 (224, 256, 384 or 512 bits).
     Hmac {
-        /// Bits of the hash, and of the key.
+        /// Length of the hash and of the key, in bits.
         bits: u16,
     },
-    /// RSA with a modulus of that many bits: 2048, 3072 or 4096.
+    /// RSA with a modulus of 2048, 3072 or 4096 bits.
     Rsa {
-        /// Bits of the modulus.
+        /// Modulus length in bits.
         bits: u16,
     },
     /// An elliptic curve.
     Ec(Curve),
-    /// Key encapsulation.
+    /// Key encapsulation mechanism.
     Kem(Kem),
 }
 
-/// A mechanism of key encapsulation.
+/// A key encapsulation mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kem {
-    /// ML-KEM-768 of FIPS 203.
+    /// ML-KEM-768 (FIPS 203).
     MlKem768,
-    /// ML-KEM-1024 of FIPS 203.
+    /// ML-KEM-1024 (FIPS 203).
     MlKem1024,
-    /// X-Wing, of ML-KEM-768 and X25519.
+    /// X-Wing: ML-KEM-768 combined with X25519.
     XWing,
 }
 
@@ -42,7 +42,7 @@ impl Algorithm {
     pub const AES_256: Self = Self::Aes { bits: 256 };
 }
 
-/// A curve.
+/// An elliptic curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Curve {
     /// NIST P-256.
@@ -58,7 +58,7 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// Bytes of a coordinate of its points, and of half a signature.
+    /// Length in bytes of a coordinate, and of each half of a fixed-length signature.
     pub fn coordinate_bytes(self) -> usize {
         match self {
             Self::P256 | Self::Secp256k1 | Self::Ed25519 => 32,
@@ -71,7 +71,7 @@ impl Curve {
 /// A public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublicKey {
-    /// RSA, big-endian without zeroes at the front.
+    /// RSA; both numbers big-endian without leading zeros.
     Rsa {
         /// Modulus.
         n: Vec<u8>,
@@ -80,24 +80,24 @@ pub enum PublicKey {
         /// SubjectPublicKeyInfo, DER.
         der: Vec<u8>,
     },
-    /// A point, as many bytes as the curve's coordinates have; of Ed25519 only `x`, which is the
+    /// A point; its coordinates have the curve's full length. Ed25519 has only `x`, which is the
     /// whole key.
     Ec {
         /// The curve.
         curve: Curve,
-        /// Its first coordinate.
+        /// First coordinate.
         x: Vec<u8>,
-        /// Its second coordinate.
+        /// Second coordinate; empty for Ed25519.
         y: Vec<u8>,
         /// SubjectPublicKeyInfo, DER.
         der: Vec<u8>,
     },
-    /// An encapsulation key, as its standard writes it.
+    /// An encapsulation key in the encoding of its standard.
     Kem(Vec<u8>),
 }
 
 impl PublicKey {
-    /// SubjectPublicKeyInfo, DER; not of key encapsulation.
+    /// SubjectPublicKeyInfo as DER; `None` for key encapsulation.
     pub fn der(&self) -> Option<&[u8]> {
         match self {
             Self::Rsa { der, .. } | Self::Ec { der, .. } => Some(der),
@@ -106,20 +106,20 @@ impl PublicKey {
     }
 }
 
-/// What a key may be used for; a key has one purpose.
+/// What a key may be used for. A key has one purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Purpose {
     /// Encrypt and decrypt.
     EncryptDecrypt,
     /// Sign and verify.
     SignVerify,
-    /// Make and check a message authentication code.
+    /// Generate and verify message authentication codes.
     Mac,
-    /// Take a shared secret out of what was encapsulated to its public key.
+    /// Decapsulate shared secrets.
     Encapsulation,
-    /// Agree on a shared secret; such keys can be made and described only.
+    /// Key agreement. Such keys can be created and described only.
     KeyAgreement,
-    /// Whatever its algorithm can do; the front end says what of that is allowed.
+    /// Everything that the algorithm can do; the front end decides what of that is allowed.
     Any,
 }
 
@@ -146,35 +146,35 @@ pub enum RsaPadding {
     OaepSha512,
 }
 
-/// How a caller's own AES key is used.
+/// Mode of AES.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AesMode {
-    /// Galois/Counter Mode with a nonce of 12 bytes and a tag of 16, which stands at the
-    /// ciphertext's end.
+    /// Galois/Counter Mode with a nonce of 12 bytes; the tag of 16 bytes is appended to the
+    /// ciphertext.
     Gcm,
     /// Cipher Block Chaining of whole blocks.
     Cbc,
-    /// The same with the padding of PKCS #7.
+    /// Cipher Block Chaining with PKCS #7 padding.
     CbcPkcs7,
-    /// Counter mode, with a first counter block of 16 bytes.
+    /// Counter mode with an initial counter block of 16 bytes.
     Ctr,
-    /// Key Wrap (RFC 3394) of whole half blocks.
+    /// Key Wrap (RFC 3394) of whole 8-byte blocks.
     KeyWrap,
 }
 
-/// How a signature is made.
+/// Signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
-    /// RSASSA-PSS, salt as long as the hash.
+    /// RSASSA-PSS with a salt as long as the hash.
     RsaPss(Hash),
     /// RSASSA-PKCS1-v1_5.
     RsaPkcs1(Hash),
-    /// The same over the input as it is: not hashed, and without the name of a hash in front. At
-    /// most 11 bytes shorter than the modulus.
+    /// RSASSA-PKCS1-v1_5 over unhashed input without a DigestInfo. The input is at least 11 bytes
+    /// shorter than the modulus.
     RsaPkcs1Raw,
     /// ECDSA, DER-encoded.
     Ecdsa(Hash),
-    /// ECDSA, the two numbers one after the other, each as long as the curve's coordinates.
+    /// ECDSA as `r ‖ s`, each as long as the curve's coordinates.
     EcdsaFixed(Hash),
     /// Ed25519 over the message itself.
     Ed25519,
@@ -183,14 +183,14 @@ pub enum SignatureAlgorithm {
 /// What is signed.
 #[derive(Debug, Clone, Copy)]
 pub enum SignInput<'a> {
-    /// A message, hashed here.
+    /// A message, which the core hashes.
     Message(&'a [u8]),
-    /// Its hash.
+    /// The hash of a message.
     Digest(&'a [u8]),
 }
 
 impl<'a> SignInput<'a> {
-    /// What was given, whichever it is.
+    /// The bytes of either.
     pub(crate) fn bytes(self) -> &'a [u8] {
         match self {
             Self::Message(bytes) | Self::Digest(bytes) => bytes,

@@ -1,4 +1,4 @@
-//! One version of a key: its state, the one table of legal moves, and its sealed material.
+//! A version of a key: its state, the table of allowed transitions, and its wrapped material.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,33 +7,34 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, KeyError, Material, VersionId};
+use crate::{Algorithm, ImportedMaterial, KeyError, VersionId};
 
 /// Whether a version can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VersionState {
-    /// Its material is not made yet.
+    /// The material is not generated yet.
     Pending,
-    /// It opens, and seals where it is the primary.
+    /// The version decrypts, and encrypts while it is the primary.
     Enabled,
-    /// It does neither, until it is enabled.
+    /// The version cannot be used until it is enabled.
     Disabled,
-    /// It does neither, and its material goes at that time unless that is cancelled.
+    /// The version cannot be used and will be destroyed, unless that is cancelled.
     DestroyScheduled {
-        /// When.
+        /// Time of the destruction.
         at: Timestamp,
     },
-    /// Its material is gone for good.
+    /// The material is erased.
     Destroyed,
 }
 
 impl VersionState {
-    /// Whether `self` may become `to`: every legal move is here. Staying is always legal.
+    /// Reports whether a version may change from `self` to `to`. All allowed transitions are here;
+    /// staying in a state is always allowed.
     pub fn may_become(self, to: Self) -> bool {
         use VersionState::{DestroyScheduled, Destroyed, Disabled, Enabled};
         match self {
             _ if self == to => true,
-            // By its material alone.
+            // Only `finish_version` leaves this state.
             Self::Pending => false,
             Enabled => matches!(to, Disabled | DestroyScheduled { .. } | Destroyed),
             Disabled => matches!(to, Enabled | DestroyScheduled { .. } | Destroyed),
@@ -42,52 +43,51 @@ impl VersionState {
         }
     }
 
-    /// Whether its material is to go, and that is due.
-    pub(crate) fn ends_by(self, now: Timestamp) -> bool {
+    /// Reports whether a scheduled destruction is due.
+    pub(crate) fn is_destruction_due(self, now: Timestamp) -> bool {
         matches!(self, Self::DestroyScheduled { at } if at <= now)
     }
 }
 
-/// Why a version was made.
+/// Why a version was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
-    /// With its key.
+    /// Created explicitly, or with its key.
     Created,
     /// By the rotation schedule.
     Automatic,
-    /// By somebody who asked.
+    /// By an on-demand rotation.
     OnDemand,
 }
 
-/// What a version is made from.
+/// Properties of a new version.
 #[derive(Debug, Clone)]
 pub struct NewVersion {
-    /// Algorithm of its material.
+    /// Algorithm of the material.
     pub algorithm: Algorithm,
-    /// Somebody's own material; made here when absent.
-    pub material: Option<Material>,
-    /// Whether its material is made later, by [`crate::KeyCore::finish_version`], and it is pending
-    /// until then.
-    pub later: bool,
-    /// Whether it is the primary from the start.
+    /// Imported material; `None` generates it.
+    pub material: Option<ImportedMaterial>,
+    /// Creates the version as pending, without material, until [`crate::KeyCore::finish_version`].
+    pub pending: bool,
+    /// Makes the version the primary.
     pub primary: bool,
-    /// It protects nothing before that time.
+    /// The version does not encrypt or sign before this time.
     pub not_before: Option<Timestamp>,
-    /// It protects nothing from that time on.
+    /// The version does not encrypt or sign from this time on.
     pub expires: Option<Timestamp>,
-    /// Labels, or tags.
+    /// Labels or tags.
     pub labels: BTreeMap<String, String>,
-    /// A front end's own facts; kept, not understood.
+    /// Properties of the front end; the core only stores them.
     pub attributes: BTreeMap<String, String>,
 }
 
 impl NewVersion {
-    /// A primary with new material, for all times.
-    pub fn of(algorithm: Algorithm) -> Self {
+    /// A primary version with generated material and no dates.
+    pub fn new(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
             material: None,
-            later: false,
+            pending: false,
             primary: true,
             not_before: None,
             expires: None,
@@ -97,46 +97,46 @@ impl NewVersion {
     }
 }
 
-/// The part of a version that callers may change without touching its material.
+/// The data of a version that callers may change.
 #[derive(Debug)]
 pub struct VersionFields<'a> {
-    /// It protects nothing before that time.
+    /// The version does not encrypt or sign before this time.
     pub not_before: &'a mut Option<Timestamp>,
-    /// It protects nothing from that time on.
+    /// The version does not encrypt or sign from this time on.
     pub expires: &'a mut Option<Timestamp>,
-    /// Labels, or tags.
+    /// Labels or tags.
     pub labels: &'a mut BTreeMap<String, String>,
-    /// A front end's own facts.
+    /// Properties of the front end.
     pub attributes: &'a mut BTreeMap<String, String>,
 }
 
-/// One version.
+/// A version of a key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// Its name, unique over all keys.
+    /// Id, unique over all keys.
     pub id: VersionId,
-    /// Its place in the key's history, from 1.
+    /// Position in the key's history, from 1.
     pub number: u32,
-    /// Whether it can be used.
+    /// Whether the version can be used.
     pub state: VersionState,
-    /// When it was made.
+    /// Creation time.
     pub created: Timestamp,
-    /// When its data was last changed.
+    /// Time of the last change of its data.
     pub updated: Timestamp,
-    /// Why.
+    /// Why the version was created.
     pub cause: Cause,
-    /// Algorithm of its material.
+    /// Algorithm of the material.
     pub algorithm: Algorithm,
-    /// It protects nothing before that time; what it has protected opens all the same.
+    /// The version does not encrypt or sign before this time; it decrypts all the same.
     pub not_before: Option<Timestamp>,
-    /// It protects nothing from that time on; what it has protected opens all the same.
+    /// The version does not encrypt or sign from this time on; it decrypts all the same.
     pub expires: Option<Timestamp>,
-    /// Labels, or tags.
+    /// Labels or tags.
     pub labels: BTreeMap<String, String>,
-    /// A front end's own facts; kept, not understood.
+    /// Properties of the front end; the core only stores them.
     pub attributes: BTreeMap<String, String>,
-    /// Sealed under the master key; `None` while pending and once destroyed.
-    pub(crate) material: Option<Arc<SealedMaterial>>,
+    /// Wrapped under the master key; `None` while pending and once destroyed.
+    pub(crate) material: Option<Arc<WrappedMaterial>>,
 }
 
 impl Version {
@@ -149,8 +149,8 @@ impl Version {
         }
     }
 
-    /// Destroys it, where that is due.
-    pub(crate) fn end_by(&mut self, now: Timestamp) {
+    /// Destroys the version if that is due.
+    pub(crate) fn destroy_if_due(&mut self, now: Timestamp) {
         if let VersionState::DestroyScheduled { at } = self.state
             && at <= now
         {
@@ -158,9 +158,8 @@ impl Version {
         }
     }
 
-    /// Whether its time has come and has not passed: what a version must have to encrypt or to
-    /// sign.
-    pub fn protects_at(&self, now: Timestamp) -> Result<(), KeyError> {
+    /// Fails if `now` is outside the dates within which the version encrypts and signs.
+    pub fn ensure_valid_at(&self, now: Timestamp) -> Result<(), KeyError> {
         match (self.not_before, self.expires) {
             (Some(at), _) if now < at => Err(KeyError::NotYetValid { at }),
             (_, Some(at)) if now >= at => Err(KeyError::Expired { at }),
@@ -169,9 +168,9 @@ impl Version {
     }
 }
 
-/// Material as it is kept: nonce, AES-256-GCM ciphertext and tag under the master key.
+/// Stored material: nonce, ciphertext and tag of AES-256-GCM under the master key.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SealedMaterial {
+pub(crate) struct WrappedMaterial {
     pub(crate) nonce: [u8; 12],
     pub(crate) body: Vec<u8>,
 }
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_comes_back_from_destroyed() {
+    fn destroyed_version_never_changes_state() {
         let scheduled = VersionState::DestroyScheduled {
             at: Timestamp::UNIX_EPOCH,
         };

@@ -1,5 +1,5 @@
-//! Random command sequences against the core: what a key sealed opens for as long as it may, and
-//! never when it may not.
+//! Random command sequences: a ciphertext decrypts for as long as its key and version allow it, and
+//! never otherwise.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::{
-    Algorithm, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion,
-    Period, Purpose, Realm, Sealed, SeededEntropy, Trigger, VersionState,
+    Algorithm, Ciphertext, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey,
+    NewVersion, Period, Purpose, Realm, SeededEntropy, Trigger, VersionState,
 };
 use proptest::prelude::*;
 
@@ -60,7 +60,7 @@ struct Lab {
     clock: ManualClock,
     realm: Realm,
     id: KeyId,
-    sealed: Vec<(Sealed, Vec<u8>)>,
+    sealed: Vec<(Ciphertext, Vec<u8>)>,
 }
 
 fn lab(seed: u64) -> Lab {
@@ -89,7 +89,7 @@ fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
     NewKey {
         id: KeyId::new(id),
         algorithm,
-        first: Some(NewVersion::of(algorithm)),
+        first: Some(NewVersion::new(algorithm)),
         purpose,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -99,7 +99,7 @@ fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
 }
 
 impl Lab {
-    /// Plays one command; a refusal must be one of the core's, and is allowed.
+    /// Runs one command; errors of the core are allowed.
     fn play(&mut self, command: Command) {
         let (core, realm, id) = (&self.core, &self.realm, &self.id);
         let pick = |n: usize| {
@@ -110,7 +110,7 @@ impl Lab {
             pick(n).and_then(|version| core.set_version_state(realm, id, &version, to))
         };
         let refused = match command {
-            Command::Seal(plaintext) => match core.seal(realm, id, &plaintext, b"aad") {
+            Command::Seal(plaintext) => match core.encrypt(realm, id, &plaintext, b"aad") {
                 Ok(sealed) => {
                     self.sealed.push((sealed, plaintext));
                     None
@@ -141,8 +141,8 @@ impl Lab {
             Command::Adds { primary, later } => {
                 let new = NewVersion {
                     primary,
-                    later,
-                    ..NewVersion::of(Algorithm::AES_256)
+                    pending: later,
+                    ..NewVersion::new(Algorithm::AES_256)
                 };
                 core.add_version(realm, id, new).err()
             }
@@ -160,7 +160,7 @@ impl Lab {
         assert!(
             !matches!(
                 refused,
-                Some(KeyError::Internal { .. } | KeyError::DoesNotOpen)
+                Some(KeyError::Internal { .. } | KeyError::DecryptionFailed)
             ),
             "{refused:?}"
         );
@@ -189,8 +189,8 @@ impl Lab {
             );
             assert!(key.rotation.on_demand_used <= 25);
         }
-        // The primary is usable, or the key says why it is not.
-        let sealing = core.seal(realm, id, b"now", b"aad");
+        // Either the primary version encrypts, or the error matches the key's state.
+        let sealing = core.encrypt(realm, id, b"now", b"aad");
         match (&key, &sealing) {
             (Ok(key), Ok(_)) => assert!(key.usable_version(&key.primary.unwrap()).is_ok()),
             (Ok(key), Err(error)) => assert_eq!(
@@ -200,7 +200,7 @@ impl Lab {
             (Err(error), refused) => assert_eq!(refused.as_ref().unwrap_err(), error),
         }
         for (sealed, plaintext) in &self.sealed {
-            let opened = core.open(
+            let opened = core.decrypt(
                 realm,
                 id,
                 &sealed.version,
@@ -229,7 +229,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn what_was_sealed_opens_for_as_long_as_it_may(seed: u64, commands in proptest::collection::vec(command(), 1..60)) {
+    fn random_lives_decrypt_exactly_while_allowed(seed: u64, commands in proptest::collection::vec(command(), 1..60)) {
         let mut lab = lab(seed);
         for command in commands {
             lab.play(command);
@@ -238,16 +238,16 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_ciphertext_never_opens(seed: u64, plaintext: Vec<u8>, byte: prop::sample::Index, bit in 0..8_u8) {
+    fn changed_ciphertext_never_decrypts(seed: u64, plaintext: Vec<u8>, byte: prop::sample::Index, bit in 0..8_u8) {
         let lab = lab(seed);
-        let sealed = lab.core.seal(&lab.realm, &lab.id, &plaintext, b"aad").unwrap();
-        let open = |nonce: &[u8; 12], body: &[u8], aad: &[u8]| lab.core.open(&lab.realm, &lab.id, &sealed.version, nonce, body, aad);
+        let sealed = lab.core.encrypt(&lab.realm, &lab.id, &plaintext, b"aad").unwrap();
+        let open = |nonce: &[u8; 12], body: &[u8], aad: &[u8]| lab.core.decrypt(&lab.realm, &lab.id, &sealed.version, nonce, body, aad);
         let mut body = sealed.body.clone();
         let at = byte.index(body.len());
         body[at] ^= 1 << bit;
-        prop_assert_eq!(open(&sealed.nonce, &body, b"aad"), Err(KeyError::DoesNotOpen));
-        prop_assert_eq!(open(&sealed.nonce, &sealed.body, b"other"), Err(KeyError::DoesNotOpen));
-        prop_assert_eq!(open(&sealed.nonce, &sealed.body[..at], b"aad"), Err(KeyError::DoesNotOpen));
+        prop_assert_eq!(open(&sealed.nonce, &body, b"aad"), Err(KeyError::DecryptionFailed));
+        prop_assert_eq!(open(&sealed.nonce, &sealed.body, b"other"), Err(KeyError::DecryptionFailed));
+        prop_assert_eq!(open(&sealed.nonce, &sealed.body[..at], b"aad"), Err(KeyError::DecryptionFailed));
         prop_assert_eq!(&*open(&sealed.nonce, &sealed.body, b"aad").unwrap(), &plaintext);
     }
 }

@@ -1,4 +1,4 @@
-//! Rotations that are due: whom they hold up, how they end, how many they may be.
+//! Due rotations: what they block, how they are interrupted, and how many are made.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use kmslab_keycore::{
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Holds the first that wants randomness after it was closed, until it is opened.
+/// Once closed, holds the first caller that wants random bytes until it is opened.
 #[derive(Debug)]
 struct Gate {
     closed: AtomicBool,
@@ -61,13 +61,13 @@ impl Lab {
         }
     }
 
-    /// A key that rotates every 90 days.
+    /// Creates a key that rotates every 90 days.
     fn key(&self, id: &str, algorithm: Algorithm, purpose: Purpose) -> KeyId {
         let id = KeyId::new(id);
         let new = NewKey {
             id: id.clone(),
             algorithm,
-            first: Some(NewVersion::of(algorithm)),
+            first: Some(NewVersion::new(algorithm)),
             purpose,
             description: String::new(),
             labels: BTreeMap::new(),
@@ -88,7 +88,7 @@ impl Lab {
 }
 
 #[test]
-fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
+fn key_stays_usable_while_its_rotation_generates_material() {
     let lab = Lab::new();
     let id = lab.aes("k");
     let Lab {
@@ -106,7 +106,7 @@ fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
                 .unwrap();
             done.send(before.versions.len()).unwrap();
         });
-        // The limit ends a test that fails; one that passes does not wait for it.
+        // The limit ends a failing test; a passing one never waits for it.
         let changed = changed.recv_timeout(Duration::from_secs(10));
         gate.opened.wait();
         (rotating.join().unwrap(), changed)
@@ -120,7 +120,7 @@ fn while_a_rotation_makes_its_material_its_key_is_used_and_changed() {
 }
 
 #[test]
-fn a_date_that_two_see_pass_is_rotated_on_once() {
+fn concurrent_callers_rotate_once_per_due_date() {
     let lab = Lab::new();
     let id = lab.aes("k");
     let Lab {
@@ -142,7 +142,7 @@ fn a_date_that_two_see_pass_is_rotated_on_once() {
 }
 
 #[test]
-fn a_rotation_holds_up_no_other_key() {
+fn rotation_does_not_block_other_keys() {
     let lab = Lab::new();
     let (slow, other) = (lab.aes("slow"), lab.aes("other"));
     lab.clock.advance(DAY * 200).unwrap();
@@ -156,7 +156,7 @@ fn a_rotation_holds_up_no_other_key() {
             done.send(core.key(realm, other).unwrap().versions.len())
                 .unwrap()
         });
-        // The limit ends a test that fails; one that passes does not wait for it.
+        // The limit ends a failing test; a passing one never waits for it.
         let rotated = rotated.recv_timeout(Duration::from_secs(10));
         lab.gate.opened.wait();
         rotated
@@ -165,7 +165,7 @@ fn a_rotation_holds_up_no_other_key() {
 }
 
 #[test]
-fn settling_ends_between_two_versions_when_nobody_waits_for_it_and_goes_on_later() {
+fn apply_due_stops_between_versions_when_cancelled_and_resumes() {
     let lab = Lab::new();
     let id = lab.aes("k");
     lab.clock.advance(DAY * 905).unwrap();
@@ -173,9 +173,9 @@ fn settling_ends_between_two_versions_when_nobody_waits_for_it_and_goes_on_later
     // Once before the key, then before each version.
     let settled = lab
         .core
-        .settle_while(&|| asked.replace(asked.get() + 1) < 4);
+        .apply_due_while(&|| asked.replace(asked.get() + 1) < 4);
     assert_eq!((settled.rotated, settled.skipped), (3, 0));
-    assert_eq!(lab.core.settle().rotated, 7, "the rest is still due");
+    assert_eq!(lab.core.apply_due().rotated, 7, "the rest is still due");
     let days: Vec<_> = lab
         .core
         .key(&lab.realm, &id)
@@ -187,8 +187,8 @@ fn settling_ends_between_two_versions_when_nobody_waits_for_it_and_goes_on_later
     assert_eq!(days, (0..=10).map(|n| n * 90).collect::<Vec<_>>());
 }
 
-/// The versions that a key has after ten are due and `act` came while the first was made; `None`
-/// where it is gone.
+/// The number of versions when ten rotations are due and `act` runs while the first is generated;
+/// `None` if the key is gone.
 fn versions_after(act: impl FnOnce(&KeyCore)) -> Option<usize> {
     let lab = Lab::new();
     let id = lab.aes("k");
@@ -209,7 +209,7 @@ fn versions_after(act: impl FnOnce(&KeyCore)) -> Option<usize> {
 }
 
 #[test]
-fn a_stopped_core_rotates_no_more() {
+fn stopped_core_does_not_rotate() {
     assert_eq!(
         versions_after(KeyCore::stop),
         Some(2),
@@ -218,18 +218,18 @@ fn a_stopped_core_rotates_no_more() {
 }
 
 #[test]
-fn a_reset_ends_the_rotations_of_keys_that_are_gone() {
+fn reset_ends_rotations_of_removed_keys() {
     assert_eq!(versions_after(KeyCore::reset), None);
 }
 
-/// 100 years are 405 periods of 90 days: minutes of RSA, and no trouble for AES.
+/// 100 years are 405 periods of 90 days: minutes for RSA, quick for AES.
 #[test]
-fn one_move_of_the_clock_makes_so_many_versions_and_says_what_it_left_out() {
+fn one_clock_move_makes_a_bounded_number_of_versions_and_reports_the_rest() {
     let lab = Lab::new();
     let rsa = lab.key("rsa", Algorithm::Rsa { bits: 2048 }, Purpose::Any);
     let aes = lab.aes("aes");
     lab.clock.advance(DAY * 36_500).unwrap();
-    let settled = lab.core.settle();
+    let settled = lab.core.apply_due();
     assert_eq!((settled.rotated, settled.skipped), (32 + 405, 405 - 32));
     let newest = |id| {
         lab.core
@@ -244,19 +244,19 @@ fn one_move_of_the_clock_makes_so_many_versions_and_says_what_it_left_out() {
         newest(&aes),
         "the newest are the ones that were made"
     );
-    assert_eq!(lab.core.settle(), kmslab_keycore::Settled::default());
+    assert_eq!(lab.core.apply_due(), kmslab_keycore::DueChanges::default());
 }
 
 #[test]
-fn what_is_left_out_is_told_once_also_when_settling_is_interrupted() {
+fn skipped_rotations_are_reported_once_when_apply_due_is_interrupted() {
     let lab = Lab::new();
     lab.aes("k");
     lab.clock.advance(DAY * 90 * 1010).unwrap();
     let asked = Cell::new(0);
     let settled = lab
         .core
-        .settle_while(&|| asked.replace(asked.get() + 1) < 3);
+        .apply_due_while(&|| asked.replace(asked.get() + 1) < 3);
     assert_eq!((settled.rotated, settled.skipped), (2, 10));
-    let rest = lab.core.settle();
+    let rest = lab.core.apply_due();
     assert_eq!((rest.rotated, rest.skipped), (998, 0));
 }

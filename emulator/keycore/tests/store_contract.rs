@@ -1,4 +1,4 @@
-//! What every store must do; run for the memory store.
+//! The contract of every store, run on the memory store.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
     let new = NewKey {
         id: id.clone(),
         algorithm: Algorithm::AES_256,
-        first: Some(NewVersion::of(Algorithm::AES_256)),
+        first: Some(NewVersion::new(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -34,13 +34,19 @@ fn contract(store: &Arc<dyn Store>) {
     filled(store, "a");
     let key = store.get(&realm, &id).unwrap();
 
-    // A name is taken once.
+    // An id can be used once.
     assert!(matches!(
         store.insert((*key).clone()),
         Err(KeyError::AlreadyExists { .. })
     ));
-    // Versions lead to their key; order is by creation, then name.
-    assert_eq!(store.find(&realm, &key.primary.unwrap()).unwrap().id, id);
+    // Keys are found by their versions, and ordered by creation, then by id.
+    assert_eq!(
+        store
+            .find_by_version(&realm, &key.primary.unwrap())
+            .unwrap()
+            .id,
+        id
+    );
     assert_eq!(
         store
             .keys(&realm)
@@ -51,7 +57,7 @@ fn contract(store: &Arc<dyn Store>) {
     );
     assert_eq!(store.realms(), std::slice::from_ref(&realm));
 
-    // A change that fails leaves nothing behind; a key handed out does not change under its reader.
+    // A failed change leaves the key as it was; a returned key does not change.
     let failed = store.update(&realm, &id, &mut |key| {
         key.description = "half done".into();
         Err(KeyError::OutOfRange)
@@ -67,7 +73,7 @@ fn contract(store: &Arc<dyn Store>) {
     assert_eq!(key.description, "");
     assert_eq!(store.get(&realm, &id).unwrap().description, "done");
 
-    // Aliases: made once, replaced only where there is one, gone with their key.
+    // Aliases are created once, replaced only where they exist, and removed with their key.
     let at = Timestamp::UNIX_EPOCH;
     let alias = |target: &str| Alias {
         name: "x".into(),
@@ -91,7 +97,11 @@ fn contract(store: &Arc<dyn Store>) {
     assert!(!store.remove(&realm, &id, &|_| false));
     assert!(store.remove(&realm, &id, &|key| key.description == "done"));
     assert!(store.alias(&realm, "x").is_none() && store.get(&realm, &id).is_none());
-    assert!(store.find(&realm, &key.primary.unwrap()).is_none());
+    assert!(
+        store
+            .find_by_version(&realm, &key.primary.unwrap())
+            .is_none()
+    );
 
     store.clear();
     assert!(store.realms().is_empty());
@@ -121,7 +131,7 @@ fn changes_are_atomic(store: &Arc<dyn Store>) {
 }
 
 #[test]
-fn the_memory_store_keeps_the_contract() {
+fn memory_store_meets_the_store_contract() {
     contract(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>));
     changes_are_atomic(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>));
 }

@@ -14,7 +14,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
-use kmslab_keycore::{KeyCore, LabClock, Settled};
+use kmslab_keycore::{DueChanges, KeyCore, LabClock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -45,14 +45,14 @@ impl Admin {
     pub(crate) async fn settle<E>(
         &self,
         before: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Settled, E> {
+    ) -> Result<DueChanges, E> {
         let _one = self.settling.lock().await;
         before()?;
         let waits = CancellationToken::new();
         let _waits = waits.clone().drop_guard();
         let core = Arc::clone(&self.core);
         let settled =
-            tokio::task::spawn_blocking(move || core.settle_while(&|| !waits.is_cancelled()));
+            tokio::task::spawn_blocking(move || core.apply_due_while(&|| !waits.is_cancelled()));
         Ok(settled.await.unwrap_or_default())
     }
 

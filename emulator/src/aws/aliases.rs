@@ -1,4 +1,4 @@
-//! Aliases: second names of keys in one account and region.
+//! Alias operations. Aliases are scoped to an account and region.
 
 use kmslab_keycore::{Alias, KeyError, KeyId};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::wire::{Input, seconds};
 use super::{Accept, Aws, AwsError, Caller, Found, names};
 
 const PREFIX: &str = "alias/";
-/// Of the vendor's own keys.
+/// Prefix of the aliases of AWS managed keys.
 const RESERVED: &str = "alias/aws/";
 
 pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
@@ -80,10 +80,10 @@ pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     )
 }
 
-/// The key that an alias is to stand for.
+/// Resolves `TargetKeyId`.
 fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> {
     let named = input.required_text("TargetKeyId", 1..=2048)?;
-    // An alias' name, or its ARN.
+    // An alias name or an alias ARN.
     if named.starts_with(PREFIX)
         || named
             .splitn(6, ':')
@@ -97,7 +97,7 @@ fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> 
     aws.find(caller, input, "TargetKeyId", Accept::Keys)
 }
 
-/// The `AliasName` of a request that changes aliases.
+/// Returns `AliasName`, checked to be one that can be created or deleted.
 fn own_name(input: &Input) -> Result<&str, AwsError> {
     let name = input.required_text("AliasName", 1..=256)?;
     if !name

@@ -1,9 +1,8 @@
-//! Who calls: the credentials the emulator knows, and the check of a request's signature against
-//! them.
+//! Authentication: the known access keys, and the check of a request's signature.
 //!
-//! Order of the checks and their words as a JSON 1.1 service of the vendor gives them: scheme,
+//! The order of the checks and their messages are those of a JSON 1.1 service of AWS: scheme,
 //! parameters, date, signed headers, algorithm and credential, scope, access key, signature,
-//! session token. The service answers HTTP 400 to all of them.
+//! session token. All of them answer HTTP 400.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -23,26 +22,26 @@ use crate::Auth;
 pub const DEFAULT_ACCESS_KEY: &str = "test";
 /// The account that [`DEFAULT_ACCESS_KEY`] belongs to.
 pub const DEFAULT_ACCOUNT: &str = "123456789012";
-/// The region of a caller that names none, which only `--auth off` lets in.
+/// Region of a request that names none, which is possible with `--auth off` only.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
-/// How far a request's date may be from the wall clock, either way.
+/// Maximum difference between a request's date and the wall clock, in either direction.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// Signing keys kept: one per access key, day and region that are in use at the same time.
+/// Derived signing keys that are cached: one per access key, day and region in use.
 const KEPT_SIGNING_KEYS: usize = 256;
 
 const TOKEN_INVALID: &str = "The security token included in the request is invalid.";
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
                         Access Key and signing method. Consult the service documentation for details.";
 
-/// One access key.
+/// An access key.
 #[derive(Clone)]
 pub struct Credential {
-    /// The secret access key.
+    /// Secret access key.
     pub secret: Zeroizing<String>,
-    /// Twelve digits: the account whose keys this caller sees.
+    /// Account id, 12 digits.
     pub account: String,
-    /// For temporary credentials: the token that must come with each request.
+    /// Session token, required with each request that uses temporary credentials.
     pub session_token: Option<Zeroizing<String>>,
 }
 
@@ -54,32 +53,31 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// A credential that cannot be used. The words repeat only what cannot be a secret put in the wrong
-/// place.
+/// A credential that cannot be used. Messages repeat only parts that cannot be a misplaced secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CredentialError {
-    /// Not the three parts.
+    /// The text does not have the form `ID:SECRET[:ACCOUNT]`.
     #[error("a --credential is not ID:SECRET:ACCOUNT, for example AKIAEXAMPLE:secret:111122223333")]
     Form,
-    /// The access key id has a character that cannot stand in a credential scope, or none at all.
+    /// The access key id is empty or has a character that a credential scope cannot contain.
     #[error(
         "an access key id must be 1 to 128 letters, digits, '_', '-', '.' or '+'; one of those given is not"
     )]
     AccessKeyId,
-    /// Not an account number.
+    /// The account id is not 12 digits.
     #[error("the account of access key {0} must be 12 digits, for example {DEFAULT_ACCOUNT}")]
     Account(String),
-    /// Nothing to sign with.
+    /// The secret is empty.
     #[error("the secret of access key {0} is empty")]
     EmptySecret(String),
 }
 
-/// The access keys that may call.
+/// The known access keys, by access key id.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials(BTreeMap<String, Credential>);
 
 impl Credentials {
-    /// `test`/`test` of account 123456789012.
+    /// The access key `test` with the secret `test` of account 123456789012.
     pub fn well_known() -> Self {
         let secret = Zeroizing::new(DEFAULT_ACCESS_KEY.to_owned());
         let credential = Credential {
@@ -93,7 +91,7 @@ impl Credentials {
         )]))
     }
 
-    /// Adds one, or replaces the one of the same id.
+    /// Adds an access key or replaces the one with the same id.
     pub fn insert(&mut self, id: &str, credential: Credential) -> Result<(), CredentialError> {
         if !is_access_key_id(id) {
             return Err(CredentialError::AccessKeyId);
@@ -117,15 +115,14 @@ fn is_access_key_id(id: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"_-.+".contains(&b))
 }
 
-/// The access key id that a request claims, before any check; for counting what was refused. `None`
-/// when there is none to show.
+/// The access key id that an unverified request states, for the request counts.
 pub fn claimed_access_key(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let id = Authorization::parse(header).ok()?.access_key_id;
     is_access_key_id(id).then_some(id)
 }
 
-/// Checks requests against credentials.
+/// Verifies requests.
 #[derive(Debug)]
 pub struct Authenticator {
     mode: Auth,
@@ -134,7 +131,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// With `mode` off the credentials only say which account an access key belongs to.
+    /// With [`Auth::Off`] the credentials only map access keys to accounts.
     pub fn new(mode: Auth, credentials: Credentials) -> Self {
         Self {
             mode,
@@ -143,7 +140,8 @@ impl Authenticator {
         }
     }
 
-    /// The caller, or the vendor's refusal. `wall_now` is the wall clock, never the lab clock.
+    /// Returns the caller of a request, or the error of the service. `wall_now` is the wall clock,
+    /// never the lab clock.
     pub fn authenticate(
         &self,
         parts: &Parts,
@@ -231,7 +229,8 @@ impl Authenticator {
         time: &str,
         credential: &Credential,
     ) -> Result<(), AwsError> {
-        // The target names the operation: unsigned, one signature would do for all of them.
+        // The target names the operation. If it were not signed, one signature would be good for
+        // all of them.
         if !authorization.signs("x-amz-target") {
             return Err(invalid_signature(MISMATCH));
         }
@@ -266,7 +265,8 @@ impl Authenticator {
         ) {
             return Err(invalid_signature(MISMATCH));
         }
-        // Kept only once it has verified something, so that a stranger cannot fill the store.
+        // Cached only after it verified a signature, so that unauthenticated requests cannot fill
+        // the cache.
         if kept.is_none() {
             let mut keys = self
                 .signing_keys
@@ -281,8 +281,8 @@ impl Authenticator {
     }
 }
 
-/// `X-Amz-Date`, else `Date`, in the form the string to sign has; a value in no known form is given
-/// back as it is.
+/// Returns `X-Amz-Date`, else `Date`, in the form used in the string to sign. A value in an unknown
+/// form is returned unchanged.
 fn request_time(parts: &Parts) -> Option<String> {
     if let Some(value) = parts.headers.get("x-amz-date") {
         return Some(String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -351,8 +351,8 @@ fn check_scope(scope: Scope<'_>, time: &str) -> Result<(), AwsError> {
     }
 }
 
-/// The shape of a region's name: `us-east-1`, `us-gov-west-1`. Any name of that shape is a region
-/// here.
+/// Checks the form of a region name, such as `us-east-1` or `us-gov-west-1`. Every name of that
+/// form is accepted.
 fn is_region(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let word = |part: &&str| {

@@ -1,29 +1,29 @@
-//! CiphertextBlob of a symmetric key, in the service's own shape: 152 bytes more than the
-//! plaintext, and it names neither key nor account, only the key material.
+//! The CiphertextBlob of a symmetric key, in the format and length of the service: 152 bytes longer
+//! than the plaintext. It identifies the key material, but neither key nor account.
 //!
 //! ```text
-//! 01 02 02 00 | 78 | id of the key material, 32 bytes | 01 | salt, 16 bytes | length, 4 bytes | CMS EncryptedData
+//! 01 02 02 00 | 78 | key material, 32 bytes | 01 | salt, 16 bytes | length, 4 bytes | CMS EncryptedData
 //! ```
 //!
-//! The frame is what real ciphertexts show; what is inside their encrypted part is not public. Here
-//! it is a mark of 11 bytes and the plaintext, which makes it as long as theirs.
+//! The frame follows real ciphertexts. The content of their encrypted part is not public; here it
+//! is a magic value of 11 bytes and the plaintext, which gives the same length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use kmslab_keycore::{KeyCore, KeyId, Realm, Sealed, VersionId};
+use kmslab_keycore::{Ciphertext, KeyCore, KeyId, Realm, VersionId};
 use zeroize::Zeroizing;
 
 const HEADER: [u8; 5] = [1, 2, 2, 0, 0x78];
 const SALT_FOLLOWS: u8 = 1;
 pub(crate) const SALT_BYTES: usize = 16;
-/// In front of every plaintext before it is sealed.
+/// Prefix of every plaintext before it is encrypted.
 const MARK: &[u8; 11] = b"kmslab blob";
 
 const SEQUENCE: u8 = 0x30;
 const OCTETS: u8 = 0x04;
-/// `[0]` constructed, and `[0]` of octets.
+/// `[0]` constructed; the next constant is `[0]` primitive.
 const CONTENT: u8 = 0xa0;
 const CIPHERTEXT: u8 = 0x80;
 const VERSION_0: &[u8] = &[0x02, 1, 0];
@@ -35,7 +35,7 @@ const DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
 /// 2.16.840.1.101.3.4.1.46, AES-256-GCM of RFC 5084.
 const AES_256_GCM: &[u8] = &[0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 46];
 
-/// What a ciphertext says. Its parts are not authentic until it was opened.
+/// A parsed ciphertext. Its fields are not authentic until it is decrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blob {
     /// See [`blob_id`].
@@ -46,7 +46,8 @@ pub(crate) struct Blob {
     pub(crate) body: Vec<u8>,
 }
 
-/// By what ciphertexts name a version: a hash, so that it cannot be taken for the KeyMaterialId.
+/// The id of a version in its ciphertexts: a hash, so that it cannot be mistaken for the
+/// KeyMaterialId.
 pub(crate) fn blob_id(version: &VersionId) -> [u8; 32] {
     let named = digest(
         &SHA256,
@@ -57,8 +58,8 @@ pub(crate) fn blob_id(version: &VersionId) -> [u8; 32] {
     id
 }
 
-/// The ciphertext of what the core sealed.
-pub(crate) fn encode(salt: &[u8; SALT_BYTES], sealed: &Sealed) -> Vec<u8> {
+/// Encodes a ciphertext of the core.
+pub(crate) fn encode(salt: &[u8; SALT_BYTES], sealed: &Ciphertext) -> Vec<u8> {
     let parameters = tlv(SEQUENCE, &[&tlv(OCTETS, &[&sealed.nonce]), TAG_OF_16_BYTES]);
     let algorithm = tlv(SEQUENCE, &[AES_256_GCM, &parameters]);
     let content = tlv(
@@ -79,7 +80,7 @@ pub(crate) fn encode(salt: &[u8; SALT_BYTES], sealed: &Sealed) -> Vec<u8> {
     .concat()
 }
 
-/// Reads a ciphertext; `None` for everything that [`encode`] does not write, byte for byte.
+/// Parses a ciphertext. Returns `None` for bytes that [`encode`] does not produce.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     let rest = bytes.strip_prefix(&HEADER)?;
     let (id, rest) = rest.split_first_chunk()?;
@@ -107,18 +108,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     })
 }
 
-/// What is sealed for a plaintext.
+/// Prepends the magic value to a plaintext.
 pub(crate) fn marked(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new([MARK, plaintext].concat())
 }
 
-/// The plaintext in what was opened.
+/// Returns the plaintext behind the magic value.
 pub(crate) fn unmarked(opened: &[u8]) -> Option<&[u8]> {
     opened.strip_prefix(MARK)
 }
 
-/// What a ciphertext is bound to: its salt and the encryption context. Lengths go first, so that no
-/// two contexts are the same here; the pairs are sorted, so that their order does not matter.
+/// Additional authenticated data: the salt and the encryption context. Lengths come first, so that
+/// different contexts never give the same bytes; pairs are sorted, so that their order does not
+/// matter.
 pub(crate) fn bound_to(salt: &[u8; SALT_BYTES], context: &BTreeMap<&str, &str>) -> Vec<u8> {
     let mut data = salt.to_vec();
     data.extend((context.len() as u64).to_be_bytes());
@@ -145,8 +147,8 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The content of the element at the start, and what follows it. Only DER's shortest form of a
-/// length.
+/// Returns the content of the first DER element and the bytes after it. Lengths must be in their
+/// shortest form.
 fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
     let (length, rest) = match first {
@@ -166,19 +168,19 @@ fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// The content of the one element that `bytes` are.
+/// Returns the content of the only DER element in `bytes`.
 fn whole(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
     next(tag, bytes)
         .filter(|(_, rest)| rest.is_empty())
         .map(|(content, _)| content)
 }
 
-/// Which version a ciphertext names, for every version that was looked for so far.
+/// Finds the version that a ciphertext identifies, for all versions looked up so far.
 #[derive(Debug, Default)]
 pub(crate) struct Backing(RwLock<HashMap<[u8; 32], (Realm, KeyId, VersionId)>>);
 
 impl Backing {
-    /// Key and version in `realm`; `None` where no key there has that material.
+    /// Returns the key and version in `realm`; `None` if no key there has that material.
     pub(crate) fn find(
         &self,
         core: &KeyCore,
@@ -198,7 +200,7 @@ impl Backing {
         (at == *realm).then_some((key, version))
     }
 
-    /// Names every version of the realm anew. What has gone is forgotten.
+    /// Indexes every version of the realm again and drops those that are gone.
     fn learn(
         &self,
         core: &KeyCore,
@@ -227,8 +229,8 @@ mod tests {
 
     use super::*;
 
-    fn sealed(body: usize) -> Sealed {
-        Sealed {
+    fn sealed(body: usize) -> Ciphertext {
+        Ciphertext {
             version: VersionId::from_bytes([7; 32]),
             nonce: [8; 12],
             body: vec![9; body],
@@ -241,7 +243,7 @@ mod tests {
         let bytes = encode(&[5; SALT_BYTES], &sealed(body));
         assert_eq!(bytes.len(), 184);
         assert_eq!(bytes[54..58], [0, 0, 0, 0x7e]);
-        // The algorithm and the start of the ciphertext, as published ciphertexts have them.
+        // The algorithm and the first bytes of the ciphertext, as in published ciphertexts.
         assert_eq!(hex::encode(&bytes[58..64]), "307c06092a86");
         assert_eq!(
             hex::encode(&bytes[93..108]),
@@ -287,7 +289,7 @@ mod tests {
             tail in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
             prop_assert_eq!(parse(&bytes), None);
-            // Neither are those that start well.
+            // The same for bytes that start like a ciphertext.
             let good = encode(&[5; SALT_BYTES], &sealed(59));
             let started = [&good[..cut], &tail].concat();
             if let Some(blob) = parse(&started) {

@@ -1,4 +1,4 @@
-//! What keys do: encrypt, decrypt, re-encrypt, and hand out data keys.
+//! Cryptographic operations: Encrypt, Decrypt, ReEncrypt and data keys.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use super::names::{ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
 use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller, Found, names};
 
-/// Bytes of plaintext, as the API model has it.
+/// Maximum length of a plaintext in bytes, from the API model.
 const LONGEST_PLAINTEXT: usize = 4096;
 const LONGEST_CIPHERTEXT: usize = 6144;
 
 type Context<'a> = BTreeMap<&'a str, &'a str>;
 
-/// What a ciphertext held.
+/// A decrypted ciphertext.
 struct Opened {
     plaintext: Zeroizing<Vec<u8>>,
     arn: String,
@@ -135,7 +135,7 @@ pub(super) fn generate_random(
     Ok(json!({ "Plaintext": STANDARD.encode(&*random) }))
 }
 
-/// A new data key, and the answer of the operation without it.
+/// Generates a data key. Returns it with the response, which does not contain it.
 fn data_key(
     aws: &Aws,
     caller: &Caller,
@@ -176,7 +176,7 @@ fn unless_dry(dry_run: bool, answer: impl FnOnce() -> Value) -> Result<Value, Aw
     }
 }
 
-/// Refuses every algorithm that symmetric keys don't know.
+/// Rejects algorithms that symmetric keys do not support.
 fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
     match input.one_of(member, ENCRYPTION_ALGORITHMS)? {
         None | Some(SYMMETRIC_DEFAULT) => Ok(()),
@@ -184,11 +184,11 @@ fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
     }
 }
 
-/// Refuses a key that cannot be used now.
+/// Fails if the key cannot be used now.
 fn usable(found: &Found) -> Result<(), AwsError> {
     found
         .key
-        .usable_for(Purpose::EncryptDecrypt)
+        .ensure_usable_for(Purpose::EncryptDecrypt)
         .map_err(|error| found.refused(error))
 }
 
@@ -203,13 +203,13 @@ fn seal(
     let bound = blob::bound_to(&salt, context);
     let sealed = aws
         .core
-        .seal(found.realm(), found.id(), &blob::marked(plaintext), &bound);
+        .encrypt(found.realm(), found.id(), &blob::marked(plaintext), &bound);
     let sealed = sealed.map_err(|error| found.refused(error))?;
     Ok((sealed.version, blob::encode(&salt, &sealed)))
 }
 
-/// Opens the request's `CiphertextBlob`; `members` name the pinned key, the encryption context and
-/// the algorithm.
+/// Decrypts `CiphertextBlob`. `members` are the names of the key id, the encryption context and the
+/// algorithm.
 fn open(
     aws: &Aws,
     caller: &Caller,
@@ -253,7 +253,7 @@ fn open_with(
     context: &Context<'_>,
 ) -> Result<Opened, AwsError> {
     let bound = blob::bound_to(&blob.salt, context);
-    let opened = aws.core.open(
+    let opened = aws.core.decrypt(
         &key.realm,
         &key.id,
         &version,
@@ -262,7 +262,7 @@ fn open_with(
         &bound,
     );
     let opened = opened.map_err(|error| match error {
-        KeyError::DoesNotOpen => AwsError::invalid_ciphertext(),
+        KeyError::DecryptionFailed => AwsError::invalid_ciphertext(),
         other => AwsError::of_key(arn, other),
     })?;
     let plaintext = blob::unmarked(&opened).ok_or_else(AwsError::invalid_ciphertext)?;

@@ -1,23 +1,23 @@
-//! The service's errors by meaning, in the words it is on record with, and what each refusal of the
-//! core is here.
+//! Errors of AWS KMS, with messages as recorded from the service, and the translation of
+//! [`KeyError`].
 
 use std::fmt::Display;
 
 use kmslab_keycore::KeyError;
 
-/// A refusal as it goes over the wire: `{"__type": kind, "message": message}` under an HTTP status.
+/// An error response: `{"__type": kind, "message": message}` with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsError {
-    /// The `__type`.
+    /// Value of `__type`.
     pub kind: String,
-    /// The `message`; some errors of the service have none, and then the member is absent.
+    /// Value of `message`; some errors of the service have none.
     pub message: Option<String>,
-    /// HTTP status: 400, or 500 for a fault of the service.
+    /// HTTP status: 400, or 500 for an internal error.
     pub status: u16,
 }
 
 impl AwsError {
-    /// Any modelled error with its message.
+    /// An error with a message.
     pub(crate) fn new(kind: &str, message: impl Into<String>) -> Self {
         Self {
             kind: kind.to_owned(),
@@ -26,7 +26,7 @@ impl AwsError {
         }
     }
 
-    /// An error that the service gives without a word.
+    /// An error without a message.
     pub(crate) fn bare(kind: &str) -> Self {
         Self {
             kind: kind.to_owned(),
@@ -39,8 +39,8 @@ impl AwsError {
         Self::new("ValidationException", message)
     }
 
-    /// One constraint of the API model that a member breaks. `value` is what stands between `Value`
-    /// and `at`: `null`, a quoted value, or nothing for a member that may be secret.
+    /// A constraint of the API model that a member violates. `value` is the text between `Value`
+    /// and `at`: `null`, a quoted value, or nothing for members that may be secret.
     pub(crate) fn constraint(value: &str, member: &str, constraint: impl Display) -> Self {
         let space = if value.is_empty() { "" } else { " " };
         Self::validation(format!(
@@ -48,12 +48,12 @@ impl AwsError {
         ))
     }
 
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     pub(crate) fn malformed_body() -> Self {
         Self::bare("SerializationException")
     }
 
-    /// A member of the wrong JSON type.
+    /// A member has the wrong JSON type.
     pub(crate) fn wrong_type(message: impl Into<String>) -> Self {
         Self::new("SerializationException", message)
     }
@@ -62,17 +62,17 @@ impl AwsError {
         Self::bare("UnknownOperationException")
     }
 
-    /// A well-formed key ARN that names nothing.
+    /// A well-formed key ARN that does not exist.
     pub(crate) fn no_such_key(arn: impl Display) -> Self {
         Self::new("NotFoundException", format!("Key '{arn}' does not exist"))
     }
 
-    /// A text that is no key's name.
+    /// A text that cannot be a key id.
     pub(crate) fn invalid_key_id(text: &str) -> Self {
         Self::new("NotFoundException", format!("Invalid keyId '{text}'"))
     }
 
-    /// An ARN of another service or region; `part` is what does not fit.
+    /// An ARN of another service or region; `part` is the part that does not match.
     pub(crate) fn invalid_arn(part: &str) -> Self {
         Self::new("NotFoundException", format!("Invalid arn {part}"))
     }
@@ -91,7 +91,7 @@ impl AwsError {
         )
     }
 
-    /// Another account's key. Key policies are kept, not evaluated, so none allows a stranger.
+    /// A key of another account. Key policies are not evaluated, so none allows it.
     pub(crate) fn access_denied(user_arn: &str, operation: &str, resource: &str) -> Self {
         Self::new(
             "AccessDeniedException",
@@ -102,7 +102,7 @@ impl AwsError {
         )
     }
 
-    /// A well-formed ciphertext under a backing key that is not in the caller's account and region.
+    /// A well-formed ciphertext whose key is not in the caller's account and region.
     pub(crate) fn unknown_ciphertext_key() -> Self {
         Self::new(
             "AccessDeniedException",
@@ -129,7 +129,7 @@ impl AwsError {
         )
     }
 
-    /// An algorithm that keys of that spec do not know.
+    /// An algorithm that keys of `spec` do not support.
     pub(crate) fn incompatible_algorithm(algorithm: &str, spec: &str) -> Self {
         Self::new(
             "InvalidKeyUsageException",
@@ -137,14 +137,14 @@ impl AwsError {
         )
     }
 
-    /// A symmetric encryption key for an operation of other keys.
+    /// A symmetric encryption key in an operation for other keys.
     pub(crate) fn wrong_usage(arn: &str, operation: &str) -> Self {
         let message =
             format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
         Self::new("InvalidKeyUsageException", message)
     }
 
-    /// The ciphertext is not the pinned key's.
+    /// The ciphertext was made by another key than the one that was named.
     pub(crate) fn incorrect_key() -> Self {
         Self::new(
             "IncorrectKeyException",
@@ -152,18 +152,19 @@ impl AwsError {
         )
     }
 
-    /// Garbage, tampered with, or under another encryption context; which of these is not told.
+    /// The ciphertext is malformed, was changed, or has another encryption context. The error does
+    /// not tell which.
     pub(crate) fn invalid_ciphertext() -> Self {
         Self::bare("InvalidCiphertextException")
     }
 
-    /// A parameter or resource that the service knows and this emulator, or that operation, does
-    /// not offer.
+    /// A parameter or resource that the service has, but the emulator or this operation does not
+    /// support.
     pub(crate) fn unsupported() -> Self {
         Self::bare("UnsupportedOperationException")
     }
 
-    /// What a dry run answers where the request would have gone through.
+    /// The response to a dry run that would have succeeded.
     pub(crate) fn dry_run() -> Self {
         Self::new(
             "DryRunOperationException",
@@ -181,7 +182,7 @@ impl AwsError {
         )
     }
 
-    /// A fault of the emulator.
+    /// An internal error of the emulator.
     pub(crate) fn internal(what: impl Display) -> Self {
         tracing::error!(%what, "internal error");
         Self {
@@ -194,19 +195,17 @@ impl AwsError {
         }
     }
 
-    /// What the core's refusal about the key at `arn` is in the words of this service, for an
-    /// operation that cannot say it better.
+    /// Translates an error of the core about the key at `arn`.
     pub(crate) fn of_key(arn: &str, error: KeyError) -> Self {
         match error {
             KeyError::NotFound { .. } => Self::no_such_key(arn),
             KeyError::Disabled { .. } => Self::disabled(arn),
             KeyError::PendingDeletion { .. } => Self::pending_deletion(arn),
             KeyError::NotPendingDeletion { .. } => Self::not_pending_deletion(arn),
-            KeyError::DoesNotOpen | KeyError::VersionNotFound => Self::invalid_ciphertext(),
+            KeyError::DecryptionFailed | KeyError::VersionNotFound => Self::invalid_ciphertext(),
             KeyError::RotationUnsupported => Self::unsupported(),
             KeyError::RotationLimit { .. } => Self::rotation_limit(arn),
-            // What no request can bring about here: aliases are resolved before, and there is one
-            // kind of key.
+            // Requests cannot cause these: aliases are resolved before, and all keys are symmetric.
             error @ (KeyError::AlreadyExists { .. }
             | KeyError::NoPrimary { .. }
             | KeyError::WrongPurpose { .. }
@@ -221,7 +220,7 @@ impl AwsError {
             | KeyError::BadDigestLength
             | KeyError::AliasNotFound { .. }
             | KeyError::AliasExists { .. }
-            | KeyError::IllegalMove { .. }
+            | KeyError::InvalidTransition { .. }
             | KeyError::OutOfRange
             | KeyError::HasVersions { .. }
             | KeyError::Internal { .. }) => Self::internal(error),

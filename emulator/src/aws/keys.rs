@@ -1,4 +1,4 @@
-//! Keys: made, described, listed, switched on and off, deleted after a waiting period.
+//! Key operations: create, describe, list, enable, disable, and delete after a waiting period.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     let new = NewKey {
         id: names::new_key_id(aws.ids.next(), multi_region),
         algorithm: Algorithm::AES_256,
-        first: Some(NewVersion::of(Algorithm::AES_256)),
+        first: Some(NewVersion::new(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,
         description,
         labels,
@@ -165,7 +165,7 @@ pub(super) fn state_name(state: KeyState) -> &'static str {
     }
 }
 
-/// `KeyMetadata`, with the members that a symmetric key of origin AWS_KMS has.
+/// `KeyMetadata` of a symmetric key with origin AWS_KMS.
 fn metadata(caller: &Caller, key: &Key) -> Value {
     let arn = names::key_arn(&caller.account, &caller.region, key.id.as_str());
     let multi_region = names::is_multi_region(&key.id);

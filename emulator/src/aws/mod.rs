@@ -1,8 +1,8 @@
-//! AWS KMS: one JSON call in, the vendor's answer out, over the key core.
+//! AWS KMS over the key core.
 //!
-//! An account in a region is a world of its own. Signatures are checked in [`auth`] before a call
-//! gets here; key policies are kept and not evaluated: a caller may do everything in its own
-//! account, and nothing in another.
+//! Each pair of account and region is a realm. [`auth`] verifies signatures before an operation is
+//! called. Key policies are stored and not evaluated: a caller may do everything in its own account
+//! and nothing in another.
 
 mod aliases;
 pub mod auth;
@@ -35,20 +35,20 @@ use blob::Backing;
 use names::{Arn, Name};
 use wire::Input;
 
-/// Whoever sent a request.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Twelve digits.
+    /// Account id, 12 digits.
     pub account: String,
-    /// The region the request is for.
+    /// Region that the request is for.
     pub region: String,
-    /// The access key that signed it.
+    /// Access key that signed the request.
     pub access_key_id: String,
 }
 
-/// Where the ids of new keys come from.
+/// Source of ids for new keys.
 pub trait Ids: Send + Sync + fmt::Debug {
-    /// A version 4 UUID that was not given before.
+    /// Returns a new version 4 UUID.
     fn next(&self) -> Uuid;
 }
 
@@ -57,7 +57,7 @@ pub trait Ids: Send + Sync + fmt::Debug {
 pub struct RandomIds(Arc<dyn Entropy>);
 
 impl RandomIds {
-    /// Out of `entropy`.
+    /// Creates ids from `entropy`.
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
         Self(entropy)
     }
@@ -146,12 +146,12 @@ const NAMES: [&str; TABLE.len()] = {
     names
 };
 
-/// What a request may name a key by.
+/// How an operation accepts a key to be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accept {
-    /// A key id or key ARN; what manages keys takes nothing else.
+    /// By key id or key ARN: operations that manage keys.
     Keys,
-    /// An alias name or alias ARN too; DescribeKey and what uses keys.
+    /// Also by alias name or alias ARN: DescribeKey and cryptographic operations.
     Aliases,
 }
 
@@ -171,12 +171,12 @@ impl Found {
         &self.key.id
     }
 
-    /// What the core's refusal is in the words of the service.
+    /// Translates an error of the core about this key.
     pub(crate) fn refused(&self, error: KeyError) -> AwsError {
         AwsError::of_key(&self.arn, error)
     }
 
-    /// What changes a key's data is refused while the key waits for its deletion.
+    /// Fails if the key is pending deletion.
     pub(crate) fn not_pending_deletion(&self) -> Result<(), AwsError> {
         match self.key.state {
             KeyState::PendingDeletion { .. } => Err(AwsError::pending_deletion(&self.arn)),
@@ -185,7 +185,7 @@ impl Found {
     }
 }
 
-/// The front end.
+/// The AWS KMS front end.
 #[derive(Debug, Clone)]
 pub struct Aws {
     core: Arc<KeyCore>,
@@ -194,10 +194,10 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Every operation there is.
+    /// Names of all operations.
     pub const OPERATIONS: &'static [&'static str] = &NAMES;
 
-    /// Over a core, with ids for new keys.
+    /// Creates a front end over a core.
     pub fn new(core: Arc<KeyCore>, ids: Arc<dyn Ids>) -> Self {
         Self {
             core,
@@ -206,8 +206,8 @@ impl Aws {
         }
     }
 
-    /// One request after authentication; `operation` is the target without `TrentService.`. Answers
-    /// JSON.
+    /// Runs an authenticated request. `operation` is the target without `TrentService.`; the result
+    /// is JSON.
     pub fn call(&self, caller: &Caller, operation: &str, body: &[u8]) -> Result<Vec<u8>, AwsError> {
         let known = TABLE.iter().find(|(name, _)| *name == operation);
         let (name, run) = *known.ok_or_else(AwsError::unknown_operation)?;
@@ -216,7 +216,7 @@ impl Aws {
         serde_json::to_vec(&answer).map_err(AwsError::internal)
     }
 
-    /// Every key of every account and region, with its versions. No material.
+    /// Lists all keys with their versions, without key material.
     pub fn key_table(&self) -> Vec<KeyRow> {
         let mut realms = self.core.realms();
         realms.sort();
@@ -224,7 +224,7 @@ impl Aws {
         keys.filter_map(|key| row(&key)).collect()
     }
 
-    /// The key that the required member `member` names, whatever its state.
+    /// Resolves the required member `member`, whatever the state of the key.
     pub(crate) fn find(
         &self,
         caller: &Caller,
@@ -240,7 +240,7 @@ impl Aws {
         )
     }
 
-    /// The key that `text` names, whatever its state.
+    /// Resolves a key id, ARN or alias, whatever the state of the key.
     pub(crate) fn find_named(
         &self,
         caller: &Caller,
@@ -274,7 +274,7 @@ impl Aws {
     }
 }
 
-/// What an ARN names, if it is of the caller's account and region.
+/// Parses an ARN; fails if it is of another account or region.
 fn own_name<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<'a>, AwsError> {
     let arn = Arn::parse(text).ok_or_else(|| AwsError::invalid_arn(text))?;
     if arn.region != caller.region {

@@ -1,21 +1,20 @@
-//! Names: ARNs, key ids, realms, and what the API calls specs, usages and algorithms.
+//! ARNs, key ids, realms, and the enums of the API model.
 
 use kmslab_keycore::{KeyId, Realm};
 
 use super::Caller;
 
-/// The world of one account in one region: its keys, and its aliases.
+/// The realm of an account and region.
 pub(crate) fn realm(account: &str, region: &str) -> Realm {
     Realm::new(format!("aws/{account}/{region}"))
 }
 
-/// Account and region of a realm that [`realm`] made.
+/// Account and region of a realm from [`realm`].
 pub(crate) fn account_and_region(realm: &Realm) -> Option<(&str, &str)> {
     realm.as_str().strip_prefix("aws/")?.split_once('/')
 }
 
-/// What the names of the separate clouds' regions begin with, and their partitions (botocore's
-/// partitions.json).
+/// Region prefixes of the other partitions (botocore's partitions.json).
 const PARTITIONS: &[(&str, &str)] = &[
     ("cn-", "aws-cn"),
     ("us-gov-", "aws-us-gov"),
@@ -50,7 +49,7 @@ pub(crate) fn alias_arn(caller: &Caller, name: &str) -> String {
     arn(&caller.account, &caller.region, name)
 }
 
-/// Who calls, as refusals say it: access keys are users here.
+/// The caller as an IAM user, as error messages show it.
 pub(crate) fn user_arn(caller: &Caller) -> String {
     format!(
         "arn:{}:iam::{}:user/{}",
@@ -60,7 +59,7 @@ pub(crate) fn user_arn(caller: &Caller) -> String {
     )
 }
 
-/// The account itself, as key policies name it.
+/// The account's root, as key policies name it.
 pub(crate) fn root_arn(caller: &Caller) -> String {
     format!(
         "arn:{}:iam::{}:root",
@@ -69,16 +68,16 @@ pub(crate) fn root_arn(caller: &Caller) -> String {
     )
 }
 
-/// A text that names a key, or the alias of one.
+/// A text that names a key or an alias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name<'a> {
-    /// A key id, not yet checked.
+    /// A key id, not yet validated.
     Id(&'a str),
     /// `alias/…`.
     Alias(&'a str),
 }
 
-/// The parts of an ARN of this service.
+/// The parts of a KMS ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arn<'a> {
     pub(crate) region: &'a str,
@@ -111,7 +110,7 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// Whether this can be a key's id: a UUID in lower case with dashes, or `mrk-` and 32 hex digits.
+/// Checks the form of a key id: a lower-case UUID with dashes, or `mrk-` and 32 hex digits.
 pub(crate) fn is_key_id(text: &str) -> bool {
     let hex = |part: &str| {
         part.bytes()
@@ -133,20 +132,20 @@ pub(crate) fn new_key_id(id: uuid::Uuid, multi_region: bool) -> KeyId {
     })
 }
 
-/// Whether a key of that id may have replicas in other regions.
+/// Reports whether a key id is of a multi-Region key.
 pub(crate) fn is_multi_region(id: &KeyId) -> bool {
     id.as_str().starts_with("mrk-")
 }
 
-/// The one spec that keys are made of here.
+/// The only key spec that can be created.
 pub(crate) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
-/// The one usage of such keys.
+/// The only usage of such keys.
 pub(crate) const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
-/// The one origin of their material.
+/// The only origin of key material.
 pub(crate) const AWS_KMS: &str = "AWS_KMS";
 
-// The API model's enums, in its order; the order in which the service lists them in a refusal is on
-// record for few.
+// Enums of the API model in its order. The order in which the service lists them in errors is
+// recorded for few of them.
 
 /// `KeySpec`.
 pub(crate) const KEY_SPECS: &[&str] = &[
@@ -180,7 +179,7 @@ pub(crate) const KEY_USAGES: &[&str] = &[
     "ENCAPSULATE_DECAPSULATE",
 ];
 
-/// The usages that keys of a spec can have.
+/// The usages that a key spec allows.
 pub(crate) fn usages_of(spec: &str) -> &'static [&'static str] {
     match spec {
         SYMMETRIC_DEFAULT => &[ENCRYPT_DECRYPT],

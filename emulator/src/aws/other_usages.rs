@@ -1,29 +1,28 @@
-//! Operations that are for keys of another usage than ENCRYPT_DECRYPT, or for what the emulator
-//! does not have.
+//! Operations for keys of another usage than ENCRYPT_DECRYPT, and operations that are not
+//! implemented.
 //!
-//! Every key here is a symmetric encryption key, so the first kind is refused as the service
-//! refuses it for such a key.
+//! All keys are symmetric encryption keys, so the former fail as they do in the service.
 
 use serde_json::{Value, json};
 
 use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller};
 
-/// Sign, GenerateMac, DeriveSharedSecret and their like.
+/// Sign, GenerateMac, DeriveSharedSecret and similar operations.
 pub(super) fn wrong_usage(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.dry_run()?;
     let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
     Err(AwsError::wrong_usage(&found.arn, input.operation()))
 }
 
-/// GetPublicKey: a symmetric key has none. The message is not on record.
+/// GetPublicKey: a symmetric key has none. The service's message is not recorded.
 pub(super) fn get_public_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.texts("GrantTokens", 10)?;
     aws.find(caller, input, "KeyId", Accept::Aliases)?;
     Err(AwsError::unsupported())
 }
 
-/// ListGrants: no grant can be made here.
+/// ListGrants: always empty, because grants cannot be created.
 pub(super) fn list_grants(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.integer("Limit", 1..=100)?;
     input.text("Marker", 1..=1024)?;
@@ -31,7 +30,7 @@ pub(super) fn list_grants(aws: &Aws, caller: &Caller, input: &Input) -> Result<V
     Ok(no_grants())
 }
 
-/// ListRetirableGrants.
+/// ListRetirableGrants: always empty.
 pub(super) fn list_retirable_grants(_: &Aws, _: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.integer("Limit", 1..=100)?;
     input.text("Marker", 1..=1024)?;
@@ -43,7 +42,7 @@ fn no_grants() -> Value {
     json!({ "Grants": [], "Truncated": false })
 }
 
-/// What the API has and the emulator does not. The words are the emulator's own.
+/// Operations of the API that the emulator does not have. The message is the emulator's own.
 pub(super) fn not_implemented(_: &Aws, _: &Caller, input: &Input) -> Result<Value, AwsError> {
     let message = format!(
         "The kmslab emulator does not implement {}.",

@@ -1,4 +1,4 @@
-//! Lists in pages: `Limit`, `Marker`, and `NextMarker` where the list goes on.
+//! Pagination by `Limit`, `Marker` and `NextMarker`.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,12 +7,11 @@ use serde_json::{Map, Value};
 use super::AwsError;
 use super::wire::Input;
 
-/// The page that `input` asks for out of `items`, which are in a stable order and have each a
-/// unique `position`, as the answer of a list operation: `member`, `Truncated`, and `NextMarker` if
-/// truncated.
+/// Returns the requested page of `items` as the response of a list operation: `member`,
+/// `Truncated`, and `NextMarker` if truncated. The items are in a stable order and `position` is
+/// unique.
 ///
-/// A marker is the position after which the page starts; it stays good when that item, or others,
-/// have gone meanwhile.
+/// A marker is the position after which the page starts, so it stays valid when items are deleted.
 pub(crate) fn page<T>(
     input: &Input,
     member: &str,

@@ -1,13 +1,13 @@
-//! Key policies: their elements checked, kept, given back; not evaluated.
+//! Key policies: validated, stored and returned, but not evaluated.
 
 use serde_json::{Map, Value, json};
 
 use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller, names};
 
-/// The one name that a key policy can have.
+/// The only name of a key policy.
 const DEFAULT: &str = "default";
-/// Bytes of a policy: the quota "Key policy document size".
+/// Maximum length of a policy in bytes (quota "Key policy document size").
 const LONGEST: usize = 32_768;
 
 pub(super) fn get_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
@@ -44,10 +44,10 @@ pub(super) fn list_key_policies(
     Ok(json!({ "PolicyNames": [DEFAULT], "Truncated": false }))
 }
 
-/// The policy in a request's `Policy`, as it was written.
+/// Returns the request's `Policy` unchanged.
 ///
-/// Length and characters are those of the API reference of PutKeyPolicy, the elements those of the
-/// policy grammar:
+/// Length and characters follow the API reference of PutKeyPolicy; elements follow the policy
+/// grammar:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
     let Some(text) = input.text("Policy", 1..=131_072)? else {
@@ -70,8 +70,8 @@ pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
     Err(AwsError::bare("MalformedPolicyDocumentException"))
 }
 
-/// Whether every element is one of the grammar's. Action and Resource may be missing and lists may
-/// be empty: Access Analyzer calls either a suggestion, not an error.
+/// Checks the elements against the grammar. Action and Resource may be absent and lists may be
+/// empty: Access Analyzer reports both as suggestions, not as errors.
 /// (access-analyzer-reference-policy-checks.html in the same guide)
 fn is_key_policy(policy: &Map<String, Value>) -> bool {
     let known = policy.iter().all(|(name, value)| match name.as_str() {
@@ -106,8 +106,8 @@ fn is_statement(statement: &Value) -> bool {
         "Condition" => value.is_object(),
         _ => false,
     });
-    // One of each pair at the most; whom it is about must be said, since a key policy is attached
-    // to no one.
+    // At most one element of each pair. A principal is required, since a key policy is not attached
+    // to an identity.
     known
         && has("Effect")
         && has("Principal") != has("NotPrincipal")
@@ -129,7 +129,7 @@ fn policy_name(input: &Input) -> Result<&str, AwsError> {
     }
 }
 
-/// What a key has when none was given with it: the account may do everything.
+/// The policy of a key that was created without one: the account may do everything.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>
 fn default_policy(caller: &Caller) -> String {
     let root = names::root_arn(caller);

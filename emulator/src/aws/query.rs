@@ -1,5 +1,5 @@
-//! AWS' Query protocol, which STS and IAM speak: a form with an `Action`, answered in XML. The
-//! emulator serves KMS only, and says so.
+//! The AWS Query protocol of STS and IAM: a form with an `Action`, answered in XML. The emulator
+//! serves only KMS and says so in that protocol.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
-/// Whether a request is in that protocol.
+/// Reports whether a request uses the Query protocol.
 pub(super) fn is_query(parts: &Parts) -> bool {
     let form = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes()
@@ -19,8 +19,8 @@ pub(super) fn is_query(parts: &Parts) -> bool {
         && !parts.headers.contains_key("x-amz-target")
 }
 
-/// The refusal. `InvalidAction` is the protocol's own code (STS API Reference, "Common Errors");
-/// the words are the emulator's.
+/// The error response. `InvalidAction` is a code of the protocol (STS API Reference, "Common
+/// Errors"); the message is the emulator's own.
 pub(super) fn refusal(body: &[u8], request_id: &str) -> Response {
     let fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| {
@@ -29,7 +29,7 @@ pub(super) fn refusal(body: &[u8], request_id: &str) -> Response {
             .find(|(key, _)| key == name)
             .map_or("", |(_, value)| value.as_str())
     };
-    // Both are the caller's: only what can stand in XML as it is.
+    // Both values come from the request; only characters that need no escaping in XML are kept.
     let plain = |text: &str| {
         text.chars()
             .filter(|c| c.is_ascii_alphanumeric() || *c == '-')

@@ -8,7 +8,7 @@ use super::wire::{Input, seconds};
 use super::{Accept, Aws, AwsError, Caller};
 
 const DEFAULT_PERIOD_DAYS: u32 = 365;
-/// Rotations on demand in a key's life.
+/// Maximum number of on-demand rotations of a key.
 const ON_DEMAND_LIMIT: u32 = 25;
 const ALL_KEY_MATERIAL: &str = "ALL_KEY_MATERIAL";
 
@@ -53,7 +53,7 @@ pub(super) fn get_key_rotation_status(
     let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
     let pending = matches!(found.key.state, KeyState::PendingDeletion { .. });
     let period = match found.key.rotation.trigger {
-        Some(Trigger::Every(period)) if !pending => period.whole_days(),
+        Some(Trigger::Every(period)) if !pending => period.as_days(),
         _ => None,
     };
     let mut answer = json!({ "KeyId": found.arn, "KeyRotationEnabled": period.is_some() });
@@ -79,8 +79,8 @@ pub(super) fn rotate_key_on_demand(
     Ok(json!({ "KeyId": found.arn }))
 }
 
-/// Oldest first. The material that a key was made with comes only when all material is asked for:
-/// no rotation made it.
+/// Oldest first. The key's first material is listed only with `ALL_KEY_MATERIAL`, since no rotation
+/// made it.
 pub(super) fn list_key_rotations(
     aws: &Aws,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! One HTTP request to the AWS front end: from its bytes to the vendor's answer, whatever comes in.
+//! The HTTP side of the AWS front end: from a request to the response of the service.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,13 +18,13 @@ use super::{Aws, AwsError, query};
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body::{self, Unread, random_uuid};
 
-/// The largest request of the API is far below: 32 KiB of policy, or 6 KiB of ciphertext, in base64
-/// and JSON.
+/// Well above the largest request of the API: 32 KiB of policy, or 6 KiB of ciphertext, as base64
+/// in JSON.
 const LARGEST_BODY: usize = 1024 * 1024;
 const CLOUD: &str = "aws";
 const TARGET_PREFIX: &str = "TrentService.";
 
-/// What a request needs.
+/// State that requests need.
 #[derive(Debug)]
 pub(crate) struct AwsService {
     pub(crate) aws: Aws,
@@ -34,7 +34,7 @@ pub(crate) struct AwsService {
     pub(crate) counter: Arc<Counter>,
 }
 
-/// Answers a request. What is not `POST /` gets the vendor's error, too.
+/// Answers a request. Everything but `POST /` gets the error of the service.
 pub(crate) async fn answer(service: &AwsService, parts: Parts, body: Body) -> Response {
     if query::is_query(&parts) {
         let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
@@ -93,7 +93,7 @@ impl AwsService {
         self.aws.call(&caller, operation, &body)
     }
 
-    /// A version 4 UUID, as the service gives.
+    /// A version 4 UUID, as the service returns.
     fn request_id(&self) -> String {
         random_uuid(self.entropy.as_ref()).to_string()
     }
@@ -123,8 +123,8 @@ fn error(status: StatusCode, kind: &str, message: Option<String>) -> AwsError {
     }
 }
 
-/// A panic is a bug of ours; the caller still gets the vendor's answer for one of theirs, and the
-/// process lives on.
+/// Runs an operation. A panic is a bug of the emulator: the caller gets the service's internal
+/// error and the process keeps running.
 async fn unpanicked(
     work: impl Future<Output = Result<Vec<u8>, AwsError>>,
 ) -> Result<Vec<u8>, AwsError> {

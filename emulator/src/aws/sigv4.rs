@@ -1,8 +1,8 @@
-//! Signature Version 4, header form: what a request was signed with, and what its signature should
-//! have been.
+//! Signature Version 4 in the Authorization header: parsing, and computing the expected signature.
 //!
-//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Only arithmetic on bytes;
-//! who may sign, and the vendor's words for a refusal, are in [`super::auth`].
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
+//!
+//! Which access keys are known, and the messages of errors, are in [`super::auth`].
 
 use aws_lc_rs::{digest, hmac};
 use http::HeaderMap;
@@ -10,54 +10,54 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// The one algorithm accepted.
+/// The only supported algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// The last element of a credential scope.
+/// Last element of a credential scope.
 pub const TERMINATOR: &str = "aws4_request";
 
-/// An `Authorization` header taken apart.
+/// A parsed `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization<'a> {
-    /// Who signed.
+    /// Access key that signed the request.
     pub access_key_id: &'a str,
     /// What the signing key was derived for.
     pub scope: Scope<'a>,
-    /// Header names in the order signed, exactly as sent.
+    /// Header names in signing order, exactly as sent.
     pub signed_headers: Vec<&'a str>,
-    /// 64 lower-case hex digits when genuine; not checked here.
+    /// The signature, 64 lower-case hex digits if genuine; not checked here.
     pub signature: &'a str,
 }
 
-/// `date/region/service/aws4_request`.
+/// A credential scope: `date/region/service/aws4_request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope<'a> {
-    /// `YYYYMMDD`.
+    /// Date as `YYYYMMDD`.
     pub date: &'a str,
-    /// For example `us-east-1`.
+    /// Region, for example `us-east-1`.
     pub region: &'a str,
-    /// For example `kms`.
+    /// Service, for example `kms`.
     pub service: &'a str,
-    /// [`TERMINATOR`] when genuine.
+    /// [`TERMINATOR`] if genuine.
     pub terminator: &'a str,
 }
 
 /// Why a header is not a SigV4 authorization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParseError<'a> {
-    /// Does not start with `AWS4-`, so it is some other scheme.
+    /// It does not start with `AWS4-`.
     OtherScheme,
-    /// Another member of the AWS4 family.
+    /// It names another algorithm of the AWS4 family.
     Algorithm(&'a str),
-    /// A part without an equals sign, or one that comes twice.
+    /// A parameter without an equals sign, or a repeated one.
     NotKeyValue(&'a str),
-    /// Parameters that are absent, in the vendor's order.
+    /// Parameters that are absent, in the service's order.
     Missing(Vec<&'static str>),
-    /// A credential that has not exactly five elements.
+    /// A credential that does not have five elements.
     Credential(&'a str),
 }
 
 impl<'a> Authorization<'a> {
-    /// Reads `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
+    /// Parses `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
     pub fn parse(header: &'a str) -> Result<Self, ParseError<'a>> {
         if !header.starts_with("AWS4-") {
             return Err(ParseError::OtherScheme);
@@ -115,7 +115,7 @@ impl<'a> Authorization<'a> {
         })
     }
 
-    /// True when `name` (lower case) is among the signed headers.
+    /// Reports whether the header `name` (lower case) is signed.
     pub fn signs(&self, name: &str) -> bool {
         self.signed_headers
             .iter()
@@ -126,11 +126,11 @@ impl<'a> Authorization<'a> {
 /// The parts of a request that a signature covers.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
-    /// `POST` for every KMS call.
+    /// HTTP method: `POST` for every KMS request.
     pub method: &'a str,
     /// The path as sent.
     pub path: &'a str,
-    /// The query as sent, without its question mark.
+    /// The query as sent, without the question mark.
     pub query: &'a str,
     /// All headers; only the signed ones are read.
     pub headers: &'a HeaderMap,
@@ -138,7 +138,7 @@ pub struct Signed<'a> {
     pub body: &'a [u8],
 }
 
-/// The canonical request, or `None` when a signed header was not sent.
+/// Builds the canonical request. Returns `None` if a signed header was not sent.
 pub fn canonical_request(request: Signed<'_>, signed_headers: &[&str]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(request.method.as_bytes());
@@ -166,7 +166,7 @@ pub fn canonical_request(request: Signed<'_>, signed_headers: &[&str]) -> Option
     Some(out)
 }
 
-/// What the signature is over.
+/// Builds the string to sign.
 pub fn string_to_sign(time: &str, scope: Scope<'_>, canonical_request: &[u8]) -> String {
     let Scope {
         date,
@@ -178,8 +178,8 @@ pub fn string_to_sign(time: &str, scope: Scope<'_>, canonical_request: &[u8]) ->
     format!("{ALGORITHM}\n{time}\n{date}/{region}/{service}/{terminator}\n{hash}")
 }
 
-/// The key derived from a secret for one day, region and service. As good as the secret for that
-/// day, hence the empty `Debug`.
+/// A signing key, derived from a secret for one day, region and service. It is as sensitive as the
+/// secret for that day.
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
@@ -190,7 +190,7 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Four nested HMACs, so worth keeping.
+    /// Derives the key by four nested HMACs, so it is worth caching.
     pub fn derive(secret: &str, scope: Scope<'_>) -> Self {
         let mut first = zeroize::Zeroizing::new(String::with_capacity(4 + secret.len()));
         first.push_str("AWS4");
@@ -204,13 +204,13 @@ impl SigningKey {
         Self(key)
     }
 
-    /// The signature in lower-case hex.
+    /// Returns the signature as lower-case hex.
     pub fn sign(&self, string_to_sign: &str) -> String {
         hex::encode(hmac::sign(&self.0, string_to_sign.as_bytes()))
     }
 }
 
-/// `YYYYMMDDTHHMMSSZ` and nothing else.
+/// Parses `YYYYMMDDTHHMMSSZ`.
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let digits = |range: std::ops::Range<usize>| {
@@ -236,7 +236,7 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(time).ok()
 }
 
-/// The form that [`parse_time`] reads.
+/// Formats a time as `YYYYMMDDTHHMMSSZ`.
 pub fn format_time(time: Timestamp) -> String {
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
@@ -245,7 +245,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))
 }
 
-/// Outer spaces dropped, inner runs of spaces made one.
+/// Appends a value without outer spaces and with runs of spaces collapsed.
 fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
     let mut first = true;
     for word in value
@@ -259,7 +259,7 @@ fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// Dot segments and empty segments resolved, then each segment encoded once more than it was sent.
+/// Resolves dot segments and empty segments, then percent-encodes each segment once more.
 fn canonical_path(path: &str) -> String {
     if path == "/" {
         return "/".to_owned();
@@ -283,7 +283,7 @@ fn canonical_path(path: &str) -> String {
     out
 }
 
-/// Parameters decoded, encoded the one right way, and sorted.
+/// Decodes the parameters, encodes them canonically and sorts them.
 fn canonical_query(query: &str) -> String {
     let mut pairs: Vec<(String, String)> = query
         .split('&')

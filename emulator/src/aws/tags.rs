@@ -1,4 +1,4 @@
-//! Tags of keys: kept and listed. They give no permission.
+//! Tags of keys: stored and listed. They do not affect permissions.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ pub(super) fn list_resource_tags(
     )
 }
 
-/// The tags in a request's `Tags`; none when absent.
+/// Returns the request's `Tags`; empty if absent.
 pub(super) fn given(input: &Input) -> Result<BTreeMap<String, String>, AwsError> {
     let mut tags = BTreeMap::new();
     for tag in input.structures("Tags")?.unwrap_or_default() {

@@ -1,9 +1,9 @@
-//! The request body: typed access to its members, refused in the words of the service's JSON 1.1
+//! Typed access to the members of a request body, with the errors of the service's JSON 1.1
 //! protocol.
 //!
-//! The texts about types are those its sister services are on record with; they name the Java class
-//! that a value was read as. A value is shown only where it cannot be secret: plaintexts and
-//! messages never are.
+//! Messages about types follow recordings of sister services; they name the Java class that a value
+//! was read as. Messages repeat a value only where it cannot be secret: never plaintexts or
+//! messages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,14 +19,15 @@ use super::AwsError;
 
 const NUMBER_CLASS: &str = "class com.amazon.coral.value.json.numbers.TruncatingBigNumber";
 const BOOLEAN_CLASS: &str = "class java.lang.Boolean";
-/// The one modifier that a dry run can have.
+/// The only dry-run modifier.
 const IGNORE_CIPHERTEXT: &str = "IGNORE_CIPHERTEXT";
 const STRING_CLASS: &str = "class java.lang.String";
 
-/// The members of a request, or of a structure inside one. `null` is the same as absent.
+/// The members of a request, or of a structure in it. `null` counts as absent.
 pub(crate) struct Input {
     operation: &'static str,
-    /// Where this structure is in the request, as violations say it: empty, or `tags.1.member.`.
+    /// Path of this structure in the request, as error messages show it: empty, or
+    /// `tags.1.member.`.
     path: String,
     members: Map<String, Value>,
 }
@@ -62,7 +63,7 @@ impl Input {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
-    /// The name of a member as violations say it: `KeyId` is `keyId`.
+    /// The path of a member as error messages show it: `KeyId` is `keyId`.
     fn shown(&self, name: &str) -> String {
         let mut shown = self.path.clone();
         let mut letters = name.chars();
@@ -126,7 +127,7 @@ impl Input {
         })
     }
 
-    /// A whole number; a fraction is cut off, as the service does.
+    /// An integer; fractions are cut off, as the service does.
     pub(crate) fn integer(
         &self,
         name: &str,
@@ -168,7 +169,7 @@ impl Input {
         Ok(Some(given))
     }
 
-    /// A boolean, or the word for one.
+    /// A boolean, or the string `true` or `false`.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, AwsError> {
         match self.get(name) {
             None => Ok(None),
@@ -183,7 +184,8 @@ impl Input {
         }
     }
 
-    /// Bytes in base64, `length` of them. Wiped when dropped, and never shown.
+    /// Base64 bytes whose decoded length is in `length`. Zeroized on drop and never repeated in
+    /// errors.
     pub(crate) fn blob(
         &self,
         name: &str,
@@ -252,7 +254,7 @@ impl Input {
         structures.collect::<Result<Vec<_>, _>>().map(Some)
     }
 
-    /// A map from strings to strings; empty when absent.
+    /// A map from strings to strings; empty if absent.
     pub(crate) fn text_map(&self, name: &str) -> Result<BTreeMap<&str, &str>, AwsError> {
         match self.get(name) {
             None => Ok(BTreeMap::new()),
@@ -265,7 +267,7 @@ impl Input {
         }
     }
 
-    /// Whether this is a dry run that leaves the ciphertext aside.
+    /// Whether this is a dry run that ignores the ciphertext.
     pub(crate) fn ignores_ciphertext(&self) -> Result<bool, AwsError> {
         let modifiers = self.texts("DryRunModifiers", 1)?.unwrap_or_default();
         if let Some(unknown) = modifiers
@@ -282,15 +284,15 @@ impl Input {
         Ok(!modifiers.is_empty() && self.dry_run()?)
     }
 
-    /// Whether this is a dry run; and grant tokens, which are read and mean nothing while there are
-    /// no grants.
+    /// Whether this is a dry run. Grant tokens are validated and otherwise ignored, as there are no
+    /// grants.
     pub(crate) fn dry_run(&self) -> Result<bool, AwsError> {
         self.texts("GrantTokens", 10)?;
         Ok(self.flag("DryRun")?.unwrap_or(false))
     }
 }
 
-/// A time as the protocol has it: seconds since 1970, with milliseconds as a fraction.
+/// A timestamp of the protocol: seconds since 1970 with milliseconds as a fraction.
 #[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
 pub(crate) fn seconds(time: Timestamp) -> Value {
     (time.as_millisecond() as f64 / 1000.0).into()
@@ -342,8 +344,8 @@ fn check_length(
     Ok(())
 }
 
-/// Base64 with padding. The service repeats the value in the refusal; here it is left out, since it
-/// may be a plaintext.
+/// Decodes base64 with padding. The service repeats the value in its error; it is left out here,
+/// because it may be a plaintext.
 fn decode(text: &str) -> Result<Vec<u8>, AwsError> {
     let refused =
         |reason: String| AwsError::wrong_type(format!("can not be converted to a Blob: {reason}"));

@@ -1,5 +1,5 @@
-//! Who calls a vault: the bearer token of a request, verified on every call, and the challenge for
-//! whoever has none.
+//! Authentication of vault requests: bearer tokens are verified on every request, and a request
+//! without one gets a challenge.
 
 use http::request::Parts;
 
@@ -7,7 +7,7 @@ use super::AzureError;
 use super::identity::{Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, Refused, issuer};
 use crate::http_body::bearer;
 
-/// The caller that a token speaks for.
+/// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Principal {
     pub(crate) client_id: String,
@@ -16,7 +16,7 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
-    /// As refusals name it.
+    /// The caller as error messages show it.
     pub(super) fn shown(&self) -> String {
         format!(
             "appid={};oid={};iss={}",
@@ -25,7 +25,7 @@ impl Principal {
     }
 }
 
-/// The value of `WWW-Authenticate`: where tokens come from, and for which resource.
+/// Value of `WWW-Authenticate`: where to get a token, and for which resource.
 pub(super) fn challenge(authority: &str, tenant: &str, resource: &str) -> String {
     format!("Bearer authorization=\"{authority}/{tenant}\", resource=\"{resource}\"")
 }
@@ -40,7 +40,8 @@ impl From<Claims> for Principal {
     }
 }
 
-/// The caller of a vault that takes tokens for a resource, or the refusal in the service's words.
+/// Returns the caller of a request to a vault that accepts tokens for `resource`, or the error of
+/// the service.
 pub(super) fn authenticate(
     identity: &Identity,
     parts: &Parts,
@@ -57,8 +58,7 @@ pub(super) fn authenticate(
         .map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant, resource)))
 }
 
-/// Who a request says that it is from, where nobody is refused: the caller of its token if that
-/// holds, else the well-known application.
+/// The caller with `--auth off`: that of the token if it is valid, else the well-known application.
 pub(super) fn believed(identity: &Identity, parts: &Parts, resources: &[&str]) -> Principal {
     let claims = bearer(&parts.headers).and_then(|token| identity.verify(token, resources).ok());
     claims.map_or_else(

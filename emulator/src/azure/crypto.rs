@@ -1,4 +1,4 @@
-//! What keys do: encrypt and decrypt, wrap and unwrap, sign and verify, and random bytes.
+//! Cryptographic operations: encrypt and decrypt, wrap and unwrap, sign and verify, random bytes.
 
 use kmslab_keycore::{
     AesMode, Algorithm, Hash, Key, KeyError, RsaPadding, SignInput, SignatureAlgorithm, Version,
@@ -9,11 +9,11 @@ use super::operation::Operation;
 use super::wire::{Input, encoded};
 use super::{Asked, Azure, AzureError, keys, names};
 
-/// How an algorithm of encryption is done.
+/// How an encryption algorithm is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cipher {
     Rsa(RsaPadding),
-    /// With a key of that many bits.
+    /// AES with a key of that many bits.
     Aes(u16, AesMode),
 }
 
@@ -59,7 +59,7 @@ fn signature(alg: &str) -> Option<SignatureAlgorithm> {
     })
 }
 
-/// ES256 and ES256K hash alike and are of different curves.
+/// ES256 and ES256K use the same hash with different curves.
 fn of_its_curve(alg: &str, algorithm: Algorithm) -> bool {
     use kmslab_keycore::Curve::{P256, Secp256k1};
     match alg {
@@ -80,13 +80,13 @@ fn incompatible(alg: &str, version: &Version) -> AzureError {
     ))
 }
 
-/// The key and version of a request, if they are for that operation. Whether they may be used now
-/// is the core's to say.
+/// Returns the key and version of a request if they allow its operation. Whether they can be used
+/// now is checked by the core.
 fn usable(
     azure: &Azure,
     asked: &Asked<'_>,
 ) -> Result<(std::sync::Arc<Key>, Version, &'static str), AzureError> {
-    // Access policies, `key_ops` and refusals have the same words for these six.
+    // These six operations have the same names in access policies, `key_ops` and error messages.
     let word = asked.call.operation.permission().unwrap_or_default();
     let (key, version) = keys::find(azure, asked)?;
     if !keys::operations(&version).any(|allowed| allowed == word) {
@@ -95,8 +95,8 @@ fn usable(
     Ok((key, version, word))
 }
 
-/// The algorithm of a request, if the key can do it. Key wrap is for keys, and the other modes of
-/// AES for the rest.
+/// Returns the cipher of a request if the key supports it. Key wrap is for wrapKey and unwrapKey,
+/// the other AES modes are for encrypt and decrypt.
 fn fitting(asked: &Asked<'_>, version: &Version) -> Result<Cipher, AzureError> {
     let alg = asked.input.required_text("alg")?;
     let cipher = cipher(alg).ok_or_else(|| unknown(alg))?;
@@ -118,7 +118,7 @@ fn fitting(asked: &Asked<'_>, version: &Version) -> Result<Cipher, AzureError> {
     }
 }
 
-/// Encrypt and wrapKey.
+/// encrypt and wrapKey.
 pub(super) fn protect(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let (key, version, word) = usable(azure, asked)?;
     let cipher = fitting(asked, &version)?;
@@ -128,7 +128,7 @@ pub(super) fn protect(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
     let body = match cipher {
         Cipher::Rsa(padding) => azure.core.encrypt_rsa(named, padding, &value),
         Cipher::Aes(_, AesMode::Gcm) => {
-            // The service chooses the nonce, so that none is ever used twice.
+            // The service generates the nonce, so that none is ever reused.
             let iv = azure.core.random(12);
             let aad = asked.input.bytes("aad")?.unwrap_or_default();
             let sealed = azure
@@ -155,7 +155,7 @@ pub(super) fn protect(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
     Ok(answer)
 }
 
-/// Decrypt and unwrapKey.
+/// decrypt and unwrapKey.
 pub(super) fn open(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     let (key, version, word) = usable(azure, asked)?;
     let cipher = fitting(asked, &version)?;

@@ -1,4 +1,4 @@
-//! Deleted keys: kept for the vault's days, recovered or purged before.
+//! Deleted keys: kept for the vault's retention period, unless recovered or purged earlier.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! Key Vault's errors by meaning, in the words it is on record with, and what each refusal of the
-//! core is here.
+//! Errors of Key Vault, with recorded messages, and the translation of [`KeyError`].
 //!
-//! Recorded in azure-sdk-for-js, or in users' logs of the same texts; what is not on record
-//! anywhere is said in SEMANTICS.md.
+//! The messages come from recordings in azure-sdk-for-js and from users' logs. SEMANTICS.md lists
+//! those that are recorded nowhere.
 
 use http::StatusCode;
 use kmslab_keycore::{KeyError, VersionState};
@@ -10,19 +9,18 @@ use serde_json::{Value, json};
 
 use super::names::KeyName;
 
-/// A refusal as it goes over the wire: `{"error":{"code","message","innererror":{"code"}}}` under
-/// an HTTP status.
+/// An error response: `{"error":{"code","message","innererror":{"code"}}}` with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AzureError {
-    /// The HTTP status.
+    /// HTTP status.
     pub status: StatusCode,
-    /// `error.code`.
+    /// Value of `error.code`.
     pub code: &'static str,
-    /// `error.message`.
+    /// Value of `error.message`.
     pub message: String,
-    /// `error.innererror.code`.
+    /// Value of `error.innererror.code`.
     pub inner: Option<&'static str>,
-    /// Whether the answer has the challenge that tells a client where to get a token.
+    /// Whether the response has a `WWW-Authenticate` challenge.
     pub challenge: bool,
 }
 
@@ -47,12 +45,12 @@ impl AzureError {
         }
     }
 
-    /// What is asked is not as it must be.
+    /// A parameter has an invalid value.
     pub(crate) fn bad_parameter(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadParameter", message)
     }
 
-    /// 401: no token, or one that does not hold.
+    /// 401: the token is absent or invalid.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self {
             challenge: true,
@@ -170,7 +168,7 @@ impl AzureError {
         )
     }
 
-    /// The vault's access policies do not let the caller do that.
+    /// The vault's access policies do not allow the operation.
     pub(crate) fn access_denied(
         caller: &str,
         permission: &str,
@@ -185,7 +183,7 @@ impl AzureError {
         Self::forbidden(message, "AccessDenied")
     }
 
-    /// No role of the caller's allows that.
+    /// The caller has no role that allows the operation.
     pub(crate) fn forbidden_by_rbac(
         caller: &str,
         action: &str,
@@ -202,7 +200,7 @@ impl AzureError {
         Self::forbidden(message, "ForbiddenByRbac")
     }
 
-    /// A fault of the emulator.
+    /// An internal error of the emulator.
     pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
         tracing::error!(%what, "internal error");
         Self::new(
@@ -212,7 +210,7 @@ impl AzureError {
         )
     }
 
-    /// What the core's refusal of `operation` on a key is here.
+    /// Translates an error of the core in `operation` on a key.
     pub(crate) fn of_key(
         name: &KeyName,
         version: Option<&str>,
@@ -220,7 +218,7 @@ impl AzureError {
         error: KeyError,
     ) -> Self {
         match error {
-            // A deleted key is not there for whoever uses it.
+            // Operations on keys do not see deleted keys.
             KeyError::NotFound { .. }
             | KeyError::VersionNotFound
             | KeyError::PendingDeletion { .. } => Self::not_found(name, version),
@@ -236,11 +234,11 @@ impl AzureError {
                 Self::bad_parameter("Key and signing algorithm are incompatible")
             }
             KeyError::WrongPurpose { .. } => Self::not_permitted(operation),
-            KeyError::DoesNotOpen => Self::bad_parameter("The parameter is incorrect."),
+            KeyError::DecryptionFailed => Self::bad_parameter("The parameter is incorrect."),
             KeyError::TooLong { .. } => Self::bad_parameter("The parameter is incorrect."),
             KeyError::BadDigestLength => Self::bad_parameter("Invalid length of digest"),
-            KeyError::BadLength { what, wanted } => Self::bad_parameter(format!(
-                "Invalid length of {what}: it must have {wanted} bytes"
+            KeyError::BadLength { what, expected } => Self::bad_parameter(format!(
+                "Invalid length of {what}: it must have {expected} bytes"
             )),
             KeyError::BadMaterial => Self::bad_parameter("Invalid key material"),
             KeyError::BadBackup => {
@@ -252,14 +250,14 @@ impl AzureError {
             | KeyError::RotationLimit { .. }
             | KeyError::AliasNotFound { .. }
             | KeyError::AliasExists { .. }
-            | KeyError::IllegalMove { .. }
+            | KeyError::InvalidTransition { .. }
             | KeyError::OutOfRange
             | KeyError::HasVersions { .. }
             | KeyError::Internal { .. }) => Self::internal(error),
         }
     }
 
-    /// The body.
+    /// The JSON body.
     pub(crate) fn body(&self) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message });
         if let Some(inner) = self.inner {

@@ -1,17 +1,16 @@
-//! Key types, curves and JSON Web Keys: what a request asks for, what an import brings, what a
-//! bundle shows.
+//! Key types, curves and JSON Web Keys.
 
-use kmslab_keycore::{Algorithm, Curve, Material, PublicKey, RsaParts};
+use kmslab_keycore::{Algorithm, Curve, ImportedMaterial, PublicKey, RsaParts};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::AzureError;
 use super::wire::{Input, encoded, invalid, missing};
 
-/// A key type as it is written, and the algorithm that it is.
+/// A key type with its algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// With `-HSM` where it was asked for with it.
+    /// The type as requested, with or without `-HSM`.
     pub(super) kty: &'static str,
     pub(super) algorithm: Algorithm,
 }
@@ -24,7 +23,7 @@ const CURVES: &[(&str, Curve)] = &[
 ];
 const TYPES: &[&str] = &["RSA", "RSA-HSM", "EC", "EC-HSM", "oct", "oct-HSM"];
 
-/// The type as the service writes it.
+/// The type as the service spells it.
 pub(super) fn kty(text: &str) -> Result<&'static str, AzureError> {
     let known = TYPES
         .iter()
@@ -36,8 +35,8 @@ pub(super) fn kty(text: &str) -> Result<&'static str, AzureError> {
 }
 
 impl Kind {
-    /// What a request to make a key asks for. A managed HSM keeps all in hardware, whether the
-    /// request says `-HSM` or not.
+    /// The key type of a create request. A managed HSM keeps all keys in hardware, with or without
+    /// `-HSM` in the request.
     pub(super) fn asked(input: &Input, is_managed_hsm: bool) -> Result<Self, AzureError> {
         let kty = match kty(input.required_text("kty")?)? {
             kty if is_managed_hsm => in_hardware(kty),
@@ -46,7 +45,7 @@ impl Kind {
         let size = input.integer("key_size")?;
         let algorithm = match kty {
             "RSA" | "RSA-HSM" => {
-                // 0 is what Java's client sends for the default.
+                // The Java client sends 0 for the default.
                 if let Some(exponent) = input
                     .integer("public_exponent")?
                     .filter(|given| ![0, 65_537].contains(given))
@@ -79,7 +78,7 @@ impl Kind {
         Ok(Self { kty, algorithm })
     }
 
-    /// The operations of a key whose request names none.
+    /// The key operations of a key whose request lists none.
     pub(super) fn operations(self) -> &'static [&'static str] {
         match self.algorithm {
             Algorithm::Ec(_) => &["sign", "verify"],
@@ -106,7 +105,7 @@ fn in_hardware(kty: &'static str) -> &'static str {
 }
 
 fn curve(text: &str) -> Result<Curve, AzureError> {
-    // The first versions of the API called secp256k1 so.
+    // The first versions of the API used this name for secp256k1.
     let text = if text == "SECP256K1" { "P-256K" } else { text };
     let known = CURVES.iter().find(|(name, _)| *name == text);
     known
@@ -114,8 +113,8 @@ fn curve(text: &str) -> Result<Curve, AzureError> {
         .ok_or_else(|| AzureError::bad_parameter(format!("Unsupported curve: {text}")))
 }
 
-/// The key that an import brings.
-pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), AzureError> {
+/// The key of an import request.
+pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, ImportedMaterial), AzureError> {
     let kty = kty(jwk.required_text("kty")?)?;
     let part = |name: &str| jwk.required_bytes(name).map(Zeroizing::new);
     let material = match kty {
@@ -139,13 +138,13 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), Azure
                 d_q: &d_q,
                 q_inv: &q_inv,
             };
-            Material::rsa(&parts)
+            ImportedMaterial::rsa(&parts)
         }
         "EC" | "EC-HSM" => {
             let curve = curve(jwk.text("crv")?.ok_or_else(|| missing("crv"))?)?;
-            Material::ec(curve, &part("d")?, &part("x")?, &part("y")?)
+            ImportedMaterial::ec(curve, &part("d")?, &part("x")?, &part("y")?)
         }
-        _ => Material::aes(&part("k")?),
+        _ => ImportedMaterial::aes(&part("k")?),
     };
     let material = material.map_err(|_| invalid("key"))?;
     let kty = if hsm || kty == "oct" {
@@ -162,7 +161,7 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, Material), Azure
     ))
 }
 
-/// The public part of a bundle's `key`. Symmetric keys show nothing.
+/// The public members of a bundle's `key`. Symmetric keys have none.
 pub(super) fn public(key: Option<&PublicKey>) -> Map<String, Value> {
     let mut members = Map::new();
     match key {
@@ -179,7 +178,7 @@ pub(super) fn public(key: Option<&PublicKey>) -> Map<String, Value> {
             members.insert("x".into(), encoded(x));
             members.insert("y".into(), encoded(y));
         }
-        // No key of a vault is of that kind.
+        // Vaults have no such keys.
         Some(PublicKey::Kem(_)) | None => {}
     }
     members

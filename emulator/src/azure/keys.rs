@@ -1,5 +1,5 @@
-//! Keys and their versions: made, imported, shown, listed, changed, rotated, backed up. Deletion is
-//! next door.
+//! Key operations: create, import, get, list, update, rotate, back up. Deletion is in
+//! [`super::deleted`].
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ use super::page::page;
 use super::wire::{ApiVersion, Input, encoded, seconds};
 use super::{Asked, Azure, AzureError};
 
-/// Attribute of a key: its name as it was first written.
+/// Key attribute: the name as it was first written.
 pub(super) const NAME: &str = "name";
-/// Attribute of a version: its type, with `-HSM` or without.
+/// Version attribute: the key type, with or without `-HSM`.
 pub(super) const KTY: &str = "kty";
-/// Attribute of a version: what it may be used for, with commas between.
+/// Version attribute: key operations, separated by commas.
 pub(super) const KEY_OPS: &str = "key_ops";
 const OPERATIONS: &[&str] = &[
     "encrypt",
@@ -58,12 +58,12 @@ pub(super) fn import(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     make(azure, asked, kind, Some(material), operations)
 }
 
-/// A new key, or a new version of the key of that name.
+/// Creates a key, or a new version if the key exists.
 fn make(
     azure: &Azure,
     asked: &Asked<'_>,
     kind: Kind,
-    material: Option<kmslab_keycore::Material>,
+    material: Option<kmslab_keycore::ImportedMaterial>,
     operations: Option<Vec<String>>,
 ) -> Result<Value, AzureError> {
     let (name, vault) = (asked.key()?, asked.vault);
@@ -81,7 +81,7 @@ fn make(
             (KTY.to_owned(), kind.kty.to_owned()),
             (KEY_OPS.to_owned(), operations),
         ]),
-        ..NewVersion::of(kind.algorithm)
+        ..NewVersion::new(kind.algorithm)
     };
     let (realm, id) = (names::realm(&vault.name), name.id());
     let refused = |error| AzureError::of_key(name, None, "create", error);
@@ -106,7 +106,7 @@ fn make(
                 attributes,
             };
             match azure.core.create(&realm, new) {
-                // Somebody else made it meanwhile.
+                // Another request created it meanwhile.
                 Err(KeyError::AlreadyExists { .. }) => azure
                     .core
                     .add_version(&realm, &id, version)
@@ -143,7 +143,7 @@ pub(super) fn list_versions(azure: &Azure, asked: &Asked<'_>) -> Result<Value, A
     let name = asked.key()?;
     let vault = asked.vault;
     let key = azure.core.key(&names::realm(&vault.name), &name.id());
-    // Of a key that is not there, none.
+    // A key that does not exist has no versions.
     let key = key
         .ok()
         .filter(|key| !matches!(key.state, KeyState::PendingDeletion { .. }));
@@ -215,7 +215,7 @@ pub(super) fn rotate(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
     newest(azure, asked, &key)
 }
 
-/// No key here can be exported, so none has a release policy. The words are the emulator's own.
+/// Keys are not exportable, so none has a release policy. The message is the emulator's own.
 pub(super) fn release(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
     asked.input.required_text("target")?;
     let (key, _) = find(azure, asked)?;
@@ -259,7 +259,7 @@ pub(super) fn restore(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureEr
     newest(azure, asked, &key)
 }
 
-/// The key and the version that a request names, or its newest. A deleted key is not there.
+/// Returns the requested key and version, by default the newest. Deleted keys are not found.
 pub(super) fn find(
     azure: &Azure,
     asked: &Asked<'_>,
@@ -281,7 +281,7 @@ pub(super) fn find(
     Ok((key, version))
 }
 
-/// The bundle of a key's newest version, which every key here has.
+/// The bundle of a key's newest version.
 pub(super) fn newest(azure: &Azure, asked: &Asked<'_>, key: &Key) -> Result<Value, AzureError> {
     bundle(
         azure,
@@ -291,7 +291,7 @@ pub(super) fn newest(azure: &Azure, asked: &Asked<'_>, key: &Key) -> Result<Valu
     )
 }
 
-/// A key as lists have it.
+/// A key as a list item.
 pub(super) fn newest_item(asked: &Asked<'_>, key: &Key) -> Value {
     key.primary().map_or(Value::Null, |version| {
         item(asked, version, names::key_url(&asked.vault.name, key))
@@ -305,7 +305,7 @@ pub(super) fn not_deleted(key: &Key, name: &KeyName) -> Result<(), AzureError> {
     }
 }
 
-/// What a request may say about a version.
+/// What an update request changes in a version.
 struct Changes {
     enabled: Option<bool>,
     not_before: Option<Timestamp>,
@@ -344,7 +344,7 @@ impl Changes {
     }
 }
 
-/// As they are kept; unknown ones are refused.
+/// Converts operations to their stored form; fails on unknown ones.
 fn known_operations(operations: Vec<String>) -> Result<String, AzureError> {
     let known = operations.iter().map(|asked| {
         let known = OPERATIONS
@@ -358,13 +358,13 @@ fn known_operations(operations: Vec<String>) -> Result<String, AzureError> {
     Ok(known.collect::<Result<Vec<_>, _>>()?.join(","))
 }
 
-/// A version's operations.
+/// The key operations of a version.
 pub(super) fn operations(version: &Version) -> impl Iterator<Item = &str> {
     let text = version.attributes.get(KEY_OPS).map_or("", String::as_str);
     text.split(',').filter(|operation| !operation.is_empty())
 }
 
-/// `KeyBundle`.
+/// Builds a `KeyBundle`.
 pub(super) fn bundle(
     azure: &Azure,
     asked: &Asked<'_>,
@@ -393,7 +393,7 @@ pub(super) fn bundle(
     Ok(bundle)
 }
 
-/// `KeyItem`.
+/// Builds a `KeyItem`.
 pub(super) fn item(asked: &Asked<'_>, version: &Version, kid: String) -> Value {
     let mut item = json!({ "kid": kid, "attributes": attributes(asked, version) });
     if !version.labels.is_empty() {
@@ -428,7 +428,7 @@ fn attributes(asked: &Asked<'_>, version: &Version) -> Value {
         attributes["exportable"] = false.into();
     }
     if !is_managed_hsm && asked.version >= ApiVersion::Numbered(5) {
-        // Software, and hardware of FIPS 140-3 level 3.
+        // 0 for software, 2 for hardware of FIPS 140-3 level 3.
         attributes["hsmPlatform"] = if kty.ends_with("-HSM") { "2" } else { "0" }.into();
     }
     if let Algorithm::Aes { bits } = version.algorithm

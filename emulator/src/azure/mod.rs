@@ -1,8 +1,7 @@
-//! Azure Key Vault: one request to a vault in, the service's answer out, over the key core; and the
-//! identity platform that its callers log in to.
+//! Azure Key Vault over the key core, with the identity platform that its callers log in to.
 //!
-//! A vault is a world of its own. Tokens are verified in [`auth`] before a call gets here; access
-//! policies or roles of the vault decide who may do what.
+//! Each vault is a realm. [`auth`] verifies tokens before an operation is called; the vault's
+//! access policies or roles decide what a caller may do.
 
 mod auth;
 mod crypto;
@@ -41,16 +40,16 @@ use operation::{Call, Operation};
 use vaults::{AccessPolicy, Vault, Vaults};
 use wire::{ApiVersion, Input};
 
-/// The vault that is there from the start, in which the well-known application may do everything.
+/// The vault that exists from the start; the well-known application may do everything in it.
 pub const DEFAULT_VAULT: &str = "kmslab";
 
-/// The managed HSM that is there from the start, with the same application.
+/// The managed HSM that exists from the start, with the same permissions.
 const DEFAULT_MANAGED_HSM: &str = "kmslab.managedhsm";
 
-/// How long tokens are valid, as Entra has it for applications.
+/// Lifetime of access tokens, as in Entra for applications.
 pub(crate) const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(86_399);
 
-/// The front end.
+/// The Key Vault front end.
 pub(crate) struct Azure {
     core: Arc<KeyCore>,
     pub(crate) identity: Identity,
@@ -68,7 +67,7 @@ impl fmt::Debug for Azure {
     }
 }
 
-/// A request that may be carried out.
+/// An authorized request.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     vault: &'a Vault,
@@ -79,7 +78,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The key that the path names, which it does for every operation that asks.
+    /// The key of the path. Operations that call this always have one.
     fn key(&self) -> Result<&KeyName, AzureError> {
         self.call.key.as_ref().ok_or_else(AzureError::no_such_path)
     }
@@ -107,8 +106,8 @@ impl Azure {
         azure
     }
 
-    /// As at the start: the well-known application, its vault and its managed HSM. Keys are the
-    /// core's.
+    /// Restores the initial state: the well-known application, its vault and its managed HSM. The
+    /// core removes the keys.
     pub(crate) fn reset(&self) {
         self.identity.directory.clear();
         self.vaults.clear();
@@ -127,14 +126,15 @@ impl Azure {
         self.identity.directory.add(application);
     }
 
-    /// A vault that nobody made through Resource Manager, and the resource group that it is in.
+    /// Adds a vault together with its resource group, as if it had been created through Resource
+    /// Manager.
     pub(crate) fn add_vault(&self, vault: Vault) {
         self.management
             .ensure_group(&vault.resource_group, &vault.location);
         self.vaults.put(vault);
     }
 
-    /// Carries out one call whose caller is known to be allowed to.
+    /// Runs an operation of an authorized caller.
     fn run(&self, asked: &Asked<'_>) -> Result<Value, AzureError> {
         match asked.call.operation {
             Operation::Create => keys::create(self, asked),
@@ -162,7 +162,7 @@ impl Azure {
         }
     }
 
-    /// What a caller may ask for: everything of a request that its body plays no part in.
+    /// Authenticates and authorizes a request, using everything but its body.
     fn admit(
         &self,
         vault: &Vault,
@@ -194,7 +194,7 @@ impl Azure {
         random_uuid(self.entropy.as_ref()).to_string()
     }
 
-    /// Every key of every vault, with its versions. No material.
+    /// Lists all keys with their versions, without key material.
     pub(crate) fn key_table(&self) -> Vec<KeyRow> {
         let mut realms = self.core.realms();
         realms.sort();

@@ -1,4 +1,4 @@
-//! Names: vaults, keys, versions, and the URLs that keys go by.
+//! Names of vaults, keys and versions, and their URLs.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use kmslab_keycore::{Key, KeyId, Realm, Version, VersionId};
 use super::identity::{HSM_RESOURCE, VAULT_RESOURCE};
 
 const VAULT_SUFFIX: &str = ".vault.azure.net";
-/// What all hosts of Key Vault's end with. A managed HSM goes by its name and [`HSM`], so that no
-/// vault can have its name.
+/// Suffix of all Key Vault hosts. A managed HSM's name here includes [`HSM`], so that no vault can
+/// have it.
 const SUFFIX: &str = ".azure.net";
 pub(super) const HSM: &str = ".managedhsm";
 const REALM_PREFIX: &str = "azure/";
 
-/// A key's name: letters, digits and dashes, 1 to 127.
+/// A key name: 1 to 127 letters, digits and dashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyName(String);
 
 impl KeyName {
-    /// `None` for what is no name. Names are compared without regard to case, and shown as they
-    /// were first written.
+    /// Parses a name. Names are compared without regard to case and returned as they were first
+    /// written.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let fits = (1..=127).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -37,8 +37,8 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// A vault's name: 3 to 24 letters, digits and dashes, a letter first, no dash last, no two dashes
-/// in a row.
+/// Checks a vault name: 3 to 24 letters, digits and dashes; a letter first, no dash last, no two
+/// dashes in a row.
 pub(crate) fn is_vault_name(text: &str) -> bool {
     (3..=24).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -47,22 +47,22 @@ pub(crate) fn is_vault_name(text: &str) -> bool {
         && !text.contains("--")
 }
 
-/// The keys of one vault.
+/// The realm of a vault.
 pub(crate) fn realm(vault: &str) -> Realm {
     Realm::new(format!("{REALM_PREFIX}{}", vault.to_ascii_lowercase()))
 }
 
-/// The vault whose keys a realm has.
+/// The vault of a realm.
 pub(crate) fn vault_of(realm: &Realm) -> Option<&str> {
     realm.as_str().strip_prefix(REALM_PREFIX)
 }
 
-/// Whether a vault is a managed HSM, by its name.
+/// Reports whether a vault is a managed HSM, by its name.
 pub(crate) fn is_managed_hsm(vault: &str) -> bool {
     vault.len() > HSM.len() && vault.to_ascii_lowercase().ends_with(HSM)
 }
 
-/// `https://NAME.vault.azure.net`: where a vault is for everybody, however a request reached it.
+/// Public URL of a vault, `https://NAME.vault.azure.net`, whatever host the request used.
 pub(crate) fn vault_url(vault: &str) -> String {
     let suffix = if is_managed_hsm(vault) {
         SUFFIX
@@ -72,7 +72,7 @@ pub(crate) fn vault_url(vault: &str) -> String {
     format!("https://{}{suffix}", vault.to_ascii_lowercase())
 }
 
-/// The vault or managed HSM of a host, without a port.
+/// The vault or managed HSM of a host without port.
 pub(crate) fn vault_at(host: &str) -> Option<&str> {
     host.strip_suffix(VAULT_SUFFIX).or_else(|| {
         host.strip_suffix(SUFFIX)
@@ -80,7 +80,7 @@ pub(crate) fn vault_at(host: &str) -> Option<&str> {
     })
 }
 
-/// The resource that a vault's tokens are for.
+/// The resource that a vault accepts tokens for.
 pub(crate) fn resource(vault: &str) -> &'static str {
     if is_managed_hsm(vault) {
         HSM_RESOURCE
@@ -94,7 +94,7 @@ pub(crate) fn version_name(version: &VersionId) -> String {
     hex::encode(&version.as_bytes()[..16])
 }
 
-/// The version of that name.
+/// Finds a version by its name.
 pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> {
     key.versions
         .iter()
@@ -102,7 +102,7 @@ pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> 
         .find(|version| version_name(&version.id).eq_ignore_ascii_case(name))
 }
 
-/// What a key is called in answers.
+/// The key's name as it was first written.
 pub(crate) fn shown(key: &Key) -> &str {
     key.attributes
         .get(super::keys::NAME)
@@ -114,7 +114,7 @@ pub(crate) fn key_url(vault: &str, key: &Key) -> String {
     format!("{}/keys/{}", vault_url(vault), shown(key))
 }
 
-/// The URL of one version of it: its `kid`.
+/// The URL of a version: its `kid`.
 pub(crate) fn kid(vault: &str, key: &Key, version: &VersionId) -> String {
     format!("{}/{}", key_url(vault, key), version_name(version))
 }

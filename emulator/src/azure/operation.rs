@@ -1,5 +1,5 @@
-//! What can be asked of a vault, and what each operation is called: in its audit log, in access
-//! policies, as a data action of roles.
+//! Vault operations, with their names in the audit log, in access policies, and as data actions of
+//! roles.
 
 use http::Method;
 
@@ -8,7 +8,7 @@ use super::names::KeyName;
 
 macro_rules! operations {
     ($($name:ident: $log:literal, $permission:expr, $action:literal;)*) => {
-        /// An operation.
+        /// A vault operation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Operation { $($name),* }
 
@@ -16,17 +16,18 @@ macro_rules! operations {
             #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The name in the service's audit log.
+            /// Name in the service's audit log.
             pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$name => $log),* }
             }
 
-            /// The permission that an access policy must name; `None`: any caller with a token may.
+            /// Permission that an access policy must contain. `None`: every authenticated caller
+            /// may.
             pub(crate) fn permission(self) -> Option<&'static str> {
                 match self { $(Self::$name => $permission),* }
             }
 
-            /// The data action that a role must allow.
+            /// Data action that a role must contain.
             pub(crate) fn action(self) -> &'static str {
                 match self { $(Self::$name => concat!("Microsoft.KeyVault/vaults/", $action)),* }
             }
@@ -62,7 +63,7 @@ operations! {
 }
 
 impl Operation {
-    /// Whether its request has a body, without which it means nothing.
+    /// Whether requests have a body.
     pub(super) fn takes_a_body(self) -> bool {
         match self {
             Self::Get | Self::List | Self::ListVersions | Self::GetDeleted | Self::ListDeleted => {
@@ -90,17 +91,17 @@ impl Operation {
     }
 }
 
-/// A request to a vault, as its method and path say.
+/// A vault request as given by its method and path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) operation: Operation,
     pub(crate) key: Option<KeyName>,
-    /// As it was written; `None`: the newest.
+    /// The version as written; `None` means the newest.
     pub(crate) version: Option<String>,
 }
 
 impl Call {
-    /// Whether a path inside a vault is one that vaults have.
+    /// Reports whether a path is one of a vault.
     pub(crate) fn is_of_a_vault(path: &str) -> bool {
         let first = path
             .split('/')
@@ -111,8 +112,8 @@ impl Call {
             .any(|known| first.eq_ignore_ascii_case(known))
     }
 
-    /// From a path inside a vault. Slashes at its front may be two, and where a version could stand
-    /// and does not, there may be none.
+    /// Parses a path inside a vault. It may start with two slashes, and the slash before an absent
+    /// version may be missing.
     pub(crate) fn parse(method: &Method, path: &str) -> Result<Self, AzureError> {
         use Operation::*;
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -129,7 +130,7 @@ impl Call {
         let (patch, delete) = (method == Method::PATCH, method == Method::DELETE);
         let newest = None::<String>;
         let named = |version: &str| (!version.is_empty()).then(|| version.to_owned());
-        // The longer forms first: a key may be called `restore`, and a version is never called
+        // The longer forms first: a key may be called `restore`, a version is never called
         // `create`.
         let (operation, key, version) = match lower[..] {
             ["keys"] | ["keys", ""] if get => (List, None, newest),
@@ -149,8 +150,7 @@ impl Call {
             ["keys", _, "rotationpolicy"] if get => (GetRotationPolicy, Some(1), newest),
             ["keys", _, "rotationpolicy"] if put => (SetRotationPolicy, Some(1), newest),
             ["keys", _, "versions"] if get => (ListVersions, Some(1), newest),
-            // Without a version, and without the slash in its place: Go's azcore makes one slash of
-            // two.
+            // Neither version nor its slash: Go's azcore collapses the two slashes.
             ["keys", _, what] if post && using(what).is_some() => {
                 (using(what).unwrap_or(Get), Some(1), newest)
             }
@@ -183,7 +183,7 @@ impl Call {
     }
 }
 
-/// The operation that uses a key, by the last part of its path in lower case.
+/// The cryptographic operation named by the last path segment, in lower case.
 fn using(path: &str) -> Option<Operation> {
     Some(match path {
         "encrypt" => Operation::Encrypt,
@@ -227,7 +227,7 @@ mod tests {
             ("POST", "/keys/K/wrapkey", (WrapKey, key(), None)),
             ("POST", "/keys/K/Sign", (Sign, key(), None)),
             ("POST", "/keys/K/0a/release", (Release, key(), version())),
-            // A version called so can be read, if there were one.
+            // Read as a version of that name.
             ("GET", "/keys/K/sign", (Get, key(), Some("sign".into()))),
             (
                 "POST",

@@ -1,4 +1,4 @@
-//! Lists in pages: at most 25 items each, and the URL of the next.
+//! Pagination: at most 25 items a page, and the URL of the next page.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use super::{Asked, AzureError, names};
 
 const MOST: usize = 25;
 
-/// `{"value":[…],"nextLink":…}` of `all`, which `path` in the vault lists.
+/// Returns `{"value":[…],"nextLink":…}` for the list at `path` in the vault.
 pub(super) fn page<T>(
     asked: &Asked<'_>,
     path: &str,

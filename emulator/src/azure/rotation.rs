@@ -1,4 +1,4 @@
-//! Rotation policies: when a key rotates by itself, and how long versions made so are valid.
+//! Rotation policies: when a key rotates, and how long rotated versions are valid.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::wire::{Input, invalid, missing, seconds};
 use super::{Asked, Azure, AzureError, keys, names};
 
-/// Attributes of a key: the policy as it was put, and when it was put first and last.
+/// Key attributes: the policy as it was set, and when it was created and last updated.
 const POLICY: &str = "rotation_policy";
 const CREATED: &str = "rotation_policy_created";
 const UPDATED: &str = "rotation_policy_updated";
-/// The shortest life of a version, and the shortest time before its end or after its making.
+/// Minimum lifetime of a version, and minimum time of a trigger after creation or before expiry, in
+/// days.
 const SHORTEST_LIFE: i64 = 28;
 const SHORTEST_TRIGGER: i64 = 7;
 
@@ -46,7 +47,7 @@ pub(super) fn put(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError>
     Ok(shown(asked, &*put.map_err(refused)?))
 }
 
-/// The policy as answers have it. A key that was given none has the service's own, which only
+/// The policy as responses show it. A key without one has the service's default, which only
 /// notifies.
 fn shown(asked: &Asked<'_>, key: &Key) -> Value {
     let kept = key
@@ -73,11 +74,11 @@ fn shown(asked: &Asked<'_>, key: &Key) -> Value {
     policy
 }
 
-/// What a request asks for.
+/// A policy of a request.
 struct Policy {
     trigger: Option<Trigger>,
     lifetime: Option<Period>,
-    /// As it is shown again.
+    /// The policy as it is stored and returned.
     kept: Value,
 }
 
@@ -127,7 +128,7 @@ impl Policy {
     }
 }
 
-/// One action: its type as the service writes it, and when.
+/// A lifetime action: its type as the service spells it, and its trigger.
 fn lifetime_action(
     action: &Value,
     life: Option<Period>,
@@ -158,7 +159,7 @@ fn lifetime_action(
         }
         (None, Some((text, before))) => {
             let Some(life) = life.filter(|_| kind == "Rotate") else {
-                // A notification may wait for an end that a version has by itself.
+                // A notification may refer to an expiry date that the version has by itself.
                 if kind == "Rotate" {
                     return Err(AzureError::bad_parameter(
                         "Property timeBeforeExpiry needs an expiryTime",
@@ -204,16 +205,17 @@ fn period_of(trigger: Trigger) -> Period {
     }
 }
 
-/// An ISO 8601 duration such as `P90D`, `P1Y` or `P18M`.
+/// Parses an ISO 8601 duration such as `P90D`, `P1Y` or `P18M`.
 fn duration(name: &str, text: &str) -> Result<Period, AzureError> {
     let span = text
         .starts_with('P')
         .then(|| text.parse::<Span>().ok())
         .flatten();
-    span.and_then(Period::of).ok_or_else(|| invalid(name))
+    span.and_then(Period::from_span)
+        .ok_or_else(|| invalid(name))
 }
 
-/// About how many days it has, for what must not be too short.
+/// Approximate number of days, for the minimum lengths.
 fn days(period: Period) -> i64 {
     period
         .after(Timestamp::UNIX_EPOCH)
@@ -241,7 +243,7 @@ mod tests {
             policy.trigger,
             Some(Trigger::AfterCreation(Period::days(90)))
         );
-        assert_eq!(policy.lifetime, Period::of(Span::new().years(1)));
+        assert_eq!(policy.lifetime, Period::from_span(Span::new().years(1)));
         assert_eq!(
             policy.kept["lifetimeActions"][0]["action"]["type"],
             "Rotate"

@@ -1,5 +1,4 @@
-//! What a seed file may say about Azure: applications that log in, issuers whose assertions stand
-//! for them, vaults.
+//! The `azure` part of a seed file: applications, token issuers and vaults.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,17 +14,17 @@ use super::identity::{Application, Federated, Issuer, managed_identity_id};
 use super::names::{HSM, is_vault_name};
 use super::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
 
-/// The part of a seed file under `azure`.
+/// The `azure` part of a seed file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AzureSeed {
-    /// Applications and managed identities, beside the well-known one.
+    /// Applications and managed identities, in addition to the well-known one.
     #[serde(default)]
     pub applications: Vec<SeedApplication>,
-    /// Issuers whose assertions may stand for an application.
+    /// Issuers whose assertions applications may log in with.
     #[serde(default)]
     pub issuers: Vec<SeedIssuer>,
-    /// Vaults, beside the well-known one or in its place.
+    /// Vaults, in addition to the well-known one or replacing it.
     #[serde(default)]
     pub vaults: Vec<SeedVault>,
 }
@@ -34,20 +33,20 @@ pub struct AzureSeed {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedApplication {
-    /// The id it logs in with, a GUID.
+    /// Client id, a GUID.
     pub client_id: String,
-    /// Its service principal's id, a GUID, by which permissions name it.
+    /// Object id of its service principal, a GUID; permissions refer to it.
     pub object_id: String,
-    /// What people call it; its client id when absent.
+    /// Display name; the client id if absent.
     pub name: Option<String>,
-    /// A secret to log in with.
+    /// Client secret.
     pub secret: Option<String>,
-    /// A certificate to log in with, PEM.
+    /// Certificate to log in with, as PEM.
     pub certificate: Option<String>,
-    /// Whose assertions stand for it.
+    /// Federated credentials.
     #[serde(default)]
     pub federated: Vec<SeedFederated>,
-    /// Whether it is a managed identity, whose tokens the instance metadata service hands out.
+    /// Makes it a managed identity, whose tokens the instance metadata service returns.
     #[serde(default)]
     pub managed_identity: bool,
 }
@@ -61,7 +60,7 @@ impl fmt::Debug for SeedApplication {
 }
 
 impl SeedApplication {
-    /// An application that cannot log in yet.
+    /// An application without credentials.
     pub fn new(client_id: impl Into<String>, object_id: impl Into<String>) -> Self {
         Self {
             client_id: client_id.into(),
@@ -92,13 +91,13 @@ fn exchange() -> String {
     "api://AzureADTokenExchange".to_owned()
 }
 
-/// An issuer and its keys.
+/// A token issuer and its keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedIssuer {
     /// `iss` of its assertions.
     pub url: String,
-    /// Its JSON Web Key Set, as JSON in a text: what `kubectl get --raw /openid/v1/jwks` prints.
+    /// Its JSON Web Key Set as a string, as `kubectl get --raw /openid/v1/jwks` prints it.
     pub jwks: String,
 }
 
@@ -106,22 +105,22 @@ pub struct SeedIssuer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedVault {
-    /// The first label of its host name; of a managed HSM with `.managedhsm`.
+    /// First label of the host name; for a managed HSM with `.managedhsm`.
     pub name: String,
-    /// `eastus` when absent.
+    /// Location; `eastus` if absent.
     pub location: Option<String>,
-    /// Access policies; without roles they decide.
+    /// Access policies; they decide if there are no roles.
     #[serde(default)]
     pub policies: Vec<SeedPolicy>,
-    /// Role assignments; where there are any, roles decide and not policies.
+    /// Role assignments; if there are any, they decide instead of the policies.
     #[serde(default)]
     pub roles: Vec<SeedRole>,
-    /// How long deleted keys can be recovered: 7 to 90 days; 90 when absent.
+    /// Retention period of deleted keys, 7 to 90 days; 90 if absent.
     pub retention_days: Option<u32>,
 }
 
 impl SeedVault {
-    /// A vault that nobody may do anything in yet.
+    /// A vault without permissions.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -133,28 +132,28 @@ impl SeedVault {
     }
 }
 
-/// What one principal may do with keys.
+/// Permissions of a principal on keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedPolicy {
-    /// The principal's object id.
+    /// Object id of the principal.
     pub object_id: String,
-    /// Such as `encrypt` and `decrypt`, or `all`.
+    /// Permissions, such as `encrypt` and `decrypt`, or `all`.
     pub keys: BTreeSet<String>,
 }
 
-/// A role that one principal has on a vault.
+/// A role of a principal on a vault.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedRole {
-    /// The principal's object id.
+    /// Object id of the principal.
     pub object_id: String,
-    /// The role's name, such as `Key Vault Crypto User`, or its id.
+    /// Name of the role, such as `Key Vault Crypto User`, or its id.
     pub role: String,
 }
 
 impl AzureSeed {
-    /// Makes all of it; the error says what is wrong with which.
+    /// Applies the seed. The error names the entry that is wrong.
     pub(crate) fn plant(&self, azure: &Azure) -> Result<(), String> {
         for application in &self.applications {
             azure.identity.directory.add(application.made()?);
@@ -214,7 +213,7 @@ impl SeedApplication {
     }
 }
 
-/// The first certificate of a PEM file.
+/// Returns the first certificate of a PEM file.
 fn der(pem: &str) -> Result<Vec<u8>, String> {
     let (_, rest) = pem
         .split_once("-----BEGIN CERTIFICATE-----")

@@ -1,5 +1,5 @@
-//! The edge to HTTP: bodies with a limit, answers with the headers that the service sends, no panic
-//! on anything.
+//! The HTTP side of the Azure front ends: bounded bodies, the service's headers, and contained
+//! panics.
 
 use std::sync::Arc;
 
@@ -21,20 +21,20 @@ use super::{Asked, Azure, AzureError, auth};
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body::{self, Unread};
 
-/// Far above anything that the service takes: its largest are backups.
+/// Well above the largest body of the service, a backup.
 const LARGEST_BODY: usize = 1024 * 1024;
 const CLOUD: &str = "azure";
 const SERVICE_VERSION: &str = "1.9.1720.1";
 const NETWORK_INFO: &str = "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;";
 
-/// Which of the two planes beside the vaults.
+/// The control planes besides the vaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plane {
     ResourceManager,
     Graph,
 }
 
-/// Where a request says that it is: the vault's name, the path inside the vault.
+/// A request to a vault: the vault's name and the path inside the vault.
 #[derive(Debug, Clone)]
 pub(crate) struct InVault {
     pub(crate) vault: String,
@@ -42,7 +42,7 @@ pub(crate) struct InVault {
 }
 
 impl InVault {
-    /// Whether a path inside a vault is one that vaults have.
+    /// Reports whether a path is one of a vault.
     pub(crate) fn has(path: &str) -> bool {
         super::Call::is_of_a_vault(path)
     }
@@ -73,8 +73,8 @@ impl Azure {
         if self.identity.auth.is_off() && is_probe(&parts, &body, &at.path) {
             return refused(UNKNOWN, AzureError::no_token());
         }
-        // Before the body is read: clients send their first request without one, to be told where
-        // to get a token.
+        // Before the body is read: clients send their first request without one, to learn where to
+        // get a token.
         let who = match auth::authenticate(&self.identity, &parts, names::resource(&vault.name)) {
             Ok(who) => who,
             Err(error) => return refused(UNKNOWN, error),
@@ -86,7 +86,7 @@ impl Azure {
         let operation = call.operation;
         let outcome = match read(body).await {
             Ok(body) => {
-                // RSA takes its time; other requests must not wait for it.
+                // Off the async worker, since RSA is slow.
                 let (azure, vault, query) = (
                     Arc::clone(&self),
                     Arc::clone(&vault),
@@ -123,7 +123,7 @@ impl Azure {
         self.answer(&parts, Some(&vault), outcome)
     }
 
-    /// What a request that was not let in wanted, as far as its path says.
+    /// The operation that an unauthenticated request states, for the request counts.
     fn claimed(&self, parts: &Parts, path: &str) -> &'static str {
         super::Call::parse(&parts.method, path).map_or(UNKNOWN, |call| call.operation.name())
     }
@@ -174,7 +174,7 @@ impl Azure {
         response
     }
 
-    /// Answers a request to Resource Manager or to Graph.
+    /// Answers a request to Resource Manager or Graph.
     pub(crate) async fn serve_management(
         self: Arc<Self>,
         counter: &Counter,
@@ -266,7 +266,7 @@ impl Azure {
         vault: Option<&Vault>,
         outcome: Result<(StatusCode, Option<Value>), AzureError>,
     ) -> Response {
-        // A managed HSM says nothing to whoever comes without a token.
+        // A managed HSM answers a request without a token without a body.
         let silent = vault.is_some_and(|vault| names::is_managed_hsm(&vault.name))
             && !parts.headers.contains_key(AUTHORIZATION);
         let (mut response, challenge) = match outcome {
@@ -322,17 +322,16 @@ impl Azure {
     }
 }
 
-/// Whether a request is an SDK's first one, which it sends without a token and without its body, to
-/// be told where tokens come from. To carry it out would be to refuse what the SDK has not sent
-/// yet.
+/// Reports whether a request is an SDK's first one, which it sends without token and body to learn
+/// where to get a token. Carrying it out would reject a request that was not sent yet.
 fn is_probe(parts: &Parts, body: &Body, path: &str) -> bool {
     !parts.headers.contains_key(AUTHORIZATION)
         && body.is_end_stream()
         && super::Call::parse(&parts.method, path).is_ok_and(|call| call.operation.takes_a_body())
 }
 
-/// Where tokens come from, for a caller that reached the vault so: Microsoft's host under
-/// Microsoft's names, else this very port.
+/// Where to get tokens: Microsoft's login host if the request used Microsoft's names, else this
+/// server.
 fn authority(parts: &Parts) -> String {
     let host = crate::front::host(parts);
     if names::vault_at(crate::front::name(&host)).is_some() {

@@ -1,4 +1,4 @@
-//! Vaults, and who may do what in each: by access policies or by roles, as the vault was made.
+//! Vaults, and the access policies and roles that decide what a caller may do in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -15,49 +15,49 @@ use super::operation::Operation;
 /// A vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vault {
-    /// The first label of its host name.
+    /// First label of the host name.
     pub name: String,
-    /// Such as `eastus`.
+    /// Location, such as `eastus`.
     pub location: String,
-    /// The resource group's name.
+    /// Name of the resource group.
     pub resource_group: String,
-    /// Whether roles decide, and not access policies.
+    /// Whether roles decide instead of access policies.
     pub rbac: bool,
-    /// Access policies; looked at where `rbac` is off.
+    /// Access policies, used if `rbac` is false.
     pub policies: Vec<AccessPolicy>,
-    /// Role assignments on this vault; looked at where `rbac` is on.
+    /// Role assignments on this vault, used if `rbac` is true.
     pub roles: Vec<RoleAssignment>,
-    /// How long deleted keys can be recovered: 7 to 90.
+    /// Retention period of deleted keys, 7 to 90 days.
     pub retention_days: u32,
     /// `standard` or `premium`.
     pub sku: String,
-    /// As they were put.
+    /// Tags as they were set.
     pub tags: Value,
-    /// As they were put; not enforced.
+    /// Network rules as they were set; not enforced.
     pub network_acls: Value,
 }
 
-/// What one principal may do with keys.
+/// Permissions of a principal on keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessPolicy {
-    /// The principal's object id.
+    /// Object id of the principal.
     pub object_id: String,
-    /// Permissions, such as `encrypt`, or `all`; case plays no part.
+    /// Permissions, such as `encrypt`, or `all`, compared without regard to case.
     pub keys: BTreeSet<String>,
-    /// Permissions on secrets and certificates, as they were put.
+    /// Permissions on secrets and certificates as they were set; not used.
     pub others: Value,
 }
 
-/// A role that one principal has.
+/// A role of a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleAssignment {
-    /// The principal's object id.
+    /// Object id of the principal.
     pub object_id: String,
     /// The role.
     pub role: Role,
 }
 
-/// The built-in roles that are about keys.
+/// The built-in roles that concern keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Role {
@@ -68,7 +68,7 @@ pub enum Role {
     Reader,
 }
 
-/// Name, id and data actions of each role, as Microsoft's list of built-in roles has them.
+/// Name, id and data actions of each role, from Microsoft's list of built-in roles.
 const ROLES: &[(Role, &str, &str, &[&str])] = &[
     (
         Role::Administrator,
@@ -120,7 +120,7 @@ const ROLES: &[(Role, &str, &str, &[&str])] = &[
 ];
 
 impl Role {
-    /// Every role.
+    /// All roles.
     pub fn all() -> impl Iterator<Item = Self> {
         ROLES.iter().map(|(role, ..)| *role)
     }
@@ -130,17 +130,17 @@ impl Role {
         row.map_or(("", "", &[]), |(_, name, id, actions)| (name, id, actions))
     }
 
-    /// As the portal shows it.
+    /// Display name.
     pub fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// The id of its definition.
+    /// Id of the role definition.
     pub fn id(self) -> &'static str {
         self.row().1
     }
 
-    /// By name or id.
+    /// Finds a role by its name or id.
     pub fn parse(text: &str) -> Option<Self> {
         Self::all().find(|role| {
             role.name().eq_ignore_ascii_case(text) || role.id().eq_ignore_ascii_case(text)
@@ -159,7 +159,7 @@ impl Role {
 }
 
 impl Vault {
-    /// One that nobody may do anything in yet, with access policies.
+    /// A vault with access policies but without any permission.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -175,8 +175,8 @@ impl Vault {
         }
     }
 
-    /// Whether the principal may do that; `key` names the one that it is about. `assigned` are
-    /// roles on this vault and above it.
+    /// Fails if the principal may not run the operation. `key` is the key concerned; `assigned` are
+    /// roles on this vault and on what contains it.
     pub(super) fn check(
         &self,
         who: &Principal,
@@ -230,8 +230,7 @@ impl Vault {
     }
 }
 
-/// All vaults, by name without regard to case; those that were deleted; and who has which role on
-/// what.
+/// All vaults by name, without regard to case; the deleted vaults; and the role assignments.
 #[derive(Debug, Default)]
 pub(crate) struct Vaults(RwLock<State>);
 
@@ -255,7 +254,7 @@ impl Vaults {
         self.read().vaults.get(&name.to_ascii_lowercase()).cloned()
     }
 
-    /// Those that Resource Manager has as vaults: not the managed HSMs, another type of resource.
+    /// The vaults that Resource Manager lists as vaults. Managed HSMs are another resource type.
     pub(crate) fn managed(&self) -> Vec<Arc<Vault>> {
         self.read()
             .vaults
@@ -265,14 +264,14 @@ impl Vaults {
             .collect()
     }
 
-    /// Adds a vault, or puts it in the place of the one with its name.
+    /// Adds a vault or replaces the one with the same name.
     pub(crate) fn put(&self, vault: Vault) {
         self.write()
             .vaults
             .insert(vault.name.to_ascii_lowercase(), Arc::new(vault));
     }
 
-    /// Takes a vault away, to be recovered; its keys stay where they are.
+    /// Marks a vault as deleted; its keys stay.
     pub(crate) fn delete(&self, name: &str, at: Timestamp) {
         let (mut state, name) = (self.write(), name.to_ascii_lowercase());
         if let Some(vault) = state.vaults.remove(&name) {
@@ -299,7 +298,7 @@ impl Vaults {
         self.write().deleted.remove(&name.to_ascii_lowercase());
     }
 
-    /// Gives a role; false where the principal has it there already.
+    /// Adds a role assignment. Returns false if the principal already has that role there.
     pub(crate) fn assign(&self, made: Assignment) -> bool {
         let mut state = self.write();
         let is_new = !state

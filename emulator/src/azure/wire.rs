@@ -1,4 +1,4 @@
-//! What a request says and how answers say it: versions of the API, JSON bodies, base64url, times.
+//! Reading requests and writing responses: API versions, JSON bodies, base64url, timestamps.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
@@ -9,30 +9,30 @@ use serde_json::{Map, Value};
 
 use super::AzureError;
 
-/// Answers have no padding; some clients send it.
+/// Written without padding; some clients send padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
         .with_encode_padding(false)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-/// The newest version that the service has, which its refusals name.
+/// The newest API version of the service, which its error messages name.
 const LATEST: &str = "2026-04-01";
 const OLDEST_DATED: Date = date(2025, 6, 1);
 
-/// A version of the API, previews as what they became; in the order in which the service had them.
+/// An API version in the order of their release; a preview counts as the version it became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ApiVersion {
     /// 2016-10-01.
     First,
     /// 7.0 to 7.6, by the minor number.
     Numbered(u8),
-    /// From 2025-06-01 on.
+    /// Any date from 2025-06-01 on.
     Dated(Date),
 }
 
-/// Takes a version of the API by rule and not by list, so that tomorrow's SDK works, too:
-/// 2016-10-01, 7.0 to 7.6, and dated ones, each of the last two also as previews.
+/// Parses an API version by rule instead of a list, so that newer SDKs work: 2016-10-01, 7.0 to
+/// 7.6, and dates, the last two also as previews.
 pub(super) fn api_version(query: &str) -> Result<ApiVersion, AzureError> {
     let version = self::query(query, "api-version").filter(|version| !version.is_empty());
     let version = version.ok_or_else(AzureError::no_version)?;
@@ -66,19 +66,19 @@ fn dated(text: &str) -> Option<Date> {
     text.parse().ok().filter(|_| text.len() == 10)
 }
 
-/// A parameter of the query.
+/// Returns a parameter of the query.
 pub(super) fn query(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key.eq_ignore_ascii_case(name))
         .map(|(_, v)| v.into_owned())
 }
 
-/// A JSON object of a request. Members that nobody asks for are let be.
+/// The JSON object of a request. Unknown members are ignored.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Input(Map<String, Value>);
 
 impl Input {
-    /// An absent body is an empty object.
+    /// An absent body counts as an empty object.
     pub(super) fn parse(body: &[u8]) -> Result<Self, AzureError> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
@@ -94,7 +94,7 @@ impl Input {
         }
     }
 
-    /// A member, unless it is null.
+    /// Returns a member unless it is null.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
@@ -145,7 +145,7 @@ impl Input {
             .map(Some)
     }
 
-    /// A point in time in whole seconds since 1970.
+    /// A timestamp in whole seconds since 1970.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, AzureError> {
         self.integer(name)?
             .map(|seconds| Timestamp::from_second(seconds).map_err(|_| invalid(name)))
@@ -162,7 +162,7 @@ impl Input {
         self.bytes(name)?.ok_or_else(|| missing(name))
     }
 
-    /// Names and texts, such as tags.
+    /// A map of strings, such as tags.
     pub(super) fn map(
         &self,
         name: &str,

@@ -9,7 +9,7 @@
 //! base64.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use kmslab_keycore::{Key, Sealed, Version, VersionId};
+use kmslab_keycore::{Ciphertext, Key, Version, VersionId};
 use prost::Message;
 
 const VERSION: u8 = 0;
@@ -44,7 +44,7 @@ pub(crate) fn blob_id(version: &VersionId) -> [u8; ID] {
     id
 }
 
-pub(crate) fn encode(sealed: &Sealed) -> Vec<u8> {
+pub(crate) fn encode(sealed: &Ciphertext) -> Vec<u8> {
     let id = [&[VERSION], blob_id(&sealed.version).as_slice(), &PADDING].concat();
     Frame {
         id,
@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn sealed(body: Vec<u8>) -> Sealed {
-        Sealed {
+    fn sealed(body: Vec<u8>) -> Ciphertext {
+        Ciphertext {
             version: VersionId::from_bytes([7; 32]),
             nonce: [9; NONCE],
             body,

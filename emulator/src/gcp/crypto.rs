@@ -94,7 +94,7 @@ pub(crate) fn encrypt(
     let used = name.version(version.number);
     let sealed = gcp
         .core
-        .seal_with(named, plaintext, aad)
+        .encrypt_with_version(named, plaintext, aad)
         .map_err(|error| GcpError::of_version(&used, error))?;
     let ciphertext = blob::encode(&sealed);
     Ok(kms::EncryptResponse {
@@ -132,7 +132,7 @@ pub(crate) fn decrypt(
     }
     let blob = blob::parse(ciphertext).ok_or_else(GcpError::does_not_open)?;
     let version = blob::version_of(&key, &blob).ok_or_else(GcpError::of_another_key)?;
-    let opened = gcp.core.open(
+    let opened = gcp.core.decrypt(
         &key.realm,
         &key.id,
         &version.id,

@@ -75,9 +75,9 @@ impl GcpError {
     }
 
     /// A name that is none, or of something else.
-    pub(crate) fn bad_name(name: &str, wanted: &str) -> Self {
+    pub(crate) fn bad_name(name: &str, expected: &str) -> Self {
         Self::invalid(format!(
-            "Resource name [{name}] is not a valid {wanted} name."
+            "Resource name [{name}] is not a valid {expected} name."
         ))
     }
 
@@ -183,7 +183,7 @@ impl GcpError {
             KeyError::NoPrimary { .. } => {
                 Self::precondition(format!("CryptoKey {name} has no primary version."))
             }
-            KeyError::DoesNotOpen => Self::does_not_open(),
+            KeyError::DecryptionFailed => Self::does_not_open(),
             KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported => {
                 Self::precondition(format!("{name} has another purpose than the call is for."))
             }
@@ -209,8 +209,8 @@ impl GcpError {
             KeyError::TooLong { max } => {
                 Self::invalid(format!("The input is too long: at most {max} bytes fit."))
             }
-            KeyError::BadLength { what, wanted } => {
-                Self::invalid(format!("The {what} must have {wanted} bytes."))
+            KeyError::BadLength { what, expected } => {
+                Self::invalid(format!("The {what} must have {expected} bytes."))
             }
             KeyError::BadDigestLength => {
                 Self::invalid("The digest has another length than the algorithm's.")

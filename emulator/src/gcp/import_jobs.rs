@@ -9,8 +9,8 @@ use kmslab_googleapis::kms::ProtectionLevel;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
 use kmslab_googleapis::kms::import_job::{ImportJobState, ImportMethod, WrappingPublicKey};
 use kmslab_keycore::{
-    Algorithm, Key, KeyError, KeyId, Material, NewKey, NewVersion, Purpose, Realm, RsaPadding,
-    VersionState,
+    Algorithm, ImportedMaterial, Key, KeyError, KeyId, NewKey, NewVersion, Purpose, Realm,
+    RsaPadding, VersionState,
 };
 
 use super::algorithms::{self, Row};
@@ -155,8 +155,8 @@ pub(crate) fn create(
         id: KeyId::new(name.job.as_str()),
         algorithm,
         first: Some(NewVersion {
-            later: true,
-            ..NewVersion::of(algorithm)
+            pending: true,
+            ..NewVersion::new(algorithm)
         }),
         purpose: Purpose::EncryptDecrypt,
         description: String::new(),
@@ -297,7 +297,7 @@ pub(crate) fn import(
     new.attributes
         .insert(wire::IMPORT_TIME.to_owned(), gcp.core.now().to_string());
     let new = NewVersion {
-        later: false,
+        pending: false,
         primary: false,
         material: Some(material),
         ..new
@@ -313,11 +313,11 @@ pub(crate) fn import(
     versions::shown(gcp, &key_name, &key, made)
 }
 
-fn material(row: &Row, bytes: &[u8]) -> Result<Material, KeyError> {
+fn material(row: &Row, bytes: &[u8]) -> Result<ImportedMaterial, KeyError> {
     let material = match row.material {
-        Algorithm::Aes { .. } => Material::aes(bytes),
-        Algorithm::Hmac { bits } => Material::hmac(bits, bytes),
-        algorithm => Material::pkcs8(algorithm, bytes),
+        Algorithm::Aes { .. } => ImportedMaterial::aes(bytes),
+        Algorithm::Hmac { bits } => ImportedMaterial::hmac(bits, bytes),
+        algorithm => ImportedMaterial::pkcs8(algorithm, bytes),
     }?;
     if material.algorithm() == row.material {
         Ok(material)

@@ -149,12 +149,12 @@ pub(crate) fn new_version(row: &Row, attributes: &BTreeMap<String, String>) -> N
         .iter()
         .filter(|(name, _)| of_version.contains(&name.as_str()));
     NewVersion {
-        later: row.is_asymmetric(),
+        pending: row.is_asymmetric(),
         primary: row.purpose == Purpose::EncryptDecrypt,
         attributes: attributes
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
-        ..NewVersion::of(row.material)
+        ..NewVersion::new(row.material)
     }
 }
 

@@ -133,7 +133,7 @@ pub(crate) fn delete_version(
     }
     let removed = gcp.core.remove_version((&key.realm, &key.id, &version.id));
     removed.map_err(|error| match error {
-        KeyError::IllegalMove { from, .. } => {
+        KeyError::InvalidTransition { from, .. } => {
             let state = wire::state_name(from);
             let destroyed = wire::state_name(VersionState::Destroyed);
             GcpError::precondition(format!(

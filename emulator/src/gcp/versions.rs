@@ -238,7 +238,7 @@ fn moved(
         .set_version_state(&name.key.ring.realm(), &name.key.id(), &version.id, to);
     let key = moved.map_err(|error| match error {
         // Somebody else moved it meanwhile.
-        KeyError::IllegalMove { .. } => wrong_state(name, version, "another"),
+        KeyError::InvalidTransition { .. } => wrong_state(name, version, "another"),
         error => GcpError::of_version(name, error),
     })?;
     let version = name

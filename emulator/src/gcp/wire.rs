@@ -154,7 +154,7 @@ pub(crate) fn destroy_after(key: &Key) -> SignedDuration {
 pub(crate) fn crypto_key(name: &KeyName, key: &Key) -> kms::CryptoKey {
     let purpose = purpose(key);
     let rotation_period = match key.rotation.trigger {
-        Some(Trigger::Every(period)) => period.whole_seconds(),
+        Some(Trigger::Every(period)) => period.as_seconds(),
         _ => None,
     };
     kms::CryptoKey {

@@ -1,10 +1,10 @@
-//! Second names of keys.
+//! Aliases: second names of keys.
 
 use super::KeyCore;
 use crate::{Alias, KeyError, KeyId, Realm};
 
 impl KeyCore {
-    /// Adds an alias.
+    /// Creates an alias. Fails with [`KeyError::AliasExists`] when the name is in use.
     pub fn create_alias(
         &self,
         realm: &Realm,
@@ -23,7 +23,7 @@ impl KeyCore {
         Ok(alias)
     }
 
-    /// Points an alias at another key.
+    /// Points an existing alias at another key.
     pub fn update_alias(
         &self,
         realm: &Realm,
@@ -41,12 +41,12 @@ impl KeyCore {
         Ok(alias)
     }
 
-    /// Removes an alias; its key stays.
+    /// Deletes an alias; the key stays.
     pub fn delete_alias(&self, realm: &Realm, name: &str) -> Result<(), KeyError> {
         self.store.remove_alias(realm, name)
     }
 
-    /// An alias by its name.
+    /// Looks up an alias. An alias whose key is gone is not found.
     pub fn alias(&self, realm: &Realm, name: &str) -> Result<Alias, KeyError> {
         let not_found = || KeyError::AliasNotFound {
             name: name.to_owned(),
@@ -56,7 +56,7 @@ impl KeyCore {
         Ok(alias)
     }
 
-    /// All aliases of a realm, by name.
+    /// Lists the aliases of a realm, ordered by name.
     pub fn aliases(&self, realm: &Realm) -> Vec<Alias> {
         self.store
             .aliases(realm)

@@ -1,4 +1,4 @@
-//! A key as bytes that only this core can read again: every version, sealed under the master key.
+//! Backup and restore: all versions of a key, encrypted under the master key of this core.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use super::KeyCore;
 use crate::{Key, KeyError, KeyId, KeyState, Realm};
 
 impl KeyCore {
-    /// The whole key, sealed.
+    /// Returns the key with all its versions, encrypted. Only this core can restore it.
     pub fn backup(&self, realm: &Realm, id: &KeyId) -> Result<Vec<u8>, KeyError> {
         let key = self.key(realm, id)?;
         let bytes = postcard::to_allocvec(&*key).map(Zeroizing::new);
         let bytes = bytes.map_err(|_| KeyError::Internal {
             what: "a key could not be written",
         })?;
-        self.master.seal_backup(self.entropy.as_ref(), &bytes)
+        self.master.encrypt_backup(self.entropy.as_ref(), &bytes)
     }
 
-    /// Puts a key from [`KeyCore::backup`] into a realm, under the name and with the versions it
-    /// had.
+    /// Restores a key from [`KeyCore::backup`] into a realm, with its id and its versions. Fails
+    /// with [`KeyError::AlreadyExists`] when the id is in use.
     pub fn restore(&self, realm: &Realm, backup: &[u8]) -> Result<Arc<Key>, KeyError> {
-        let bytes = self.master.open_backup(backup)?;
+        let bytes = self.master.decrypt_backup(backup)?;
         let mut key: Key = postcard::from_bytes(&bytes).map_err(|_| KeyError::BadBackup)?;
         key.realm = realm.clone();
         if let KeyState::PendingDeletion { .. } = key.state {
             key.state = KeyState::Enabled;
         }
         let id = key.id.clone();
-        // A name that waits for its deletion is taken too.
+        // The id of a key that is pending deletion is in use as well.
         if let Ok(there) = self.key(realm, &id)
             && let KeyState::PendingDeletion { .. } = there.state
         {

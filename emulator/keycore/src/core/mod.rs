@@ -1,11 +1,11 @@
-//! The verbs on keys. Every verb first settles what is due: rotations that the schedule owes,
-//! deletions whose day has come.
+//! Operations on keys. Each one first applies what is due: scheduled rotations, and deletions whose
+//! time has come.
 
 mod aliases;
 mod backup;
 mod crypto;
-mod life;
-mod rotating;
+mod lifecycle;
+mod rotate;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use crate::{
     Store, Version, VersionId, VersionState,
 };
 
-pub use crypto::Named;
-use rotating::Rotating;
+pub use crypto::VersionRef;
+use rotate::RotationLocks;
 
-/// All keys of one emulator.
+/// The keys of one emulator.
 pub struct KeyCore {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     master: MasterKey,
-    rotating: Rotating,
+    rotating: RotationLocks,
 }
 
-/// A ciphertext of a key's primary version.
+/// A ciphertext of AES-256-GCM.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
-    /// The version that sealed.
+pub struct Ciphertext {
+    /// The version that encrypted.
     pub version: VersionId,
-    /// The nonce of AES-256-GCM.
+    /// Nonce of AES-256-GCM.
     pub nonce: [u8; 12],
     /// Ciphertext ‖ tag, 16 bytes longer than the plaintext.
     pub body: Vec<u8>,
 }
 
-/// What settling did.
+/// What applying due changes did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Versions made by schedules.
+pub struct DueChanges {
+    /// Versions made by rotation schedules.
     pub rotated: usize,
-    /// Keys whose deletion came due.
+    /// Keys deleted.
     pub deleted: usize,
-    /// Versions that schedules owed and that were left out, the oldest of more than one settling
-    /// makes: 32 of an RSA key, 1000 of others.
+    /// Due versions that were not made, the oldest first, because one call makes at most 32 of an
+    /// RSA key and 1000 of any other.
     pub skipped: usize,
 }
 
@@ -63,8 +63,7 @@ impl fmt::Debug for KeyCore {
 }
 
 impl KeyCore {
-    /// A core over an empty or filled store. The master key is made here and lives as long as the
-    /// core.
+    /// Creates a core over a store. The master key is generated here and lives as long as the core.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let master = MasterKey::random(entropy.as_ref());
         Self {
@@ -72,23 +71,23 @@ impl KeyCore {
             clock,
             entropy,
             master,
-            rotating: Rotating::default(),
+            rotating: RotationLocks::default(),
         }
     }
 
-    /// The time on the clock that keys live by.
+    /// Returns the time of the clock that keys live by.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Random bytes.
+    /// Returns `len` random bytes.
     pub fn random(&self, len: usize) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(vec![0; len]);
         self.entropy.fill(&mut bytes);
         bytes
     }
 
-    /// Makes a key and its first version. RSA takes up to seconds.
+    /// Creates a key and its first version. RSA takes up to seconds.
     pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         let first = new
@@ -105,7 +104,7 @@ impl KeyCore {
             algorithm: new.algorithm,
             primary: None,
             versions: Vec::new(),
-            numbered: 0,
+            last_number: 0,
             rotation: Rotation::default(),
             description: new.description,
             labels: new.labels,
@@ -114,55 +113,58 @@ impl KeyCore {
             grants: Vec::new(),
         };
         if let (Some(made), Some(asked)) = (first, &new.first) {
-            push(&mut key, made, asked.primary);
+            append_and_schedule(&mut key, made, asked.primary);
         }
         self.store.insert(key)?;
         self.key(realm, &new.id)
     }
 
-    /// A key as it is now; one whose deletion came due is not found.
+    /// Returns a key as it is now. A key whose deletion is due is not found.
     pub fn key(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
-        let key = self.store.get(realm, id).and_then(|key| self.settled(key));
+        let key = self
+            .store
+            .get(realm, id)
+            .and_then(|key| self.apply_due_to(key));
         key.ok_or_else(|| KeyError::NotFound { id: id.to_string() })
     }
 
-    /// All keys of a realm, by time of creation, then by name.
+    /// Lists the keys of a realm, ordered by creation time, then by id.
     pub fn keys(&self, realm: &Realm) -> Vec<Arc<Key>> {
         self.store
             .keys(realm)
             .into_iter()
-            .filter_map(|key| self.settled(key))
+            .filter_map(|key| self.apply_due_to(key))
             .collect()
     }
 
-    /// Every realm that has a key.
+    /// Lists the realms that have a key.
     pub fn realms(&self) -> Vec<Realm> {
         self.store.realms()
     }
 
-    /// The key that has this version; for ciphertexts that name only a version.
+    /// Finds the key that has a version, for ciphertexts that name only the version.
     pub fn find_version(&self, realm: &Realm, version: &VersionId) -> Result<Arc<Key>, KeyError> {
         self.store
-            .find(realm, version)
-            .and_then(|key| self.settled(key))
+            .find_by_version(realm, version)
+            .and_then(|key| self.apply_due_to(key))
             .ok_or(KeyError::VersionNotFound)
     }
 
-    /// Settles everything that is due now.
-    pub fn settle(&self) -> Settled {
-        self.settle_while(&|| true)
+    /// Applies everything that is due now.
+    pub fn apply_due(&self) -> DueChanges {
+        self.apply_due_while(&|| true)
     }
 
-    /// Settles what is due now, key by key and version by version, until `go_on` says no.
-    pub fn settle_while(&self, go_on: &dyn Fn() -> bool) -> Settled {
-        let mut done = Settled::default();
+    /// Applies what is due now, version by version, for as long as `should_continue` returns true.
+    pub fn apply_due_while(&self, should_continue: &dyn Fn() -> bool) -> DueChanges {
+        let mut done = DueChanges::default();
         for realm in self.store.realms() {
             for key in self.store.keys(&realm) {
-                if !go_on() {
+                if !should_continue() {
                     return done;
                 }
                 let known = key.versions.len();
-                let (settled, skipped) = self.settled_while(key, go_on);
+                let (settled, skipped) = self.apply_due_to_while(key, should_continue);
                 done.skipped += skipped;
                 match settled {
                     Some(key) => done.rotated += key.versions.len().saturating_sub(known),
@@ -173,25 +175,29 @@ impl KeyCore {
         done
     }
 
-    /// Forgets every key and alias of one realm, whatever their state.
-    pub fn forget(&self, realm: &Realm) {
+    /// Removes all keys and aliases of a realm, whatever their state.
+    pub fn remove_realm(&self, realm: &Realm) {
         for key in self.store.keys(realm) {
             self.store.remove(realm, &key.id, &|_| true);
         }
     }
 
-    /// Forgets every key and alias.
+    /// Removes all keys and aliases.
     pub fn reset(&self) {
         self.store.clear();
     }
 
-    /// The key after what is due for it; `None` where that is its end.
-    fn settled(&self, key: Arc<Key>) -> Option<Arc<Key>> {
-        self.settled_while(key, &|| true).0
+    /// The key after its due changes; `None` if it was deleted.
+    fn apply_due_to(&self, key: Arc<Key>) -> Option<Arc<Key>> {
+        self.apply_due_to_while(key, &|| true).0
     }
 
-    /// The same for as long as `go_on` says so, and how many rotations were left out.
-    fn settled_while(&self, key: Arc<Key>, go_on: &dyn Fn() -> bool) -> (Option<Arc<Key>>, usize) {
+    /// The same for as long as `should_continue` returns true, and how many rotations were skipped.
+    fn apply_due_to_while(
+        &self,
+        key: Arc<Key>,
+        should_continue: &dyn Fn() -> bool,
+    ) -> (Option<Arc<Key>>, usize) {
         let now = self.now();
         match key.state {
             KeyState::PendingDeletion { at } if at <= now => {
@@ -210,24 +216,26 @@ impl KeyCore {
             _ if key
                 .versions
                 .iter()
-                .any(|version| version.state.ends_by(now)) =>
+                .any(|version| version.state.is_destruction_due(now)) =>
             {
                 let settled = self.store.update(&key.realm, &key.id, &mut |key| {
                     key.versions
                         .iter_mut()
-                        .for_each(|version| version.end_by(now));
+                        .for_each(|version| version.destroy_if_due(now));
                     Ok(())
                 });
-                settled.map_or((None, 0), |key| self.settled_while(key, go_on))
+                settled.map_or((None, 0), |key| {
+                    self.apply_due_to_while(key, should_continue)
+                })
             }
             KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
-                self.rotate_due(&key, now, go_on)
+                self.rotate_due(&key, now, should_continue)
             }
             _ => (Some(key), 0),
         }
     }
 
-    /// A version that is nobody's yet, and so has no number.
+    /// A version that belongs to no key yet and has no number.
     fn new_version(
         &self,
         new: &NewVersion,
@@ -236,17 +244,17 @@ impl KeyCore {
     ) -> Result<Version, KeyError> {
         let id = VersionId::random(self.entropy.as_ref());
         let material = match &new.material {
-            _ if new.later => None,
-            Some(material) => Some(material.of(new.algorithm)?),
+            _ if new.pending => None,
+            Some(material) => Some(material.for_algorithm(new.algorithm)?),
             None => Some(material::generate(new.algorithm, self.entropy.as_ref())?),
         };
-        let sealed = material
-            .map(|material| self.master.seal(self.entropy.as_ref(), &id, &material))
+        let wrapped = material
+            .map(|material| self.master.wrap(self.entropy.as_ref(), &id, &material))
             .transpose()?;
         Ok(Version {
             id,
             number: 0,
-            state: if new.later {
+            state: if new.pending {
                 VersionState::Pending
             } else {
                 VersionState::Enabled
@@ -259,21 +267,22 @@ impl KeyCore {
             expires: new.expires,
             labels: new.labels.clone(),
             attributes: new.attributes.clone(),
-            material: sealed.map(Arc::new),
+            material: wrapped.map(Arc::new),
         })
     }
 }
 
-/// The newest version from then on, from which the schedule counts.
-fn push(key: &mut Key, version: Version, primary: bool) {
-    key.rotation.made(version.created, version.expires);
+/// Appends the newest version and counts the schedule from it.
+fn append_and_schedule(key: &mut Key, version: Version, primary: bool) {
+    key.rotation
+        .version_created(version.created, version.expires);
     append(key, version, primary);
 }
 
-/// The newest version from then on; the schedule has its dates already.
+/// Appends the newest version; the schedule has its dates already.
 fn append(key: &mut Key, version: Version, primary: bool) {
-    let number = key.numbered.saturating_add(1);
-    key.numbered = number;
+    let number = key.last_number.saturating_add(1);
+    key.last_number = number;
     if primary {
         key.primary = Some(version.id);
     }

@@ -1,4 +1,4 @@
-//! Keys in memory, for as long as the process lives.
+//! A store in memory, which lives as long as the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -6,23 +6,23 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::{Change, Store};
 use crate::{Alias, Key, KeyError, KeyId, Realm, VersionId};
 
-/// Keys in memory.
+/// Keys and aliases in memory.
 #[derive(Debug, Default)]
-pub struct MemoryStore(RwLock<BTreeMap<Realm, World>>);
+pub struct MemoryStore(RwLock<BTreeMap<Realm, RealmEntries>>);
 
 #[derive(Debug, Default)]
-struct World {
+struct RealmEntries {
     keys: HashMap<KeyId, Arc<Key>>,
     versions: HashMap<VersionId, KeyId>,
     aliases: BTreeMap<String, Alias>,
 }
 
 impl MemoryStore {
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Realm, World>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Realm, RealmEntries>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Realm, World>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Realm, RealmEntries>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,7 +47,7 @@ impl Store for MemoryStore {
         self.read().get(realm)?.keys.get(id).cloned()
     }
 
-    fn find(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>> {
+    fn find_by_version(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>> {
         let realms = self.read();
         let world = realms.get(realm)?;
         world.keys.get(world.versions.get(version)?).cloned()

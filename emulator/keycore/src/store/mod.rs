@@ -1,4 +1,4 @@
-//! Where keys are kept. The core is the only user; a store knows nothing of what a key means.
+//! Storage of keys. Only the core uses it, and it does not interpret keys.
 
 mod memory;
 
@@ -9,39 +9,38 @@ use crate::{Alias, Key, KeyError, KeyId, Realm, VersionId};
 
 pub use memory::MemoryStore;
 
-/// Changes a key in place; an error leaves it as it was.
+/// Changes a key in place. If it fails, the stored key stays as it was.
 pub type Change<'a> = dyn FnMut(&mut Key) -> Result<(), KeyError> + 'a;
 
-/// Keys and aliases. Every method is atomic; a key that was handed out does not change under its
-/// reader.
+/// Storage of keys and aliases. Every method is atomic, and a key that was returned does not change
+/// afterwards.
 pub trait Store: Send + Sync + Debug {
-    /// Adds a key; [`KeyError::AlreadyExists`] where its name is taken.
+    /// Adds a key. Fails with [`KeyError::AlreadyExists`] if its id is in use.
     fn insert(&self, key: Key) -> Result<(), KeyError>;
-    /// A key by its name.
+    /// Returns a key by its id.
     fn get(&self, realm: &Realm, id: &KeyId) -> Option<Arc<Key>>;
-    /// The key that has that version.
-    fn find(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>>;
-    /// Changes a key; returns it as it then is.
+    /// Returns the key that has a version.
+    fn find_by_version(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>>;
+    /// Changes a key and returns the result.
     fn update(
         &self,
         realm: &Realm,
         id: &KeyId,
         change: &mut Change<'_>,
     ) -> Result<Arc<Key>, KeyError>;
-    /// Removes a key and the aliases that name it, if it is still one of those that `when` takes;
-    /// whether it did.
+    /// Removes a key and its aliases if `when` returns true for it. Returns whether it did.
     fn remove(&self, realm: &Realm, id: &KeyId, when: &dyn Fn(&Key) -> bool) -> bool;
-    /// All keys of a realm, by time of creation, then by name.
+    /// Lists the keys of a realm, ordered by creation time, then by id.
     fn keys(&self, realm: &Realm) -> Vec<Arc<Key>>;
-    /// Every realm that has a key.
+    /// Lists the realms that have a key.
     fn realms(&self) -> Vec<Realm>;
-    /// Sets an alias; `replace` says whether one must be there already or must not.
+    /// Sets an alias. With `replace` it must exist, without it must not.
     fn put_alias(&self, realm: &Realm, alias: Alias, replace: bool) -> Result<(), KeyError>;
-    /// An alias by its name.
+    /// Returns an alias by its name.
     fn alias(&self, realm: &Realm, name: &str) -> Option<Alias>;
     /// Removes an alias.
     fn remove_alias(&self, realm: &Realm, name: &str) -> Result<(), KeyError>;
-    /// All aliases of a realm, by name.
+    /// Lists the aliases of a realm, ordered by name.
     fn aliases(&self, realm: &Realm) -> Vec<Alias>;
     /// Removes everything.
     fn clear(&self);

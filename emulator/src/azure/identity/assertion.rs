@@ -1,5 +1,4 @@
-//! Client assertions: an application shows who it is by a JWT that its own certificate signed, or a
-//! trusted issuer for it.
+//! Client assertions: JWTs signed with an application's certificate or by a trusted issuer.
 
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use super::directory::{Application, Directory};
 use super::error::LoginError;
 use crate::oauth::jwt;
 
-/// The only type there is.
+/// The only assertion type.
 pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 #[derive(Debug, Deserialize)]
@@ -28,7 +27,7 @@ struct Claims {
     exp: i64,
 }
 
-/// RFC 7519 allows both.
+/// RFC 7519 allows both forms.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -52,7 +51,7 @@ impl Audience {
     }
 }
 
-/// Whether `assertion` stands for `application`.
+/// Fails if `assertion` is not valid for `application`.
 pub(super) fn check(
     directory: &Directory,
     application: &Arc<Application>,
@@ -120,14 +119,14 @@ fn signed(assertion: &str, header: &Header, key: &DecodingKey) -> Result<Claims,
 
 fn in_time(claims: &Claims, now: Timestamp) -> Result<(), LoginError> {
     let from = claims.nbf.unwrap_or(i64::MIN);
-    // Five minutes of difference between clocks are allowed.
+    // Clocks may differ by five minutes.
     if now.as_second() + 300 < from || now.as_second() - 300 >= claims.exp {
         return Err(LoginError::assertion_time(now, claims.nbf, claims.exp));
     }
     Ok(())
 }
 
-/// The key of the certificate that the header names by its thumbprint.
+/// The key of the certificate whose thumbprint the header names.
 fn by_certificate(application: &Application, header: &Header) -> Result<DecodingKey, LoginError> {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
     let thumbprint = |algorithm, der: &[u8]| URL_SAFE_NO_PAD.encode(digest(algorithm, der));

@@ -1,5 +1,4 @@
-//! Who there is: one tenant, its applications and managed identities, and issuers whose assertions
-//! stand for them.
+//! The directory: one tenant with its applications, managed identities and trusted issuers.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,32 +6,32 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jsonwebtoken::jwk::JwkSet;
 use zeroize::Zeroizing;
 
-/// The tenant when nobody says otherwise.
+/// The default tenant id.
 pub const DEFAULT_TENANT: &str = "0f7c5d0a-6a1b-4c6e-9d55-6b6d736c6162";
-/// The application that may do everything in the default vault; its secret is `test`.
+/// Client id of the application that may do everything in the default vault.
 pub const DEFAULT_CLIENT_ID: &str = "a1b2c3d4-0000-4000-8000-6b6d736c6162";
-/// Its service principal.
+/// Object id of its service principal.
 pub const DEFAULT_OBJECT_ID: &str = "e5f6a7b8-0000-4000-8000-6b6d736c6162";
-/// Its secret.
+/// Its client secret.
 pub const DEFAULT_SECRET: &str = "test";
 
 /// An application with its service principal, or a managed identity.
 #[derive(Clone)]
 pub struct Application {
-    /// The id it logs in with.
+    /// Client id.
     pub client_id: String,
-    /// Its service principal's id, by which permissions name it.
+    /// Object id of its service principal; permissions refer to it.
     pub object_id: String,
-    /// What people call it.
+    /// Display name.
     pub name: String,
-    /// Secrets that it may log in with.
+    /// Client secrets.
     pub secrets: Vec<Zeroizing<String>>,
-    /// Certificates that it may log in with, DER.
+    /// Certificates to log in with, as DER.
     pub certificates: Vec<Vec<u8>>,
-    /// Whose assertions stand for it.
+    /// Federated credentials.
     pub federated: Vec<Federated>,
-    /// A managed identity: the resource id by which Azure Resource Manager knows it. The instance
-    /// metadata service hands its tokens out.
+    /// Resource id, if this is a managed identity. The instance metadata service returns its
+    /// tokens.
     pub managed: Option<String>,
 }
 
@@ -46,35 +45,34 @@ impl fmt::Debug for Application {
     }
 }
 
-/// A federated credential: all three must be the assertion's own.
+/// A federated credential; the assertion must match all three fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Federated {
-    /// `iss`.
+    /// `iss` of the assertion.
     pub issuer: String,
-    /// `sub`, such as `system:serviceaccount:kube-system:kms-plugin`.
+    /// `sub` of the assertion, such as `system:serviceaccount:kube-system:kms-plugin`.
     pub subject: String,
-    /// `aud`; usually `api://AzureADTokenExchange`.
+    /// `aud` of the assertion, usually `api://AzureADTokenExchange`.
     pub audience: String,
 }
 
-/// An issuer outside, and the keys that it signs with.
+/// An external token issuer and its keys.
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    /// `iss`.
+    /// `iss` of its assertions.
     pub url: String,
     /// Its key set.
     pub keys: JwkSet,
 }
 
-/// The id that Azure Resource Manager knows a user-assigned identity by; the one subscription's is
-/// the tenant's.
+/// Resource id of a user-assigned identity. The only subscription has the tenant's id.
 pub(crate) fn managed_identity_id(group: &str, name: &str) -> String {
     format!(
         "/subscriptions/{DEFAULT_TENANT}/resourcegroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
     )
 }
 
-/// The tenant.
+/// The tenant's directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) tenant: String,
@@ -108,7 +106,7 @@ impl Directory {
         }
     }
 
-    /// Adds an application, or puts it in the place of the one with its id.
+    /// Adds an application or replaces the one with the same client id.
     pub(crate) fn add(&self, application: Application) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known
@@ -117,7 +115,7 @@ impl Directory {
         known.applications.push(Arc::new(application));
     }
 
-    /// Takes an application away.
+    /// Removes an application.
     pub(crate) fn remove(&self, client_id: &str) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known
@@ -125,20 +123,20 @@ impl Directory {
             .retain(|there| !there.client_id.eq_ignore_ascii_case(client_id));
     }
 
-    /// Whether a principal has that id.
+    /// Reports whether a principal has that object id.
     pub(crate) fn has_principal(&self, object_id: &str) -> bool {
         self.find(|there| there.object_id.eq_ignore_ascii_case(object_id))
             .is_some()
     }
 
-    /// Trusts an issuer's keys.
+    /// Adds a trusted issuer.
     pub(crate) fn trust(&self, issuer: Issuer) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.issuers.retain(|there| there.url != issuer.url);
         known.issuers.push(Arc::new(issuer));
     }
 
-    /// Forgets everybody.
+    /// Removes everything.
     pub(crate) fn clear(&self) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known::default();
     }
@@ -161,7 +159,7 @@ impl Directory {
         known.issuers.iter().find(|there| there.url == url).cloned()
     }
 
-    /// Whether a path's first segment names this tenant.
+    /// Reports whether the first segment of a path names this tenant.
     pub(crate) fn is_tenant(&self, name: &str) -> bool {
         name.eq_ignore_ascii_case(&self.tenant)
     }

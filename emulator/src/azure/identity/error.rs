@@ -1,17 +1,16 @@
-//! What a login is refused with: `error`, an AADSTS number and its sentence, as Entra publishes
-//! them.
+//! Errors of the token endpoints: `error`, an AADSTS code and its message, as Entra documents them.
 
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// A refusal of a token endpoint.
+/// An error response of a token endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoginError {
     pub(crate) status: StatusCode,
-    /// RFC 6749's word.
+    /// Error code of RFC 6749.
     pub(crate) error: &'static str,
-    /// The number of AADSTS.
+    /// AADSTS code.
     pub(crate) number: u32,
     message: String,
 }
@@ -150,7 +149,7 @@ impl LoginError {
         Self::client(700_024, message)
     }
 
-    /// `what`: issuer, subject or audience.
+    /// `what` is issuer, subject or audience.
     pub(super) fn no_federated(what: &str, value: &str, number: u32) -> Self {
         let message = format!(
             "No matching federated identity record found for presented assertion {what} '{value}'. Check your federated identity \
@@ -160,7 +159,7 @@ impl LoginError {
         Self::client(number, message)
     }
 
-    /// The body; ids and time are of this one answer.
+    /// The JSON body; `trace`, `correlation` and time are of this response.
     pub(super) fn body(&self, now: Timestamp, trace: &str, correlation: &str) -> Value {
         let timestamp = now.strftime("%F %TZ").to_string();
         json!({

@@ -1,4 +1,4 @@
-//! The instance metadata service: tokens of managed identities, for whoever can reach it.
+//! The instance metadata service: tokens of managed identities for every caller that can reach it.
 
 use http::StatusCode;
 use serde_json::json;

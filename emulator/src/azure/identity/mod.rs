@@ -1,5 +1,5 @@
-//! Microsoft Entra ID, as far as programs without a person log in to it: discovery, token endpoints
-//! of both versions, and the instance metadata service of a virtual machine.
+//! Microsoft Entra ID for non-interactive logins: discovery, the token endpoints of both versions,
+//! and the instance metadata service of virtual machines.
 
 mod assertion;
 mod directory;
@@ -26,11 +26,11 @@ use crate::http_body::random_uuid;
 use error::LoginError;
 use token::{Subject, Tokens};
 
-/// The resource whose tokens Key Vault takes.
+/// Resource of Key Vault tokens.
 pub(crate) const VAULT_RESOURCE: &str = "https://vault.azure.net";
-/// And a managed HSM.
+/// Resource of managed HSM tokens.
 pub(crate) const HSM_RESOURCE: &str = "https://managedhsm.azure.net";
-/// What tokens are issued for, without the slash that callers may write or not.
+/// Resources that tokens are issued for, without trailing slash.
 const RESOURCES: &[&str] = &[
     VAULT_RESOURCE,
     HSM_RESOURCE,
@@ -39,37 +39,37 @@ const RESOURCES: &[&str] = &[
     "https://graph.microsoft.com",
     "https://graph.windows.net",
 ];
-/// The resources whose tokens Resource Manager takes.
+/// Resources whose tokens Resource Manager accepts.
 pub(crate) const ARM_RESOURCES: &[&str] = &[
     "https://management.azure.com",
     "https://management.core.windows.net",
 ];
-/// And Graph.
+/// Resources whose tokens Graph accepts.
 pub(crate) const GRAPH_RESOURCES: &[&str] =
     &["https://graph.microsoft.com", "https://graph.windows.net"];
 const LOGIN: &str = "https://login.microsoftonline.com";
 
-/// An answer in JSON.
+/// A JSON response.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
-    /// For the counters: whose request it was, and what came of it.
+    /// For the request counts.
     pub(crate) operation: &'static str,
     pub(crate) caller: Option<String>,
     pub(crate) code: String,
 }
 
-/// One request, as far as it matters here.
+/// The parts of a request that are used here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
-    /// Without what a front may stand under.
+    /// Path relative to the front end's mount point.
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     /// `https://HOST` as the caller wrote it.
     pub(crate) base: &'a str,
-    /// Whether the header `Metadata: true` is there.
+    /// Whether the header `Metadata: true` is present.
     pub(crate) metadata: bool,
     pub(crate) body: &'a [u8],
 }
@@ -101,7 +101,7 @@ impl Identity {
         }
     }
 
-    /// Whether a path is one of this front's, on a host that has others too.
+    /// Reports whether a path belongs to this front end on a shared host.
     pub(crate) fn has(path: &str) -> bool {
         let segments: Vec<&str> = path
             .split('/')
@@ -119,7 +119,7 @@ impl Identity {
         )
     }
 
-    /// What a token for one of these resources says, if it holds now.
+    /// Verifies a token for one of `resources` and returns its claims.
     pub(crate) fn verify(&self, token: &str, resources: &[&str]) -> Result<Claims, Refused> {
         self.tokens
             .verify(token, &self.directory.tenant, resources, self.wall.now())
@@ -203,8 +203,8 @@ impl Identity {
             1 => self.resource(required("resource")?)?,
             _ => {
                 let scope = required("scope")?;
-                // `https://vault.azure.net//.default` of a resource that ends with a slash is one,
-                // too.
+                // `https://vault.azure.net//.default`, of a resource that ends with a slash, is
+                // valid as well.
                 let resource = scope
                     .split(' ')
                     .find_map(|scope| scope.strip_suffix("/.default"));
@@ -264,7 +264,7 @@ impl Identity {
         );
         let mut body = json!({ "token_type": "Bearer", "access_token": token });
         if version == 1 {
-            // The old endpoint's numbers are strings.
+            // The v1 endpoint returns numbers as strings.
             body["expires_in"] = lifetime.to_string().into();
             body["ext_expires_in"] = lifetime.to_string().into();
             body["expires_on"] = (now.as_second() + lifetime).to_string().into();
@@ -338,8 +338,8 @@ impl Identity {
         )
     }
 
-    /// Which hosts are one authority. Ours, where it is none of Microsoft's names, is one by
-    /// itself.
+    /// Instance discovery: the hosts that form one authority. This server is one by itself unless
+    /// it is reached by Microsoft's names.
     fn instance(&self, request: Request<'_>) -> Answer {
         let host = request
             .base

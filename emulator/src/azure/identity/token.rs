@@ -1,5 +1,4 @@
-//! Access tokens: issued as Entra issues them for a resource (version 1.0, RS256), and verified
-//! when they come back.
+//! Access tokens as Entra issues them for a resource (version 1.0, RS256), and their verification.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -14,22 +13,22 @@ use serde_json::{Value, json};
 
 use crate::oauth::{SigningKey, jwt};
 
-/// How long before its issue a token is valid already, as Entra has it: clocks differ.
+/// `nbf` is this much before the issue time, as in Entra, because clocks differ.
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
 
-/// Who a token is for, and how that was found out.
+/// The subject of a token and how it authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subject {
     pub(crate) tenant: String,
-    /// The application's id.
+    /// Client id.
     pub(crate) client_id: String,
-    /// Its service principal's id, by which permissions name it.
+    /// Object id of the service principal; permissions refer to it.
     pub(crate) object_id: String,
-    /// `appidacr`: 1 by secret, 2 by certificate or assertion.
+    /// `appidacr`: 1 for a secret, 2 for a certificate or assertion.
     pub(crate) by: u8,
 }
 
-/// What a token says that holds.
+/// Claims of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) aud: String,
@@ -41,10 +40,10 @@ pub(crate) struct Claims {
     exp: i64,
 }
 
-/// Why a token does not hold.
+/// Why a token is not valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// No JWT of this service's: malformed, or signed by somebody else. Its header in base64.
+    /// Malformed or not signed by this service. Contains the token's header in base64.
     Signature(String),
     Issuer(String),
     Audience(String),
@@ -52,8 +51,7 @@ pub(crate) enum Refused {
     NotYetValid,
 }
 
-/// Makes and verifies tokens with one key, which is made at the first use: RSA takes a moment that
-/// others need not wait for.
+/// Issues and verifies tokens with one key, generated at first use since RSA is slow.
 pub(crate) struct Tokens {
     key: OnceLock<Option<SigningKey>>,
     lifetime: SignedDuration,
@@ -88,7 +86,7 @@ impl Tokens {
         self.key.get_or_init(SigningKey::generate).as_ref()
     }
 
-    /// A token for `subject` at `audience`; `None` if no key can be made.
+    /// Issues a token for `subject` and `audience`; `None` if no key can be generated.
     pub(crate) fn issue(
         &self,
         subject: &Subject,
@@ -119,7 +117,7 @@ impl Tokens {
         key.sign(json!({ "x5t": key.id() }), &claims)
     }
 
-    /// What a token says, if it is from here, for one of `audiences` and of now.
+    /// Verifies a token: issued here, for one of `audiences`, and not expired.
     pub(crate) fn verify(
         &self,
         token: &str,

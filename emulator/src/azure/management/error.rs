@@ -1,11 +1,11 @@
-//! Resource Manager's errors, in its words.
+//! Errors of Azure Resource Manager.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::auth::Principal;
 
-/// A refusal as it goes over the wire: `{"error":{"code","message"}}` under an HTTP status.
+/// An error response: `{"error":{"code","message"}}` with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArmError {
     pub(crate) status: StatusCode,
@@ -121,7 +121,7 @@ impl ArmError {
     }
 }
 
-/// What kind of resource a path names: `Microsoft.KeyVault/vaults`.
+/// The resource type that a path names, such as `Microsoft.KeyVault/vaults`.
 fn action(path: &str) -> String {
     let segments: Vec<&str> = path
         .split('/')

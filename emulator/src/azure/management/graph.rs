@@ -1,4 +1,4 @@
-//! Microsoft Graph, as far as the CLI asks it who somebody is.
+//! Microsoft Graph: the lookups of principals that the Azure CLI makes.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -17,8 +17,7 @@ impl Azure {
             .filter(|segment| !segment.is_empty())
             .collect();
         match segments[..] {
-            // Applications are nobody's delegate; the CLI goes on to look for the service
-            // principal.
+            // Applications have no signed-in user; the CLI then looks up the service principal.
             [_, "me"] => Err(ArmError::new(
                 StatusCode::BAD_REQUEST,
                 "BadRequest",
@@ -26,8 +25,8 @@ impl Azure {
             )),
             [_, "servicePrincipals"] => {
                 let filter = query(request.query, "$filter").unwrap_or_default();
-                // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or who the caller's
-                // own identity is.
+                // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or the caller's own
+                // identity.
                 let named = filter.split('\'').nth(1).unwrap_or(&request.who.client_id);
                 let found = self.identity.directory.find(|there| {
                     there.client_id.eq_ignore_ascii_case(named)

@@ -1,4 +1,4 @@
-//! Resource groups, and resources by their type and name.
+//! Resource groups, and resources by type and name.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// One without tags.
+    /// A group without tags.
     pub(super) fn new(name: &str, location: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -106,7 +106,7 @@ impl Azure {
         Ok(Answer::ok(json!({ "value": shown })))
     }
 
-    /// The location of a group, which must be there for what is put into it.
+    /// The location of a group; fails if it does not exist.
     pub(super) fn location_of(&self, group: &str) -> Result<String, ArmError> {
         let groups = self.management.read();
         let found = groups
@@ -116,7 +116,7 @@ impl Azure {
     }
 
     /// `$filter=resourceType eq 'Microsoft.KeyVault/vaults' and name eq 'NAME'`: how the CLI finds
-    /// a vault's group.
+    /// the group of a vault.
     pub(super) fn resources(&self, request: Request<'_>) -> Outcome {
         let filter = query(request.query, "$filter").unwrap_or_default();
         let wanted = |field: &str| {

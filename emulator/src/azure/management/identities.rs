@@ -1,5 +1,5 @@
-//! User-assigned managed identities: each is an application that the instance metadata service
-//! hands tokens out for.
+//! User-assigned managed identities. Each is an application whose tokens the instance metadata
+//! service returns.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
-//! Azure Resource Manager and Microsoft Graph, as far as the commands of the guide go: resource
-//! groups, vaults, managed identities, role assignments, and who a caller is. What they make is
-//! what the data plane enforces.
+//! Azure Resource Manager and Microsoft Graph, as far as the guide's commands use them: resource
+//! groups, vaults, managed identities, role assignments and principals. The data plane enforces
+//! what is set here.
 //!
-//! Paths are compared without regard to case: the CLI itself writes `resourcegroups` here and
-//! `resourceGroups` there.
+//! Paths are compared without regard to case: the CLI itself writes both `resourcegroups` and
+//! `resourceGroups`.
 
 mod error;
 mod graph;
@@ -25,11 +25,10 @@ use super::identity::{DEFAULT_OBJECT_ID, DEFAULT_TENANT};
 use groups::Group;
 pub(crate) use roles::Assignment;
 
-/// The one subscription there is, of whatever tenant; its id is the default tenant's, which is a
-/// GUID as good as any.
+/// The only subscription. Its id is the default tenant's, whatever tenant is configured.
 pub(crate) const SUBSCRIPTION: &str = DEFAULT_TENANT;
 
-/// What is there besides vaults and applications.
+/// The resource groups.
 #[derive(Debug, Default)]
 pub(crate) struct Management(RwLock<Groups>);
 
@@ -48,7 +47,7 @@ impl Management {
         self.write().clear();
     }
 
-    /// Makes a group where there is none of that name.
+    /// Creates a group unless it exists.
     pub(crate) fn ensure_group(&self, name: &str, location: &str) {
         self.write()
             .entry(name.to_ascii_lowercase())
@@ -56,7 +55,7 @@ impl Management {
     }
 }
 
-/// One request, its caller known.
+/// An authenticated request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
@@ -66,7 +65,7 @@ pub(crate) struct Request<'a> {
     pub(crate) who: &'a Principal,
 }
 
-/// An answer: `null` has no body.
+/// A response; `null` means no body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -111,7 +110,7 @@ impl Azure {
             .split('/')
             .filter(|segment| !segment.is_empty())
             .collect();
-        // As they were written, for names.
+        // With their case, for names.
         let written: Vec<&str> = request
             .path
             .split('/')
@@ -124,13 +123,11 @@ impl Azure {
                 .object_id
                 .eq_ignore_ascii_case(DEFAULT_OBJECT_ID);
         if get && segments[..] == ["subscriptions"] {
-            // Whoever has a token may ask which subscriptions there are, and is told of those that
-            // are his.
+            // Every authenticated caller may list the subscriptions that it has access to.
             let his: Vec<Value> = owns.then(|| self.subscription()).into_iter().collect();
             return Ok(Answer::ok(json!({ "value": his })));
         }
-        // The subscription's owner may do everything, and nobody else anything: roles are for what
-        // is in vaults.
+        // Only the subscription's owner may do anything: roles apply to the content of vaults only.
         if !owns {
             return Err(ArmError::forbidden(
                 request.who,
@@ -257,7 +254,7 @@ impl Azure {
     }
 }
 
-/// The body as JSON, which every PUT has.
+/// The JSON body, which every PUT has.
 fn body(request: Request<'_>) -> Result<Value, ArmError> {
     serde_json::from_slice(request.body).map_err(|error| ArmError::invalid_content(&error))
 }

@@ -1,4 +1,4 @@
-//! Role definitions and assignments: on a key, a vault, a resource group or the subscription.
+//! Role definitions and assignments on a key, a vault, a resource group or the subscription.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,19 +8,19 @@ use crate::azure::Azure;
 use crate::azure::vaults::Role;
 use crate::azure::wire::query;
 
-/// A role that one principal has on a scope and everything below it.
+/// A role of a principal on a scope and everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Assignment {
-    /// A GUID that the caller chose.
+    /// A GUID chosen by the caller.
     name: String,
-    /// A resource's id, in lower case.
+    /// A resource id in lower case.
     scope: String,
     pub(crate) object_id: String,
     pub(crate) role: Role,
 }
 
 impl Assignment {
-    /// Whether it holds for the resource with that id.
+    /// Reports whether the assignment applies to a resource id.
     pub(crate) fn holds_for(&self, resource: &str) -> bool {
         let resource = resource.to_ascii_lowercase();
         resource
@@ -161,7 +161,7 @@ impl Azure {
 }
 
 impl Assignment {
-    /// Whether it says the same as another, whatever they are called.
+    /// Reports whether two assignments grant the same, whatever their names.
     pub(crate) fn is_the_same_as(&self, other: &Self) -> bool {
         (&self.scope, &self.object_id, self.role) == (&other.scope, &other.object_id, other.role)
     }
@@ -171,7 +171,7 @@ impl Assignment {
     }
 }
 
-/// `SCOPE/providers/Microsoft.Authorization/roleAssignments/NAME`.
+/// Splits `SCOPE/providers/Microsoft.Authorization/roleAssignments/NAME`.
 fn split(path: &str) -> Result<(String, String), ArmError> {
     let lower = path.to_ascii_lowercase();
     let parts = lower.split_once("/providers/microsoft.authorization/roleassignments/");

@@ -1,5 +1,5 @@
-//! Vaults as resources: made, shown, changed, deleted and recovered. What is put here is what the
-//! data plane enforces.
+//! Vaults as resources: created, read, updated, deleted and recovered. The data plane enforces what
+//! is set here.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const KIND: &str = "Microsoft.KeyVault/vaults";
 const MOST_POLICIES: usize = 1024;
 
 impl Vault {
-    /// Its id as a resource.
+    /// Its resource id.
     pub(crate) fn id(&self) -> String {
         let (group, name) = (&self.resource_group, &self.name);
         format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{KIND}/{name}")
@@ -57,7 +57,7 @@ impl Vault {
         })
     }
 
-    /// As a deleted one.
+    /// The vault as a deleted vault.
     fn shown_deleted(&self, deleted: Timestamp) -> Value {
         let id = format!(
             "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.KeyVault/locations/{}/deletedVaults/{}",
@@ -168,13 +168,14 @@ impl Azure {
         self.vaults.delete(name, self.core.now());
     }
 
-    /// Deleted vaults whose days are over by the lab clock go, and their keys with them.
+    /// Removes deleted vaults whose retention period has passed on the lab clock, with their keys.
     pub(super) fn purge_what_is_due(&self) {
         let now = self.core.now();
         for (vault, deleted) in self.vaults.all_deleted() {
             if deleted + SignedDuration::from_hours(24 * i64::from(vault.retention_days)) <= now {
                 self.vaults.purge(&vault.name);
-                self.core.forget(&crate::azure::names::realm(&vault.name));
+                self.core
+                    .remove_realm(&crate::azure::names::realm(&vault.name));
             }
         }
     }
@@ -210,7 +211,7 @@ impl Azure {
     pub(super) fn purge_vault(&self, name: &str) -> Outcome {
         self.vaults.deleted(name).ok_or_else(|| no_deleted(name))?;
         self.vaults.purge(name);
-        self.core.forget(&crate::azure::names::realm(name));
+        self.core.remove_realm(&crate::azure::names::realm(name));
         Ok(Answer::empty(StatusCode::OK))
     }
 }
@@ -220,8 +221,8 @@ fn no_deleted(name: &str) -> ArmError {
     ArmError::new(StatusCode::NOT_FOUND, "DeletedVaultNotFound", message)
 }
 
-/// The first version of the API whose new vaults have roles unless the request says otherwise; a
-/// vault that is there keeps what it has.
+/// From this API version on, new vaults use roles unless the request says otherwise; existing
+/// vaults keep their setting.
 /// <https://learn.microsoft.com/azure/key-vault/general/access-control-default>
 const RBAC_BY_DEFAULT_FROM: &str = "2026-02-01";
 
@@ -230,7 +231,7 @@ fn rbac_is_default(query_string: &str) -> bool {
         .is_some_and(|version| version.as_str() >= RBAC_BY_DEFAULT_FROM)
 }
 
-/// The vault with what a PATCH says about it: what it leaves out stays.
+/// Applies a PATCH; members that are absent keep their values.
 fn patched(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     if !body.is_object() || !(body["properties"].is_object() || body["properties"].is_null()) {
         return Err(invalid("properties"));
@@ -252,7 +253,7 @@ fn patched(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
     changed(old, tenant, group, &whole)
 }
 
-/// The vault with what a PUT says about it.
+/// Applies a PUT.
 fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     let properties = &body["properties"];
     if !properties["tenantId"]

@@ -1,5 +1,5 @@
-//! Rotations. Material is made before the store is locked, since RSA takes up to seconds, and one
-//! key's rotations never wait for another's.
+//! Rotations. Material is generated before the store is locked, since RSA takes up to seconds, and
+//! the rotation of one key never waits for that of another.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,26 +10,26 @@ use jiff::Timestamp;
 use super::{KeyCore, append};
 use crate::{Algorithm, Cause, Key, KeyError, KeyId, KeyState, NewVersion, Realm, Version};
 
-/// Most rotations of one key that one settling makes up for; a clock that jumps 100 years over a
-/// 90-day period is owed 405.
-const MOST_AT_ONCE: usize = 1000;
-/// The same for RSA, of which a version takes up to seconds.
-const MOST_OF_RSA: usize = 32;
+/// Due rotations of one key that one call makes. A clock that jumps 100 years makes 405 due for a
+/// period of 90 days.
+const MAX_DUE_ROTATIONS: usize = 1000;
+/// The same for RSA, whose versions take up to seconds each.
+const MAX_DUE_RSA_ROTATIONS: usize = 32;
 
-/// Held by who rotates a key.
-type Lock = Arc<Mutex<()>>;
+/// Held while a key is rotated.
+type KeyLock = Arc<Mutex<()>>;
 
-/// Which keys are being rotated, and whether any may be.
+/// The keys that are being rotated, and whether rotations are stopped.
 #[derive(Debug, Default)]
-pub(super) struct Rotating {
-    locks: Mutex<BTreeMap<(Realm, KeyId), Lock>>,
+pub(super) struct RotationLocks {
+    locks: Mutex<BTreeMap<(Realm, KeyId), KeyLock>>,
     stopped: AtomicBool,
 }
 
-impl Rotating {
-    /// Runs `work` while no other rotation of the key does: of two that see the same date pass, the
-    /// other finds it done.
-    fn alone<T>(&self, realm: &Realm, id: &KeyId, work: impl FnOnce() -> T) -> T {
+impl RotationLocks {
+    /// Runs `work` while no other rotation of the key runs. Of two callers that find the same date
+    /// due, the second finds it done.
+    fn with_key_locked<T>(&self, realm: &Realm, id: &KeyId, work: impl FnOnce() -> T) -> T {
         let name = (realm.clone(), id.clone());
         let locks = || self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = Arc::clone(locks().entry(name.clone()).or_default());
@@ -38,7 +38,7 @@ impl Rotating {
             work()
         };
         let mut locks = locks();
-        // Ours and the map's: nobody waits for it.
+        // One reference is ours and one the map's: nobody waits.
         if Arc::strong_count(&lock) == 2 {
             locks.remove(&name);
         }
@@ -46,51 +46,52 @@ impl Rotating {
     }
 }
 
-fn most_at_once(algorithm: Algorithm) -> usize {
+fn max_due_rotations(algorithm: Algorithm) -> usize {
     if matches!(algorithm, Algorithm::Rsa { .. }) {
-        MOST_OF_RSA
+        MAX_DUE_RSA_ROTATIONS
     } else {
-        MOST_AT_ONCE
+        MAX_DUE_ROTATIONS
     }
 }
 
 impl KeyCore {
-    /// Ends the rotations that are under way after the version that each is making, and lets no
-    /// more begin: for the end of the process.
+    /// Ends running rotations after the version that each is generating and starts no more. Called
+    /// when the process ends.
     pub fn stop(&self) {
         self.rotating.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Makes the versions that the key's schedule owes at `now`, for as long as `go_on` says so;
-    /// what is left stays due. Gives the key, and how many of the oldest dates were left out.
+    /// Makes the versions that are due at `now`, for as long as `should_continue` returns true; the others
+    /// stay due. Returns the key and the number of skipped dates.
     pub(super) fn rotate_due(
         &self,
         key: &Key,
         now: Timestamp,
-        go_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
     ) -> (Option<Arc<Key>>, usize) {
         let (realm, id) = (&key.realm, &key.id);
-        self.rotating.alone(realm, id, || {
+        self.rotating.with_key_locked(realm, id, || {
             let mut left_out = 0;
             loop {
-                let Some(seen) = self.store.get(realm, id) else {
+                let Some(current) = self.store.get(realm, id) else {
                     return (None, left_out);
                 };
-                if seen.state != KeyState::Enabled
-                    || seen.rotation.next.is_none_or(|next| next > now)
+                if current.state != KeyState::Enabled
+                    || current.rotation.next.is_none_or(|next| next > now)
                 {
-                    return (Some(seen), left_out);
+                    return (Some(current), left_out);
                 }
-                let mut after = seen.rotation.clone();
-                let (dates, mut skipped) = after.take_due(now, most_at_once(seen.algorithm));
-                // One by one, so that what was made is there if this is stopped.
-                let mut rotated = Key::clone(&seen);
-                let mut stored = seen;
+                let mut after = current.rotation.clone();
+                let (dates, mut skipped) =
+                    after.take_due(now, max_due_rotations(current.algorithm));
+                // One by one, so that finished versions are kept when this is interrupted.
+                let mut rotated = Key::clone(&current);
+                let mut stored = current;
                 for (at, following) in dates
                     .iter()
                     .zip(dates.iter().skip(1).map(Some).chain([None]))
                 {
-                    if self.rotating.stopped.load(Ordering::Relaxed) || !go_on() {
+                    if self.rotating.stopped.load(Ordering::Relaxed) || !should_continue() {
                         return (Some(stored), left_out);
                     }
                     let Ok(next) = self.next_version(&rotated, *at, Cause::Automatic) else {
@@ -101,10 +102,10 @@ impl KeyCore {
                     match self.replace(&stored, &rotated) {
                         Some(replaced) => {
                             stored = replaced;
-                            // With the first version the schedule is past them.
+                            // Storing the first version moves the schedule past the skipped dates.
                             left_out += std::mem::take(&mut skipped);
                         }
-                        // Gone, or changed meanwhile: what is due is looked up anew.
+                        // The key was removed or changed meanwhile: look again at what is due.
                         None => break,
                     }
                 }
@@ -112,31 +113,31 @@ impl KeyCore {
         })
     }
 
-    /// Adds one version at the time that `take` gives, as the key then is.
+    /// Adds one version, created at the time that `take` returns.
     pub(super) fn rotate(
         &self,
         realm: &Realm,
         id: &KeyId,
         take: &dyn Fn(&mut Key) -> Result<Timestamp, KeyError>,
     ) -> Result<Arc<Key>, KeyError> {
-        self.rotating.alone(realm, id, || {
+        self.rotating.with_key_locked(realm, id, || {
             loop {
-                let seen = self
+                let current = self
                     .store
                     .get(realm, id)
                     .ok_or_else(|| KeyError::NotFound { id: id.to_string() })?;
-                let mut rotated = Key::clone(&seen);
+                let mut rotated = Key::clone(&current);
                 let at = take(&mut rotated)?;
                 let next = self.next_version(&rotated, at, Cause::OnDemand)?;
                 append(&mut rotated, next, true);
-                if let Some(stored) = self.replace(&seen, &rotated) {
+                if let Some(stored) = self.replace(&current, &rotated) {
                     return Ok(stored);
                 }
             }
         })
     }
 
-    /// Puts `new` where `old` is, unless that has changed or gone.
+    /// Replaces `old` by `new` unless the key has changed or is gone.
     fn replace(&self, old: &Key, new: &Key) -> Option<Arc<Key>> {
         let mut unchanged = false;
         let stored = self.store.update(&old.realm, &old.id, &mut |key| {
@@ -149,18 +150,18 @@ impl KeyCore {
         stored.ok().filter(|_| unchanged)
     }
 
-    /// A version like the newest, with new material.
+    /// A version with new material and the properties of the newest version.
     fn next_version(&self, key: &Key, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
         let newest = key.versions.last();
         let new = NewVersion {
-            expires: key.rotation.expiry(at),
+            expires: key.rotation.expiry_of_version_created(at),
             labels: newest
                 .map(|newest| newest.labels.clone())
                 .unwrap_or_default(),
             attributes: newest
                 .map(|newest| newest.attributes.clone())
                 .unwrap_or_default(),
-            ..NewVersion::of(key.algorithm)
+            ..NewVersion::new(key.algorithm)
         };
         self.new_version(&new, at, cause)
     }

@@ -1,22 +1,22 @@
-//! A key's life: enabled, disabled, rotated, deleted.
+//! The lifecycle of keys: enable, disable, rotate, delete.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{KeyCore, Named, push};
+use super::{KeyCore, VersionRef, append_and_schedule};
 use crate::{
     Algorithm, Cause, Key, KeyError, KeyFields, KeyId, KeyState, NewVersion, Period, Purpose,
     Realm, Trigger, Version, VersionFields, VersionId, VersionState, material,
 };
 
 impl KeyCore {
-    /// Lets a disabled key be used again. A rotation that came due meanwhile happens now, once.
+    /// Enables a key. If rotations came due while it was disabled, it rotates once, now.
     pub fn enable(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.change(realm, id, |key| {
-            not_pending(key)?;
+            ensure_not_pending(key)?;
             key.state = KeyState::Enabled;
             key.rotation.catch_up(now);
             Ok(())
@@ -24,16 +24,16 @@ impl KeyCore {
         self.key(realm, id)
     }
 
-    /// Keeps a key from being used, until it is enabled.
+    /// Disables a key.
     pub fn disable(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| {
-            not_pending(key)?;
+            ensure_not_pending(key)?;
             key.state = KeyState::Disabled;
             Ok(())
         })
     }
 
-    /// Deletes a key after that time, unless it is cancelled before.
+    /// Schedules the deletion of a key `after` from now.
     pub fn schedule_deletion(
         &self,
         realm: &Realm,
@@ -46,13 +46,13 @@ impl KeyCore {
             .checked_add(after)
             .map_err(|_| KeyError::OutOfRange)?;
         self.change(realm, id, |key| {
-            not_pending(key)?;
+            ensure_not_pending(key)?;
             key.state = KeyState::PendingDeletion { at };
             Ok(())
         })
     }
 
-    /// Keeps a key that waits for its deletion, in that state from then on.
+    /// Cancels a scheduled deletion and leaves the key in state `then`.
     pub fn cancel_deletion(
         &self,
         realm: &Realm,
@@ -75,20 +75,20 @@ impl KeyCore {
         self.key(realm, id)
     }
 
-    /// Deletes a key that waits for its deletion, now.
+    /// Deletes a key that is pending deletion, now.
     pub fn purge(&self, realm: &Realm, id: &KeyId) -> Result<(), KeyError> {
         self.key(realm, id)?;
         let waits = |key: &Key| matches!(key.state, KeyState::PendingDeletion { .. });
-        let gone = self.store.remove(realm, id, &waits);
-        if gone {
+        let removed = self.store.remove(realm, id, &waits);
+        if removed {
             Ok(())
         } else {
             Err(KeyError::NotPendingDeletion { id: id.to_string() })
         }
     }
 
-    /// Moves one version to another state, where [`VersionState::may_become`] allows it. Destroying
-    /// takes its material away.
+    /// Changes the state of a version where [`VersionState::may_become`] allows it. Destroying a
+    /// version erases its material.
     pub fn set_version_state(
         &self,
         realm: &Realm,
@@ -105,13 +105,15 @@ impl KeyCore {
         })
     }
 
-    /// Removes a version whose material is destroyed. It leaves no trace but its number, which is
-    /// not given again.
-    pub fn remove_version(&self, (realm, id, version): Named<'_>) -> Result<Arc<Key>, KeyError> {
+    /// Removes a destroyed version. Its number is not given out again.
+    pub fn remove_version(
+        &self,
+        (realm, id, version): VersionRef<'_>,
+    ) -> Result<Arc<Key>, KeyError> {
         self.change(realm, id, |key| {
             let from = key.version_mut(version)?.state;
             if from != VersionState::Destroyed {
-                return Err(KeyError::IllegalMove {
+                return Err(KeyError::InvalidTransition {
                     from,
                     to: VersionState::Destroyed,
                 });
@@ -125,15 +127,15 @@ impl KeyCore {
     /// Removes a key that has no versions, now.
     pub fn remove_without_versions(&self, realm: &Realm, id: &KeyId) -> Result<(), KeyError> {
         self.key(realm, id)?;
-        let gone = self.store.remove(realm, id, &|key| key.versions.is_empty());
-        if gone {
+        let removed = self.store.remove(realm, id, &|key| key.versions.is_empty());
+        if removed {
             Ok(())
         } else {
             Err(KeyError::HasVersions { id: id.to_string() })
         }
     }
 
-    /// Makes a version the one that seals; it must be one that can be used.
+    /// Makes a usable version the primary.
     pub fn set_primary(
         &self,
         realm: &Realm,
@@ -147,8 +149,8 @@ impl KeyCore {
         })
     }
 
-    /// Changes what is only data of one version, and its state where [`VersionState::may_become`]
-    /// allows it.
+    /// Changes a version's data (dates, labels, attributes), and its state where
+    /// [`VersionState::may_become`] allows it.
     pub fn update_version(
         &self,
         realm: &Realm,
@@ -159,7 +161,7 @@ impl KeyCore {
     ) -> Result<Arc<Key>, KeyError> {
         let (mut f, now) = (f, self.now());
         self.change(realm, id, |key| {
-            not_pending(key)?;
+            ensure_not_pending(key)?;
             let newest = key
                 .versions
                 .last()
@@ -169,15 +171,16 @@ impl KeyCore {
             f(changed.fields());
             changed.updated = now;
             if newest {
-                let (made, expires) = (changed.created, changed.expires);
-                key.rotation.made(made, expires);
+                let (version, expires) = (changed.created, changed.expires);
+                key.rotation.version_created(version, expires);
             }
             Ok(())
         })
     }
 
-    /// Sets when the key rotates by itself, or that it does not, and how long versions made so are
-    /// valid. A trigger that counts date by date begins at `first`, or a whole period from now.
+    /// Sets the rotation trigger (`None` turns automatic rotation off) and the lifetime of versions
+    /// that rotations make. Dates of [`Trigger::Every`] start at `first`, by default one period
+    /// from now.
     pub fn set_rotation(
         &self,
         realm: &Realm,
@@ -188,21 +191,20 @@ impl KeyCore {
     ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
         self.change(realm, id, |key| {
-            key.usable()?;
+            key.ensure_usable()?;
             rotates(key)?;
             let newest = key
                 .versions
                 .last()
                 .map(|newest| (newest.created, newest.expires));
-            let (made, expires) = newest.unwrap_or((key.created, None));
+            let (version, expires) = newest.unwrap_or((key.created, None));
             key.rotation.lifetime = lifetime;
-            key.rotation.schedule(trigger, first, now, made, expires);
+            key.rotation.schedule(trigger, first, now, version, expires);
             Ok(())
         })
     }
 
-    /// Makes a new version now; at most `limit` times in a key's life. The schedule goes on as it
-    /// was.
+    /// Rotates the key now, at most `limit` times in its life. The schedule does not change.
     pub fn rotate_now(
         &self,
         realm: &Realm,
@@ -212,18 +214,19 @@ impl KeyCore {
         let now = self.now();
         self.key(realm, id)?;
         self.rotate(realm, id, &|key| {
-            key.usable()?;
+            key.ensure_usable()?;
             rotates(key)?;
             if let Some(limit) = limit.filter(|limit| key.rotation.on_demand_used >= *limit) {
                 return Err(KeyError::RotationLimit { limit });
             }
             key.rotation.on_demand_used += 1;
-            key.rotation.made(now, key.rotation.expiry(now));
+            key.rotation
+                .version_created(now, key.rotation.expiry_of_version_created(now));
             Ok(now)
         })
     }
 
-    /// Adds a version, which may be of another algorithm than those before.
+    /// Adds a version; its algorithm may differ from that of older versions.
     pub fn add_version(
         &self,
         realm: &Realm,
@@ -231,39 +234,41 @@ impl KeyCore {
         new: NewVersion,
     ) -> Result<Arc<Key>, KeyError> {
         let now = self.now();
-        // Made before the store is locked: RSA takes up to seconds.
-        let made = self.new_version(&new, now, Cause::Created)?;
+        // Generated before the store is locked, since RSA takes up to seconds.
+        let version = self.new_version(&new, now, Cause::Created)?;
         self.change(realm, id, |key| {
-            not_pending(key)?;
-            push(key, made.clone(), new.primary);
+            ensure_not_pending(key)?;
+            append_and_schedule(key, version.clone(), new.primary);
             Ok(())
         })
     }
 
-    /// Makes the material of a version that is pending, which is enabled then. RSA takes up to
-    /// seconds.
-    pub fn finish_version(&self, (realm, id, version): Named<'_>) -> Result<Arc<Key>, KeyError> {
+    /// Generates the material of a pending version and enables it. RSA takes up to seconds.
+    pub fn finish_version(
+        &self,
+        (realm, id, version): VersionRef<'_>,
+    ) -> Result<Arc<Key>, KeyError> {
         let key = self.key(realm, id)?;
         let algorithm = key
             .version(version)
             .ok_or(KeyError::VersionNotFound)?
             .algorithm;
         let material = material::generate(algorithm, self.entropy.as_ref())?;
-        let sealed = Arc::new(
+        let wrapped = Arc::new(
             self.master
-                .seal(self.entropy.as_ref(), version, &material)?,
+                .wrap(self.entropy.as_ref(), version, &material)?,
         );
         self.change(realm, id, |key| {
             let version = key.version_mut(version)?;
             if version.state == VersionState::Pending {
                 (version.state, version.material) =
-                    (VersionState::Enabled, Some(Arc::clone(&sealed)));
+                    (VersionState::Enabled, Some(Arc::clone(&wrapped)));
             }
             Ok(())
         })
     }
 
-    /// Changes what is only data: description, labels, policy, attributes, grants.
+    /// Changes a key's data: description, labels, policy, attributes, grants.
     pub fn update(
         &self,
         realm: &Realm,
@@ -290,7 +295,7 @@ impl KeyCore {
 
 fn move_to(version: &mut Version, to: VersionState) -> Result<(), KeyError> {
     if !version.state.may_become(to) {
-        return Err(KeyError::IllegalMove {
+        return Err(KeyError::InvalidTransition {
             from: version.state,
             to,
         });
@@ -302,7 +307,7 @@ fn move_to(version: &mut Version, to: VersionState) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn not_pending(key: &Key) -> Result<(), KeyError> {
+fn ensure_not_pending(key: &Key) -> Result<(), KeyError> {
     match key.state {
         KeyState::PendingDeletion { .. } => Err(KeyError::PendingDeletion {
             id: key.id.to_string(),

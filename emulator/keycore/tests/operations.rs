@@ -1,5 +1,5 @@
-//! Verbs whose effect is worth a line of its own: schedules over time, deletion, aliases,
-//! signatures, codes.
+//! Operations whose effects need a test of their own: schedules, deletion, aliases, signatures,
+//! MACs.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
     NewKey {
         id: KeyId::new(id),
         algorithm,
-        first: Some(NewVersion::of(algorithm)),
+        first: Some(NewVersion::new(algorithm)),
         purpose,
         description: String::new(),
         labels: BTreeMap::new(),
@@ -54,7 +54,7 @@ fn primary(core: &KeyCore, realm: &Realm, id: &KeyId) -> VersionId {
 }
 
 #[test]
-fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
+fn schedule_rotates_on_due_dates_and_pauses_while_disabled() {
     let (core, clock, realm) = core();
     let id = make(
         &core,
@@ -66,7 +66,7 @@ fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
     core.set_rotation(&realm, &id, every(90), None, None)
         .unwrap();
     clock.advance(DAY * 200).unwrap();
-    assert_eq!(core.settle().rotated, 2);
+    assert_eq!(core.apply_due().rotated, 2);
     let days: Vec<_> = core
         .key(&realm, &id)
         .unwrap()
@@ -78,8 +78,8 @@ fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
 
     core.disable(&realm, &id).unwrap();
     clock.advance(DAY * 900).unwrap();
-    assert_eq!(core.settle().rotated, 0);
-    // Enabled again it rotates once, that day, and the next period starts there.
+    assert_eq!(core.apply_due().rotated, 0);
+    // Enabled again, the key rotates once, now, and the next period starts here.
     let key = core.enable(&realm, &id).unwrap();
     assert_eq!(key.versions.len(), 4);
     assert_eq!(key.primary().unwrap().cause, Cause::Automatic);
@@ -88,7 +88,7 @@ fn a_schedule_rotates_on_its_days_and_pauses_while_disabled() {
 }
 
 #[test]
-fn deletion_comes_on_its_day_unless_cancelled() {
+fn key_is_deleted_when_due_unless_cancelled() {
     let (core, clock, realm) = core();
     let id = make(
         &core,
@@ -100,7 +100,7 @@ fn deletion_comes_on_its_day_unless_cancelled() {
     core.create_alias(&realm, "a", &id).unwrap();
     core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
     assert!(matches!(
-        core.seal(&realm, &id, b"", b""),
+        core.encrypt(&realm, &id, b"", b""),
         Err(KeyError::PendingDeletion { .. })
     ));
     assert_eq!(
@@ -125,7 +125,7 @@ fn deletion_comes_on_its_day_unless_cancelled() {
 }
 
 #[test]
-fn on_demand_rotations_are_limited_and_leave_the_schedule_alone() {
+fn on_demand_rotations_are_limited_and_keep_the_schedule() {
     let (core, clock, realm) = core();
     let id = make(
         &core,
@@ -202,7 +202,7 @@ fn aliases_are_unique_and_realms_are_separate() {
 }
 
 #[test]
-fn every_signing_key_verifies_its_own_signatures_only() {
+fn signing_keys_verify_only_their_own_signatures() {
     let (core, _, realm) = core();
     let cases = [
         (
@@ -287,7 +287,7 @@ fn every_signing_key_verifies_its_own_signatures_only() {
 }
 
 #[test]
-fn rsa_encrypts_up_to_what_fits_and_codes_hold() {
+fn rsa_encrypts_up_to_its_limit_and_macs_verify() {
     let (core, _, realm) = core();
     let id = make(
         &core,
@@ -311,7 +311,7 @@ fn rsa_encrypts_up_to_what_fits_and_codes_hold() {
         );
         assert_eq!(
             core.decrypt_rsa(at, padding, &body[1..]),
-            Err(KeyError::DoesNotOpen)
+            Err(KeyError::DecryptionFailed)
         );
     }
     for bits in [224, 256, 384, 512] {
@@ -330,13 +330,13 @@ fn rsa_encrypts_up_to_what_fits_and_codes_hold() {
         assert!(!core.verify_mac(at, b"m", &tag[1..]).unwrap());
     }
     assert!(matches!(
-        core.seal(&realm, &id, b"", b""),
+        core.encrypt(&realm, &id, b"", b""),
         Err(KeyError::WrongAlgorithm { .. })
     ));
 }
 
 #[test]
-fn no_debug_output_shows_material() {
+fn debug_output_contains_no_key_material() {
     let (core, _, realm) = core();
     let id = make(
         &core,
@@ -353,7 +353,7 @@ fn no_debug_output_shows_material() {
 }
 
 #[test]
-fn a_version_waits_for_its_destruction_and_comes_back_disabled_or_not_at_all() {
+fn version_scheduled_for_destruction_is_restored_disabled_or_destroyed() {
     let (core, clock, realm) = core();
     let id = make(
         &core,
@@ -363,8 +363,8 @@ fn a_version_waits_for_its_destruction_and_comes_back_disabled_or_not_at_all() {
         Purpose::EncryptDecrypt,
     );
     let first = primary(&core, &realm, &id);
-    let sealed = core.seal(&realm, &id, b"m", b"").unwrap();
-    let open = || core.open(&realm, &id, &first, &sealed.nonce, &sealed.body, b"");
+    let sealed = core.encrypt(&realm, &id, b"m", b"").unwrap();
+    let open = || core.decrypt(&realm, &id, &first, &sealed.nonce, &sealed.body, b"");
     let scheduled = VersionState::DestroyScheduled {
         at: core.now() + DAY * 30,
     };
@@ -403,11 +403,11 @@ fn a_version_waits_for_its_destruction_and_comes_back_disabled_or_not_at_all() {
         "it went on its day, not when somebody looked"
     );
     let back = core.set_version_state(&realm, &id, &first, VersionState::Disabled);
-    assert!(matches!(back, Err(KeyError::IllegalMove { .. })));
+    assert!(matches!(back, Err(KeyError::InvalidTransition { .. })));
 }
 
 #[test]
-fn a_key_may_begin_without_versions_and_the_primary_is_whichever_is_named() {
+fn key_may_start_without_versions_and_have_any_version_as_primary() {
     let (core, clock, realm) = core();
     let id = KeyId::new("k");
     let new = NewKey {
@@ -416,17 +416,19 @@ fn a_key_may_begin_without_versions_and_the_primary_is_whichever_is_named() {
     };
     core.create(&realm, new).unwrap();
     assert_eq!(
-        core.seal(&realm, &id, b"m", b"").unwrap_err(),
+        core.encrypt(&realm, &id, b"m", b"").unwrap_err(),
         KeyError::NoPrimary { id: "k".into() }
     );
     let beside = NewVersion {
         primary: false,
-        ..NewVersion::of(Algorithm::AES_256)
+        ..NewVersion::new(Algorithm::AES_256)
     };
     let key = core.add_version(&realm, &id, beside.clone()).unwrap();
     assert_eq!((key.versions.len(), key.primary), (1, None));
     let first = key.versions[0].id;
-    let sealed = core.seal_with((&realm, &id, &first), b"m", b"").unwrap();
+    let sealed = core
+        .encrypt_with_version((&realm, &id, &first), b"m", b"")
+        .unwrap();
     assert_eq!(sealed.version, first);
     core.set_primary(&realm, &id, &first).unwrap();
     let second = core.add_version(&realm, &id, beside).unwrap().versions[1].id;
@@ -455,13 +457,13 @@ fn a_key_may_begin_without_versions_and_the_primary_is_whichever_is_named() {
 }
 
 #[test]
-fn a_pending_version_is_good_for_nothing_until_it_is_finished() {
+fn pending_version_is_unusable_until_finished() {
     let (core, _, realm) = core();
     let id = KeyId::new("k");
     let later = NewVersion {
-        later: true,
+        pending: true,
         primary: false,
-        ..NewVersion::of(Algorithm::Ec(Curve::P256))
+        ..NewVersion::new(Algorithm::Ec(Curve::P256))
     };
     let new = new_key("k", Algorithm::Ec(Curve::P256), Purpose::SignVerify);
     let key = core
@@ -492,7 +494,7 @@ fn a_pending_version_is_good_for_nothing_until_it_is_finished() {
     core.finish_version(named).unwrap();
     let public = core.public_key(named).unwrap();
     sign().unwrap();
-    // Finished twice, it stays as it is.
+    // Finishing it twice changes nothing.
     core.finish_version(named).unwrap();
     assert_eq!(core.public_key(named).unwrap(), public);
 }
