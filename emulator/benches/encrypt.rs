@@ -1,10 +1,10 @@
-//! How fast the emulator encrypts with signatures verified, beside a bare axum handler that answers
-//! the same bytes, in one run.
+//! Throughput of Encrypt and Decrypt with verified signatures, compared in one run with a bare axum
+//! handler that returns the same bytes.
 //!
-//! `cargo bench -p kmslab-emulator --bench encrypt [-- --quick]`. Requests are distinct and signed
-//! by the vendor's signer before the clock starts; client and servers share the machine, so the
-//! generator's own ceiling (a server that only counts bytes) is printed too. Every ciphertext is
-//! decrypted afterwards and compared.
+//! `cargo bench -p kmslab-emulator --bench encrypt [-- --quick]`. All requests are distinct and
+//! signed by the vendor's signer before the measurement; client and servers share the machine, so
+//! the limit of the load generator (a server that only counts bytes) is printed as well. Every
+//! ciphertext is decrypted afterwards and compared.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
@@ -26,8 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 const CONNECTIONS: usize = 16;
-/// More than this many distinct requests take longer to sign than the five minutes a signature is
-/// good for on a slow machine.
+/// On a slow machine, signing more requests takes longer than the five minutes that a signature is
+/// valid.
 const REQUESTS: usize = 50_000;
 const QUICK_REQUESTS: usize = 10_000;
 const FLIPPED: usize = 1_000;
@@ -79,7 +79,7 @@ async fn main() {
         "requests are distinct"
     );
 
-    // One encryption outside the count warms up the emulator and gives the bytes for the bare
+    // One unmeasured encryption warms up the emulator and provides the response of the bare
     // handlers.
     let canned = one(address, requests[0].clone()).await.body;
     let ceiling = drive(byte_counter(canned.clone()).await, &requests).await;
@@ -174,7 +174,7 @@ async fn main() {
     );
 }
 
-/// The ciphertext of a right answer.
+/// The ciphertext of a successful response.
 fn blob(answer: &Answer, key: &str) -> String {
     assert_eq!(
         answer.status,
@@ -193,7 +193,7 @@ fn blob(answer: &Answer, key: &str) -> String {
     answer["CiphertextBlob"].as_str().unwrap().to_owned()
 }
 
-/// A whole HTTP request, signed now.
+/// A complete HTTP request, signed now.
 fn signed(address: SocketAddr, operation: &str, body: &str) -> Vec<u8> {
     let (host, target) = (address.to_string(), format!("TrentService.{operation}"));
     let headers = [
@@ -227,7 +227,7 @@ fn signed(address: SocketAddr, operation: &str, body: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The same request with one hex digit of its signature changed, another digit for each `n`.
+/// The same request with one hex digit of its signature changed, a different one for each `n`.
 fn flipped(request: &[u8], n: usize) -> Vec<u8> {
     let mark = b"Signature=";
     let start = request
@@ -241,8 +241,7 @@ fn flipped(request: &[u8], n: usize) -> Vec<u8> {
     request
 }
 
-/// Sends all requests, each connection its share one after the other; answers in the order of the
-/// requests.
+/// Sends all requests, an equal share on each connection, and returns the responses in their order.
 async fn drive(address: SocketAddr, requests: &[Vec<u8>]) -> Run {
     let mut shares: Vec<Vec<(usize, Vec<u8>)>> = vec![Vec::new(); CONNECTIONS];
     for (n, request) in requests.iter().enumerate() {
@@ -285,8 +284,7 @@ async fn one(address: SocketAddr, request: Vec<u8>) -> Answer {
     drive(address, &[request]).await.answers.remove(0)
 }
 
-/// The next HTTP message of a connection, request or answer, by its content length; `None` at the
-/// end.
+/// Reads the next HTTP message of a connection by its content length; `None` at the end.
 async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Answer> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -314,7 +312,7 @@ async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Answer>
     }
 }
 
-/// Answers `canned` to each message and does nothing else.
+/// Sends `canned` for each message without parsing it.
 async fn byte_counter(canned: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -335,7 +333,7 @@ async fn byte_counter(canned: Vec<u8>) -> SocketAddr {
     address
 }
 
-/// The least an axum handler does: takes the body, answers `canned`.
+/// The minimum of an axum handler: reads the body and returns `canned`.
 async fn bare_axum(canned: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

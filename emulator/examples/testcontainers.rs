@@ -1,5 +1,5 @@
-//! How a test of anything that calls AWS KMS starts the emulator: `kmslab assets image`, then
-//! `cargo run -p kmslab-emulator --features testcontainers --example testcontainers`.
+//! Starts the emulator in a container, as a test of a KMS client does. Needs `kmslab assets image`
+//! once; then `cargo run -p kmslab-emulator --features testcontainers --example testcontainers`.
 
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_kms::primitives::Blob;

@@ -1,5 +1,5 @@
-//! What the command prints once the emulator is ready: its addresses, and the variables that the
-//! vendors' tools read.
+//! Output of the command once the emulator is ready: addresses, and variables for the vendors'
+//! tools.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
 use crate::private_file;
 use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 
-/// How the addresses are printed once the emulator is ready.
+/// Format of the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Lines for a shell: comments, `unset`s and `export`s
+pub enum OutputFormat {
+    /// Shell lines: comments, `unset`s and `export`s
     Human,
-    /// One line: {"http","https","proxy","admin","ca","azureTenant","gcpKeyFile"}
+    /// One JSON line: {"http","https","proxy","admin","ca","azureTenant","gcpKeyFile"}
     Json,
 }
 
-/// A key file of Google's well-known account, removed when dropped. It is beside the CA where there
-/// is one: a lab's emulator may be killed, and what is in the lab's directory goes with the lab.
+/// A key file of Google's well-known account, removed on drop. It is written next to the CA if that
+/// is kept: should a lab's emulator be killed, the file goes with the lab's directory.
 #[derive(Debug)]
 pub(crate) struct GcpKeyFile {
     path: PathBuf,
@@ -33,8 +33,7 @@ pub(crate) struct GcpKeyFile {
 }
 
 impl GcpKeyFile {
-    /// Makes the key and the file. Tokens come from the emulator itself, since its host is not the
-    /// vendor's.
+    /// Generates the key and writes the file. Its token endpoint is the emulator's.
     pub(crate) fn create(emulator: &RunningEmulator) -> io::Result<Self> {
         let beside_the_ca = emulator
             .ca_path()
@@ -46,7 +45,7 @@ impl GcpKeyFile {
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
-        // Several emulators may keep their CA in one directory.
+        // Several emulators may share a CA directory.
         let path = dir.join(format!("gcp-key-{}.json", emulator.http_addr().port()));
         let key = emulator
             .gcp_owner()
@@ -68,16 +67,16 @@ impl Drop for GcpKeyFile {
     }
 }
 
-/// Prints. A reader that has gone away does not stop the emulator.
-pub(crate) fn announce(
+/// Prints the addresses. A closed stdout does not stop the emulator.
+pub(crate) fn print_addresses(
     emulator: &RunningEmulator,
     gcp_key_file: Option<&GcpKeyFile>,
-    format: Format,
+    format: OutputFormat,
 ) {
     let gcp_key_file = gcp_key_file.map(|file| file.path.as_path());
     let text = match format {
-        Format::Json => Addresses::of(emulator).json(gcp_key_file),
-        Format::Human => Addresses::of(emulator).shell(gcp_key_file),
+        OutputFormat::Json => Addresses::of(emulator).json(gcp_key_file),
+        OutputFormat::Human => Addresses::of(emulator).shell(gcp_key_file),
     };
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
@@ -150,14 +149,14 @@ impl Addresses {
             "# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
         ));
         lines.push(UNSET_GOOGLE.into());
-        // Without it, a login of `gcloud auth application-default login` comes before the metadata
-        // server, and is sent to Google.
+        // Otherwise a login by `gcloud auth application-default login` takes precedence over the
+        // metadata server and is sent to Google.
         lines.extend(
             gcp_key_file
                 .map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())),
         );
         let host = http.trim_start_matches("http://");
-        // The second is what Python asks first.
+        // The second is what Python clients ask first.
         lines.push(format!("export GCE_METADATA_HOST={host}"));
         lines.push(format!("export GCE_METADATA_IP={host}"));
         lines.push(format!(

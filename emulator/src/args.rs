@@ -1,4 +1,4 @@
-//! The command line of the emulator, shared by `kmslab emulator` and the stand-alone binary.
+//! The command line of `kmslab emulator` and of the stand-alone binary.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,8 +15,8 @@ use kmslab_keycore::{LabClock, SystemClock};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-pub use crate::announce::Format;
-use crate::announce::{GcpKeyFile, announce};
+pub use crate::announce::OutputFormat;
+use crate::announce::{GcpKeyFile, print_addresses};
 use crate::aws::auth::{Credential, CredentialError};
 use crate::{Auth, Emulator, EmulatorBuilder, SeedFile, StartError};
 
@@ -33,56 +33,56 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EmulatorArgs {
-    /// Where HTTP listens; port 0 takes a free one
+    /// HTTP address; port 0 chooses a free port
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
-    /// Where HTTPS listens
+    /// HTTPS address
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7643")]
     pub tls_listen: SocketAddr,
-    /// No HTTPS, and no proxy, which serves nothing else
+    /// Disable HTTPS (and with it the proxy)
     #[arg(long, conflicts_with_all = ["tls_listen", "tls_dir", "proxy_listen"])]
     pub no_tls: bool,
-    /// Where the proxy for the vendors' own host names listens: HTTPS_PROXY of the Azure CLI and
-    /// SDKs
+    /// Address of the proxy for the vendors' host names: HTTPS_PROXY for the Azure CLI and SDKs
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7680")]
     pub proxy_listen: SocketAddr,
-    /// No proxy
+    /// Disable the proxy
     #[arg(long, conflicts_with = "proxy_listen")]
     pub no_proxy: bool,
-    /// Where the admin port listens. It has no authentication: keep it on loopback
+    /// Admin address. It has no authentication: keep it on loopback
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7690")]
     pub admin_listen: SocketAddr,
-    /// Keep the certificate authority in this directory, and use the one that is there
+    /// Directory that keeps the certificate authority; it is created if absent and reused if
+    /// present
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
-    /// One more name or address that the certificate is good for, beside localhost; may be repeated
+    /// Additional name or address in the server certificate, besides localhost; may be repeated
     #[arg(long = "tls-name", value_name = "NAME", value_parser = tls_name, conflicts_with = "no_tls")]
     pub tls_names: Vec<String>,
-    /// One more name under which requests are answered, such as a Service's in a cluster or
-    /// *.example.com; may be repeated. Addresses, names without a dot, the vendors' names and those
-    /// of --tls-name are answered in any case
+    /// Additional host name to answer, such as a Service's in a cluster or *.example.com; may be
+    /// repeated. Addresses, names without a dot, the vendors' names and those of --tls-name are
+    /// always answered
     #[arg(long = "allow-host", value_name = "NAME", value_parser = host_name)]
     pub allow_hosts: Vec<String>,
-    /// Credentials, keys and aliases that exist from the start (YAML or JSON)
+    /// Credentials, keys and aliases to create at start (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
-    /// Where the lab clock starts, RFC 3339; now when absent
+    /// Initial time of the lab clock, RFC 3339; defaults to now
     #[arg(long, value_name = "TIME")]
     pub clock: Option<Timestamp>,
-    /// One more access key that may call, beside test:test:123456789012; may be repeated
+    /// Additional access key, besides test:test:123456789012; may be repeated
     #[arg(long = "credential", value_name = "ID:SECRET:ACCOUNT")]
     pub credentials: Vec<CredentialArg>,
-    /// Whether signatures, tokens, policies and roles are checked, in every cloud; off allows every
+    /// Whether signatures, tokens, policies and roles are checked, in all clouds; off allows every
     /// request
     #[arg(long, value_enum, default_value = "on")]
     pub auth: Auth,
-    /// How the addresses are printed
+    /// Format of the addresses
     #[arg(long, value_enum, default_value = "human")]
-    pub format: Format,
+    pub format: OutputFormat,
 }
 
-/// The value of `--credential`, unread: the argument parser repeats what it refuses, and this has a
-/// secret in it.
+/// The unparsed value of `--credential`. The argument parser repeats values that it rejects, and
+/// this one contains a secret.
 #[derive(Clone)]
 pub struct CredentialArg(Zeroizing<String>);
 
@@ -101,9 +101,8 @@ impl FromStr for CredentialArg {
 }
 
 impl CredentialArg {
-    /// The secret is what stands between the first colon and the last, so it may have colons
-    /// itself.
-    fn read(&self) -> Result<(String, Credential), CredentialError> {
+    /// The secret is between the first colon and the last, so it may contain colons.
+    fn parse(&self) -> Result<(String, Credential), CredentialError> {
         let parts = self
             .0
             .split_once(':')
@@ -145,15 +144,15 @@ fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// What to log: `RUST_LOG`, else warnings.
+/// Log filter: `RUST_LOG`, by default warnings.
 pub fn log_filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"))
 }
 
-/// Runs until SIGTERM or SIGINT. Exit code 2 for flags and files that cannot be used, 3 for what
-/// the machine lacks.
+/// Runs until SIGTERM or SIGINT. Exit code 2 for flags and files that cannot be used, 3 if the
+/// machine lacks something.
 pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
-    // Before the addresses are out, so that whoever reads them may signal at once.
+    // Before the addresses are printed, so that their reader may send a signal at once.
     let stopped = signals().context("cannot wait for signals")?;
     let format = args.format;
     let started = match builder(args) {
@@ -174,8 +173,8 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     })
     .await
     .context("making a key for Google's clients")?;
-    // Its metadata server gives tokens, too: a container without a directory to write in can do
-    // without.
+    // Not fatal: tokens also come from the metadata server, and a container may have no writable
+    // directory.
     let gcp_key_file = gcp_key_file.inspect_err(|error| {
         let dir = std::env::temp_dir();
         eprintln!(
@@ -184,9 +183,9 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
         );
     });
     let gcp_key_file = gcp_key_file.ok();
-    announce(&emulator, gcp_key_file.as_ref(), format);
+    print_addresses(&emulator, gcp_key_file.as_ref(), format);
     stopped.await;
-    // Before the directory that it may be in.
+    // Before the directory that may contain it.
     drop(gcp_key_file);
     emulator.shutdown().await;
     Ok(ExitCode::SUCCESS)
@@ -241,7 +240,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         .auth(auth)
         .lab_clock(Arc::new(lab));
     for credential in credentials {
-        let (id, credential) = credential.read()?;
+        let (id, credential) = credential.parse()?;
         builder = builder.session_credential(id, credential);
     }
     if let Some(path) = seed {
@@ -250,7 +249,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
     Ok(builder)
 }
 
-/// The well-known access key and the open admin port are fine on loopback only.
+/// The well-known access key and the unauthenticated admin port are safe on loopback only.
 #[expect(clippy::print_stderr, reason = "a warning to the user")]
 fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, auth: Auth) {
     let open = if auth == Auth::On {
@@ -270,7 +269,8 @@ fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, a
     }
 }
 
-/// Ends at the first SIGINT or SIGTERM. Listens from this call on, not from the first poll.
+/// Resolves at the first SIGINT or SIGTERM. Handlers are installed by this call, not by the first
+/// poll.
 #[cfg(unix)]
 pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -286,7 +286,7 @@ pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends at Ctrl-C.
+/// Resolves at Ctrl-C.
 #[cfg(not(unix))]
 pub fn signals() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {

@@ -1,13 +1,13 @@
-//! Whether callers are checked, in every cloud alike.
+//! Whether callers are authenticated and authorized, in all clouds.
 
-/// Whether an emulator checks who calls and what they may do.
+/// Whether callers are authenticated and authorized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Auth {
-    /// Signatures, tokens, policies and roles are checked as each cloud does it.
+    /// Signatures, tokens, policies and roles are checked as each cloud does.
     #[default]
     On,
-    /// Every request is allowed. What it carries still says who calls, where it holds; else the
-    /// well-known caller does. Token endpoints give a token to everybody who asks.
+    /// Every request is allowed. Valid credentials still identify the caller; any other request is
+    /// made by the well-known caller. Token endpoints issue a token for every request.
     Off,
 }
 

@@ -1,5 +1,4 @@
-//! Puts an emulator together and starts it: one builder for the command and for whoever runs it
-//! inside another process.
+//! Configures and starts an emulator, for the command and for tests in the same process.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,42 +17,42 @@ use crate::aws::service::AwsService;
 use crate::aws::{Aws, Ids, RandomIds};
 use crate::azure::{self, Azure};
 use crate::counts::Counter;
-use crate::front::Fronts;
 use crate::gcp::{self, Gcp};
 use crate::hosts::Hosts;
 use crate::proxy;
-use crate::running::{Listening, RunningEmulator};
+use crate::router::Services;
+use crate::running::{BoundPorts, RunningEmulator};
 use crate::seed::{SeedError, SeedFile};
 use crate::tls::{Tls, TlsError};
 
 /// Why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     #[error(
         "cannot listen on {address}: {source}; stop what uses that address, or choose another with {flag} (port 0: any free one)"
     )]
     Listen {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// The flag that says otherwise.
+        /// The flag that changes it.
         flag: &'static str,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// No certificate for HTTPS.
+    /// TLS cannot be set up.
     #[error("{0}; choose another directory with --tls-dir, or go without HTTPS with --no-tls")]
     Tls(#[from] TlsError),
-    /// A credential that cannot be used.
+    /// A credential cannot be used.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// A seed that cannot be used.
+    /// A seed cannot be applied.
     #[error(transparent)]
     Seed(#[from] SeedError),
 }
 
 impl StartError {
-    /// True when the machine, not the request, is at fault.
+    /// Whether the machine, not the configuration, is at fault.
     pub fn is_environment(&self) -> bool {
         matches!(self, Self::Listen { .. } | Self::Tls(_))
     }
@@ -64,8 +63,9 @@ impl StartError {
 pub struct Emulator;
 
 impl Emulator {
-    /// Starts from: HTTP on a free port of 127.0.0.1, no HTTPS, no admin port, signatures checked,
-    /// `test`/`test`, an empty memory store, the wall clock and a lab clock that shows the same.
+    /// Returns a builder with these defaults: HTTP on a free port of 127.0.0.1, no HTTPS, no admin
+    /// port, requests authenticated, access key `test` with secret `test`, no keys, the system
+    /// clock, and a lab clock that follows it.
     pub fn builder() -> EmulatorBuilder {
         let anywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let wall: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -90,7 +90,7 @@ impl Emulator {
     }
 }
 
-/// See [`Emulator::builder`].
+/// Configuration of an emulator. See [`Emulator::builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct EmulatorBuilder {
@@ -113,64 +113,63 @@ pub struct EmulatorBuilder {
 }
 
 impl EmulatorBuilder {
-    /// Where HTTP listens; port 0 takes a free one.
+    /// Sets the HTTP address; port 0 chooses a free port.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
     }
 
-    /// Where HTTPS listens, or nowhere.
+    /// Sets the HTTPS address; `None` disables HTTPS.
     pub fn tls_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.tls_listen = address;
         self
     }
 
-    /// Where the proxy for the vendors' host names listens, or nowhere.
+    /// Sets the address of the proxy for the vendors' host names; `None` disables the proxy.
     pub fn proxy_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.proxy_listen = address;
         self
     }
 
-    /// The tenant of Azure's callers, a GUID.
+    /// Sets the Azure tenant id, a GUID.
     pub fn azure_tenant(mut self, tenant: impl Into<String>) -> Self {
         self.azure_tenant = tenant.into();
         self
     }
 
-    /// How long Azure's tokens are valid; a day less a second when nobody says otherwise, as the
-    /// service has it.
+    /// Sets the lifetime of Azure tokens. The default is the service's: one day less one second.
     pub fn azure_token_lifetime(mut self, lifetime: SignedDuration) -> Self {
         self.azure_token_lifetime = lifetime;
         self
     }
 
-    /// Where the admin port listens, or nowhere. Whoever reaches it can move the clock and delete
-    /// every key.
+    /// Sets the admin address; `None` disables the admin port. Whoever reaches it can move the
+    /// clock and delete all keys.
     pub fn admin_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.admin_listen = address;
         self
     }
 
-    /// Where the CA is kept; without it each start has its own.
+    /// Sets the directory that keeps the CA. By default every start generates one.
     pub fn tls_dir(mut self, dir: Option<PathBuf>) -> Self {
         self.tls_dir = dir;
         self
     }
 
-    /// More names and addresses that the certificate is good for, beside localhost.
+    /// Adds names and addresses to the server certificate, besides localhost.
     pub fn tls_names(mut self, names: Vec<String>) -> Self {
         self.tls_names = names;
         self
     }
 
-    /// More names under which requests are answered, beside addresses, names without a dot, the
-    /// vendors' and the certificate's. `*.example.com` is every name below it.
+    /// Adds host names to answer, besides addresses, names without a dot, the vendors' names and
+    /// those of the certificate. `*.example.com` matches every name below it.
     pub fn allow_hosts(mut self, names: Vec<String>) -> Self {
         self.allow_hosts = names;
         self
     }
 
-    /// Lets one more access key in.
+    /// Adds an access key.
     pub fn credential(
         self,
         id: impl Into<String>,
@@ -188,50 +187,50 @@ impl EmulatorBuilder {
         )
     }
 
-    /// Lets one more access key in, which may be a temporary one with a session token.
+    /// Adds an access key that may be temporary, with a session token.
     pub fn session_credential(mut self, id: impl Into<String>, credential: Credential) -> Self {
         self.credentials.push((id.into(), credential));
         self
     }
 
-    /// Whether signatures, tokens, policies and roles are checked; they are unless told otherwise.
+    /// Sets whether callers are authenticated and authorized; they are by default.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// The clock that keys live by.
+    /// Sets the clock that keys live by.
     pub fn lab_clock(mut self, clock: Arc<LabClock>) -> Self {
         self.lab = Some(clock);
         self
     }
 
-    /// The clock that signatures and certificates are judged by. It should show the real time:
-    /// clients do.
+    /// Sets the clock that signatures, tokens and certificates are checked against. It should show
+    /// the real time, as clients do.
     pub fn wall_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.wall = clock;
         self
     }
 
-    /// Where key material and nonces come from.
+    /// Sets the source of key material and nonces.
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
         self
     }
 
-    /// Where key ids come from.
+    /// Sets the source of key ids.
     pub fn ids(mut self, ids: Arc<dyn Ids>) -> Self {
         self.ids = Some(ids);
         self
     }
 
-    /// Credentials to let in, and keys that exist from the start and again after a reset.
+    /// Sets credentials to accept and keys to create, at start and after a reset.
     pub fn seed(mut self, seed: SeedFile) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Listens and serves until the answer is dropped or shut down.
+    /// Binds all ports and serves until the returned value is dropped or shut down.
     pub async fn start(self) -> Result<RunningEmulator, StartError> {
         let mut credentials = Credentials::well_known();
         for (id, credential) in self.credentials {
@@ -240,13 +239,17 @@ impl EmulatorBuilder {
         for seeded in &self.seed.credentials {
             credentials.insert(&seeded.id, seeded.credential())?;
         }
-        // Ports first: whoever starts a second emulator by mistake learns it at once.
+        // Ports first: a second emulator started by mistake fails at once.
         let http = bind("--listen", self.listen).await?;
-        let https = bind_where("--tls-listen", self.tls_listen).await?;
-        let proxy = bind_where("--proxy-listen", self.proxy_listen).await?;
+        let https = bind_optional("--tls-listen", self.tls_listen).await?;
+        let proxy = bind_optional("--proxy-listen", self.proxy_listen).await?;
         let tls = match self.tls_listen.or(self.proxy_listen) {
             Some(address) => {
-                let patterns = if proxy.is_some() { proxy::NAMES } else { &[] };
+                let patterns = if proxy.is_some() {
+                    proxy::CERTIFICATE_NAMES
+                } else {
+                    &[]
+                };
                 let dir = self.tls_dir.as_deref();
                 Some(Tls::new(
                     dir,
@@ -258,7 +261,7 @@ impl EmulatorBuilder {
             }
             None => None,
         };
-        let admin = bind_where("--admin-listen", self.admin_listen).await?;
+        let admin = bind_optional("--admin-listen", self.admin_listen).await?;
 
         let lab = self
             .lab
@@ -288,7 +291,7 @@ impl EmulatorBuilder {
             self.auth,
         );
         let gcp = Arc::new(gcp);
-        self.seed.plant(&aws, &azure, &gcp)?;
+        self.seed.apply(&aws, &azure, &gcp)?;
         let counter = Arc::new(Counter::default());
         let service = Arc::new(AwsService {
             aws,
@@ -298,7 +301,7 @@ impl EmulatorBuilder {
             counter: Arc::clone(&counter),
         });
         let grpc = gcp::service::Service::router(Arc::clone(&gcp), Arc::clone(&counter));
-        let fronts = Fronts {
+        let services = Services {
             aws: service,
             azure: Arc::new(azure),
             gcp,
@@ -306,17 +309,17 @@ impl EmulatorBuilder {
             counter,
         };
         let admin_state = Arc::new(Admin {
-            fronts: fronts.clone(),
+            services: services.clone(),
             core,
             lab,
             seed: self.seed,
-            settling: tokio::sync::Mutex::default(),
+            applying_due: tokio::sync::Mutex::default(),
         });
         let hosts = Arc::new(Hosts::new(
             self.allow_hosts.into_iter().chain(self.tls_names),
         ));
         Ok(RunningEmulator::serve(
-            Listening {
+            BoundPorts {
                 http,
                 https,
                 proxy,
@@ -324,26 +327,26 @@ impl EmulatorBuilder {
                 admin,
                 hosts,
             },
-            fronts,
+            services,
             admin_state,
         ))
     }
 }
 
-/// A bound listener and its address, port 0 resolved.
-pub(crate) type Bound = (TcpListener, SocketAddr);
+/// A bound listener and its address, with the port resolved.
+pub(crate) type BoundListener = (TcpListener, SocketAddr);
 
-async fn bind_where(
+async fn bind_optional(
     flag: &'static str,
     address: Option<SocketAddr>,
-) -> Result<Option<Bound>, StartError> {
+) -> Result<Option<BoundListener>, StartError> {
     match address {
         Some(address) => bind(flag, address).await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn bind(flag: &'static str, address: SocketAddr) -> Result<Bound, StartError> {
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<BoundListener, StartError> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;

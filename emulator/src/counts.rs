@@ -1,54 +1,51 @@
-//! How many requests came, by operation, caller and outcome, those that were refused included.
+//! Request counts by operation, caller and outcome, including rejected requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-/// Distinct rows kept; what comes beyond them is counted under caller `other`, so that strangers
-/// cannot fill the memory.
-const ROWS: usize = 4096;
-/// Bytes of a label that are kept: an access key id has 128 at the most, an account's address
-/// fewer.
-const LONGEST_LABEL: usize = 128;
-/// The outcome of a request that was answered.
+/// Maximum number of rows. Requests beyond them are counted for the caller `other`, so that
+/// unauthenticated callers cannot exhaust memory.
+const MAX_ROWS: usize = 4096;
+/// Maximum length of a label in bytes: an access key id has at most 128, an email address fewer.
+const MAX_LABEL_LEN: usize = 128;
+/// The outcome of a successful request.
 pub(crate) const OK: &str = "OK";
-/// The operation of a request that names none the emulator has, and the caller of one that names
-/// nobody.
+/// Operation of requests that name none of the emulator's, and caller of requests that name none.
 pub(crate) const UNKNOWN: &str = "unknown";
 
-/// One row of [`RequestCounts`].
+/// A row of [`RequestCounts`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RequestCount {
     /// `aws`, `azure` or `gcp`.
     pub cloud: &'static str,
-    /// For example `Encrypt`; `unknown` for a request that names no operation of the emulator.
+    /// Operation, such as `Encrypt`; `unknown` if the request names none of the emulator's.
     pub operation: String,
-    /// The access key id, application or service account that the request claims, `unknown` when it
-    /// claims none.
+    /// Access key id, application or service account that the request states; `unknown` if none.
     pub caller: String,
     /// `OK`, or the vendor's error code.
     pub code: String,
-    /// Requests.
+    /// Number of requests.
     pub count: u64,
 }
 
-/// A snapshot of what the emulator was asked.
+/// A snapshot of the request counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RequestCounts {
-    /// All requests.
+    /// Number of all requests.
     pub total: u64,
-    /// The same by operation, caller and outcome, in that order.
+    /// Counts by operation, caller and outcome, in that order.
     pub rows: Vec<RequestCount>,
 }
 
 impl RequestCounts {
-    /// Requests for `operation`, whatever came of them.
+    /// Number of requests for `operation`.
     pub fn operation(&self, operation: &str) -> u64 {
         self.sum(|row| row.operation == operation)
     }
 
-    /// Requests for `operation` with the outcome `code` (`OK` when it was answered).
+    /// Number of requests for `operation` with outcome `code` (`OK` if successful).
     pub fn outcome(&self, operation: &str, code: &str) -> u64 {
         self.sum(|row| row.operation == operation && row.code == code)
     }
@@ -71,14 +68,19 @@ type Row = (&'static str, String, String, String);
 impl Counter {
     pub(crate) fn count(&self, cloud: &'static str, operation: &str, caller: &str, code: &str) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (cloud, bounded(operation), bounded(caller), bounded(code));
-        if rows.len() >= ROWS && !rows.contains_key(&key) {
+        let mut key = (
+            cloud,
+            truncate_label(operation),
+            truncate_label(caller),
+            truncate_label(code),
+        );
+        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
             key.2 = "other".to_owned();
         }
         *rows.entry(key).or_default() += 1;
     }
 
-    /// As at the start.
+    /// Removes all counts.
     pub(crate) fn clear(&self) {
         self.0
             .lock()
@@ -102,11 +104,11 @@ impl Counter {
     }
 }
 
-/// A label, cut off where it is longer than any real one: some of it is as the request says.
-fn bounded(label: &str) -> String {
+/// Truncates a label; parts of it come from the request.
+fn truncate_label(label: &str) -> String {
     match label
         .char_indices()
-        .find(|(at, c)| at + c.len_utf8() > LONGEST_LABEL)
+        .find(|(at, c)| at + c.len_utf8() > MAX_LABEL_LEN)
     {
         Some((end, _)) => format!("{}…", &label[..end]),
         None => label.to_owned(),
@@ -118,26 +120,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_cannot_fill_the_memory() {
+    fn row_count_is_bounded() {
         let counter = Counter::default();
-        for stranger in 0..2 * ROWS {
+        for caller in 0..2 * MAX_ROWS {
             counter.count(
                 "azure",
                 "IdentityToken",
-                &format!("{stranger}{}", "é".repeat(1_000)),
+                &format!("{caller}{}", "é".repeat(1_000)),
                 "unauthorized_client",
             );
         }
         let counts = counter.snapshot();
         assert_eq!(
             (counts.rows.len(), counts.total),
-            (ROWS + 1, 2 * ROWS as u64)
+            (MAX_ROWS + 1, 2 * MAX_ROWS as u64)
         );
         assert!(
             counts
                 .rows
                 .iter()
-                .all(|row| row.caller.len() <= LONGEST_LABEL + "…".len())
+                .all(|row| row.caller.len() <= MAX_LABEL_LEN + "…".len())
         );
         assert_eq!(
             counts
@@ -146,21 +148,21 @@ mod tests {
                 .find(|row| row.caller == "other")
                 .unwrap()
                 .count,
-            ROWS as u64
+            MAX_ROWS as u64
         );
         counter.clear();
         assert_eq!(counter.snapshot(), RequestCounts::default());
     }
 
     #[test]
-    fn a_real_label_is_kept_whole() {
+    fn real_labels_are_not_truncated() {
         for label in [
             "",
             "test",
-            &"x".repeat(LONGEST_LABEL),
-            &"é".repeat(LONGEST_LABEL / 2),
+            &"x".repeat(MAX_LABEL_LEN),
+            &"é".repeat(MAX_LABEL_LEN / 2),
         ] {
-            assert_eq!(bounded(label), *label);
+            assert_eq!(truncate_label(label), *label);
         }
     }
 }

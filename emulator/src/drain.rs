@@ -1,6 +1,6 @@
-//! Bodies that a refusal did not wait for. A client that is still sending its body when the answer
-//! comes sees a broken stream: curl 7.88 fails so over HTTP/2. What is small is therefore read to
-//! its end before the answer goes out.
+//! Draining of request bodies after an early error response. A client that is still sending its
+//! body when the response comes sees a broken stream: curl 7.88 fails that way over HTTP/2. Small
+//! bodies are therefore read to the end before the response is sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +14,19 @@ use http::header::EXPECT;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-/// Bytes that are read and dropped: the largest body that any service here takes. Whoever sends
-/// more gets the answer while sending.
-const MAX_DRAINED: usize = 1024 * 1024;
-/// How long that may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum number of bytes to drain: the largest body that any service accepts. A client that sends
+/// more gets the response while sending.
+const MAX_DRAINED_BYTES: usize = 1024 * 1024;
+/// Maximum time to drain.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a client waits to be told to send its body, which a refusal must not tell it.
-pub(crate) fn waits(headers: &HeaderMap) -> bool {
+/// Whether the client waits for 100 Continue, which an error response must not cause.
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
-/// A request's body in two hands: who answers reads it, and what is left can be drained.
+/// A request body shared between the handler, which reads it, and [`SharedBody::drain`], which
+/// reads the rest.
 #[derive(Clone)]
 pub(crate) struct SharedBody(Arc<Mutex<Body>>);
 
@@ -34,21 +35,25 @@ impl SharedBody {
         Self(Arc::new(Mutex::new(body)))
     }
 
-    /// The hand that reads.
+    /// A body that reads from the shared one.
     pub(crate) fn reader(&self) -> Body {
         Body::new(self.clone())
     }
 
-    /// Reads what is left, if it is small and comes soon.
+    /// Reads the rest of the body if it is small and arrives in time.
     pub(crate) async fn drain(self) {
         if self.is_end_stream() {
             return;
         }
-        if self.size_hint().lower() > MAX_DRAINED as u64 {
+        if self.size_hint().lower() > MAX_DRAINED_BYTES as u64 {
             return;
         }
-        // Too long, too late or broken: the answer goes out all the same.
-        let _ = tokio::time::timeout(PATIENCE, Limited::new(self, MAX_DRAINED).collect()).await;
+        // Too long, too late or broken: the response is sent anyway.
+        let _ = tokio::time::timeout(
+            DRAIN_TIMEOUT,
+            Limited::new(self, MAX_DRAINED_BYTES).collect(),
+        )
+        .await;
     }
 
     fn with<T>(&self, work: impl FnOnce(Pin<&mut Body>) -> T) -> T {
@@ -83,8 +88,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_small_rest_is_read_and_a_large_one_is_left() {
-        for (length, left) in [(0, 0), (1000, 0), (MAX_DRAINED + 1, MAX_DRAINED + 1)] {
+    async fn small_remainder_is_drained_and_large_one_is_not() {
+        for (length, left) in [
+            (0, 0),
+            (1000, 0),
+            (MAX_DRAINED_BYTES + 1, MAX_DRAINED_BYTES + 1),
+        ] {
             let shared = SharedBody::new(Body::from(vec![7; length]));
             let rest = shared.reader();
             shared.drain().await;

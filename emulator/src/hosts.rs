@@ -1,6 +1,6 @@
-//! The names under which the emulator answers. A web page can have its own name resolve to
-//! 127.0.0.1 (DNS rebinding) and would then be of the same origin as everything here: the clock,
-//! tokens, keys. Only names that nobody else can point here are answered.
+//! Host names that the emulator answers. A web page can make its own name resolve to 127.0.0.1 (DNS
+//! rebinding) and would then share an origin with the emulator's clock, tokens and keys. Therefore
+//! only names that nobody else can point here are answered.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::drain::{self, SharedBody};
 
-/// Domains whose owners are the vendors: through the proxy, a hosts file or a cluster's DNS,
-/// clients come by these.
-const VENDORS: &[&str] = &[
+/// Domains that the vendors own; clients use them through the proxy, a hosts file or a cluster's
+/// DNS.
+const VENDOR_DOMAINS: &[&str] = &[
     "amazonaws.com",
     "api.aws",
     "amazonaws.com.cn",
@@ -34,13 +34,13 @@ const VENDORS: &[&str] = &[
     "graph.microsoft.com",
     "googleapis.com",
     "accounts.google.com",
-    // Never in the DNS: RFC 6761, and ICANN's decision of July 2024. `metadata.google.internal` and
-    // `host.docker.internal` are there.
+    // Never in public DNS: RFC 6761, and ICANN's decision of July 2024. `metadata.google.internal`
+    // and `host.docker.internal` are below them.
     "localhost",
     "internal",
 ];
 
-/// Names beside the vendors', in lower case; `*.example.com` is what is below it.
+/// Additional names in lower case; `*.example.com` matches every name below it.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts(Vec<String>);
 
@@ -54,9 +54,9 @@ impl Hosts {
         )
     }
 
-    /// Whether a name, without its port, is one of ours. An address is nobody's name, and a name of
-    /// one label is in nobody's DNS.
-    fn allow(&self, name: &str) -> bool {
+    /// Reports whether a name without port is answered. Addresses and names of one label cannot be
+    /// registered in DNS.
+    fn allows(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         if !name.contains('.') || address(&name).is_some() {
             return true;
@@ -65,7 +65,7 @@ impl Hosts {
             name.strip_suffix(domain)
                 .is_some_and(|rest| rest.ends_with('.'))
         };
-        VENDORS
+        VENDOR_DOMAINS
             .iter()
             .any(|domain| name == *domain || is_below(domain))
             || self.0.iter().any(|own| match own.strip_prefix("*.") {
@@ -83,11 +83,11 @@ fn address(name: &str) -> Option<IpAddr> {
         .ok()
 }
 
-/// The host that a request names, without its port; empty where it names none, as HTTP/1.0 may.
+/// The host that a request names, without port; empty if it names none, as HTTP/1.0 allows.
 ///
-/// One that is named twice and differently, with a user or with characters that no name has, is an
-/// error: others on the way may have read it in another way.
-pub(crate) fn named(uri: &Uri, headers: &HeaderMap) -> Result<String, &'static str> {
+/// Two different hosts, a user, or characters that no host name has are errors: another program on
+/// the way may have read them differently.
+pub(crate) fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<String, &'static str> {
     let mut values = headers.get_all(header::HOST).iter();
     let by_header = match (values.next(), values.next()) {
         (_, Some(_)) => return Err("there are several Host headers"),
@@ -129,15 +129,15 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
     Ok(host.to_owned())
 }
 
-/// Refuses what came under another name, or from a web page of another origin.
+/// Rejects requests for other hosts and from web pages of another origin.
 pub(crate) async fn guard(
     State(hosts): State<Arc<Hosts>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match refusal(&hosts, request.uri(), request.headers()) {
+    match forbidden(&hosts, request.uri(), request.headers()) {
         Some((status, reason)) => {
-            if !drain::waits(request.headers()) {
+            if !drain::expects_continue(request.headers()) {
                 SharedBody::new(request.into_body()).drain().await;
             }
             (status, format!("{reason}\n")).into_response()
@@ -146,19 +146,19 @@ pub(crate) async fn guard(
     }
 }
 
-fn refusal(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, String)> {
-    let host = match named(uri, headers) {
+fn forbidden(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, String)> {
+    let host = match requested_host(uri, headers) {
         Ok(host) => host,
         Err(reason) => return Some((StatusCode::BAD_REQUEST, format!("bad request: {reason}"))),
     };
-    if !hosts.allow(&host) {
+    if !hosts.allows(&host) {
         let reason = format!(
             "the emulator does not answer under the name {host}, which may be a web page's trick: start it with --allow-host {host} if \
              the name is yours"
         );
         return Some((StatusCode::FORBIDDEN, reason));
     }
-    // Browsers say so of each request that a page makes; nothing else sends it.
+    // Browsers send it with every request of a page; no other client does.
     let site = headers
         .get("sec-fetch-site")
         .map(header::HeaderValue::as_bytes);
@@ -181,11 +181,11 @@ mod tests {
             request = request.header("host", *host);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        named(&parts.uri, &parts.headers)
+        requested_host(&parts.uri, &parts.headers)
     }
 
     #[test]
-    fn only_names_that_nobody_else_has_are_ours() {
+    fn only_local_vendor_and_configured_hosts_are_allowed() {
         let hosts = Hosts::new([
             "kms.Example.com".to_owned(),
             "*.svc.cluster.local".to_owned(),
@@ -208,7 +208,7 @@ mod tests {
             "host.docker.internal",
             "emulator.kmslab.svc.cluster.local",
         ] {
-            assert!(hosts.allow(ours), "{ours}");
+            assert!(hosts.allows(ours), "{ours}");
         }
         for other in [
             "evil.example",
@@ -219,12 +219,12 @@ mod tests {
             "127.0.0.1.evil.example",
             "127.0.0.1.nip.io",
         ] {
-            assert!(!hosts.allow(other), "{other}");
+            assert!(!hosts.allows(other), "{other}");
         }
     }
 
     #[test]
-    fn a_host_is_read_strictly() {
+    fn ambiguous_hosts_are_rejected() {
         assert_eq!(of("/", &["127.0.0.1:7600"]), Ok("127.0.0.1".into()));
         assert_eq!(of("/", &["[::1]:7600"]), Ok("[::1]".into()));
         assert_eq!(of("/", &["localhost:"]), Ok("localhost".into()));

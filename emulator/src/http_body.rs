@@ -1,5 +1,4 @@
-//! Bodies of requests, with a limit, bearer tokens, and random ids of answers: what the fronts
-//! share.
+//! Shared by the front ends: bounded bodies, bearer tokens, and random ids of responses.
 
 use std::time::Duration;
 
@@ -13,25 +12,25 @@ use uuid::Uuid;
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum BodyError {
     TooLarge,
     Broken,
 }
 
-/// How long a body may take: the largest is 1 MiB.
-const BODY: Duration = Duration::from_secs(60);
+/// Maximum time to receive a body of at most 1 MiB.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The whole body, if it has no more than `limit` bytes and comes in time.
-pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Unread> {
-    match tokio::time::timeout(BODY, Limited::new(body, limit).collect()).await {
+/// Reads the whole body. Fails if it exceeds `limit` bytes or [`BODY_TIMEOUT`].
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(Unread::Broken),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BodyError::Broken),
     }
 }
 
-/// The bearer token among the headers of a request, or the metadata of a call.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The bearer token in the headers of a request or the metadata of a call.
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

@@ -1,33 +1,34 @@
-//! Every key with its versions, for the admin port and the inspector. No material.
+//! The key table: all keys with their versions, for the admin port and the inspector. It contains
+//! no key material.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// One key and its versions.
+/// A key with its versions.
 #[derive(Debug, Clone, Serialize)]
 pub struct KeyRow {
     /// `aws`, `azure` or `gcp`.
     pub cloud: &'static str,
-    /// Its ARN, its URL or its resource name.
+    /// ARN, URL or resource name.
     pub key: String,
-    /// Its state in the vendor's word.
+    /// The vendor's name of its state.
     pub state: &'static str,
-    /// The number of the version that encrypts; 0 where none does.
+    /// Number of the version that encrypts; 0 if there is none.
     pub primary: u32,
-    /// Oldest first.
+    /// Versions, oldest first.
     pub versions: Vec<VersionRow>,
 }
 
-/// One version of a key.
+/// A version of a key.
 #[derive(Debug, Clone, Serialize)]
 pub struct VersionRow {
-    /// From 1.
+    /// Number, from 1.
     pub number: u32,
-    /// The vendor's name for it: the KeyMaterialId of AWS, the last part of Key Vault's kid.
+    /// The vendor's id: the KeyMaterialId of AWS, the last segment of Key Vault's kid.
     pub id: String,
-    /// The 32 bytes, in hex, by which ciphertexts name it, where they do.
+    /// The 32 bytes, in hex, that identify the version in ciphertexts, if they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blob_id: Option<String>,
-    /// When it was made.
+    /// Creation time.
     pub created: Timestamp,
 }

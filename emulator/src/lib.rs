@@ -1,6 +1,8 @@
 //! AWS KMS, Azure Key Vault and Google Cloud KMS in one small process, faithful enough for the
-//! vendor's own SDKs and CLI: real keys, verified signatures and tokens, a clock that can be moved.
-//! A test double; it keeps keys in memory and must never hold a secret that matters.
+//! vendors' own SDKs and CLIs: real cryptography, verified signatures and tokens, and a clock that
+//! can be advanced.
+//!
+//! This is a test double. It keeps keys in memory; never use it for secrets that matter.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), kmslab_emulator::StartError> {
@@ -9,8 +11,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! With the feature `testcontainers` the module of that name starts it in a container, for tests in
-//! any Rust project.
+//! With the feature `testcontainers` the module `testcontainers` runs the emulator in a container.
 
 mod admin;
 mod announce;
@@ -21,7 +22,6 @@ pub mod azure;
 mod builder;
 mod counts;
 mod drain;
-mod front;
 pub mod gcp;
 mod hosts;
 mod http_body;
@@ -29,6 +29,7 @@ mod keytable;
 mod oauth;
 mod private_file;
 mod proxy;
+mod router;
 mod running;
 pub mod seed;
 mod server;

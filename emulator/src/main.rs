@@ -1,13 +1,12 @@
-//! `kmslab-emulator`: the emulator alone, for container images. On a laptop it is `kmslab
-//! emulator`.
+//! `kmslab-emulator`: the emulator without the rest of kmslab, for container images.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use kmslab_emulator::args::{self, EmulatorArgs};
 
-/// AWS KMS in one small process, for tests. Keys live in memory: never give it a secret that
-/// matters.
+/// AWS KMS, Azure Key Vault and Google Cloud KMS in one small process, for tests. Keys are kept in
+/// memory: never use it for secrets that matter.
 #[derive(Debug, Parser)]
 #[command(name = "kmslab-emulator", version)]
 struct Cli {

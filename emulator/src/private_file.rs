@@ -1,5 +1,4 @@
-//! Files that are there whole or not at all: written under a temporary name beside the final one,
-//! synced, renamed.
+//! Atomic writes: to a temporary file in the same directory, then synced and renamed.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -7,47 +6,47 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Writes `content` to `path` with these permissions, instead of what was there. After an error the
-/// earlier file is as it was.
+/// Replaces `path` by `content` with these permissions. After an error the previous file is
+/// unchanged.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    written(path, content, mode)?
+    write_temporary(path, content, mode)?
         .persist(path)
         .map_err(|error| error.error)?;
-    sync_dir_of(path)
+    sync_parent_dir(path)
 }
 
-/// The same, where there is no file yet; `AlreadyExists` otherwise.
+/// Writes a new file; fails with `AlreadyExists` if there is one.
 pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    written(path, content, mode)?
+    write_temporary(path, content, mode)?
         .persist_noclobber(path)
         .map_err(|error| error.error)?;
-    sync_dir_of(path)
+    sync_parent_dir(path)
 }
 
-/// The content beside `path`, on the disk.
-fn written(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
+/// Writes the content to a temporary file next to `path` and syncs it.
+fn write_temporary(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".kmslab-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     #[cfg(not(unix))]
     let _ = mode;
-    let mut file = builder.tempfile_in(dir_of(path))?;
+    let mut file = builder.tempfile_in(parent_dir(path))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
 }
 
-fn dir_of(path: &Path) -> &Path {
+fn parent_dir(path: &Path) -> &Path {
     path.parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
 
-/// The new name is in the directory, which has a cache of its own.
-fn sync_dir_of(path: &Path) -> io::Result<()> {
+/// Syncs the directory entry of the new name.
+fn sync_parent_dir(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        File::open(dir_of(path))?.sync_all()
+        File::open(parent_dir(path))?.sync_all()
     } else {
         Ok(())
     }
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_with_its_permissions_and_leaves_nothing_beside_it() {
+    fn write_replaces_a_file_atomically_with_its_permissions() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         write(&path, b"first", 0o644).unwrap();
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_earlier_content() {
+    fn failed_write_keeps_the_previous_content() {
         let dir = tempfile::tempdir().unwrap();
         assert!(write(&dir.path().join("missing/key"), b"x", 0o600).is_err());
         let taken = dir.path().join("taken");

@@ -1,9 +1,8 @@
-//! A proxy for the vendors' own host names: `CONNECT kmslab.vault.azure.net:443` is answered by the
-//! emulator itself, over TLS with a certificate of its CA, so that unmodified programs reach it
-//! with no entry in the hosts file. Every other name is refused.
+//! A proxy for the vendors' host names. The emulator itself answers `CONNECT
+//! kmslab.vault.azure.net:443` over TLS, with a certificate of its CA, so that unmodified programs
+//! reach it without a hosts file. All other names are rejected.
 //!
-//! Plain HTTP to the instance metadata service's address comes in absolute form, and is answered,
-//! too.
+//! Plain HTTP requests in absolute form are answered for the metadata services.
 
 use std::sync::Arc;
 
@@ -17,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::hosts;
-use crate::server::{self, Served};
+use crate::server::{self, ServedRouter};
 
-/// Names that are answered, as a certificate has them: `*` is one label.
-pub(crate) const NAMES: &[&str] = &[
+/// Names in the certificate; `*` matches one label.
+pub(crate) const CERTIFICATE_NAMES: &[&str] = &[
     "*.vault.azure.net",
     "*.managedhsm.azure.net",
     "login.microsoftonline.com",
@@ -35,51 +34,51 @@ pub(crate) const NAMES: &[&str] = &[
     "www.googleapis.com",
     "accounts.google.com",
 ];
-/// What is asked in clear: the metadata services of Azure's and Google's machines.
-const METADATA: &[&str] = &["169.254.169.254", "metadata.google.internal", "metadata"];
+/// Hosts of plain HTTP requests: the metadata services of Azure and Google.
+const METADATA_HOSTS: &[&str] = &["169.254.169.254", "metadata.google.internal", "metadata"];
 
-/// What the proxy's port serves.
-pub(crate) fn router(fronts: Served, tls: TlsAcceptor, room: Arc<Semaphore>) -> Router {
+/// The router of the proxy's port.
+pub(crate) fn router(services: ServedRouter, tls: TlsAcceptor, room: Arc<Semaphore>) -> Router {
     Router::new().fallback(move |request: Request<Body>| {
-        let (fronts, tls, room) = (fronts.clone(), tls.clone(), Arc::clone(&room));
-        async move { handle(request, fronts, tls, room).await }
+        let (services, tls, room) = (services.clone(), tls.clone(), Arc::clone(&room));
+        async move { handle(request, services, tls, room).await }
     })
 }
 
 async fn handle(
     request: Request<Body>,
-    fronts: Served,
+    services: ServedRouter,
     tls: TlsAcceptor,
     room: Arc<Semaphore>,
 ) -> Response {
-    let host = match hosts::named(request.uri(), request.headers()) {
+    let host = match hosts::requested_host(request.uri(), request.headers()) {
         Ok(host) => host,
         Err(reason) => return text(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")),
     };
     if request.method() != Method::CONNECT {
         return match request.uri().host() {
-            Some(_) if METADATA.contains(&host.as_str()) => fronts
+            Some(_) if METADATA_HOSTS.contains(&host.as_str()) => services
                 .router
                 .oneshot(request)
                 .await
                 .unwrap_or_else(|never| match never {}),
-            Some(_) => refused(&host),
+            Some(_) => not_served(&host),
             None => text(
                 StatusCode::BAD_REQUEST,
                 "this is the emulator's proxy: set HTTPS_PROXY to its address\n".to_owned(),
             ),
         };
     }
-    if !answered(&host) || request.uri().port_u16() != Some(443) {
-        return refused(&host);
+    if !is_served(&host) || request.uri().port_u16() != Some(443) {
+        return not_served(&host);
     }
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
             Ok(stream) => {
-                // The connection that it was has given its place back. Who waits longest gets the
-                // next one, so there is never more than a listener's worth without.
+                // The connection before the upgrade has released its slot. The longest waiter gets
+                // the next one, so that at most one per listener runs without.
                 let _place = room.acquire_owned().await;
-                server::over_tls(TokioIo::new(stream), tls, fronts).await;
+                server::over_tls(TokioIo::new(stream), tls, services).await;
             }
             Err(error) => tracing::debug!(%error, "a client of the proxy went away"),
         }
@@ -87,18 +86,20 @@ async fn handle(
     Response::new(Body::empty())
 }
 
-/// Whether a name is one of ours.
-fn answered(host: &str) -> bool {
+/// Reports whether a name is served.
+fn is_served(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
-    NAMES.iter().any(|name| match name.strip_prefix('*') {
-        Some(suffix) => host
-            .strip_suffix(suffix)
-            .is_some_and(|label| !label.is_empty() && !label.contains('.')),
-        None => *name == host,
-    })
+    CERTIFICATE_NAMES
+        .iter()
+        .any(|name| match name.strip_prefix('*') {
+            Some(suffix) => host
+                .strip_suffix(suffix)
+                .is_some_and(|label| !label.is_empty() && !label.contains('.')),
+            None => *name == host,
+        })
 }
 
-fn refused(host: &str) -> Response {
+fn not_served(host: &str) -> Response {
     tracing::debug!(host, "the proxy answers for the vendors' KMS names only");
     text(
         StatusCode::FORBIDDEN,
@@ -124,19 +125,19 @@ mod tests {
     use crate::tls::Tls;
 
     #[tokio::test]
-    async fn a_proxied_connection_has_a_place_until_it_ends() {
+    async fn proxied_connection_holds_a_slot_until_it_closes() {
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let tls = Tls::new(None, localhost, &[], NAMES, SystemClock.now()).unwrap();
-        let served = |router| Served {
+        let tls = Tls::new(None, localhost, &[], CERTIFICATE_NAMES, SystemClock.now()).unwrap();
+        let served = |router| ServedRouter {
             router,
             deadlines: Deadlines::default(),
             stop: CancellationToken::new(),
         };
-        let (room, fronts) = (
+        let (room, services) = (
             Arc::new(Semaphore::new(4)),
             Router::new().fallback(async || "ok"),
         );
-        let router = router(served(fronts), tls.acceptor.clone(), Arc::clone(&room));
+        let router = router(served(services), tls.acceptor.clone(), Arc::clone(&room));
         let listener = tokio::net::TcpListener::bind((localhost, 0)).await.unwrap();
         let proxy = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(server::serve(
@@ -165,8 +166,8 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(ask().await, "ok");
-        // One is the listener's, for whoever comes next; that of the request for the tunnel comes
-        // back.
+        // One slot belongs to the listener, for the next client; that of the tunnel's request is
+        // released.
         while room.available_permits() < 2 {
             tokio::task::yield_now().await;
         }
@@ -183,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_vendors_names_are_answered() {
+    fn proxy_serves_only_the_vendors_names() {
         for host in [
             "abc.vault.azure.net",
             "ABC.Vault.Azure.Net",
             "login.microsoftonline.com",
         ] {
-            assert!(answered(host), "{host}");
+            assert!(is_served(host), "{host}");
         }
         for host in [
             "vault.azure.net",
@@ -198,7 +199,7 @@ mod tests {
             "example.com",
             "",
         ] {
-            assert!(!answered(host), "{host}");
+            assert!(!is_served(host), "{host}");
         }
     }
 }

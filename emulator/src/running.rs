@@ -1,4 +1,4 @@
-//! An emulator that serves: its addresses, what it has seen, and its end.
+//! A running emulator: its addresses, its state, and its end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,30 +12,30 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admin::{self, Admin};
-use crate::builder::Bound;
+use crate::builder::BoundListener;
 use crate::counts::RequestCounts;
-use crate::front::{self, Fronts};
 use crate::gcp::identity::KeyFile;
 use crate::hosts::{self, Hosts};
 use crate::keytable::KeyRow;
 use crate::proxy;
-use crate::server::{self, Deadlines, Served, serve};
+use crate::router::{self, Services};
+use crate::server::{self, Deadlines, ServedRouter, serve};
 use crate::tls::Tls;
 
-/// How often rotations and deletions that fell due are carried out when nobody asks for the key.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How often due rotations and deletions are applied to keys that nobody uses.
+const APPLY_DUE_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) struct Listening {
-    pub(crate) http: Bound,
-    pub(crate) https: Option<Bound>,
-    pub(crate) proxy: Option<Bound>,
+pub(crate) struct BoundPorts {
+    pub(crate) http: BoundListener,
+    pub(crate) https: Option<BoundListener>,
+    pub(crate) proxy: Option<BoundListener>,
     pub(crate) tls: Option<Tls>,
-    pub(crate) admin: Option<Bound>,
+    pub(crate) admin: Option<BoundListener>,
     pub(crate) hosts: Arc<Hosts>,
 }
 
-/// A serving emulator. Dropping it stops every task and closes every socket;
-/// [`RunningEmulator::shutdown`] lets requests under way finish first.
+/// A running emulator. Dropping it stops all tasks and closes all sockets;
+/// [`RunningEmulator::shutdown`] finishes running requests first.
 #[derive(Debug)]
 pub struct RunningEmulator {
     http: SocketAddr,
@@ -43,18 +43,18 @@ pub struct RunningEmulator {
     proxy: Option<SocketAddr>,
     tls: Option<Tls>,
     admin: Option<SocketAddr>,
-    fronts: Fronts,
+    services: Services,
     lab: Arc<LabClock>,
     core: Arc<KeyCore>,
     stop: CancellationToken,
-    /// What the proxy handed over to TLS is no task of ours to drop.
+    /// Tunnels of the proxy are tasks of their own.
     _ends: DropGuard,
     tasks: JoinSet<()>,
 }
 
 impl RunningEmulator {
-    pub(crate) fn serve(listening: Listening, fronts: Fronts, state: Arc<Admin>) -> Self {
-        let Listening {
+    pub(crate) fn serve(listening: BoundPorts, services: Services, state: Arc<Admin>) -> Self {
+        let BoundPorts {
             http: (listener, http),
             https,
             proxy,
@@ -65,9 +65,9 @@ impl RunningEmulator {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let guard = from_fn_with_state(hosts, hosts::guard);
-        let router = front::router(fronts.clone()).layer(guard.clone());
-        let room = server::room();
-        let served = |router| Served {
+        let router = router::router(services.clone()).layer(guard.clone());
+        let room = server::connection_slots();
+        let served = |router| ServedRouter {
             router,
             deadlines: Deadlines::default(),
             stop: stop.clone(),
@@ -96,7 +96,7 @@ impl RunningEmulator {
             address
         });
         let (lab, core) = (Arc::clone(&state.lab), Arc::clone(&state.core));
-        tasks.spawn(settle(Arc::clone(&state), stop.clone()));
+        tasks.spawn(apply_due_periodically(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
             let room = Arc::new(Semaphore::new(server::ADMIN_CONNECTIONS));
             tasks.spawn(serve(
@@ -114,7 +114,7 @@ impl RunningEmulator {
             proxy,
             tls,
             admin,
-            fronts,
+            services,
             lab,
             core,
             stop,
@@ -123,50 +123,50 @@ impl RunningEmulator {
         }
     }
 
-    /// Where HTTP is served.
+    /// Address of the HTTP port.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where HTTPS is served.
+    /// Address of the HTTPS port.
     pub fn https_addr(&self) -> Option<SocketAddr> {
         self.https
     }
 
-    /// Where the proxy for the vendors' host names is.
+    /// Address of the proxy for the vendors' host names.
     pub fn proxy_addr(&self) -> Option<SocketAddr> {
         self.proxy
     }
 
-    /// Where the admin port is served.
+    /// Address of the admin port.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin
     }
 
-    /// The tenant that Azure's tokens are of.
+    /// Tenant id of Azure's tokens.
     pub fn azure_tenant(&self) -> String {
-        self.fronts.azure.identity.directory.tenant.clone()
+        self.services.azure.identity.directory.tenant.clone()
     }
 
-    /// The key of Google's service account that may do everything, made now if it was not yet.
-    /// `None` where the system has no randomness.
+    /// Key of Google's service account with all permissions, generated at first use. `None` if the
+    /// system has no randomness.
     pub fn gcp_owner(&self) -> Option<KeyFile> {
-        self.fronts.gcp.identity.owner()
+        self.services.gcp.identity.owner()
     }
 
-    /// The certificate that a client of HTTPS must trust.
+    /// Certificate of the CA that HTTPS clients must trust, as PEM.
     pub fn ca_pem(&self) -> Option<String> {
         self.tls.as_ref().map(|tls| tls.ca_pem.clone())
     }
 
-    /// The same as a file. A temporary one goes with the emulator.
+    /// File with that certificate. A temporary one is removed with the emulator.
     pub fn ca_path(&self) -> Option<PathBuf> {
         self.tls.as_ref().map(|tls| tls.ca_path.clone())
     }
 
-    /// Requests so far, refused ones included.
+    /// Request counts, including rejected requests.
     pub fn requests(&self) -> RequestCounts {
-        self.fronts.counter.snapshot()
+        self.services.counter.snapshot()
     }
 
     /// The clock that keys live by.
@@ -174,12 +174,12 @@ impl RunningEmulator {
         Arc::clone(&self.lab)
     }
 
-    /// Every key with its versions; no material.
+    /// All keys with their versions, without key material.
     pub fn key_table(&self) -> Vec<KeyRow> {
-        self.fronts.key_table()
+        self.services.key_table()
     }
 
-    /// Stops listening, waits for requests under way (5 s at most) and ends.
+    /// Stops listening, waits up to 5 s for running requests, and ends.
     pub async fn shutdown(mut self) {
         self.core.stop();
         self.stop.cancel();
@@ -188,19 +188,19 @@ impl RunningEmulator {
 }
 
 impl Drop for RunningEmulator {
-    /// What computes on another thread is not dropped with its task.
+    /// Blocking tasks are not cancelled with the emulator.
     fn drop(&mut self) {
         self.core.stop();
     }
 }
 
-async fn settle(state: Arc<Admin>, stop: CancellationToken) {
+async fn apply_due_periodically(state: Arc<Admin>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(SETTLE) => {}
+            () = tokio::time::sleep(APPLY_DUE_INTERVAL) => {}
         }
-        // Nobody's move: there is nothing before it that could fail.
-        let _: Result<_, std::convert::Infallible> = state.settle(|| Ok(())).await;
+        // This call moves no clock, so nothing can fail before the due changes.
+        let _: Result<_, std::convert::Infallible> = state.apply_due(|| Ok(())).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The seed file: credentials, and keys with their aliases that exist when the emulator is ready.
-//! YAML, of which JSON is a part.
+//! The seed file: credentials to accept, and keys with aliases to create. YAML, which includes
+//! JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,46 +24,46 @@ pub enum SeedError {
     /// The file could not be read.
     #[error("cannot read the seed file {}: {source}", path.display())]
     Read {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Not YAML, or not the fields of a seed file.
+    /// The file is not YAML, or has unknown fields or wrong types.
     #[error("the seed file {} is not valid: {reason}", path.display())]
     Parse {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
         /// Line, column and what is wrong.
         reason: String,
     },
-    /// The emulator refused to make a key as described.
+    /// The emulator rejected an operation for a key of the seed.
     #[error("seed: key {number} ({what}): {operation} was refused with {code}: {message}")]
     Refused {
-        /// Counted from 1 in the order of the file.
+        /// Position of the key in the file, from 1.
         number: usize,
         /// Its first alias, or its description.
         what: String,
         /// The operation.
         operation: &'static str,
-        /// The vendor's code.
+        /// The vendor's error code.
         code: String,
-        /// The vendor's words.
+        /// The vendor's error message.
         message: String,
     },
-    /// The part under `azure` cannot be made.
+    /// The `azure` part cannot be applied.
     #[error("seed: azure: {0}")]
     Azure(String),
-    /// The part under `gcp` cannot be made.
+    /// The `gcp` part cannot be applied.
     #[error("seed: gcp: {0}")]
     Gcp(String),
 }
 
-/// What a seed file says.
+/// The content of a seed file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedFile {
-    /// Access keys, beside the well-known one.
+    /// Access keys, in addition to the well-known one.
     #[serde(default)]
     pub credentials: Vec<SeedCredential>,
     /// Keys to create, in this order.
@@ -81,14 +81,14 @@ pub struct SeedFile {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedCredential {
-    /// The access key id.
+    /// Access key id.
     pub id: String,
-    /// The secret access key.
+    /// Secret access key.
     pub secret: String,
-    /// Twelve digits, quoted; 123456789012 when absent.
+    /// Account id, 12 digits, quoted; 123456789012 if absent.
     #[serde(default = "default_account")]
     pub account: String,
-    /// For temporary credentials.
+    /// Session token of temporary credentials.
     pub session_token: Option<String>,
 }
 
@@ -101,17 +101,17 @@ impl fmt::Debug for SeedCredential {
     }
 }
 
-/// A key. Fields that are absent take the service's defaults.
+/// A key of AWS KMS. Absent fields have the service's defaults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedKey {
-    /// Twelve digits, quoted; 123456789012 when absent.
+    /// Account id, 12 digits, quoted; 123456789012 if absent.
     #[serde(default = "default_account")]
     pub account: String,
-    /// us-east-1 when absent.
+    /// Region; us-east-1 if absent.
     #[serde(default = "default_region")]
     pub region: String,
-    /// `alias/…` names for it.
+    /// Aliases, `alias/…`.
     #[serde(default)]
     pub aliases: Vec<String>,
     /// As in CreateKey.
@@ -127,7 +127,7 @@ pub struct SeedKey {
     /// Tags by name.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Turns automatic rotation on.
+    /// Enables automatic rotation with this period.
     pub rotation_period_in_days: Option<u32>,
 }
 
@@ -140,7 +140,7 @@ fn default_region() -> String {
 }
 
 impl SeedFile {
-    /// Reads a file.
+    /// Reads a seed file.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
         let unreadable = |source| SeedError::Read {
             path: path.to_owned(),
@@ -149,7 +149,7 @@ impl SeedFile {
         let bytes = file::read(path, file::CONFIGURATION).map_err(unreadable)?;
         let text = str::from_utf8(&bytes)
             .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-        // Without the parser's excerpt of the file, which may show a secret.
+        // Without the parser's excerpt of the file, which may contain a secret.
         let options = serde_saphyr::options! { with_snippet: false };
         serde_saphyr::from_str_with_options(text, options).map_err(|error| SeedError::Parse {
             path: path.to_owned(),
@@ -157,10 +157,10 @@ impl SeedFile {
         })
     }
 
-    /// Makes the keys, through the same operations as any caller.
-    pub(crate) fn plant(&self, aws: &Aws, azure: &Azure, gcp: &Gcp) -> Result<(), SeedError> {
-        self.gcp.plant(gcp).map_err(SeedError::Gcp)?;
-        self.azure.plant(azure).map_err(SeedError::Azure)?;
+    /// Applies the seed by the same operations that callers use.
+    pub(crate) fn apply(&self, aws: &Aws, azure: &Azure, gcp: &Gcp) -> Result<(), SeedError> {
+        self.gcp.apply(gcp).map_err(SeedError::Gcp)?;
+        self.azure.apply(azure).map_err(SeedError::Azure)?;
         for (index, key) in self.keys.iter().enumerate() {
             key.plant(aws)
                 .map_err(|(operation, error)| SeedError::Refused {

@@ -1,5 +1,5 @@
-//! Accepts connections and serves a router on them, in clear or over TLS. The loop owns its
-//! connections: when it is dropped, they close, which `axum::serve` does not do.
+//! Accepts connections and serves a router on them, over plain TCP or TLS. The loop owns its
+//! connections and closes them when it is dropped, which `axum::serve` does not do.
 
 use std::io;
 use std::sync::Arc;
@@ -17,16 +17,15 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may keep a connection busy with nothing.
+/// Timeouts of connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
-    /// Until the first byte, and until TLS stands.
+    /// Until the first byte, and until the TLS handshake is complete.
     pub(crate) handshake: Duration,
-    /// For a request's headers, from the end of the request before.
+    /// Until a request's headers are complete, from the end of the previous request.
     pub(crate) headers: Duration,
-    /// While a connection waits for its client. Longer than any request takes: a rotation of RSA is
-    /// made while its client waits.
-    pub(crate) silence: Duration,
+    /// Without any data from the client. Longer than any request takes, including an RSA rotation.
+    pub(crate) idle: Duration,
 }
 
 impl Default for Deadlines {
@@ -34,36 +33,36 @@ impl Default for Deadlines {
         Self {
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(60),
-            silence: Duration::from_secs(300),
+            idle: Duration::from_secs(300),
         }
     }
 }
 
-/// How long requests under way may take once the emulator stops.
-const DRAIN: Duration = Duration::from_secs(5);
-/// Out of file descriptors: others may close some meanwhile.
+/// Maximum time for running requests after the emulator is stopped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause when file descriptors run out; other connections may close meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What serves on every connection.
+/// What is served on every connection.
 #[derive(Clone)]
-pub(crate) struct Served {
+pub(crate) struct ServedRouter {
     pub(crate) router: Router,
     pub(crate) deadlines: Deadlines,
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves until `served.stop`, then lets requests under way finish. A connection is taken when
-/// `room` has a place for it.
+/// Serves until `served.stop` is cancelled, then finishes running requests. A connection is
+/// accepted when `room` has a free slot.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    served: Served,
+    served: ServedRouter,
     room: Arc<Semaphore>,
 ) {
     let stop = served.stop.clone();
     let mut connections = JoinSet::new();
     let accept = async || {
-        // An error would mean that the room was closed, which nobody does.
+        // Fails only if the semaphore is closed, which never happens.
         let place = Arc::clone(&room).acquire_owned().await.ok();
         listener.accept().await.map(|(stream, _)| (stream, place))
     };
@@ -72,7 +71,7 @@ pub(crate) async fn serve(
             () = stop.cancelled() => break,
             accepted = accept() => match accepted {
                 Ok((stream, place)) => {
-                    // Answers are small; without this they wait for the client's delayed ACK.
+                    // Responses are small; without this they wait for the client's delayed ACK.
                     let _ = stream.set_nodelay(true);
                     let serving = connection(stream, tls.clone(), served.clone());
                     connections.spawn(async move {
@@ -90,12 +89,15 @@ pub(crate) async fn serve(
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("requests still under way after {DRAIN:?} are cut off");
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, drained)
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests still under way after {SHUTDOWN_TIMEOUT:?} are cut off");
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: Served) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: ServedRouter) {
     let mut first = [0];
     let speaks = tokio::time::timeout(served.deadlines.handshake, stream.peek(&mut first));
     if !matches!(
@@ -105,18 +107,18 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: Served)
         return;
     }
     match tls {
-        None => ended(http(stream, served).await),
+        None => log_end(http(stream, served).await),
         Some(acceptor) => over_tls(stream, acceptor, served).await,
     }
 }
 
-/// Serves on a stream that begins with a client's handshake.
-pub(crate) async fn over_tls<S>(stream: S, acceptor: TlsAcceptor, served: Served)
+/// Serves on a stream that starts with a TLS handshake.
+pub(crate) async fn over_tls<S>(stream: S, acceptor: TlsAcceptor, served: ServedRouter)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match accept(stream, acceptor, &served).await {
-        Ok(stream) => ended(http(stream, served).await),
+        Ok(stream) => log_end(http(stream, served).await),
         Err(error) => {
             tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?")
         }
@@ -125,7 +127,7 @@ where
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-fn ended(served: Result<(), BoxError>) {
+fn log_end(served: Result<(), BoxError>) {
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
     }
@@ -134,7 +136,7 @@ fn ended(served: Result<(), BoxError>) {
 async fn accept<S>(
     stream: S,
     acceptor: TlsAcceptor,
-    served: &Served,
+    served: &ServedRouter,
 ) -> io::Result<tokio_rustls::server::TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -145,12 +147,12 @@ where
     }
 }
 
-/// HTTP/1.1 and HTTP/2, which gRPC needs: the first bytes tell.
-async fn http<S>(stream: S, served: Served) -> Result<(), BoxError>
+/// Detects HTTP/1.1 or HTTP/2, which gRPC needs, by the first bytes.
+async fn http<S>(stream: S, served: ServedRouter) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Served {
+    let ServedRouter {
         router,
         deadlines,
         stop,
@@ -162,7 +164,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(deadlines.headers);
     let mut stream = TimeoutStream::new(stream);
-    stream.set_read_timeout(Some(deadlines.silence));
+    stream.set_read_timeout(Some(deadlines.idle));
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
@@ -172,25 +174,25 @@ where
     serving.await
 }
 
-/// Descriptors that are not for connections of clients: listeners, files, and the admin port's
+/// File descriptors that are not for client connections: listeners, files, and the admin port's
 /// connections.
-const RESERVED: u64 = 64;
-/// Connections that the admin port takes at the same time.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// Maximum number of connections of the admin port.
 pub(crate) const ADMIN_CONNECTIONS: usize = 24;
-/// More than any test opens, where the system sets no limit.
-const MOST_CONNECTIONS: u64 = 100_000;
+/// Maximum number of connections if the system sets no limit.
+const MAX_CONNECTIONS: u64 = 100_000;
 
-/// Places for clients' connections on all ports but the admin port, so that it can be reached when
-/// they are all taken.
-pub(crate) fn room() -> Arc<Semaphore> {
+/// Connection slots of all ports but the admin port, which stays reachable when all slots are
+/// taken.
+pub(crate) fn connection_slots() -> Arc<Semaphore> {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[cfg(not(unix))]
     let limit = None;
     let places = limit
-        .unwrap_or(MOST_CONNECTIONS)
-        .saturating_sub(RESERVED)
-        .clamp(8, MOST_CONNECTIONS);
+        .unwrap_or(MAX_CONNECTIONS)
+        .saturating_sub(RESERVED_DESCRIPTORS)
+        .clamp(8, MAX_CONNECTIONS);
     Arc::new(Semaphore::new(
         usize::try_from(places).unwrap_or(usize::MAX),
     ))
@@ -204,16 +206,16 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(100);
-    /// Of a deadline that is not the one in question.
+    /// For timeouts that a test does not exercise.
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// What a client gets for `sent` until the connection ends.
+    /// What a client receives after sending `sent`, until the connection closes.
     async fn until_the_end(deadlines: Deadlines, sent: &[u8]) -> String {
         let (address, _room) = serving(deadlines, 8).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(sent).await.unwrap();
         let mut answer = Vec::new();
-        // A reset is an end, too.
+        // A reset closes the connection as well.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -226,7 +228,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let room = Arc::new(Semaphore::new(places));
         let router = Router::new().route("/", post(async |body: String| body));
-        let served = Served {
+        let served = ServedRouter {
             router,
             deadlines,
             stop: CancellationToken::new(),
@@ -239,12 +241,12 @@ mod tests {
         Deadlines {
             handshake: NEVER,
             headers: NEVER,
-            silence: NEVER,
+            idle: NEVER,
         }
     }
 
     #[tokio::test]
-    async fn a_client_that_says_nothing_or_half_a_request_loses_its_connection() {
+    async fn idle_and_partial_requests_are_disconnected() {
         let first_byte = Deadlines {
             handshake: SHORT,
             ..never()
@@ -256,7 +258,7 @@ mod tests {
         };
         until_the_end(headers, b"POST / HTTP/1.1\r\nhost: localhost\r\nx-am").await;
         let silence = Deadlines {
-            silence: SHORT,
+            idle: SHORT,
             ..never()
         };
         until_the_end(
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_waits_for_its_place() {
+    async fn connection_waits_for_a_free_slot() {
         let (address, room) = serving(never(), 1).await;
         let first = TcpStream::connect(address).await.unwrap();
         while room.available_permits() > 0 {

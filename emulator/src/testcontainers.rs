@@ -1,7 +1,6 @@
-//! The emulator in a container, for tests of anything that calls AWS KMS; feature `testcontainers`.
+//! The emulator in a container, for tests of KMS clients. Needs the feature `testcontainers`.
 //!
-//! The image is made once by `kmslab assets image`, from the kmslab that is installed; it is not
-//! published.
+//! `kmslab assets image` builds the image from the installed kmslab; it is not published.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,8 +11,8 @@
 //! # }
 //! ```
 //!
-//! The container goes when the value does. Who needs more of it, such as a network, starts an
-//! [`EmulatorImage`] with testcontainers' own means, which publish its ports to other machines too.
+//! Dropping the value removes the container. To configure more, such as a network, start an
+//! [`EmulatorImage`] with testcontainers; its ports are then published to other machines as well.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,12 +22,12 @@ use testcontainers::core::{ContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, ContainerRequest, Image, ImageExt as _, TestcontainersError};
 
-/// AWS KMS, in the container.
+/// Port of AWS KMS and Google Cloud KMS in the container.
 pub const HTTP: ContainerPort = ContainerPort::Tcp(7600);
-/// The admin port, in the container: lab clock, key table, metrics.
+/// Admin port in the container: lab clock, key table, metrics.
 pub const ADMIN: ContainerPort = ContainerPort::Tcp(7690);
 
-/// `kmslab:VERSION`, which `kmslab assets image` of the same version makes.
+/// The image `kmslab:VERSION`, which `kmslab assets image` of the same version builds.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct EmulatorImage;
@@ -43,7 +42,7 @@ impl Image for EmulatorImage {
     }
 
     fn ready_conditions(&self) -> Vec<WaitFor> {
-        // What `--format json` prints once every port listens.
+        // Printed by `--format json` once all ports listen.
         vec![WaitFor::message_on_stdout("\"admin\":")]
     }
 
@@ -65,7 +64,7 @@ impl Image for EmulatorImage {
     }
 }
 
-/// A running emulator. Dropped, its container is removed.
+/// A running emulator. Its container is removed on drop.
 #[derive(Debug)]
 pub struct Emulator {
     endpoint: String,
@@ -74,7 +73,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// `http://HOST:PORT`, for an SDK's endpoint URL. Access key `test`, secret `test`.
+    /// `http://HOST:PORT` for an SDK's endpoint URL. Access key `test`, secret `test`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -84,15 +83,15 @@ impl Emulator {
         &self.admin
     }
 
-    /// The container itself.
+    /// The container.
     pub fn container(&self) -> &ContainerAsync<EmulatorImage> {
         &self.container
     }
 }
 
-/// Starts one, and waits until it answers. Its ports are on loopback; but where this program runs
-/// in a container itself, and the engine may be the one that runs that, they are where
-/// testcontainers puts them.
+/// Starts a container and waits until it is ready. Its ports are bound to loopback, unless this
+/// program runs in a container itself and may share the engine; then testcontainers chooses the
+/// addresses.
 pub async fn start() -> Result<Emulator, TestcontainersError> {
     let mut request = ContainerRequest::from(EmulatorImage);
     let inside = Path::new("/.dockerenv").exists();

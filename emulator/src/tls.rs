@@ -1,7 +1,7 @@
-//! The emulator's own certificate authority, and the server certificate it makes at each start.
+//! The emulator's certificate authority, and the server certificate that every start generates.
 //!
-//! With a directory of the user's the CA is kept there and used again, so that clients can go on
-//! trusting it. The server's key never touches the disk.
+//! With a directory the CA is kept and reused, so that clients keep trusting it. The server's
+//! private key is never written to disk.
 
 use std::fs::{self, File};
 use std::io;
@@ -30,48 +30,47 @@ use kmslab_program::file;
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
 const CA_NAME: &str = "kmslab emulator test CA";
-/// Whoever trusts this CA trusts it for some weeks, and for its own names: somebody may leave it in
-/// a trust store.
+/// Validity of the CA: short, and limited to its own names, since it may be left in a trust store.
 const CA_DAYS: i64 = 90;
 const SERVER_DAYS: i64 = CA_DAYS;
-/// A kept CA that ends within this is replaced.
-const LAST_DAYS: i64 = 1;
+/// A kept CA that expires within this time is replaced.
+const MIN_REMAINING_DAYS: i64 = 1;
 
-/// Why there is no TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// What was attempted.
         what: &'static str,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// One of the two files of a CA is gone.
+    /// One of the CA's two files is missing.
     #[error("{} has one of {CA_FILE} and {CA_KEY_FILE} but not the other; put it back, or remove both for a new CA", .0.display())]
     Half(PathBuf),
-    /// The files are there and do not make a working CA.
+    /// The files do not contain a usable CA.
     #[error("the CA in {} does not work ({reason}); remove {CA_FILE} and {CA_KEY_FILE} there for a new one", dir.display())]
     Unusable {
-        /// The directory.
+        /// Directory of the CA.
         dir: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// The certificate could not be made.
+    /// The certificate could not be generated.
     #[error("cannot make a certificate: {0}")]
     Make(String),
 }
 
-/// What HTTPS needs, and what clients need to trust it.
+/// The server's TLS configuration, and the CA certificate for clients.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) ca_pem: String,
     pub(crate) ca_path: PathBuf,
-    /// Removed when dropped.
+    /// Removed on drop.
     _temporary: Option<TempDir>,
 }
 
@@ -84,8 +83,9 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// With the CA in `dir` (made there when absent), or one for this run only. `listening`,
-    /// `others` and what `patterns` stand for (`*` is one label) are in the certificate, too.
+    /// Loads the CA from `dir`, creating it if absent; without `dir` the CA is for this run only.
+    /// `listening`, `others` and the names matching `patterns` (`*` is one label) are in the server
+    /// certificate.
     pub(crate) fn new(
         dir: Option<&Path>,
         listening: IpAddr,
@@ -112,7 +112,7 @@ impl Tls {
         };
         let (ca_pem, ca_key, dir) = match (dir, &temporary) {
             (Some(dir), _) => {
-                let (pem, key) = kept_ca(dir, &names, now)?;
+                let (pem, key) = load_ca(dir, &names, now)?;
                 (pem, key, dir.to_owned())
             }
             (None, Some(temporary)) => {
@@ -146,9 +146,9 @@ impl Tls {
     }
 }
 
-fn kept_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     fs::create_dir_all(dir).map_err(at("make the directory", dir))?;
-    // Two emulators may start on one directory; the second uses what the first made.
+    // Two emulators may start with one directory; the second uses the files of the first.
     let lock_path = dir.join(".lock");
     let lock = File::create(&lock_path).map_err(at("write", &lock_path))?;
     lock.lock().map_err(at("lock", &lock_path))?;
@@ -162,9 +162,9 @@ fn kept_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
                 Ok(zeroize::Zeroizing::new(text.to_owned()))
             };
             let pem = read(&ca_path).map_err(at("read", &ca_path))?.to_string();
-            if ends_soon(&pem, now) {
+            if expires_soon(&pem, now) {
                 tracing::warn!(dir = %dir.display(), "the CA has ended or is about to: a new one is made, which clients have to be given");
-                return keep_new_ca(dir, names, now);
+                return store_new_ca(dir, names, now);
             }
             let key = read(&key_path).map_err(at("read", &key_path))?;
             let key = KeyPair::from_pem(&key).map_err(|error| TlsError::Unusable {
@@ -173,12 +173,12 @@ fn kept_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
             })?;
             Ok((pem, key))
         }
-        (false, false) => keep_new_ca(dir, names, now),
+        (false, false) => store_new_ca(dir, names, now),
         _ => Err(TlsError::Half(dir.to_owned())),
     }
 }
 
-fn keep_new_ca(
+fn store_new_ca(
     dir: &Path,
     names: &[String],
     now: Timestamp,
@@ -197,22 +197,21 @@ fn keep_new_ca(
     Ok((pem, key))
 }
 
-/// What is no certificate does not end; it is told of when it is used.
-fn ends_soon(ca_pem: &str, now: Timestamp) -> bool {
+/// False for an invalid certificate, which fails when it is used.
+fn expires_soon(ca_pem: &str, now: Timestamp) -> bool {
     let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()) else {
         return false;
     };
     let Ok(certificate) = pem.parse_x509() else {
         return false;
     };
-    certificate.validity().not_after.timestamp() < now.as_second() + LAST_DAYS * 86_400
+    certificate.validity().not_after.timestamp() < now.as_second() + MIN_REMAINING_DAYS * 86_400
 }
 
-/// The names for which the CA may sign, and no other: localhost, the vendors' that the emulator
-/// answers for, and those that it was told. Of a name with a star, what is below it. Addresses are
-/// left open: BoringSSL, with which gRPC for Python and others come, refuses a CA that has a
-/// constraint of another kind than names.
-fn permitted(names: &[String]) -> NameConstraints {
+/// Name constraints: localhost, the vendors' names that are served, and the configured names; for a
+/// wildcard the domain below it. Addresses are not constrained: BoringSSL, used by gRPC for Python
+/// and others, rejects CAs with other than name constraints.
+fn permitted_names(names: &[String]) -> NameConstraints {
     let subtree =
         |name: &String| GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned());
     let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
@@ -233,19 +232,19 @@ fn ca_params() -> Result<CertificateParams, TlsError> {
 fn new_ca(names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
     let key = KeyPair::generate().map_err(make)?;
     let mut params = ca_params()?;
-    params.name_constraints = Some(permitted(names));
+    params.name_constraints = Some(permitted_names(names));
     set_validity(&mut params, now, CA_DAYS);
     let certificate = params.self_signed(&key).map_err(make)?;
     Ok((certificate.pem(), key))
 }
 
-type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
+type CertificateAndKey = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 fn server_certificate(
     ca_key: &KeyPair,
     names: &[String],
     now: Timestamp,
-) -> Result<Pair, TlsError> {
+) -> Result<CertificateAndKey, TlsError> {
     let mut params = CertificateParams::new(names).map_err(make)?;
     params
         .distinguished_name
@@ -265,12 +264,12 @@ fn server_certificate(
     ))
 }
 
-/// From the day before, for a client whose clock is a little behind.
+/// Valid from one day before `now`, for clients with a slow clock.
 pub(crate) fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
     let today = now.to_zoned(TimeZone::UTC).date();
     let day = |offset: i64| {
         let date = today.saturating_add(offset.days());
-        // 1 to 12 and 1 to 31: within u8.
+        // 1 to 12 and 1 to 31 fit in u8.
         rcgen::date_time_ymd(
             date.year().into(),
             date.month().unsigned_abs(),
@@ -281,7 +280,8 @@ pub(crate) fn set_validity(params: &mut CertificateParams, now: Timestamp, days:
     params.not_after = day(days);
 }
 
-/// What a client will do: catches a CA file that is no certificate or not the one of the key.
+/// Verifies as a client does: detects a CA file that is not a certificate or does not match the
+/// key.
 fn check(
     ca_pem: &str,
     certificate: &CertificateDer<'_>,
@@ -331,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_ca_is_used_again_and_its_key_is_private() {
+    fn kept_ca_is_reused_and_its_key_file_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let first = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap();
         let start =
             |at: &str| Tls::new(Some(dir.path()), LOOPBACK, &[], &[], at.parse().unwrap()).unwrap();
         let second = start("2027-02-20T00:00:00Z");
         assert_eq!(first.ca_pem, second.ca_pem);
-        // It ends on 2027-02-22.
+        // The second CA expires on 2027-02-22.
         let third = start("2027-02-22T00:00:00Z");
         assert_ne!(first.ca_pem, third.ca_pem);
         let second = start("2027-05-01T00:00:00Z");
@@ -356,12 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_is_good_for_further_names() {
+    fn certificate_contains_configured_names() {
         let names = ["kms.kmslab.internal".to_owned(), "172.18.0.2".to_owned()];
         Tls::new(None, LOOPBACK, &names, &["*.vault.azure.net"], now()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let local = ["localhost".to_owned()];
-        let (_, key) = kept_ca(dir.path(), &local, now()).unwrap();
+        let (_, key) = load_ca(dir.path(), &local, now()).unwrap();
         let (certificate, _) = server_certificate(&key, &local, now()).unwrap();
         let ca = fs::read_to_string(dir.path().join(CA_FILE)).unwrap();
         check(&ca, &certificate, &[], now()).unwrap();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ca_signs_for_its_own_names_alone() {
+    fn ca_is_constrained_to_its_own_names() {
         let names = ["localhost", "127.0.0.1", "*.vault.azure.net", "10.1.2.3"].map(str::to_owned);
         let (ca, key) = new_ca(&names, now()).unwrap();
         for (name, good) in [
@@ -388,7 +388,7 @@ mod tests {
                 "{name}"
             );
         }
-        // A kept CA that was made for fewer names says what to do.
+        // A kept CA with fewer names causes an error with a remedy.
         let dir = tempfile::tempdir().unwrap();
         drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
         let more = ["kms.example.com".to_owned()];
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_ca_goes_with_the_emulator() {
+    fn temporary_ca_is_removed_with_the_emulator() {
         let tls = Tls::new(None, LOOPBACK, &[], &[], now()).unwrap();
         let path = tls.ca_path.clone();
         assert!(path.exists());
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_ca_is_named_with_its_remedy() {
+    fn broken_ca_error_names_directory_and_remedy() {
         let dir = tempfile::tempdir().unwrap();
         drop(Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap());
         let other = new_ca(&["localhost".to_owned()], now()).unwrap().0;

@@ -1,4 +1,4 @@
-//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-googleapis --example
+//! Generates src/gen from proto/ without protoc: `cargo run -p kmslab-googleapis --example
 //! gen_googleapis [-- --check]`.
 
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The services that are served.
+/// Files of the services that are implemented.
 const FILES: [&str; 5] = [
     "google/cloud/kms/v1/service.proto",
     "google/iam/v1/iam_policy.proto",
@@ -14,8 +14,8 @@ const FILES: [&str; 5] = [
     "google/longrunning/operations.proto",
     "google/rpc/error_details.proto",
 ];
-/// Messages that carry plaintext or keys: their `Debug` is written by hand and shows their names
-/// only.
+/// Messages that contain plaintext or keys; their `Debug` is written by hand and prints only the
+/// name.
 const REDACTED: [&str; 10] = [
     "EncryptRequest",
     "DecryptResponse",
@@ -28,7 +28,7 @@ const REDACTED: [&str; 10] = [
     "GenerateRandomBytesResponse",
     "DecapsulateResponse",
 ];
-/// Packages whose options are in the descriptors, and whose messages nobody sends.
+/// A package needed for the options in the descriptors only.
 const OPTIONS_ONLY: &str = "google.api.rs";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -62,7 +62,7 @@ fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         .include_imports(true)
         .include_source_info(false)
         .open_files(FILES)?;
-    // The compiler's own bytes: prost's types would drop the options that hold the REST paths.
+    // Bytes of the compiler: prost's types would drop the options with the HTTP rules.
     fs::write(
         out.join("descriptors.bin"),
         compiler.encode_file_descriptor_set(),
@@ -81,7 +81,7 @@ fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Names of the files that differ; they are written unless this is a check.
+/// Names of the files that differ. They are written unless `check` is set.
 fn differing(made: &Path, kept: &Path, check: bool) -> Result<Vec<String>, Box<dyn Error>> {
     let mut differ = Vec::new();
     for entry in fs::read_dir(made)? {

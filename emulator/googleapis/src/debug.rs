@@ -1,4 +1,4 @@
-//! `Debug` of messages that carry plaintext: their names.
+//! `Debug` of messages that contain plaintext: only their names.
 
 use std::fmt;
 

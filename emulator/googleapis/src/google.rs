@@ -1,4 +1,4 @@
-//! The packages, nested as their names are.
+//! The packages as nested modules.
 #![allow(missing_docs, unreachable_pub, reason = "made from Google's protos")]
 #![allow(clippy::all)]
 

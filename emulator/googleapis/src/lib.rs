@@ -1,8 +1,8 @@
-//! Google's messages and services as protobuf has them: Cloud KMS, its IAM mixin, locations,
-//! long-running operations, error details.
+//! Protobuf messages and services of Google Cloud KMS, with its IAM mixin, locations, long-running
+//! operations and error details.
 //!
-//! [`google`] has the types and, per service, a `…_server` module for tonic. [`descriptors`] has
-//! the same at run time: which REST path each call has, and what the JSON of each message is.
+//! [`google`] contains the types and a `…_server` module for tonic per service. [`descriptors`]
+//! describes them at run time: the HTTP rule of each call and the JSON form of each message.
 
 mod debug;
 pub mod google;
@@ -13,7 +13,7 @@ use prost_reflect::DescriptorPool;
 
 pub use google::cloud::kms::v1 as kms;
 
-/// Descriptors of everything in [`google`], with the options that say how calls look in REST.
+/// Descriptors of everything in [`google`], with the HTTP rules.
 pub fn descriptors() -> &'static DescriptorPool {
     static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
         let encoded = include_bytes!("gen/descriptors.bin");
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_of_cloud_kms_is_described_with_its_path() {
+    fn descriptors_contain_the_http_rule_of_every_call() {
         let pool = descriptors();
         let service = pool
             .get_service_by_name("google.cloud.kms.v1.KeyManagementService")

@@ -102,7 +102,7 @@ fn imported_rsa_key_keeps_its_public_key() {
     let at = (&realm, &id, &version);
     let public = core.public_key(at).unwrap();
     assert!(
-        matches!(&public, PublicKey::Rsa { n: shown, e: exponent, .. } if *shown == n && *exponent == e)
+        matches!(&public, PublicKey::Rsa { n: displayed, e: exponent, .. } if *displayed == n && *exponent == e)
     );
     let body = core
         .encrypt_rsa(at, RsaPadding::OaepSha256, b"seed")
@@ -135,7 +135,9 @@ fn imported_ec_key_must_match_its_curve_and_point() {
     let id = make(&core, &realm, imported(material));
     let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let at = (&realm, &id, &version);
-    assert!(matches!(core.public_key(at).unwrap(), PublicKey::Ec { x: shown, .. } if shown == x));
+    assert!(
+        matches!(core.public_key(at).unwrap(), PublicKey::Ec { x: displayed, .. } if displayed == x)
+    );
     let how = SignatureAlgorithm::Ecdsa(Hash::Sha256);
     let signature = core.sign(at, how, SignInput::Message(b"m")).unwrap();
     assert!(
@@ -279,7 +281,7 @@ fn after_creation_trigger_counts_from_the_newest_version() {
 fn backup_restores_every_version_in_the_same_core_only() {
     let (core, _, realm) = core();
     let id = make(&core, &realm, NewVersion::new(Algorithm::AES_256));
-    let sealed = core.encrypt(&realm, &id, b"m", b"").unwrap();
+    let encrypted = core.encrypt(&realm, &id, b"m", b"").unwrap();
     core.rotate_now(&realm, &id, None).unwrap();
     let backup = core.backup(&realm, &id).unwrap();
     assert!(matches!(
@@ -300,9 +302,9 @@ fn backup_restores_every_version_in_the_same_core_only() {
             .decrypt(
                 &realm,
                 &id,
-                &sealed.version,
-                &sealed.nonce,
-                &sealed.body,
+                &encrypted.version,
+                &encrypted.nonce,
+                &encrypted.body,
                 b""
             )
             .unwrap(),

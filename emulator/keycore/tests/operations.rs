@@ -345,10 +345,10 @@ fn debug_output_contains_no_key_material() {
         Algorithm::AES_256,
         Purpose::EncryptDecrypt,
     );
-    let shown = format!("{core:?} {:?}", core.key(&realm, &id).unwrap());
+    let displayed = format!("{core:?} {:?}", core.key(&realm, &id).unwrap());
     assert!(
-        !shown.contains("material") && !shown.contains("body"),
-        "{shown}"
+        !displayed.contains("material") && !displayed.contains("body"),
+        "{displayed}"
     );
 }
 
@@ -363,8 +363,8 @@ fn version_scheduled_for_destruction_is_restored_disabled_or_destroyed() {
         Purpose::EncryptDecrypt,
     );
     let first = primary(&core, &realm, &id);
-    let sealed = core.encrypt(&realm, &id, b"m", b"").unwrap();
-    let open = || core.decrypt(&realm, &id, &first, &sealed.nonce, &sealed.body, b"");
+    let encrypted = core.encrypt(&realm, &id, b"m", b"").unwrap();
+    let open = || core.decrypt(&realm, &id, &first, &encrypted.nonce, &encrypted.body, b"");
     let scheduled = VersionState::DestroyScheduled {
         at: core.now() + DAY * 30,
     };
@@ -426,10 +426,10 @@ fn key_may_start_without_versions_and_have_any_version_as_primary() {
     let key = core.add_version(&realm, &id, beside.clone()).unwrap();
     assert_eq!((key.versions.len(), key.primary), (1, None));
     let first = key.versions[0].id;
-    let sealed = core
+    let encrypted = core
         .encrypt_with_version((&realm, &id, &first), b"m", b"")
         .unwrap();
-    assert_eq!(sealed.version, first);
+    assert_eq!(encrypted.version, first);
     core.set_primary(&realm, &id, &first).unwrap();
     let second = core.add_version(&realm, &id, beside).unwrap().versions[1].id;
     assert_eq!(

@@ -100,7 +100,7 @@ fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
 
 impl Lab {
     /// Runs one command; errors of the core are allowed.
-    fn play(&mut self, command: Command) {
+    fn run(&mut self, command: Command) {
         let (core, realm, id) = (&self.core, &self.realm, &self.id);
         let pick = |n: usize| {
             core.key(realm, id)
@@ -109,7 +109,7 @@ impl Lab {
         let moved = |n: usize, to| {
             pick(n).and_then(|version| core.set_version_state(realm, id, &version, to))
         };
-        let refused = match command {
+        let rejected = match command {
             Command::Seal(plaintext) => match core.encrypt(realm, id, &plaintext, b"aad") {
                 Ok(sealed) => {
                     self.sealed.push((sealed, plaintext));
@@ -159,10 +159,10 @@ impl Lab {
         };
         assert!(
             !matches!(
-                refused,
+                rejected,
                 Some(KeyError::Internal { .. } | KeyError::DecryptionFailed)
             ),
-            "{refused:?}"
+            "{rejected:?}"
         );
     }
 
@@ -197,10 +197,10 @@ impl Lab {
                 key.usable_version(&key.primary.unwrap()).unwrap_err(),
                 *error
             ),
-            (Err(error), refused) => assert_eq!(refused.as_ref().unwrap_err(), error),
+            (Err(error), rejected) => assert_eq!(rejected.as_ref().unwrap_err(), error),
         }
         for (sealed, plaintext) in &self.sealed {
-            let opened = core.decrypt(
+            let decrypted = core.decrypt(
                 realm,
                 id,
                 &sealed.version,
@@ -211,9 +211,9 @@ impl Lab {
             let allowed = key
                 .as_ref()
                 .is_ok_and(|key| key.usable_version(&sealed.version).is_ok());
-            match opened {
-                Ok(opened) => assert!(
-                    allowed && *opened == *plaintext,
+            match decrypted {
+                Ok(decrypted) => assert!(
+                    allowed && *decrypted == *plaintext,
                     "opened what may not be opened"
                 ),
                 Err(error) => assert!(
@@ -232,7 +232,7 @@ proptest! {
     fn random_lives_decrypt_exactly_while_allowed(seed: u64, commands in proptest::collection::vec(command(), 1..60)) {
         let mut lab = lab(seed);
         for command in commands {
-            lab.play(command);
+            lab.run(command);
             lab.check();
         }
     }

@@ -169,12 +169,12 @@ fn apply_due_stops_between_versions_when_cancelled_and_resumes() {
     let lab = Lab::new();
     let id = lab.aes("k");
     lab.clock.advance(DAY * 905).unwrap();
-    let asked = Cell::new(0);
+    let requested = Cell::new(0);
     // Once before the key, then before each version.
-    let settled = lab
+    let applied = lab
         .core
-        .apply_due_while(&|| asked.replace(asked.get() + 1) < 4);
-    assert_eq!((settled.rotated, settled.skipped), (3, 0));
+        .apply_due_while(&|| requested.replace(requested.get() + 1) < 4);
+    assert_eq!((applied.rotated, applied.skipped), (3, 0));
     assert_eq!(lab.core.apply_due().rotated, 7, "the rest is still due");
     let days: Vec<_> = lab
         .core
@@ -229,8 +229,8 @@ fn one_clock_move_makes_a_bounded_number_of_versions_and_reports_the_rest() {
     let rsa = lab.key("rsa", Algorithm::Rsa { bits: 2048 }, Purpose::Any);
     let aes = lab.aes("aes");
     lab.clock.advance(DAY * 36_500).unwrap();
-    let settled = lab.core.apply_due();
-    assert_eq!((settled.rotated, settled.skipped), (32 + 405, 405 - 32));
+    let applied = lab.core.apply_due();
+    assert_eq!((applied.rotated, applied.skipped), (32 + 405, 405 - 32));
     let newest = |id| {
         lab.core
             .key(&lab.realm, id)
@@ -252,11 +252,11 @@ fn skipped_rotations_are_reported_once_when_apply_due_is_interrupted() {
     let lab = Lab::new();
     lab.aes("k");
     lab.clock.advance(DAY * 90 * 1010).unwrap();
-    let asked = Cell::new(0);
-    let settled = lab
+    let requested = Cell::new(0);
+    let applied = lab
         .core
-        .apply_due_while(&|| asked.replace(asked.get() + 1) < 3);
-    assert_eq!((settled.rotated, settled.skipped), (2, 10));
+        .apply_due_while(&|| requested.replace(requested.get() + 1) < 3);
+    assert_eq!((applied.rotated, applied.skipped), (2, 10));
     let rest = lab.core.apply_due();
     assert_eq!((rest.rotated, rest.skipped), (998, 0));
 }

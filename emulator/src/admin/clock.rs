@@ -1,4 +1,4 @@
-//! `GET /clock` and `POST /clock`: the two clocks read, the lab clock moved forward.
+//! `GET /clock` returns both clocks, `POST /clock` advances the lab clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,33 +19,33 @@ const EXAMPLES: &str = r#"for example {"advance":"365d"}, {"advance":"PT36H"}, {
 const SKIPPED: &str = "one move makes at most the newest 32 versions of an RSA key and 1000 of another; older ones that were due are left out: move \
                        the clock in smaller steps to have them all";
 
-/// What `POST /clock` takes: one of the two.
+/// The body of `POST /clock`: one of the two members.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum Move {
+enum ClockMove {
     Advance(Value),
     Set(Timestamp),
 }
 
 pub(super) async fn read(State(state): State<Arc<Admin>>) -> Json<Value> {
-    Json(shown(&state))
+    Json(to_json(&state))
 }
 
 pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Response {
     let lab = Arc::clone(&state.lab);
     let moved = move || match serde_json::from_slice(&body) {
-        Ok(Move::Advance(by)) => duration(&by).and_then(|by| match lab.advance(by) {
+        Ok(ClockMove::Advance(by)) => parse_duration(&by).and_then(|by| match lab.advance(by) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }),
-        Ok(Move::Set(to)) => lab.set(to).map_err(|error| error.to_string()),
+        Ok(ClockMove::Set(to)) => lab.set(to).map_err(|error| error.to_string()),
         Err(error) => Err(format!("not a move of the clock ({error}); {EXAMPLES}")),
     };
-    let settled = match state.settle(moved).await {
+    let settled = match state.apply_due(moved).await {
         Ok(settled) => settled,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
-    let mut answer = shown(&state);
+    let mut answer = to_json(&state);
     answer["rotated"] = settled.rotated.into();
     answer["deleted"] = settled.deleted.into();
     answer["skipped"] = settled.skipped.into();
@@ -55,13 +55,13 @@ pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Resp
     Json(answer).into_response()
 }
 
-fn shown(state: &Admin) -> Value {
-    json!({ "lab": state.lab.now().to_string(), "wall": state.fronts.aws.wall.now().to_string() })
+fn to_json(state: &Admin) -> Value {
+    json!({ "lab": state.lab.now().to_string(), "wall": state.services.aws.wall.now().to_string() })
 }
 
-/// Seconds as a number, or text: `365d`, `2h 30m`, ISO 8601. Days are of 24 hours; months and years
-/// have no fixed length.
-fn duration(value: &Value) -> Result<Duration, String> {
+/// Seconds as a number, or a duration: `365d`, `2h 30m`, ISO 8601. Days have 24 hours; months and
+/// years have no fixed length and are rejected.
+fn parse_duration(value: &Value) -> Result<Duration, String> {
     let wrong = |reason: &str| format!("cannot advance by {value}: {reason}; {EXAMPLES}");
     match value {
         Value::Number(seconds) => {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_in_every_documented_form() {
+    fn durations_parse_in_every_documented_form() {
         let day = Duration::from_secs(86_400);
         for (given, expected) in [
             (json!("365d"), day * 365),
@@ -93,7 +93,7 @@ mod tests {
             (json!(90), Duration::from_secs(90)),
             (json!("1d 12h"), day * 3 / 2),
         ] {
-            assert_eq!(duration(&given).unwrap(), expected, "{given}");
+            assert_eq!(parse_duration(&given).unwrap(), expected, "{given}");
         }
         for given in [
             json!("-1d"),
@@ -104,7 +104,7 @@ mod tests {
             json!(1e300),
             json!([1]),
         ] {
-            assert!(duration(&given).is_err(), "{given}");
+            assert!(parse_duration(&given).is_err(), "{given}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the counters in OpenMetrics text, for Prometheus.
+//! `GET /metrics`: the request counts as OpenMetrics text, for Prometheus.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(super) fn render(state: &Admin, keys: usize) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
-        requests: state.fronts.counter.snapshot(),
+        requests: state.services.counter.snapshot(),
         keys: keys as u64,
         lab_seconds: state.lab.now().as_second(),
     }));

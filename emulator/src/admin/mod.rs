@@ -1,6 +1,6 @@
-//! The admin port: health, the lab clock, reset, the key table and metrics, in JSON. It has no
-//! authentication, so it is on loopback by default; a request that a web page of another origin
-//! sends is refused.
+//! The admin port: health, lab clock, reset, key table and metrics, as JSON. It has no
+//! authentication and is bound to loopback by default; requests from web pages of another origin
+//! are rejected.
 
 mod clock;
 mod metrics;
@@ -18,35 +18,35 @@ use kmslab_keycore::{DueChanges, KeyCore, LabClock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::front::Fronts;
-use crate::http_body::{self, Unread};
+use crate::http_body::{self, BodyError};
 use crate::keytable::KeyRow;
+use crate::router::Services;
 use crate::seed::SeedFile;
 
-/// A clock move is a few bytes.
-const LARGEST_BODY: usize = 64 * 1024;
+/// Bodies are a few bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// What the admin port reads and changes.
+/// State that the admin port reads and changes.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    pub(crate) fronts: Fronts,
+    pub(crate) services: Services,
     pub(crate) core: Arc<KeyCore>,
     pub(crate) lab: Arc<LabClock>,
     pub(crate) seed: SeedFile,
-    /// Held by who settles all keys: one thread does, and whoever moves the clock is told of what
-    /// his own move made.
-    pub(crate) settling: tokio::sync::Mutex<()>,
+    /// Held while due changes are applied to all keys, so that the result of a clock move counts
+    /// its own changes only.
+    pub(crate) applying_due: tokio::sync::Mutex<()>,
 }
 
 impl Admin {
-    /// Carries out what is due by the lab clock, after `before`. A long jump over many keys makes
-    /// much key material, hence the other thread; it ends when nobody waits for the answer any
-    /// more.
-    pub(crate) async fn settle<E>(
+    /// Runs `before`, then applies what is due by the lab clock. Runs on a blocking thread, since a
+    /// long jump over many keys generates much key material, and stops when the request is
+    /// cancelled.
+    pub(crate) async fn apply_due<E>(
         &self,
         before: impl FnOnce() -> Result<(), E>,
     ) -> Result<DueChanges, E> {
-        let _one = self.settling.lock().await;
+        let _one = self.applying_due.lock().await;
         before()?;
         let waits = CancellationToken::new();
         let _waits = waits.clone().drop_guard();
@@ -56,10 +56,10 @@ impl Admin {
         Ok(settled.await.unwrap_or_default())
     }
 
-    /// Every key of every cloud. Keys that are due are rotated before they are shown.
+    /// All keys of all clouds, after their due rotations.
     pub(crate) async fn key_table(&self) -> Vec<KeyRow> {
-        let fronts = self.fronts.clone();
-        tokio::task::spawn_blocking(move || fronts.key_table())
+        let services = self.services.clone();
+        tokio::task::spawn_blocking(move || services.key_table())
             .await
             .unwrap_or_default()
     }
@@ -75,12 +75,12 @@ pub(crate) fn router(state: Arc<Admin>) -> Router {
         .route("/metrics", get(scrape))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn(in_time))
+        .layer(from_fn(with_timeout))
         .layer(from_fn(same_origin))
         .with_state(state)
 }
 
-/// An error in the one shape of this port.
+/// An error response of this port.
 fn problem(status: StatusCode, message: impl Into<String>) -> Response {
     (status, Json(json!({ "error": message.into() }))).into_response()
 }
@@ -95,13 +95,13 @@ async fn keys(State(state): State<Arc<Admin>>) -> Response {
 
 async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.core.reset();
-    state.fronts.azure.reset();
-    state.fronts.gcp.reset();
-    state.fronts.counter.clear();
-    match state.seed.plant(
-        &state.fronts.aws.aws,
-        &state.fronts.azure,
-        &state.fronts.gcp,
+    state.services.azure.reset();
+    state.services.gcp.reset();
+    state.services.counter.clear();
+    match state.seed.apply(
+        &state.services.aws.aws,
+        &state.services.azure,
+        &state.services.gcp,
     ) {
         Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -133,23 +133,23 @@ async fn unknown_method(request: Request) -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
-/// A body that comes in pieces, or never, holds no connection for long.
-async fn in_time(request: Request, next: Next) -> Response {
+/// Limits the time of a request, so that a slow body does not hold a connection.
+async fn with_timeout(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match http_body::read(body, LARGEST_BODY).await {
+    match http_body::read(body, MAX_BODY_BYTES).await {
         Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
-        Err(Unread::TooLarge) => problem(
+        Err(BodyError::TooLarge) => problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             "a request to this port has at most 64 KiB",
         ),
-        Err(Unread::Broken) => problem(
+        Err(BodyError::Broken) => problem(
             StatusCode::REQUEST_TIMEOUT,
             "the request's body did not come",
         ),
     }
 }
 
-/// Browsers name the page that sends a request; a page that this port did not serve must not move
+/// Browsers send the origin of the page that makes a request; pages of other origins must not move
 /// the clock.
 async fn same_origin(headers: HeaderMap, request: Request, next: Next) -> Response {
     let host = headers

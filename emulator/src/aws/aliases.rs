@@ -4,41 +4,41 @@ use kmslab_keycore::{Alias, KeyError, KeyId};
 use serde_json::{Value, json};
 
 use super::page::page;
-use super::wire::{Input, seconds};
-use super::{Accept, Aws, AwsError, Caller, Found, names};
+use super::wire::{Input, epoch_seconds};
+use super::{Accept, Aws, AwsError, Caller, ResolvedKey, names};
 
 const PREFIX: &str = "alias/";
 /// Prefix of the aliases of AWS managed keys.
 const RESERVED: &str = "alias/aws/";
 
 pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let name = own_name(input)?;
-    let target = target(aws, caller, input)?;
-    target.not_pending_deletion()?;
+    let name = alias_name(input)?;
+    let target = target_key(aws, caller, input)?;
+    target.ensure_not_pending_deletion()?;
     match aws.core.create_alias(target.realm(), name, target.id()) {
         Ok(_) => Ok(json!({})),
         Err(KeyError::AliasExists { .. }) => {
             Err(AwsError::alias_exists(names::alias_arn(caller, name)))
         }
-        Err(error) => Err(target.refused(error)),
+        Err(error) => Err(target.key_error(error)),
     }
 }
 
 pub(super) fn update_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let name = own_name(input)?;
-    let target = target(aws, caller, input)?;
-    target.not_pending_deletion()?;
+    let name = alias_name(input)?;
+    let target = target_key(aws, caller, input)?;
+    target.ensure_not_pending_deletion()?;
     match aws.core.update_alias(target.realm(), name, target.id()) {
         Ok(_) => Ok(json!({})),
         Err(KeyError::AliasNotFound { .. }) => {
             Err(AwsError::no_such_alias(names::alias_arn(caller, name)))
         }
-        Err(error) => Err(target.refused(error)),
+        Err(error) => Err(target.key_error(error)),
     }
 }
 
 pub(super) fn delete_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let name = own_name(input)?;
+    let name = alias_name(input)?;
     let deleted = aws
         .core
         .delete_alias(&names::realm(&caller.account, &caller.region), name);
@@ -47,9 +47,9 @@ pub(super) fn delete_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<
 }
 
 pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let of = match input.text("KeyId", 1..=2048)? {
+    let of = match input.string("KeyId", 1..=2048)? {
         Some(_) => Some(
-            aws.find(caller, input, "KeyId", Accept::Keys)?
+            aws.resolve_member(caller, input, "KeyId", Accept::Keys)?
                 .key
                 .id
                 .clone(),
@@ -66,8 +66,8 @@ pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<
             "AliasName": alias.name,
             "AliasArn": names::alias_arn(caller, &alias.name),
             "TargetKeyId": alias.target.as_str(),
-            "CreationDate": seconds(alias.created),
-            "LastUpdatedDate": seconds(alias.updated),
+            "CreationDate": epoch_seconds(alias.created),
+            "LastUpdatedDate": epoch_seconds(alias.updated),
         })
     };
     page(
@@ -81,8 +81,8 @@ pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<
 }
 
 /// Resolves `TargetKeyId`.
-fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> {
-    let named = input.required_text("TargetKeyId", 1..=2048)?;
+fn target_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<ResolvedKey, AwsError> {
+    let named = input.required_string("TargetKeyId", 1..=2048)?;
     // An alias name or an alias ARN.
     if named.starts_with(PREFIX)
         || named
@@ -94,12 +94,12 @@ fn target(aws: &Aws, caller: &Caller, input: &Input) -> Result<Found, AwsError> 
             "Aliases must refer to keys. Not aliases",
         ));
     }
-    aws.find(caller, input, "TargetKeyId", Accept::Keys)
+    aws.resolve_member(caller, input, "TargetKeyId", Accept::Keys)
 }
 
 /// Returns `AliasName`, checked to be one that can be created or deleted.
-fn own_name(input: &Input) -> Result<&str, AwsError> {
-    let name = input.required_text("AliasName", 1..=256)?;
+fn alias_name(input: &Input) -> Result<&str, AwsError> {
+    let name = input.required_string("AliasName", 1..=256)?;
     if !name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b))

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::sigv4::{self, Authorization, ParseError, Scope, Signed, SigningKey, TERMINATOR};
+use super::sigv4::{self, Authorization, ParseError, Scope, SignedRequest, SigningKey, TERMINATOR};
 use super::{AwsError, Caller};
 use crate::Auth;
 
@@ -26,9 +26,9 @@ pub const DEFAULT_ACCOUNT: &str = "123456789012";
 pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// Maximum difference between a request's date and the wall clock, in either direction.
-const SKEW: SignedDuration = SignedDuration::from_mins(5);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// Derived signing keys that are cached: one per access key, day and region in use.
-const KEPT_SIGNING_KEYS: usize = 256;
+const MAX_CACHED_SIGNING_KEYS: usize = 256;
 
 const TOKEN_INVALID: &str = "The security token included in the request is invalid.";
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
@@ -150,11 +150,11 @@ impl Authenticator {
     ) -> Result<Caller, AwsError> {
         match self.mode {
             Auth::On => self.verify(parts, body, wall_now),
-            Auth::Off => Ok(self.believe(parts)),
+            Auth::Off => Ok(self.caller_without_verification(parts)),
         }
     }
 
-    fn believe(&self, parts: &Parts) -> Caller {
+    fn caller_without_verification(&self, parts: &Parts) -> Caller {
         let header = parts
             .headers
             .get(AUTHORIZATION)
@@ -234,7 +234,7 @@ impl Authenticator {
         if !authorization.signs("x-amz-target") {
             return Err(invalid_signature(MISMATCH));
         }
-        let signed = Signed {
+        let signed = SignedRequest {
             method: parts.method.as_str(),
             path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),
@@ -272,7 +272,7 @@ impl Authenticator {
                 .signing_keys
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            if keys.len() >= KEPT_SIGNING_KEYS {
+            if keys.len() >= MAX_CACHED_SIGNING_KEYS {
                 keys.clear();
             }
             keys.insert(name, key);
@@ -301,17 +301,17 @@ fn check_time(text: &str, now: Timestamp) -> Result<String, AwsError> {
         );
         return Err(refused("IncompleteSignatureException", &message));
     };
-    let shown = sigv4::format_time;
-    let earliest = now.saturating_sub(SKEW).unwrap_or(Timestamp::MIN);
-    let latest = now.saturating_add(SKEW).unwrap_or(Timestamp::MAX);
+    let listed = sigv4::format_time;
+    let earliest = now.saturating_sub(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+    let latest = now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
     if time < earliest {
-        let (earliest, now) = (shown(earliest), shown(now));
+        let (earliest, now) = (listed(earliest), listed(now));
         return Err(invalid_signature(&format!(
             "Signature expired: {text} is now earlier than {earliest} ({now} - 5 min.)"
         )));
     }
     if time > latest {
-        let (latest, now) = (shown(latest), shown(now));
+        let (latest, now) = (listed(latest), listed(now));
         return Err(invalid_signature(&format!(
             "Signature not yet current: {text} is still later than {latest} ({now} + 5 min.)"
         )));

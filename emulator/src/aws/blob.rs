@@ -19,7 +19,7 @@ const HEADER: [u8; 5] = [1, 2, 2, 0, 0x78];
 const SALT_FOLLOWS: u8 = 1;
 pub(crate) const SALT_BYTES: usize = 16;
 /// Prefix of every plaintext before it is encrypted.
-const MARK: &[u8; 11] = b"kmslab blob";
+const MAGIC: &[u8; 11] = b"kmslab blob";
 
 const SEQUENCE: u8 = 0x30;
 const OCTETS: u8 = 0x04;
@@ -89,17 +89,20 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     if usize::try_from(u32::from_be_bytes(*length)).ok()? != cms.len() {
         return None;
     }
-    let outer = whole(SEQUENCE, cms)?.strip_prefix(ENCRYPTED_DATA)?;
-    let encrypted = whole(SEQUENCE, whole(CONTENT, outer)?)?.strip_prefix(VERSION_0)?;
-    let (algorithm, ciphertext) = next(SEQUENCE, whole(SEQUENCE, encrypted)?.strip_prefix(DATA)?)?;
-    let (nonce, tag) = next(
+    let outer = der_single(SEQUENCE, cms)?.strip_prefix(ENCRYPTED_DATA)?;
+    let encrypted = der_single(SEQUENCE, der_single(CONTENT, outer)?)?.strip_prefix(VERSION_0)?;
+    let (algorithm, ciphertext) = der_next(
+        SEQUENCE,
+        der_single(SEQUENCE, encrypted)?.strip_prefix(DATA)?,
+    )?;
+    let (nonce, tag) = der_next(
         OCTETS,
-        whole(SEQUENCE, algorithm.strip_prefix(AES_256_GCM)?)?,
+        der_single(SEQUENCE, algorithm.strip_prefix(AES_256_GCM)?)?,
     )?;
     if tag != TAG_OF_16_BYTES {
         return None;
     }
-    let body = whole(CIPHERTEXT, ciphertext)?;
+    let body = der_single(CIPHERTEXT, ciphertext)?;
     Some(Blob {
         id: *id,
         salt: *salt,
@@ -109,19 +112,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
 }
 
 /// Prepends the magic value to a plaintext.
-pub(crate) fn marked(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new([MARK, plaintext].concat())
+pub(crate) fn add_magic(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([MAGIC, plaintext].concat())
 }
 
 /// Returns the plaintext behind the magic value.
-pub(crate) fn unmarked(opened: &[u8]) -> Option<&[u8]> {
-    opened.strip_prefix(MARK)
+pub(crate) fn strip_magic(opened: &[u8]) -> Option<&[u8]> {
+    opened.strip_prefix(MAGIC)
 }
 
 /// Additional authenticated data: the salt and the encryption context. Lengths come first, so that
 /// different contexts never give the same bytes; pairs are sorted, so that their order does not
 /// matter.
-pub(crate) fn bound_to(salt: &[u8; SALT_BYTES], context: &BTreeMap<&str, &str>) -> Vec<u8> {
+pub(crate) fn aad(salt: &[u8; SALT_BYTES], context: &BTreeMap<&str, &str>) -> Vec<u8> {
     let mut data = salt.to_vec();
     data.extend((context.len() as u64).to_be_bytes());
     for text in context.iter().flat_map(|(key, value)| [key, value]) {
@@ -149,7 +152,7 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// Returns the content of the first DER element and the bytes after it. Lengths must be in their
 /// shortest form.
-fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn der_next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
     let (length, rest) = match first {
         0..=0x7f => (usize::from(*first), rest),
@@ -169,17 +172,17 @@ fn next(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Returns the content of the only DER element in `bytes`.
-fn whole(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
-    next(tag, bytes)
+fn der_single(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
+    der_next(tag, bytes)
         .filter(|(_, rest)| rest.is_empty())
         .map(|(content, _)| content)
 }
 
 /// Finds the version that a ciphertext identifies, for all versions looked up so far.
 #[derive(Debug, Default)]
-pub(crate) struct Backing(RwLock<HashMap<[u8; 32], (Realm, KeyId, VersionId)>>);
+pub(crate) struct CiphertextIndex(RwLock<HashMap<[u8; 32], (Realm, KeyId, VersionId)>>);
 
-impl Backing {
+impl CiphertextIndex {
     /// Returns the key and version in `realm`; `None` if no key there has that material.
     pub(crate) fn find(
         &self,
@@ -195,13 +198,13 @@ impl Backing {
             .cloned();
         let (at, key, version) = match known {
             Some(known) => known,
-            None => self.learn(core, realm, id)?,
+            None => self.index_realm(core, realm, id)?,
         };
         (at == *realm).then_some((key, version))
     }
 
     /// Indexes every version of the realm again and drops those that are gone.
-    fn learn(
+    fn index_realm(
         &self,
         core: &KeyCore,
         realm: &Realm,
@@ -238,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_takes_184_bytes_that_start_as_the_services_do() {
-        let body = marked(&[0; 32]).len() + 16;
+    fn data_key_ciphertext_has_the_length_and_prefix_of_the_service() {
+        let body = add_magic(&[0; 32]).len() + 16;
         let bytes = encode(&[5; SALT_BYTES], &sealed(body));
         assert_eq!(bytes.len(), 184);
         assert_eq!(bytes[54..58], [0, 0, 0, 0x7e]);
@@ -253,21 +256,20 @@ mod tests {
     }
 
     #[test]
-    fn contexts_that_read_alike_are_not_alike() {
+    fn similar_encryption_contexts_give_different_aad() {
         let salt = [0; SALT_BYTES];
-        let of = |pairs: &[(&'static str, &'static str)]| {
-            bound_to(&salt, &pairs.iter().copied().collect())
-        };
+        let of =
+            |pairs: &[(&'static str, &'static str)]| aad(&salt, &pairs.iter().copied().collect());
         assert_ne!(of(&[("a", "bc")]), of(&[("ab", "c")]));
         assert_ne!(of(&[("a", "")]), of(&[]));
         assert_ne!(of(&[("a", "b")]), of(&[("A", "b")]));
         assert_eq!(of(&[("a", "b"), ("c", "d")]), of(&[("c", "d"), ("a", "b")]));
-        assert_ne!(of(&[]), bound_to(&[1; SALT_BYTES], &BTreeMap::new()));
+        assert_ne!(of(&[]), aad(&[1; SALT_BYTES], &BTreeMap::new()));
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(body in 0usize..5000, salt: [u8; 16]) {
+        fn ciphertext_round_trips(body in 0usize..5000, salt: [u8; 16]) {
             let bytes = encode(&salt, &sealed(body));
             let blob = parse(&bytes).unwrap();
             prop_assert_eq!((blob.id, blob.salt, blob.nonce), (blob_id(&sealed(0).version), salt, [8; 12]));
@@ -275,7 +277,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_seen_or_changes_what_is_read(at in 0usize..184, flip in 1u8..) {
+        fn changed_byte_is_rejected_or_changes_the_parsed_value(at in 0usize..184, flip in 1u8..) {
             let mut bytes = encode(&[5; SALT_BYTES], &sealed(59));
             let before = parse(&bytes);
             bytes[at] ^= flip;
@@ -283,7 +285,7 @@ mod tests {
         }
 
         #[test]
-        fn random_bytes_are_no_ciphertext(
+        fn random_bytes_do_not_parse_as_ciphertext(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
             cut in 0usize..184,
             tail in proptest::collection::vec(any::<u8>(), 0..80),

@@ -11,32 +11,32 @@ use zeroize::Zeroizing;
 use super::blob::{self, Blob, SALT_BYTES};
 use super::names::{ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
 use super::wire::Input;
-use super::{Accept, Aws, AwsError, Caller, Found, names};
+use super::{Accept, Aws, AwsError, Caller, ResolvedKey, names};
 
 /// Maximum length of a plaintext in bytes, from the API model.
-const LONGEST_PLAINTEXT: usize = 4096;
-const LONGEST_CIPHERTEXT: usize = 6144;
+const MAX_PLAINTEXT_LEN: usize = 4096;
+const MAX_CIPHERTEXT_LEN: usize = 6144;
 
 type Context<'a> = BTreeMap<&'a str, &'a str>;
 
 /// A decrypted ciphertext.
-struct Opened {
+struct Decrypted {
     plaintext: Zeroizing<Vec<u8>>,
     arn: String,
     version: VersionId,
 }
 
 pub(super) fn encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let plaintext = input.required_blob("Plaintext", 1..=LONGEST_PLAINTEXT)?;
-    let context = input.text_map("EncryptionContext")?;
+    let plaintext = input.required_blob("Plaintext", 1..=MAX_PLAINTEXT_LEN)?;
+    let context = input.string_map("EncryptionContext")?;
     let dry_run = input.dry_run()?;
-    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
-    symmetric(input, "EncryptionAlgorithm")?;
-    let (_, ciphertext) = seal(aws, &found, &plaintext, &context)?;
-    unless_dry(dry_run, || {
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
+    ensure_symmetric_algorithm(input, "EncryptionAlgorithm")?;
+    let (_, ciphertext) = encrypt_blob(aws, &resolved, &plaintext, &context)?;
+    respect_dry_run(dry_run, || {
         json!({
             "CiphertextBlob": STANDARD.encode(&ciphertext),
-            "KeyId": found.arn,
+            "KeyId": resolved.arn,
             "EncryptionAlgorithm": SYMMETRIC_DEFAULT,
         })
     })
@@ -48,17 +48,17 @@ pub(super) fn decrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value
     }
     let dry_run = input.dry_run()?;
     if input.ignores_ciphertext()? {
-        let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
-        usable(&found)?;
-        return unless_dry(true, || Value::Null);
+        let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
+        ensure_usable(&resolved)?;
+        return respect_dry_run(true, || Value::Null);
     }
-    let opened = open(
+    let opened = decrypt_input(
         aws,
         caller,
         input,
         ["KeyId", "EncryptionContext", "EncryptionAlgorithm"],
     )?;
-    unless_dry(dry_run, || {
+    respect_dry_run(dry_run, || {
         json!({
             "KeyId": opened.arn,
             "KeyMaterialId": opened.version.to_string(),
@@ -70,22 +70,22 @@ pub(super) fn decrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value
 
 pub(super) fn re_encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let dry_run = input.dry_run()?;
-    let context = input.text_map("DestinationEncryptionContext")?;
+    let context = input.string_map("DestinationEncryptionContext")?;
     let source = [
         "SourceKeyId",
         "SourceEncryptionContext",
         "SourceEncryptionAlgorithm",
     ];
-    let destination = aws.find(caller, input, "DestinationKeyId", Accept::Aliases)?;
-    symmetric(input, "DestinationEncryptionAlgorithm")?;
+    let destination = aws.resolve_member(caller, input, "DestinationKeyId", Accept::Aliases)?;
+    ensure_symmetric_algorithm(input, "DestinationEncryptionAlgorithm")?;
     if input.ignores_ciphertext()? {
-        usable(&aws.find(caller, input, "SourceKeyId", Accept::Aliases)?)?;
-        usable(&destination)?;
-        return unless_dry(true, || Value::Null);
+        ensure_usable(&aws.resolve_member(caller, input, "SourceKeyId", Accept::Aliases)?)?;
+        ensure_usable(&destination)?;
+        return respect_dry_run(true, || Value::Null);
     }
-    let opened = open(aws, caller, input, source)?;
-    let (version, ciphertext) = seal(aws, &destination, &opened.plaintext, &context)?;
-    unless_dry(dry_run, || {
+    let opened = decrypt_input(aws, caller, input, source)?;
+    let (version, ciphertext) = encrypt_blob(aws, &destination, &opened.plaintext, &context)?;
+    respect_dry_run(dry_run, || {
         json!({
             "CiphertextBlob": STANDARD.encode(&ciphertext),
             "SourceKeyId": opened.arn,
@@ -143,7 +143,7 @@ fn data_key(
 ) -> Result<(Zeroizing<Vec<u8>>, Value), AwsError> {
     let spec = input.one_of("KeySpec", &["AES_256", "AES_128"])?;
     let bytes = input.integer("NumberOfBytes", 1..=1024)?;
-    let context = input.text_map("EncryptionContext")?;
+    let context = input.string_map("EncryptionContext")?;
     let dry_run = input.dry_run()?;
     let length = match (spec, bytes) {
         (Some("AES_128"), None) => 16,
@@ -155,20 +155,20 @@ fn data_key(
             ));
         }
     };
-    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
     let plaintext = aws.core.random(length);
-    let (version, ciphertext) = seal(aws, &found, &plaintext, &context)?;
-    let answer = unless_dry(dry_run, || {
+    let (version, ciphertext) = encrypt_blob(aws, &resolved, &plaintext, &context)?;
+    let answer = respect_dry_run(dry_run, || {
         json!({
             "CiphertextBlob": STANDARD.encode(&ciphertext),
-            "KeyId": found.arn,
+            "KeyId": resolved.arn,
             "KeyMaterialId": version.to_string(),
         })
     })?;
     Ok((plaintext, answer))
 }
 
-fn unless_dry(dry_run: bool, answer: impl FnOnce() -> Value) -> Result<Value, AwsError> {
+fn respect_dry_run(dry_run: bool, answer: impl FnOnce() -> Value) -> Result<Value, AwsError> {
     if dry_run {
         Err(AwsError::dry_run())
     } else {
@@ -177,7 +177,7 @@ fn unless_dry(dry_run: bool, answer: impl FnOnce() -> Value) -> Result<Value, Aw
 }
 
 /// Rejects algorithms that symmetric keys do not support.
-fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
+fn ensure_symmetric_algorithm(input: &Input, member: &str) -> Result<(), AwsError> {
     match input.one_of(member, ENCRYPTION_ALGORITHMS)? {
         None | Some(SYMMETRIC_DEFAULT) => Ok(()),
         Some(other) => Err(AwsError::incompatible_algorithm(other, SYMMETRIC_DEFAULT)),
@@ -185,51 +185,54 @@ fn symmetric(input: &Input, member: &str) -> Result<(), AwsError> {
 }
 
 /// Fails if the key cannot be used now.
-fn usable(found: &Found) -> Result<(), AwsError> {
-    found
+fn ensure_usable(resolved: &ResolvedKey) -> Result<(), AwsError> {
+    resolved
         .key
         .ensure_usable_for(Purpose::EncryptDecrypt)
-        .map_err(|error| found.refused(error))
+        .map_err(|error| resolved.key_error(error))
 }
 
-fn seal(
+fn encrypt_blob(
     aws: &Aws,
-    found: &Found,
+    resolved: &ResolvedKey,
     plaintext: &[u8],
     context: &Context<'_>,
 ) -> Result<(VersionId, Vec<u8>), AwsError> {
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&aws.core.random(SALT_BYTES));
-    let bound = blob::bound_to(&salt, context);
-    let sealed = aws
-        .core
-        .encrypt(found.realm(), found.id(), &blob::marked(plaintext), &bound);
-    let sealed = sealed.map_err(|error| found.refused(error))?;
-    Ok((sealed.version, blob::encode(&salt, &sealed)))
+    let bound = blob::aad(&salt, context);
+    let encrypted = aws.core.encrypt(
+        resolved.realm(),
+        resolved.id(),
+        &blob::add_magic(plaintext),
+        &bound,
+    );
+    let encrypted = encrypted.map_err(|error| resolved.key_error(error))?;
+    Ok((encrypted.version, blob::encode(&salt, &encrypted)))
 }
 
 /// Decrypts `CiphertextBlob`. `members` are the names of the key id, the encryption context and the
 /// algorithm.
-fn open(
+fn decrypt_input(
     aws: &Aws,
     caller: &Caller,
     input: &Input,
     [key, context, algorithm]: [&str; 3],
-) -> Result<Opened, AwsError> {
-    let ciphertext = input.required_blob("CiphertextBlob", 1..=LONGEST_CIPHERTEXT)?;
-    let context = input.text_map(context)?;
+) -> Result<Decrypted, AwsError> {
+    let ciphertext = input.required_blob("CiphertextBlob", 1..=MAX_CIPHERTEXT_LEN)?;
+    let context = input.string_map(context)?;
     let pinned = match input.has(key) {
-        true => Some(aws.find(caller, input, key, Accept::Aliases)?),
+        true => Some(aws.resolve_member(caller, input, key, Accept::Aliases)?),
         false => None,
     };
-    symmetric(input, algorithm)?;
-    pinned.as_ref().map_or(Ok(()), usable)?;
+    ensure_symmetric_algorithm(input, algorithm)?;
+    pinned.as_ref().map_or(Ok(()), ensure_usable)?;
     let blob = blob::parse(&ciphertext).ok_or_else(AwsError::invalid_ciphertext)?;
     let realm = names::realm(&caller.account, &caller.region);
-    let named = aws.backing.find(&aws.core, &realm, &blob.id);
+    let named = aws.ciphertexts.find(&aws.core, &realm, &blob.id);
     match (&pinned, named) {
         (Some(pinned), Some((id, version))) if pinned.key.id == id => {
-            open_with(aws, &pinned.key, &pinned.arn, version, &blob, &context)
+            decrypt_blob(aws, &pinned.key, &pinned.arn, version, &blob, &context)
         }
         (Some(_), _) => Err(AwsError::incorrect_key()),
         (None, Some((id, version))) => {
@@ -238,21 +241,21 @@ fn open(
                 .core
                 .key(&realm, &id)
                 .map_err(|_| AwsError::unknown_ciphertext_key())?;
-            open_with(aws, &key, &arn, version, &blob, &context)
+            decrypt_blob(aws, &key, &arn, version, &blob, &context)
         }
         (None, None) => Err(AwsError::unknown_ciphertext_key()),
     }
 }
 
-fn open_with(
+fn decrypt_blob(
     aws: &Aws,
     key: &Key,
     arn: &str,
     version: VersionId,
     blob: &Blob,
     context: &Context<'_>,
-) -> Result<Opened, AwsError> {
-    let bound = blob::bound_to(&blob.salt, context);
+) -> Result<Decrypted, AwsError> {
+    let bound = blob::aad(&blob.salt, context);
     let opened = aws.core.decrypt(
         &key.realm,
         &key.id,
@@ -263,10 +266,10 @@ fn open_with(
     );
     let opened = opened.map_err(|error| match error {
         KeyError::DecryptionFailed => AwsError::invalid_ciphertext(),
-        other => AwsError::of_key(arn, other),
+        other => AwsError::from_key_error(arn, other),
     })?;
-    let plaintext = blob::unmarked(&opened).ok_or_else(AwsError::invalid_ciphertext)?;
-    Ok(Opened {
+    let plaintext = blob::strip_magic(&opened).ok_or_else(AwsError::invalid_ciphertext)?;
+    Ok(Decrypted {
         plaintext: Zeroizing::new(plaintext.to_vec()),
         arn: arn.to_owned(),
         version,

@@ -196,7 +196,7 @@ impl AwsError {
     }
 
     /// Translates an error of the core about the key at `arn`.
-    pub(crate) fn of_key(arn: &str, error: KeyError) -> Self {
+    pub(crate) fn from_key_error(arn: &str, error: KeyError) -> Self {
         match error {
             KeyError::NotFound { .. } => Self::no_such_key(arn),
             KeyError::Disabled { .. } => Self::disabled(arn),

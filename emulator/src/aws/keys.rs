@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::names::{self, KEY_SPECS, KEY_USAGES, ORIGINS};
 use super::page::page;
-use super::wire::{Input, seconds};
+use super::wire::{Input, epoch_seconds};
 use super::{Accept, Aws, AwsError, Caller, policy, tags};
 
 const DAY: Duration = Duration::from_hours(24);
 const DEFAULT_WINDOW_DAYS: i64 = 30;
 
 pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    input.flag("BypassPolicyLockoutSafetyCheck")?;
+    input.boolean("BypassPolicyLockoutSafetyCheck")?;
     let legacy = input.one_of("CustomerMasterKeySpec", KEY_SPECS)?;
     let spec = input
         .one_of("KeySpec", KEY_SPECS)?
@@ -24,14 +24,14 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     let usage = input.one_of("KeyUsage", KEY_USAGES)?;
     let origin = input.one_of("Origin", ORIGINS)?.unwrap_or(names::AWS_KMS);
     let description = input
-        .text("Description", 0..=8192)?
+        .string("Description", 0..=8192)?
         .unwrap_or_default()
         .to_owned();
-    let policy = policy::given(input)?;
-    let labels = tags::given(input)?;
-    let multi_region = input.flag("MultiRegion")?.unwrap_or(false);
+    let policy = policy::policy_input(input)?;
+    let labels = tags::tags_input(input)?;
+    let multi_region = input.boolean("MultiRegion")?.unwrap_or(false);
     match usage {
-        Some(usage) if !names::usages_of(spec).contains(&usage) => {
+        Some(usage) if !names::allowed_usages(spec).contains(&usage) => {
             return Err(AwsError::validation(format!(
                 "KeyUsage {usage} is not compatible with KeySpec {spec}"
             )));
@@ -65,9 +65,9 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
 }
 
 pub(super) fn describe_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    input.texts("GrantTokens", 10)?;
-    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
-    Ok(json!({ "KeyMetadata": metadata(caller, &found.key) }))
+    input.strings("GrantTokens", 10)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
+    Ok(json!({ "KeyMetadata": metadata(caller, &resolved.key) }))
 }
 
 pub(super) fn list_keys(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
@@ -87,18 +87,18 @@ pub(super) fn list_keys(aws: &Aws, caller: &Caller, input: &Input) -> Result<Val
 }
 
 pub(super) fn enable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     aws.core
-        .enable(found.realm(), found.id())
-        .map_err(|error| found.refused(error))?;
+        .enable(resolved.realm(), resolved.id())
+        .map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
 pub(super) fn disable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     aws.core
-        .disable(found.realm(), found.id())
-        .map_err(|error| found.refused(error))?;
+        .disable(resolved.realm(), resolved.id())
+        .map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
@@ -115,15 +115,15 @@ pub(super) fn schedule_key_deletion(
             "PendingWindowInDays must be between 7 and 30",
         ));
     }
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let window = DAY * u32::try_from(days).map_err(AwsError::internal)?;
     let key = aws
         .core
-        .schedule_deletion(found.realm(), found.id(), window)
-        .map_err(|error| found.refused(error))?;
-    let mut answer = json!({ "KeyId": found.arn, "KeyState": state_name(key.state), "PendingWindowInDays": days });
+        .schedule_deletion(resolved.realm(), resolved.id(), window)
+        .map_err(|error| resolved.key_error(error))?;
+    let mut answer = json!({ "KeyId": resolved.arn, "KeyState": state_name(key.state), "PendingWindowInDays": days });
     if let KeyState::PendingDeletion { at } = key.state {
-        answer["DeletionDate"] = seconds(at);
+        answer["DeletionDate"] = epoch_seconds(at);
     }
     Ok(answer)
 }
@@ -133,12 +133,12 @@ pub(super) fn cancel_key_deletion(
     caller: &Caller,
     input: &Input,
 ) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let disabled = KeyState::Disabled;
     aws.core
-        .cancel_deletion(found.realm(), found.id(), disabled)
-        .map_err(|error| found.refused(error))?;
-    Ok(json!({ "KeyId": found.arn }))
+        .cancel_deletion(resolved.realm(), resolved.id(), disabled)
+        .map_err(|error| resolved.key_error(error))?;
+    Ok(json!({ "KeyId": resolved.arn }))
 }
 
 pub(super) fn update_key_description(
@@ -146,13 +146,13 @@ pub(super) fn update_key_description(
     caller: &Caller,
     input: &Input,
 ) -> Result<Value, AwsError> {
-    let description = input.required_text("Description", 0..=8192)?.to_owned();
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    found.not_pending_deletion()?;
-    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+    let description = input.required_string("Description", 0..=8192)?.to_owned();
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    resolved.ensure_not_pending_deletion()?;
+    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
         fields.description.clone_from(&description)
     });
-    changed.map_err(|error| found.refused(error))?;
+    changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
@@ -174,7 +174,7 @@ fn metadata(caller: &Caller, key: &Key) -> Value {
     put("AWSAccountId", caller.account.as_str().into());
     put("KeyId", key.id.as_str().into());
     put("Arn", arn.as_str().into());
-    put("CreationDate", seconds(key.created));
+    put("CreationDate", epoch_seconds(key.created));
     put("Enabled", (key.state == KeyState::Enabled).into());
     put("Description", key.description.as_str().into());
     put("KeyUsage", names::ENCRYPT_DECRYPT.into());
@@ -190,7 +190,7 @@ fn metadata(caller: &Caller, key: &Key) -> Value {
     );
     put("MultiRegion", multi_region.into());
     if let KeyState::PendingDeletion { at } = key.state {
-        put("DeletionDate", seconds(at));
+        put("DeletionDate", epoch_seconds(at));
     }
     if multi_region {
         let primary = json!({ "Arn": arn, "Region": caller.region });

@@ -31,7 +31,7 @@ use uuid::Uuid;
 pub use error::AwsError;
 
 use crate::keytable::{KeyRow, VersionRow};
-use blob::Backing;
+use blob::CiphertextIndex;
 use names::{Arn, Name};
 use wire::Input;
 
@@ -157,12 +157,12 @@ pub(crate) enum Accept {
 
 /// A key that a request named.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct ResolvedKey {
     pub(crate) key: Arc<Key>,
     pub(crate) arn: String,
 }
 
-impl Found {
+impl ResolvedKey {
     pub(crate) fn realm(&self) -> &Realm {
         &self.key.realm
     }
@@ -172,12 +172,12 @@ impl Found {
     }
 
     /// Translates an error of the core about this key.
-    pub(crate) fn refused(&self, error: KeyError) -> AwsError {
-        AwsError::of_key(&self.arn, error)
+    pub(crate) fn key_error(&self, error: KeyError) -> AwsError {
+        AwsError::from_key_error(&self.arn, error)
     }
 
     /// Fails if the key is pending deletion.
-    pub(crate) fn not_pending_deletion(&self) -> Result<(), AwsError> {
+    pub(crate) fn ensure_not_pending_deletion(&self) -> Result<(), AwsError> {
         match self.key.state {
             KeyState::PendingDeletion { .. } => Err(AwsError::pending_deletion(&self.arn)),
             KeyState::Enabled | KeyState::Disabled => Ok(()),
@@ -190,7 +190,7 @@ impl Found {
 pub struct Aws {
     core: Arc<KeyCore>,
     ids: Arc<dyn Ids>,
-    backing: Arc<Backing>,
+    ciphertexts: Arc<CiphertextIndex>,
 }
 
 impl Aws {
@@ -202,7 +202,7 @@ impl Aws {
         Self {
             core,
             ids,
-            backing: Arc::default(),
+            ciphertexts: Arc::default(),
         }
     }
 
@@ -221,35 +221,35 @@ impl Aws {
         let mut realms = self.core.realms();
         realms.sort();
         let keys = realms.iter().flat_map(|realm| self.core.keys(realm));
-        keys.filter_map(|key| row(&key)).collect()
+        keys.filter_map(|key| key_row(&key)).collect()
     }
 
     /// Resolves the required member `member`, whatever the state of the key.
-    pub(crate) fn find(
+    pub(crate) fn resolve_member(
         &self,
         caller: &Caller,
         input: &Input,
         member: &str,
         accept: Accept,
-    ) -> Result<Found, AwsError> {
-        self.find_named(
+    ) -> Result<ResolvedKey, AwsError> {
+        self.resolve_key(
             caller,
             input.operation(),
-            input.required_text(member, 1..=2048)?,
+            input.required_string(member, 1..=2048)?,
             accept,
         )
     }
 
     /// Resolves a key id, ARN or alias, whatever the state of the key.
-    pub(crate) fn find_named(
+    pub(crate) fn resolve_key(
         &self,
         caller: &Caller,
         operation: &'static str,
         text: &str,
         accept: Accept,
-    ) -> Result<Found, AwsError> {
+    ) -> Result<ResolvedKey, AwsError> {
         let name = match text.starts_with("arn:") {
-            true => own_name(caller, operation, text)?,
+            true => resolve_arn(caller, operation, text)?,
             false if text.starts_with("alias/") => Name::Alias(text),
             false => Name::Id(text),
         };
@@ -269,13 +269,13 @@ impl Aws {
         let key = self
             .core
             .key(&realm, &id)
-            .map_err(|error| AwsError::of_key(&arn, error))?;
-        Ok(Found { key, arn })
+            .map_err(|error| AwsError::from_key_error(&arn, error))?;
+        Ok(ResolvedKey { key, arn })
     }
 }
 
 /// Parses an ARN; fails if it is of another account or region.
-fn own_name<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<'a>, AwsError> {
+fn resolve_arn<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<'a>, AwsError> {
     let arn = Arn::parse(text).ok_or_else(|| AwsError::invalid_arn(text))?;
     if arn.region != caller.region {
         return Err(AwsError::invalid_arn(arn.region));
@@ -290,7 +290,7 @@ fn own_name<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<
     Ok(arn.name)
 }
 
-fn row(key: &Key) -> Option<KeyRow> {
+fn key_row(key: &Key) -> Option<KeyRow> {
     let (account, region) = names::account_and_region(&key.realm)?;
     let versions = key.versions.iter().map(|version| VersionRow {
         number: version.number,

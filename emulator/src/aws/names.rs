@@ -180,7 +180,7 @@ pub(crate) const KEY_USAGES: &[&str] = &[
 ];
 
 /// The usages that a key spec allows.
-pub(crate) fn usages_of(spec: &str) -> &'static [&'static str] {
+pub(crate) fn allowed_usages(spec: &str) -> &'static [&'static str] {
     match spec {
         SYMMETRIC_DEFAULT => &[ENCRYPT_DECRYPT],
         "RSA_2048" | "RSA_3072" | "RSA_4096" => &[ENCRYPT_DECRYPT, "SIGN_VERIFY"],
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_ids_have_dashes_and_lower_case() {
+    fn key_ids_are_lower_case_uuids() {
         assert!(is_key_id("1234abcd-12ab-34cd-56ef-1234567890ab"));
         assert!(is_key_id("mrk-1234abcd12ab34cd56ef1234567890ab"));
         for not in [
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn arns_come_apart_as_they_were_made() {
+    fn arns_round_trip() {
         let text = key_arn("123456789012", "cn-north-1", "x");
         assert_eq!(text, "arn:aws-cn:kms:cn-north-1:123456789012:key/x");
         let parsed = Arn {

@@ -11,30 +11,30 @@ use super::{Accept, Aws, AwsError, Caller};
 /// Sign, GenerateMac, DeriveSharedSecret and similar operations.
 pub(super) fn wrong_usage(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.dry_run()?;
-    let found = aws.find(caller, input, "KeyId", Accept::Aliases)?;
-    Err(AwsError::wrong_usage(&found.arn, input.operation()))
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
+    Err(AwsError::wrong_usage(&resolved.arn, input.operation()))
 }
 
 /// GetPublicKey: a symmetric key has none. The service's message is not recorded.
 pub(super) fn get_public_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
-    input.texts("GrantTokens", 10)?;
-    aws.find(caller, input, "KeyId", Accept::Aliases)?;
+    input.strings("GrantTokens", 10)?;
+    aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
     Err(AwsError::unsupported())
 }
 
 /// ListGrants: always empty, because grants cannot be created.
 pub(super) fn list_grants(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.integer("Limit", 1..=100)?;
-    input.text("Marker", 1..=1024)?;
-    aws.find(caller, input, "KeyId", Accept::Keys)?;
+    input.string("Marker", 1..=1024)?;
+    aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     Ok(no_grants())
 }
 
 /// ListRetirableGrants: always empty.
 pub(super) fn list_retirable_grants(_: &Aws, _: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.integer("Limit", 1..=100)?;
-    input.text("Marker", 1..=1024)?;
-    input.required_text("RetiringPrincipal", 1..=256)?;
+    input.string("Marker", 1..=1024)?;
+    input.required_string("RetiringPrincipal", 1..=256)?;
     Ok(no_grants())
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn page<T>(
         .integer("Limit", 1..=most)?
         .and_then(|limit| usize::try_from(limit).ok())
         .unwrap_or(default);
-    let start = match input.text("Marker", 1..=1024)? {
+    let start = match input.string("Marker", 1..=1024)? {
         Some(marker) => {
             let after = decode(marker).ok_or_else(invalid_marker)?;
             items
@@ -35,12 +35,12 @@ pub(crate) fn page<T>(
         None => 0,
     };
     let rest = &items[start..];
-    let shown = &rest[..limit.min(rest.len())];
-    let truncated = shown.len() < rest.len();
+    let listed = &rest[..limit.min(rest.len())];
+    let truncated = listed.len() < rest.len();
     let mut answer = Map::new();
-    answer.insert(member.to_owned(), shown.iter().map(entry).collect());
+    answer.insert(member.to_owned(), listed.iter().map(entry).collect());
     answer.insert("Truncated".to_owned(), truncated.into());
-    if let Some(last) = shown.last().filter(|_| truncated) {
+    if let Some(last) = listed.last().filter(|_| truncated) {
         answer.insert(
             "NextMarker".to_owned(),
             URL_SAFE_NO_PAD.encode(position(last)).into(),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other_although_items_go() {
+    fn pagination_continues_after_items_are_deleted() {
         let first = ask(&json!({}), &[1, 2, 3, 4]).unwrap();
         assert_eq!(
             (&first["Items"], &first["Truncated"]),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_markers_are_checked() {
+    fn limits_and_markers_are_validated() {
         assert_eq!(
             ask(&json!({ "Marker": "!" }), &[1]).unwrap_err().kind,
             "InvalidMarkerException"

@@ -6,14 +6,14 @@ use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller, names};
 
 /// The only name of a key policy.
-const DEFAULT: &str = "default";
+const POLICY_NAME: &str = "default";
 /// Maximum length of a policy in bytes (quota "Key policy document size").
-const LONGEST: usize = 32_768;
+const MAX_POLICY_LEN: usize = 32_768;
 
 pub(super) fn get_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let name = policy_name(input)?;
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let policy = found
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    let policy = resolved
         .key
         .policy
         .clone()
@@ -23,14 +23,14 @@ pub(super) fn get_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Resul
 
 pub(super) fn put_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     policy_name(input)?;
-    input.flag("BypassPolicyLockoutSafetyCheck")?;
-    let policy = given(input)?.ok_or_else(|| input.missing("Policy"))?;
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    found.not_pending_deletion()?;
-    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+    input.boolean("BypassPolicyLockoutSafetyCheck")?;
+    let policy = policy_input(input)?.ok_or_else(|| input.missing("Policy"))?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    resolved.ensure_not_pending_deletion()?;
+    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
         *fields.policy = Some(policy.clone())
     });
-    changed.map_err(|error| found.refused(error))?;
+    changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
@@ -40,8 +40,8 @@ pub(super) fn list_key_policies(
     input: &Input,
 ) -> Result<Value, AwsError> {
     input.integer("Limit", 1..=1000)?;
-    aws.find(caller, input, "KeyId", Accept::Keys)?;
-    Ok(json!({ "PolicyNames": [DEFAULT], "Truncated": false }))
+    aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    Ok(json!({ "PolicyNames": [POLICY_NAME], "Truncated": false }))
 }
 
 /// Returns the request's `Policy` unchanged.
@@ -49,8 +49,8 @@ pub(super) fn list_key_policies(
 /// Length and characters follow the API reference of PutKeyPolicy; elements follow the policy
 /// grammar:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
-pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
-    let Some(text) = input.text("Policy", 1..=131_072)? else {
+pub(super) fn policy_input(input: &Input) -> Result<Option<String>, AwsError> {
+    let Some(text) = input.string("Policy", 1..=131_072)? else {
         return Ok(None);
     };
     if !text
@@ -60,7 +60,7 @@ pub(super) fn given(input: &Input) -> Result<Option<String>, AwsError> {
         let rule = "Member must satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+";
         return Err(AwsError::constraint(&format!("'{text}'"), "policy", rule));
     }
-    if text.len() > LONGEST {
+    if text.len() > MAX_POLICY_LEN {
         return Err(AwsError::bare("LimitExceededException"));
     }
     let policy = serde_json::from_str::<Map<String, Value>>(text);
@@ -100,9 +100,9 @@ fn is_statement(statement: &Value) -> bool {
             value == "*"
                 || value
                     .as_object()
-                    .is_some_and(|kinds| kinds.values().all(is_texts))
+                    .is_some_and(|kinds| kinds.values().all(is_string_or_strings))
         }
-        "Action" | "NotAction" | "Resource" | "NotResource" => is_texts(value),
+        "Action" | "NotAction" | "Resource" | "NotResource" => is_string_or_strings(value),
         "Condition" => value.is_object(),
         _ => false,
     });
@@ -115,7 +115,7 @@ fn is_statement(statement: &Value) -> bool {
         && !(has("Resource") && has("NotResource"))
 }
 
-fn is_texts(value: &Value) -> bool {
+fn is_string_or_strings(value: &Value) -> bool {
     value.is_string()
         || value
             .as_array()
@@ -123,8 +123,8 @@ fn is_texts(value: &Value) -> bool {
 }
 
 fn policy_name(input: &Input) -> Result<&str, AwsError> {
-    match input.text("PolicyName", 1..=128)?.unwrap_or(DEFAULT) {
-        DEFAULT => Ok(DEFAULT),
+    match input.string("PolicyName", 1..=128)?.unwrap_or(POLICY_NAME) {
+        POLICY_NAME => Ok(POLICY_NAME),
         _ => Err(AwsError::new("NotFoundException", "No such policy exists")),
     }
 }
@@ -158,13 +158,13 @@ mod tests {
     fn refused(policy: &Value) -> Option<String> {
         let body =
             json!({ "Policy": policy.as_str().map_or_else(|| policy.to_string(), str::to_owned) });
-        given(&Input::parse("PutKeyPolicy", body.to_string().as_bytes()).unwrap())
+        policy_input(&Input::parse("PutKeyPolicy", body.to_string().as_bytes()).unwrap())
             .err()
             .map(|error| error.kind)
     }
 
     #[test]
-    fn a_policy_has_the_grammars_elements() {
+    fn policy_must_follow_the_policy_grammar() {
         let statement = json!({ "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": ["kms:*"], "Resource": "*" });
         let with = |name: &str, value: Value| {
             let mut changed = statement.clone();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_has_32_kib_of_latin_1_at_the_most() {
+    fn policy_is_at_most_32_kib_of_latin_1() {
         let of = |length: usize| {
             let empty = json!({ "Id": "", "Statement": { "Effect": "Allow", "Principal": "*" } })
                 .to_string()

@@ -21,7 +21,7 @@ pub(super) fn is_query(parts: &Parts) -> bool {
 
 /// The error response. `InvalidAction` is a code of the protocol (STS API Reference, "Common
 /// Errors"); the message is the emulator's own.
-pub(super) fn refusal(body: &[u8], request_id: &str) -> Response {
+pub(super) fn error_response(body: &[u8], request_id: &str) -> Response {
     let fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| {
         fields

@@ -4,7 +4,7 @@ use kmslab_keycore::{Cause, KeyState, Period, Trigger, Version};
 use serde_json::{Value, json};
 
 use super::page::page;
-use super::wire::{Input, seconds};
+use super::wire::{Input, epoch_seconds};
 use super::{Accept, Aws, AwsError, Caller};
 
 const DEFAULT_PERIOD_DAYS: u32 = 365;
@@ -37,11 +37,11 @@ pub(super) fn disable_key_rotation(
 }
 
 fn set(aws: &Aws, caller: &Caller, input: &Input, days: Option<u32>) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let trigger = days.map(|days| Trigger::Every(Period::days(days)));
     aws.core
-        .set_rotation(found.realm(), found.id(), trigger, None, None)
-        .map_err(|error| found.refused(error))?;
+        .set_rotation(resolved.realm(), resolved.id(), trigger, None, None)
+        .map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
@@ -50,17 +50,17 @@ pub(super) fn get_key_rotation_status(
     caller: &Caller,
     input: &Input,
 ) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let pending = matches!(found.key.state, KeyState::PendingDeletion { .. });
-    let period = match found.key.rotation.trigger {
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    let pending = matches!(resolved.key.state, KeyState::PendingDeletion { .. });
+    let period = match resolved.key.rotation.trigger {
         Some(Trigger::Every(period)) if !pending => period.as_days(),
         _ => None,
     };
-    let mut answer = json!({ "KeyId": found.arn, "KeyRotationEnabled": period.is_some() });
+    let mut answer = json!({ "KeyId": resolved.arn, "KeyRotationEnabled": period.is_some() });
     if let Some(days) = period {
         answer["RotationPeriodInDays"] = days.into();
-        if let Some(next) = found.key.rotation.next {
-            answer["NextRotationDate"] = seconds(next);
+        if let Some(next) = resolved.key.rotation.next {
+            answer["NextRotationDate"] = epoch_seconds(next);
         }
     }
     Ok(answer)
@@ -71,12 +71,12 @@ pub(super) fn rotate_key_on_demand(
     caller: &Caller,
     input: &Input,
 ) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let rotated = aws
         .core
-        .rotate_now(found.realm(), found.id(), Some(ON_DEMAND_LIMIT));
-    rotated.map_err(|error| found.refused(error))?;
-    Ok(json!({ "KeyId": found.arn }))
+        .rotate_now(resolved.realm(), resolved.id(), Some(ON_DEMAND_LIMIT));
+    rotated.map_err(|error| resolved.key_error(error))?;
+    Ok(json!({ "KeyId": resolved.arn }))
 }
 
 /// Oldest first. The key's first material is listed only with `ALL_KEY_MATERIAL`, since no rotation
@@ -87,24 +87,24 @@ pub(super) fn list_key_rotations(
     input: &Input,
 ) -> Result<Value, AwsError> {
     let include = input.one_of("IncludeKeyMaterial", &[ALL_KEY_MATERIAL, "ROTATIONS_ONLY"])?;
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let shown =
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    let listed =
         |version: &&Version| include == Some(ALL_KEY_MATERIAL) || version.cause != Cause::Created;
-    let versions: Vec<&Version> = found.key.versions.iter().filter(shown).collect();
+    let versions: Vec<&Version> = resolved.key.versions.iter().filter(listed).collect();
     let entry = |version: &&Version| {
-        let state = if Some(version.id) == found.key.primary {
+        let state = if Some(version.id) == resolved.key.primary {
             "CURRENT"
         } else {
             "NON_CURRENT"
         };
-        let mut entry = json!({ "KeyId": found.arn, "KeyMaterialId": version.id.to_string(), "KeyMaterialState": state });
+        let mut entry = json!({ "KeyId": resolved.arn, "KeyMaterialId": version.id.to_string(), "KeyMaterialState": state });
         let kind = match version.cause {
             Cause::Created => return entry,
             Cause::Automatic => "AUTOMATIC",
             Cause::OnDemand => "ON_DEMAND",
         };
         entry["RotationType"] = kind.into();
-        entry["RotationDate"] = seconds(version.created);
+        entry["RotationDate"] = epoch_seconds(version.created);
         entry
     };
     page(

@@ -16,11 +16,11 @@ use kmslab_keycore::{Clock, Entropy};
 use super::auth::{Authenticator, claimed_access_key};
 use super::{Aws, AwsError, query};
 use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http_body::{self, Unread, random_uuid};
+use crate::http_body::{self, BodyError, random_uuid};
 
 /// Well above the largest request of the API: 32 KiB of policy, or 6 KiB of ciphertext, as base64
 /// in JSON.
-const LARGEST_BODY: usize = 1024 * 1024;
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 const CLOUD: &str = "aws";
 const TARGET_PREFIX: &str = "TrentService.";
 
@@ -42,10 +42,10 @@ pub(crate) async fn answer(service: &AwsService, parts: Parts, body: Body) -> Re
             .counter
             .count(CLOUD, UNKNOWN, caller, "InvalidAction");
         let body = read(body).await.unwrap_or_default();
-        return query::refusal(&body, &service.request_id());
+        return query::error_response(&body, &service.request_id());
     }
     let operation = target(&parts).filter(|name| Aws::OPERATIONS.contains(name));
-    let outcome = unpanicked(service.answer(&parts, operation, body)).await;
+    let outcome = catch_panic(service.answer(&parts, operation, body)).await;
     let code = outcome
         .as_ref()
         .map_or_else(|error| error.kind.as_str(), |_| OK);
@@ -100,18 +100,18 @@ impl AwsService {
 }
 
 async fn read(body: Body) -> Result<Bytes, AwsError> {
-    http_body::read(body, LARGEST_BODY)
+    http_body::read(body, MAX_BODY_BYTES)
         .await
         .map_err(|unread| match unread {
-            Unread::TooLarge => {
-                let message = format!("The request body is larger than {LARGEST_BODY} bytes.");
+            BodyError::TooLarge => {
+                let message = format!("The request body is larger than {MAX_BODY_BYTES} bytes.");
                 error(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "RequestEntityTooLargeException",
                     Some(message),
                 )
             }
-            Unread::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
+            BodyError::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
         })
 }
 
@@ -125,7 +125,7 @@ fn error(status: StatusCode, kind: &str, message: Option<String>) -> AwsError {
 
 /// Runs an operation. A panic is a bug of the emulator: the caller gets the service's internal
 /// error and the process keeps running.
-async fn unpanicked(
+async fn catch_panic(
     work: impl Future<Output = Result<Vec<u8>, AwsError>>,
 ) -> Result<Vec<u8>, AwsError> {
     let mut work = Box::pin(work);
@@ -171,12 +171,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_answered_with_the_vendors_internal_error() {
-        let error = unpanicked(async { panic!("a bug") }).await.unwrap_err();
+    async fn panic_returns_the_vendors_internal_error() {
+        let error = catch_panic(async { panic!("a bug") }).await.unwrap_err();
         assert_eq!(
             (error.kind.as_str(), error.status),
             ("KMSInternalException", 500)
         );
-        assert_eq!(unpanicked(async { Ok(vec![1]) }).await.unwrap(), [1]);
+        assert_eq!(catch_panic(async { Ok(vec![1]) }).await.unwrap(), [1]);
     }
 }

@@ -125,7 +125,7 @@ impl<'a> Authorization<'a> {
 
 /// The parts of a request that a signature covers.
 #[derive(Debug, Clone, Copy)]
-pub struct Signed<'a> {
+pub struct SignedRequest<'a> {
     /// HTTP method: `POST` for every KMS request.
     pub method: &'a str,
     /// The path as sent.
@@ -139,7 +139,7 @@ pub struct Signed<'a> {
 }
 
 /// Builds the canonical request. Returns `None` if a signed header was not sent.
-pub fn canonical_request(request: Signed<'_>, signed_headers: &[&str]) -> Option<Vec<u8>> {
+pub fn canonical_request(request: SignedRequest<'_>, signed_headers: &[&str]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(request.method.as_bytes());
     out.push(b'\n');

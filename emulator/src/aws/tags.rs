@@ -8,37 +8,37 @@ use super::page::page;
 use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller};
 
-const MOST: usize = 50;
+const MAX_TAGS: usize = 50;
 
 pub(super) fn tag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     if !input.has("Tags") {
         return Err(input.missing("Tags"));
     }
-    let tags = given(input)?;
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    found.not_pending_deletion()?;
-    let mut merged = found.key.labels.clone();
+    let tags = tags_input(input)?;
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    resolved.ensure_not_pending_deletion()?;
+    let mut merged = resolved.key.labels.clone();
     merged.extend(tags);
-    if merged.len() > MOST {
+    if merged.len() > MAX_TAGS {
         return Err(too_many());
     }
-    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
         fields.labels.clone_from(&merged)
     });
-    changed.map_err(|error| found.refused(error))?;
+    changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
 pub(super) fn untag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let keys = input
-        .texts("TagKeys", MOST)?
+        .strings("TagKeys", MAX_TAGS)?
         .ok_or_else(|| input.missing("TagKeys"))?;
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    found.not_pending_deletion()?;
-    let changed = aws.core.update(found.realm(), found.id(), |fields| {
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    resolved.ensure_not_pending_deletion()?;
+    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
         fields.labels.retain(|key, _| !keys.contains(&key.as_str()));
     });
-    changed.map_err(|error| found.refused(error))?;
+    changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
@@ -47,13 +47,13 @@ pub(super) fn list_resource_tags(
     caller: &Caller,
     input: &Input,
 ) -> Result<Value, AwsError> {
-    let found = aws.find(caller, input, "KeyId", Accept::Keys)?;
-    let tags: Vec<_> = found.key.labels.iter().collect();
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    let tags: Vec<_> = resolved.key.labels.iter().collect();
     let entry = |(key, value): &(&String, &String)| json!({ "TagKey": key, "TagValue": value });
     page(
         input,
         "Tags",
-        (MOST, 50),
+        (MAX_TAGS, 50),
         &tags,
         |(key, _)| (*key).clone(),
         entry,
@@ -61,11 +61,11 @@ pub(super) fn list_resource_tags(
 }
 
 /// Returns the request's `Tags`; empty if absent.
-pub(super) fn given(input: &Input) -> Result<BTreeMap<String, String>, AwsError> {
+pub(super) fn tags_input(input: &Input) -> Result<BTreeMap<String, String>, AwsError> {
     let mut tags = BTreeMap::new();
     for tag in input.structures("Tags")?.unwrap_or_default() {
-        let key = tag.required_text("TagKey", 1..=128)?;
-        let value = tag.required_text("TagValue", 0..=256)?;
+        let key = tag.required_string("TagKey", 1..=128)?;
+        let value = tag.required_string("TagValue", 0..=256)?;
         if key
             .get(..4)
             .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
@@ -79,7 +79,7 @@ pub(super) fn given(input: &Input) -> Result<BTreeMap<String, String>, AwsError>
             return Err(AwsError::new("TagException", "Duplicate tag keys"));
         }
     }
-    if tags.len() > MOST {
+    if tags.len() > MAX_TAGS {
         Err(too_many())
     } else {
         Ok(tags)

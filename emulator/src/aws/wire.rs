@@ -64,16 +64,16 @@ impl Input {
     }
 
     /// The path of a member as error messages show it: `KeyId` is `keyId`.
-    fn shown(&self, name: &str) -> String {
-        let mut shown = self.path.clone();
+    fn member_path(&self, name: &str) -> String {
+        let mut listed = self.path.clone();
         let mut letters = name.chars();
-        shown.extend(letters.next().map(|first| first.to_ascii_lowercase()));
-        shown.push_str(letters.as_str());
-        shown
+        listed.extend(letters.next().map(|first| first.to_ascii_lowercase()));
+        listed.push_str(letters.as_str());
+        listed
     }
 
     pub(crate) fn missing(&self, name: &str) -> AwsError {
-        AwsError::constraint("null", &self.shown(name), "Member must not be null")
+        AwsError::constraint("null", &self.member_path(name), "Member must not be null")
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -81,7 +81,7 @@ impl Input {
     }
 
     /// A string of `length` characters.
-    pub(crate) fn text(
+    pub(crate) fn string(
         &self,
         name: &str,
         length: RangeInclusive<usize>,
@@ -94,17 +94,17 @@ impl Input {
             text.chars().count(),
             &length,
             &format!("'{text}'"),
-            &self.shown(name),
+            &self.member_path(name),
         )?;
         Ok(Some(text))
     }
 
-    pub(crate) fn required_text(
+    pub(crate) fn required_string(
         &self,
         name: &str,
         length: RangeInclusive<usize>,
     ) -> Result<&str, AwsError> {
-        self.text(name, length)?.ok_or_else(|| self.missing(name))
+        self.string(name, length)?.ok_or_else(|| self.missing(name))
     }
 
     /// One of `allowed`, which are in the order in which the service lists them.
@@ -123,7 +123,7 @@ impl Input {
                 "Member must satisfy enum value set: [{}]",
                 allowed.join(", ")
             );
-            AwsError::constraint(&format!("'{text}'"), &self.shown(name), rule)
+            AwsError::constraint(&format!("'{text}'"), &self.member_path(name), rule)
         })
     }
 
@@ -150,7 +150,7 @@ impl Input {
         let refused = |rule: String| {
             Err(AwsError::constraint(
                 &format!("'{given}'"),
-                &self.shown(name),
+                &self.member_path(name),
                 rule,
             ))
         };
@@ -170,7 +170,7 @@ impl Input {
     }
 
     /// A boolean, or the string `true` or `false`.
-    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, AwsError> {
+    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, AwsError> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -198,7 +198,7 @@ impl Input {
             return Err(unexpected(value, "a Blob"));
         };
         let bytes = Zeroizing::new(decode(text)?);
-        check_length(bytes.len(), &length, "", &self.shown(name))?;
+        check_length(bytes.len(), &length, "", &self.member_path(name))?;
         Ok(Some(bytes))
     }
 
@@ -214,13 +214,13 @@ impl Input {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Array(list)) => Ok(Some(list)),
-            Some(Value::Object(_)) => Err(structure_found()),
+            Some(Value::Object(_)) => Err(unexpected_structure()),
             Some(_) => Err(AwsError::wrong_type("Expected list or null")),
         }
     }
 
     /// A list of at most `most` strings.
-    pub(crate) fn texts(&self, name: &str, most: usize) -> Result<Option<Vec<&str>>, AwsError> {
+    pub(crate) fn strings(&self, name: &str, most: usize) -> Result<Option<Vec<&str>>, AwsError> {
         let Some(list) = self.list(name)? else {
             return Ok(None);
         };
@@ -229,7 +229,7 @@ impl Input {
             texts.len(),
             &(0..=most),
             &format!("'[{}]'", texts.join(", ")),
-            &self.shown(name),
+            &self.member_path(name),
         )?;
         Ok(Some(texts))
     }
@@ -241,35 +241,35 @@ impl Input {
         };
         let structures = list.iter().enumerate().map(|(index, value)| match value {
             Value::Object(members) => {
-                let path = format!("{}.{}.member.", self.shown(name), index + 1);
+                let path = format!("{}.{}.member.", self.member_path(name), index + 1);
                 Ok(Self {
                     operation: self.operation,
                     path,
                     members: members.clone(),
                 })
             }
-            Value::Array(_) => Err(list_found()),
+            Value::Array(_) => Err(unexpected_list()),
             _ => Err(AwsError::wrong_type("Expected null")),
         });
         structures.collect::<Result<Vec<_>, _>>().map(Some)
     }
 
     /// A map from strings to strings; empty if absent.
-    pub(crate) fn text_map(&self, name: &str) -> Result<BTreeMap<&str, &str>, AwsError> {
+    pub(crate) fn string_map(&self, name: &str) -> Result<BTreeMap<&str, &str>, AwsError> {
         match self.get(name) {
             None => Ok(BTreeMap::new()),
             Some(Value::Object(map)) => map
                 .iter()
                 .map(|(key, value)| Ok((key.as_str(), as_text(value)?)))
                 .collect(),
-            Some(Value::Array(_)) => Err(list_found()),
+            Some(Value::Array(_)) => Err(unexpected_list()),
             Some(_) => Err(AwsError::wrong_type("Expected map or null")),
         }
     }
 
     /// Whether this is a dry run that ignores the ciphertext.
     pub(crate) fn ignores_ciphertext(&self) -> Result<bool, AwsError> {
-        let modifiers = self.texts("DryRunModifiers", 1)?.unwrap_or_default();
+        let modifiers = self.strings("DryRunModifiers", 1)?.unwrap_or_default();
         if let Some(unknown) = modifiers
             .iter()
             .find(|modifier| **modifier != IGNORE_CIPHERTEXT)
@@ -277,7 +277,7 @@ impl Input {
             let rule = format!("Member must satisfy enum value set: [{IGNORE_CIPHERTEXT}]");
             return Err(AwsError::constraint(
                 &format!("'{unknown}'"),
-                &self.shown("DryRunModifiers"),
+                &self.member_path("DryRunModifiers"),
                 rule,
             ));
         }
@@ -287,14 +287,14 @@ impl Input {
     /// Whether this is a dry run. Grant tokens are validated and otherwise ignored, as there are no
     /// grants.
     pub(crate) fn dry_run(&self) -> Result<bool, AwsError> {
-        self.texts("GrantTokens", 10)?;
-        Ok(self.flag("DryRun")?.unwrap_or(false))
+        self.strings("GrantTokens", 10)?;
+        Ok(self.boolean("DryRun")?.unwrap_or(false))
     }
 }
 
 /// A timestamp of the protocol: seconds since 1970 with milliseconds as a fraction.
 #[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
-pub(crate) fn seconds(time: Timestamp) -> Value {
+pub(crate) fn epoch_seconds(time: Timestamp) -> Value {
     (time.as_millisecond() as f64 / 1000.0).into()
 }
 
@@ -302,23 +302,23 @@ fn as_text(value: &Value) -> Result<&str, AwsError> {
     value.as_str().ok_or_else(|| unexpected(value, "an String"))
 }
 
-fn unexpected(value: &Value, wanted: &str) -> AwsError {
+fn unexpected(value: &Value, requested: &str) -> AwsError {
     let class = match value {
-        Value::Array(_) => return list_found(),
-        Value::Object(_) => return structure_found(),
+        Value::Array(_) => return unexpected_list(),
+        Value::Object(_) => return unexpected_structure(),
         Value::Bool(_) => BOOLEAN_CLASS,
         Value::Number(_) => NUMBER_CLASS,
         Value::String(_) => STRING_CLASS,
         Value::Null => return AwsError::wrong_type("Expected null"),
     };
-    AwsError::wrong_type(format!("{class} can not be converted to {wanted}"))
+    AwsError::wrong_type(format!("{class} can not be converted to {requested}"))
 }
 
-fn list_found() -> AwsError {
+fn unexpected_list() -> AwsError {
     AwsError::wrong_type("Start of list found where not expected")
 }
 
-fn structure_found() -> AwsError {
+fn unexpected_structure() -> AwsError {
     AwsError::wrong_type("Start of structure or map found where not expected.")
 }
 
@@ -380,13 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn members_of_the_wrong_type_are_refused_as_the_protocol_does() {
+    fn members_of_the_wrong_type_get_the_protocols_errors() {
         let given = input(
             &json!({ "KeyId": 1, "Plaintext": true, "GrantTokens": "x", "EncryptionContext": [], "N": "1" }),
         );
         let number = "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String";
         assert_eq!(
-            words(given.text("KeyId", 1..=2048)),
+            words(given.string("KeyId", 1..=2048)),
             format!("SerializationException: {number}")
         );
         let boolean = "class java.lang.Boolean can not be converted to a Blob";
@@ -395,11 +395,11 @@ mod tests {
             format!("SerializationException: {boolean}")
         );
         assert_eq!(
-            words(given.texts("GrantTokens", 10)),
+            words(given.strings("GrantTokens", 10)),
             "SerializationException: Expected list or null"
         );
         let list = "SerializationException: Start of list found where not expected";
-        assert_eq!(words(given.text_map("EncryptionContext")), list);
+        assert_eq!(words(given.string_map("EncryptionContext")), list);
         assert!(
             words(given.integer("N", 1..=2))
                 .ends_with("java.lang.String can not be converted to an Integer")
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_name_the_member_and_show_no_secret() {
+    fn bound_violations_name_the_member_and_repeat_no_secret() {
         let given = input(
             &json!({ "NumberOfBytes": 1025, "Plaintext": "c2VjcmV0", "Spec": "X", "Marker": "" }),
         );
@@ -431,17 +431,19 @@ mod tests {
             )
         );
         assert_eq!(
-            words(given.required_text("KeyId", 1..=2048)),
+            words(given.required_string("KeyId", 1..=2048)),
             format!(
                 "{start} null at 'keyId' failed to satisfy constraint: Member must not be null"
             )
         );
-        assert!(words(given.text("Marker", 1..=9)).ends_with("length greater than or equal to 1"));
+        assert!(
+            words(given.string("Marker", 1..=9)).ends_with("length greater than or equal to 1")
+        );
         assert!(!format!("{given:?}").contains("c2VjcmV0"));
     }
 
     #[test]
-    fn base64_is_checked_and_not_repeated() {
+    fn invalid_base64_is_rejected_and_not_repeated() {
         let given =
             input(&json!({ "A": "c2VjcmV", "B": "c2Vj!mV0", "C": "c2VjcmV1c2=0", "D": "" }));
         assert!(words(given.blob("A", 0..=9)).ends_with("a multiple of 4 bytes but found: 7"));
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_malformed() {
+    fn body_that_is_not_an_object_is_malformed() {
         for body in ["", "{", "[]", "null", "\"x\"", "{\"a\":1}}"] {
             let error = Input::parse("Encrypt", body.as_bytes()).unwrap_err();
             assert_eq!(error, AwsError::bare("SerializationException"), "{body}");
@@ -465,12 +467,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(body in proptest::collection::vec(any::<u8>(), 0..200), text in ".*", number in any::<f64>()) {
+        fn parsing_arbitrary_input_never_panics(body in proptest::collection::vec(any::<u8>(), 0..200), text in ".*", number in any::<f64>()) {
             let _ = Input::parse("Encrypt", &body);
             let given = input(&json!({ "T": text, "N": number, "M": { &text: text }, "L": [text] }));
             for name in ["T", "N", "M", "L"] {
-                let _ = (given.text(name, 1..=3), given.integer(name, 1..=3), given.blob(name, 1..=3), given.flag(name));
-                let _ = (given.texts(name, 1), given.structures(name).is_ok(), given.text_map(name));
+                let _ = (given.string(name, 1..=3), given.integer(name, 1..=3), given.blob(name, 1..=3), given.boolean(name));
+                let _ = (given.strings(name, 1), given.structures(name).is_ok(), given.string_map(name));
             }
         }
     }

@@ -4,8 +4,10 @@
 use http::request::Parts;
 
 use super::AzureError;
-use super::identity::{Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, Refused, issuer};
-use crate::http_body::bearer;
+use super::identity::{
+    Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, InvalidToken, issuer,
+};
+use crate::http_body::bearer_token;
 
 /// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(crate) struct Principal {
 
 impl Principal {
     /// The caller as error messages show it.
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn display_name(&self) -> String {
         format!(
             "appid={};oid={};iss={}",
             self.client_id, self.object_id, self.issuer
@@ -48,19 +50,24 @@ pub(super) fn authenticate(
     resource: &str,
 ) -> Result<Principal, AzureError> {
     if identity.auth.is_off() {
-        return Ok(believed(identity, parts, &[resource]));
+        return Ok(caller_without_verification(identity, parts, &[resource]));
     }
-    let token = bearer(&parts.headers).ok_or_else(AzureError::no_token)?;
+    let token = bearer_token(&parts.headers).ok_or_else(AzureError::no_token)?;
     let tenant = &identity.directory.tenant;
     let claims = identity.verify(token, &[resource]);
     claims
         .map(Principal::from)
-        .map_err(|refused| AzureError::unauthorized(sentence(&refused, tenant, resource)))
+        .map_err(|refused| AzureError::unauthorized(message(&refused, tenant, resource)))
 }
 
 /// The caller with `--auth off`: that of the token if it is valid, else the well-known application.
-pub(super) fn believed(identity: &Identity, parts: &Parts, resources: &[&str]) -> Principal {
-    let claims = bearer(&parts.headers).and_then(|token| identity.verify(token, resources).ok());
+pub(super) fn caller_without_verification(
+    identity: &Identity,
+    parts: &Parts,
+    resources: &[&str],
+) -> Principal {
+    let claims =
+        bearer_token(&parts.headers).and_then(|token| identity.verify(token, resources).ok());
     claims.map_or_else(
         || Principal {
             client_id: DEFAULT_CLIENT_ID.to_owned(),
@@ -71,22 +78,22 @@ pub(super) fn believed(identity: &Identity, parts: &Parts, resources: &[&str]) -
     )
 }
 
-fn sentence(refused: &Refused, tenant: &str, resource: &str) -> String {
+fn message(refused: &InvalidToken, tenant: &str, resource: &str) -> String {
     match refused {
-        Refused::Signature(header) => {
+        InvalidToken::Signature(header) => {
             format!(
                 "AKV10046: Unable to resolve the key used for signature validation. EncodedJwtHeader: '{header}'."
             )
         }
-        Refused::Issuer(found) => {
+        InvalidToken::Issuer(found) => {
             format!(
                 "AKV10032: Invalid issuer. Expected one of https://sts.windows.net/{tenant}/, found {found}."
             )
         }
-        Refused::Audience(found) => {
+        InvalidToken::Audience(found) => {
             format!("AKV10022: Invalid audience. Expected {resource}, found: {found}.")
         }
-        Refused::Expired | Refused::NotYetValid => {
+        InvalidToken::Expired | InvalidToken::NotYetValid => {
             "[TokenExpired] Error validating token: 'S2S12086'.".to_owned()
         }
     }

@@ -6,8 +6,8 @@ use kmslab_keycore::{
 use serde_json::{Value, json};
 
 use super::operation::Operation;
-use super::wire::{Input, encoded};
-use super::{Asked, Azure, AzureError, keys, names};
+use super::wire::{Input, encode_base64url};
+use super::{Azure, AzureError, RequestContext, keys, names};
 
 /// How an encryption algorithm is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ fn signature(alg: &str) -> Option<SignatureAlgorithm> {
 }
 
 /// ES256 and ES256K use the same hash with different curves.
-fn of_its_curve(alg: &str, algorithm: Algorithm) -> bool {
+fn matches_curve(alg: &str, algorithm: Algorithm) -> bool {
     use kmslab_keycore::Curve::{P256, Secp256k1};
     match alg {
         "ES256" => algorithm == Algorithm::Ec(P256),
@@ -74,7 +74,10 @@ fn unknown(alg: &str) -> AzureError {
 }
 
 fn incompatible(alg: &str, version: &Version) -> AzureError {
-    let kty = version.attributes.get(keys::KTY).map_or("", String::as_str);
+    let kty = version
+        .attributes
+        .get(keys::KTY_ATTRIBUTE)
+        .map_or("", String::as_str);
     AzureError::bad_parameter(format!(
         "Algorithm {alg} is not supported by a key of type {kty} and of its size"
     ))
@@ -82,13 +85,13 @@ fn incompatible(alg: &str, version: &Version) -> AzureError {
 
 /// Returns the key and version of a request if they allow its operation. Whether they can be used
 /// now is checked by the core.
-fn usable(
+fn key_and_version(
     azure: &Azure,
-    asked: &Asked<'_>,
+    ctx: &RequestContext<'_>,
 ) -> Result<(std::sync::Arc<Key>, Version, &'static str), AzureError> {
     // These six operations have the same names in access policies, `key_ops` and error messages.
-    let word = asked.call.operation.permission().unwrap_or_default();
-    let (key, version) = keys::find(azure, asked)?;
+    let word = ctx.call.operation.permission().unwrap_or_default();
+    let (key, version) = keys::find(azure, ctx)?;
     if !keys::operations(&version).any(|allowed| allowed == word) {
         return Err(AzureError::not_permitted(word));
     }
@@ -97,11 +100,11 @@ fn usable(
 
 /// Returns the cipher of a request if the key supports it. Key wrap is for wrapKey and unwrapKey,
 /// the other AES modes are for encrypt and decrypt.
-fn fitting(asked: &Asked<'_>, version: &Version) -> Result<Cipher, AzureError> {
-    let alg = asked.input.required_text("alg")?;
+fn cipher_for(ctx: &RequestContext<'_>, version: &Version) -> Result<Cipher, AzureError> {
+    let alg = ctx.input.required_string("alg")?;
     let cipher = cipher(alg).ok_or_else(|| unknown(alg))?;
     let wraps = matches!(
-        asked.call.operation,
+        ctx.call.operation,
         Operation::WrapKey | Operation::UnwrapKey
     );
     let fits = match (cipher, version.algorithm) {
@@ -119,56 +122,56 @@ fn fitting(asked: &Asked<'_>, version: &Version) -> Result<Cipher, AzureError> {
 }
 
 /// encrypt and wrapKey.
-pub(super) fn protect(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = usable(azure, asked)?;
-    let cipher = fitting(asked, &version)?;
-    let value = zeroize::Zeroizing::new(asked.input.required_bytes("value")?);
+pub(super) fn encrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = key_and_version(azure, ctx)?;
+    let cipher = cipher_for(ctx, &version)?;
+    let value = zeroize::Zeroizing::new(ctx.input.required_bytes("value")?);
     let named = (&key.realm, &key.id, &version.id);
-    let mut answer = json!({ "kid": names::kid(&asked.vault.name, &key, &version.id) });
+    let mut answer = json!({ "kid": names::kid(&ctx.vault.name, &key, &version.id) });
     let body = match cipher {
         Cipher::Rsa(padding) => azure.core.encrypt_rsa(named, padding, &value),
         Cipher::Aes(_, AesMode::Gcm) => {
             // The service generates the nonce, so that none is ever reused.
             let iv = azure.core.random(12);
-            let aad = asked.input.bytes("aad")?.unwrap_or_default();
-            let sealed = azure
+            let aad = ctx.input.bytes("aad")?.unwrap_or_default();
+            let encrypted = azure
                 .core
                 .encrypt_aes(named, AesMode::Gcm, &iv, &value, &aad);
-            let mut body = sealed.map_err(|error| refused(asked, word, error))?;
+            let mut body = encrypted.map_err(|error| key_error(ctx, word, error))?;
             let tag = body.split_off(body.len().saturating_sub(16));
-            answer["iv"] = encoded(&iv);
-            answer["tag"] = encoded(&tag);
+            answer["iv"] = encode_base64url(&iv);
+            answer["tag"] = encode_base64url(&tag);
             if !aad.is_empty() {
-                answer["aad"] = encoded(&aad);
+                answer["aad"] = encode_base64url(&aad);
             }
             Ok(body)
         }
         Cipher::Aes(_, mode) => {
-            let iv = iv(asked.input, mode)?;
+            let iv = iv(ctx.input, mode)?;
             if mode != AesMode::KeyWrap {
-                answer["iv"] = encoded(&iv);
+                answer["iv"] = encode_base64url(&iv);
             }
             azure.core.encrypt_aes(named, mode, &iv, &value, &[])
         }
     };
-    answer["value"] = encoded(&body.map_err(|error| refused(asked, word, error))?);
+    answer["value"] = encode_base64url(&body.map_err(|error| key_error(ctx, word, error))?);
     Ok(answer)
 }
 
 /// decrypt and unwrapKey.
-pub(super) fn open(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = usable(azure, asked)?;
-    let cipher = fitting(asked, &version)?;
-    let value = asked.input.required_bytes("value")?;
+pub(super) fn decrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = key_and_version(azure, ctx)?;
+    let cipher = cipher_for(ctx, &version)?;
+    let value = ctx.input.required_bytes("value")?;
     let named = (&key.realm, &key.id, &version.id);
-    let opened = match cipher {
+    let plaintext = match cipher {
         Cipher::Rsa(padding) => azure.core.decrypt_rsa(named, padding, &value),
         Cipher::Aes(_, AesMode::Gcm) => {
             let (iv, tag) = (
-                asked.input.required_bytes("iv")?,
-                asked.input.required_bytes("tag")?,
+                ctx.input.required_bytes("iv")?,
+                ctx.input.required_bytes("tag")?,
             );
-            let aad = asked.input.bytes("aad")?.unwrap_or_default();
+            let aad = ctx.input.bytes("aad")?.unwrap_or_default();
             if tag.len() != 16 {
                 return Err(super::wire::invalid("tag"));
             }
@@ -179,12 +182,12 @@ pub(super) fn open(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError
         Cipher::Aes(_, mode) => {
             azure
                 .core
-                .decrypt_aes(named, mode, &iv(asked.input, mode)?, &value, &[])
+                .decrypt_aes(named, mode, &iv(ctx.input, mode)?, &value, &[])
         }
     };
-    let opened = opened.map_err(|error| refused(asked, word, error))?;
+    let plaintext = plaintext.map_err(|error| key_error(ctx, word, error))?;
     Ok(
-        json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&opened) }),
+        json!({ "kid": names::kid(&ctx.vault.name, &key, &version.id), "value": encode_base64url(&plaintext) }),
     )
 }
 
@@ -196,14 +199,14 @@ fn iv(input: &Input, mode: AesMode) -> Result<Vec<u8>, AzureError> {
     }
 }
 
-pub(super) fn sign(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = usable(azure, asked)?;
-    let alg = asked.input.required_text("alg")?;
+pub(super) fn sign(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = key_and_version(azure, ctx)?;
+    let alg = ctx.input.required_string("alg")?;
     let how = signature(alg).ok_or_else(|| unknown(alg))?;
-    if !of_its_curve(alg, version.algorithm) {
+    if !matches_curve(alg, version.algorithm) {
         return Err(incompatible(alg, &version));
     }
-    let digest = asked.input.required_bytes("value")?;
+    let digest = ctx.input.required_bytes("value")?;
     let signed = azure.core.sign(
         (&key.realm, &key.id, &version.id),
         how,
@@ -211,23 +214,23 @@ pub(super) fn sign(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError
     );
     let signed = signed.map_err(|error| match error {
         KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
-        error => refused(asked, word, error),
+        error => key_error(ctx, word, error),
     })?;
     Ok(
-        json!({ "kid": names::kid(&asked.vault.name, &key, &version.id), "value": encoded(&signed) }),
+        json!({ "kid": names::kid(&ctx.vault.name, &key, &version.id), "value": encode_base64url(&signed) }),
     )
 }
 
-pub(super) fn verify(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = usable(azure, asked)?;
-    let alg = asked.input.required_text("alg")?;
+pub(super) fn verify(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let (key, version, word) = key_and_version(azure, ctx)?;
+    let alg = ctx.input.required_string("alg")?;
     let how = signature(alg).ok_or_else(|| unknown(alg))?;
-    if !of_its_curve(alg, version.algorithm) {
+    if !matches_curve(alg, version.algorithm) {
         return Err(incompatible(alg, &version));
     }
     let (digest, signature) = (
-        asked.input.required_bytes("digest")?,
-        asked.input.required_bytes("value")?,
+        ctx.input.required_bytes("digest")?,
+        ctx.input.required_bytes("value")?,
     );
     let named = (&key.realm, &key.id, &version.id);
     let holds = azure
@@ -235,13 +238,13 @@ pub(super) fn verify(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureErr
         .verify(named, how, SignInput::Digest(&digest), &signature);
     let holds = holds.map_err(|error| match error {
         KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
-        error => refused(asked, word, error),
+        error => key_error(ctx, word, error),
     })?;
     Ok(json!({ "value": holds }))
 }
 
-pub(super) fn random_bytes(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
-    let count = asked
+pub(super) fn random_bytes(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let count = ctx
         .input
         .integer("count")?
         .ok_or_else(|| super::wire::missing("count"))?;
@@ -251,12 +254,12 @@ pub(super) fn random_bytes(azure: &Azure, asked: &Asked<'_>) -> Result<Value, Az
     let count = count.ok_or_else(|| {
         AzureError::bad_parameter("Requested random bytes count must be from 1 to 128")
     })?;
-    Ok(json!({ "value": encoded(&azure.core.random(count)) }))
+    Ok(json!({ "value": encode_base64url(&azure.core.random(count)) }))
 }
 
-fn refused(asked: &Asked<'_>, word: &str, error: KeyError) -> AzureError {
-    match asked.key() {
-        Ok(name) => AzureError::of_key(name, asked.call.version.as_deref(), word, error),
+fn key_error(ctx: &RequestContext<'_>, word: &str, error: KeyError) -> AzureError {
+    match ctx.key() {
+        Ok(name) => AzureError::from_key_error(name, ctx.call.version.as_deref(), word, error),
         Err(missing) => missing,
     }
 }

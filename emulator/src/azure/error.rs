@@ -211,7 +211,7 @@ impl AzureError {
     }
 
     /// Translates an error of the core in `operation` on a key.
-    pub(crate) fn of_key(
+    pub(crate) fn from_key_error(
         name: &KeyName,
         version: Option<&str>,
         operation: &str,

@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::AzureError;
-use super::wire::{Input, encoded, invalid, missing};
+use super::wire::{Input, encode_base64url, invalid, missing};
 
 /// A key type with its algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct KeyType {
     /// The type as requested, with or without `-HSM`.
     pub(super) kty: &'static str,
     pub(super) algorithm: Algorithm,
@@ -34,11 +34,11 @@ pub(super) fn kty(text: &str) -> Result<&'static str, AzureError> {
     })
 }
 
-impl Kind {
+impl KeyType {
     /// The key type of a create request. A managed HSM keeps all keys in hardware, with or without
     /// `-HSM` in the request.
-    pub(super) fn asked(input: &Input, is_managed_hsm: bool) -> Result<Self, AzureError> {
-        let kty = match kty(input.required_text("kty")?)? {
+    pub(super) fn from_request(input: &Input, is_managed_hsm: bool) -> Result<Self, AzureError> {
+        let kty = match kty(input.required_string("kty")?)? {
             kty if is_managed_hsm => in_hardware(kty),
             kty => kty,
         };
@@ -61,7 +61,7 @@ impl Kind {
                     _ => return Err(AzureError::bad_parameter("Invalid key size for RSA")),
                 }
             }
-            "EC" | "EC-HSM" => Algorithm::Ec(curve(input.text("crv")?.unwrap_or("P-256"))?),
+            "EC" | "EC-HSM" => Algorithm::Ec(curve(input.string("crv")?.unwrap_or("P-256"))?),
             "oct-HSM" => match size.unwrap_or(256) {
                 128 => Algorithm::Aes { bits: 128 },
                 192 => Algorithm::Aes { bits: 192 },
@@ -114,8 +114,8 @@ fn curve(text: &str) -> Result<Curve, AzureError> {
 }
 
 /// The key of an import request.
-pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, ImportedMaterial), AzureError> {
-    let kty = kty(jwk.required_text("kty")?)?;
+pub(super) fn from_jwk(jwk: &Input, hsm: bool) -> Result<(KeyType, ImportedMaterial), AzureError> {
+    let kty = kty(jwk.required_string("kty")?)?;
     let part = |name: &str| jwk.required_bytes(name).map(Zeroizing::new);
     let material = match kty {
         "RSA" | "RSA-HSM" => {
@@ -141,7 +141,7 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, ImportedMaterial
             ImportedMaterial::rsa(&parts)
         }
         "EC" | "EC-HSM" => {
-            let curve = curve(jwk.text("crv")?.ok_or_else(|| missing("crv"))?)?;
+            let curve = curve(jwk.string("crv")?.ok_or_else(|| missing("crv"))?)?;
             ImportedMaterial::ec(curve, &part("d")?, &part("x")?, &part("y")?)
         }
         _ => ImportedMaterial::aes(&part("k")?),
@@ -153,7 +153,7 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, ImportedMaterial
         kty
     };
     Ok((
-        Kind {
+        KeyType {
             kty,
             algorithm: material.algorithm(),
         },
@@ -162,12 +162,12 @@ pub(super) fn imported(jwk: &Input, hsm: bool) -> Result<(Kind, ImportedMaterial
 }
 
 /// The public members of a bundle's `key`. Symmetric keys have none.
-pub(super) fn public(key: Option<&PublicKey>) -> Map<String, Value> {
+pub(super) fn public_members(key: Option<&PublicKey>) -> Map<String, Value> {
     let mut members = Map::new();
     match key {
         Some(PublicKey::Rsa { n, e, .. }) => {
-            members.insert("n".into(), encoded(n));
-            members.insert("e".into(), encoded(e));
+            members.insert("n".into(), encode_base64url(n));
+            members.insert("e".into(), encode_base64url(e));
         }
         Some(PublicKey::Ec { curve, x, y, .. }) => {
             let name = CURVES
@@ -175,8 +175,8 @@ pub(super) fn public(key: Option<&PublicKey>) -> Map<String, Value> {
                 .find(|(_, known)| known == curve)
                 .map_or("", |(name, _)| name);
             members.insert("crv".into(), name.into());
-            members.insert("x".into(), encoded(x));
-            members.insert("y".into(), encoded(y));
+            members.insert("x".into(), encode_base64url(x));
+            members.insert("y".into(), encode_base64url(y));
         }
         // Vaults have no such keys.
         Some(PublicKey::Kem(_)) | None => {}

@@ -69,7 +69,7 @@ impl fmt::Debug for Azure {
 
 /// An authorized request.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct RequestContext<'a> {
     vault: &'a Vault,
     call: &'a Call,
     input: &'a Input,
@@ -77,7 +77,7 @@ pub(super) struct Asked<'a> {
     version: ApiVersion,
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// The key of the path. Operations that call this always have one.
     fn key(&self) -> Result<&KeyName, AzureError> {
         self.call.key.as_ref().ok_or_else(AzureError::no_such_path)
@@ -135,38 +135,38 @@ impl Azure {
     }
 
     /// Runs an operation of an authorized caller.
-    fn run(&self, asked: &Asked<'_>) -> Result<Value, AzureError> {
-        match asked.call.operation {
-            Operation::Create => keys::create(self, asked),
-            Operation::Import => keys::import(self, asked),
-            Operation::Get => keys::get(self, asked),
-            Operation::List => keys::list(self, asked),
-            Operation::ListVersions => keys::list_versions(self, asked),
-            Operation::Update => keys::update(self, asked),
-            Operation::Delete => deleted::delete(self, asked),
-            Operation::Backup => keys::backup(self, asked),
-            Operation::Restore => keys::restore(self, asked),
-            Operation::GetDeleted => deleted::get_deleted(self, asked),
-            Operation::ListDeleted => deleted::list_deleted(self, asked),
-            Operation::Recover => deleted::recover(self, asked),
-            Operation::Purge => deleted::purge(self, asked),
-            Operation::Encrypt | Operation::WrapKey => crypto::protect(self, asked),
-            Operation::Decrypt | Operation::UnwrapKey => crypto::open(self, asked),
-            Operation::Release => keys::release(self, asked),
-            Operation::Sign => crypto::sign(self, asked),
-            Operation::Verify => crypto::verify(self, asked),
-            Operation::Rotate => keys::rotate(self, asked),
-            Operation::GetRotationPolicy => rotation::get(self, asked),
-            Operation::SetRotationPolicy => rotation::put(self, asked),
-            Operation::RandomBytes => crypto::random_bytes(self, asked),
+    fn run(&self, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+        match ctx.call.operation {
+            Operation::Create => keys::create(self, ctx),
+            Operation::Import => keys::import(self, ctx),
+            Operation::Get => keys::get(self, ctx),
+            Operation::List => keys::list(self, ctx),
+            Operation::ListVersions => keys::list_versions(self, ctx),
+            Operation::Update => keys::update(self, ctx),
+            Operation::Delete => deleted::delete(self, ctx),
+            Operation::Backup => keys::backup(self, ctx),
+            Operation::Restore => keys::restore(self, ctx),
+            Operation::GetDeleted => deleted::get_deleted(self, ctx),
+            Operation::ListDeleted => deleted::list_deleted(self, ctx),
+            Operation::Recover => deleted::recover(self, ctx),
+            Operation::Purge => deleted::purge(self, ctx),
+            Operation::Encrypt | Operation::WrapKey => crypto::encrypt(self, ctx),
+            Operation::Decrypt | Operation::UnwrapKey => crypto::decrypt(self, ctx),
+            Operation::Release => keys::release(self, ctx),
+            Operation::Sign => crypto::sign(self, ctx),
+            Operation::Verify => crypto::verify(self, ctx),
+            Operation::Rotate => keys::rotate(self, ctx),
+            Operation::GetRotationPolicy => rotation::get(self, ctx),
+            Operation::SetRotationPolicy => rotation::put(self, ctx),
+            Operation::RandomBytes => crypto::random_bytes(self, ctx),
         }
     }
 
     /// Authenticates and authorizes a request, using everything but its body.
-    fn admit(
+    fn authorize(
         &self,
         vault: &Vault,
-        who: &auth::Principal,
+        caller: &auth::Principal,
         parts: &Parts,
         path: &str,
     ) -> Result<(Call, ApiVersion), AzureError> {
@@ -181,7 +181,7 @@ impl Azure {
             Vec::new()
         };
         vault.check(
-            who,
+            caller,
             call.operation,
             call.key.as_ref().map(ToString::to_string).as_deref(),
             &assigned,
@@ -199,12 +199,12 @@ impl Azure {
         let mut realms = self.core.realms();
         realms.sort();
         let keys = realms.iter().flat_map(|realm| self.core.keys(realm));
-        keys.filter_map(|key| row(&key)).collect()
+        keys.filter_map(|key| key_row(&key)).collect()
     }
 }
 
-fn row(key: &Key) -> Option<KeyRow> {
-    let vault = names::vault_of(&key.realm)?;
+fn key_row(key: &Key) -> Option<KeyRow> {
+    let vault = names::vault_name(&key.realm)?;
     let versions = key.versions.iter().map(|version| VersionRow {
         number: version.number,
         id: names::version_name(&version.id),

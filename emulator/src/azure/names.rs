@@ -53,7 +53,7 @@ pub(crate) fn realm(vault: &str) -> Realm {
 }
 
 /// The vault of a realm.
-pub(crate) fn vault_of(realm: &Realm) -> Option<&str> {
+pub(crate) fn vault_name(realm: &Realm) -> Option<&str> {
     realm.as_str().strip_prefix(REALM_PREFIX)
 }
 
@@ -103,15 +103,15 @@ pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> 
 }
 
 /// The key's name as it was first written.
-pub(crate) fn shown(key: &Key) -> &str {
+pub(crate) fn display_name(key: &Key) -> &str {
     key.attributes
-        .get(super::keys::NAME)
+        .get(super::keys::NAME_ATTRIBUTE)
         .map_or(key.id.as_str(), String::as_str)
 }
 
 /// The URL of a key.
 pub(crate) fn key_url(vault: &str, key: &Key) -> String {
-    format!("{}/keys/{}", vault_url(vault), shown(key))
+    format!("{}/keys/{}", vault_url(vault), display_name(key))
 }
 
 /// The URL of a version: its `kid`.
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_managed_hsm_has_a_domain_of_its_own() {
+    fn managed_hsm_hosts_are_distinct_from_vault_hosts() {
         for (host, name) in [
             ("abc.vault.azure.net", Some("abc")),
             ("abc.managedhsm.azure.net", Some("abc.managedhsm")),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_the_service_takes() {
+    fn names_follow_the_services_rules() {
         for good in ["a", "my-key", "K8s", &"a".repeat(127)] {
             assert!(KeyName::parse(good).is_some(), "{good}");
         }

@@ -64,7 +64,7 @@ operations! {
 
 impl Operation {
     /// Whether requests have a body.
-    pub(super) fn takes_a_body(self) -> bool {
+    pub(super) fn has_body(self) -> bool {
         match self {
             Self::Get | Self::List | Self::ListVersions | Self::GetDeleted | Self::ListDeleted => {
                 false
@@ -102,7 +102,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Reports whether a path is one of a vault.
-    pub(crate) fn is_of_a_vault(path: &str) -> bool {
+    pub(crate) fn is_vault_path(path: &str) -> bool {
         let first = path
             .split('/')
             .find(|segment| !segment.is_empty())
@@ -151,13 +151,13 @@ impl Call {
             ["keys", _, "rotationpolicy"] if put => (SetRotationPolicy, Some(1), newest),
             ["keys", _, "versions"] if get => (ListVersions, Some(1), newest),
             // Neither version nor its slash: Go's azcore collapses the two slashes.
-            ["keys", _, what] if post && using(what).is_some() => {
-                (using(what).unwrap_or(Get), Some(1), newest)
+            ["keys", _, what] if post && crypto_operation(what).is_some() => {
+                (crypto_operation(what).unwrap_or(Get), Some(1), newest)
             }
             ["keys", _, version] if get => (Get, Some(1), named(version)),
             ["keys", _, version] if patch => (Update, Some(1), named(version)),
             ["keys", _, version, what] if post => (
-                using(what).ok_or_else(AzureError::no_such_path)?,
+                crypto_operation(what).ok_or_else(AzureError::no_such_path)?,
                 Some(1),
                 named(version),
             ),
@@ -184,7 +184,7 @@ impl Call {
 }
 
 /// The cryptographic operation named by the last path segment, in lower case.
-fn using(path: &str) -> Option<Operation> {
+fn crypto_operation(path: &str) -> Option<Operation> {
     Some(match path {
         "encrypt" => Operation::Encrypt,
         "decrypt" => Operation::Decrypt,
@@ -214,11 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_read_as_the_sdks_write_them() {
+    fn paths_parse_as_the_sdks_write_them() {
         use Operation::*;
         let key = || Some("K".to_owned());
         let version = || Some("0a".to_owned());
-        for (method, path, wanted) in [
+        for (method, path, requested) in [
             ("GET", "/keys", (List, None, None)),
             ("GET", "//keys", (List, None, None)),
             ("GET", "/keys/K/", (Get, key(), None)),
@@ -246,7 +246,7 @@ mod tests {
             ("DELETE", "/deletedkeys/K", (Purge, key(), None)),
             ("POST", "/rng", (RandomBytes, None, None)),
         ] {
-            assert_eq!(parsed(method, path).unwrap(), wanted, "{method} {path}");
+            assert_eq!(parsed(method, path).unwrap(), requested, "{method} {path}");
         }
         for (method, path, status) in [
             ("POST", "/keys", 405),

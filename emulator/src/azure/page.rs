@@ -4,28 +4,31 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::wire::query;
-use super::{Asked, AzureError, names};
+use super::wire::query_parameter;
+use super::{AzureError, RequestContext, names};
 
-const MOST: usize = 25;
+const MAX_ITEMS: usize = 25;
 
 /// Returns `{"value":[…],"nextLink":…}` for the list at `path` in the vault.
 pub(super) fn page<T>(
-    asked: &Asked<'_>,
+    ctx: &RequestContext<'_>,
     path: &str,
     all: &[T],
     item: impl Fn(&T) -> Value,
 ) -> Result<Value, AzureError> {
-    let most = match query(asked.query, "maxresults") {
-        None => MOST,
+    let most = match query_parameter(ctx.query, "maxresults") {
+        None => MAX_ITEMS,
         Some(text) => {
-            let most = text.parse().ok().filter(|most| (1..=MOST).contains(most));
+            let most = text
+                .parse()
+                .ok()
+                .filter(|most| (1..=MAX_ITEMS).contains(most));
             most.ok_or_else(|| {
-                AzureError::bad_parameter(format!("maxresults must be from 1 to {MOST}"))
+                AzureError::bad_parameter(format!("maxresults must be from 1 to {MAX_ITEMS}"))
             })?
         }
     };
-    let start = match query(asked.query, "$skiptoken") {
+    let start = match query_parameter(ctx.query, "$skiptoken") {
         None => 0,
         Some(token) => {
             let decoded = URL_SAFE_NO_PAD
@@ -39,13 +42,13 @@ pub(super) fn page<T>(
             start.ok_or_else(|| AzureError::bad_parameter("Invalid continuation token"))?
         }
     };
-    let shown: Vec<Value> = all.iter().skip(start).take(most).map(item).collect();
+    let listed: Vec<Value> = all.iter().skip(start).take(most).map(item).collect();
     let end = start.saturating_add(most);
     let next = (end < all.len()).then(|| {
         let token = URL_SAFE_NO_PAD.encode(format!("from:{end}"));
-        let version = query(asked.query, "api-version").unwrap_or_default();
-        let base = names::vault_url(&asked.vault.name);
+        let version = query_parameter(ctx.query, "api-version").unwrap_or_default();
+        let base = names::vault_url(&ctx.vault.name);
         format!("{base}/{path}?api-version={version}&$skiptoken={token}&maxresults={most}")
     });
-    Ok(json!({ "value": shown, "nextLink": next }))
+    Ok(json!({ "value": listed, "nextLink": next }))
 }

@@ -6,8 +6,8 @@ use jiff::{Span, Timestamp};
 use kmslab_keycore::{Key, Period, Trigger};
 use serde_json::{Value, json};
 
-use super::wire::{Input, invalid, missing, seconds};
-use super::{Asked, Azure, AzureError, keys, names};
+use super::wire::{Input, epoch_seconds, invalid, missing};
+use super::{Azure, AzureError, RequestContext, keys, names};
 
 /// Key attributes: the policy as it was set, and when it was created and last updated.
 const POLICY: &str = "rotation_policy";
@@ -15,26 +15,26 @@ const CREATED: &str = "rotation_policy_created";
 const UPDATED: &str = "rotation_policy_updated";
 /// Minimum lifetime of a version, and minimum time of a trigger after creation or before expiry, in
 /// days.
-const SHORTEST_LIFE: i64 = 28;
-const SHORTEST_TRIGGER: i64 = 7;
+const MIN_LIFETIME_DAYS: i64 = 28;
+const MIN_TRIGGER_DAYS: i64 = 7;
 
-pub(super) fn get(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+pub(super) fn get(azure: &Azure, asked: &RequestContext<'_>) -> Result<Value, AzureError> {
     let (key, _) = keys::find(azure, asked)?;
-    Ok(shown(asked, &key))
+    Ok(to_json(asked, &key))
 }
 
-pub(super) fn put(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError> {
+pub(super) fn put(azure: &Azure, asked: &RequestContext<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
     let (key, _) = keys::find(azure, asked)?;
-    let policy = Policy::asked(asked.input)?;
-    let refused = |error| AzureError::of_key(name, None, "setrotationpolicy", error);
+    let policy = PolicyRequest::from_request(asked.input)?;
+    let refused = |error| AzureError::from_key_error(name, None, "setrotationpolicy", error);
     azure
         .core
         .set_rotation(&key.realm, &key.id, policy.trigger, None, policy.lifetime)
         .map_err(refused)?;
     let (now, text) = (
         azure.core.now().as_second().to_string(),
-        policy.kept.to_string(),
+        policy.stored.to_string(),
     );
     let put = azure.core.update(&key.realm, &key.id, |fields| {
         let attributes: &mut BTreeMap<String, String> = fields.attributes;
@@ -44,12 +44,12 @@ pub(super) fn put(azure: &Azure, asked: &Asked<'_>) -> Result<Value, AzureError>
             .or_insert_with(|| now.clone());
         attributes.insert(UPDATED.to_owned(), now.clone());
     });
-    Ok(shown(asked, &*put.map_err(refused)?))
+    Ok(to_json(asked, &*put.map_err(refused)?))
 }
 
 /// The policy as responses show it. A key without one has the service's default, which only
 /// notifies.
-fn shown(asked: &Asked<'_>, key: &Key) -> Value {
+fn to_json(asked: &RequestContext<'_>, key: &Key) -> Value {
     let kept = key
         .attributes
         .get(POLICY)
@@ -68,32 +68,32 @@ fn shown(asked: &Asked<'_>, key: &Key) -> Value {
             .get(attribute)
             .and_then(|text| text.parse().ok());
         if let Some(at) = at.and_then(|at| Timestamp::from_second(at).ok()) {
-            policy["attributes"][name] = seconds(at);
+            policy["attributes"][name] = epoch_seconds(at);
         }
     }
     policy
 }
 
 /// A policy of a request.
-struct Policy {
+struct PolicyRequest {
     trigger: Option<Trigger>,
     lifetime: Option<Period>,
     /// The policy as it is stored and returned.
-    kept: Value,
+    stored: Value,
 }
 
-impl Policy {
-    fn asked(input: &Input) -> Result<Self, AzureError> {
+impl PolicyRequest {
+    fn from_request(input: &Input) -> Result<Self, AzureError> {
         let attributes = input.object("attributes")?.unwrap_or_default();
         let expiry = attributes
-            .text("expiryTime")?
-            .map(|text| Ok((text, duration("expiryTime", text)?)))
+            .string("expiryTime")?
+            .map(|text| Ok((text, parse_duration("expiryTime", text)?)))
             .transpose()?;
         if let Some((_, life)) = expiry
-            && days(life) < SHORTEST_LIFE
+            && approximate_days(life) < MIN_LIFETIME_DAYS
         {
             return Err(AzureError::bad_parameter(format!(
-                "Property expiryTime must be at least P{SHORTEST_LIFE}D"
+                "Property expiryTime must be at least P{MIN_LIFETIME_DAYS}D"
             )));
         }
         let mut trigger = None;
@@ -123,7 +123,7 @@ impl Policy {
         Ok(Self {
             trigger,
             lifetime: expiry.map(|(_, life)| life),
-            kept,
+            stored: kept,
         })
     }
 }
@@ -142,14 +142,16 @@ fn lifetime_action(
     let kind = kind.ok_or_else(|| invalid("lifetimeActions.action.type"))?;
     let time = |name: &str| match &action["trigger"][name] {
         Value::Null => Ok(None),
-        Value::String(text) => Ok(Some((text.clone(), duration(name, text)?))),
+        Value::String(text) => Ok(Some((text.clone(), parse_duration(name, text)?))),
         _ => Err(invalid(name)),
     };
     let when = match (time("timeAfterCreate")?, time("timeBeforeExpiry")?) {
         (Some((text, after)), None) => {
-            if life.is_some_and(|life| days(after) > days(life) - SHORTEST_TRIGGER) {
+            if life.is_some_and(|life| {
+                approximate_days(after) > approximate_days(life) - MIN_TRIGGER_DAYS
+            }) {
                 return Err(AzureError::bad_parameter(format!(
-                    "Property timeAfterCreate must be at least P{SHORTEST_TRIGGER}D shorter than expiryTime"
+                    "Property timeAfterCreate must be at least P{MIN_TRIGGER_DAYS}D shorter than expiryTime"
                 )));
             }
             (
@@ -173,9 +175,9 @@ fn lifetime_action(
                     ),
                 ));
             };
-            if days(before) > days(life) - SHORTEST_TRIGGER {
+            if approximate_days(before) > approximate_days(life) - MIN_TRIGGER_DAYS {
                 return Err(AzureError::bad_parameter(format!(
-                    "Property timeBeforeExpiry must be at least P{SHORTEST_TRIGGER}D shorter than expiryTime"
+                    "Property timeBeforeExpiry must be at least P{MIN_TRIGGER_DAYS}D shorter than expiryTime"
                 )));
             }
             (
@@ -189,15 +191,15 @@ fn lifetime_action(
             ));
         }
     };
-    if days(period_of(when.0)) < SHORTEST_TRIGGER {
+    if approximate_days(trigger_period(when.0)) < MIN_TRIGGER_DAYS {
         return Err(AzureError::bad_parameter(format!(
-            "A trigger's time must be at least P{SHORTEST_TRIGGER}D"
+            "A trigger's time must be at least P{MIN_TRIGGER_DAYS}D"
         )));
     }
     Ok((kind, when))
 }
 
-fn period_of(trigger: Trigger) -> Period {
+fn trigger_period(trigger: Trigger) -> Period {
     match trigger {
         Trigger::Every(period) | Trigger::AfterCreation(period) | Trigger::BeforeExpiry(period) => {
             period
@@ -206,7 +208,7 @@ fn period_of(trigger: Trigger) -> Period {
 }
 
 /// Parses an ISO 8601 duration such as `P90D`, `P1Y` or `P18M`.
-fn duration(name: &str, text: &str) -> Result<Period, AzureError> {
+fn parse_duration(name: &str, text: &str) -> Result<Period, AzureError> {
     let span = text
         .starts_with('P')
         .then(|| text.parse::<Span>().ok())
@@ -216,7 +218,7 @@ fn duration(name: &str, text: &str) -> Result<Period, AzureError> {
 }
 
 /// Approximate number of days, for the minimum lengths.
-fn days(period: Period) -> i64 {
+fn approximate_days(period: Period) -> i64 {
     period
         .after(Timestamp::UNIX_EPOCH)
         .map_or(i64::MAX, |at| at.as_second() / 86_400)
@@ -228,12 +230,12 @@ mod tests {
 
     use super::*;
 
-    fn asked(text: &str) -> Result<Policy, AzureError> {
-        Policy::asked(&Input::parse(text.as_bytes())?)
+    fn asked(text: &str) -> Result<PolicyRequest, AzureError> {
+        PolicyRequest::from_request(&Input::parse(text.as_bytes())?)
     }
 
     #[test]
-    fn the_guides_policy_rotates_after_ninety_days_and_ends_after_a_year() {
+    fn guide_policy_rotates_after_90_days_and_expires_after_a_year() {
         let policy = asked(
             r#"{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P90D"},"action":{"type":"rotate"}},
                 {"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"Notify"}}],"attributes":{"expiryTime":"P1Y"}}"#,
@@ -245,10 +247,10 @@ mod tests {
         );
         assert_eq!(policy.lifetime, Period::from_span(Span::new().years(1)));
         assert_eq!(
-            policy.kept["lifetimeActions"][0]["action"]["type"],
+            policy.stored["lifetimeActions"][0]["action"]["type"],
             "Rotate"
         );
-        assert_eq!(policy.kept["attributes"]["expiryTime"], "P1Y");
+        assert_eq!(policy.stored["attributes"]["expiryTime"], "P1Y");
         let only_notifies = asked(
             r#"{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"Notify"}}],"attributes":{}}"#,
         );
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_the_service_refuses_are_refused() {
+    fn policies_that_the_service_rejects_are_rejected() {
         let with = |trigger: &str, expiry: &str| {
             format!(
                 r#"{{"lifetimeActions":[{{"trigger":{trigger},"action":{{"type":"Rotate"}}}}],"attributes":{expiry}}}"#
@@ -286,9 +288,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_duration_makes_it_panic(text: String, years in 0..100_000_u32) {
-            let _ = duration("x", &text).map(days);
-            let _ = duration("x", &format!("P{years}Y")).map(days);
+        fn parsing_durations_never_panics(text: String, years in 0..100_000_u32) {
+            let _ = parse_duration("x", &text).map(approximate_days);
+            let _ = parse_duration("x", &format!("P{years}Y")).map(approximate_days);
         }
     }
 }

@@ -154,7 +154,7 @@ pub struct SeedRole {
 
 impl AzureSeed {
     /// Applies the seed. The error names the entry that is wrong.
-    pub(crate) fn plant(&self, azure: &Azure) -> Result<(), String> {
+    pub(crate) fn apply(&self, azure: &Azure) -> Result<(), String> {
         for application in &self.applications {
             azure.identity.directory.add(application.made()?);
         }
@@ -183,7 +183,7 @@ impl SeedApplication {
             uuid::Uuid::parse_str(id)
                 .map_err(|_| format!("application {}: {what} {id} is no GUID", self.client_id))?;
         }
-        let certificate = self.certificate.as_deref().map(der).transpose();
+        let certificate = self.certificate.as_deref().map(certificate_der).transpose();
         let certificate =
             certificate.map_err(|why| format!("application {}: {why}", self.client_id))?;
         let managed = self.managed_identity.then(|| {
@@ -214,7 +214,7 @@ impl SeedApplication {
 }
 
 /// Returns the first certificate of a PEM file.
-fn der(pem: &str) -> Result<Vec<u8>, String> {
+fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
     let (_, rest) = pem
         .split_once("-----BEGIN CERTIFICATE-----")
         .ok_or("certificate has no PEM certificate")?;

@@ -11,40 +11,40 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, Refused, Request};
+use super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, InvalidToken, Request};
 use super::management::{self, ArmError};
 use super::names;
 use super::operation::Operation;
 use super::vaults::Vault;
 use super::wire::Input;
-use super::{Asked, Azure, AzureError, auth};
+use super::{Azure, AzureError, RequestContext, auth};
 use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http_body::{self, Unread};
+use crate::http_body::{self, BodyError};
 
 /// Well above the largest body of the service, a backup.
-const LARGEST_BODY: usize = 1024 * 1024;
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 const CLOUD: &str = "azure";
 const SERVICE_VERSION: &str = "1.9.1720.1";
 const NETWORK_INFO: &str = "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;";
 
 /// The control planes besides the vaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plane {
+pub(crate) enum ControlPlane {
     ResourceManager,
     Graph,
 }
 
 /// A request to a vault: the vault's name and the path inside the vault.
 #[derive(Debug, Clone)]
-pub(crate) struct InVault {
+pub(crate) struct VaultRequest {
     pub(crate) vault: String,
     pub(crate) path: String,
 }
 
-impl InVault {
+impl VaultRequest {
     /// Reports whether a path is one of a vault.
     pub(crate) fn has(path: &str) -> bool {
-        super::Call::is_of_a_vault(path)
+        super::Call::is_vault_path(path)
     }
 }
 
@@ -53,7 +53,7 @@ impl Azure {
     pub(crate) async fn serve_vault(
         self: Arc<Self>,
         counter: &Counter,
-        at: InVault,
+        at: VaultRequest,
         parts: Parts,
         body: Body,
     ) -> Response {
@@ -64,13 +64,13 @@ impl Azure {
         let refused = |who: &str, error: AzureError| {
             counter.count(
                 CLOUD,
-                self.claimed(&parts, &at.path),
+                self.claimed_operation(&parts, &at.path),
                 who,
                 error.inner.unwrap_or(error.code),
             );
             self.answer(&parts, Some(&vault), Err(error))
         };
-        if self.identity.auth.is_off() && is_probe(&parts, &body, &at.path) {
+        if self.identity.auth.is_off() && is_challenge_probe(&parts, &body, &at.path) {
             return refused(UNKNOWN, AzureError::no_token());
         }
         // Before the body is read: clients send their first request without one, to learn where to
@@ -79,7 +79,7 @@ impl Azure {
             Ok(who) => who,
             Err(error) => return refused(UNKNOWN, error),
         };
-        let (call, version) = match self.admit(&vault, &who, &parts, &at.path) {
+        let (call, version) = match self.authorize(&vault, &who, &parts, &at.path) {
             Ok(admitted) => admitted,
             Err(error) => return refused(&who.client_id, error),
         };
@@ -94,7 +94,7 @@ impl Azure {
                 );
                 let ran = tokio::task::spawn_blocking(move || {
                     let input = Input::parse(&body)?;
-                    azure.run(&Asked {
+                    azure.run(&RequestContext {
                         vault: &vault,
                         call: &call,
                         input: &input,
@@ -124,7 +124,7 @@ impl Azure {
     }
 
     /// The operation that an unauthenticated request states, for the request counts.
-    fn claimed(&self, parts: &Parts, path: &str) -> &'static str {
+    fn claimed_operation(&self, parts: &Parts, path: &str) -> &'static str {
         super::Call::parse(&parts.method, path).map_or(UNKNOWN, |call| call.operation.name())
     }
 
@@ -154,7 +154,7 @@ impl Azure {
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
             body: &body,
         };
-        let answer = self.identity.answer(request);
+        let answer = self.identity.respond(request);
         counter.count(
             CLOUD,
             answer.operation,
@@ -178,25 +178,27 @@ impl Azure {
     pub(crate) async fn serve_management(
         self: Arc<Self>,
         counter: &Counter,
-        what: Plane,
+        what: ControlPlane,
         parts: Parts,
         body: Body,
     ) -> Response {
         let (operation, resources) = match what {
-            Plane::ResourceManager => ("ResourceManager", ARM_RESOURCES),
-            Plane::Graph => ("Graph", GRAPH_RESOURCES),
+            ControlPlane::ResourceManager => ("ResourceManager", ARM_RESOURCES),
+            ControlPlane::Graph => ("Graph", GRAPH_RESOURCES),
         };
-        let who = match http_body::bearer(&parts.headers) {
-            _ if self.identity.auth.is_off() => {
-                Ok(auth::believed(&self.identity, &parts, resources))
-            }
+        let who = match http_body::bearer_token(&parts.headers) {
+            _ if self.identity.auth.is_off() => Ok(auth::caller_without_verification(
+                &self.identity,
+                &parts,
+                resources,
+            )),
             None => Err(ArmError::no_token()),
             Some(token) => self
                 .identity
                 .verify(token, resources)
                 .map(auth::Principal::from)
                 .map_err(|why| match why {
-                    Refused::Expired | Refused::NotYetValid => ArmError::expired_token(),
+                    InvalidToken::Expired | InvalidToken::NotYetValid => ArmError::expired_token(),
                     _ => ArmError::invalid_token(),
                 }),
         };
@@ -222,8 +224,8 @@ impl Azure {
                         who: &who,
                     };
                     match what {
-                        Plane::ResourceManager => azure.manage(request),
-                        Plane::Graph => azure.graph(request),
+                        ControlPlane::ResourceManager => azure.manage(request),
+                        ControlPlane::Graph => azure.graph(request),
                     }
                 });
                 ran.await.unwrap_or_else(|_| Err(ArmError::internal()))
@@ -324,17 +326,17 @@ impl Azure {
 
 /// Reports whether a request is an SDK's first one, which it sends without token and body to learn
 /// where to get a token. Carrying it out would reject a request that was not sent yet.
-fn is_probe(parts: &Parts, body: &Body, path: &str) -> bool {
+fn is_challenge_probe(parts: &Parts, body: &Body, path: &str) -> bool {
     !parts.headers.contains_key(AUTHORIZATION)
         && body.is_end_stream()
-        && super::Call::parse(&parts.method, path).is_ok_and(|call| call.operation.takes_a_body())
+        && super::Call::parse(&parts.method, path).is_ok_and(|call| call.operation.has_body())
 }
 
 /// Where to get tokens: Microsoft's login host if the request used Microsoft's names, else this
 /// server.
 fn authority(parts: &Parts) -> String {
-    let host = crate::front::host(parts);
-    if names::vault_at(crate::front::name(&host)).is_some() {
+    let host = crate::router::host(parts);
+    if names::vault_at(crate::router::without_port(&host)).is_some() {
         "https://login.microsoftonline.com".to_owned()
     } else {
         format!("https://{host}")
@@ -342,11 +344,11 @@ fn authority(parts: &Parts) -> String {
 }
 
 async fn read(body: Body) -> Result<Bytes, AzureError> {
-    http_body::read(body, LARGEST_BODY)
+    http_body::read(body, MAX_BODY_BYTES)
         .await
         .map_err(|unread| match unread {
-            Unread::TooLarge => AzureError::too_large(LARGEST_BODY),
-            Unread::Broken => AzureError::bad_parameter("The request body ended too early."),
+            BodyError::TooLarge => AzureError::too_large(MAX_BODY_BYTES),
+            BodyError::Broken => AzureError::bad_parameter("The request body ended too early."),
         })
 }
 

@@ -179,7 +179,7 @@ impl Vault {
     /// roles on this vault and on what contains it.
     pub(super) fn check(
         &self,
-        who: &Principal,
+        caller: &Principal,
         operation: Operation,
         key: Option<&str>,
         assigned: &[Assignment],
@@ -187,7 +187,7 @@ impl Vault {
         if self.rbac {
             let action = operation.action();
             let allowed = |object_id: &str, role: Role| {
-                object_id.eq_ignore_ascii_case(&who.object_id) && role.allows(action)
+                object_id.eq_ignore_ascii_case(&caller.object_id) && role.allows(action)
             };
             let id = key.map_or_else(|| self.id(), |key| format!("{}/keys/{key}", self.id()));
             if self
@@ -201,7 +201,7 @@ impl Vault {
                 return Ok(());
             }
             return Err(AzureError::forbidden_by_rbac(
-                &who.shown(),
+                &caller.display_name(),
                 action,
                 &id.to_ascii_lowercase(),
                 &self.name,
@@ -212,7 +212,7 @@ impl Vault {
             return Ok(());
         };
         let allowed = |policy: &AccessPolicy| {
-            policy.object_id.eq_ignore_ascii_case(&who.object_id)
+            policy.object_id.eq_ignore_ascii_case(&caller.object_id)
                 && policy
                     .keys
                     .iter()
@@ -222,7 +222,7 @@ impl Vault {
             return Ok(());
         }
         Err(AzureError::access_denied(
-            &who.shown(),
+            &caller.display_name(),
             permission,
             &self.name,
             &self.location,
@@ -299,24 +299,24 @@ impl Vaults {
     }
 
     /// Adds a role assignment. Returns false if the principal already has that role there.
-    pub(crate) fn assign(&self, made: Assignment) -> bool {
+    pub(crate) fn add_assignment(&self, created: Assignment) -> bool {
         let mut state = self.write();
         let is_new = !state
             .assignments
             .iter()
-            .any(|there| there.is_the_same_as(&made));
+            .any(|there| there.grants_the_same_as(&created));
         if is_new {
-            state.assignments.push(made);
+            state.assignments.push(created);
         }
         is_new
     }
 
-    pub(crate) fn unassign(&self, name: &str) -> Option<Assignment> {
+    pub(crate) fn remove_assignment(&self, name: &str) -> Option<Assignment> {
         let mut state = self.write();
         let at = state
             .assignments
             .iter()
-            .position(|there| there.is_called(name))?;
+            .position(|there| there.has_name(name))?;
         Some(state.assignments.remove(at))
     }
 
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_lets_its_principal_do_what_it_names_and_nobody_else() {
+    fn access_policy_allows_only_its_principal_and_permissions() {
         let mut vault = Vault::new("abc");
         let keys = ["encrypt", "decrypt"].map(str::to_owned).into();
         vault.policies.push(AccessPolicy {
@@ -356,26 +356,26 @@ mod tests {
             vault.check(&principal("a"), Operation::Encrypt, Some("k"), &[]),
             Ok(())
         );
-        for (who, operation, permission) in [
+        for (caller, operation, permission) in [
             ("a", Operation::WrapKey, "wrapKey"),
             ("a", Operation::Get, "get"),
             ("b", Operation::Encrypt, "encrypt"),
         ] {
             let refused = vault
-                .check(&principal(who), operation, Some("k"), &[])
+                .check(&principal(caller), operation, Some("k"), &[])
                 .unwrap_err();
             assert_eq!(
                 (refused.status, refused.inner),
                 (StatusCode::FORBIDDEN, Some("AccessDenied"))
             );
-            let said = format!(
-                "'appid=app;oid={who};iss=iss' does not have keys {permission} permission on key vault 'abc"
+            let value = format!(
+                "'appid=app;oid={caller};iss=iss' does not have keys {permission} permission on key vault 'abc"
             );
             assert!(
                 refused
                     .message
                     .to_lowercase()
-                    .contains(&said.to_lowercase()),
+                    .contains(&value.to_lowercase()),
                 "{}",
                 refused.message
             );
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_allow_what_their_definitions_say() {
+    fn roles_allow_the_actions_of_their_definitions() {
         let allowed = |role: Role, operation: Operation| role.allows(operation.action());
         for operation in Operation::ALL {
             assert!(allowed(Role::Administrator, *operation), "{operation:?}");

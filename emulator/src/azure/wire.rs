@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 /// The newest API version of the service, which its error messages name.
 const LATEST: &str = "2026-04-01";
-const OLDEST_DATED: Date = date(2025, 6, 1);
+const FIRST_DATED_VERSION: Date = date(2025, 6, 1);
 
 /// An API version in the order of their release; a preview counts as the version it became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ pub(super) enum ApiVersion {
 /// Parses an API version by rule instead of a list, so that newer SDKs work: 2016-10-01, 7.0 to
 /// 7.6, and dates, the last two also as previews.
 pub(super) fn api_version(query: &str) -> Result<ApiVersion, AzureError> {
-    let version = self::query(query, "api-version").filter(|version| !version.is_empty());
+    let version = self::query_parameter(query, "api-version").filter(|version| !version.is_empty());
     let version = version.ok_or_else(AzureError::no_version)?;
     if version == "2016-10-01" {
         return Ok(ApiVersion::First);
@@ -49,8 +49,8 @@ pub(super) fn api_version(query: &str) -> Result<ApiVersion, AzureError> {
     let known = match stable.strip_prefix("7.").map(str::as_bytes) {
         Some(&[minor @ b'0'..=b'6']) => Some(ApiVersion::Numbered(minor - b'0')),
         Some(_) => None,
-        None => dated(stable)
-            .filter(|date| *date >= OLDEST_DATED)
+        None => parse_dated(stable)
+            .filter(|date| *date >= FIRST_DATED_VERSION)
             .map(ApiVersion::Dated),
     };
     known
@@ -62,12 +62,12 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn dated(text: &str) -> Option<Date> {
+fn parse_dated(text: &str) -> Option<Date> {
     text.parse().ok().filter(|_| text.len() == 10)
 }
 
 /// Returns a parameter of the query.
-pub(super) fn query(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_parameter(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key.eq_ignore_ascii_case(name))
         .map(|(_, v)| v.into_owned())
@@ -107,17 +107,17 @@ impl Input {
         }
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, AzureError> {
+    pub(super) fn string(&self, name: &str) -> Result<Option<&str>, AzureError> {
         self.get(name)
             .map(|value| value.as_str().ok_or_else(|| invalid(name)))
             .transpose()
     }
 
-    pub(super) fn required_text(&self, name: &str) -> Result<&str, AzureError> {
-        self.text(name)?.ok_or_else(|| missing(name))
+    pub(super) fn required_string(&self, name: &str) -> Result<&str, AzureError> {
+        self.string(name)?.ok_or_else(|| missing(name))
     }
 
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, AzureError> {
+    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>, AzureError> {
         self.get(name)
             .map(|value| value.as_bool().ok_or_else(|| invalid(name)))
             .transpose()
@@ -129,7 +129,7 @@ impl Input {
             .transpose()
     }
 
-    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, AzureError> {
+    pub(super) fn strings(&self, name: &str) -> Result<Option<Vec<String>>, AzureError> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
@@ -153,7 +153,7 @@ impl Input {
     }
 
     pub(super) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, AzureError> {
-        self.text(name)?
+        self.string(name)?
             .map(|text| BASE64.decode(text).map_err(|_| invalid(name)))
             .transpose()
     }
@@ -190,11 +190,11 @@ pub(super) fn missing(name: &str) -> AzureError {
     AzureError::bad_parameter(format!("Property {name} is required"))
 }
 
-pub(super) fn encoded(bytes: &[u8]) -> Value {
+pub(super) fn encode_base64url(bytes: &[u8]) -> Value {
     BASE64.encode(bytes).into()
 }
 
-pub(super) fn seconds(at: Timestamp) -> Value {
+pub(super) fn epoch_seconds(at: Timestamp) -> Value {
     at.as_second().into()
 }
 
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_taken_by_rule() {
+    fn api_versions_are_accepted_by_rule() {
         for good in [
             "2016-10-01",
             "7.0",
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn dated_versions_are_newer_than_numbered_ones() {
+    fn dated_api_versions_are_newer_than_numbered_ones() {
         let of = |version: &str| api_version(&format!("api-version={version}")).unwrap();
         let ascending = [
             "2016-10-01",
@@ -270,21 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn base64url_comes_with_padding_or_without() {
+    fn base64url_parses_with_and_without_padding() {
         let input = Input::parse(br#"{"a":"_-8","b":"_-8=","c":"+/8=","d":null}"#).unwrap();
         assert_eq!(input.bytes("a").unwrap(), Some(vec![255, 239]));
         assert_eq!(input.bytes("b").unwrap(), input.bytes("a").unwrap());
         assert!(input.bytes("c").is_err());
         assert_eq!(input.bytes("d").unwrap(), None);
-        assert_eq!(encoded(&[255, 239]), "_-8");
+        assert_eq!(encode_base64url(&[255, 239]), "_-8");
     }
 
     proptest! {
         #[test]
-        fn no_body_and_no_query_makes_it_panic(body: Vec<u8>, text: String) {
+        fn parsing_bodies_and_queries_never_panics(body: Vec<u8>, text: String) {
             let _ = api_version(&text);
             if let Ok(input) = Input::parse(&body) {
-                let _ = (input.object(&text), input.texts(&text), input.map(&text), input.time(&text));
+                let _ = (input.object(&text), input.strings(&text), input.map(&text), input.time(&text));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The IAM API as far as the guide goes: service accounts and their keys. JSON over REST only, as
-//! Google has it beside gRPC.
+//! The IAM API for service accounts and their keys, as far as the guide's commands use it, over
+//! REST with JSON.
 
 use http::Method;
 use jiff::Timestamp;
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::auth::Caller;
-use super::identity::{Account, KeyFile, TOKEN_URI, address, client_id, project_of};
+use super::identity::{Account, KeyFile, TOKEN_URI, client_id, email_address, project_of};
 use super::{Gcp, GcpError};
 
-/// How long a key made here can be used: Google's user-managed keys do not end.
-const FOREVER: &str = "9999-12-31T23:59:59Z";
+/// Expiry of keys created here: Google's user-managed keys do not expire.
+const NEVER_EXPIRES: &str = "9999-12-31T23:59:59Z";
 
-/// A request whose caller is known.
+/// An authenticated request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
@@ -22,14 +22,14 @@ pub(crate) struct Request<'a> {
     pub(crate) caller: &'a Caller,
 }
 
-/// Whether a path is one of these.
-pub(crate) fn has(path: &str) -> bool {
+/// Reports whether a path belongs to this API.
+pub(crate) fn is_admin_path(path: &str) -> bool {
     path.strip_prefix("/v1/projects/")
         .and_then(|rest| rest.split('/').nth(1))
         == Some("serviceAccounts")
 }
 
-/// What a path asks for, for the counters.
+/// The operation of a request, for the request counts.
 pub(crate) fn operation(method: &Method, path: &str) -> &'static str {
     let keys = path.split('/').nth(6) == Some("keys");
     match (method.as_str(), keys) {
@@ -67,10 +67,10 @@ impl Gcp {
                     .iter()
                     .filter(|account| project_of(&account.email) == project);
                 Ok(
-                    json!({ "accounts": shown.map(|account| shown_account(account)).collect::<Vec<_>>() }),
+                    json!({ "accounts": shown.map(|account| account_to_json(account)).collect::<Vec<_>>() }),
                 )
             }
-            ("GET", [email]) => Ok(shown_account(&*of_account(
+            ("GET", [email]) => Ok(account_to_json(&*of_account(
                 "iam.serviceAccounts.get",
                 email,
             )?)),
@@ -91,7 +91,7 @@ impl Gcp {
                 let keys = account
                     .keys
                     .iter()
-                    .map(|key| shown_key(&account.email, &key.id, None));
+                    .map(|key| key_to_json(&account.email, &key.id, None));
                 Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
             }
             ("DELETE", [email, "keys", id]) => {
@@ -111,8 +111,8 @@ impl Gcp {
         }
     }
 
-    /// An account that the path names within a project. The permission is needed on the account's
-    /// own project: the path's may be any, and `-` stands for whichever it is.
+    /// Finds an account that the path names within a project. The permission is checked on the
+    /// account's own project: the path may name any project, or `-`.
     /// <https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/get>
     fn account(
         &self,
@@ -147,7 +147,7 @@ impl Gcp {
                 "The account ID must be 6 to 30 lowercase letters, digits or hyphens, begin with a letter and not end with a hyphen.",
             ));
         }
-        let email = address(id, project).ok_or_else(|| {
+        let email = email_address(id, project).ok_or_else(|| {
             GcpError::invalid(format!("Invalid resource name: projects/{project}"))
         })?;
         let account = Account {
@@ -158,7 +158,7 @@ impl Gcp {
                 .to_owned(),
             keys: Vec::new(),
         };
-        let shown = shown_account(&account);
+        let shown = account_to_json(&account);
         if self.identity.accounts.add(account) {
             return Ok(shown);
         }
@@ -174,7 +174,7 @@ impl Gcp {
         self.identity
             .accounts
             .change_keys(&account.email, |keys| keys.push((&file).into()));
-        Ok(shown_key(&account.email, &file.key_id, Some(&file)))
+        Ok(key_to_json(&account.email, &file.key_id, Some(&file)))
     }
 }
 
@@ -196,7 +196,7 @@ fn name(email: &str) -> String {
     format!("projects/{}/serviceAccounts/{email}", project_of(email))
 }
 
-fn shown_account(account: &Account) -> Value {
+fn account_to_json(account: &Account) -> Value {
     let id = client_id(&account.email);
     let mut shown = json!({
         "name": name(&account.email),
@@ -212,13 +212,13 @@ fn shown_account(account: &Account) -> Value {
     shown
 }
 
-/// A key; with its file only in the answer that made it.
-fn shown_key(email: &str, id: &str, file: Option<&KeyFile>) -> Value {
+/// A key; `file` is set only in the response that created it.
+fn key_to_json(email: &str, id: &str, file: Option<&KeyFile>) -> Value {
     use base64::Engine;
     let mut shown = json!({
         "name": format!("{}/keys/{id}", name(email)),
         "validAfterTime": Timestamp::UNIX_EPOCH.to_string(),
-        "validBeforeTime": FOREVER,
+        "validBeforeTime": NEVER_EXPIRES,
         "keyAlgorithm": "KEY_ALG_RSA_2048",
         "keyOrigin": "GOOGLE_PROVIDED",
         "keyType": "USER_MANAGED",

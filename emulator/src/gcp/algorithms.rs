@@ -1,4 +1,4 @@
-//! The algorithms of key versions: what each is for, what its material is, and how it is used.
+//! The algorithms of key versions: purpose, key material and operation of each.
 
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm as Name;
@@ -6,8 +6,8 @@ use kmslab_keycore::{AesMode, Algorithm, Curve, Hash, Kem, RsaPadding, Signature
 
 /// How a version is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// Encrypt and Decrypt, in ciphertexts that name the version.
+pub(crate) enum Operation {
+    /// Encrypt and Decrypt; the ciphertext identifies the version.
     Symmetric,
     /// RawEncrypt and RawDecrypt.
     Raw(AesMode),
@@ -21,17 +21,22 @@ pub(crate) enum Use {
     Mac,
 }
 
-/// One algorithm.
+/// Properties of an algorithm.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row {
+pub(crate) struct AlgorithmInfo {
     pub(crate) name: Name,
     pub(crate) purpose: Purpose,
     pub(crate) material: Algorithm,
-    pub(crate) usage: Use,
+    pub(crate) usage: Operation,
 }
 
-const fn row(name: Name, purpose: Purpose, material: Algorithm, usage: Use) -> Row {
-    Row {
+const fn info(
+    name: Name,
+    purpose: Purpose,
+    material: Algorithm,
+    usage: Operation,
+) -> AlgorithmInfo {
+    AlgorithmInfo {
         name,
         purpose,
         material,
@@ -43,57 +48,62 @@ const fn aes(bits: u16) -> Algorithm {
     Algorithm::Aes { bits }
 }
 
-const fn raw(name: Name, bits: u16, mode: AesMode) -> Row {
-    row(name, Purpose::RawEncryptDecrypt, aes(bits), Use::Raw(mode))
-}
-
-const fn rsa(name: Name, bits: u16, how: SignatureAlgorithm) -> Row {
-    row(
+const fn raw(name: Name, bits: u16, mode: AesMode) -> AlgorithmInfo {
+    info(
         name,
-        Purpose::AsymmetricSign,
-        Algorithm::Rsa { bits },
-        Use::Sign(how),
+        Purpose::RawEncryptDecrypt,
+        aes(bits),
+        Operation::Raw(mode),
     )
 }
 
-const fn ec(name: Name, curve: Curve, how: SignatureAlgorithm) -> Row {
-    row(
+const fn rsa(name: Name, bits: u16, how: SignatureAlgorithm) -> AlgorithmInfo {
+    info(
+        name,
+        Purpose::AsymmetricSign,
+        Algorithm::Rsa { bits },
+        Operation::Sign(how),
+    )
+}
+
+const fn ec(name: Name, curve: Curve, how: SignatureAlgorithm) -> AlgorithmInfo {
+    info(
         name,
         Purpose::AsymmetricSign,
         Algorithm::Ec(curve),
-        Use::Sign(how),
+        Operation::Sign(how),
     )
 }
 
-const fn oaep(name: Name, bits: u16, padding: RsaPadding) -> Row {
-    row(
+const fn oaep(name: Name, bits: u16, padding: RsaPadding) -> AlgorithmInfo {
+    info(
         name,
         Purpose::AsymmetricDecrypt,
         Algorithm::Rsa { bits },
-        Use::Decrypt(padding),
+        Operation::Decrypt(padding),
     )
 }
 
-const fn kem(name: Name, kem: Kem) -> Row {
-    row(
+const fn kem(name: Name, kem: Kem) -> AlgorithmInfo {
+    info(
         name,
         Purpose::KeyEncapsulation,
         Algorithm::Kem(kem),
-        Use::Decapsulate,
+        Operation::Decapsulate,
     )
 }
 
-const fn mac(name: Name, bits: u16) -> Row {
-    row(name, Purpose::Mac, Algorithm::Hmac { bits }, Use::Mac)
+const fn mac(name: Name, bits: u16) -> AlgorithmInfo {
+    info(name, Purpose::Mac, Algorithm::Hmac { bits }, Operation::Mac)
 }
 
-/// Every algorithm that the emulator has; what is not here is refused as unsupported.
-const ROWS: &[Row] = &[
-    row(
+/// All supported algorithms. Others are rejected as unimplemented.
+const ALGORITHMS: &[AlgorithmInfo] = &[
+    info(
         Name::GoogleSymmetricEncryption,
         Purpose::EncryptDecrypt,
         aes(256),
-        Use::Symmetric,
+        Operation::Symmetric,
     ),
     raw(Name::Aes128Gcm, 128, AesMode::Gcm),
     raw(Name::Aes256Gcm, 256, AesMode::Gcm),
@@ -193,41 +203,41 @@ const ROWS: &[Row] = &[
     mac(Name::HmacSha512, 512),
 ];
 
-/// The algorithm of that name, where the emulator has it.
-pub(crate) fn find(name: Name) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.name == name)
+/// Finds a supported algorithm.
+pub(crate) fn find(name: Name) -> Option<&'static AlgorithmInfo> {
+    ALGORITHMS.iter().find(|row| row.name == name)
 }
 
-/// The algorithm that keys of a purpose have when nobody names one, where there is one.
-pub(crate) fn default_of(purpose: Purpose) -> Option<Name> {
+/// The default algorithm of keys with a purpose, if there is one.
+pub(crate) fn default_algorithm(purpose: Purpose) -> Option<Name> {
     (purpose == Purpose::EncryptDecrypt).then_some(Name::GoogleSymmetricEncryption)
 }
 
-impl Row {
-    /// The core's word for the purpose.
+impl AlgorithmInfo {
+    /// The purpose of keys in the core.
     pub(crate) fn core_purpose(&self) -> kmslab_keycore::Purpose {
         match self.usage {
-            Use::Symmetric | Use::Raw(_) | Use::Decrypt(_) => {
+            Operation::Symmetric | Operation::Raw(_) | Operation::Decrypt(_) => {
                 kmslab_keycore::Purpose::EncryptDecrypt
             }
-            Use::Sign(_) => kmslab_keycore::Purpose::SignVerify,
-            Use::Decapsulate => kmslab_keycore::Purpose::Encapsulation,
-            Use::Mac => kmslab_keycore::Purpose::Mac,
+            Operation::Sign(_) => kmslab_keycore::Purpose::SignVerify,
+            Operation::Decapsulate => kmslab_keycore::Purpose::Encapsulation,
+            Operation::Mac => kmslab_keycore::Purpose::Mac,
         }
     }
 
-    /// Whether making its key takes so long that the service answers before it is made.
+    /// Whether generating a key takes so long that the service responds before it is done.
     pub(crate) fn is_asymmetric(&self) -> bool {
         matches!(
             self.usage,
-            Use::Sign(_) | Use::Decrypt(_) | Use::Decapsulate
+            Operation::Sign(_) | Operation::Decrypt(_) | Operation::Decapsulate
         )
     }
 
-    /// Bytes of the digest that it signs.
+    /// The hash that it signs.
     pub(crate) fn hash(&self) -> Option<Hash> {
         match self.usage {
-            Use::Sign(
+            Operation::Sign(
                 SignatureAlgorithm::RsaPss(hash)
                 | SignatureAlgorithm::RsaPkcs1(hash)
                 | SignatureAlgorithm::Ecdsa(hash),

@@ -1,5 +1,4 @@
-//! Public keys, signatures, decryption of what was encrypted to a public key; message
-//! authentication codes; random bytes.
+//! Public keys, signatures, asymmetric decryption, message authentication codes and random bytes.
 
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
@@ -7,27 +6,27 @@ use kmslab_googleapis::kms::digest::Digest;
 use kmslab_googleapis::kms::public_key::PublicKeyFormat;
 use kmslab_keycore::{Algorithm, Hash, Kem, PublicKey, SignInput, VersionState};
 
-use super::algorithms::Use;
+use super::algorithms::Operation;
 use super::auth::Caller;
-use super::crypto::{SOFTWARE, for_purpose, used};
+use super::crypto::{MAX_SOFTWARE_LEN, ensure_purpose, key_and_version};
 use super::{Gcp, GcpError, rings, versions, wire};
 
-/// Bytes that GenerateRandomBytes gives.
-const RANDOM: std::ops::RangeInclusive<i32> = 8..=1024;
+/// Allowed `length_bytes` of GenerateRandomBytes.
+const RANDOM_BYTES_LEN: std::ops::RangeInclusive<i32> = 8..=1024;
 
 pub(crate) fn public_key(
     gcp: &Gcp,
     caller: &Caller,
     request: kms::GetPublicKeyRequest,
 ) -> Result<kms::PublicKey, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.viewPublicKey",
         &request.name,
     )?;
     let (key, version) = gcp.version(&name)?;
-    for_purpose(
+    ensure_purpose(
         &name.key,
         &key,
         &[
@@ -40,49 +39,51 @@ pub(crate) fn public_key(
         return Err(GcpError::not_enabled(&name, version.state));
     }
     let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
-    let public = public.map_err(|error| GcpError::of_version(&name, error))?;
+    let public = public.map_err(|error| GcpError::from_version_error(&name, error))?;
     let checksummed = |data: Vec<u8>| kms::ChecksummedData {
         crc32c_checksum: Some(wire::crc32c(&data)),
         data,
     };
-    let mut shown = kms::PublicKey {
+    let mut json = kms::PublicKey {
         algorithm: wire::algorithm(&version.attributes).into(),
         name: name.to_string(),
-        protection_level: wire::protection_of(&version),
+        protection_level: wire::protection_level(&version),
         public_key_format: PublicKeyFormat::Pem.into(),
         ..kms::PublicKey::default()
     };
     let format = PublicKeyFormat::try_from(request.public_key_format).unwrap_or_default();
     let der = match public {
         PublicKey::Kem(bytes) => {
-            let wanted = match version.algorithm {
+            let requested = match version.algorithm {
                 Algorithm::Kem(Kem::XWing) => PublicKeyFormat::XwingRawBytes,
                 _ => PublicKeyFormat::NistPqc,
             };
-            if format != wanted {
-                let wanted = wanted.as_str_name();
+            if format != requested {
+                let requested = requested.as_str_name();
                 return Err(GcpError::bad_field(
                     "public_key_format",
-                    format!("The public_key_format must be {wanted} for a key of this algorithm."),
+                    format!(
+                        "The public_key_format must be {requested} for a key of this algorithm."
+                    ),
                 ));
             }
-            shown.public_key_format = format.into();
-            shown.public_key = Some(checksummed(bytes));
-            return Ok(shown);
+            json.public_key_format = format.into();
+            json.public_key = Some(checksummed(bytes));
+            return Ok(json);
         }
         PublicKey::Rsa { der, .. } | PublicKey::Ec { der, .. } => der,
     };
     match format {
         PublicKeyFormat::Unspecified | PublicKeyFormat::Pem => {
-            shown.pem = wire::pem("PUBLIC KEY", &der);
-            shown.pem_crc32c = Some(wire::crc32c(shown.pem.as_bytes()));
+            json.pem = wire::pem("PUBLIC KEY", &der);
+            json.pem_crc32c = Some(wire::crc32c(json.pem.as_bytes()));
             if request.public_key_format != 0 {
-                shown.public_key = Some(checksummed(shown.pem.clone().into_bytes()));
+                json.public_key = Some(checksummed(json.pem.clone().into_bytes()));
             }
         }
         PublicKeyFormat::Der => {
-            shown.public_key_format = PublicKeyFormat::Der.into();
-            shown.public_key = Some(checksummed(der));
+            json.public_key_format = PublicKeyFormat::Der.into();
+            json.public_key = Some(checksummed(der));
         }
         _ => {
             return Err(GcpError::bad_field(
@@ -91,7 +92,7 @@ pub(crate) fn public_key(
             ));
         }
     }
-    Ok(shown)
+    Ok(json)
 }
 
 pub(crate) fn sign(
@@ -99,7 +100,7 @@ pub(crate) fn sign(
     caller: &Caller,
     request: kms::AsymmetricSignRequest,
 ) -> Result<kms::AsymmetricSignResponse, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.useToSign",
@@ -110,15 +111,15 @@ pub(crate) fn sign(
         Digest::Sha256(bytes) => (Some(Hash::Sha256), bytes),
         Digest::Sha384(bytes) => (Some(Hash::Sha384), bytes),
         Digest::Sha512(bytes) => (Some(Hash::Sha512), bytes),
-        // Of algorithms that the emulator does not have.
+        // Used by algorithms that the emulator does not have.
         Digest::ExternalMu(bytes) => (None, bytes),
     });
     let hashed = digest.as_ref().map_or(&[][..], |(_, bytes)| bytes);
-    let verified_digest_crc32c = wire::checked("digest", hashed, request.digest_crc32c)?;
-    let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
-    let (key, version) = used(gcp, &name, Purpose::AsymmetricSign)?;
-    let row = wire::row(&version)?;
-    let Use::Sign(how) = row.usage else {
+    let verified_digest_crc32c = wire::verify_checksum("digest", hashed, request.digest_crc32c)?;
+    let verified_data_crc32c = wire::verify_checksum("data", &request.data, request.data_crc32c)?;
+    let (key, version) = key_and_version(gcp, &name, Purpose::AsymmetricSign)?;
+    let row = wire::algorithm_info(&version)?;
+    let Operation::Sign(how) = row.usage else {
         return Err(GcpError::internal("a signing key with another algorithm"));
     };
     let input = match (&digest, request.data.as_slice()) {
@@ -142,14 +143,14 @@ pub(crate) fn sign(
     let signed = gcp
         .core
         .sign((&key.realm, &key.id, &version.id), how, input);
-    let signature = signed.map_err(|error| GcpError::of_version(&name, error))?;
+    let signature = signed.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::AsymmetricSignResponse {
         signature_crc32c: Some(wire::crc32c(&signature)),
         signature,
         verified_digest_crc32c,
         name: name.to_string(),
         verified_data_crc32c,
-        protection_level: wire::protection_of(&version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
@@ -158,16 +159,16 @@ pub(crate) fn decrypt(
     caller: &Caller,
     request: kms::AsymmetricDecryptRequest,
 ) -> Result<kms::AsymmetricDecryptResponse, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.useToDecrypt",
         &request.name,
     )?;
     let verified_ciphertext_crc32c =
-        wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
-    let (key, version) = used(gcp, &name, Purpose::AsymmetricDecrypt)?;
-    let Use::Decrypt(padding) = wire::row(&version)?.usage else {
+        wire::verify_checksum("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
+    let (key, version) = key_and_version(gcp, &name, Purpose::AsymmetricDecrypt)?;
+    let Operation::Decrypt(padding) = wire::algorithm_info(&version)?.usage else {
         return Err(GcpError::internal(
             "a decrypting key with another algorithm",
         ));
@@ -177,12 +178,12 @@ pub(crate) fn decrypt(
         padding,
         &request.ciphertext,
     );
-    let plaintext = opened.map_err(|error| GcpError::of_version(&name, error))?;
+    let plaintext = opened.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::AsymmetricDecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
         plaintext: plaintext.to_vec(),
         verified_ciphertext_crc32c,
-        protection_level: wire::protection_of(&version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
@@ -191,25 +192,25 @@ pub(crate) fn decapsulate(
     caller: &Caller,
     request: kms::DecapsulateRequest,
 ) -> Result<kms::DecapsulateResponse, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.useToDecapsulate",
         &request.name,
     )?;
     let verified_ciphertext_crc32c =
-        wire::checked("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
-    let (key, version) = used(gcp, &name, Purpose::KeyEncapsulation)?;
+        wire::verify_checksum("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
+    let (key, version) = key_and_version(gcp, &name, Purpose::KeyEncapsulation)?;
     let opened = gcp
         .core
         .decapsulate((&key.realm, &key.id, &version.id), &request.ciphertext);
-    let secret = opened.map_err(|error| GcpError::of_version(&name, error))?;
+    let secret = opened.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::DecapsulateResponse {
         name: name.to_string(),
         shared_secret_crc32c: Some(wire::crc32c(&secret)),
         shared_secret: secret.to_vec(),
         verified_ciphertext_crc32c,
-        protection_level: wire::protection_of(&version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
@@ -218,25 +219,25 @@ pub(crate) fn mac_sign(
     caller: &Caller,
     request: kms::MacSignRequest,
 ) -> Result<kms::MacSignResponse, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.useToSign",
         &request.name,
     )?;
-    let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
-    let (key, version) = used(gcp, &name, Purpose::Mac)?;
-    not_too_long(&request.data)?;
-    let made = gcp
+    let verified_data_crc32c = wire::verify_checksum("data", &request.data, request.data_crc32c)?;
+    let (key, version) = key_and_version(gcp, &name, Purpose::Mac)?;
+    ensure_length(&request.data)?;
+    let created = gcp
         .core
         .mac((&key.realm, &key.id, &version.id), &request.data);
-    let mac = made.map_err(|error| GcpError::of_version(&name, error))?;
+    let mac = created.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::MacSignResponse {
         name: name.to_string(),
         mac_crc32c: Some(wire::crc32c(&mac)),
         mac,
         verified_data_crc32c,
-        protection_level: wire::protection_of(&version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
@@ -245,39 +246,39 @@ pub(crate) fn mac_verify(
     caller: &Caller,
     request: kms::MacVerifyRequest,
 ) -> Result<kms::MacVerifyResponse, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.useToVerify",
         &request.name,
     )?;
-    let verified_data_crc32c = wire::checked("data", &request.data, request.data_crc32c)?;
-    let verified_mac_crc32c = wire::checked("mac", &request.mac, request.mac_crc32c)?;
-    let (key, version) = used(gcp, &name, Purpose::Mac)?;
-    not_too_long(&request.data)?;
+    let verified_data_crc32c = wire::verify_checksum("data", &request.data, request.data_crc32c)?;
+    let verified_mac_crc32c = wire::verify_checksum("mac", &request.mac, request.mac_crc32c)?;
+    let (key, version) = key_and_version(gcp, &name, Purpose::Mac)?;
+    ensure_length(&request.data)?;
     let verified = gcp.core.verify_mac(
         (&key.realm, &key.id, &version.id),
         &request.data,
         &request.mac,
     );
-    let success = verified.map_err(|error| GcpError::of_version(&name, error))?;
+    let success = verified.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::MacVerifyResponse {
         name: name.to_string(),
         success,
         verified_data_crc32c,
         verified_mac_crc32c,
         verified_success_integrity: success,
-        protection_level: wire::protection_of(&version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
-fn not_too_long(data: &[u8]) -> Result<(), GcpError> {
-    if data.len() <= SOFTWARE {
+fn ensure_length(data: &[u8]) -> Result<(), GcpError> {
+    if data.len() <= MAX_SOFTWARE_LEN {
         return Ok(());
     }
     Err(GcpError::bad_field(
         "data",
-        format!("The data must not be longer than {SOFTWARE} bytes."),
+        format!("The data must not be longer than {MAX_SOFTWARE_LEN} bytes."),
     ))
 }
 
@@ -286,7 +287,7 @@ pub(crate) fn random(
     caller: &Caller,
     request: kms::GenerateRandomBytesRequest,
 ) -> Result<kms::GenerateRandomBytesResponse, GcpError> {
-    rings::location(&request.location)?;
+    rings::parse_location(&request.location)?;
     gcp.allow(
         caller,
         "cloudkms.locations.generateRandomBytes",
@@ -300,7 +301,7 @@ pub(crate) fn random(
     }
     let length = usize::try_from(request.length_bytes)
         .ok()
-        .filter(|_| RANDOM.contains(&request.length_bytes));
+        .filter(|_| RANDOM_BYTES_LEN.contains(&request.length_bytes));
     let length = length.ok_or_else(|| {
         GcpError::bad_field("length_bytes", "The length_bytes must be from 8 to 1024.")
     })?;

@@ -1,9 +1,9 @@
-//! What the HSM says of a key version that it holds: Marvell's attestation, version 2, compressed.
+//! HSM attestations of key versions in Marvell's format, version 2, compressed.
 //!
-//! All numbers are big-endian. Behind a header come one object (a secret key) or two (public and
-//! private key), each a list of attributes with the numbers of PKCS #11, then an RSA signature over
-//! all of it. The layout is that of Marvell's parser of attestations. The card that signs is made
-//! up: its chains end in roots that nobody trusts.
+//! All numbers are big-endian. A header is followed by one object (a secret key) or two (public and
+//! private key), each a list of attributes with their PKCS #11 numbers, and by an RSA signature
+//! over all of it. The layout follows Marvell's attestation parser. The signing card is emulated:
+//! its certificate chains end in roots of our own.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -23,8 +23,8 @@ use super::{GcpError, wire};
 
 const RESPONSE_HEADER: usize = 16;
 const INFO_HEADER: usize = 8;
-const SIGNATURE: usize = 256;
-/// Both headers and attributes are in it.
+const SIGNATURE_LEN: usize = 256;
+/// Headers and attributes are present.
 const FLAGS: u16 = 3;
 
 const CLASS: u32 = 0x0000;
@@ -53,7 +53,7 @@ const PRIVATE_KEY: u8 = 3;
 /// CKO_SECRET_KEY.
 const SECRET_KEY: u8 = 4;
 
-/// The HSM, which is made when it is first asked.
+/// The HSM's signing card, generated at first use.
 #[derive(Debug, Default)]
 pub(crate) struct Hsm(OnceLock<Result<Card, rcgen::Error>>);
 
@@ -64,7 +64,7 @@ struct Card {
 }
 
 impl Hsm {
-    /// What it says of a version.
+    /// The attestation of a version.
     pub(crate) fn attest(
         &self,
         name: &VersionName,
@@ -152,7 +152,7 @@ fn unsigned(
     for word in [
         0,
         FLAGS.into(),
-        number(RESPONSE_HEADER + buffer + SIGNATURE)?,
+        number(RESPONSE_HEADER + buffer + SIGNATURE_LEN)?,
         number(buffer)?,
     ] {
         bytes.extend(u32::to_be_bytes(word));
@@ -169,8 +169,8 @@ fn number(length: usize) -> Result<u32, GcpError> {
     u32::try_from(length).map_err(GcpError::internal)
 }
 
-/// An object: its handle, the number of its attributes, their bytes; then number, length and value
-/// of each.
+/// An object: its handle, the number of its attributes, their total length; then type, length and
+/// value of each.
 fn object(handle: u32, attributes: &[(u32, Vec<u8>)]) -> Result<Vec<u8>, GcpError> {
     let mut body = Vec::new();
     for (kind, value) in attributes {
@@ -200,7 +200,7 @@ fn attributes(
         ),
         Algorithm::Aes { bits } => (0x1f, bits / 8),
         Algorithm::Hmac { bits } => (0x10, bits / 8),
-        // CKK_ML_KEM of PKCS #11 3.2, which X-Wing has none of.
+        // CKK_ML_KEM of PKCS #11 3.2; X-Wing has no key type there.
         Algorithm::Kem(_) => (0x49, 0),
     };
     let encrypts = purpose == Purpose::EncryptDecrypt;
@@ -226,7 +226,7 @@ fn attributes(
         Some(PublicKey::Rsa { n, e, .. }) => {
             all.extend([(MODULUS, n.clone()), (PUBLIC_EXPONENT, e.clone())])
         }
-        // An OCTET STRING of 4 ‖ x ‖ y is what PKCS #11 has; the point is enough to compare.
+        // PKCS #11 has an OCTET STRING of `04 ‖ x ‖ y`; the point alone is enough for comparisons.
         Some(PublicKey::Ec { x, y, .. }) => all.push((EC_POINT, [&[4], x.as_slice(), y].concat())),
         Some(PublicKey::Kem(_)) | None => {}
     }

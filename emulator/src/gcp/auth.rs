@@ -1,18 +1,18 @@
-//! Who calls: the bearer token of a call, verified on every call.
+//! Authentication: the bearer token is verified on every call.
 
 use http::HeaderMap;
 
 use super::GcpError;
-use super::identity::{Identity, Refused};
-use crate::http_body::bearer;
+use super::identity::{Identity, InvalidToken};
+use crate::http_body::bearer_token;
 
-/// The service account that may do everything everywhere.
+/// The service account with all permissions on everything.
 pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";
 
-/// The caller that a token speaks for.
+/// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// The service account's address.
+    /// Email address of the service account.
     pub(crate) email: String,
 }
 
@@ -23,8 +23,8 @@ impl Caller {
         }
     }
 
-    /// Whether a policy's member means it.
-    pub(crate) fn is(&self, member: &str) -> bool {
+    /// Reports whether a member of a policy matches this caller.
+    pub(crate) fn matches_member(&self, member: &str) -> bool {
         matches!(member, "allUsers" | "allAuthenticatedUsers")
             || member
                 .strip_prefix("serviceAccount:")
@@ -32,8 +32,8 @@ impl Caller {
     }
 }
 
-/// The caller of one of Google's services, or the refusal in their words. `method` is the call's
-/// full name, which refusals have.
+/// Returns the caller of a Google service, or the service's error. `method` is the full name of the
+/// call, which errors contain.
 pub(crate) fn authenticate(
     identity: &Identity,
     headers: &HeaderMap,
@@ -41,16 +41,18 @@ pub(crate) fn authenticate(
     service: &str,
 ) -> Result<Caller, GcpError> {
     if identity.auth.is_off() {
-        let claimed = bearer(headers).and_then(|token| identity.verify(token, service).ok());
+        let claimed = bearer_token(headers).and_then(|token| identity.verify(token, service).ok());
         return Ok(Caller::service_account(claimed.as_deref().unwrap_or(OWNER)));
     }
-    let token = bearer(headers).ok_or_else(|| GcpError::no_credentials(method))?;
+    let token = bearer_token(headers).ok_or_else(|| GcpError::no_credentials(method))?;
     let email = identity
         .verify(token, service)
         .map_err(|refused| match refused {
-            Refused::Expired => GcpError::bad_credentials("ACCESS_TOKEN_EXPIRED", method),
-            Refused::Scope => GcpError::insufficient_scopes(method, service),
-            Refused::Foreign => GcpError::bad_credentials("ACCESS_TOKEN_TYPE_UNSUPPORTED", method),
+            InvalidToken::Expired => GcpError::bad_credentials("ACCESS_TOKEN_EXPIRED", method),
+            InvalidToken::Scope => GcpError::insufficient_scopes(method, service),
+            InvalidToken::WrongIssuer => {
+                GcpError::bad_credentials("ACCESS_TOKEN_TYPE_UNSUPPORTED", method)
+            }
         })?;
     Ok(Caller::service_account(&email))
 }

@@ -1,21 +1,21 @@
-//! Ciphertexts of symmetric keys: two fields as real ones show, the first of which names the
-//! version and the second of which holds what it sealed.
+//! Ciphertexts of symmetric keys, with two fields as in real ones: the first identifies the
+//! version, the second holds the encrypted data.
 //!
 //! ```text
-//! 0a 24 | 00 | id of the version, 32 bytes | 03 bytes of nought | 12 | length | nonce, 12 bytes | ciphertext ‖ tag
+//! 0a 24 | 00 | id of the version, 32 bytes | 3 zero bytes | 12 | length | nonce, 12 bytes | ciphertext ‖ tag
 //! ```
 //!
-//! What real ones hold inside is not public; theirs, too, begin with `0a 24 00`, which is `CiQA` in
+//! The content of real ciphertexts is not public; they begin with `0a 24 00` as well, `CiQA` in
 //! base64.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use kmslab_keycore::{Ciphertext, Key, Version, VersionId};
 use prost::Message;
 
-const VERSION: u8 = 0;
-const ID: usize = 32;
+const VERSION_FIELD: u8 = 0;
+const ID_LEN: usize = 32;
 const PADDING: [u8; 3] = [0; 3];
-const NONCE: usize = 12;
+const NONCE_LEN: usize = 12;
 
 #[derive(Clone, PartialEq, Message)]
 struct Frame {
@@ -25,27 +25,32 @@ struct Frame {
     sealed: Vec<u8>,
 }
 
-/// What a ciphertext says. Its parts are not authentic until it was opened.
+/// A parsed ciphertext. Its fields are not authentic until it is decrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blob {
-    pub(crate) id: [u8; ID],
-    pub(crate) nonce: [u8; NONCE],
+    pub(crate) id: [u8; ID_LEN],
+    pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) body: Vec<u8>,
 }
 
-/// By what ciphertexts name a version: a hash, so that they tell nothing else of it.
-pub(crate) fn blob_id(version: &VersionId) -> [u8; ID] {
+/// The id of a version in its ciphertexts: a hash, so that it reveals nothing else.
+pub(crate) fn blob_id(version: &VersionId) -> [u8; ID_LEN] {
     let named = digest(
         &SHA256,
         &[b"kmslab gcp version ".as_slice(), version.as_bytes()].concat(),
     );
-    let mut id = [0; ID];
+    let mut id = [0; ID_LEN];
     id.copy_from_slice(named.as_ref());
     id
 }
 
 pub(crate) fn encode(sealed: &Ciphertext) -> Vec<u8> {
-    let id = [&[VERSION], blob_id(&sealed.version).as_slice(), &PADDING].concat();
+    let id = [
+        &[VERSION_FIELD],
+        blob_id(&sealed.version).as_slice(),
+        &PADDING,
+    ]
+    .concat();
     Frame {
         id,
         sealed: [sealed.nonce.as_slice(), &sealed.body].concat(),
@@ -53,13 +58,16 @@ pub(crate) fn encode(sealed: &Ciphertext) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Reads a ciphertext; `None` for everything that [`encode`] does not write, byte for byte.
+/// Parses a ciphertext. Returns `None` for bytes that [`encode`] does not produce.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     let frame = Frame::decode(bytes).ok()?;
     if frame.encode_to_vec() != bytes {
         return None;
     }
-    let (id, padding) = frame.id.strip_prefix(&[VERSION])?.split_first_chunk()?;
+    let (id, padding) = frame
+        .id
+        .strip_prefix(&[VERSION_FIELD])?
+        .split_first_chunk()?;
     let (nonce, body) = frame.sealed.split_first_chunk()?;
     (padding == PADDING).then(|| Blob {
         id: *id,
@@ -68,8 +76,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
     })
 }
 
-/// The version of a key that a ciphertext names.
-pub(crate) fn version_of<'a>(key: &'a Key, blob: &Blob) -> Option<&'a Version> {
+/// Finds the version of a key that a ciphertext identifies.
+pub(crate) fn find_version<'a>(key: &'a Key, blob: &Blob) -> Option<&'a Version> {
     key.versions
         .iter()
         .rev()
@@ -85,13 +93,13 @@ mod tests {
     fn sealed(body: Vec<u8>) -> Ciphertext {
         Ciphertext {
             version: VersionId::from_bytes([7; 32]),
-            nonce: [9; NONCE],
+            nonce: [9; NONCE_LEN],
             body,
         }
     }
 
     #[test]
-    fn ciphertexts_begin_as_real_ones_do() {
+    fn ciphertext_prefix_matches_the_service() {
         let bytes = encode(&sealed(vec![1; 48]));
         assert_eq!(bytes[..3], [0x0a, 0x24, 0x00]);
         assert_eq!(
@@ -102,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read_and_nothing_else(body in proptest::collection::vec(any::<u8>(), 0..80), cut in 0_usize..200, noise: Vec<u8>) {
+        fn only_encoded_ciphertexts_parse(body in proptest::collection::vec(any::<u8>(), 0..80), cut in 0_usize..200, noise: Vec<u8>) {
             let bytes = encode(&sealed(body.clone()));
             prop_assert_eq!(parse(&bytes).unwrap().body, body);
             if cut < 50.min(bytes.len()) {

@@ -10,49 +10,53 @@ use super::auth::Caller;
 use super::names::{KeyName, VersionName};
 use super::{Gcp, GcpError, blob, keys, wire};
 
-/// The longest plaintext, and the longest additional data, of keys in software.
-pub(crate) const SOFTWARE: usize = 64 * 1024;
-/// The longest of both together for keys in an HSM.
-pub(crate) const HSM: usize = 8 * 1024;
-/// What the body of a ciphertext is longer than its plaintext, at most.
-const FRAME: usize = 128;
+/// Maximum length in bytes of a plaintext, and of additional data, for software keys.
+pub(crate) const MAX_SOFTWARE_LEN: usize = 64 * 1024;
+/// Maximum length in bytes of both together, for HSM keys.
+pub(crate) const MAX_HSM_LEN: usize = 8 * 1024;
+/// Maximum difference in length between a ciphertext's payload and its plaintext.
+const MAX_OVERHEAD: usize = 128;
 
-/// Refuses what is too long for a version.
-pub(crate) fn checked_length(
+/// Fails if the input is too long for the version's protection level.
+pub(crate) fn ensure_length(
     version: &Version,
     plaintext: usize,
     aad: usize,
 ) -> Result<(), GcpError> {
-    let hsm = wire::protection_of(version) == i32::from(kms::ProtectionLevel::Hsm);
-    if hsm && plaintext + aad > HSM {
+    let hsm = wire::protection_level(version) == i32::from(kms::ProtectionLevel::Hsm);
+    if hsm && plaintext + aad > MAX_HSM_LEN {
         return Err(GcpError::invalid(format!(
-            "The plaintext and the additional authenticated data together must not be longer than {HSM} bytes."
+            "The plaintext and the additional authenticated data together must not be longer than {MAX_HSM_LEN} bytes."
         )));
     }
     for (field, length) in [
         ("plaintext", plaintext),
         ("additional_authenticated_data", aad),
     ] {
-        if length > SOFTWARE {
+        if length > MAX_SOFTWARE_LEN {
             return Err(GcpError::bad_field(
                 field,
-                format!("The {field} must not be longer than {SOFTWARE} bytes."),
+                format!("The {field} must not be longer than {MAX_SOFTWARE_LEN} bytes."),
             ));
         }
     }
     Ok(())
 }
 
-/// Refuses a key that is for something else.
-pub(crate) fn for_purpose(name: &KeyName, key: &Key, wanted: &[Purpose]) -> Result<(), GcpError> {
+/// Fails if the key has another purpose.
+pub(crate) fn ensure_purpose(
+    name: &KeyName,
+    key: &Key,
+    requested: &[Purpose],
+) -> Result<(), GcpError> {
     let purpose = wire::purpose(key);
-    if wanted.contains(&purpose) {
+    if requested.contains(&purpose) {
         return Ok(());
     }
-    let wanted: Vec<&str> = wanted.iter().map(Purpose::as_str_name).collect();
-    let (purpose, wanted) = (purpose.as_str_name(), wanted.join(" or "));
+    let requested: Vec<&str> = requested.iter().map(Purpose::as_str_name).collect();
+    let (purpose, requested) = (purpose.as_str_name(), requested.join(" or "));
     Err(GcpError::precondition(format!(
-        "CryptoKey {name} has purpose {purpose}; the call is for {wanted}."
+        "CryptoKey {name} has purpose {purpose}; the call is for {requested}."
     )))
 }
 
@@ -61,10 +65,10 @@ pub(crate) fn encrypt(
     caller: &Caller,
     request: kms::EncryptRequest,
 ) -> Result<kms::EncryptResponse, GcpError> {
-    // The name of a version is longer by its last two parts.
+    // The name of a version has two more segments.
     let (name, version) = match VersionName::parse(&request.name) {
         Some(version) => (version.key.clone(), Some(version)),
-        None => (keys::name(&request.name)?, None),
+        None => (keys::parse_name(&request.name)?, None),
     };
     gcp.allow(
         caller,
@@ -73,37 +77,37 @@ pub(crate) fn encrypt(
     )?;
     let (plaintext, aad) = (&request.plaintext, &request.additional_authenticated_data);
     let verified_plaintext_crc32c =
-        wire::checked("plaintext", plaintext, request.plaintext_crc32c)?;
-    let verified_additional_authenticated_data_crc32c = wire::checked(
+        wire::verify_checksum("plaintext", plaintext, request.plaintext_crc32c)?;
+    let verified_additional_authenticated_data_crc32c = wire::verify_checksum(
         "additional_authenticated_data",
         aad,
         request.additional_authenticated_data_crc32c,
     )?;
     let key = gcp.key(&name)?;
-    for_purpose(&name, &key, &[Purpose::EncryptDecrypt])?;
+    ensure_purpose(&name, &key, &[Purpose::EncryptDecrypt])?;
     let version = match &version {
-        Some(wanted) => wanted
+        Some(requested) => requested
             .find(&key)
-            .ok_or_else(|| GcpError::of_version(wanted, KeyError::VersionNotFound))?,
+            .ok_or_else(|| GcpError::from_version_error(requested, KeyError::VersionNotFound))?,
         None => key
             .primary()
-            .map_err(|error| GcpError::of_key(&name, error))?,
+            .map_err(|error| GcpError::from_key_error(&name, error))?,
     };
-    checked_length(version, plaintext.len(), aad.len())?;
+    ensure_length(version, plaintext.len(), aad.len())?;
     let named = (&key.realm, &key.id, &version.id);
     let used = name.version(version.number);
-    let sealed = gcp
+    let encrypted = gcp
         .core
         .encrypt_with_version(named, plaintext, aad)
-        .map_err(|error| GcpError::of_version(&used, error))?;
-    let ciphertext = blob::encode(&sealed);
+        .map_err(|error| GcpError::from_version_error(&used, error))?;
+    let ciphertext = blob::encode(&encrypted);
     Ok(kms::EncryptResponse {
         name: used.to_string(),
         ciphertext_crc32c: Some(wire::crc32c(&ciphertext)),
         ciphertext,
         verified_plaintext_crc32c,
         verified_additional_authenticated_data_crc32c,
-        protection_level: wire::protection_of(version),
+        protection_level: wire::protection_level(version),
     })
 }
 
@@ -112,26 +116,26 @@ pub(crate) fn decrypt(
     caller: &Caller,
     request: kms::DecryptRequest,
 ) -> Result<kms::DecryptResponse, GcpError> {
-    let name = keys::name(&request.name)?;
+    let name = keys::parse_name(&request.name)?;
     gcp.allow(
         caller,
         "cloudkms.cryptoKeyVersions.useToDecrypt",
         &request.name,
     )?;
     let (ciphertext, aad) = (&request.ciphertext, &request.additional_authenticated_data);
-    wire::checked("ciphertext", ciphertext, request.ciphertext_crc32c)?;
-    wire::checked(
+    wire::verify_checksum("ciphertext", ciphertext, request.ciphertext_crc32c)?;
+    wire::verify_checksum(
         "additional_authenticated_data",
         aad,
         request.additional_authenticated_data_crc32c,
     )?;
     let key = gcp.key(&name)?;
-    for_purpose(&name, &key, &[Purpose::EncryptDecrypt])?;
-    if ciphertext.len() > SOFTWARE + FRAME {
-        return Err(GcpError::does_not_open());
+    ensure_purpose(&name, &key, &[Purpose::EncryptDecrypt])?;
+    if ciphertext.len() > MAX_SOFTWARE_LEN + MAX_OVERHEAD {
+        return Err(GcpError::decryption_failed());
     }
-    let blob = blob::parse(ciphertext).ok_or_else(GcpError::does_not_open)?;
-    let version = blob::version_of(&key, &blob).ok_or_else(GcpError::of_another_key)?;
+    let blob = blob::parse(ciphertext).ok_or_else(GcpError::decryption_failed)?;
+    let version = blob::find_version(&key, &blob).ok_or_else(GcpError::wrong_key)?;
     let opened = gcp.core.decrypt(
         &key.realm,
         &key.id,
@@ -140,23 +144,23 @@ pub(crate) fn decrypt(
         &blob.body,
         aad,
     );
-    let plaintext =
-        opened.map_err(|error| GcpError::of_version(&name.version(version.number), error))?;
+    let plaintext = opened
+        .map_err(|error| GcpError::from_version_error(&name.version(version.number), error))?;
     Ok(kms::DecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
         plaintext: plaintext.to_vec(),
         used_primary: key.primary == Some(version.id),
-        protection_level: wire::protection_of(version),
+        protection_level: wire::protection_level(version),
     })
 }
 
-/// The key and the version of a call that names a version.
-pub(crate) fn used(
+/// Resolves the key and version of a call that names a version.
+pub(crate) fn key_and_version(
     gcp: &Gcp,
     name: &VersionName,
     purpose: Purpose,
 ) -> Result<(Arc<Key>, Version), GcpError> {
     let (key, version) = gcp.version(name)?;
-    for_purpose(&name.key, &key, &[purpose])?;
+    ensure_purpose(&name.key, &key, &[purpose])?;
     Ok((key, version))
 }

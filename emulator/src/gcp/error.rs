@@ -1,5 +1,4 @@
-//! What is wrong, in this service's words: a gRPC code, a message, and details. The same for both
-//! wires.
+//! Errors of Cloud KMS: a gRPC code, a message and details, for gRPC and REST alike.
 
 use kmslab_googleapis::google::rpc::{
     BadRequest, ErrorInfo, PreconditionFailure, Status, bad_request, precondition_failure,
@@ -12,11 +11,11 @@ use tonic::Code;
 use super::names::{KeyName, VersionName};
 use super::wire::state_name;
 
-/// Whose errors they are.
+/// Domain of error details.
 const DOMAIN: &str = "googleapis.com";
 const SERVICE: &str = "cloudkms.googleapis.com";
 
-/// An error on its way to the caller.
+/// An error response.
 #[derive(Debug, Clone)]
 pub(crate) struct GcpError {
     pub(crate) code: Code,
@@ -45,7 +44,7 @@ impl GcpError {
         Self::new(Code::InvalidArgument, message)
     }
 
-    /// A field that is wrong, with its path.
+    /// An invalid field, with its path.
     pub(crate) fn bad_field(field: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let violation = bad_request::FieldViolation {
@@ -74,7 +73,7 @@ impl GcpError {
         Self::new(Code::Internal, "Internal error encountered.")
     }
 
-    /// A name that is none, or of something else.
+    /// A malformed resource name, or one of another type.
     pub(crate) fn bad_name(name: &str, expected: &str) -> Self {
         Self::invalid(format!(
             "Resource name [{name}] is not a valid {expected} name."
@@ -92,13 +91,13 @@ impl GcpError {
         )
     }
 
-    /// Whoever may not use it is not told whether it is there.
+    /// A caller without the permission does not learn whether the resource exists.
     pub(crate) fn denied(permission: &str, resource: &str) -> Self {
         let info = ErrorInfo {
             reason: "IAM_PERMISSION_DENIED".to_owned(),
             domain: SERVICE.to_owned(),
             metadata: [("permission", permission), ("resource", resource)]
-                .map(owned)
+                .map(quote)
                 .into(),
         };
         let message = format!(
@@ -117,7 +116,7 @@ impl GcpError {
         )
     }
 
-    /// A call with a token that does not hold.
+    /// A call with an invalid token.
     pub(crate) fn bad_credentials(reason: &str, method: &str) -> Self {
         Self::unauthenticated(
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication \
@@ -127,13 +126,13 @@ impl GcpError {
         )
     }
 
-    /// A call with a token that was given out for other services.
+    /// A call with a token for other scopes.
     pub(crate) fn insufficient_scopes(method: &str, service: &str) -> Self {
         let service = service.strip_prefix("https://").unwrap_or(service);
         let info = ErrorInfo {
             reason: "ACCESS_TOKEN_SCOPE_INSUFFICIENT".to_owned(),
             domain: DOMAIN.to_owned(),
-            metadata: [("service", service), ("method", method)].map(owned).into(),
+            metadata: [("service", service), ("method", method)].map(quote).into(),
         };
         Self::new(
             Code::PermissionDenied,
@@ -146,12 +145,12 @@ impl GcpError {
         let info = ErrorInfo {
             reason: reason.to_owned(),
             domain: DOMAIN.to_owned(),
-            metadata: [("service", SERVICE), ("method", method)].map(owned).into(),
+            metadata: [("service", SERVICE), ("method", method)].map(quote).into(),
         };
         Self::new(Code::Unauthenticated, message).with(&info)
     }
 
-    /// A version that is in a state in which it cannot be used so.
+    /// A version whose state does not allow the operation.
     pub(crate) fn not_enabled(name: &VersionName, state: VersionState) -> Self {
         let state = state_name(state);
         let message = format!("{name} is not enabled, current state is: {state}.");
@@ -165,46 +164,46 @@ impl GcpError {
         })
     }
 
-    /// What does not open under any version of the key.
-    pub(crate) fn does_not_open() -> Self {
+    /// A ciphertext that no version of the key can decrypt.
+    pub(crate) fn decryption_failed() -> Self {
         Self::invalid("Decryption failed: the ciphertext is invalid.")
     }
 
     /// A ciphertext of another key.
-    pub(crate) fn of_another_key() -> Self {
+    pub(crate) fn wrong_key() -> Self {
         Self::invalid("Decryption failed: verify that 'name' refers to the correct CryptoKey.")
     }
 
-    /// What the core's refusal of a call on a key is here.
-    pub(crate) fn of_key(name: &KeyName, error: KeyError) -> Self {
+    /// Translates an error of the core about a key.
+    pub(crate) fn from_key_error(name: &KeyName, error: KeyError) -> Self {
         match error {
             KeyError::NotFound { .. } => Self::not_found("CryptoKey", name),
             KeyError::AlreadyExists { .. } => Self::already_exists("CryptoKey", name),
             KeyError::NoPrimary { .. } => {
                 Self::precondition(format!("CryptoKey {name} has no primary version."))
             }
-            KeyError::DecryptionFailed => Self::does_not_open(),
+            KeyError::DecryptionFailed => Self::decryption_failed(),
             KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported => {
                 Self::precondition(format!("{name} has another purpose than the call is for."))
             }
-            error => Self::of_input(error),
+            error => Self::from_input_error(error),
         }
     }
 
-    /// The same for a call on a version.
-    pub(crate) fn of_version(name: &VersionName, error: KeyError) -> Self {
+    /// Translates an error of the core about a version.
+    pub(crate) fn from_version_error(name: &VersionName, error: KeyError) -> Self {
         match error {
             KeyError::VersionNotFound => Self::not_found("CryptoKeyVersion", name),
             KeyError::VersionUnusable { state } => Self::not_enabled(name, state),
             KeyError::WrongAlgorithm { .. } => {
                 Self::precondition(format!("{name} has an algorithm that the call is not for."))
             }
-            error => Self::of_key(&name.key, error),
+            error => Self::from_key_error(&name.key, error),
         }
     }
 
-    /// The same for what a caller put in.
-    fn of_input(error: KeyError) -> Self {
+    /// Translates an error of the core about the caller's input.
+    fn from_input_error(error: KeyError) -> Self {
         match error {
             KeyError::TooLong { max } => {
                 Self::invalid(format!("The input is too long: at most {max} bytes fit."))
@@ -223,7 +222,7 @@ impl GcpError {
         }
     }
 
-    /// As `google.rpc.Status`.
+    /// Converts to `google.rpc.Status`.
     pub(crate) fn status(&self) -> Status {
         Status {
             code: self.code.into(),
@@ -233,7 +232,7 @@ impl GcpError {
     }
 }
 
-fn owned((key, value): (&str, &str)) -> (String, String) {
+fn quote((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! Who may: IAM policies on projects, key rings, keys and import jobs, inherited downwards.
+//! IAM policies on projects, key rings, keys and import jobs; they are inherited by what is below.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -13,17 +13,17 @@ use super::auth::{Caller, OWNER};
 use super::names::{ImportJobName, KeyName, RingName};
 use super::{Gcp, GcpError, roles};
 
-/// Policies by the full name of what they are on, and how often each was set.
+/// Policies and their revisions, by the full name of the resource.
 #[derive(Debug, Default)]
 pub(crate) struct Policies(RwLock<BTreeMap<String, (u64, Vec<Binding>)>>);
 
-/// What all projects are in; its name is in none of theirs.
-const ORGANIZATION: &str = "";
-const OWNS: &str = "roles/owner";
-/// What a policy without bindings has as its etag.
-const NEVER_SET: &[u8] = b"\0\x20\x01";
-/// Kinds of members, before the colon.
-const KINDS: &[&str] = &[
+/// The parent of all projects. It is empty, so that no resource has this name.
+const ROOT_RESOURCE: &str = "";
+const OWNER_ROLE: &str = "roles/owner";
+/// Etag of a policy that was never set.
+const DEFAULT_ETAG: &[u8] = b"\0\x20\x01";
+/// Types of members, before the colon.
+const MEMBER_TYPES: &[&str] = &[
     "user",
     "serviceAccount",
     "group",
@@ -32,18 +32,18 @@ const KINDS: &[&str] = &[
     "principalSet",
     "deleted",
 ];
-/// Members without an address.
-const EVERYBODY: &[&str] = &["allUsers", "allAuthenticatedUsers"];
+/// Members without an identifier.
+const PUBLIC_MEMBERS: &[&str] = &["allUsers", "allAuthenticatedUsers"];
 
 impl Policies {
-    /// As at the start: the well-known account owns the organization, and so all that is in it.
+    /// Restores the initial state: the well-known account owns the root and so everything.
     pub(crate) fn reset(&self) {
         let owner = Binding {
-            role: OWNS.into(),
+            role: OWNER_ROLE.into(),
             members: vec![format!("serviceAccount:{OWNER}")],
             condition: None,
         };
-        let all = BTreeMap::from([(ORGANIZATION.to_owned(), (1, vec![owner]))]);
+        let all = BTreeMap::from([(ROOT_RESOURCE.to_owned(), (1, vec![owner]))]);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
@@ -59,7 +59,7 @@ impl Policies {
     }
 
     fn set(&self, resource: &str, policy: Policy) -> Result<Policy, GcpError> {
-        policy.bindings.iter().try_for_each(checked)?;
+        policy.bindings.iter().try_for_each(validate)?;
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let (times, bindings) = all.entry(resource.to_owned()).or_default();
         if !policy.etag.is_empty() && policy.etag != etag(*times) {
@@ -79,7 +79,7 @@ impl Policies {
         })
     }
 
-    /// Adds one binding, as seeds do.
+    /// Adds a binding, for seeds.
     pub(crate) fn add(&self, resource: &str, role: &str, member: &str) -> Result<(), GcpError> {
         let mut policy = self.get(resource);
         policy.bindings.push(Binding {
@@ -90,13 +90,17 @@ impl Policies {
         self.set(resource, policy).map(|_| ())
     }
 
-    /// Whether somebody has a permission on a resource, by a policy on it or on what it is in.
+    /// Reports whether a caller has a permission on a resource, by its policy or that of an
+    /// ancestor.
     fn allow(&self, caller: &Caller, permission: &str, resource: &str) -> bool {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let grants = |binding: &Binding| {
-            // A condition is not evaluated: what it might allow is not allowed.
+            // Conditions are not evaluated, so a conditional binding grants nothing.
             binding.condition.is_none()
-                && binding.members.iter().any(|member| caller.is(member))
+                && binding
+                    .members
+                    .iter()
+                    .any(|member| caller.matches_member(member))
                 && roles::allows(&binding.role, permission)
         };
         with_ancestors(resource).any(|name| {
@@ -108,7 +112,7 @@ impl Policies {
 
 fn etag(times: u64) -> Vec<u8> {
     if times == 0 {
-        NEVER_SET.to_vec()
+        DEFAULT_ETAG.to_vec()
     } else {
         [b"\x07", times.to_be_bytes().as_slice()].concat()
     }
@@ -122,7 +126,7 @@ fn version(bindings: &[Binding]) -> i32 {
     }
 }
 
-fn checked(binding: &Binding) -> Result<(), GcpError> {
+fn validate(binding: &Binding) -> Result<(), GcpError> {
     if !roles::is_role(&binding.role) {
         return Err(GcpError::invalid(format!(
             "Role {} is not supported for this resource.",
@@ -132,8 +136,8 @@ fn checked(binding: &Binding) -> Result<(), GcpError> {
     let known = |member: &str| {
         let address = member
             .split_once(':')
-            .is_some_and(|(kind, rest)| KINDS.contains(&kind) && !rest.is_empty());
-        address || EVERYBODY.contains(&member)
+            .is_some_and(|(kind, rest)| MEMBER_TYPES.contains(&kind) && !rest.is_empty());
+        address || PUBLIC_MEMBERS.contains(&member)
     };
     match binding.members.iter().find(|member| !known(member)) {
         Some(member) => Err(GcpError::invalid(format!("Invalid member: {member}"))),
@@ -141,8 +145,8 @@ fn checked(binding: &Binding) -> Result<(), GcpError> {
     }
 }
 
-/// A resource's name, and the names of what it is in: every second part of its path ends one, and
-/// the organization has all.
+/// A resource name and those of its ancestors: every second segment ends one, and the root comes
+/// last.
 fn with_ancestors(resource: &str) -> impl Iterator<Item = &str> {
     let ends = resource
         .match_indices('/')
@@ -150,11 +154,11 @@ fn with_ancestors(resource: &str) -> impl Iterator<Item = &str> {
         .skip(1)
         .step_by(2)
         .chain([resource.len()]);
-    ends.map(|end| &resource[..end]).chain([ORGANIZATION])
+    ends.map(|end| &resource[..end]).chain([ROOT_RESOURCE])
 }
 
-/// The word for the resource in permissions.
-fn kind(resource: &str) -> Option<&'static str> {
+/// The resource's part of permission names.
+fn permission_prefix(resource: &str) -> Option<&'static str> {
     if KeyName::parse(resource).is_some() {
         Some("cryptoKeys")
     } else if ImportJobName::parse(resource).is_some() {
@@ -167,7 +171,7 @@ fn kind(resource: &str) -> Option<&'static str> {
 }
 
 impl Gcp {
-    /// Refuses whoever does not have the permission.
+    /// Fails if the caller does not have the permission.
     pub(crate) fn allow(
         &self,
         caller: &Caller,
@@ -180,14 +184,14 @@ impl Gcp {
         Err(GcpError::denied(permission, resource))
     }
 
-    /// The resource of an IAM call, which must be there.
+    /// Resolves the resource of an IAM call, which must exist.
     fn resource(
         &self,
         caller: &Caller,
         name: &str,
         permission: Option<&str>,
     ) -> Result<(), GcpError> {
-        let kind = kind(name)
+        let kind = permission_prefix(name)
             .ok_or_else(|| GcpError::bad_name(name, "KeyRing, CryptoKey or ImportJob"))?;
         if let Some(permission) = permission {
             self.allow(caller, &format!("cloudkms.{kind}.{permission}"), name)?;
@@ -253,7 +257,7 @@ mod tests {
     const KEY: &str = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
 
     #[test]
-    fn policies_hold_on_what_is_below() {
+    fn policies_apply_to_descendants() {
         let policies = Policies::default();
         let caller = Caller::service_account("a@p.iam.gserviceaccount.com");
         let use_it = |resource: &str| {
@@ -279,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_was_changed_meanwhile_is_not_overwritten() {
+    fn set_policy_with_a_stale_etag_is_rejected() {
         let policies = Policies::default();
         let read = policies.get(KEY);
         policies
             .add(KEY, "roles/cloudkms.viewer", "user:a@example.com")
             .unwrap();
         assert_eq!(policies.set(KEY, read).unwrap_err().code, Code::Aborted);
-        // Without an etag it is.
+        // Without an etag it is set unconditionally.
         assert!(
             policies
                 .set(KEY, Policy::default())

@@ -1,4 +1,4 @@
-//! Import jobs: a public key to wrap to, and versions whose material came so.
+//! Import jobs: wrapping keys, and versions whose material was imported with them.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -13,31 +13,30 @@ use kmslab_keycore::{
     RsaPadding, VersionState,
 };
 
-use super::algorithms::{self, Row};
+use super::algorithms::{self, AlgorithmInfo};
 use super::auth::Caller;
 use super::names::{ImportJobName, RingName, is_id};
-use super::page::{Wanted, page};
+use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, keys, rings, versions, wire};
 
-/// How long a job takes imports.
+/// Lifetime of an import job.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(72);
 
-/// A job, beside its wrapping key, which is the core's.
+/// An import job; its wrapping key is in the core.
 #[derive(Debug, Clone)]
-pub(crate) struct Job {
+pub(crate) struct ImportJob {
     method: ImportMethod,
     level: ProtectionLevel,
     created: Timestamp,
 }
 
-/// The world of a ring's wrapping keys in the core.
+/// The realm of a key ring's wrapping keys.
 fn realm(ring: &RingName) -> Realm {
     Realm::new(format!("gcpimport/{ring}"))
 }
 
-/// Bits of a method's RSA key, its padding, and whether what is wrapped is under an AES key in
-/// between.
-fn how(method: ImportMethod) -> Option<(u16, RsaPadding, bool)> {
+/// The method's RSA modulus length, its padding, and whether an AES key wraps the material.
+fn unwrapping(method: ImportMethod) -> Option<(u16, RsaPadding, bool)> {
     use ImportMethod as M;
     Some(match method {
         M::RsaOaep3072Sha1Aes256 => (3072, RsaPadding::OaepSha1, true),
@@ -55,7 +54,7 @@ fn name(text: &str) -> Result<ImportJobName, GcpError> {
 }
 
 impl Gcp {
-    pub(crate) fn job(&self, name: &ImportJobName) -> Result<Job, GcpError> {
+    pub(crate) fn job(&self, name: &ImportJobName) -> Result<ImportJob, GcpError> {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         jobs.get(name)
             .cloned()
@@ -68,7 +67,7 @@ impl Gcp {
             .map_err(GcpError::internal)
     }
 
-    fn shown_job(&self, name: &ImportJobName, job: &Job) -> Result<kms::ImportJob, GcpError> {
+    fn to_proto(&self, name: &ImportJobName, job: &ImportJob) -> Result<kms::ImportJob, GcpError> {
         let key = self.wrapping_key(name)?;
         let version = key.primary().map_err(GcpError::internal)?;
         let expires = job.created + LIFETIME;
@@ -97,11 +96,12 @@ impl Gcp {
             name: name.to_string(),
             import_method: job.method.into(),
             protection_level: job.level.into(),
-            create_time: Some(wire::time(job.created)),
+            create_time: Some(wire::to_proto_timestamp(job.created)),
             generate_time: (version.state != VersionState::Pending)
-                .then(|| wire::time(job.created)),
-            expire_time: Some(wire::time(expires)),
-            expire_event_time: (state == ImportJobState::Expired).then(|| wire::time(expires)),
+                .then(|| wire::to_proto_timestamp(job.created)),
+            expire_time: Some(wire::to_proto_timestamp(expires)),
+            expire_event_time: (state == ImportJobState::Expired)
+                .then(|| wire::to_proto_timestamp(expires)),
             state: state.into(),
             public_key: public,
             ..kms::ImportJob::default()
@@ -114,23 +114,23 @@ pub(crate) fn create(
     caller: &Caller,
     request: kms::CreateImportJobRequest,
 ) -> Result<kms::ImportJob, GcpError> {
-    let ring = rings::ring(&request.parent)?;
+    let ring = rings::parse_ring(&request.parent)?;
     if !is_id(&request.import_job_id) {
-        return Err(rings::bad_id("import_job_id", &request.import_job_id));
+        return Err(rings::invalid_id("import_job_id", &request.import_job_id));
     }
-    let wanted = request
+    let requested = request
         .import_job
         .ok_or_else(|| GcpError::bad_field("import_job", "The ImportJob is required."))?;
-    let method = ImportMethod::try_from(wanted.import_method).ok();
+    let method = ImportMethod::try_from(requested.import_method).ok();
     let (method, (bits, ..)) = method
-        .and_then(|method| Some((method, how(method)?)))
+        .and_then(|method| Some((method, unwrapping(method)?)))
         .ok_or_else(|| {
             GcpError::bad_field(
                 "import_job.import_method",
                 "The import_method is required, and must be a known one.",
             )
         })?;
-    let level = match ProtectionLevel::try_from(wanted.protection_level) {
+    let level = match ProtectionLevel::try_from(requested.protection_level) {
         Ok(level @ (ProtectionLevel::Software | ProtectionLevel::Hsm)) => level,
         _ => {
             return Err(GcpError::bad_field(
@@ -145,7 +145,7 @@ pub(crate) fn create(
         ring,
         job: request.import_job_id,
     };
-    let job = Job {
+    let job = ImportJob {
         method,
         level,
         created: gcp.core.now(),
@@ -176,7 +176,7 @@ pub(crate) fn create(
         .unwrap_or_else(PoisonError::into_inner)
         .insert(name.clone(), job.clone());
     gcp.finish_pending(&key);
-    gcp.shown_job(&name, &job)
+    gcp.to_proto(&name, &job)
 }
 
 pub(crate) fn get(
@@ -186,7 +186,7 @@ pub(crate) fn get(
 ) -> Result<kms::ImportJob, GcpError> {
     let name = name(&request.name)?;
     gcp.allow(caller, "cloudkms.importJobs.get", &request.name)?;
-    gcp.shown_job(&name, &gcp.job(&name)?)
+    gcp.to_proto(&name, &gcp.job(&name)?)
 }
 
 pub(crate) fn list(
@@ -194,7 +194,7 @@ pub(crate) fn list(
     caller: &Caller,
     request: kms::ListImportJobsRequest,
 ) -> Result<kms::ListImportJobsResponse, GcpError> {
-    let ring = rings::ring(&request.parent)?;
+    let ring = rings::parse_ring(&request.parent)?;
     gcp.allow(caller, "cloudkms.importJobs.list", &request.parent)?;
     gcp.ring(&ring)?;
     let jobs = gcp
@@ -205,9 +205,9 @@ pub(crate) fn list(
     let of_ring = jobs.iter().filter(|(name, _)| name.ring == ring);
     let page = page(
         of_ring
-            .map(|(name, job)| gcp.shown_job(name, job))
+            .map(|(name, job)| gcp.to_proto(name, job))
             .collect::<Result<_, _>>()?,
-        Wanted {
+        PageRequest {
             size: request.page_size,
             token: &request.page_token,
             filter: &request.filter,
@@ -226,7 +226,7 @@ pub(crate) fn import(
     caller: &Caller,
     request: kms::ImportCryptoKeyVersionRequest,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let key_name = keys::name(&request.parent)?;
+    let key_name = keys::parse_name(&request.parent)?;
     let job_name = name(&request.import_job)?;
     if !request.crypto_key_version.is_empty() {
         return Err(GcpError::unimplemented(
@@ -252,9 +252,9 @@ pub(crate) fn import(
             )
         })?;
     let job = gcp.job(&job_name)?;
-    let shown = gcp.shown_job(&job_name, &job)?;
-    if shown.state != i32::from(ImportJobState::Active) {
-        let state = ImportJobState::try_from(shown.state)
+    let json = gcp.to_proto(&job_name, &job)?;
+    if json.state != i32::from(ImportJobState::Active) {
+        let state = ImportJobState::try_from(json.state)
             .unwrap_or_default()
             .as_str_name();
         return Err(GcpError::precondition(format!(
@@ -271,8 +271,8 @@ pub(crate) fn import(
     let version = wrapping.primary().map_err(GcpError::internal)?;
     let named = (&wrapping.realm, &wrapping.id, &version.id);
     let (_, padding, with_aes) =
-        how(job.method).ok_or_else(|| GcpError::internal("a job without a method"))?;
-    let opened = match with_aes {
+        unwrapping(job.method).ok_or_else(|| GcpError::internal("a job without a method"))?;
+    let plaintext = match with_aes {
         true => gcp.core.unwrap_rsa_aes(named, padding, &wrapped),
         false => gcp.core.decrypt_rsa(named, padding, &wrapped),
     };
@@ -282,7 +282,7 @@ pub(crate) fn import(
             "The wrapped_key does not unwrap to key material of the algorithm's kind.",
         )
     };
-    let material = material(row, &opened.map_err(does_not_fit)?).map_err(does_not_fit)?;
+    let material = material(row, &plaintext.map_err(does_not_fit)?).map_err(does_not_fit)?;
     let mut new = keys::new_version(row, &key.attributes);
     new.attributes.insert(
         wire::ALGORITHM.to_owned(),
@@ -305,15 +305,15 @@ pub(crate) fn import(
     let key = gcp
         .core
         .add_version(&key.realm, &key.id, new)
-        .map_err(|error| GcpError::of_key(&key_name, error))?;
+        .map_err(|error| GcpError::from_key_error(&key_name, error))?;
     let made = key
         .versions
         .last()
         .ok_or_else(|| GcpError::internal("no version was made"))?;
-    versions::shown(gcp, &key_name, &key, made)
+    versions::to_proto(gcp, &key_name, &key, made)
 }
 
-fn material(row: &Row, bytes: &[u8]) -> Result<ImportedMaterial, KeyError> {
+fn material(row: &AlgorithmInfo, bytes: &[u8]) -> Result<ImportedMaterial, KeyError> {
     let material = match row.material {
         Algorithm::Aes { .. } => ImportedMaterial::aes(bytes),
         Algorithm::Hmac { bits } => ImportedMaterial::hmac(bits, bytes),

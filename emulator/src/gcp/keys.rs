@@ -1,4 +1,4 @@
-//! Keys: made, shown, changed.
+//! Key operations: list, get, create and update.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use kmslab_googleapis::kms::crypto_key::{CryptoKeyPurpose as Purpose, RotationSc
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
 use kmslab_keycore::{Key, NewKey, NewVersion, Period, Trigger};
 
-use super::algorithms::{self, Row};
+use super::algorithms::{self, AlgorithmInfo};
 use super::auth::Caller;
 use super::names::{KeyName, is_id};
-use super::page::{Wanted, page};
+use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, rings, wire};
 
-/// The bounds of `rotation_period`: a day, and 876 000 hours.
-const ROTATION: (i64, i64) = (86_400, 876_000 * 3600);
-/// The bounds of `destroy_scheduled_duration`: a day, and 120 days.
-const DESTRUCTION: (i64, i64) = (86_400, 120 * 86_400);
-/// How many labels a key has at most, and how long their names and values are.
-const LABELS: (usize, usize) = (64, 63);
+/// Bounds of `rotation_period` in seconds: one day and 876,000 hours.
+const ROTATION_PERIOD_SECONDS: (i64, i64) = (86_400, 876_000 * 3600);
+/// Bounds of `destroy_scheduled_duration` in seconds: one day and 120 days.
+const DESTROY_SCHEDULED_SECONDS: (i64, i64) = (86_400, 120 * 86_400);
+/// Maximum number of labels, and maximum length of their keys and values.
+const MAX_LABELS_AND_LEN: (usize, usize) = (64, 63);
 
-/// The key of a name that came in.
-pub(crate) fn name(name: &str) -> Result<KeyName, GcpError> {
+/// Parses the name of a key.
+pub(crate) fn parse_name(name: &str) -> Result<KeyName, GcpError> {
     KeyName::parse(name).ok_or_else(|| GcpError::bad_name(name, "CryptoKey"))
 }
 
@@ -33,15 +33,15 @@ pub(crate) fn list(
     caller: &Caller,
     request: kms::ListCryptoKeysRequest,
 ) -> Result<kms::ListCryptoKeysResponse, GcpError> {
-    let ring = rings::ring(&request.parent)?;
+    let ring = rings::parse_ring(&request.parent)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.list", &request.parent)?;
     gcp.ring(&ring)?;
     let mut keys = gcp.core.keys(&ring.realm());
     keys.sort_by(|a, b| a.id.cmp(&b.id));
-    let shown = |key: &Arc<Key>| KeyName::of(key).map(|name| wire::crypto_key(&name, key));
+    let json = |key: &Arc<Key>| KeyName::of(key).map(|name| wire::crypto_key(&name, key));
     let page = page(
-        keys.iter().filter_map(shown).collect(),
-        Wanted {
+        keys.iter().filter_map(json).collect(),
+        PageRequest {
             size: request.page_size,
             token: &request.page_token,
             filter: &request.filter,
@@ -60,7 +60,7 @@ pub(crate) fn get(
     caller: &Caller,
     request: kms::GetCryptoKeyRequest,
 ) -> Result<kms::CryptoKey, GcpError> {
-    let name = name(&request.name)?;
+    let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.get", &request.name)?;
     Ok(wire::crypto_key(&name, &*gcp.key(&name)?))
 }
@@ -70,15 +70,15 @@ pub(crate) fn create(
     caller: &Caller,
     request: kms::CreateCryptoKeyRequest,
 ) -> Result<kms::CryptoKey, GcpError> {
-    let ring = rings::ring(&request.parent)?;
+    let ring = rings::parse_ring(&request.parent)?;
     if !is_id(&request.crypto_key_id) {
-        return Err(rings::bad_id("crypto_key_id", &request.crypto_key_id));
+        return Err(rings::invalid_id("crypto_key_id", &request.crypto_key_id));
     }
-    let wanted = request
+    let requested = request
         .crypto_key
         .ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
-    let row = template(&wanted)?;
-    let rotation = rotation(&wanted, row.purpose, gcp.core.now())?;
+    let row = template(&requested)?;
+    let rotation = rotation(&requested, row.purpose, gcp.core.now())?;
     let mut attributes = BTreeMap::from([
         (
             wire::PURPOSE.to_owned(),
@@ -90,14 +90,14 @@ pub(crate) fn create(
         ),
         (
             wire::PROTECTION.to_owned(),
-            protection(&wanted)?.as_str_name().to_owned(),
+            protection(&requested)?.as_str_name().to_owned(),
         ),
         (
             wire::DESTROY_AFTER.to_owned(),
-            destroy_after(&wanted)?.to_string(),
+            destroy_after(&requested)?.to_string(),
         ),
     ]);
-    if wanted.import_only {
+    if requested.import_only {
         if !request.skip_initial_version_creation {
             return Err(GcpError::bad_field(
                 "crypto_key.import_only",
@@ -106,7 +106,7 @@ pub(crate) fn create(
         }
         attributes.insert(wire::IMPORT_ONLY.to_owned(), "true".to_owned());
     }
-    checked_labels(&wanted.labels)?;
+    validate_labels(&requested.labels)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.create", &request.parent)?;
     gcp.ring(&ring)?;
     let name = KeyName {
@@ -120,7 +120,7 @@ pub(crate) fn create(
         first,
         purpose: row.core_purpose(),
         description: String::new(),
-        labels: wanted.labels,
+        labels: requested.labels,
         policy: None,
         attributes,
     };
@@ -128,7 +128,7 @@ pub(crate) fn create(
     let create = || {
         gcp.core
             .create(&realm, new)
-            .map_err(|error| GcpError::of_key(&name, error))
+            .map_err(|error| GcpError::from_key_error(&name, error))
     };
     let mut key = gcp.retired.create(&name, create)?;
     if let Some((period, first)) = rotation {
@@ -136,14 +136,17 @@ pub(crate) fn create(
         let scheduled = gcp
             .core
             .set_rotation(&realm, &key.id, trigger, Some(first), None);
-        key = scheduled.map_err(|error| GcpError::of_key(&name, error))?;
+        key = scheduled.map_err(|error| GcpError::from_key_error(&name, error))?;
     }
     gcp.finish_pending(&key);
     Ok(wire::crypto_key(&name, &key))
 }
 
-/// A version of the key's template, which is made later where that takes its time.
-pub(crate) fn new_version(row: &Row, attributes: &BTreeMap<String, String>) -> NewVersion {
+/// A version from the key's template, pending if its material takes long to generate.
+pub(crate) fn new_version(
+    row: &AlgorithmInfo,
+    attributes: &BTreeMap<String, String>,
+) -> NewVersion {
     let of_version = [wire::ALGORITHM, wire::PROTECTION];
     let attributes = attributes
         .iter()
@@ -158,16 +161,16 @@ pub(crate) fn new_version(row: &Row, attributes: &BTreeMap<String, String>) -> N
     }
 }
 
-/// The purpose and the algorithm that a new key is to have.
-fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
-    let purpose = Purpose::try_from(wanted.purpose).unwrap_or_default();
+/// The purpose and algorithm of a new key.
+fn template(requested: &kms::CryptoKey) -> Result<&'static AlgorithmInfo, GcpError> {
+    let purpose = Purpose::try_from(requested.purpose).unwrap_or_default();
     if purpose == Purpose::Unspecified {
         return Err(GcpError::bad_field(
             "crypto_key.purpose",
             "The purpose of a CryptoKey is required.",
         ));
     }
-    let named = wanted
+    let named = requested
         .version_template
         .as_ref()
         .map(|template| template.algorithm)
@@ -175,7 +178,7 @@ fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
     let row = match named {
         Some(named) => algorithm("crypto_key.version_template.algorithm", named)?,
         None => {
-            let name = algorithms::default_of(purpose).ok_or_else(|| {
+            let name = algorithms::default_algorithm(purpose).ok_or_else(|| {
                 GcpError::bad_field(
                     "crypto_key.version_template.algorithm",
                     "The algorithm is required for keys of this purpose.",
@@ -198,7 +201,7 @@ fn template(wanted: &kms::CryptoKey) -> Result<&'static Row, GcpError> {
     Ok(row)
 }
 
-fn algorithm(field: &str, number: i32) -> Result<&'static Row, GcpError> {
+fn algorithm(field: &str, number: i32) -> Result<&'static AlgorithmInfo, GcpError> {
     let name = CryptoKeyVersionAlgorithm::try_from(number);
     let name =
         name.map_err(|_| GcpError::bad_field(field, format!("Unknown algorithm {number}.")))?;
@@ -206,8 +209,8 @@ fn algorithm(field: &str, number: i32) -> Result<&'static Row, GcpError> {
         .ok_or_else(|| GcpError::unimplemented(&format!("Algorithm {}", name.as_str_name())))
 }
 
-fn protection(wanted: &kms::CryptoKey) -> Result<ProtectionLevel, GcpError> {
-    let level = wanted
+fn protection(requested: &kms::CryptoKey) -> Result<ProtectionLevel, GcpError> {
+    let level = requested
         .version_template
         .as_ref()
         .map_or(0, |template| template.protection_level);
@@ -227,13 +230,13 @@ fn protection(wanted: &kms::CryptoKey) -> Result<ProtectionLevel, GcpError> {
     }
 }
 
-fn destroy_after(wanted: &kms::CryptoKey) -> Result<i64, GcpError> {
-    let Some(duration) = &wanted.destroy_scheduled_duration else {
+fn destroy_after(requested: &kms::CryptoKey) -> Result<i64, GcpError> {
+    let Some(duration) = &requested.destroy_scheduled_duration else {
         return Ok(wire::DESTROY_AFTER_SECONDS);
     };
-    let (least, most) = DESTRUCTION;
-    let seconds = wire::signed(duration).as_secs();
-    if (least..=most).contains(&seconds) || (seconds == 0 && wanted.import_only) {
+    let (least, most) = DESTROY_SCHEDULED_SECONDS;
+    let seconds = wire::from_proto_duration(duration).as_secs();
+    if (least..=most).contains(&seconds) || (seconds == 0 && requested.import_only) {
         return Ok(seconds);
     }
     Err(GcpError::bad_field(
@@ -242,8 +245,8 @@ fn destroy_after(wanted: &kms::CryptoKey) -> Result<i64, GcpError> {
     ))
 }
 
-fn checked_labels(labels: &BTreeMap<String, String>) -> Result<(), GcpError> {
-    let (count, length) = LABELS;
+fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), GcpError> {
+    let (count, length) = MAX_LABELS_AND_LEN;
     let fits = |text: &str| {
         text.chars().count() <= length
             && text
@@ -266,17 +269,17 @@ fn checked_labels(labels: &BTreeMap<String, String>) -> Result<(), GcpError> {
     }
 }
 
-/// The period and the first date of automatic rotation, where a key is to have it.
+/// The rotation trigger of a request and its first date.
 fn rotation(
-    wanted: &kms::CryptoKey,
+    requested: &kms::CryptoKey,
     purpose: Purpose,
     now: Timestamp,
 ) -> Result<Option<(Period, Timestamp)>, GcpError> {
-    let period = wanted
+    let period = requested
         .rotation_schedule
         .as_ref()
-        .map(|RotationSchedule::RotationPeriod(period)| wire::signed(period));
-    let (period, next) = match (period, &wanted.next_rotation_time) {
+        .map(|RotationSchedule::RotationPeriod(period)| wire::from_proto_duration(period));
+    let (period, next) = match (period, &requested.next_rotation_time) {
         (None, None) => return Ok(None),
         (Some(period), Some(next)) => (period, next),
         (Some(_), None) => {
@@ -298,14 +301,14 @@ fn rotation(
             "Automatic rotation is for keys of purpose ENCRYPT_DECRYPT only.",
         ));
     }
-    let (least, most) = ROTATION;
+    let (least, most) = ROTATION_PERIOD_SECONDS;
     if period < SignedDuration::from_secs(least) || period > SignedDuration::from_secs(most) {
         return Err(GcpError::bad_field(
             "crypto_key.rotation_period",
             "The rotation_period must be from 24 hours to 876,000 hours.",
         ));
     }
-    let next = wire::timestamp(next).filter(|next| *next > now);
+    let next = wire::from_proto_timestamp(next).filter(|next| *next > now);
     let next = next.ok_or_else(|| {
         GcpError::bad_field(
             "crypto_key.next_rotation_time",
@@ -321,40 +324,40 @@ pub(crate) fn update(
     caller: &Caller,
     request: kms::UpdateCryptoKeyRequest,
 ) -> Result<kms::CryptoKey, GcpError> {
-    let wanted = request
+    let requested = request
         .crypto_key
         .ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
-    let name = name(&wanted.name)?;
+    let name = parse_name(&requested.name)?;
     let mask = request
         .update_mask
         .map(|mask| mask.paths)
         .filter(|paths| !paths.is_empty());
     let mask =
         mask.ok_or_else(|| GcpError::bad_field("update_mask", "The update_mask is required."))?;
-    gcp.allow(caller, "cloudkms.cryptoKeys.update", &wanted.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeys.update", &requested.name)?;
     let key = gcp.key(&name)?;
     let (mut labels, mut rotates) = (None, false);
     let mut changed = wire::crypto_key(&name, &key);
     for path in &mask {
         match path.as_str() {
             "labels" => {
-                checked_labels(&wanted.labels)?;
-                labels = Some(wanted.labels.clone());
+                validate_labels(&requested.labels)?;
+                labels = Some(requested.labels.clone());
             }
             "rotation_period" | "rotation_schedule" => {
-                (rotates, changed.rotation_schedule) = (true, wanted.rotation_schedule);
-                // A schedule that ends needs no next date.
-                if wanted.rotation_schedule.is_none()
+                (rotates, changed.rotation_schedule) = (true, requested.rotation_schedule);
+                // A schedule that is removed needs no next date.
+                if requested.rotation_schedule.is_none()
                     && !mask.iter().any(|path| path == "next_rotation_time")
                 {
                     changed.next_rotation_time = None;
                 }
             }
             "next_rotation_time" => {
-                (rotates, changed.next_rotation_time) = (true, wanted.next_rotation_time)
+                (rotates, changed.next_rotation_time) = (true, requested.next_rotation_time)
             }
             "version_template" | "version_template.algorithm" => {
-                changed.version_template = wanted.version_template
+                changed.version_template = requested.version_template
             }
             other => {
                 return Err(GcpError::bad_field(
@@ -366,7 +369,7 @@ pub(crate) fn update(
     }
     let row = template(&changed)?;
     let (realm, id) = (name.ring.realm(), name.id());
-    let refused = |error| GcpError::of_key(&name, error);
+    let refused = |error| GcpError::from_key_error(&name, error);
     if rotates {
         let (trigger, first) = match rotation(&changed, row.purpose, gcp.core.now())? {
             Some((period, first)) => (Some(Trigger::Every(period)), Some(first)),

@@ -1,8 +1,7 @@
-//! Google Cloud KMS: one call in, the service's answer out, over the key core; over gRPC and REST
-//! alike.
+//! Google Cloud KMS over the key core, for gRPC and REST alike.
 //!
-//! A key ring is a world of its own. Tokens are verified in [`auth`] before a call gets here; IAM
-//! policies on projects, rings and keys decide who may do what.
+//! Each key ring is a realm. [`auth`] verifies tokens before an operation is called; IAM policies
+//! on projects, key rings and keys decide what a caller may do.
 
 mod admin;
 mod algorithms;
@@ -19,12 +18,12 @@ mod keys;
 pub(crate) mod names;
 mod page;
 mod raw;
-mod rest;
 mod retired;
 mod rings;
 mod roles;
 pub mod seed;
 pub(crate) mod service;
+mod transcode;
 mod versions;
 mod wire;
 
@@ -42,16 +41,16 @@ use crate::keytable::{KeyRow, VersionRow};
 use attestation::Hsm;
 use iam::Policies;
 use identity::Identity;
-use import_jobs::Job;
+use import_jobs::ImportJob;
 use names::{ImportJobName, KeyName, RingName, VersionName};
 use retired::Retired;
 
-/// The front end.
+/// The Google Cloud KMS front end.
 pub(crate) struct Gcp {
     core: Arc<KeyCore>,
-    /// Rings, by when they were made. They cannot be deleted.
+    /// Key rings with their creation times. They cannot be deleted.
     rings: RwLock<BTreeMap<RingName, Timestamp>>,
-    jobs: RwLock<BTreeMap<ImportJobName, Job>>,
+    jobs: RwLock<BTreeMap<ImportJobName, ImportJob>>,
     retired: Retired,
     hsm: Hsm,
     pub(crate) policies: Policies,
@@ -88,7 +87,8 @@ impl Gcp {
         gcp
     }
 
-    /// As at the start: the well-known account, which may do everything. Keys are the core's.
+    /// Restores the initial state: the well-known account with all permissions. The core removes
+    /// the keys.
     pub(crate) fn reset(&self) {
         self.rings
             .write()
@@ -111,7 +111,7 @@ impl Gcp {
             .collect()
     }
 
-    /// When a ring was made.
+    /// Returns the creation time of a key ring.
     fn ring(&self, name: &RingName) -> Result<Timestamp, GcpError> {
         let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
         rings
@@ -133,19 +133,19 @@ impl Gcp {
     fn key(&self, name: &KeyName) -> Result<Arc<Key>, GcpError> {
         self.core
             .key(&name.ring.realm(), &name.id())
-            .map_err(|error| GcpError::of_key(name, error))
+            .map_err(|error| GcpError::from_key_error(name, error))
     }
 
     fn version(&self, name: &VersionName) -> Result<(Arc<Key>, Version), GcpError> {
         let key = self.key(&name.key)?;
         let version = name
             .find(&key)
-            .ok_or_else(|| GcpError::of_version(name, KeyError::VersionNotFound))?
+            .ok_or_else(|| GcpError::from_version_error(name, KeyError::VersionNotFound))?
             .clone();
         Ok((key, version))
     }
 
-    /// Makes the material of versions that wait for it, beside whatever else is asked.
+    /// Generates the material of pending versions in the background.
     fn finish_pending(&self, key: &Arc<Key>) {
         for version in key
             .versions
@@ -161,18 +161,18 @@ impl Gcp {
         }
     }
 
-    /// Every key with its versions. No material.
+    /// Lists all keys with their versions, without key material.
     pub(crate) fn key_table(&self) -> Vec<KeyRow> {
         let realms = self.core.realms();
         realms
             .iter()
             .flat_map(|realm| self.core.keys(realm))
-            .filter_map(|key| row(&key))
+            .filter_map(|key| key_row(&key))
             .collect()
     }
 }
 
-fn row(key: &Key) -> Option<KeyRow> {
+fn key_row(key: &Key) -> Option<KeyRow> {
     let name = KeyName::of(key)?;
     let versions = key.versions.iter().map(|version| VersionRow {
         number: version.number,

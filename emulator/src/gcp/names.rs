@@ -1,12 +1,12 @@
-//! Resource names: `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`, and where
-//! they are in the core.
+//! Resource names, `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`, and their
+//! realms and ids in the core.
 
 use std::fmt;
 
 use kmslab_keycore::{Key, KeyId, Realm, Version};
 
-/// What every realm of this cloud begins with.
-const REALM: &str = "gcp/";
+/// Prefix of all realms of this cloud.
+const REALM_PREFIX: &str = "gcp/";
 
 /// `projects/P/locations/L`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,35 +15,35 @@ pub(crate) struct Location {
     pub(crate) location: String,
 }
 
-/// A key ring.
+/// Name of a key ring.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RingName {
     pub(crate) location: Location,
     pub(crate) ring: String,
 }
 
-/// A key.
+/// Name of a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyName {
     pub(crate) ring: RingName,
     pub(crate) key: String,
 }
 
-/// A version of a key.
+/// Name of a key version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VersionName {
     pub(crate) key: KeyName,
     pub(crate) number: u32,
 }
 
-/// An import job.
+/// Name of an import job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ImportJobName {
     pub(crate) ring: RingName,
     pub(crate) job: String,
 }
 
-/// Whether it is an id that a caller may choose: `[a-zA-Z0-9_-]{1,63}`.
+/// Checks an id chosen by a caller: `[a-zA-Z0-9_-]{1,63}`.
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=63).contains(&id.len())
         && id
@@ -51,7 +51,7 @@ pub(crate) fn is_id(id: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-/// Whether it can be a project's id, or its number; domains that scope one come before a colon.
+/// Checks a project id or number. A domain-scoped project has its domain before a colon.
 fn is_project(id: &str) -> bool {
     let allowed = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.')
@@ -87,14 +87,14 @@ impl RingName {
         })
     }
 
-    /// The ring's world in the core.
+    /// The key ring's realm.
     pub(crate) fn realm(&self) -> Realm {
-        Realm::new(format!("{REALM}{self}"))
+        Realm::new(format!("{REALM_PREFIX}{self}"))
     }
 
-    /// The ring of a realm, where it is one of this cloud's.
+    /// The key ring of a realm, if it is one of this cloud.
     pub(crate) fn of(realm: &Realm) -> Option<Self> {
-        Self::parse(realm.as_str().strip_prefix(REALM)?)
+        Self::parse(realm.as_str().strip_prefix(REALM_PREFIX)?)
     }
 }
 
@@ -108,7 +108,7 @@ impl KeyName {
         })
     }
 
-    /// The name of a key in the core, where it is one of this cloud's.
+    /// The name of a key of the core, if it is one of this cloud.
     pub(crate) fn of(key: &Key) -> Option<Self> {
         Some(Self {
             ring: RingName::of(&key.realm)?,
@@ -116,12 +116,12 @@ impl KeyName {
         })
     }
 
-    /// Its name in its ring.
+    /// The key's id in its realm.
     pub(crate) fn id(&self) -> KeyId {
         KeyId::new(self.key.as_str())
     }
 
-    /// A version of it.
+    /// The name of a version of this key.
     pub(crate) fn version(&self, number: u32) -> VersionName {
         VersionName {
             key: self.clone(),
@@ -134,7 +134,7 @@ impl VersionName {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (key, number) = name.rsplit_once("/cryptoKeyVersions/")?;
         let key = KeyName::parse(key)?;
-        // As the service writes it, and in no other way.
+        // Only in the form that the service writes.
         let number = number
             .parse()
             .ok()
@@ -142,7 +142,7 @@ impl VersionName {
         Some(Self { key, number })
     }
 
-    /// The version in its key.
+    /// Finds the version in its key.
     pub(crate) fn find<'a>(&self, key: &'a Key) -> Option<&'a Version> {
         key.versions
             .iter()
@@ -201,7 +201,7 @@ mod tests {
         "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn resource_names_round_trip() {
         assert_eq!(KeyName::parse(KEY).unwrap().to_string(), KEY);
         let version = VersionName::parse(&format!("{KEY}/cryptoKeyVersions/12")).unwrap();
         assert_eq!(
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_name() {
+    fn malformed_resource_names_are_rejected() {
         for name in [
             "",
             "projects/p",
@@ -240,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_taken_for_a_name_is_written_so(noise: String, name in "projects/[a-z:.-]{0,4}/locations/[a-z-]{0,4}(/keyRings/[a-zA-Z_-]{0,4}){0,2}(/cryptoKeys/[a-z/]{0,4}){0,2}(/(cryptoKeyVersions|importJobs)/[0-9a-z]{0,12}){0,2}") {
+        fn accepted_resource_names_are_in_canonical_form(noise: String, name in "projects/[a-z:.-]{0,4}/locations/[a-z-]{0,4}(/keyRings/[a-zA-Z_-]{0,4}){0,2}(/cryptoKeys/[a-z/]{0,4}){0,2}(/(cryptoKeyVersions|importJobs)/[0-9a-z]{0,12}){0,2}") {
             for text in [noise, name] {
                 let written = [
                     Location::parse(&text).map(|name| name.to_string()),

@@ -1,5 +1,5 @@
-//! Lists: filtered, ordered, in pages. Fields are those of the messages themselves, by their names
-//! in the proto.
+//! Lists: filtered, sorted and paginated by the fields of the messages, with their names in the
+//! proto.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,22 +9,22 @@ use prost::{Message, Name};
 use serde_json::Value;
 
 use super::GcpError;
-use super::rest::json;
+use super::transcode::json;
 
-/// As many as a page has when nobody says, and at most.
-const DEFAULT: usize = 100;
-const MOST: usize = 1000;
+/// Default and maximum page size.
+const DEFAULT_PAGE_SIZE: usize = 100;
+const MAX_PAGE_SIZE: usize = 1000;
 
-/// What a list asks for.
+/// The parameters of a list request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct PageRequest<'a> {
     pub(crate) size: i32,
     pub(crate) token: &'a str,
     pub(crate) filter: &'a str,
     pub(crate) order_by: &'a str,
 }
 
-/// One page.
+/// A page of messages.
 #[derive(Debug)]
 pub(crate) struct Page<M> {
     pub(crate) items: Vec<M>,
@@ -32,7 +32,7 @@ pub(crate) struct Page<M> {
     pub(crate) total: i32,
 }
 
-/// Something that lists have, which has a name.
+/// A message that can be listed; it has a name.
 pub(crate) trait Listed: Message + Name {
     fn name(&self) -> &str;
 }
@@ -56,22 +56,25 @@ listed!(
     Location
 );
 
-/// The wanted page of all there is.
-pub(crate) fn page<M: Listed>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>, GcpError> {
-    let size = match usize::try_from(wanted.size) {
+/// Returns the requested page of `all`.
+pub(crate) fn page<M: Listed>(
+    all: Vec<M>,
+    requested: PageRequest<'_>,
+) -> Result<Page<M>, GcpError> {
+    let size = match usize::try_from(requested.size) {
         Err(_) => {
             return Err(GcpError::bad_field(
                 "page_size",
                 "The page size must not be negative.",
             ));
         }
-        Ok(0) => DEFAULT,
-        Ok(size) => size.min(MOST),
+        Ok(0) => DEFAULT_PAGE_SIZE,
+        Ok(size) => size.min(MAX_PAGE_SIZE),
     };
-    let rows = chosen(all, wanted.filter, wanted.order_by)?;
-    let start = match wanted.token {
+    let rows = filter_and_sort(all, requested.filter, requested.order_by)?;
+    let start = match requested.token {
         "" => 0,
-        token => after(&rows, token)
+        token => start_after(&rows, token)
             .ok_or_else(|| GcpError::bad_field("page_token", "The page token is invalid."))?,
     };
     let total = i32::try_from(rows.len()).unwrap_or(i32::MAX);
@@ -87,37 +90,40 @@ pub(crate) fn page<M: Listed>(all: Vec<M>, wanted: Wanted<'_>) -> Result<Page<M>
     })
 }
 
-/// What a filter takes, in the order that is asked for. Only where one of them is does it cost the
-/// messages' JSON.
-fn chosen<M: Listed>(all: Vec<M>, filter: &str, order_by: &str) -> Result<Vec<M>, GcpError> {
-    let terms = terms(filter)?;
+/// Filters and sorts. Messages are converted to JSON only if there is a filter or an order.
+fn filter_and_sort<M: Listed>(
+    all: Vec<M>,
+    filter: &str,
+    order_by: &str,
+) -> Result<Vec<M>, GcpError> {
+    let terms = parse_terms(filter)?;
     if terms.is_empty() && order_by.trim().is_empty() {
         return Ok(all);
     }
     let mut rows = Vec::new();
     for item in all {
-        let shown = json::of(&item)?;
+        let shown = json::to_json(&item)?;
         let held = terms
             .iter()
-            .map(|term| term.holds(&shown))
+            .map(|term| term.matches(&shown))
             .collect::<Result<Vec<_>, _>>()?;
         if held.into_iter().all(|holds| holds) {
             rows.push((shown, item));
         }
     }
-    order(&mut rows, order_by)?;
+    sort(&mut rows, order_by)?;
     Ok(rows.into_iter().map(|(_, item)| item).collect())
 }
 
-/// Where the page after the one that ended with the token's name begins.
-fn after<M: Listed>(rows: &[M], token: &str) -> Option<usize> {
+/// Index of the first message after the one that the page token names.
+fn start_after<M: Listed>(rows: &[M], token: &str) -> Option<usize> {
     let last = URL_SAFE_NO_PAD.decode(token).ok()?;
     rows.iter()
         .position(|row| row.name().as_bytes() == last)
         .map(|at| at + 1)
 }
 
-/// One condition of a filter.
+/// A condition of a filter.
 #[derive(Debug, PartialEq, Eq)]
 struct Term<'a> {
     path: &'a str,
@@ -126,7 +132,7 @@ struct Term<'a> {
 }
 
 impl Term<'_> {
-    fn holds(&self, shown: &Value) -> Result<bool, GcpError> {
+    fn matches(&self, shown: &Value) -> Result<bool, GcpError> {
         let found = match lookup(shown, self.path) {
             Some(Value::String(text)) => text == self.value,
             Some(Value::Bool(flag)) => self.value == if *flag { "true" } else { "false" },
@@ -147,19 +153,19 @@ fn bad_filter(what: &str) -> GcpError {
     GcpError::bad_field("filter", format!("Invalid filter: {what}"))
 }
 
-/// Conditions joined by AND: `state=ENABLED AND labels.a:b`.
-fn terms(filter: &str) -> Result<Vec<Term<'_>>, GcpError> {
+/// Parses conditions joined by AND: `state=ENABLED AND labels.a:b`.
+fn parse_terms(filter: &str) -> Result<Vec<Term<'_>>, GcpError> {
     let filter = filter.trim();
     if filter.is_empty() {
         return Ok(Vec::new());
     }
     filter
         .split(" AND ")
-        .map(|term| self::term(term.trim()).ok_or_else(|| bad_filter(term)))
+        .map(|term| self::parse_term(term.trim()).ok_or_else(|| bad_filter(term)))
         .collect()
 }
 
-fn term(text: &str) -> Option<Term<'_>> {
+fn parse_term(text: &str) -> Option<Term<'_>> {
     let at = text.find(['=', ':', '!'])?;
     let (path, rest) = text.split_at(at);
     let (equal, value) = match rest.strip_prefix("!=") {
@@ -177,9 +183,9 @@ fn term(text: &str) -> Option<Term<'_>> {
     (is_path && !value.contains(char::is_whitespace)).then_some(Term { path, equal, value })
 }
 
-/// Sorts by `name`, `create_time desc` and the like; without a wish they stay as they are.
-fn order<M>(rows: &mut [(Value, M)], order_by: &str) -> Result<(), GcpError> {
-    // The last first: each sort keeps the order of what is equal to it.
+/// Sorts by `name`, `create_time desc` and so on; keeps the order if `order_by` is empty.
+fn sort<M>(rows: &mut [(Value, M)], order_by: &str) -> Result<(), GcpError> {
+    // From the last to the first: each stable sort keeps the order of equal elements.
     for key in order_by
         .split(',')
         .map(str::trim)
@@ -237,7 +243,7 @@ mod tests {
         loop {
             let page = page(
                 keys(5),
-                Wanted {
+                PageRequest {
                     size,
                     token: &token,
                     filter,
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_one_another_to_the_end() {
+    fn pagination_returns_every_item_once() {
         assert_eq!(
             names("", "", 2),
             [vec!["k0", "k1"], vec!["k2", "k3"], vec!["k4"]]
@@ -275,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_or_filter_is_refused() {
+    fn invalid_page_tokens_and_filters_are_rejected() {
         for (size, token, filter, order_by) in [
             (-1, "", "", ""),
             (0, "!", "", ""),
@@ -286,7 +292,7 @@ mod tests {
             assert!(
                 page(
                     keys(1),
-                    Wanted {
+                    PageRequest {
                         size,
                         token,
                         filter,
@@ -300,8 +306,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(size: i32, token: String, filter: String, order_by: String) {
-            let _ = page(keys(2), Wanted { size, token: &token, filter: &filter, order_by: &order_by });
+        fn parsing_filters_never_panics(size: i32, token: String, filter: String, order_by: String) {
+            let _ = page(keys(2), PageRequest { size, token: &token, filter: &filter, order_by: &order_by });
         }
     }
 }

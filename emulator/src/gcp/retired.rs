@@ -1,8 +1,8 @@
-//! Deletion: versions that are destroyed already, then keys without versions. A key leaves a record
-//! that keeps its name from being used again.
+//! Deletion of destroyed versions and of keys without versions. A deleted key leaves a retired
+//! resource, so that its name is not used again.
 //!
-//! Both are operations of `google.longrunning` that are done when they are answered. Key rings
-//! stay: the public API deletes none.
+//! Both are `google.longrunning` operations that are done when they are returned. The public API
+//! cannot delete key rings.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,20 +17,20 @@ use prost_types::Any;
 
 use super::auth::Caller;
 use super::names::{KeyName, Location};
-use super::page::{Wanted, page};
+use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, keys, rings, versions, wire};
 
-/// Operations that can still be asked for; older ones are forgotten.
-const OPERATIONS: usize = 1000;
+/// Number of operations that can be queried; older ones are dropped.
+const MAX_OPERATIONS: usize = 1000;
 const KEY_TYPE: &str = "cloudkms.googleapis.com/CryptoKey";
 
-/// The names of deleted keys, and the operations that deleted something.
+/// Names of deleted keys, and the operations that deleted something.
 #[derive(Debug, Default)]
 pub(crate) struct Retired(RwLock<Records>);
 
 #[derive(Debug, Default)]
 struct Records {
-    /// By name: the record's id, and when the key was deleted.
+    /// By key name: id of the retired resource and time of the deletion.
     keys: BTreeMap<KeyName, (String, Timestamp)>,
     operations: VecDeque<Operation>,
 }
@@ -44,7 +44,7 @@ impl Retired {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a key, if no deleted one had its name; none is deleted meanwhile.
+    /// Runs `make` unless a deleted key has the name; no key is deleted meanwhile.
     pub(crate) fn create<T>(
         &self,
         name: &KeyName,
@@ -68,15 +68,15 @@ impl Retired {
             .iter()
             .filter(|(name, _)| name.ring.location == *location);
         let mut all: Vec<_> = here
-            .map(|(name, (id, deleted))| shown(name, id, *deleted))
+            .map(|(name, (id, deleted))| to_proto(name, id, *deleted))
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
-    fn done(&self, operation: Operation) -> Operation {
+    fn finished(&self, operation: Operation) -> Operation {
         let operations = &mut self.write().operations;
-        if operations.len() == OPERATIONS {
+        if operations.len() == MAX_OPERATIONS {
             operations.pop_front();
         }
         operations.push_back(operation.clone());
@@ -88,16 +88,16 @@ fn record_name(location: &Location, id: &str) -> String {
     format!("{location}/retiredResources/{id}")
 }
 
-fn shown(name: &KeyName, id: &str, deleted: Timestamp) -> kms::RetiredResource {
+fn to_proto(name: &KeyName, id: &str, deleted: Timestamp) -> kms::RetiredResource {
     kms::RetiredResource {
         name: record_name(&name.ring.location, id),
         original_resource: name.to_string(),
         resource_type: KEY_TYPE.to_owned(),
-        delete_time: Some(wire::time(deleted)),
+        delete_time: Some(wire::to_proto_timestamp(deleted)),
     }
 }
 
-/// An operation that is over, with nothing to give but that.
+/// A finished operation with an empty response.
 fn operation<M: Name>(gcp: &Gcp, location: &Location, metadata: &M) -> Operation {
     let any = |url: String, value| Any {
         type_url: format!("type.googleapis.com/{url}"),
@@ -107,7 +107,7 @@ fn operation<M: Name>(gcp: &Gcp, location: &Location, metadata: &M) -> Operation
         "{location}/operations/{}",
         hex::encode(&*gcp.core.random(16))
     );
-    gcp.retired.done(Operation {
+    gcp.retired.finished(Operation {
         name,
         metadata: Some(any(M::full_name(), metadata.encode_to_vec())),
         done: true,
@@ -123,7 +123,7 @@ pub(crate) fn delete_version(
     caller: &Caller,
     request: kms::DeleteCryptoKeyVersionRequest,
 ) -> Result<Operation, GcpError> {
-    let name = versions::name(&request.name)?;
+    let name = versions::parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.delete", &request.name)?;
     let (key, version) = gcp.version(&name)?;
     if version.attributes.contains_key(wire::IMPORT_JOB) {
@@ -140,7 +140,7 @@ pub(crate) fn delete_version(
                 "{name} must be in state {destroyed}, current state is: {state}."
             ))
         }
-        error => GcpError::of_version(&name, error),
+        error => GcpError::from_version_error(&name, error),
     })?;
     Ok(operation(
         gcp,
@@ -154,7 +154,7 @@ pub(crate) fn delete_key(
     caller: &Caller,
     request: kms::DeleteCryptoKeyRequest,
 ) -> Result<Operation, GcpError> {
-    let name = keys::name(&request.name)?;
+    let name = keys::parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.delete", &request.name)?;
     let key = gcp.key(&name)?;
     let id = hex::encode(&*gcp.core.random(16));
@@ -165,7 +165,7 @@ pub(crate) fn delete_key(
             KeyError::HasVersions { .. } => GcpError::precondition(format!(
                 "CryptoKey {name} still has versions: delete them first."
             )),
-            error => GcpError::of_key(&name, error),
+            error => GcpError::from_key_error(&name, error),
         })?;
     records
         .keys
@@ -183,15 +183,15 @@ pub(crate) fn list(
     caller: &Caller,
     request: kms::ListRetiredResourcesRequest,
 ) -> Result<kms::ListRetiredResourcesResponse, GcpError> {
-    let location = rings::location(&request.parent)?;
+    let location = rings::parse_location(&request.parent)?;
     gcp.allow(caller, "cloudkms.retiredResources.list", &request.parent)?;
-    let wanted = Wanted {
+    let requested = PageRequest {
         size: request.page_size,
         token: &request.page_token,
         filter: "",
         order_by: "",
     };
-    let page = page(gcp.retired.of(&location), wanted)?;
+    let page = page(gcp.retired.of(&location), requested)?;
     Ok(kms::ListRetiredResourcesResponse {
         retired_resources: page.items,
         next_page_token: page.next,

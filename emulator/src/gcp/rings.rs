@@ -1,4 +1,4 @@
-//! Key rings and locations: what keys are in.
+//! Key rings and locations.
 
 use kmslab_googleapis::google::cloud::location::{
     GetLocationRequest, ListLocationsRequest, ListLocationsResponse, Location as Shown,
@@ -7,10 +7,10 @@ use kmslab_googleapis::kms;
 
 use super::auth::Caller;
 use super::names::{Location, RingName, is_id};
-use super::page::{Wanted, page};
+use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, wire};
 
-/// Locations that lists show; every well-formed one can be used.
+/// Locations in lists. Every well-formed location can be used.
 const LOCATIONS: &[&str] = &[
     "global",
     "us",
@@ -29,16 +29,18 @@ pub(crate) fn list(
     caller: &Caller,
     request: kms::ListKeyRingsRequest,
 ) -> Result<kms::ListKeyRingsResponse, GcpError> {
-    let location = location(&request.parent)?;
+    let location = parse_location(&request.parent)?;
     gcp.allow(caller, "cloudkms.keyRings.list", &request.parent)?;
     let rings = gcp
         .all_rings()
         .into_iter()
         .filter(|(name, _)| name.location == location);
-    let rings = rings.map(|(name, created)| shown(&name, created)).collect();
+    let rings = rings
+        .map(|(name, created)| to_proto(&name, created))
+        .collect();
     let page = page(
         rings,
-        Wanted {
+        PageRequest {
             size: request.page_size,
             token: &request.page_token,
             filter: &request.filter,
@@ -57,9 +59,9 @@ pub(crate) fn get(
     caller: &Caller,
     request: kms::GetKeyRingRequest,
 ) -> Result<kms::KeyRing, GcpError> {
-    let name = ring(&request.name)?;
+    let name = parse_ring(&request.name)?;
     gcp.allow(caller, "cloudkms.keyRings.get", &request.name)?;
-    Ok(shown(&name, gcp.ring(&name)?))
+    Ok(to_proto(&name, gcp.ring(&name)?))
 }
 
 pub(crate) fn create(
@@ -67,9 +69,9 @@ pub(crate) fn create(
     caller: &Caller,
     request: kms::CreateKeyRingRequest,
 ) -> Result<kms::KeyRing, GcpError> {
-    let location = location(&request.parent)?;
+    let location = parse_location(&request.parent)?;
     if !is_id(&request.key_ring_id) {
-        return Err(bad_id("key_ring_id", &request.key_ring_id));
+        return Err(invalid_id("key_ring_id", &request.key_ring_id));
     }
     gcp.allow(caller, "cloudkms.keyRings.create", &request.parent)?;
     let name = RingName {
@@ -77,7 +79,7 @@ pub(crate) fn create(
         ring: request.key_ring_id,
     };
     let created = gcp.add_ring(&name)?;
-    Ok(shown(&name, created))
+    Ok(to_proto(&name, created))
 }
 
 pub(crate) fn locations(
@@ -93,32 +95,32 @@ pub(crate) fn locations(
     gcp.allow(caller, "cloudkms.locations.list", &request.name)?;
     let all = LOCATIONS
         .iter()
-        .map(|location| shown_location(project, location))
+        .map(|location| location_to_proto(project, location))
         .collect();
-    let wanted = Wanted {
+    let requested = PageRequest {
         size: request.page_size,
         token: &request.page_token,
         filter: &request.filter,
         order_by: "",
     };
-    let page = page(all, wanted)?;
+    let page = page(all, requested)?;
     Ok(ListLocationsResponse {
         locations: page.items,
         next_page_token: page.next,
     })
 }
 
-pub(crate) fn location_of(
+pub(crate) fn get_location(
     gcp: &Gcp,
     caller: &Caller,
     request: GetLocationRequest,
 ) -> Result<Shown, GcpError> {
-    let name = location(&request.name)?;
+    let name = parse_location(&request.name)?;
     gcp.allow(caller, "cloudkms.locations.get", &request.name)?;
-    Ok(shown_location(&name.project, &name.location))
+    Ok(location_to_proto(&name.project, &name.location))
 }
 
-fn shown_location(project: &str, location: &str) -> Shown {
+fn location_to_proto(project: &str, location: &str) -> Shown {
     Shown {
         name: format!("projects/{project}/locations/{location}"),
         location_id: location.to_owned(),
@@ -131,25 +133,25 @@ fn shown_location(project: &str, location: &str) -> Shown {
     }
 }
 
-fn shown(name: &RingName, created: jiff::Timestamp) -> kms::KeyRing {
+fn to_proto(name: &RingName, created: jiff::Timestamp) -> kms::KeyRing {
     kms::KeyRing {
         name: name.to_string(),
-        create_time: Some(wire::time(created)),
+        create_time: Some(wire::to_proto_timestamp(created)),
     }
 }
 
-/// The location of a name that came in.
-pub(crate) fn location(name: &str) -> Result<Location, GcpError> {
+/// Parses the name of a location.
+pub(crate) fn parse_location(name: &str) -> Result<Location, GcpError> {
     Location::parse(name).ok_or_else(|| GcpError::bad_name(name, "location"))
 }
 
-/// The ring of a name that came in.
-pub(crate) fn ring(name: &str) -> Result<RingName, GcpError> {
+/// Parses the name of a key ring.
+pub(crate) fn parse_ring(name: &str) -> Result<RingName, GcpError> {
     RingName::parse(name).ok_or_else(|| GcpError::bad_name(name, "KeyRing"))
 }
 
-/// An id that a caller chose and may not.
-pub(crate) fn bad_id(field: &str, id: &str) -> GcpError {
+/// An id that is not allowed.
+pub(crate) fn invalid_id(field: &str, id: &str) -> GcpError {
     GcpError::bad_field(
         field,
         format!("Invalid {field} [{id}]: it must match [a-zA-Z0-9_-]{{1,63}}."),

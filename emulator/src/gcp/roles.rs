@@ -1,20 +1,20 @@
-//! Predefined roles and the permissions in them, as Google's reference lists them for Cloud KMS.
+//! Predefined roles of Cloud KMS and their permissions, from Google's reference.
 
-/// What a role allows.
+/// The permissions of a role.
 #[derive(Debug, Clone, Copy)]
-enum Allows {
-    /// Everything.
+enum Permissions {
+    /// All permissions.
     All,
-    /// Everything that begins with `cloudkms.`, but for the use of keys and what is named.
+    /// Permissions that begin with `cloudkms.`, except for using keys and those listed.
     Manage,
-    /// What ends so.
-    Endings(&'static [&'static str]),
-    /// These.
-    These(&'static [&'static str]),
+    /// Permissions with these suffixes.
+    Suffixes(&'static [&'static str]),
+    /// List permissions.
+    List(&'static [&'static str]),
 }
 
-/// What every role of Cloud KMS allows beside its own.
-const EVERYWHERE: &[&str] = &[
+/// Permissions of every Cloud KMS role.
+const COMMON: &[&str] = &[
     "cloudkms.locations.get",
     "cloudkms.locations.list",
     "resourcemanager.projects.get",
@@ -27,39 +27,48 @@ const VERIFY: &str = "cloudkms.cryptoKeyVersions.useToVerify";
 const PUBLIC: &str = "cloudkms.cryptoKeyVersions.viewPublicKey";
 const RANDOM: &str = "cloudkms.locations.generateRandomBytes";
 
-const ROLES: &[(&str, Allows)] = &[
-    ("roles/owner", Allows::All),
-    ("roles/editor", Allows::Manage),
-    ("roles/viewer", Allows::Endings(&[".get", ".list"])),
-    ("roles/cloudkms.admin", Allows::Manage),
-    ("roles/cloudkms.viewer", Allows::Endings(&[".get", ".list"])),
+const ROLES: &[(&str, Permissions)] = &[
+    ("roles/owner", Permissions::All),
+    ("roles/editor", Permissions::Manage),
+    ("roles/viewer", Permissions::Suffixes(&[".get", ".list"])),
+    ("roles/cloudkms.admin", Permissions::Manage),
+    (
+        "roles/cloudkms.viewer",
+        Permissions::Suffixes(&[".get", ".list"]),
+    ),
     (
         "roles/cloudkms.cryptoKeyEncrypterDecrypter",
-        Allows::These(&[ENCRYPT, DECRYPT]),
+        Permissions::List(&[ENCRYPT, DECRYPT]),
     ),
     (
         "roles/cloudkms.cryptoKeyEncrypter",
-        Allows::These(&[ENCRYPT]),
+        Permissions::List(&[ENCRYPT]),
     ),
     (
         "roles/cloudkms.cryptoKeyDecrypter",
-        Allows::These(&[DECRYPT]),
+        Permissions::List(&[DECRYPT]),
     ),
-    ("roles/cloudkms.decapsulator", Allows::These(&[DECAPSULATE])),
-    ("roles/cloudkms.signer", Allows::These(&[SIGN])),
-    ("roles/cloudkms.verifier", Allows::These(&[VERIFY])),
+    (
+        "roles/cloudkms.decapsulator",
+        Permissions::List(&[DECAPSULATE]),
+    ),
+    ("roles/cloudkms.signer", Permissions::List(&[SIGN])),
+    ("roles/cloudkms.verifier", Permissions::List(&[VERIFY])),
     (
         "roles/cloudkms.signerVerifier",
-        Allows::These(&[SIGN, VERIFY, PUBLIC]),
+        Permissions::List(&[SIGN, VERIFY, PUBLIC]),
     ),
-    ("roles/cloudkms.publicKeyViewer", Allows::These(&[PUBLIC])),
+    (
+        "roles/cloudkms.publicKeyViewer",
+        Permissions::List(&[PUBLIC]),
+    ),
     (
         "roles/cloudkms.cryptoOperator",
-        Allows::These(&[ENCRYPT, DECRYPT, DECAPSULATE, SIGN, VERIFY, PUBLIC, RANDOM]),
+        Permissions::List(&[ENCRYPT, DECRYPT, DECAPSULATE, SIGN, VERIFY, PUBLIC, RANDOM]),
     ),
     (
         "roles/cloudkms.importer",
-        Allows::These(&[
+        Permissions::List(&[
             "cloudkms.importJobs.create",
             "cloudkms.importJobs.get",
             "cloudkms.importJobs.list",
@@ -68,25 +77,25 @@ const ROLES: &[(&str, Allows)] = &[
     ),
 ];
 
-/// Whether there is such a role.
+/// Reports whether a role exists.
 pub(crate) fn is_role(role: &str) -> bool {
     ROLES.iter().any(|(name, _)| *name == role)
 }
 
-/// Whether a role has a permission.
+/// Reports whether a role has a permission.
 pub(crate) fn allows(role: &str, permission: &str) -> bool {
     let Some((_, allows)) = ROLES.iter().find(|(name, _)| *name == role) else {
         return false;
     };
     match allows {
-        Allows::All => true,
-        Allows::Manage => {
+        Permissions::All => true,
+        Permissions::Manage => {
             let uses =
                 permission.contains(".useTo") || permission == RANDOM || permission == PUBLIC;
             permission.starts_with("cloudkms.") && !uses
         }
-        Allows::Endings(endings) => endings.iter().any(|ending| permission.ends_with(ending)),
-        Allows::These(these) => these.contains(&permission) || EVERYWHERE.contains(&permission),
+        Permissions::Suffixes(endings) => endings.iter().any(|ending| permission.ends_with(ending)),
+        Permissions::List(these) => these.contains(&permission) || COMMON.contains(&permission),
     }
 }
 
@@ -95,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_guides_role_uses_keys_and_sees_none() {
+    fn encrypter_decrypter_role_uses_keys_but_cannot_read_them() {
         let role = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
         assert!(allows(role, ENCRYPT) && allows(role, DECRYPT));
         for permission in [
@@ -108,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_manages_keys_and_uses_none() {
+    fn admin_role_manages_keys_but_cannot_use_them() {
         assert!(allows(
             "roles/cloudkms.admin",
             "cloudkms.cryptoKeyVersions.destroy"

@@ -1,5 +1,5 @@
-//! What a seed file may say about Google: service accounts and their keys, who may do what, whose
-//! tokens the metadata server gives out.
+//! The `gcp` part of a seed file: service accounts with keys, bindings, and the account of the
+//! metadata server.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use serde::Deserialize;
 use super::Gcp;
 use super::identity::{Account, KeyFile, TOKEN_URI};
 
-/// The part of a seed file under `gcp`.
+/// The `gcp` part of a seed file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GcpSeed {
-    /// Service accounts, beside the well-known one.
+    /// Service accounts, in addition to the well-known one.
     #[serde(default)]
     pub service_accounts: Vec<SeedServiceAccount>,
-    /// Roles on projects, key rings and keys, which need not be there yet.
+    /// Bindings on projects, key rings and keys, which need not exist yet.
     #[serde(default)]
     pub bindings: Vec<SeedBinding>,
-    /// The account whose tokens the metadata server gives out; the well-known one when absent.
+    /// Account whose tokens the metadata server returns; the well-known one if absent.
     pub metadata_account: Option<String>,
 }
 
@@ -26,14 +26,14 @@ pub struct GcpSeed {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedServiceAccount {
-    /// Its address, `NAME@PROJECT.iam.gserviceaccount.com`.
+    /// Email address, `NAME@PROJECT.iam.gserviceaccount.com`.
     pub email: String,
-    /// A key file of it, as text.
+    /// Content of one of its key files.
     pub key_file: Option<String>,
 }
 
 impl From<&KeyFile> for SeedServiceAccount {
-    /// The account that a key file is of, with that key.
+    /// The account of a key file, with that key.
     fn from(file: &KeyFile) -> Self {
         Self {
             email: file.email.clone(),
@@ -50,21 +50,21 @@ impl fmt::Debug for SeedServiceAccount {
     }
 }
 
-/// A role that somebody has on a resource and on what is in it.
+/// A role on a resource and everything below it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedBinding {
-    /// `projects/P`, or a key ring's or a key's full name.
+    /// `projects/P`, or the full name of a key ring or key.
     pub resource: String,
-    /// Such as `roles/cloudkms.cryptoKeyEncrypterDecrypter`.
+    /// Role, such as `roles/cloudkms.cryptoKeyEncrypterDecrypter`.
     pub role: String,
-    /// Such as `serviceAccount:NAME@PROJECT.iam.gserviceaccount.com`.
+    /// Members, such as `serviceAccount:NAME@PROJECT.iam.gserviceaccount.com`.
     pub members: Vec<String>,
 }
 
 impl GcpSeed {
-    /// Makes all of it; the error says what is wrong with which.
-    pub(crate) fn plant(&self, gcp: &Gcp) -> Result<(), String> {
+    /// Applies the seed. The error names the entry that is wrong.
+    pub(crate) fn apply(&self, gcp: &Gcp) -> Result<(), String> {
         for account in &self.service_accounts {
             let keys = account
                 .key_file
@@ -83,12 +83,12 @@ impl GcpSeed {
                     account.email
                 ));
             }
-            let made = Account {
+            let created = Account {
                 email: account.email.clone(),
                 display_name: String::new(),
                 keys: keys.iter().map(Into::into).collect(),
             };
-            if !gcp.identity.accounts.add(made) {
+            if !gcp.identity.accounts.add(created) {
                 return Err(format!(
                     "service account {}: there is one already",
                     account.email

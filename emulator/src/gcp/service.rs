@@ -1,4 +1,5 @@
-//! The calls: who may, what is done, what is counted. One implementation for both wires.
+//! The calls of the Google front end: authentication, authorization, execution and counting, once
+//! for both wires.
 
 use std::sync::Arc;
 
@@ -27,17 +28,17 @@ use tonic::{Request, Status};
 use super::auth::{self, Caller};
 use super::identity::{self, Identity};
 use super::{
-    Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, rest, retired, rings,
-    versions,
+    Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, retired, rings,
+    transcode, versions,
 };
 use crate::counts::{Counter, OK, UNKNOWN};
 use crate::http_body;
 
 const CLOUD: &str = "gcp";
-/// A signed assertion is about a kilobyte.
-const LARGEST_TOKEN_REQUEST: usize = 64 * 1024;
+/// A signed assertion has about 1 KiB.
+const MAX_TOKEN_REQUEST_BYTES: usize = 64 * 1024;
 
-/// The services of one emulator.
+/// The services of an emulator.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     gcp: Arc<Gcp>,
@@ -45,7 +46,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// All services on one router: gRPC as tonic has it.
+    /// A tonic router with all services.
     pub(crate) fn router(gcp: Arc<Gcp>, counter: Arc<Counter>) -> Router {
         let service = Self { gcp, counter };
         tonic::service::Routes::new(KeyManagementServiceServer::new(service.clone()))
@@ -55,8 +56,8 @@ impl Service {
             .into_axum_router()
     }
 
-    /// One call from its metadata to its answer.
-    async fn answer<I, O>(
+    /// Runs a call, from its metadata to its response.
+    async fn respond<I, O>(
         &self,
         service: &str,
         call: &'static str,
@@ -81,7 +82,7 @@ impl Service {
         let outcome = match caller {
             Err(error) => Err(error),
             Ok(caller) => {
-                // RSA takes its time; other calls must not wait for it.
+                // Off the async worker, since RSA is slow.
                 let gcp = Arc::clone(&self.gcp);
                 let ran = tokio::task::spawn_blocking(move || run(&gcp, &caller, message));
                 ran.await.unwrap_or_else(|_| {
@@ -91,13 +92,13 @@ impl Service {
         };
         let code = outcome
             .as_ref()
-            .map_or_else(|error| rest::name(error.code), |_| OK);
+            .map_or_else(|error| transcode::code_name(error.code), |_| OK);
         self.counter.count(CLOUD, call, &email, code);
         outcome.map(tonic::Response::new).map_err(Status::from)
     }
 }
 
-/// Whether a request is a call of gRPC.
+/// Reports whether a request is a gRPC call.
 pub(crate) fn is_grpc(parts: &Parts) -> bool {
     parts
         .headers
@@ -105,10 +106,10 @@ pub(crate) fn is_grpc(parts: &Parts) -> bool {
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Answers a request of either wire: `application/grpc` is the one, everything else the other.
+/// Answers a request: `application/grpc` as gRPC, everything else as REST.
 pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
     if !is_grpc(&parts) {
-        return rest::serve(grpc, parts, body).await;
+        return transcode::serve(grpc, parts, body).await;
     }
     match tower::ServiceExt::oneshot(grpc, http::Request::from_parts(parts, body)).await {
         Ok(response) => response,
@@ -116,9 +117,9 @@ pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
     }
 }
 
-/// Whether a path is the IAM API's.
-pub(crate) fn is_of_iam(path: &str) -> bool {
-    admin::has(path)
+/// Reports whether a path belongs to the IAM API.
+pub(crate) fn is_iam_path(path: &str) -> bool {
+    admin::is_admin_path(path)
 }
 
 /// Answers a request to the IAM API.
@@ -134,13 +135,13 @@ pub(crate) async fn serve_admin(
     let email = caller
         .as_ref()
         .map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
-    let body = http_body::read(body, LARGEST_TOKEN_REQUEST)
+    let body = http_body::read(body, MAX_TOKEN_REQUEST_BYTES)
         .await
         .unwrap_or_default();
     let outcome = match caller {
         Err(error) => Err(error),
         Ok(caller) => {
-            // A new key is RSA's.
+            // Off the async worker, since a new key is RSA.
             let ran = tokio::task::spawn_blocking(move || {
                 let path = parts.uri.path();
                 gcp.administer(admin::Request {
@@ -156,11 +157,11 @@ pub(crate) async fn serve_admin(
     };
     let code = outcome
         .as_ref()
-        .map_or_else(|error| rest::name(error.code), |_| OK);
+        .map_or_else(|error| transcode::code_name(error.code), |_| OK);
     counter.count(CLOUD, operation, &email, code);
     match outcome {
-        Ok(body) => rest::response(http::StatusCode::OK, &body),
-        Err(error) => rest::refused(&error),
+        Ok(body) => transcode::response(http::StatusCode::OK, &body),
+        Err(error) => transcode::error_response(&error),
     }
 }
 
@@ -171,7 +172,7 @@ pub(crate) async fn serve_identity(
     parts: Parts,
     body: Body,
 ) -> Response {
-    let body = http_body::read(body, LARGEST_TOKEN_REQUEST)
+    let body = http_body::read(body, MAX_TOKEN_REQUEST_BYTES)
         .await
         .unwrap_or_default();
     let flavor = parts
@@ -182,12 +183,12 @@ pub(crate) async fn serve_identity(
         method: &parts.method,
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
-        host: &crate::front::host(&parts),
+        host: &crate::router::host(&parts),
         forwarded: parts.headers.contains_key("x-forwarded-for"),
         flavor,
         body: &body,
     };
-    let answer = identity.answer(request);
+    let answer = identity.respond(request);
     let code = if answer.status.is_success() {
         OK.to_owned()
     } else {
@@ -228,20 +229,20 @@ pub(crate) async fn serve_identity(
     response
 }
 
-/// A service whose calls are functions of their messages.
+/// Implements a service by functions of its messages.
 macro_rules! service {
     ($trait:ident as $name:literal { $($call:ident($rpc:literal, $request:ty) -> $answer:ty = $run:expr;)* }) => {
         #[tonic::async_trait]
         impl $trait for Service {
             $(async fn $call(&self, request: Request<$request>) -> Result<tonic::Response<$answer>, Status> {
-                self.answer($name, $rpc, request, $run).await
+                self.respond($name, $rpc, request, $run).await
             })*
         }
     };
 }
 
-/// A call that the emulator does not have.
-fn lacking<I, O>(_: &Gcp, _: &Caller, _: I) -> Result<O, GcpError> {
+/// A call that the emulator does not implement.
+fn unimplemented<I, O>(_: &Gcp, _: &Caller, _: I) -> Result<O, GcpError> {
     Err(GcpError::unimplemented("This call"))
 }
 
@@ -253,15 +254,15 @@ service!(IamPolicy as "google.iam.v1.IAMPolicy" {
 
 service!(Locations as "google.cloud.location.Locations" {
     list_locations("ListLocations", ListLocationsRequest) -> ListLocationsResponse = rings::locations;
-    get_location("GetLocation", GetLocationRequest) -> Location = rings::location_of;
+    get_location("GetLocation", GetLocationRequest) -> Location = rings::get_location;
 });
 
 service!(Operations as "google.longrunning.Operations" {
-    list_operations("ListOperations", longrunning::ListOperationsRequest) -> longrunning::ListOperationsResponse = lacking;
+    list_operations("ListOperations", longrunning::ListOperationsRequest) -> longrunning::ListOperationsResponse = unimplemented;
     get_operation("GetOperation", longrunning::GetOperationRequest) -> Operation = retired::get_operation;
-    delete_operation("DeleteOperation", longrunning::DeleteOperationRequest) -> () = lacking;
-    cancel_operation("CancelOperation", longrunning::CancelOperationRequest) -> () = lacking;
-    wait_operation("WaitOperation", longrunning::WaitOperationRequest) -> Operation = lacking;
+    delete_operation("DeleteOperation", longrunning::DeleteOperationRequest) -> () = unimplemented;
+    cancel_operation("CancelOperation", longrunning::CancelOperationRequest) -> () = unimplemented;
+    wait_operation("WaitOperation", longrunning::WaitOperationRequest) -> Operation = unimplemented;
 });
 
 service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService" {
@@ -310,10 +311,10 @@ service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService" {
     import_trusted_key_wrapped_crypto_key_version(
         "ImportTrustedKeyWrappedCryptoKeyVersion",
         kms::ImportTrustedKeyWrappedCryptoKeyVersionRequest
-    ) -> kms::CryptoKeyVersion = lacking;
+    ) -> kms::CryptoKeyVersion = unimplemented;
     export_trusted_key_wrapped_crypto_key_version(
         "ExportTrustedKeyWrappedCryptoKeyVersion",
         kms::ExportTrustedKeyWrappedCryptoKeyVersionRequest
-    ) -> kms::ExportTrustedKeyWrappedCryptoKeyVersionResponse = lacking;
+    ) -> kms::ExportTrustedKeyWrappedCryptoKeyVersionResponse = unimplemented;
     decapsulate("Decapsulate", kms::DecapsulateRequest) -> kms::DecapsulateResponse = asymmetric::decapsulate;
 });

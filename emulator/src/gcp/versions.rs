@@ -1,4 +1,4 @@
-//! Versions of keys: made, shown, enabled and disabled, made the primary, destroyed and restored.
+//! Version operations: list, get, create, update, set primary, destroy and restore.
 
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::ProtectionLevel;
@@ -8,44 +8,43 @@ use kmslab_keycore::{Algorithm, Key, KeyError, Version, VersionState};
 
 use super::auth::Caller;
 use super::names::{KeyName, VersionName};
-use super::page::{Wanted, page};
+use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, algorithms, keys, wire};
 
-/// The version of a name that came in.
-pub(crate) fn name(name: &str) -> Result<VersionName, GcpError> {
+/// Parses the name of a version.
+pub(crate) fn parse_name(name: &str) -> Result<VersionName, GcpError> {
     VersionName::parse(name).ok_or_else(|| GcpError::bad_name(name, "CryptoKeyVersion"))
 }
 
-/// A version as the service shows it: what an HSM holds with the HSM's word.
-pub(crate) fn shown(
+/// Converts a version; versions at protection level HSM get their attestation.
+pub(crate) fn to_proto(
     gcp: &Gcp,
     name: &KeyName,
     key: &Key,
     version: &Version,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let mut shown = wire::crypto_key_version(name, version);
+    let mut json = wire::crypto_key_version(name, version);
     let is_there = !matches!(
         version.state,
         VersionState::Pending | VersionState::Destroyed
     );
-    if shown.protection_level == i32::from(ProtectionLevel::Hsm) && is_there {
-        let public =
-            match version.algorithm {
-                Algorithm::Aes { .. } | Algorithm::Hmac { .. } => None,
-                Algorithm::Rsa { .. } | Algorithm::Ec(_) | Algorithm::Kem(_) => {
-                    let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
-                    Some(public.map_err(|error| {
-                        GcpError::of_version(&name.version(version.number), error)
-                    })?)
-                }
-            };
+    if json.protection_level == i32::from(ProtectionLevel::Hsm) && is_there {
+        let public = match version.algorithm {
+            Algorithm::Aes { .. } | Algorithm::Hmac { .. } => None,
+            Algorithm::Rsa { .. } | Algorithm::Ec(_) | Algorithm::Kem(_) => {
+                let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
+                Some(public.map_err(|error| {
+                    GcpError::from_version_error(&name.version(version.number), error)
+                })?)
+            }
+        };
         let name = name.version(version.number);
-        shown.attestation = Some(
+        json.attestation = Some(
             gcp.hsm
                 .attest(&name, version, key.purpose, public.as_ref())?,
         );
     }
-    Ok(shown)
+    Ok(json)
 }
 
 pub(crate) fn list(
@@ -53,15 +52,15 @@ pub(crate) fn list(
     caller: &Caller,
     request: kms::ListCryptoKeyVersionsRequest,
 ) -> Result<kms::ListCryptoKeyVersionsResponse, GcpError> {
-    let name = keys::name(&request.parent)?;
+    let name = keys::parse_name(&request.parent)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.list", &request.parent)?;
     let key = gcp.key(&name)?;
     let page = page(
         key.versions
             .iter()
-            .map(|version| shown(gcp, &name, &key, version))
+            .map(|version| to_proto(gcp, &name, &key, version))
             .collect::<Result<_, _>>()?,
-        Wanted {
+        PageRequest {
             size: request.page_size,
             token: &request.page_token,
             filter: &request.filter,
@@ -80,10 +79,10 @@ pub(crate) fn get(
     caller: &Caller,
     request: kms::GetCryptoKeyVersionRequest,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let name = name(&request.name)?;
+    let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.get", &request.name)?;
     let (key, version) = gcp.version(&name)?;
-    shown(gcp, &name.key, &key, &version)
+    to_proto(gcp, &name.key, &key, &version)
 }
 
 pub(crate) fn create(
@@ -91,7 +90,7 @@ pub(crate) fn create(
     caller: &Caller,
     request: kms::CreateCryptoKeyVersionRequest,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let name = keys::name(&request.parent)?;
+    let name = keys::parse_name(&request.parent)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.create", &request.parent)?;
     let key = gcp.key(&name)?;
     if key.attributes.contains_key(wire::IMPORT_ONLY) {
@@ -101,7 +100,7 @@ pub(crate) fn create(
     }
     let row = algorithms::find(wire::algorithm(&key.attributes));
     let row = row.ok_or_else(|| GcpError::internal("a key without an algorithm"))?;
-    // Never the primary: that is UpdateCryptoKeyPrimaryVersion's.
+    // Not the primary: UpdateCryptoKeyPrimaryVersion sets that.
     let new = kmslab_keycore::NewVersion {
         primary: false,
         ..keys::new_version(row, &key.attributes)
@@ -109,13 +108,13 @@ pub(crate) fn create(
     let key = gcp
         .core
         .add_version(&key.realm, &key.id, new)
-        .map_err(|error| GcpError::of_key(&name, error))?;
+        .map_err(|error| GcpError::from_key_error(&name, error))?;
     gcp.finish_pending(&key);
-    let made = key
+    let created = key
         .versions
         .last()
         .ok_or_else(|| GcpError::internal("no version was made"))?;
-    shown(gcp, &name, &key, made)
+    to_proto(gcp, &name, &key, created)
 }
 
 pub(crate) fn update(
@@ -123,11 +122,11 @@ pub(crate) fn update(
     caller: &Caller,
     request: kms::UpdateCryptoKeyVersionRequest,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let wanted = request.crypto_key_version;
-    let wanted = wanted.ok_or_else(|| {
+    let requested = request.crypto_key_version;
+    let requested = requested.ok_or_else(|| {
         GcpError::bad_field("crypto_key_version", "The CryptoKeyVersion is required.")
     })?;
-    let name = name(&wanted.name)?;
+    let name = parse_name(&requested.name)?;
     let mask = request
         .update_mask
         .map(|mask| mask.paths)
@@ -140,7 +139,7 @@ pub(crate) fn update(
             format!("The field {other} can not be updated."),
         ));
     }
-    let to = match State::try_from(wanted.state) {
+    let to = match State::try_from(requested.state) {
         Ok(State::Enabled) => VersionState::Enabled,
         Ok(State::Disabled) => VersionState::Disabled,
         _ => {
@@ -150,7 +149,7 @@ pub(crate) fn update(
             ));
         }
     };
-    gcp.allow(caller, "cloudkms.cryptoKeyVersions.update", &wanted.name)?;
+    gcp.allow(caller, "cloudkms.cryptoKeyVersions.update", &requested.name)?;
     let (_, version) = gcp.version(&name)?;
     if !matches!(
         version.state,
@@ -158,7 +157,7 @@ pub(crate) fn update(
     ) {
         return Err(wrong_state(&name, &version, "ENABLED or DISABLED"));
     }
-    moved(gcp, &name, &version, to)
+    transition_error(gcp, &name, &version, to)
 }
 
 pub(crate) fn update_primary(
@@ -166,7 +165,7 @@ pub(crate) fn update_primary(
     caller: &Caller,
     request: kms::UpdateCryptoKeyPrimaryVersionRequest,
 ) -> Result<kms::CryptoKey, GcpError> {
-    let key = keys::name(&request.name)?;
+    let key = keys::parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.update", &request.name)?;
     let there = gcp.key(&key)?;
     if wire::purpose(&there) != Purpose::EncryptDecrypt {
@@ -183,7 +182,7 @@ pub(crate) fn update_primary(
     let updated = gcp.core.set_primary(&there.realm, &there.id, &version.id);
     Ok(wire::crypto_key(
         &key,
-        &*updated.map_err(|error| GcpError::of_version(&name, error))?,
+        &*updated.map_err(|error| GcpError::from_version_error(&name, error))?,
     ))
 }
 
@@ -192,7 +191,7 @@ pub(crate) fn destroy(
     caller: &Caller,
     request: kms::DestroyCryptoKeyVersionRequest,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let name = name(&request.name)?;
+    let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.destroy", &request.name)?;
     let (key, version) = gcp.version(&name)?;
     if !matches!(
@@ -202,8 +201,8 @@ pub(crate) fn destroy(
         return Err(wrong_state(&name, &version, "ENABLED or DISABLED"));
     }
     let at = gcp.core.now().checked_add(wire::destroy_after(&key));
-    let at = at.map_err(|_| GcpError::of_version(&name, KeyError::OutOfRange))?;
-    moved(gcp, &name, &version, VersionState::DestroyScheduled { at })
+    let at = at.map_err(|_| GcpError::from_version_error(&name, KeyError::OutOfRange))?;
+    transition_error(gcp, &name, &version, VersionState::DestroyScheduled { at })
 }
 
 pub(crate) fn restore(
@@ -211,23 +210,23 @@ pub(crate) fn restore(
     caller: &Caller,
     request: kms::RestoreCryptoKeyVersionRequest,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let name = name(&request.name)?;
+    let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.restore", &request.name)?;
     let (_, version) = gcp.version(&name)?;
     if !matches!(version.state, VersionState::DestroyScheduled { .. }) {
         return Err(wrong_state(&name, &version, "DESTROY_SCHEDULED"));
     }
-    moved(gcp, &name, &version, VersionState::Disabled)
+    transition_error(gcp, &name, &version, VersionState::Disabled)
 }
 
-fn wrong_state(name: &VersionName, version: &Version, wanted: &str) -> GcpError {
+fn wrong_state(name: &VersionName, version: &Version, requested: &str) -> GcpError {
     let state = wire::state_name(version.state);
     GcpError::precondition(format!(
-        "{name} must be in state {wanted}, current state is: {state}."
+        "{name} must be in state {requested}, current state is: {state}."
     ))
 }
 
-fn moved(
+fn transition_error(
     gcp: &Gcp,
     name: &VersionName,
     version: &Version,
@@ -237,12 +236,12 @@ fn moved(
         .core
         .set_version_state(&name.key.ring.realm(), &name.key.id(), &version.id, to);
     let key = moved.map_err(|error| match error {
-        // Somebody else moved it meanwhile.
+        // Another call changed its state meanwhile.
         KeyError::InvalidTransition { .. } => wrong_state(name, version, "another"),
-        error => GcpError::of_version(name, error),
+        error => GcpError::from_version_error(name, error),
     })?;
     let version = name
         .find(&key)
-        .ok_or_else(|| GcpError::of_version(name, KeyError::VersionNotFound))?;
-    shown(gcp, &name.key, &key, version)
+        .ok_or_else(|| GcpError::from_version_error(name, KeyError::VersionNotFound))?;
+    to_proto(gcp, &name.key, &key, version)
 }

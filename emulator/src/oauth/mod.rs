@@ -1,5 +1,4 @@
-//! What the identity services of Azure and Google share: RSA keys that sign tokens, and JSON Web
-//! Tokens.
+//! Shared by the identity services of Azure and Google: RSA token keys and JSON Web Tokens.
 
 pub(crate) mod jwt;
 mod signing_key;

@@ -1,4 +1,4 @@
-//! An RSA key that signs tokens, and what verifies them: a JSON Web Key, an X.509 certificate.
+//! An RSA key that signs tokens, and its public forms: a JSON Web Key and an X.509 certificate.
 
 use std::fmt;
 
@@ -16,17 +16,17 @@ use serde_json::{Value, json};
 
 use crate::tls::set_validity;
 
-/// How long certificates of token keys are valid.
+/// Validity of certificates of token keys.
 const CERTIFICATE_DAYS: i64 = 365;
 
-/// An RSA-2048 key pair. Its id is the start of the SHA-256 of its public key.
+/// An RSA-2048 key pair. Its id is a prefix of the SHA-256 of its public key.
 pub(crate) struct SigningKey {
     pair: RsaKeyPair,
     id: String,
 }
 
 impl fmt::Debug for SigningKey {
-    /// Without the private key.
+    /// Omits the private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
             .field("id", &self.id)
@@ -35,7 +35,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// A new key; takes a moment. `None` where the system has no randomness.
+    /// Generates a key, which takes a moment. `None` if the system has no randomness.
     pub(crate) fn generate() -> Option<Self> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
         let id = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pair.public_key().as_ref());
@@ -43,18 +43,18 @@ impl SigningKey {
         Some(Self { pair, id })
     }
 
-    /// The id that tokens name it by, `kid`.
+    /// The key id, `kid` of tokens.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its public half.
+    /// The public key.
     pub(crate) fn public(&self) -> PublicRsaKey {
-        PublicRsaKey::of(&self.pair)
+        PublicRsaKey::from_pair(&self.pair)
     }
 
-    /// A JSON Web Token with these claims, RS256. `header` has what it says beside `alg`, `typ` and
-    /// `kid`.
+    /// Returns a JSON Web Token with these claims, signed with RS256. `header` has members besides
+    /// `alg`, `typ` and `kid`.
     pub(crate) fn sign(&self, mut header: Value, claims: &Value) -> Option<String> {
         header["alg"] = "RS256".into();
         header["typ"] = "JWT".into();
@@ -73,8 +73,8 @@ impl SigningKey {
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// A certificate of `subject`, signed by this key, valid from the day before `now` for a year;
-    /// PEM.
+    /// Returns a self-signed certificate of `subject` as PEM, valid from one day before `now` for
+    /// one year.
     pub(crate) fn certify(
         &self,
         subject: &PublicRsaKey,
@@ -98,20 +98,20 @@ fn params(name: &str, now: Timestamp) -> CertificateParams {
     params
 }
 
-/// A public key.
+/// An RSA public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicRsaKey {
-    /// Big-endian, without leading zeros.
+    /// Modulus, big-endian without leading zeros.
     pub(crate) modulus: Vec<u8>,
-    /// The same.
+    /// Exponent, big-endian without leading zeros.
     pub(crate) exponent: Vec<u8>,
-    /// Both as PKCS #1 has them, DER.
+    /// PKCS #1 encoding, DER.
     pkcs1: Vec<u8>,
 }
 
 impl PublicRsaKey {
-    /// The public half of a pair.
-    pub(crate) fn of(pair: &RsaKeyPair) -> Self {
+    /// The public key of a pair.
+    pub(crate) fn from_pair(pair: &RsaKeyPair) -> Self {
         let key = pair.public_key();
         let (modulus, exponent) = (key.modulus(), key.exponent());
         Self {
@@ -121,7 +121,7 @@ impl PublicRsaKey {
         }
     }
 
-    /// As a JSON Web Key of that id.
+    /// The key as a JSON Web Key with the given id.
     pub(crate) fn jwk(&self, id: &str) -> Value {
         json!({
             "kty": "RSA",

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Call, admin, sdk, send, started};
 
 #[tokio::test]
-async fn the_lab_clock_moves_forward_only_and_the_wall_clock_not_at_all() {
+async fn lab_clock_only_moves_forward_and_wall_clock_never_moves() {
     let emulator = started().await;
     let before = admin(&emulator, "/clock", None).await;
     let moved = admin(
@@ -57,7 +57,7 @@ async fn the_lab_clock_moves_forward_only_and_the_wall_clock_not_at_all() {
 }
 
 #[tokio::test]
-async fn health_unknown_paths_and_methods_are_json() {
+async fn health_and_errors_are_json() {
     let emulator = started().await;
     for path in ["/healthz", "/readyz"] {
         let answer = admin(&emulator, path, None).await;
@@ -80,7 +80,7 @@ async fn health_unknown_paths_and_methods_are_json() {
 }
 
 #[tokio::test]
-async fn keys_metrics_and_reset() {
+async fn reset_clears_keys_and_metrics() {
     let emulator = started().await;
     let key = sdk(&emulator)
         .create_key()
@@ -118,7 +118,7 @@ async fn keys_metrics_and_reset() {
 }
 
 #[tokio::test]
-async fn a_web_page_of_another_origin_cannot_move_the_clock() {
+async fn cross_origin_requests_cannot_move_the_clock() {
     let emulator = started().await;
     let address = emulator.admin_addr().unwrap();
     let request = |origin: String| {

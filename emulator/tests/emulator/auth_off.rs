@@ -1,4 +1,4 @@
-//! `--auth off`: every cloud allows every request, and SDKs that log in with anything still work.
+//! `--auth off`: every cloud allows every request, and the SDKs still work with any credentials.
 
 use azure_security_keyvault_keys::models::{
     CreateKeyParameters, EncryptionAlgorithm, KeyClientEncryptOptions, KeyOperationParameters,
@@ -27,7 +27,7 @@ async fn open() -> RunningEmulator {
         .unwrap()
 }
 
-/// A request without any credential.
+/// A request without credentials.
 async fn plain(emulator: &RunningEmulator, method: Method, path: &str, body: &str) -> Answer {
     let request = http::Request::builder()
         .method(method)
@@ -41,7 +41,7 @@ async fn plain(emulator: &RunningEmulator, method: Method, path: &str, body: &st
 }
 
 #[tokio::test]
-async fn with_auth_off_every_cloud_allows_a_request_without_credentials() {
+async fn auth_off_allows_requests_without_credentials() {
     let emulator = open().await;
     let ring = plain(
         &emulator,
@@ -92,17 +92,17 @@ async fn with_auth_off_every_cloud_allows_a_request_without_credentials() {
 }
 
 #[tokio::test]
-async fn with_auth_off_each_sdk_works_with_credentials_that_nobody_knows() {
+async fn auth_off_accepts_unknown_credentials_from_every_sdk() {
     let emulator = open().await;
-    // AWS: any key and secret.
+    // AWS: any access key.
     sdk_as(&emulator, "AKIAANYBODY", "anything", "us-east-1")
         .create_key()
         .send()
         .await
         .unwrap();
 
-    // Azure: any application. The SDK's first request has neither token nor body, and must be
-    // answered with the challenge.
+    // Azure: any application. The SDK's first request has neither token nor body and must get the
+    // challenge.
     let client = keys_with(
         &emulator,
         VAULT,
@@ -153,7 +153,7 @@ async fn with_auth_off_each_sdk_works_with_credentials_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn with_auth_off_token_endpoints_give_everybody_a_token() {
+async fn auth_off_token_endpoints_issue_tokens_for_every_request() {
     let emulator = open().await;
     let form = |path: &str, body: &str| {
         let request = http::Request::post(path).header("host", "localhost");

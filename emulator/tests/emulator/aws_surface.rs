@@ -1,5 +1,4 @@
-//! AWS: partitions, the operations that only other keys have, other services, and the order of
-//! checks.
+//! AWS: partitions, operations for other keys, other services, and the order of checks.
 
 use serde_json::{Value, json};
 
@@ -17,7 +16,7 @@ async fn call(
 }
 
 #[tokio::test]
-async fn each_regions_keys_have_arns_of_its_partition() {
+async fn key_arns_have_the_partition_of_their_region() {
     let emulator = started().await;
     for (region, partition) in [
         ("us-east-1", "aws"),
@@ -31,8 +30,8 @@ async fn each_regions_keys_have_arns_of_its_partition() {
         ("eu-isoe-west-1", "aws-iso-e"),
         ("us-isof-south-1", "aws-iso-f"),
     ] {
-        let made = call(&emulator, region, "CreateKey", &json!({})).await;
-        let arn = made.json["KeyMetadata"]["Arn"].as_str().unwrap();
+        let created = call(&emulator, region, "CreateKey", &json!({})).await;
+        let arn = created.json["KeyMetadata"]["Arn"].as_str().unwrap();
         assert!(
             arn.starts_with(&format!("arn:{partition}:kms:{region}:")),
             "{arn}"
@@ -44,16 +43,16 @@ async fn each_regions_keys_have_arns_of_its_partition() {
             described.text
         );
         let wrong = arn.replacen(&format!("arn:{partition}:"), "arn:aws-other:", 1);
-        let refused = call(&emulator, region, "DescribeKey", &json!({ "KeyId": wrong })).await;
+        let rejected = call(&emulator, region, "DescribeKey", &json!({ "KeyId": wrong })).await;
         assert_eq!(
-            (refused.code(), refused.message()),
+            (rejected.code(), rejected.message()),
             ("NotFoundException", format!("Invalid arn {wrong}").as_str())
         );
     }
 }
 
 #[tokio::test]
-async fn operations_of_other_keys_are_refused_by_name() {
+async fn unsupported_operations_are_rejected_by_name() {
     let emulator = started().await;
     let region = "us-east-1";
     let key =
@@ -73,11 +72,11 @@ async fn operations_of_other_keys_are_refused_by_name() {
         "Encapsulate",
         "Decapsulate",
     ] {
-        let refused = call(&emulator, region, operation, &body).await;
+        let rejected = call(&emulator, region, operation, &body).await;
         let says =
             format!("{arn} key usage is ENCRYPT_DECRYPT which is not valid for {operation}.");
         assert_eq!(
-            (refused.code(), refused.message()),
+            (rejected.code(), rejected.message()),
             ("InvalidKeyUsageException", says.as_str())
         );
     }
@@ -88,13 +87,13 @@ async fn operations_of_other_keys_are_refused_by_name() {
         "ImportKeyMaterial",
         "DescribeCustomKeyStores",
     ] {
-        let refused = call(&emulator, region, operation, &body).await;
+        let rejected = call(&emulator, region, operation, &body).await;
         assert_eq!(
-            (refused.status, refused.code()),
+            (rejected.status, rejected.code()),
             (400, "UnsupportedOperationException"),
             "{operation}"
         );
-        assert!(refused.message().contains(operation), "{}", refused.text);
+        assert!(rejected.message().contains(operation), "{}", rejected.text);
     }
     assert_eq!(
         call(&emulator, region, "GetPublicKey", &body).await.code(),
@@ -105,17 +104,17 @@ async fn operations_of_other_keys_are_refused_by_name() {
         (unknown.status, unknown.code()),
         (400, "UnknownOperationException")
     );
-    // Signed by nobody that is known: refused before it is said what is served.
-    let mut stranger = Call::new("ReplicateKey", body.to_string());
-    stranger.secret = "wrong";
+    // An unknown caller is rejected before unsupported operations are reported.
+    let mut unknown_caller = Call::new("ReplicateKey", body.to_string());
+    unknown_caller.secret = "wrong";
     assert_eq!(
-        stranger.send(emulator.http_addr()).await.code(),
+        unknown_caller.send(emulator.http_addr()).await.code(),
         "InvalidSignatureException"
     );
 }
 
 #[tokio::test]
-async fn a_key_has_no_grants() {
+async fn list_grants_is_empty() {
     let emulator = started().await;
     let key = call(&emulator, "us-east-1", "CreateKey", &json!({}))
         .await
@@ -149,7 +148,7 @@ async fn a_key_has_no_grants() {
 }
 
 #[tokio::test]
-async fn another_service_is_told_so_in_its_own_protocol() {
+async fn sts_requests_are_rejected_in_the_query_protocol() {
     let emulator = started().await;
     let request = http::Request::post("/").header("host", "localhost");
     let request = request.header(
@@ -187,7 +186,7 @@ async fn another_service_is_told_so_in_its_own_protocol() {
 }
 
 #[tokio::test]
-async fn create_key_checks_usage_and_spec_before_it_says_what_is_not_served() {
+async fn create_key_validates_usage_and_spec_before_support() {
     let emulator = started().await;
     let usage =
         "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.";
@@ -223,9 +222,9 @@ async fn create_key_checks_usage_and_spec_before_it_says_what_is_not_served() {
             "",
         ),
     ] {
-        let refused = call(&emulator, "us-east-1", "CreateKey", &body).await;
+        let rejected = call(&emulator, "us-east-1", "CreateKey", &body).await;
         assert_eq!(
-            (refused.code(), refused.message()),
+            (rejected.code(), rejected.message()),
             (code, message),
             "{body}"
         );
@@ -233,20 +232,20 @@ async fn create_key_checks_usage_and_spec_before_it_says_what_is_not_served() {
 }
 
 #[tokio::test]
-async fn aliases_name_keys_and_have_no_colon() {
+async fn alias_names_have_no_colon_and_targets_are_keys() {
     let emulator = started().await;
     let key = call(&emulator, "us-east-1", "CreateKey", &json!({}))
         .await
         .json["KeyMetadata"]["KeyId"]
         .clone();
-    let made = call(
+    let created = call(
         &emulator,
         "us-east-1",
         "CreateAlias",
         &json!({ "AliasName": "alias/a", "TargetKeyId": key }),
     )
     .await;
-    assert_eq!(made.status, 200, "{}", made.text);
+    assert_eq!(created.status, 200, "{}", created.text);
     for (name, target, message) in [
         (
             "alias/b",
@@ -266,9 +265,9 @@ async fn aliases_name_keys_and_have_no_colon() {
     ] {
         let body = json!({ "AliasName": name, "TargetKeyId": target });
         for operation in ["CreateAlias", "UpdateAlias"] {
-            let refused = call(&emulator, "us-east-1", operation, &body).await;
+            let rejected = call(&emulator, "us-east-1", operation, &body).await;
             assert_eq!(
-                (refused.code(), refused.message()),
+                (rejected.code(), rejected.message()),
                 ("ValidationException", message),
                 "{operation} {body}"
             );
@@ -277,7 +276,7 @@ async fn aliases_name_keys_and_have_no_colon() {
 }
 
 #[tokio::test]
-async fn a_dry_run_may_leave_the_ciphertext_aside() {
+async fn dry_run_may_ignore_the_ciphertext() {
     let emulator = started().await;
     let key = call(&emulator, "us-east-1", "CreateKey", &json!({}))
         .await
@@ -333,15 +332,15 @@ async fn a_dry_run_may_leave_the_ciphertext_aside() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_send_its_body_is_refused_without_being_told_to_send_it() {
+async fn rejected_request_gets_no_100_continue() {
     let emulator = started().await;
     let head = "POST /nothing HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
-    let refused = raw(emulator.http_addr(), head.as_bytes()).await;
-    assert_eq!(refused.status, 404, "{}", refused.head);
+    let rejected = raw(emulator.http_addr(), head.as_bytes()).await;
+    assert_eq!(rejected.status, 404, "{}", rejected.head);
 }
 
 #[tokio::test]
-async fn a_member_that_the_model_does_not_have_is_ignored() {
+async fn unknown_members_are_ignored() {
     let emulator = started().await;
     let listed = call(
         &emulator,

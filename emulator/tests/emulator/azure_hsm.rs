@@ -1,6 +1,6 @@
-//! A managed HSM beside the vaults, and what versions of the API add to a key's attributes.
+//! A managed HSM, and key attributes by API version.
 //!
-//! Answers are those that Microsoft recorded for its SDK for JavaScript
+//! Expected responses are Microsoft's recordings for its JavaScript SDK
 //! (sdk/keyvault/keyvault-keys/recordings of azure-sdk-for-js in 2021).
 
 use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_TENANT};
@@ -26,22 +26,22 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn a_managed_hsm_has_tokens_keys_and_symmetric_keys_of_its_own() {
+async fn managed_hsm_has_its_own_tokens_and_key_types() {
     let emulator = Emulator::builder().start().await.unwrap();
-    let refused = ask(&emulator, HSM, None, "/keys?api-version=7.6", Value::Null).await;
+    let rejected = ask(&emulator, HSM, None, "/keys?api-version=7.6", Value::Null).await;
     let challenge = format!(
         "www-authenticate: bearer authorization=\"https://login.microsoftonline.com/{DEFAULT_TENANT}\", \
          resource=\"https://managedhsm.azure.net\""
     );
     assert!(
-        refused.status == 401 && refused.text.is_empty() && refused.head.contains(&challenge),
-        "{refused:?}"
+        rejected.status == 401 && rejected.text.is_empty() && rejected.head.contains(&challenge),
+        "{rejected:?}"
     );
 
     let of_hsm = token(&emulator, DEFAULT_CLIENT_ID, "https://managedhsm.azure.net").await;
     let of_vault = token(&emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await;
     for (host, wrong) in [(HSM, &of_vault), (VAULT, &of_hsm)] {
-        let refused = ask(
+        let rejected = ask(
             &emulator,
             host,
             Some(wrong),
@@ -50,8 +50,8 @@ async fn a_managed_hsm_has_tokens_keys_and_symmetric_keys_of_its_own() {
         )
         .await;
         assert!(
-            refused.status == 401 && refused.text.contains("AKV10022"),
-            "{refused:?}"
+            rejected.status == 401 && rejected.text.contains("AKV10022"),
+            "{rejected:?}"
         );
     }
 
@@ -62,21 +62,21 @@ async fn a_managed_hsm_has_tokens_keys_and_symmetric_keys_of_its_own() {
         ("EC-HSM", "EC-HSM"),
     ] {
         let path = format!("/keys/{kty}/create?api-version=7.6");
-        let made = ask(&emulator, HSM, Some(&of_hsm), &path, json!({ "kty": kty })).await;
+        let created = ask(&emulator, HSM, Some(&of_hsm), &path, json!({ "kty": kty })).await;
         assert_eq!(
-            (made.status, &made.json["key"]["kty"]),
+            (created.status, &created.json["key"]["kty"]),
             (200, &json!(kept)),
             "{}",
-            made.text
+            created.text
         );
-        let kid = made.json["key"]["kid"].as_str().unwrap();
+        let kid = created.json["key"]["kid"].as_str().unwrap();
         assert!(
             kid.starts_with(&format!("https://{HSM}/keys/{kty}/")),
             "{kid}"
         );
-        assert_eq!(made.json["attributes"]["exportable"], false);
+        assert_eq!(created.json["attributes"]["exportable"], false);
     }
-    let refused = ask(
+    let rejected = ask(
         &emulator,
         VAULT,
         Some(&of_vault),
@@ -85,10 +85,10 @@ async fn a_managed_hsm_has_tokens_keys_and_symmetric_keys_of_its_own() {
     )
     .await;
     assert_eq!(
-        (refused.status, &refused.json["error"]["code"]),
+        (rejected.status, &rejected.json["error"]["code"]),
         (400, &json!("BadParameter")),
         "{}",
-        refused.text
+        rejected.text
     );
     let there = ask(
         &emulator,
@@ -102,7 +102,7 @@ async fn a_managed_hsm_has_tokens_keys_and_symmetric_keys_of_its_own() {
 }
 
 #[tokio::test]
-async fn resource_manager_has_no_managed_hsm_among_its_vaults_and_a_seed_file_names_more() {
+async fn managed_hsms_are_seeded_and_not_listed_by_resource_manager() {
     let seed = AzureSeed {
         vaults: vec![SeedVault::new("second.managedhsm")],
         ..AzureSeed::default()
@@ -150,7 +150,7 @@ async fn resource_manager_has_no_managed_hsm_among_its_vaults_and_a_seed_file_na
     );
 
     let of_hsm = token(&emulator, DEFAULT_CLIENT_ID, "https://managedhsm.azure.net").await;
-    // It is there, and nobody may do anything in it.
+    // It exists, but nobody has permissions in it.
     let second = ask(
         &emulator,
         "second.managedhsm.azure.net",
@@ -163,7 +163,7 @@ async fn resource_manager_has_no_managed_hsm_among_its_vaults_and_a_seed_file_na
 }
 
 #[tokio::test]
-async fn attributes_are_those_of_the_requests_version() {
+async fn attributes_depend_on_the_api_version() {
     let emulator = Emulator::builder().start().await.unwrap();
     let token = token(&emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await;
     for (name, kty) in [("rsa", "RSA"), ("aes", "oct-HSM")] {
@@ -188,11 +188,11 @@ async fn attributes_are_those_of_the_requests_version() {
             .await
             .json["attributes"]
             .clone();
-        let shown = json!([
+        let displayed = json!([
             attributes["exportable"],
             attributes["hsmPlatform"],
             attributes["key_size"]
         ]);
-        assert_eq!(shown, members, "{version} {name}");
+        assert_eq!(displayed, members, "{version} {name}");
     }
 }

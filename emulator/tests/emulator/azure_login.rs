@@ -1,5 +1,4 @@
-//! Logins: what the token endpoints and the metadata service answer, and whom they refuse in which
-//! words.
+//! Logins: responses and errors of the token endpoints and the instance metadata service.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -77,7 +76,7 @@ fn jwt(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> Strin
     format!("{signed}.{signature}")
 }
 
-/// A cluster's issuer of service account tokens.
+/// A cluster as issuer of service account tokens.
 struct Cluster(EcdsaKeyPair);
 
 impl Cluster {
@@ -138,7 +137,7 @@ async fn with(application: SeedApplication, issuers: Vec<SeedIssuer>) -> Running
 }
 
 #[tokio::test]
-async fn both_token_endpoints_give_what_their_clients_read() {
+async fn token_endpoints_return_the_members_that_clients_read() {
     let emulator = Emulator::builder().start().await.unwrap();
     let (status, answer) = post(
         &emulator,
@@ -150,14 +149,14 @@ async fn both_token_endpoints_give_what_their_clients_read() {
         (status, &answer["token_type"], &answer["expires_in"]),
         (200, &"Bearer".into(), &86_399.into())
     );
-    let said = claims(answer["access_token"].as_str().unwrap());
-    assert_eq!(said["aud"], "https://vault.azure.net");
+    let message = claims(answer["access_token"].as_str().unwrap());
+    assert_eq!(message["aud"], "https://vault.azure.net");
     assert_eq!(
-        said["iss"],
+        message["iss"],
         format!("https://sts.windows.net/{DEFAULT_TENANT}/")
     );
     assert_eq!(
-        (&said["appid"], &said["tid"], &said["ver"]),
+        (&message["appid"], &message["tid"], &message["ver"]),
         (
             &DEFAULT_CLIENT_ID.into(),
             &DEFAULT_TENANT.into(),
@@ -184,7 +183,7 @@ async fn both_token_endpoints_give_what_their_clients_read() {
 }
 
 #[tokio::test]
-async fn who_may_not_log_in_is_told_why_by_number() {
+async fn failed_logins_return_aadsts_codes() {
     let emulator = Emulator::builder().start().await.unwrap();
     let good = || by_secret(DEFAULT_CLIENT_ID, DEFAULT_SECRET);
     let without = |name: &str| {
@@ -262,7 +261,7 @@ async fn who_may_not_log_in_is_told_why_by_number() {
 }
 
 #[tokio::test]
-async fn a_service_accounts_token_stands_for_its_application_only_as_registered() {
+async fn federated_credential_must_match_issuer_subject_and_audience() {
     let cluster = Cluster::new();
     let federated = SeedFederated {
         issuer: ISSUER.into(),
@@ -322,7 +321,7 @@ async fn a_service_accounts_token_stands_for_its_application_only_as_registered(
 }
 
 #[tokio::test]
-async fn a_certificate_signs_for_its_application_and_no_other_does() {
+async fn only_a_registered_certificate_authenticates_an_application() {
     use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
     let (ours, other) = (
         KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap(),
@@ -381,7 +380,7 @@ async fn a_certificate_signs_for_its_application_and_no_other_does() {
 }
 
 #[tokio::test]
-async fn the_metadata_service_wants_its_header_and_knows_its_identities() {
+async fn instance_metadata_requires_its_header_and_a_known_identity() {
     let managed = SeedApplication {
         managed_identity: true,
         ..application()
@@ -404,8 +403,8 @@ async fn the_metadata_service_wants_its_header_and_knows_its_identities() {
             )
         }
     };
-    let asked = "api-version=2018-02-01&resource=https://vault.azure.net";
-    let (status, answer) = get(&format!("{asked}&client_id={APP}"), true).await;
+    let requested = "api-version=2018-02-01&resource=https://vault.azure.net";
+    let (status, answer) = get(&format!("{requested}&client_id={APP}"), true).await;
     assert_eq!(
         (status, &answer["client_id"], &answer["expires_in"]),
         (200, &APP.into(), &"86399".into()),
@@ -415,9 +414,9 @@ async fn the_metadata_service_wants_its_header_and_knows_its_identities() {
         claims(answer["access_token"].as_str().unwrap())["oid"],
         OBJECT
     );
-    for (query, metadata, said) in [
+    for (query, metadata, message) in [
         (
-            asked.to_owned(),
+            requested.to_owned(),
             false,
             "Required metadata header not specified",
         ),
@@ -427,7 +426,7 @@ async fn the_metadata_service_wants_its_header_and_knows_its_identities() {
             "Required audience parameter not specified",
         ),
         (
-            format!("{asked}&client_id=none"),
+            format!("{requested}&client_id=none"),
             true,
             "Identity not found",
         ),
@@ -435,14 +434,14 @@ async fn the_metadata_service_wants_its_header_and_knows_its_identities() {
         let (status, answer) = get(&query, metadata).await;
         assert_eq!(
             (status, &answer["error_description"]),
-            (400, &said.into()),
+            (400, &message.into()),
             "{answer}"
         );
     }
 }
 
 #[tokio::test]
-async fn discovery_leads_to_the_endpoints_that_answer() {
+async fn discovery_documents_name_working_endpoints() {
     let emulator = Emulator::builder().start().await.unwrap();
     let get = |path: String| {
         let url = format!("http://{}{path}", emulator.http_addr());

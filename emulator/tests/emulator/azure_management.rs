@@ -1,5 +1,4 @@
-//! Resource Manager and Graph: who may, what is refused in which words, and that what is put there
-//! is what the data plane enforces.
+//! Resource Manager and Graph: permissions, errors, and enforcement by the data plane.
 
 use kmslab_emulator::azure::identity::{
     DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT,
@@ -124,7 +123,7 @@ fn policy(object: &str, keys: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_put_is_what_the_vault_enforces() {
+async fn vault_enforces_the_policy_set_by_resource_manager() {
     let emulator = started().await;
     let (owner, other) = (owner(&emulator), other(&emulator));
     assert_eq!(
@@ -141,9 +140,9 @@ async fn a_policy_that_is_put_is_what_the_vault_enforces() {
     let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
     let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
     let properties = json!({ "enableRbacAuthorization": false, "accessPolicies": policies });
-    let made = owner.arm("PUT", &path, vault_with(properties)).await;
+    let created = owner.arm("PUT", &path, vault_with(properties)).await;
     assert_eq!(
-        (made.status, &made.json["properties"]["vaultUri"]),
+        (created.status, &created.json["properties"]["vaultUri"]),
         (201, &"https://one-vault.vault.azure.net/".into())
     );
     assert_eq!(
@@ -159,15 +158,18 @@ async fn a_policy_that_is_put_is_what_the_vault_enforces() {
         200
     );
     let sealing = || json!({ "alg": "RSA-OAEP-256", "value": "AAAA" });
-    let refused = other
+    let rejected = other
         .vault("one-vault", "POST", "/keys/k//encrypt", sealing())
         .await;
     assert_eq!(
-        (refused.status, &refused.json["error"]["innererror"]["code"]),
+        (
+            rejected.status,
+            &rejected.json["error"]["innererror"]["code"]
+        ),
         (403, &"AccessDenied".into())
     );
 
-    // As `set-policy` does: all of it read, one policy added, all of it put.
+    // As `set-policy` does: read the vault, add a policy, write the vault.
     let mut whole = owner.arm("GET", &path, Value::Null).await.json;
     assert_eq!(
         whole["properties"]["accessPolicies"][0]["permissions"],
@@ -195,7 +197,7 @@ async fn a_policy_that_is_put_is_what_the_vault_enforces() {
 }
 
 #[tokio::test]
-async fn another_tenant_is_the_tenant_of_all_there_is() {
+async fn configured_tenant_applies_everywhere() {
     let builder = Emulator::builder()
         .admin_listen(free_port())
         .azure_tenant(OTHER);
@@ -210,22 +212,22 @@ async fn another_tenant_is_the_tenant_of_all_there_is() {
         .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
         .await;
     let path = format!("resourceGroups/rg/{VAULTS}/of-other");
-    let refused = owner.arm("PUT", &path, vault_with(json!({}))).await;
+    let rejected = owner.arm("PUT", &path, vault_with(json!({}))).await;
     assert_eq!(
-        (refused.status, &refused.json["error"]["code"]),
+        (rejected.status, &rejected.json["error"]["code"]),
         (400, &"BadRequest".into())
     );
-    let made = owner
+    let created = owner
         .arm("PUT", &path, vault_with(json!({ "tenantId": OTHER })))
         .await;
     assert_eq!(
-        (made.status, &made.json["properties"]["tenantId"]),
+        (created.status, &created.json["properties"]["tenantId"]),
         (201, &OTHER.into())
     );
 }
 
 #[tokio::test]
-async fn a_role_holds_on_its_scope_and_below() {
+async fn role_assignment_applies_to_its_scope_and_below() {
     let emulator = started().await;
     let (owner, other) = (owner(&emulator), other(&emulator));
     owner
@@ -233,7 +235,7 @@ async fn a_role_holds_on_its_scope_and_below() {
         .await;
     for name in ["vault-a", "vault-b"] {
         let with_roles = vault_with(json!({ "enableRbacAuthorization": true }));
-        let made = owner
+        let created = owner
             .arm(
                 "PUT",
                 &format!("resourceGroups/rg/{VAULTS}/{name}"),
@@ -241,8 +243,8 @@ async fn a_role_holds_on_its_scope_and_below() {
             )
             .await;
         assert_eq!(
-            made.json["properties"]["enableRbacAuthorization"], true,
-            "{made:?}"
+            created.json["properties"]["enableRbacAuthorization"], true,
+            "{created:?}"
         );
     }
     let definitions = "providers/Microsoft.Authorization/roleDefinitions";
@@ -294,9 +296,9 @@ async fn a_role_holds_on_its_scope_and_below() {
             .status,
         200
     );
-    let refused = other.vault("vault-b", "GET", "/keys/k", Value::Null).await;
+    let rejected = other.vault("vault-b", "GET", "/keys/k", Value::Null).await;
     assert_eq!(
-        refused.json["error"]["innererror"]["code"],
+        rejected.json["error"]["innererror"]["code"],
         "ForbiddenByRbac"
     );
 
@@ -324,14 +326,14 @@ async fn a_role_holds_on_its_scope_and_below() {
 }
 
 #[tokio::test]
-async fn only_the_owner_manages_and_bad_requests_get_resource_managers_error() {
+async fn only_the_owner_manages_resources() {
     let emulator = started().await;
     let (owner, other) = (owner(&emulator), other(&emulator));
-    let refused = other
+    let rejected = other
         .arm("PUT", "resourcegroups/rg", json!({ "location": "eastus" }))
         .await;
     assert_eq!(
-        (refused.status, &refused.json["error"]["code"]),
+        (rejected.status, &rejected.json["error"]["code"]),
         (403, &"AuthorizationFailed".into())
     );
     let mine = other
@@ -454,7 +456,7 @@ async fn only_the_owner_manages_and_bad_requests_get_resource_managers_error() {
 }
 
 #[tokio::test]
-async fn a_deleted_vault_is_recovered_with_its_keys_or_is_gone_when_its_days_are_over() {
+async fn deleted_vault_is_recoverable_until_its_retention_ends() {
     let emulator = started().await;
     let owner = owner(&emulator);
     owner
@@ -523,7 +525,7 @@ async fn a_deleted_vault_is_recovered_with_its_keys_or_is_gone_when_its_days_are
 }
 
 #[tokio::test]
-async fn a_listed_vault_is_read_put_and_patched_in_its_resource_group() {
+async fn listed_vault_can_be_read_and_updated_in_its_resource_group() {
     let emulator = started().await;
     let owner = owner(&emulator);
     let listed = owner
@@ -595,7 +597,7 @@ async fn a_listed_vault_is_read_put_and_patched_in_its_resource_group() {
 }
 
 #[tokio::test]
-async fn new_vaults_have_roles_by_default_from_the_version_of_2026_on() {
+async fn new_vaults_use_roles_from_api_version_2026_02_01_on() {
     let emulator = started().await;
     let owner = owner(&emulator);
     owner
@@ -633,22 +635,22 @@ async fn new_vaults_have_roles_by_default_from_the_version_of_2026_on() {
         .await,
         false
     );
-    // One that is there keeps what it has.
+    // An existing vault keeps its setting.
     assert_eq!(put("before", "2026-02-01", json!({})).await, false);
     assert_eq!(put("since", "2025-05-01", json!({})).await, true);
 }
 
 #[tokio::test]
-async fn a_key_is_used_without_a_version_in_the_path_made_with_javas_exponent_and_never_released() {
+async fn requests_without_version_use_the_newest_and_release_is_rejected() {
     let emulator = started().await;
     let owner = owner(&emulator);
     let rsa = json!({ "kty": "RSA", "key_size": 2048, "public_exponent": 0 });
-    let made = owner.vault("kmslab", "POST", "/keys/k/create", rsa).await;
+    let created = owner.vault("kmslab", "POST", "/keys/k/create", rsa).await;
     assert_eq!(
-        (made.status, &made.json["key"]["e"]),
+        (created.status, &created.json["key"]["e"]),
         (200, &json!("AQAB")),
         "{}",
-        made.text
+        created.text
     );
     let input = json!({ "alg": "RSA-OAEP-256", "value": "AAAA" });
     let wrapped = owner
@@ -656,7 +658,7 @@ async fn a_key_is_used_without_a_version_in_the_path_made_with_javas_exponent_an
         .await;
     assert_eq!(
         (wrapped.status, &wrapped.json["kid"]),
-        (200, &made.json["key"]["kid"]),
+        (200, &created.json["key"]["kid"]),
         "{}",
         wrapped.text
     );
@@ -666,8 +668,8 @@ async fn a_key_is_used_without_a_version_in_the_path_made_with_javas_exponent_an
     let newest = owner
         .vault("kmslab", "POST", "/keys/k/encrypt", input)
         .await;
-    assert_ne!(newest.json["kid"], made.json["key"]["kid"]);
-    let version = made.json["key"]["kid"]
+    assert_ne!(newest.json["kid"], created.json["key"]["kid"]);
+    let version = created.json["key"]["kid"]
         .as_str()
         .unwrap()
         .rsplit('/')

@@ -1,5 +1,5 @@
-//! Whoever may do everything in one vault reaches nothing of another's, however a request names the
-//! two.
+//! A principal with all permissions in one vault reaches nothing of another, however a request
+//! names the two.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ const MY_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const VAULTS: &str = "https://vault.azure.net";
 const VERSION: &str = "api-version=7.6";
 
-/// The vaults `mine` and `theirs`, of which I may do all in the first; the well-known application
-/// may do all in both.
+/// Creates the vaults `mine` and `theirs`. The tested principal may do everything in the first, the
+/// well-known application in both.
 async fn two_vaults(rbac: bool) -> RunningEmulator {
     let all = |object: &str| SeedPolicy {
         object_id: object.into(),
@@ -82,7 +82,7 @@ impl Caller<'_> {
     }
 }
 
-/// All that there is of theirs.
+/// Everything in the other vault.
 async fn theirs(owner: &Caller<'_>) -> Vec<Value> {
     let mut seen = Vec::new();
     for path in [
@@ -199,7 +199,7 @@ async fn crossed(rbac: bool) {
                 answer.text
             );
         }
-        // What a body or a query adds is not looked at: it stays my key.
+        // Additional names in body or query are ignored: the key stays the caller's own.
         let path =
             format!("/{path}?{VERSION}&vault=theirs&vaultBaseUrl=https://theirs.vault.azure.net");
         let answer = me.ask("mine.vault.azure.net", method, &path, body).await;
@@ -213,17 +213,17 @@ async fn crossed(rbac: bool) {
 }
 
 #[tokio::test]
-async fn who_may_do_all_in_one_vault_by_its_policies_reaches_no_other() {
+async fn policies_on_one_vault_grant_nothing_in_another() {
     crossed(false).await;
 }
 
 #[tokio::test]
-async fn who_may_do_all_in_one_vault_by_a_role_reaches_no_other() {
+async fn role_on_one_vault_grants_nothing_in_another() {
     crossed(true).await;
 }
 
 #[tokio::test]
-async fn who_may_do_all_in_a_vault_manages_neither_it_nor_another() {
+async fn vault_permissions_do_not_allow_management() {
     let emulator = two_vaults(true).await;
     let me = Caller {
         emulator: &emulator,
@@ -252,7 +252,7 @@ async fn who_may_do_all_in_a_vault_manages_neither_it_nor_another() {
             json!({ "properties": { "accessPolicies": [] } }),
         ),
         ("PUT", format!("{vaults}/theirs/{assignment}"), role.clone()),
-        // On what is mine, with a scope in the body that is not.
+        // On the own resource, with another scope in the body.
         ("PUT", format!("{vaults}/mine/{assignment}"), role.clone()),
         ("PUT", format!("{subscription}/{assignment}"), role),
     ] {

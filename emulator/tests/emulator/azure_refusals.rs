@@ -1,5 +1,4 @@
-//! What a vault refuses, in the words it is on record with; and that nothing at all makes it fail
-//! or fall.
+//! Requests that a vault rejects, with the recorded errors; no request makes it fail.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,12 +14,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::azure_sdk::{create, keys_with, operation, said, secret};
+use crate::azure_sdk::{create, error_message, keys_with, operation, secret};
 use crate::support::{Answer, free_port, now, send};
 
 const VERSION: &str = "api-version=7.6";
 
-/// A token for that resource.
+/// A token for a resource.
 pub(crate) async fn token(emulator: &RunningEmulator, client: &str, resource: &str) -> String {
     let form = format!(
         "grant_type=client_credentials&client_id={client}&client_secret={DEFAULT_SECRET}&scope={resource}/.default"
@@ -61,10 +60,10 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn whoever_has_no_token_is_told_where_to_get_one() {
+async fn missing_token_gets_a_challenge() {
     let emulator = Emulator::builder().start().await.unwrap();
-    // Before anything else is looked at: a path without a key, a version that is none, a body that
-    // is no JSON.
+    // Rejected before anything else is checked: a path without a key, an invalid version, a body
+    // that is not JSON.
     for (method, path) in [
         ("POST", "/keys/k//wrapkey?api-version=7.6"),
         ("GET", "/keys"),
@@ -93,7 +92,7 @@ async fn whoever_has_no_token_is_told_where_to_get_one() {
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_hold_is_refused_with_its_reason() {
+async fn invalid_token_is_rejected_with_the_reason() {
     let emulator = Emulator::builder().start().await.unwrap();
     let good = vault_token(&emulator).await;
     assert_eq!(
@@ -108,7 +107,7 @@ async fn a_token_that_does_not_hold_is_refused_with_its_reason() {
         token(&emulator, DEFAULT_CLIENT_ID, "https://management.azure.com").await,
     );
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
-    for (token, said) in [
+    for (token, error_message) in [
         (
             foreign.as_str(),
             "AKV10046: Unable to resolve the key used for signature validation.",
@@ -123,7 +122,7 @@ async fn a_token_that_does_not_hold_is_refused_with_its_reason() {
         let answer = ask(&emulator, "GET", "/keys?api-version=7.6", Some(token), "").await;
         let message = answer.json["error"]["message"].as_str().unwrap();
         assert!(
-            answer.status == 401 && message.starts_with(said),
+            answer.status == 401 && message.starts_with(error_message),
             "{answer:?}"
         );
         assert!(
@@ -135,7 +134,7 @@ async fn a_token_that_does_not_hold_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn tokens_end_by_the_wall_clock() {
+async fn azure_tokens_expire_by_the_wall_clock() {
     let clock = ManualClock::at(now());
     let emulator = Emulator::builder()
         .wall_clock(Arc::new(clock.clone()) as Arc<dyn Clock>)
@@ -162,8 +161,8 @@ async fn tokens_end_by_the_wall_clock() {
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 
-/// The default application may do all in `by-policy` and `by-role`; another may encrypt and decrypt
-/// in the one, and use keys in the other.
+/// The default application may do everything in `by-policy` and `by-role`; another one may encrypt
+/// and decrypt in the first and use keys in the second.
 async fn shared() -> RunningEmulator {
     let default = kmslab_emulator::azure::identity::DEFAULT_OBJECT_ID;
     let policy = |object: &str, keys: &[&str]| SeedPolicy {
@@ -219,7 +218,7 @@ async fn shared() -> RunningEmulator {
 }
 
 #[tokio::test]
-async fn policies_and_roles_decide_who_may_do_what() {
+async fn access_policies_and_roles_are_enforced() {
     use azure_security_keyvault_keys::models::{CreateKeyParameters, EncryptionAlgorithm, KeyType};
     let emulator = shared().await;
     let rsa = || CreateKeyParameters {
@@ -251,7 +250,7 @@ async fn policies_and_roles_decide_who_may_do_what() {
         );
         create(&owner, "k", rsa()).await;
         let other = keys_with(&emulator, &url, secret(&emulator, OTHER, DEFAULT_SECRET));
-        let (allowed, refused) = match inner {
+        let (allowed, rejected) = match inner {
             "AccessDenied" => (
                 other.encrypt("k", oaep(), None).await,
                 other.wrap_key("k", oaep(), None).await,
@@ -262,7 +261,7 @@ async fn policies_and_roles_decide_who_may_do_what() {
             ),
         };
         allowed.unwrap();
-        let refused = said(&refused.unwrap_err());
+        let rejected = error_message(&rejected.unwrap_err());
         for part in [
             inner,
             words,
@@ -270,7 +269,7 @@ async fn policies_and_roles_decide_who_may_do_what() {
                 "appid={OTHER};oid={OTHER_OBJECT};iss=https://sts.windows.net/{DEFAULT_TENANT}/"
             ),
         ] {
-            assert!(refused.contains(part), "{part} in {refused}");
+            assert!(rejected.contains(part), "{part} in {rejected}");
         }
         assert_eq!(
             other.get_key("k", None).await.is_err(),
@@ -280,10 +279,10 @@ async fn policies_and_roles_decide_who_may_do_what() {
 }
 
 #[tokio::test]
-async fn vaults_are_apart_and_reached_by_name_or_by_path() {
+async fn vaults_are_isolated_and_reachable_by_host_or_path() {
     let emulator = shared().await;
     let token = vault_token(&emulator).await;
-    let made = ask(
+    let created = ask(
         &emulator,
         "POST",
         "/keys/k/create?api-version=7.6",
@@ -291,7 +290,7 @@ async fn vaults_are_apart_and_reached_by_name_or_by_path() {
         r#"{"kty":"EC"}"#,
     )
     .await;
-    assert_eq!(made.status, 200, "{made:?}");
+    assert_eq!(created.status, 200, "{created:?}");
     let by_path = ask(
         &emulator,
         "GET",
@@ -300,7 +299,7 @@ async fn vaults_are_apart_and_reached_by_name_or_by_path() {
         "",
     )
     .await;
-    assert_eq!(made.json["key"], by_path.json["key"]);
+    assert_eq!(created.json["key"], by_path.json["key"]);
     let request = |path: &str| {
         http::Request::get(path.to_owned())
             .header("host", "localhost:7643")
@@ -308,14 +307,14 @@ async fn vaults_are_apart_and_reached_by_name_or_by_path() {
             .body(String::new())
             .unwrap()
     };
-    // By path, and the kid is what it is for everybody.
+    // By path; the kid is the public one.
     let answer = send(
         emulator.http_addr(),
         &request("/kmslab/keys/K?api-version=7.6"),
     )
     .await;
     assert_eq!(
-        answer.json["key"]["kid"], made.json["key"]["kid"],
+        answer.json["key"]["kid"], created.json["key"]["kid"],
         "{answer:?}"
     );
     assert!(
@@ -345,7 +344,7 @@ async fn vaults_are_apart_and_reached_by_name_or_by_path() {
 }
 
 #[tokio::test]
-async fn bad_requests_get_the_services_error() {
+async fn invalid_vault_requests_get_the_services_errors() {
     let emulator = Emulator::builder().start().await.unwrap();
     let token = vault_token(&emulator).await;
     let rsa = ask(
@@ -359,7 +358,7 @@ async fn bad_requests_get_the_services_error() {
     assert_eq!(rsa.status, 200, "{rsa:?}");
     let encoded = URL_SAFE_NO_PAD.encode(vec![1; 256]);
     let too_long = URL_SAFE_NO_PAD.encode(vec![1; 191]);
-    for (method, path, body, status, code, said) in [
+    for (method, path, body, status, code, error_message) in [
         (
             "GET",
             "/keys".to_owned(),
@@ -574,14 +573,14 @@ async fn bad_requests_get_the_services_error() {
             answer.json["error"]["message"]
                 .as_str()
                 .unwrap()
-                .contains(said),
-            "{said} in {answer:?}"
+                .contains(error_message),
+            "{error_message} in {answer:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
+async fn dates_and_key_ops_are_enforced_and_old_values_decrypt() {
     let emulator = Emulator::builder().start().await.unwrap();
     let token = vault_token(&emulator).await;
     let call = |method: &'static str, path: String, body: String| {
@@ -597,8 +596,8 @@ async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
             .await
         }
     };
-    let made = call("POST", "/keys/k/create".into(), r#"{"kty":"RSA"}"#.into()).await;
-    let version = made.json["key"]["kid"]
+    let created = call("POST", "/keys/k/create".into(), r#"{"kty":"RSA"}"#.into()).await;
+    let version = created.json["key"]["kid"]
         .as_str()
         .unwrap()
         .rsplit_once('/')
@@ -606,8 +605,8 @@ async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
         .1
         .to_owned();
     let oaep = |value: &str| format!(r#"{{"alg":"RSA-OAEP-256","value":"{value}"}}"#);
-    let sealed = call("POST", format!("/keys/k/{version}/wrapkey"), oaep("c2VlZA")).await;
-    let sealed = sealed.json["value"].as_str().unwrap().to_owned();
+    let encrypted = call("POST", format!("/keys/k/{version}/wrapkey"), oaep("c2VlZA")).await;
+    let encrypted = encrypted.json["value"].as_str().unwrap().to_owned();
     let lab = emulator.clock();
     let seconds = |offset: i64| lab.now().as_second() + offset;
     for (attributes, inner) in [
@@ -630,19 +629,22 @@ async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
                 .status,
             200
         );
-        let refused = call("POST", format!("/keys/k/{version}/wrapkey"), oaep("c2VlZA")).await;
+        let rejected = call("POST", format!("/keys/k/{version}/wrapkey"), oaep("c2VlZA")).await;
         assert_eq!(
-            (refused.status, &refused.json["error"]["innererror"]["code"]),
+            (
+                rejected.status,
+                &rejected.json["error"]["innererror"]["code"]
+            ),
             (403, &Value::from(inner)),
-            "{refused:?}"
+            "{rejected:?}"
         );
-        let opened = call(
+        let decrypted = call(
             "POST",
             format!("/keys/k/{version}/unwrapkey"),
-            oaep(&sealed),
+            oaep(&encrypted),
         )
         .await;
-        assert_eq!(opened.json["value"], "c2VlZA", "{opened:?}");
+        assert_eq!(decrypted.json["value"], "c2VlZA", "{decrypted:?}");
     }
     let ops = r#"{"key_ops":["wrapKey"],"attributes":{"nbf":0,"exp":99999999999}}"#;
     assert_eq!(
@@ -651,13 +653,13 @@ async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
             .status,
         200
     );
-    let refused = call(
+    let rejected = call(
         "POST",
         format!("/keys/k/{version}/unwrapkey"),
-        oaep(&sealed),
+        oaep(&encrypted),
     )
     .await;
-    let error = &refused.json["error"];
+    let error = &rejected.json["error"];
     assert_eq!(
         error["message"],
         "Operation unwrapKey is not permitted on this key."
@@ -666,7 +668,7 @@ async fn dates_and_key_ops_are_kept_to_and_old_values_still_open() {
 }
 
 #[tokio::test]
-async fn a_backup_is_sealed_and_restores_every_version() {
+async fn backup_is_encrypted_and_restores_every_version() {
     let emulator = Emulator::builder().start().await.unwrap();
     let token = vault_token(&emulator).await;
     let call = |method: &'static str, path: &'static str, body: String| {
@@ -733,9 +735,9 @@ async fn a_backup_is_sealed_and_restores_every_version() {
     );
 }
 
-/// Whatever comes in: an answer in JSON that is no 500, and an emulator that lives on.
+/// Every request gets a JSON response other than 500, and the emulator keeps running.
 #[test]
-fn nothing_that_is_sent_makes_a_vault_fail() {
+fn arbitrary_requests_never_cause_a_server_error() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -743,7 +745,7 @@ fn nothing_that_is_sent_makes_a_vault_fail() {
     let emulator = runtime.block_on(async { Emulator::builder().start().await.unwrap() });
     let token = runtime.block_on(vault_token(&emulator));
     runtime.block_on(async {
-        let made = ask(
+        let created = ask(
             &emulator,
             "POST",
             &format!("/keys/k/create?{VERSION}"),
@@ -751,7 +753,7 @@ fn nothing_that_is_sent_makes_a_vault_fail() {
             r#"{"kty":"EC"}"#,
         )
         .await;
-        assert_eq!(made.status, 200);
+        assert_eq!(created.status, 200);
     });
     let path = prop_oneof![
         Just("/keys/k/create".to_owned()),

@@ -1,4 +1,4 @@
-//! Azure Key Vault, judged by Microsoft's own Rust SDK: real names through the proxy, tokens from
+//! Azure Key Vault with Microsoft's own Rust SDK: real host names through the proxy, tokens from
 //! the real endpoints' paths.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) async fn started() -> RunningEmulator {
         .unwrap()
 }
 
-/// What an Azure client is given to reach the emulator: a proxy and a CA, and nothing else.
+/// Options of an Azure client for the emulator: a proxy and a CA.
 pub(crate) fn client_options(emulator: &RunningEmulator) -> ClientOptions {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(emulator.ca_pem().unwrap().as_bytes()).unwrap();
@@ -120,7 +120,7 @@ fn enabled(enabled: bool) -> UpdateKeyPropertiesParameters {
     }
 }
 
-/// Status and `error.code` as the SDK has them.
+/// Status and `error.code` of an SDK error.
 pub(crate) fn refusal(error: &azure_core::Error) -> (u16, String) {
     match error.kind() {
         azure_core::error::ErrorKind::HttpResponse {
@@ -130,8 +130,8 @@ pub(crate) fn refusal(error: &azure_core::Error) -> (u16, String) {
     }
 }
 
-/// What the service said, word for word.
-pub(crate) fn said(error: &azure_core::Error) -> String {
+/// Error message of the service.
+pub(crate) fn error_message(error: &azure_core::Error) -> String {
     match error.kind() {
         azure_core::error::ErrorKind::HttpResponse {
             raw_response: Some(raw),
@@ -142,7 +142,7 @@ pub(crate) fn said(error: &azure_core::Error) -> String {
 }
 
 #[tokio::test]
-async fn a_key_lives_as_the_sdk_expects() {
+async fn key_lifecycle_works_with_the_azure_sdk() {
     let emulator = started().await;
     let client = keys(&emulator);
     let first = create(&client, "k8s-secrets", rsa()).await;
@@ -154,7 +154,7 @@ async fn a_key_lives_as_the_sdk_expects() {
     let first_version = id.version.unwrap();
     assert_eq!(first_version.len(), 32);
 
-    // Without a version, the newest; the answer says which.
+    // Without a version the newest is used, and the response names it.
     let oaep = EncryptionAlgorithm::RsaOaep256;
     let wrapped = client
         .wrap_key(
@@ -185,7 +185,7 @@ async fn a_key_lives_as_the_sdk_expects() {
         b"seed"
     );
 
-    // After a rotation the old version goes on opening, and only it does.
+    // After a rotation the old version still decrypts its own ciphertexts only.
     let rotated = client
         .rotate_key("k8s-secrets", None)
         .await
@@ -203,7 +203,7 @@ async fn a_key_lives_as_the_sdk_expects() {
         .unwrap_err();
     assert_eq!(refusal(&wrong), (400, "BadParameter".into()));
 
-    // Disabled, it does nothing; enabled, it does again.
+    // A disabled version is unusable until it is enabled.
     let version = azure_security_keyvault_keys::models::KeyClientUpdateKeyPropertiesOptions {
         key_version: Some(first_version.clone()),
         ..Default::default()
@@ -221,9 +221,9 @@ async fn a_key_lives_as_the_sdk_expects() {
         .unwrap_err();
     assert_eq!(refusal(&disabled), (403, "Forbidden".into()));
     assert!(
-        said(&disabled).contains(r#"{"code":"KeyDisabled"}"#),
+        error_message(&disabled).contains(r#"{"code":"KeyDisabled"}"#),
         "{}",
-        said(&disabled)
+        error_message(&disabled)
     );
     update(true).await.unwrap();
     assert_eq!(
@@ -231,7 +231,7 @@ async fn a_key_lives_as_the_sdk_expects() {
         b"seed"
     );
 
-    // Deleted, it is gone from sight; recovered, it is as before; purged, it is gone.
+    // A deleted key is hidden, a recovered one is unchanged, a purged one is gone.
     let deleted = client
         .delete_key("k8s-secrets", None)
         .await
@@ -274,7 +274,7 @@ async fn a_key_lives_as_the_sdk_expects() {
 }
 
 #[tokio::test]
-async fn every_kind_of_key_does_what_it_can() {
+async fn every_key_type_supports_its_algorithms() {
     let emulator = started().await;
     let client = keys(&emulator);
     create(&client, "rsa", rsa()).await;
@@ -283,7 +283,7 @@ async fn every_kind_of_key_does_what_it_can() {
         EncryptionAlgorithm::RsaOaep,
         EncryptionAlgorithm::RsaOaep256,
     ] {
-        let sealed = client
+        let encrypted = client
             .encrypt(
                 "rsa",
                 operation(algorithm.clone(), b"m").try_into().unwrap(),
@@ -291,18 +291,24 @@ async fn every_kind_of_key_does_what_it_can() {
             )
             .await
             .unwrap();
-        let sealed = sealed.into_model().unwrap();
-        let version = sealed.kid.unwrap().rsplit_once('/').unwrap().1.to_owned();
-        let sealed = operation(algorithm, &sealed.result.unwrap())
+        let encrypted = encrypted.into_model().unwrap();
+        let version = encrypted
+            .kid
+            .unwrap()
+            .rsplit_once('/')
+            .unwrap()
+            .1
+            .to_owned();
+        let encrypted = operation(algorithm, &encrypted.result.unwrap())
             .try_into()
             .unwrap();
-        let opened = client
-            .decrypt("rsa", &version, sealed, None)
+        let decrypted = client
+            .decrypt("rsa", &version, encrypted, None)
             .await
             .unwrap()
             .into_model()
             .unwrap();
-        assert_eq!(opened.result.unwrap(), b"m");
+        assert_eq!(decrypted.result.unwrap(), b"m");
     }
     let curves = [
         (CurveName::P256, SignatureAlgorithm::Es256, 32),
@@ -346,11 +352,11 @@ async fn every_kind_of_key_does_what_it_can() {
         let encrypt = operation(EncryptionAlgorithm::RsaOaep256, b"m")
             .try_into()
             .unwrap();
-        let refused = client.encrypt(&name, encrypt, None).await.unwrap_err();
+        let rejected = client.encrypt(&name, encrypt, None).await.unwrap_err();
         assert!(
-            said(&refused).contains("KeyOperationForbidden"),
+            error_message(&rejected).contains("KeyOperationForbidden"),
             "{}",
-            said(&refused)
+            error_message(&rejected)
         );
     }
     let parameters = CreateKeyParameters {
@@ -364,7 +370,7 @@ async fn every_kind_of_key_does_what_it_can() {
         additional_authenticated_data: Some(b"aad".to_vec()),
         ..operation(EncryptionAlgorithm::A256Gcm, b"m")
     };
-    let sealed = client
+    let encrypted = client
         .encrypt("oct", gcm.try_into().unwrap(), None)
         .await
         .unwrap()
@@ -372,18 +378,18 @@ async fn every_kind_of_key_does_what_it_can() {
         .unwrap();
     let open = |aad: &[u8]| KeyOperationParameters {
         additional_authenticated_data: Some(aad.to_vec()),
-        iv: sealed.iv.clone(),
-        authentication_tag: sealed.authentication_tag.clone(),
+        iv: encrypted.iv.clone(),
+        authentication_tag: encrypted.authentication_tag.clone(),
         ..operation(
             EncryptionAlgorithm::A256Gcm,
-            sealed.result.as_ref().unwrap(),
+            encrypted.result.as_ref().unwrap(),
         )
     };
-    let opened = client
+    let decrypted = client
         .decrypt("oct", &version, open(b"aad").try_into().unwrap(), None)
         .await
         .unwrap();
-    assert_eq!(opened.into_model().unwrap().result.unwrap(), b"m");
+    assert_eq!(decrypted.into_model().unwrap().result.unwrap(), b"m");
     let tampered = client
         .decrypt("oct", &version, open(b"other").try_into().unwrap(), None)
         .await
@@ -392,7 +398,7 @@ async fn every_kind_of_key_does_what_it_can() {
 }
 
 #[tokio::test]
-async fn lists_are_paged_and_names_are_whole() {
+async fn lists_are_paginated_with_full_names() {
     let emulator = started().await;
     let client = keys(&emulator);
     let ec = || CreateKeyParameters {
@@ -430,7 +436,7 @@ async fn lists_are_paged_and_names_are_whole() {
 }
 
 #[tokio::test]
-async fn the_guides_policy_makes_a_version_after_ninety_days_of_the_lab_clock() {
+async fn guide_policy_creates_a_version_after_90_days() {
     let emulator = started().await;
     let client = keys(&emulator);
     let first = create(&client, "k", rsa())
@@ -469,8 +475,8 @@ async fn the_guides_policy_makes_a_version_after_ninety_days_of_the_lab_clock() 
             .status,
         200
     );
-    // The token is of today, and goes on holding: it lives by the wall clock.
-    let sealed = client
+    // The token stays valid because it lives by the wall clock.
+    let encrypted = client
         .wrap_key(
             "k",
             operation(EncryptionAlgorithm::RsaOaep256, b"m")
@@ -479,7 +485,7 @@ async fn the_guides_policy_makes_a_version_after_ninety_days_of_the_lab_clock() 
             None,
         )
         .await;
-    let kid = sealed.unwrap().into_model().unwrap().kid.unwrap();
+    let kid = encrypted.unwrap().into_model().unwrap().kid.unwrap();
     assert!(!kid.ends_with(&first), "{kid}");
     let now = client
         .get_key("k", None)
@@ -495,7 +501,7 @@ async fn the_guides_policy_makes_a_version_after_ninety_days_of_the_lab_clock() 
 }
 
 #[tokio::test]
-async fn a_managed_identity_gets_its_token_from_the_metadata_service() {
+async fn managed_identity_gets_a_token_from_instance_metadata() {
     let emulator = started().await;
     let options = ManagedIdentityCredentialOptions {
         client_options: client_options(&emulator),
@@ -508,8 +514,8 @@ async fn a_managed_identity_gets_its_token_from_the_metadata_service() {
     );
     create(&client, "k", rsa()).await;
     let pinned = KeyClientEncryptOptions::default();
-    let sealed = operation(EncryptionAlgorithm::RsaOaep256, b"m")
+    let encrypted = operation(EncryptionAlgorithm::RsaOaep256, b"m")
         .try_into()
         .unwrap();
-    client.encrypt("k", sealed, Some(pinned)).await.unwrap();
+    client.encrypt("k", encrypted, Some(pinned)).await.unwrap();
 }

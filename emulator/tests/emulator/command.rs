@@ -1,4 +1,4 @@
-//! The command: what it prints, how it ends.
+//! The command: output, exit codes, signals.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -27,7 +27,7 @@ fn ended(flags: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-/// Killed when a test fails; a test that passes has waited for its end.
+/// Kills the process if a test fails.
 struct Running(Child);
 
 impl Drop for Running {
@@ -59,7 +59,7 @@ impl Running {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
+async fn json_output_lists_the_addresses_and_signals_stop_the_command() {
     for signal in ["-TERM", "-INT"] {
         let mut running = Running(
             command(&["--tls-listen", "127.0.0.1:0", "--format", "json"])
@@ -120,16 +120,16 @@ async fn json_line_names_what_serves_and_signals_end_it_cleanly() {
 
 #[cfg(unix)]
 #[test]
-fn a_flag_with_one_dash_is_refused_and_not_read_as_help() {
-    let (code, said) = ended(&["-host=localhost"]);
+fn single_dash_long_flag_is_rejected() {
+    let (code, message) = ended(&["-host=localhost"]);
     assert!(
-        code == Some(2) && said.contains("flags have two: --host"),
-        "{code:?} {said}"
+        code == Some(2) && message.contains("flags have two: --host"),
+        "{code:?} {message}"
     );
 }
 
 #[test]
-fn human_lines_can_be_pasted_into_a_shell() {
+fn human_output_is_valid_shell() {
     let mut child = command(&["--no-tls", "--credential", "AKIAX:a:b:c:111122223333"])
         .spawn()
         .unwrap();
@@ -150,7 +150,7 @@ fn human_lines_can_be_pasted_into_a_shell() {
             .all(|line| forms.iter().any(|form| line.starts_with(form))),
         "{lines:?}"
     );
-    // What another login has left in the shell would win.
+    // Variables of another login take precedence.
     for variable in [
         "AWS_SESSION_TOKEN",
         "AWS_PROFILE",
@@ -189,10 +189,10 @@ fn human_lines_can_be_pasted_into_a_shell() {
     assert_eq!(rest, "");
 }
 
-/// A container with a read-only file system, as kind-config/emulator.yaml runs it.
+/// A container with a read-only file system, as in kind-config/emulator.yaml.
 #[cfg(unix)]
 #[test]
-fn without_a_directory_to_write_in_it_serves_without_a_key_file() {
+fn missing_temporary_directory_only_omits_the_key_file() {
     let mut child = command(&["--no-tls", "--format", "json"]);
     let mut running = Running(child.env("TMPDIR", "/dev/null").spawn().unwrap());
     let ready: Value = serde_json::from_str(&running.first_line()).unwrap();
@@ -200,16 +200,16 @@ fn without_a_directory_to_write_in_it_serves_without_a_key_file() {
     assert!(ready["http"].is_string());
     let mut stderr = running.0.stderr.take().unwrap();
     assert_eq!(running.signalled("-TERM"), Some(0));
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
+    let mut message = String::new();
+    stderr.read_to_string(&mut message).unwrap();
     assert!(
-        said.contains("/dev/null") && said.contains("TMPDIR"),
-        "{said}"
+        message.contains("/dev/null") && message.contains("TMPDIR"),
+        "{message}"
     );
 }
 
 #[test]
-fn a_machine_that_lacks_something_is_exit_3() {
+fn environment_errors_exit_with_3() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, text) = ended(&["--tls-listen", &address]);
@@ -227,7 +227,7 @@ fn a_machine_that_lacks_something_is_exit_3() {
 }
 
 #[test]
-fn wrong_usage_is_exit_2_and_shows_no_secret() {
+fn usage_errors_exit_with_2_and_repeat_no_secret() {
     for (flags, expected) in [
         (["--credential", "AKIAX:hunter2"], "ID:SECRET:ACCOUNT"),
         (

@@ -1,4 +1,4 @@
-//! Encrypt, decrypt, rotate, data keys: with the vendor's SDK, and the words of each refusal.
+//! Encrypt, decrypt, rotate and data keys with the vendor's SDK, and the message of each error.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::ProvideErrorMetadata;
@@ -22,7 +22,7 @@ async fn new_key(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn the_life_of_a_key_from_its_making_to_its_disabling() {
+async fn key_lifecycle_from_creation_to_disabling() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
@@ -77,61 +77,64 @@ async fn the_life_of_a_key_from_its_making_to_its_disabling() {
         (&old, "old", first.current_key_material_id()),
         (&new, "new", second.current_key_material_id()),
     ] {
-        let opened = client
+        let decrypted = client
             .decrypt()
             .ciphertext_blob(blob.ciphertext_blob().unwrap().clone())
             .send()
             .await
             .unwrap();
-        assert_eq!(opened.plaintext().unwrap().as_ref(), plaintext.as_bytes());
         assert_eq!(
-            (opened.key_id(), opened.key_material_id()),
+            decrypted.plaintext().unwrap().as_ref(),
+            plaintext.as_bytes()
+        );
+        assert_eq!(
+            (decrypted.key_id(), decrypted.key_material_id()),
             (Some(key.as_str()), material)
         );
     }
 
     client.disable_key().key_id(&key).send().await.unwrap();
     let blob = old.ciphertext_blob().unwrap().clone();
-    let refused = client
+    let rejected = client
         .decrypt()
         .ciphertext_blob(blob.clone())
         .send()
         .await
         .unwrap_err()
         .into_service_error();
-    assert!(refused.is_disabled_exception(), "{refused:?}");
+    assert!(rejected.is_disabled_exception(), "{rejected:?}");
     assert_eq!(
-        refused.message(),
+        rejected.message(),
         Some(format!("{key} is disabled.").as_str())
     );
-    let refused = client
+    let rejected = client
         .encrypt()
         .key_id(&key)
         .plaintext(Blob::new("x"))
         .send()
         .await
         .unwrap_err();
-    assert!(refused.into_service_error().is_disabled_exception());
+    assert!(rejected.into_service_error().is_disabled_exception());
     client.enable_key().key_id(&key).send().await.unwrap();
     assert!(client.decrypt().ciphertext_blob(blob).send().await.is_ok());
 }
 
 #[tokio::test]
-async fn a_ciphertext_opens_with_its_context_and_its_key_only() {
+async fn aws_ciphertext_decrypts_with_its_context_and_key_only() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let (key, other) = (new_key(&client).await, new_key(&client).await);
-    let sealed = client.encrypt().key_id(&key).plaintext(Blob::new("x"));
-    let sealed = sealed
+    let encrypted = client.encrypt().key_id(&key).plaintext(Blob::new("x"));
+    let encrypted = encrypted
         .encryption_context("a", "bc")
         .encryption_context("d", "e")
         .send()
         .await
         .unwrap();
-    let blob = sealed.ciphertext_blob().unwrap().clone();
-    let opened = client.decrypt().ciphertext_blob(blob.clone());
+    let blob = encrypted.ciphertext_blob().unwrap().clone();
+    let decrypted = client.decrypt().ciphertext_blob(blob.clone());
     assert!(
-        opened
+        decrypted
             .encryption_context("d", "e")
             .encryption_context("a", "bc")
             .send()
@@ -152,9 +155,9 @@ async fn a_ciphertext_opens_with_its_context_and_its_key_only() {
             .decrypt()
             .ciphertext_blob(blob.clone())
             .set_encryption_context(Some(context));
-        let refused = call.send().await.unwrap_err().into_service_error();
-        assert!(refused.is_invalid_ciphertext_exception(), "{refused:?}");
-        assert_eq!(refused.message(), None);
+        let rejected = call.send().await.unwrap_err().into_service_error();
+        assert!(rejected.is_invalid_ciphertext_exception(), "{rejected:?}");
+        assert_eq!(rejected.message(), None);
     }
     let pinned = client
         .decrypt()
@@ -168,7 +171,8 @@ async fn a_ciphertext_opens_with_its_context_and_its_key_only() {
     let words =
         "The key ID in the request does not identify a CMK that can perform this operation.";
     assert_eq!(pinned.message(), Some(words));
-    // Flipped in the encrypted part; in the material's id; and no ciphertext at all.
+    // Changed in the encrypted part, changed in the id of the key material, and not a ciphertext at
+    // all.
     let flipped = |at: usize| {
         let mut bytes = blob.as_ref().to_vec();
         bytes[at] ^= 1;
@@ -180,19 +184,19 @@ async fn a_ciphertext_opens_with_its_context_and_its_key_only() {
         (flipped(10), "AccessDeniedException"),
         (Blob::new("garbage"), "InvalidCiphertextException"),
     ] {
-        let refused = client
+        let rejected = client
             .decrypt()
             .ciphertext_blob(bytes)
             .send()
             .await
             .unwrap_err()
             .into_service_error();
-        assert_eq!(refused.code(), Some(code));
+        assert_eq!(rejected.code(), Some(code));
     }
 }
 
 #[tokio::test]
-async fn data_keys_have_the_length_asked_for_and_come_back_from_their_ciphertext() {
+async fn data_keys_have_the_requested_length_and_decrypt() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
@@ -206,45 +210,44 @@ async fn data_keys_have_the_length_asked_for_and_come_back_from_their_ciphertext
             .key_id(&key)
             .set_key_spec(spec)
             .set_number_of_bytes(bytes);
-        let made = call.send().await.unwrap();
-        let plaintext = made.plaintext().unwrap().as_ref();
+        let created = call.send().await.unwrap();
+        let plaintext = created.plaintext().unwrap().as_ref();
         assert_eq!(plaintext.len(), length);
-        let ciphertext = made.ciphertext_blob().unwrap();
-        // As long as the service's own, where those were seen: 152 bytes more than a plaintext of
-        // 32.
+        let ciphertext = created.ciphertext_blob().unwrap();
+        // As recorded from the service: 152 bytes longer than the plaintext of 32 bytes.
         assert!(length != 32 || ciphertext.as_ref().len() == 184);
-        let opened = client
+        let decrypted = client
             .decrypt()
             .ciphertext_blob(ciphertext.clone())
             .send()
             .await
             .unwrap();
-        assert_eq!(opened.plaintext().unwrap().as_ref(), plaintext);
+        assert_eq!(decrypted.plaintext().unwrap().as_ref(), plaintext);
     }
     let hidden = client
         .generate_data_key_without_plaintext()
         .key_id(&key)
         .key_spec(DataKeySpec::Aes256);
     let hidden = hidden.send().await.unwrap();
-    let opened = client
+    let decrypted = client
         .decrypt()
         .ciphertext_blob(hidden.ciphertext_blob().unwrap().clone())
         .send()
         .await
         .unwrap();
-    assert_eq!(opened.plaintext().unwrap().as_ref().len(), 32);
+    assert_eq!(decrypted.plaintext().unwrap().as_ref().len(), 32);
     let both = client
         .generate_data_key()
         .key_id(&key)
         .key_spec(DataKeySpec::Aes256)
         .number_of_bytes(1);
-    for refused in [
+    for rejected in [
         both.send().await,
         client.generate_data_key().key_id(&key).send().await,
     ] {
-        let refused = refused.unwrap_err().into_service_error();
+        let rejected = rejected.unwrap_err().into_service_error();
         assert_eq!(
-            refused.message(),
+            rejected.message(),
             Some("Please specify either number of bytes or key spec.")
         );
     }
@@ -264,11 +267,11 @@ async fn data_keys_have_the_length_asked_for_and_come_back_from_their_ciphertext
 }
 
 #[tokio::test]
-async fn re_encrypt_moves_a_plaintext_under_another_key_and_context() {
+async fn re_encrypt_changes_key_and_context() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let (from, to) = (new_key(&client).await, new_key(&client).await);
-    let sealed = client
+    let encrypted = client
         .encrypt()
         .key_id(&from)
         .plaintext(Blob::new("x"))
@@ -277,7 +280,7 @@ async fn re_encrypt_moves_a_plaintext_under_another_key_and_context() {
         .unwrap();
     let moved = client
         .re_encrypt()
-        .ciphertext_blob(sealed.ciphertext_blob().unwrap().clone());
+        .ciphertext_blob(encrypted.ciphertext_blob().unwrap().clone());
     let moved = moved
         .destination_key_id(&to)
         .destination_encryption_context("a", "b")
@@ -288,19 +291,19 @@ async fn re_encrypt_moves_a_plaintext_under_another_key_and_context() {
         (moved.source_key_id(), moved.key_id()),
         (Some(from.as_str()), Some(to.as_str()))
     );
-    let opened = client
+    let decrypted = client
         .decrypt()
         .ciphertext_blob(moved.ciphertext_blob().unwrap().clone());
-    let opened = opened.encryption_context("a", "b").send().await.unwrap();
-    assert_eq!(opened.key_id(), Some(to.as_str()));
+    let decrypted = decrypted.encryption_context("a", "b").send().await.unwrap();
+    assert_eq!(decrypted.key_id(), Some(to.as_str()));
     assert_eq!(
-        opened.key_material_id(),
+        decrypted.key_material_id(),
         moved.destination_key_material_id()
     );
 }
 
 #[tokio::test]
-async fn a_dry_run_says_whether_it_would_have_gone_through() {
+async fn dry_run_reports_the_outcome_without_an_effect() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
@@ -311,8 +314,8 @@ async fn a_dry_run_says_whether_it_would_have_gone_through() {
             .plaintext(Blob::new("x"))
             .dry_run(true)
     };
-    let refused = dry(&client).send().await.unwrap_err().into_service_error();
-    assert_eq!(refused.code(), Some("DryRunOperationException"));
+    let rejected = dry(&client).send().await.unwrap_err().into_service_error();
+    assert_eq!(rejected.code(), Some("DryRunOperationException"));
     client.disable_key().key_id(&key).send().await.unwrap();
     assert!(
         dry(&client)
@@ -325,7 +328,7 @@ async fn a_dry_run_says_whether_it_would_have_gone_through() {
 }
 
 #[tokio::test]
-async fn bad_bodies_get_the_vendors_error() {
+async fn invalid_bodies_get_the_vendors_error() {
     let emulator = started().await;
     let address = emulator.http_addr();
     let key = sdk(&emulator)
@@ -369,9 +372,9 @@ async fn bad_bodies_get_the_vendors_error() {
     );
     let algorithm = json!({ "KeyId": key.key_id(), "Plaintext": "eA==", "EncryptionAlgorithm": "RSAES_OAEP_SHA_256" });
     let words = "Algorithm RSAES_OAEP_SHA_256 is incompatible with key spec SYMMETRIC_DEFAULT.";
-    let refused = encrypt(algorithm).send(address).await;
+    let rejected = encrypt(algorithm).send(address).await;
     assert_eq!(
-        (refused.code(), refused.message()),
+        (rejected.code(), rejected.message()),
         ("InvalidKeyUsageException", words)
     );
     let unknown = "0000abcd-12ab-34cd-56ef-1234567890ab";
@@ -401,7 +404,7 @@ async fn bad_bodies_get_the_vendors_error() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_utf8_gets_the_vendors_error() {
+async fn non_utf8_body_gets_the_vendors_error() {
     let emulator = Emulator::builder().auth(Auth::Off).start().await.unwrap();
     let mut bytes =
         b"POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: TrentService.Encrypt\r\ncontent-length: 14\r\n".to_vec();

@@ -1,4 +1,4 @@
-//! More connections than there are file descriptors.
+//! More connections than file descriptors.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 
 use crate::support::send;
 
-/// The emulator as a program of its own, which may have few files open.
+/// The emulator as a process of its own with a low limit of open files.
 #[tokio::test]
-async fn with_few_file_descriptors_the_admin_port_still_answers() {
+async fn admin_port_answers_when_file_descriptors_run_out() {
     let command = format!(
         "ulimit -n 128 && exec {} --listen=127.0.0.1:0 --no-tls --admin-listen=127.0.0.1:0 --format=json",
         env!("CARGO_BIN_EXE_kmslab-emulator")
@@ -38,7 +38,7 @@ async fn with_few_file_descriptors_the_admin_port_still_answers() {
     let (http, admin) = (address("http"), address("admin"));
     let mut held = Vec::new();
     for _ in 0..300 {
-        // What finds no place waits in the system's queue, and is full at some time.
+        // Connections without a slot wait in the system's queue, which fills up at some point.
         match tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(http)).await {
             Ok(Ok(mut stream)) => {
                 let _ = stream.write_all(b"GET / HTTP/1.1\r\n").await;
@@ -62,7 +62,7 @@ async fn with_few_file_descriptors_the_admin_port_still_answers() {
             .expect("no answer");
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
-    // With the connections gone there is room again.
+    // Closed connections free their slots.
     drop(held);
     let request = http::Request::get("/computeMetadata/v1/project/project-id");
     let request = request
@@ -74,7 +74,7 @@ async fn with_few_file_descriptors_the_admin_port_still_answers() {
         .await
         .expect("no answer");
     assert_eq!(answer.status, 200, "{}", answer.text);
-    // Asked to end, it leaves nothing in the temporary directory.
+    // On SIGTERM it leaves nothing in the temporary directory.
     let pid = child.id().unwrap().to_string();
     assert!(
         tokio::process::Command::new("kill")

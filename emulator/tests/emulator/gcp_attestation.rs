@@ -1,4 +1,4 @@
-//! Attestations of HSM keys, read as Marvell's parser reads them and verified as Google's
+//! Attestations of HSM keys, parsed as Marvell's parser does and verified as Google's
 //! `verify_attestation.py` does.
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ fn signed_by(pem: &str, attestation: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn an_hsm_attests_what_it_holds_and_software_does_not() {
+async fn hsm_versions_have_attestations_and_software_versions_do_not() {
     let (emulator, token) = with_key().await;
     let go = async |method: &str, path: &str, body: Value| {
         rest(
@@ -88,14 +88,14 @@ async fn an_hsm_attests_what_it_holds_and_software_does_not() {
             200
         );
         let path = format!("cryptoKeys/{id}/cryptoKeyVersions/1");
-        let shown = until(
+        let displayed = until(
             &emulator,
             Some(&token),
             &format!("{RING}/{path}"),
             "ENABLED",
         )
         .await;
-        let attestation = &shown["attestation"];
+        let attestation = &displayed["attestation"];
         assert_eq!(attestation["format"], "CAVIUM_V2_COMPRESSED");
         let content = STANDARD
             .decode(attestation["content"].as_str().unwrap())

@@ -1,4 +1,4 @@
-//! Deletion in Cloud KMS: destroyed versions, then empty keys, whose names stay taken.
+//! Deletion in Cloud KMS: destroyed versions, then empty keys, whose names stay in use.
 
 use kmslab_emulator::RunningEmulator;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ async fn call(
 }
 
 #[tokio::test]
-async fn a_key_is_deleted_when_its_versions_are_and_its_name_stays_taken() {
+async fn key_without_versions_is_deleted_and_its_name_is_retired() {
     let (emulator, token) = with_key().await;
     let key = format!("{RING}/cryptoKeys/k");
     let version = |number: u32| format!("{key}/cryptoKeyVersions/{number}");
@@ -26,21 +26,21 @@ async fn a_key_is_deleted_when_its_versions_are_and_its_name_stays_taken() {
         call(&emulator, &token, method, path, body).await
     };
 
-    let (status, refused) = go("DELETE", &version(1), Value::Null).await;
+    let (status, rejected) = go("DELETE", &version(1), Value::Null).await;
     assert_eq!(
-        (status, &refused["error"]["status"]),
+        (status, &rejected["error"]["status"]),
         (400, &json!("FAILED_PRECONDITION"))
     );
     assert!(
-        refused["error"]["message"]
+        rejected["error"]["message"]
             .as_str()
             .unwrap()
             .contains("current state is: ENABLED"),
-        "{refused}"
+        "{rejected}"
     );
-    let (status, refused) = go("DELETE", &key, Value::Null).await;
+    let (status, rejected) = go("DELETE", &key, Value::Null).await;
     assert_eq!(
-        (status, &refused["error"]["status"]),
+        (status, &rejected["error"]["status"]),
         (400, &json!("FAILED_PRECONDITION"))
     );
 
@@ -66,9 +66,9 @@ async fn a_key_is_deleted_when_its_versions_are_and_its_name_stays_taken() {
         (200, done)
     );
     assert_eq!(go("GET", &version(1), Value::Null).await.0, 404);
-    // Its number is not given again.
-    let (_, made) = go("POST", &format!("{key}/cryptoKeyVersions"), json!({})).await;
-    assert_eq!(made["name"], version(2));
+    // Its number is not given out again.
+    let (_, created) = go("POST", &format!("{key}/cryptoKeyVersions"), json!({})).await;
+    assert_eq!(created["name"], version(2));
     assert_eq!(go("GET", &key, Value::Null).await.1.get("primary"), None);
 
     assert_eq!(
@@ -88,9 +88,9 @@ async fn a_key_is_deleted_when_its_versions_are_and_its_name_stays_taken() {
         record.starts_with("projects/p/locations/us-east1/retiredResources/"),
         "{record}"
     );
-    let (_, shown) = go("GET", record, Value::Null).await;
+    let (_, displayed) = go("GET", record, Value::Null).await;
     assert_eq!(
-        (&shown["originalResource"], &shown["resourceType"]),
+        (&displayed["originalResource"], &displayed["resourceType"]),
         (&json!(key), &json!("cloudkms.googleapis.com/CryptoKey"))
     );
     let (_, all) = go(
@@ -101,7 +101,7 @@ async fn a_key_is_deleted_when_its_versions_are_and_its_name_stays_taken() {
     .await;
     assert_eq!(
         all,
-        json!({ "retiredResources": [shown], "totalSize": "1" })
+        json!({ "retiredResources": [displayed], "totalSize": "1" })
     );
     let (_, none) = go(
         "GET",

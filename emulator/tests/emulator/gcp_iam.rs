@@ -1,5 +1,5 @@
-//! Google's IAM: who gets in, who may do what, service accounts and their keys, and the other kinds
-//! of keys that Cloud KMS has.
+//! Google's IAM: authentication, permissions, service accounts and their keys; and the other kinds
+//! of keys of Cloud KMS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::{Answer, send};
 const KEY: &str = "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k";
 const ACCOUNT: &str = "some-one@p.iam.gserviceaccount.com";
 
-/// What an account signs: `claims` with its key.
+/// `claims` signed with an account's key.
 pub(crate) fn signed(key: &str, id: &str, claims: &Value) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -53,7 +53,7 @@ async fn exchanged(emulator: &RunningEmulator, form: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn only_tokens_that_hold_get_in() {
+async fn only_valid_tokens_are_accepted() {
     let file = KeyFile::generate(ACCOUNT).unwrap();
     let json: Value =
         serde_json::from_str(&file.json("https://oauth2.googleapis.com/token")).unwrap();
@@ -94,7 +94,7 @@ async fn only_tokens_that_hold_get_in() {
                 .to_owned(),
         )
     };
-    // Let in, and told nothing of what it may not see.
+    // Authenticated, but it learns nothing about what it may not see.
     assert_eq!(
         ask(Some(&claims(json!({})))).await,
         (403, "IAM_PERMISSION_DENIED".into())
@@ -143,7 +143,7 @@ async fn only_tokens_that_hold_get_in() {
         assert_eq!(ask(token).await, (401, reason.to_owned()), "{token:?}");
     }
 
-    // Exchanged for an access token, which ends after an hour of real time.
+    // Exchanged for an access token, which expires after an hour of real time.
     let grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
     let assertion = claims(
         json!({ "aud": "https://oauth2.googleapis.com/token", "scope": "https://www.googleapis.com/auth/cloud-platform" }),
@@ -188,12 +188,12 @@ async fn only_tokens_that_hold_get_in() {
             "Invalid OAuth scope or ID token audience provided.",
         ),
     ] {
-        let refused = exchanged(&emulator, &form).await;
+        let rejected = exchanged(&emulator, &form).await;
         assert_eq!(
             (
-                refused.status,
-                &refused.json["error"],
-                &refused.json["error_description"]
+                rejected.status,
+                &rejected.json["error"],
+                &rejected.json["error_description"]
             ),
             (400, &json!(error), &json!(words))
         );
@@ -206,7 +206,7 @@ async fn only_tokens_that_hold_get_in() {
 }
 
 #[tokio::test]
-async fn the_metadata_server_gives_tokens_to_those_who_send_its_header() {
+async fn metadata_server_issues_tokens_with_its_header_only() {
     let emulator = Emulator::builder().start().await.unwrap();
     let ask = async |path: &str, flavor: Option<&str>| {
         let mut request = http::Request::get(path).header("host", "metadata.google.internal");
@@ -225,7 +225,7 @@ async fn the_metadata_server_gives_tokens_to_those_who_send_its_header() {
 }
 
 #[tokio::test]
-async fn policies_are_read_set_and_tested_as_the_service_does() {
+async fn iam_policies_are_read_set_and_tested_as_in_the_service() {
     let (emulator, token) = with_key().await;
     let owner = Some(token.as_str());
     let policy = rest(
@@ -273,10 +273,10 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
     ] {
         assert_eq!(set(&json!({ "bindings": bindings })).await.status, 400);
     }
-    // The guide's account: made, given a key, and allowed what its role allows.
+    // The account of the guide: created, given a key and a role.
     let account =
         json!({ "accountId": "some-one", "serviceAccount": { "displayName": "Kubernetes" } });
-    let made = rest(
+    let created = rest(
         &emulator,
         owner,
         "POST",
@@ -284,7 +284,10 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
         account.clone(),
     )
     .await;
-    assert_eq!((made.status, &made.json["email"]), (200, &json!(ACCOUNT)));
+    assert_eq!(
+        (created.status, &created.json["email"]),
+        (200, &json!(ACCOUNT))
+    );
     assert_eq!(
         rest(
             &emulator,
@@ -298,11 +301,11 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
         409
     );
     let keys = format!("/v1/projects/p/serviceAccounts/{ACCOUNT}/keys");
-    let made = rest(&emulator, owner, "POST", &keys, json!({})).await.json;
+    let created = rest(&emulator, owner, "POST", &keys, json!({})).await.json;
     let file: Value = {
         use base64::Engine;
         let bytes = base64::engine::general_purpose::STANDARD
-            .decode(made["privateKeyData"].as_str().unwrap())
+            .decode(created["privateKeyData"].as_str().unwrap())
             .unwrap();
         serde_json::from_slice(&bytes).unwrap()
     };
@@ -328,13 +331,13 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
         .status,
         200
     );
-    let asked = json!({ "permissions": ["cloudkms.cryptoKeys.get", "cloudkms.cryptoKeyVersions.useToDecrypt"] });
+    let requested = json!({ "permissions": ["cloudkms.cryptoKeys.get", "cloudkms.cryptoKeyVersions.useToDecrypt"] });
     let tested = rest(
         &emulator,
         its,
         "POST",
         &format!("/v1/{KEY}:testIamPermissions"),
-        asked,
+        requested,
     )
     .await
     .json;
@@ -354,7 +357,7 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
         .status,
         403
     );
-    // A key that was thrown away lets nobody in.
+    // A deleted key does not authenticate.
     let id = file["private_key_id"].as_str().unwrap();
     assert_eq!(
         rest(
@@ -382,7 +385,8 @@ async fn policies_are_read_set_and_tested_as_the_service_does() {
     );
 }
 
-/// A key of a purpose and an algorithm; the name of its first version, which is ready.
+/// Creates a key of a purpose and an algorithm and returns the name of its first version once it is
+/// enabled.
 pub(crate) async fn version(
     emulator: &RunningEmulator,
     token: Option<&str>,
@@ -391,7 +395,7 @@ pub(crate) async fn version(
 ) -> String {
     let id = algorithm.to_ascii_lowercase();
     let body = json!({ "purpose": purpose, "versionTemplate": { "algorithm": algorithm } });
-    let made = rest(
+    let created = rest(
         emulator,
         token,
         "POST",
@@ -399,7 +403,7 @@ pub(crate) async fn version(
         body,
     )
     .await;
-    assert_eq!(made.status, 200, "{}", made.text);
+    assert_eq!(created.status, 200, "{}", created.text);
     let version = format!("{RING}/cryptoKeys/{id}/cryptoKeyVersions/1");
     until(emulator, token, &version, "ENABLED").await;
     version
@@ -414,9 +418,9 @@ pub(crate) async fn until(
     let path = format!("/v1/{name}");
     let reached = async {
         loop {
-            let shown = rest(emulator, token, "GET", &path, Value::Null).await.json;
-            if shown["state"] == state {
-                return shown;
+            let displayed = rest(emulator, token, "GET", &path, Value::Null).await.json;
+            if displayed["state"] == state {
+                return displayed;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -427,7 +431,7 @@ pub(crate) async fn until(
 }
 
 #[tokio::test]
-async fn every_kind_of_key_does_what_its_algorithm_is_for() {
+async fn every_algorithm_supports_its_operations() {
     let (emulator, token) = with_key().await;
     let token = Some(token.as_str());
     let post = async |path: String, body: Value| {
@@ -435,13 +439,13 @@ async fn every_kind_of_key_does_what_its_algorithm_is_for() {
     };
     for algorithm in ["AES_128_GCM", "AES_256_CBC", "AES_256_CTR"] {
         let version = version(&emulator, token, "RAW_ENCRYPT_DECRYPT", algorithm).await;
-        let sealed = post(
+        let encrypted = post(
             format!("{version}:rawEncrypt"),
             json!({ "plaintext": base64(&[7; 32]) }),
         )
         .await
         .json;
-        let body = json!({ "ciphertext": sealed["ciphertext"], "initializationVector": sealed["initializationVector"] });
+        let body = json!({ "ciphertext": encrypted["ciphertext"], "initializationVector": encrypted["initializationVector"] });
         assert_eq!(
             post(format!("{version}:rawDecrypt"), body).await.json["plaintext"],
             base64(&[7; 32]),
@@ -450,18 +454,18 @@ async fn every_kind_of_key_does_what_its_algorithm_is_for() {
     }
     for algorithm in ["HMAC_SHA1", "HMAC_SHA256"] {
         let version = version(&emulator, token, "MAC", algorithm).await;
-        let made = post(format!("{version}:macSign"), json!({ "data": "AAAA" }))
+        let created = post(format!("{version}:macSign"), json!({ "data": "AAAA" }))
             .await
             .json;
         let held = post(
             format!("{version}:macVerify"),
-            json!({ "data": "AAAA", "mac": made["mac"] }),
+            json!({ "data": "AAAA", "mac": created["mac"] }),
         )
         .await
         .json;
         let not = post(
             format!("{version}:macVerify"),
-            json!({ "data": "AAAB", "mac": made["mac"] }),
+            json!({ "data": "AAAB", "mac": created["mac"] }),
         )
         .await
         .json;
@@ -543,11 +547,11 @@ fn encrypted_to(pem: &str, plaintext: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn ones_own_material_comes_in_through_an_import_job() {
+async fn import_job_imports_key_material() {
     let (emulator, token) = with_key().await;
     let token = Some(token.as_str());
     let job = json!({ "importMethod": "RSA_OAEP_3072_SHA256", "protectionLevel": "SOFTWARE" });
-    let made = rest(
+    let created = rest(
         &emulator,
         token,
         "POST",
@@ -555,7 +559,7 @@ async fn ones_own_material_comes_in_through_an_import_job() {
         job,
     )
     .await;
-    assert_eq!(made.status, 200, "{}", made.text);
+    assert_eq!(created.status, 200, "{}", created.text);
     let job = format!("{RING}/importJobs/j");
     let active = until(&emulator, token, &job, "ACTIVE").await;
     let wrapped = encrypted_to(active["publicKey"]["pem"].as_str().unwrap(), &[9; 32]);
@@ -587,7 +591,7 @@ async fn ones_own_material_comes_in_through_an_import_job() {
         (200, &json!(job), &json!("ENABLED"))
     );
     let encrypt = format!("/v1/{RING}/cryptoKeys/mine:encrypt");
-    let refused = rest(
+    let rejected = rest(
         &emulator,
         token,
         "POST",
@@ -596,7 +600,7 @@ async fn ones_own_material_comes_in_through_an_import_job() {
     )
     .await;
     assert_eq!(
-        refused.status, 400,
+        rejected.status, 400,
         "an imported version is not the primary by itself"
     );
     let primary = format!("/v1/{RING}/cryptoKeys/mine:updatePrimaryVersion");
@@ -625,13 +629,13 @@ async fn ones_own_material_comes_in_through_an_import_job() {
         200
     );
 
-    // What a schedule makes of it was not imported.
-    let made = imported.json["createTime"]
+    // A version made by a schedule was not imported.
+    let created = imported.json["createTime"]
         .as_str()
         .unwrap()
         .parse::<jiff::Timestamp>()
         .unwrap();
-    let next = made + jiff::SignedDuration::from_hours(48);
+    let next = created + jiff::SignedDuration::from_hours(48);
     let scheduled = json!({ "rotationPeriod": "172800s", "nextRotationTime": next.to_string() });
     let patch = format!("/v1/{RING}/cryptoKeys/mine?updateMask=rotationPeriod,nextRotationTime");
     assert_eq!(

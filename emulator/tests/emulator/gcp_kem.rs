@@ -1,5 +1,5 @@
-//! Key encapsulation and raw RSA signatures in Cloud KMS, held to implementations that are not the
-//! emulator's.
+//! Key encapsulation and raw RSA signatures in Cloud KMS, checked against independent
+//! implementations.
 
 use aws_lc_rs::kem::{EncapsulationKey, ML_KEM_768, ML_KEM_1024};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -15,13 +15,13 @@ fn bytes(value: &Value) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_secret_is_shared_with_whoever_has_the_public_key() {
+async fn decapsulate_returns_the_secret_encapsulated_to_the_public_key() {
     let (emulator, token) = with_key().await;
     let token = Some(token.as_str());
     for (algorithm, kem) in [("ML_KEM_768", &ML_KEM_768), ("ML_KEM_1024", &ML_KEM_1024)] {
         let version = version(&emulator, token, "KEY_ENCAPSULATION", algorithm).await;
         let path = format!("/v1/{version}/publicKey");
-        // Without the format that its standard has, the service gives no such key.
+        // The service requires the format of such a public key to be named.
         assert_eq!(
             rest(&emulator, token, "GET", &path, Value::Null)
                 .await
@@ -99,7 +99,7 @@ async fn a_secret_is_shared_with_whoever_has_the_public_key() {
 }
 
 #[tokio::test]
-async fn raw_rsa_signs_what_it_is_given_which_is_a_usual_signature_with_the_hashs_name_in_front() {
+async fn raw_rsa_over_digest_info_equals_a_pkcs1_signature() {
     // DigestInfo of SHA-256 (RFC 8017, 9.2).
     const SHA_256: &str = "3031300d060960864801650304020105000420";
     let (emulator, token) = with_key().await;

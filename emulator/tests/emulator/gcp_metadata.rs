@@ -1,5 +1,5 @@
-//! Google's metadata server: the tree in its forms, and the tokens in it; the addresses where
-//! client libraries fetch certificates.
+//! Google's metadata server: the tree in all its forms, its tokens, and the URLs where client
+//! libraries fetch certificates.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -44,7 +44,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn metadata_directories_list_their_entries_and_redirect_to_their_slash() {
+async fn metadata_directories_list_entries_and_redirect_to_a_trailing_slash() {
     let emulator = Emulator::builder().start().await.unwrap();
     for (path, listing) in [
         ("/", "instance/\nproject/\nuniverse/\n"),
@@ -92,7 +92,7 @@ async fn metadata_directories_list_their_entries_and_redirect_to_their_slash() {
 }
 
 #[tokio::test]
-async fn metadata_values_are_text_and_json_where_that_is_asked_for() {
+async fn metadata_values_are_returned_as_text_or_json() {
     let emulator = Emulator::builder().start().await.unwrap();
     for (path, kind, body) in [
         ("/project/project-id", "application/text", "kmslab"),
@@ -165,7 +165,7 @@ async fn metadata_values_are_text_and_json_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn metadata_is_read_recursively_at_each_level_without_tokens() {
+async fn recursive_metadata_omits_tokens() {
     let emulator = Emulator::builder().start().await.unwrap();
     let account = json!({
         "aliases": ["default"], "email": EMAIL, "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
@@ -218,7 +218,7 @@ fn header_kind(head: &str) -> &str {
 }
 
 #[tokio::test]
-async fn metadata_is_denied_without_its_header_and_through_a_proxy() {
+async fn metadata_is_denied_without_its_header_or_when_forwarded() {
     let emulator = Emulator::builder().start().await.unwrap();
     let path = format!("{ROOT}/instance/service-accounts/default/token");
     for headers in [
@@ -234,7 +234,7 @@ async fn metadata_is_denied_without_its_header_and_through_a_proxy() {
         assert_eq!(answer.status, 403, "{headers:?}");
         assert!(!answer.text.contains("ya29"), "{headers:?}");
     }
-    // Clients look here first, without the header.
+    // Clients request this first, without the header.
     let root = get_with(&emulator, "metadata.google.internal", "/", &[]).await;
     assert_eq!(
         (root.status, root.text.as_str()),
@@ -251,7 +251,7 @@ fn claims(token: &str) -> Value {
     .unwrap()
 }
 
-/// Verified with the keys that Google's libraries fetch.
+/// Verifies with the keys that Google's libraries fetch.
 async fn verified(emulator: &RunningEmulator, token: &str) -> Value {
     let keys = get_with(emulator, "www.googleapis.com", "/oauth2/v3/certs", &[])
         .await
@@ -268,7 +268,7 @@ async fn verified(emulator: &RunningEmulator, token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_id_token_names_its_audience_and_is_verified_by_the_published_keys() {
+async fn id_token_verifies_with_the_published_keys() {
     let emulator = Emulator::builder().start().await.unwrap();
     let path = "/instance/service-accounts/default/identity";
     let missing = get(&emulator, path).await;
@@ -279,13 +279,17 @@ async fn an_id_token_names_its_audience_and_is_verified_by_the_published_keys() 
     let token = get(&emulator, &format!("{path}?audience=https://example.com"))
         .await
         .text;
-    let said = verified(&emulator, &token).await;
+    let message = verified(&emulator, &token).await;
     assert_eq!(
-        (&said["aud"], &said["email"], &said["email_verified"]),
+        (
+            &message["aud"],
+            &message["email"],
+            &message["email_verified"]
+        ),
         (&json!("https://example.com"), &json!(EMAIL), &json!(true))
     );
-    assert_eq!(said["sub"], said["azp"]);
-    assert!(said.get("google").is_none());
+    assert_eq!(message["sub"], message["azp"]);
+    assert!(message.get("google").is_none());
     let full = get(&emulator, &format!("{path}?audience=a&format=full"))
         .await
         .text;
@@ -296,11 +300,11 @@ async fn an_id_token_names_its_audience_and_is_verified_by_the_published_keys() 
 }
 
 #[tokio::test]
-async fn certificates_and_keys_are_where_key_files_and_libraries_look_for_them() {
+async fn certificates_and_keys_are_at_the_urls_that_libraries_use() {
     let emulator = Emulator::builder().start().await.unwrap();
     let file = emulator.gcp_owner().unwrap();
     let key_file: Value = serde_json::from_str(&file.json("http://127.0.0.1/token")).unwrap();
-    // The address that the key file names.
+    // The URL in the key file.
     let url: http::Uri = key_file["client_x509_cert_url"]
         .as_str()
         .unwrap()
@@ -357,7 +361,7 @@ async fn certificates_and_keys_are_where_key_files_and_libraries_look_for_them()
 }
 
 #[tokio::test]
-async fn every_token_address_of_key_files_gives_tokens_and_tokeninfo_says_whose_they_are() {
+async fn every_token_uri_issues_tokens_and_tokeninfo_describes_them() {
     let emulator = Emulator::builder().start().await.unwrap();
     let file = emulator.gcp_owner().unwrap();
     for (host, path) in [
@@ -386,10 +390,10 @@ async fn every_token_address_of_key_files_gives_tokens_and_tokeninfo_says_whose_
             "{}",
             info.text
         );
-        let wanted = json!({ "target_audience": "https://example.com" });
-        let answer = exchange(&emulator, host, path, &assertion(&file, &url, wanted)).await;
-        let said = verified(&emulator, answer.json["id_token"].as_str().unwrap()).await;
-        assert_eq!(said["aud"], "https://example.com");
+        let expected = json!({ "target_audience": "https://example.com" });
+        let answer = exchange(&emulator, host, path, &assertion(&file, &url, expected)).await;
+        let message = verified(&emulator, answer.json["id_token"].as_str().unwrap()).await;
+        assert_eq!(message["aud"], "https://example.com");
     }
     let unknown = get_with(
         &emulator,
@@ -404,7 +408,7 @@ async fn every_token_address_of_key_files_gives_tokens_and_tokeninfo_says_whose_
     );
 }
 
-/// What a service account signs to get a token.
+/// The assertion that a service account signs to get a token.
 fn assertion(file: &KeyFile, audience: &str, more: Value) -> String {
     let key: Value = serde_json::from_str(&file.json("http://127.0.0.1/token")).unwrap();
     let now = crate::support::now().as_second();

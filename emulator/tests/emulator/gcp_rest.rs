@@ -1,5 +1,4 @@
-//! Cloud KMS over REST and gRPC as written by hand: shapes, refusals in the service's words, both
-//! wires alike.
+//! Cloud KMS by hand-written REST and gRPC requests: shapes, errors, and equality of both wires.
 
 use bytes::Bytes;
 use kmslab_emulator::{Emulator, RunningEmulator};
@@ -34,7 +33,7 @@ pub(crate) async fn rest(
     send(emulator.http_addr(), &request.body(body).unwrap()).await
 }
 
-/// A token of the account that may do everything, as a machine gets it.
+/// A token of the account with all permissions, from the metadata server.
 pub(crate) async fn token(emulator: &RunningEmulator) -> String {
     let path = "/computeMetadata/v1/instance/service-accounts/default/token";
     let request = http::Request::get(path)
@@ -44,7 +43,7 @@ pub(crate) async fn token(emulator: &RunningEmulator) -> String {
     answer.json["access_token"].as_str().unwrap().to_owned()
 }
 
-/// An emulator with one ring and one symmetric key in it, and a token for it.
+/// An emulator with a key ring and a symmetric key, and a token for it.
 pub(crate) async fn with_key() -> (RunningEmulator, String) {
     let emulator = Emulator::builder()
         .admin_listen(free_port())
@@ -75,7 +74,7 @@ pub(crate) async fn with_key() -> (RunningEmulator, String) {
     (emulator, token)
 }
 
-/// One call over gRPC.
+/// A gRPC call.
 async fn grpc<I, O>(
     emulator: &RunningEmulator,
     token: Option<&str>,
@@ -108,7 +107,7 @@ const ENCRYPT: &str = "/google.cloud.kms.v1.KeyManagementService/Encrypt";
 const GET_KEY: &str = "/google.cloud.kms.v1.KeyManagementService/GetCryptoKey";
 
 #[tokio::test]
-async fn rest_has_the_services_shapes() {
+async fn rest_responses_match_the_service() {
     let (emulator, token) = with_key().await;
     let key = rest(
         &emulator,
@@ -118,20 +117,20 @@ async fn rest_has_the_services_shapes() {
         Value::Null,
     )
     .await;
-    let mut shown = key.json.clone();
+    let mut displayed = key.json.clone();
     for field in ["createTime", "primary"] {
-        assert!(!shown[field].is_null(), "{shown}");
-        shown.as_object_mut().unwrap().remove(field);
+        assert!(!displayed[field].is_null(), "{displayed}");
+        displayed.as_object_mut().unwrap().remove(field);
     }
-    let wanted = json!({
+    let expected = json!({
         "name": KEY,
         "purpose": "ENCRYPT_DECRYPT",
         "versionTemplate": { "protectionLevel": "SOFTWARE", "algorithm": "GOOGLE_SYMMETRIC_ENCRYPTION" },
         "destroyScheduledDuration": "2592000s",
     });
-    assert_eq!(shown, wanted);
+    assert_eq!(displayed, expected);
     assert_eq!(key.json["primary"]["state"], "ENABLED");
-    // Google's own clients ask for numbers.
+    // Google's own clients request numbers.
     let numbers = format!("/v1/{KEY}?%24alt=json%3Benum-encoding%3Dint");
     let numbers = rest(&emulator, Some(&token), "GET", &numbers, Value::Null)
         .await
@@ -142,7 +141,7 @@ async fn rest_has_the_services_shapes() {
     );
 
     let body = json!({ "plaintext": "c2VjcmV0", "plaintextCrc32c": crc(b"secret").to_string() });
-    let sealed = rest(
+    let encrypted = rest(
         &emulator,
         Some(&token),
         "POST",
@@ -152,15 +151,18 @@ async fn rest_has_the_services_shapes() {
     .await
     .json;
     assert_eq!(
-        (&sealed["name"], &sealed["verifiedPlaintextCrc32c"]),
+        (&encrypted["name"], &encrypted["verifiedPlaintextCrc32c"]),
         (&json!(format!("{KEY}/cryptoKeyVersions/1")), &json!(true))
     );
     assert!(
-        sealed["ciphertextCrc32c"].is_string()
-            && sealed["ciphertext"].as_str().unwrap().starts_with("CiQA")
+        encrypted["ciphertextCrc32c"].is_string()
+            && encrypted["ciphertext"]
+                .as_str()
+                .unwrap()
+                .starts_with("CiQA")
     );
     assert_eq!(
-        sealed.get("verifiedAdditionalAuthenticatedDataCrc32c"),
+        encrypted.get("verifiedAdditionalAuthenticatedDataCrc32c"),
         None,
         "what is false is left out"
     );
@@ -184,7 +186,7 @@ pub(crate) fn crc(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn both_wires_are_one_service() {
+async fn rest_and_grpc_share_one_implementation() {
     let (emulator, token) = with_key().await;
     let token = Some(token.as_str());
     let message = kms::EncryptRequest {
@@ -192,9 +194,9 @@ async fn both_wires_are_one_service() {
         plaintext: b"secret".to_vec(),
         ..Default::default()
     };
-    let sealed: kms::EncryptResponse = grpc(&emulator, token, ENCRYPT, message).await.unwrap();
-    let body = json!({ "ciphertext": base64(&sealed.ciphertext) });
-    let opened = rest(
+    let encrypted: kms::EncryptResponse = grpc(&emulator, token, ENCRYPT, message).await.unwrap();
+    let body = json!({ "ciphertext": base64(&encrypted.ciphertext) });
+    let decrypted = rest(
         &emulator,
         token,
         "POST",
@@ -203,9 +205,9 @@ async fn both_wires_are_one_service() {
     )
     .await
     .json;
-    assert_eq!(opened["plaintext"], base64(b"secret"));
+    assert_eq!(decrypted["plaintext"], base64(b"secret"));
 
-    // The same refusal with the same words and details.
+    // The same error with the same message and details.
     for (name, code, status, reason) in [
         (
             format!("{RING}/cryptoKeys/none"),
@@ -221,42 +223,42 @@ async fn both_wires_are_one_service() {
         ),
     ] {
         let message = kms::GetCryptoKeyRequest { name: name.clone() };
-        let refused = grpc::<_, kms::CryptoKey>(&emulator, token, GET_KEY, message)
+        let rejected = grpc::<_, kms::CryptoKey>(&emulator, token, GET_KEY, message)
             .await
             .unwrap_err();
         let rest = rest(&emulator, token, "GET", &format!("/v1/{name}"), Value::Null).await;
-        assert_eq!((refused.code(), rest.status), (code, status), "{name}");
-        assert_eq!(rest.json["error"]["message"], refused.message());
+        assert_eq!((rejected.code(), rest.status), (code, status), "{name}");
+        assert_eq!(rest.json["error"]["message"], rejected.message());
         assert_eq!(rest.json["error"]["details"][0]["reason"], reason);
     }
     let message = kms::GetCryptoKeyRequest {
         name: KEY.to_owned(),
     };
-    let refused = grpc::<_, kms::CryptoKey>(&emulator, None, GET_KEY, message)
+    let rejected = grpc::<_, kms::CryptoKey>(&emulator, None, GET_KEY, message)
         .await
         .unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_eq!(rejected.code(), Code::Unauthenticated);
     let unread = kms::EncryptRequest {
         name: KEY.to_owned(),
         plaintext: vec![0; 65 * 1024],
         ..Default::default()
     };
-    let refused = grpc::<_, kms::EncryptResponse>(&emulator, token, ENCRYPT, unread)
+    let rejected = grpc::<_, kms::EncryptResponse>(&emulator, token, ENCRYPT, unread)
         .await
         .unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    // Bytes that are no message of the call.
+    assert_eq!(rejected.code(), Code::InvalidArgument);
+    // Bytes that do not decode as the call's message.
     let garbage = Garbage(Bytes::from_static(&[0x0a, 0xff, 0xff]));
-    let refused = grpc::<_, kms::EncryptResponse>(&emulator, token, ENCRYPT, garbage)
+    let rejected = grpc::<_, kms::EncryptResponse>(&emulator, token, ENCRYPT, garbage)
         .await
         .unwrap_err();
     assert!(
-        matches!(refused.code(), Code::Internal | Code::InvalidArgument),
-        "{refused:?}"
+        matches!(rejected.code(), Code::Internal | Code::InvalidArgument),
+        "{rejected:?}"
     );
 }
 
-/// A message that is written as the bytes that it is.
+/// A message that encodes as the given bytes.
 #[derive(Debug, Default, Clone)]
 struct Garbage(Bytes);
 
@@ -288,7 +290,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn bad_requests_get_the_services_codes() {
+async fn invalid_requests_get_the_services_codes() {
     let (emulator, token) = with_key().await;
     let version = format!("{KEY}/cryptoKeyVersions/1");
     let post = |path: String, body: Value| ("POST", path, body);
@@ -479,7 +481,7 @@ async fn bad_requests_get_the_services_codes() {
 }
 
 #[tokio::test]
-async fn lists_come_in_pages_filtered_and_ordered() {
+async fn lists_are_paginated_filtered_and_sorted() {
     let (emulator, token) = with_key().await;
     for n in 1..4 {
         let body = json!({ "purpose": "MAC", "versionTemplate": { "algorithm": "HMAC_SHA256" }, "labels": { "n": n.to_string() } });

@@ -1,5 +1,5 @@
-//! Google Cloud KMS, judged by Google's own Rust client: REST, tokens that service accounts sign
-//! for themselves.
+//! Google Cloud KMS with Google's own Rust client: REST, and tokens that service accounts sign
+//! themselves.
 
 use std::time::Duration;
 
@@ -61,12 +61,12 @@ async fn ring(client: &KeyManagementService) {
 
 async fn key(client: &KeyManagementService) -> model::CryptoKey {
     let key = model::CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
-    let made = client
+    let created = client
         .create_crypto_key()
         .set_parent(RING)
         .set_crypto_key_id("k8s-secrets-key")
         .set_crypto_key(key);
-    made.send().await.unwrap()
+    created.send().await.unwrap()
 }
 
 async fn encrypt(
@@ -115,7 +115,7 @@ async fn set_state(client: &KeyManagementService, version: &str, state: CryptoKe
 }
 
 #[tokio::test]
-async fn a_keys_life_through_the_rust_client() {
+async fn key_lifecycle_works_with_the_google_sdk() {
     let emulator = Emulator::builder()
         .admin_listen(free_port())
         .start()
@@ -123,27 +123,30 @@ async fn a_keys_life_through_the_rust_client() {
         .unwrap();
     let client = owner(&emulator).await;
     ring(&client).await;
-    let made = key(&client).await;
+    let created = key(&client).await;
     let first = format!("{KEY}/cryptoKeyVersions/1");
     assert_eq!(
-        (made.name.as_str(), made.primary.unwrap().name.as_str()),
+        (
+            created.name.as_str(),
+            created.primary.unwrap().name.as_str()
+        ),
         (KEY, first.as_str())
     );
 
-    let sealed = encrypt(&client, KEY, b"secret").await.unwrap();
-    assert_eq!(sealed.name, first);
+    let encrypted = encrypt(&client, KEY, b"secret").await.unwrap();
+    assert_eq!(encrypted.name, first);
     assert_eq!(
-        sealed.ciphertext_crc32c,
-        Some(i64::from(crc(&sealed.ciphertext)))
+        encrypted.ciphertext_crc32c,
+        Some(i64::from(crc(&encrypted.ciphertext)))
     );
-    let opened = decrypt(&client, &sealed.ciphertext).await.unwrap();
+    let decrypted = decrypt(&client, &encrypted.ciphertext).await.unwrap();
     assert_eq!(
-        (&opened.plaintext[..], opened.used_primary),
+        (&decrypted.plaintext[..], decrypted.used_primary),
         (&b"secret"[..], true)
     );
 
-    // Rotated by hand: a version is made, then it is made the primary; what the old one sealed
-    // opens as before.
+    // Manual rotation: a version is created and set as primary; ciphertexts of the old one still
+    // decrypt.
     let second = client
         .create_crypto_key_version()
         .set_parent(KEY)
@@ -163,14 +166,14 @@ async fn a_keys_life_through_the_rust_client() {
         .unwrap();
     assert_eq!(encrypt(&client, KEY, b"x").await.unwrap().name, second.name);
     assert!(
-        !decrypt(&client, &sealed.ciphertext)
+        !decrypt(&client, &encrypted.ciphertext)
             .await
             .unwrap()
             .used_primary
     );
 
     set_state(&client, &first, CryptoKeyVersionState::Disabled).await;
-    let outcome = decrypt(&client, &sealed.ciphertext).await;
+    let outcome = decrypt(&client, &encrypted.ciphertext).await;
     let details = outcome
         .as_ref()
         .unwrap_err()
@@ -191,16 +194,16 @@ async fn a_keys_life_through_the_rust_client() {
         ("KEY_DISABLED", first.as_str())
     );
     set_state(&client, &first, CryptoKeyVersionState::Enabled).await;
-    assert!(decrypt(&client, &sealed.ciphertext).await.is_ok());
+    assert!(decrypt(&client, &encrypted.ciphertext).await.is_ok());
 
-    let gone = client
+    let removed = client
         .destroy_crypto_key_version()
         .set_name(&first)
         .send()
         .await
         .unwrap();
-    assert_eq!(gone.state, CryptoKeyVersionState::DestroyScheduled);
-    let (code, words) = refused(decrypt(&client, &sealed.ciphertext).await);
+    assert_eq!(removed.state, CryptoKeyVersionState::DestroyScheduled);
+    let (code, words) = refused(decrypt(&client, &encrypted.ciphertext).await);
     assert_eq!(
         (code, words.contains("DESTROY_SCHEDULED")),
         (Code::FailedPrecondition, true)
@@ -222,14 +225,14 @@ async fn a_keys_life_through_the_rust_client() {
         .await
         .unwrap();
     admin(&emulator, "/clock", Some(r#"{"advance":"30d"}"#)).await;
-    let gone = client
+    let removed = client
         .get_crypto_key_version()
         .set_name(&first)
         .send()
         .await
         .unwrap();
-    assert_eq!(gone.state, CryptoKeyVersionState::Destroyed);
-    assert!(gone.destroy_event_time.is_some());
+    assert_eq!(removed.state, CryptoKeyVersionState::Destroyed);
+    assert!(removed.destroy_event_time.is_some());
     assert_eq!(
         refused(
             client
@@ -261,7 +264,7 @@ async fn a_keys_life_through_the_rust_client() {
 }
 
 #[tokio::test]
-async fn a_schedule_makes_new_primaries_on_the_lab_clock() {
+async fn rotation_schedule_follows_the_lab_clock() {
     let emulator = Emulator::builder()
         .admin_listen(free_port())
         .start()
@@ -294,11 +297,14 @@ async fn a_schedule_makes_new_primaries_on_the_lab_clock() {
             .ends_with("/1")
     );
     admin(&emulator, "/clock", Some(r#"{"advance":"90d"}"#)).await;
-    let sealed = encrypt(&client, KEY, b"x").await.unwrap();
-    assert!(sealed.name.ends_with("/2"));
-    let shown = client.get_crypto_key().set_name(KEY).send().await.unwrap();
-    assert_eq!(shown.primary.unwrap().name, sealed.name);
-    assert_eq!(shown.next_rotation_time.unwrap().seconds(), now + 180 * day);
+    let encrypted = encrypt(&client, KEY, b"x").await.unwrap();
+    assert!(encrypted.name.ends_with("/2"));
+    let displayed = client.get_crypto_key().set_name(KEY).send().await.unwrap();
+    assert_eq!(displayed.primary.unwrap().name, encrypted.name);
+    assert_eq!(
+        displayed.next_rotation_time.unwrap().seconds(),
+        now + 180 * day
+    );
 }
 
 async fn time_now(emulator: &RunningEmulator) -> i64 {
@@ -308,7 +314,7 @@ async fn time_now(emulator: &RunningEmulator) -> i64 {
 }
 
 #[tokio::test]
-async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
+async fn encrypter_decrypter_role_is_necessary_and_sufficient() {
     let (plugin, other) = (
         KeyFile::generate(PLUGIN).unwrap(),
         KeyFile::generate("other@p.iam.gserviceaccount.com").unwrap(),
@@ -343,27 +349,27 @@ async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
         .build()
         .unwrap();
     for allowed in [by_file, client(&emulator, metadata).await] {
-        let sealed = encrypt(&allowed, KEY, b"secret").await.unwrap();
+        let encrypted = encrypt(&allowed, KEY, b"secret").await.unwrap();
         assert_eq!(
-            decrypt(&allowed, &sealed.ciphertext)
+            decrypt(&allowed, &encrypted.ciphertext)
                 .await
                 .unwrap()
                 .plaintext,
             &b"secret"[..]
         );
         let (code, words) = refused(allowed.get_crypto_key().set_name(KEY).send().await);
-        let wanted = format!(
+        let expected = format!(
             "Permission 'cloudkms.cryptoKeys.get' denied on resource '{KEY}' (or it may not exist)."
         );
-        assert_eq!((code, words), (Code::PermissionDenied, wanted));
+        assert_eq!((code, words), (Code::PermissionDenied, expected));
     }
     let nobody = client(&emulator, of_file(&other)).await;
     let (code, words) = refused(encrypt(&nobody, KEY, b"x").await);
-    let wanted = format!(
+    let expected = format!(
         "Permission 'cloudkms.cryptoKeyVersions.useToEncrypt' denied on resource '{KEY}' (or it may not exist)."
     );
-    assert_eq!((code, words), (Code::PermissionDenied, wanted));
-    // A key that the account has thrown away, or never had.
+    assert_eq!((code, words), (Code::PermissionDenied, expected));
+    // A key that the account deleted or never had.
     let foreign = client(&emulator, of_file(&KeyFile::generate(PLUGIN).unwrap())).await;
     assert_eq!(
         refused(encrypt(&foreign, KEY, b"x").await).0,
@@ -372,7 +378,7 @@ async fn the_guides_role_is_all_that_encryption_needs_and_all_that_it_gives() {
 }
 
 #[tokio::test]
-async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() {
+async fn asymmetric_versions_are_generated_in_the_background_and_sign() {
     let emulator = Emulator::builder().start().await.unwrap();
     let client = owner(&emulator).await;
     ring(&client).await;
@@ -381,7 +387,7 @@ async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() 
     let key = model::CryptoKey::new()
         .set_purpose(CryptoKeyPurpose::AsymmetricSign)
         .set_version_template(template);
-    let made = client
+    let created = client
         .create_crypto_key()
         .set_parent(RING)
         .set_crypto_key_id("signs")
@@ -389,8 +395,8 @@ async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() 
         .send()
         .await
         .unwrap();
-    assert!(made.primary.is_none());
-    let version = format!("{}/cryptoKeyVersions/1", made.name);
+    assert!(created.primary.is_none());
+    let version = format!("{}/cryptoKeyVersions/1", created.name);
     let public = async {
         loop {
             match client.get_public_key().set_name(&version).send().await {
@@ -432,7 +438,7 @@ async fn asymmetric_keys_are_made_in_their_own_time_and_their_signatures_hold() 
     key.verify(b"message", &signed.signature).unwrap();
     let wrong = client
         .encrypt()
-        .set_name(&made.name)
+        .set_name(&created.name)
         .set_plaintext(b"x".to_vec())
         .send()
         .await;

@@ -1,4 +1,4 @@
-//! Google's tokens: for whom an assertion is, what an access token is good for, and how long.
+//! Google's tokens: audiences of assertions, scopes and lifetimes of access tokens.
 
 use kmslab_emulator::gcp::identity::KeyFile;
 use kmslab_emulator::gcp::seed::GcpSeed;
@@ -82,13 +82,13 @@ impl Lab {
 }
 
 #[tokio::test]
-async fn an_assertion_is_for_the_token_endpoint() {
+async fn assertion_audience_must_be_the_token_endpoint() {
     let lab = Lab::start().await;
     for audience in [
         "https://oauth2.googleapis.com/token",
         "https://www.googleapis.com/oauth2/v4/token",
         "https://accounts.google.com/o/oauth2/token",
-        // As the emulator's own key files say it.
+        // As in the emulator's own key files.
         "http://127.0.0.1:7600/token",
     ] {
         assert_eq!(
@@ -106,10 +106,10 @@ async fn an_assertion_is_for_the_token_endpoint() {
         json!(""),
         json!(null),
     ] {
-        let refused = lab.exchange(json!({ "aud": audience })).await;
-        let said = (&refused.json["error"], &refused.json["error_description"]);
+        let rejected = lab.exchange(json!({ "aud": audience })).await;
+        let message = (&rejected.json["error"], &rejected.json["error_description"]);
         assert_eq!(
-            (refused.status, said),
+            (rejected.status, message),
             (
                 400,
                 (
@@ -122,7 +122,7 @@ async fn an_assertion_is_for_the_token_endpoint() {
 }
 
 #[tokio::test]
-async fn an_account_speaks_for_itself_alone() {
+async fn assertion_subject_must_be_its_own_account() {
     let lab = Lab::start().await;
     assert_eq!(lab.exchange(json!({ "sub": ACCOUNT })).await.status, 200);
     for other in [
@@ -130,13 +130,13 @@ async fn an_account_speaks_for_itself_alone() {
         "user@example.com",
         "",
     ] {
-        let refused = lab.exchange(json!({ "sub": other })).await;
+        let rejected = lab.exchange(json!({ "sub": other })).await;
         assert_eq!(
-            (refused.status, &refused.json["error"]),
+            (rejected.status, &rejected.json["error"]),
             (401, &json!("unauthorized_client")),
             "{other}"
         );
-        // The same with a token that it signs itself.
+        // The same with a self-signed token.
         let own = lab.assertion(
             json!({ "sub": other, "aud": "https://cloudkms.googleapis.com/", "scope": null }),
         );
@@ -145,10 +145,10 @@ async fn an_account_speaks_for_itself_alone() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_scopes() {
+async fn token_is_limited_to_its_scopes() {
     let lab = Lab::start().await;
     let accounts = "/v1/projects/p/serviceAccounts";
-    // Let in, and without any permission.
+    // Authenticated, but without any permission.
     for (scope, path) in [(EVERYTHING, KEY), (KMS, KEY), (EVERYTHING, accounts)] {
         let (status, info) = lab.ask(&lab.access(scope).await, path).await;
         assert_eq!(
@@ -179,12 +179,12 @@ async fn a_token_is_good_for_its_scopes() {
         .await,
         (403, get_key)
     );
-    let (status, refused) = lab.ask(&lab.access(KMS).await, accounts).await;
+    let (status, rejected) = lab.ask(&lab.access(KMS).await, accounts).await;
     assert_eq!(
-        (status, &refused["reason"]),
+        (status, &rejected["reason"]),
         (403, &json!("ACCESS_TOKEN_SCOPE_INSUFFICIENT"))
     );
-    assert_eq!(refused["metadata"]["service"], "iam.googleapis.com");
+    assert_eq!(rejected["metadata"]["service"], "iam.googleapis.com");
 
     let request = http::Request::get(format!("/tokeninfo?access_token={storage}"))
         .header("host", "oauth2.googleapis.com");
@@ -197,7 +197,7 @@ async fn a_token_is_good_for_its_scopes() {
 }
 
 #[tokio::test]
-async fn a_token_outlives_the_key_that_got_it_and_not_its_account() {
+async fn token_outlives_its_key_but_not_its_account() {
     let lab = Lab::start().await;
     let owner = token(&lab.emulator).await;
     let access = lab.access(EVERYTHING).await;
@@ -242,7 +242,7 @@ async fn a_token_outlives_the_key_that_got_it_and_not_its_account() {
 }
 
 #[tokio::test]
-async fn the_metadata_server_gives_the_same_token_until_it_is_about_to_end_and_pushes_none_out() {
+async fn metadata_server_caches_tokens_until_near_expiry() {
     let lab = Lab::start().await;
     let ask = async |query: &str| {
         let path = format!("/computeMetadata/v1/instance/service-accounts/default/token{query}");

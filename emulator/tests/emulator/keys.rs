@@ -1,4 +1,4 @@
-//! What manages keys: metadata, aliases, lists in pages, rotation, deletion, policies, tags.
+//! Management of keys: metadata, aliases, pagination, rotation, deletion, policies, tags.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::ProvideErrorMetadata;
@@ -25,12 +25,12 @@ fn arn(id: &str) -> String {
 }
 
 #[tokio::test]
-async fn metadata_has_the_members_of_a_symmetric_key_and_no_other() {
+async fn key_metadata_has_exactly_the_members_of_a_symmetric_key() {
     let emulator = started().await;
-    let made = Call::new("CreateKey", r#"{"Description":"for tests"}"#)
+    let created = Call::new("CreateKey", r#"{"Description":"for tests"}"#)
         .send(emulator.http_addr())
         .await;
-    let metadata = made.json["KeyMetadata"].as_object().unwrap();
+    let metadata = created.json["KeyMetadata"].as_object().unwrap();
     let names: Vec<&str> = metadata.keys().map(String::as_str).collect();
     let mut expected = vec![
         "AWSAccountId",
@@ -85,10 +85,10 @@ async fn metadata_has_the_members_of_a_symmetric_key_and_no_other() {
 }
 
 #[tokio::test]
-async fn specs_that_are_not_offered_are_refused_and_not_faked() {
+async fn unsupported_key_specs_are_rejected() {
     let emulator = started().await;
     let client = sdk(&emulator);
-    let refused = client
+    let rejected = client
         .create_key()
         .key_spec(KeySpec::Rsa2048)
         .key_usage(KeyUsageType::SignVerify)
@@ -96,17 +96,17 @@ async fn specs_that_are_not_offered_are_refused_and_not_faked() {
         .await
         .unwrap_err()
         .into_service_error();
-    assert_eq!(refused.code(), Some("UnsupportedOperationException"));
-    let refused = Call::new("CreateKey", r#"{"KeySpec":"DES"}"#)
+    assert_eq!(rejected.code(), Some("UnsupportedOperationException"));
+    let rejected = Call::new("CreateKey", r#"{"KeySpec":"DES"}"#)
         .send(emulator.http_addr())
         .await;
     assert!(
-        refused.message().starts_with(
+        rejected.message().starts_with(
             "1 validation error detected: Value 'DES' at 'keySpec' failed to satisfy constraint: Member must satisfy enum value \
              set: ["
         ),
         "{}",
-        refused.text
+        rejected.text
     );
     let usage = Call::new("CreateKey", r#"{"KeyUsage":"SIGN_VERIFY"}"#)
         .send(emulator.http_addr())
@@ -119,10 +119,10 @@ async fn specs_that_are_not_offered_are_refused_and_not_faked() {
 }
 
 #[tokio::test]
-async fn lists_come_in_pages() {
+async fn aws_lists_are_paginated() {
     let emulator = started().await;
     let client = sdk(&emulator);
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for n in 0..5 {
         let key = new_key(&client).await;
         client
@@ -132,7 +132,7 @@ async fn lists_come_in_pages() {
             .send()
             .await
             .unwrap();
-        made.push(key);
+        created.push(key);
     }
     let pages = client
         .list_keys()
@@ -148,8 +148,8 @@ async fn lists_come_in_pages() {
         .map(|key| key.key_id.unwrap())
         .collect();
     listed.sort_unstable();
-    made.sort_unstable();
-    assert_eq!(listed, made);
+    created.sort_unstable();
+    assert_eq!(listed, created);
     let first = client.list_aliases().limit(3).send().await.unwrap();
     assert!(first.truncated() && first.aliases().len() == 3);
     let rest = client
@@ -171,7 +171,7 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test]
-async fn an_alias_is_made_moved_and_removed() {
+async fn alias_is_created_updated_and_deleted() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let (one, two) = (new_key(&client).await, new_key(&client).await);
@@ -195,18 +195,21 @@ async fn an_alias_is_made_moved_and_removed() {
         ("alias/with space", "ValidationException"),
         ("alias/aws/mine", "NotAuthorizedException"),
     ] {
-        let refused = create(name).send().await.unwrap_err().into_service_error();
-        assert_eq!(refused.code(), Some(code), "{name}");
+        let rejected = create(name).send().await.unwrap_err().into_service_error();
+        assert_eq!(rejected.code(), Some(code), "{name}");
     }
-    // What manages keys takes no alias.
-    let refused = client
+    // Management operations accept no alias.
+    let rejected = client
         .disable_key()
         .key_id("alias/k8s-secrets")
         .send()
         .await
         .unwrap_err()
         .into_service_error();
-    assert_eq!(refused.message(), Some("Invalid keyId 'alias/k8s-secrets'"));
+    assert_eq!(
+        rejected.message(),
+        Some("Invalid keyId 'alias/k8s-secrets'")
+    );
     client
         .update_alias()
         .alias_name("alias/k8s-secrets")
@@ -233,7 +236,7 @@ async fn an_alias_is_made_moved_and_removed() {
         .send()
         .await
         .unwrap();
-    let gone = client
+    let removed = client
         .delete_alias()
         .alias_name("alias/k8s-secrets")
         .send()
@@ -242,13 +245,13 @@ async fn an_alias_is_made_moved_and_removed() {
         .into_service_error();
     let words = format!("Alias arn:aws:kms:us-east-1:{ACCOUNT}:alias/k8s-secrets is not found.");
     assert!(
-        gone.is_not_found_exception() && gone.message() == Some(words.as_str()),
-        "{gone:?}"
+        removed.is_not_found_exception() && removed.message() == Some(words.as_str()),
+        "{removed:?}"
     );
 }
 
 #[tokio::test]
-async fn rotation_has_a_status_a_history_and_a_limit() {
+async fn rotation_status_history_and_limit() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
@@ -361,20 +364,20 @@ async fn rotation_has_a_status_a_history_and_a_limit() {
 }
 
 #[tokio::test]
-async fn a_deletion_is_scheduled_and_cancelled_in_the_vendors_words() {
+async fn deletion_is_scheduled_and_cancelled() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
     for days in [6, 31] {
-        let refused = client
+        let rejected = client
             .schedule_key_deletion()
             .key_id(&key)
             .pending_window_in_days(days)
             .send()
             .await;
-        let refused = refused.unwrap_err().into_service_error();
+        let rejected = rejected.unwrap_err().into_service_error();
         assert_eq!(
-            refused.message(),
+            rejected.message(),
             Some("PendingWindowInDays must be between 7 and 30")
         );
     }
@@ -449,7 +452,7 @@ async fn a_deletion_is_scheduled_and_cancelled_in_the_vendors_words() {
 }
 
 #[tokio::test]
-async fn policies_tags_and_descriptions_come_back_as_they_were_given() {
+async fn policies_tags_and_descriptions_round_trip() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let tag = |key: &str, value: &str| {
@@ -459,7 +462,7 @@ async fn policies_tags_and_descriptions_come_back_as_they_were_given() {
             .build()
             .unwrap()
     };
-    let made = client
+    let created = client
         .create_key()
         .tags(tag("team", "blue"))
         .send()
@@ -467,7 +470,7 @@ async fn policies_tags_and_descriptions_come_back_as_they_were_given() {
         .unwrap()
         .key_metadata
         .unwrap();
-    let key = made.key_id();
+    let key = created.key_id();
     let default = client.get_key_policy().key_id(key).send().await.unwrap();
     assert!(
         default
@@ -537,17 +540,17 @@ async fn policies_tags_and_descriptions_come_back_as_they_were_given() {
             "Too many tags",
         ),
     ] {
-        let refused = client
+        let rejected = client
             .tag_resource()
             .key_id(key)
             .set_tags(Some(tags))
             .send()
             .await
             .unwrap_err();
-        let refused = refused.into_service_error();
+        let rejected = rejected.into_service_error();
         assert!(
-            refused.is_tag_exception() && refused.message() == Some(words),
-            "{refused:?}"
+            rejected.is_tag_exception() && rejected.message() == Some(words),
+            "{rejected:?}"
         );
     }
     client

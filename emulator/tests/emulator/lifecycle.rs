@@ -1,4 +1,4 @@
-//! Inside another process: an emulator that is dropped or shut down leaves nothing behind.
+//! In-process emulators leave nothing behind when they are dropped or shut down.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::{Call, free_port};
 
 #[tokio::test]
-async fn a_dropped_emulator_closes_its_ports_and_its_connections() {
+async fn dropping_the_emulator_closes_ports_and_connections() {
     let emulator = Emulator::builder()
         .tls_listen(free_port())
         .admin_listen(free_port())
@@ -28,7 +28,7 @@ async fn a_dropped_emulator_closes_its_ports_and_its_connections() {
     );
     let mut idle = TcpStream::connect(addresses[0]).await.unwrap();
     drop(emulator);
-    // Ends, and does not hang: the server's side is closed.
+    // The server has closed its side, so this does not hang.
     let ended = tokio::time::timeout(Duration::from_secs(10), idle.read(&mut [0]))
         .await
         .unwrap();
@@ -40,7 +40,7 @@ async fn a_dropped_emulator_closes_its_ports_and_its_connections() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_although_a_connection_is_open() {
+async fn shutdown_completes_with_an_open_connection() {
     let emulator = Emulator::builder().start().await.unwrap();
     let address = emulator.http_addr();
     let _idle = TcpStream::connect(address).await.unwrap();
@@ -51,7 +51,7 @@ async fn shutdown_ends_although_a_connection_is_open() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_with_its_flag() {
+async fn port_in_use_error_names_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     for (builder, flag) in [
@@ -76,7 +76,7 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
 }
 
 #[tokio::test]
-async fn two_emulators_share_no_key() {
+async fn two_emulators_share_no_keys() {
     let (one, two) = (
         Emulator::builder().start().await.unwrap(),
         Emulator::builder().start().await.unwrap(),

@@ -1,4 +1,4 @@
-//! The emulator as its callers see it: over real sockets, with the vendor's signer and SDK.
+//! The emulator as clients see it: over real sockets, with the vendors' signers and SDKs.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! Whoever owns one project, account or vault reaches nothing of another's, wherever a path and a
+//! The owner of one project, account or vault reaches nothing of another one, wherever path and
 //! body can name different owners.
 
 use kmslab_emulator::gcp::identity::KeyFile;
@@ -15,8 +15,8 @@ const THEIRS: &str = "projects/theirs/locations/us-east1/keyRings/r";
 const ME: &str = "some-one@mine.iam.gserviceaccount.com";
 const THEM: &str = "some-one@theirs.iam.gserviceaccount.com";
 
-/// Two projects with a ring, a key and an account each, and a token of an account that owns `mine`
-/// alone.
+/// Creates two projects with a key ring, a key and an account each, and returns a token of an
+/// account that owns `mine` only.
 async fn two_projects() -> (RunningEmulator, String) {
     let file = KeyFile::generate(ME).unwrap();
     let binding = SeedBinding {
@@ -52,8 +52,8 @@ async fn two_projects() -> (RunningEmulator, String) {
                 json!({ "importMethod": "RSA_OAEP_3072_SHA256", "protectionLevel": "SOFTWARE" }),
             ),
         ] {
-            let made = rest(&emulator, Some(&owner), "POST", &path, body).await;
-            assert_eq!(made.status, 200, "{}", made.text);
+            let created = rest(&emulator, Some(&owner), "POST", &path, body).await;
+            assert_eq!(created.status, 200, "{}", created.text);
         }
     }
     let now = kmslab_keycore::Clock::now(&kmslab_keycore::SystemClock).as_second();
@@ -69,7 +69,7 @@ async fn two_projects() -> (RunningEmulator, String) {
     (emulator, token)
 }
 
-/// All that there is of theirs, as the owner of everything sees it.
+/// Everything in the other project, as the owner of everything sees it.
 async fn theirs(emulator: &RunningEmulator) -> Vec<Value> {
     let owner = token(emulator).await;
     let mut seen = Vec::new();
@@ -90,7 +90,7 @@ async fn theirs(emulator: &RunningEmulator) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() {
+async fn google_project_owner_cannot_reach_service_accounts_of_another_project() {
     let (emulator, me) = two_projects().await;
     let before = theirs(&emulator).await;
     let key = before[5]["keys"][0]["name"]
@@ -99,7 +99,7 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() 
         .rsplit_once('/')
         .unwrap()
         .1;
-    // The control: what is mine I may do, by my project's name and by the wildcard.
+    // The control: what is allowed in the own project, by its name and by the wildcard.
     for project in ["mine", "-"] {
         let keys = format!("/v1/projects/{project}/serviceAccounts/{ME}/keys");
         assert_eq!(
@@ -119,12 +119,12 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() 
             ("DELETE", format!("{account}/keys/{key}")),
         ] {
             let answer = rest(&emulator, Some(&me), method, &path, json!({})).await;
-            let wanted = if project == "mine" { 404 } else { 403 };
-            assert_eq!(answer.status, wanted, "{method} {path}: {}", answer.text);
+            let expected = if project == "mine" { 404 } else { 403 };
+            assert_eq!(answer.status, expected, "{method} {path}: {}", answer.text);
             assert!(!answer.text.contains("privateKeyData"), "{path}");
         }
     }
-    // A project whose name makes an address of another's.
+    // A project whose name forms an email address of the other one.
     for project in [
         "mine.theirs",
         "theirs.iam.gserviceaccount.com",
@@ -133,7 +133,7 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() 
     ] {
         let path = format!("/v1/projects/{project}/serviceAccounts");
         let owner = token(&emulator).await;
-        let made = rest(
+        let created = rest(
             &emulator,
             Some(&owner),
             "POST",
@@ -141,13 +141,13 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_service_account() 
             json!({ "accountId": "another" }),
         )
         .await;
-        assert_eq!(made.status, 400, "{project}: {}", made.text);
+        assert_eq!(created.status, 400, "{project}: {}", created.text);
     }
     assert_eq!(theirs(&emulator).await, before);
 }
 
 #[tokio::test]
-async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() {
+async fn google_project_owner_cannot_reach_keys_of_another_project() {
     let (emulator, me) = two_projects().await;
     let before = theirs(&emulator).await;
     let (my_key, their_key) = (
@@ -156,7 +156,7 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() 
     );
     let their_version = format!("{their_key}/cryptoKeyVersions/1");
     let policy = json!({ "bindings": [{ "role": "roles/owner", "members": [format!("serviceAccount:{ME}")] }] });
-    let sealed = {
+    let encrypted = {
         let owner = token(&emulator).await;
         let path = format!("/v1/{their_key}:encrypt");
         rest(
@@ -204,7 +204,7 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() 
         (
             "POST",
             format!("{my_key}:decrypt"),
-            json!({ "name": their_key, "ciphertext": sealed }),
+            json!({ "name": their_key, "ciphertext": encrypted }),
         ),
         (
             "POST",
@@ -262,7 +262,8 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() 
             body.clone(),
         )
         .await;
-        // What a body adds is refused or not looked at: in no answer is anything of theirs.
+        // Additional names in the body are rejected or ignored: no response contains anything of
+        // the other project.
         let named = answer.json["name"]
             .as_str()
             .is_some_and(|name| name.contains("theirs"));
@@ -280,9 +281,9 @@ async fn the_owner_of_one_google_project_cannot_name_anothers_key_in_the_body() 
     assert_eq!(theirs(&emulator).await, before);
 }
 
-/// Of each operation that names a key: with another account's, by its ARN.
+/// Each operation that names a key, with the ARN of another account's key.
 #[tokio::test]
-async fn one_aws_account_cannot_name_anothers_key() {
+async fn aws_account_cannot_reach_keys_of_another_account() {
     let emulator = Emulator::builder()
         .credential("them", "their-secret", "999988887777")
         .start()
@@ -299,15 +300,15 @@ async fn one_aws_account_cannot_name_anothers_key() {
         call(theirs, "CreateKey", &json!({})).await.json["KeyMetadata"]["Arn"].clone()
     };
     let (mine, theirs) = (arn(false).await, arn(true).await);
-    let made = call(
+    let created = call(
         true,
         "CreateAlias",
         &json!({ "AliasName": "alias/k", "TargetKeyId": theirs }),
     )
     .await;
-    assert_eq!(made.status, 200, "{}", made.text);
+    assert_eq!(created.status, 200, "{}", created.text);
     let alias = json!("arn:aws:kms:us-east-1:999988887777:alias/k");
-    let sealed = call(
+    let encrypted = call(
         true,
         "Encrypt",
         &json!({ "KeyId": theirs, "Plaintext": "AAAA" }),
@@ -322,7 +323,7 @@ async fn one_aws_account_cannot_name_anothers_key() {
 
     for key in [&theirs, &alias, &json!(id)] {
         let body = json!({
-            "KeyId": key, "Plaintext": "AAAA", "CiphertextBlob": sealed, "KeySpec": "AES_256", "Policy": r#"{"Statement":{"Effect":"Allow","Principal":"*"}}"#, "PolicyName": "default",
+            "KeyId": key, "Plaintext": "AAAA", "CiphertextBlob": encrypted, "KeySpec": "AES_256", "Policy": r#"{"Statement":{"Effect":"Allow","Principal":"*"}}"#, "PolicyName": "default",
             "Tags": [{ "TagKey": "a", "TagValue": "b" }], "TagKeys": ["a"], "Description": "mine now", "PendingWindowInDays": 7,
             "SourceKeyId": key, "DestinationKeyId": mine,
         });
@@ -369,14 +370,14 @@ async fn one_aws_account_cannot_name_anothers_key() {
             json!({ "AliasName": alias, "TargetKeyId": mine }),
         ),
         ("DeleteAlias", json!({ "AliasName": alias })),
-        ("Decrypt", json!({ "CiphertextBlob": sealed })),
+        ("Decrypt", json!({ "CiphertextBlob": encrypted })),
         (
             "Decrypt",
-            json!({ "CiphertextBlob": sealed, "KeyId": mine }),
+            json!({ "CiphertextBlob": encrypted, "KeyId": mine }),
         ),
         (
             "ReEncrypt",
-            json!({ "CiphertextBlob": sealed, "DestinationKeyId": mine }),
+            json!({ "CiphertextBlob": encrypted, "DestinationKeyId": mine }),
         ),
     ] {
         let answer = call(false, operation, &body).await;

@@ -1,5 +1,5 @@
-//! Requests that must not be answered: the vendor's code and words for each, JSON always, and each
-//! one counted.
+//! Requests that must fail: the vendor's code and message for each, always as JSON, and each one
+//! counted.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const MISMATCH: &str = "The request signature we calculated does not match the s
                         Access Key and signing method. Consult the service documentation for details.";
 
 #[tokio::test]
-async fn whoever_is_not_known_or_signed_wrongly_is_refused_in_the_vendors_words() {
+async fn unknown_or_badly_signed_requests_are_rejected() {
     let emulator = started().await;
     let address = emulator.http_addr();
     let list = || Call::new("ListKeys", "{}");
@@ -83,7 +83,7 @@ async fn whoever_is_not_known_or_signed_wrongly_is_refused_in_the_vendors_words(
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_by_more_than_five_minutes_is_refused_either_way() {
+async fn request_dates_off_by_more_than_five_minutes_are_rejected() {
     let emulator = started().await;
     let minutes = |n: u64| Duration::from_secs(n * 60);
     let expired = Call {
@@ -122,7 +122,7 @@ async fn a_clock_that_is_off_by_more_than_five_minutes_is_refused_either_way() {
 }
 
 #[tokio::test]
-async fn an_authorization_that_is_absent_or_torn_is_named() {
+async fn missing_or_malformed_authorization_is_rejected() {
     let emulator = started().await;
     let address = emulator.http_addr();
     let good = Call::new("ListKeys", "{}").signed(address);
@@ -200,7 +200,7 @@ async fn an_authorization_that_is_absent_or_torn_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_no_call_of_the_api_gets_json_and_never_a_500() {
+async fn requests_outside_the_api_get_a_json_error() {
     let emulator = started().await;
     let address = emulator.http_addr();
     let unknown = "UnknownOperationException";
@@ -242,14 +242,14 @@ async fn what_is_no_call_of_the_api_gets_json_and_never_a_500() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_or_cut_short_is_refused() {
+async fn oversized_and_truncated_bodies_are_rejected() {
     let emulator = started().await;
     let address = emulator.http_addr();
     let answer = Call::new("Encrypt", "x".repeat(1024 * 1024 + 1))
         .send(address)
         .await;
-    // The socket may be reset while the rest of the body is under way; the count tells all the
-    // same.
+    // The socket may be reset while the rest of the body is sent; the count shows that it was
+    // rejected.
     assert!(
         answer.status == 413 || answer.status == 0,
         "{}",
@@ -270,6 +270,6 @@ async fn a_body_that_is_too_large_or_cut_short_is_refused() {
     assert!(!answer.text.contains("<html"), "{}", answer.text);
     let answer = raw(address, b"\x16\x03\x01\x02\x00\x01\x00 this is TLS\r\n\r\n").await;
     assert_eq!(answer.status, 400);
-    // Still serving.
+    // It still serves requests.
     assert_eq!(Call::new("ListKeys", "{}").send(address).await.status, 200);
 }

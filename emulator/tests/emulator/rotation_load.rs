@@ -1,4 +1,4 @@
-//! Rotations that take long, and everybody else meanwhile.
+//! Slow rotations do not block other requests.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use azure_security_keyvault_keys::models::{
 use crate::azure_sdk::{create, keys, started};
 use crate::support::{Call, admin};
 
-/// Ten years of a month each: 120 versions are due, of which 32 are made; of RSA with 4096 bits
-/// that is half a minute.
+/// Ten years with a period of 90 days: more versions are due than the 32 that are made; for RSA
+/// with 4096 bits that takes half a minute.
 const YEARS: &str = r#"{"advance":"3650d"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rotations_that_take_long_hold_up_no_other_cloud_and_end_with_the_emulator() {
+async fn slow_rotations_block_no_other_cloud_and_end_with_the_emulator() {
     let emulator = started().await;
     let client = keys(&emulator);
     for name in ["a", "b", "c"] {
@@ -48,7 +48,7 @@ async fn rotations_that_take_long_hold_up_no_other_cloud_and_end_with_the_emulat
             .unwrap();
     }
     let others = async {
-        // The move is under way when the clock shows it.
+        // The move has started once the clock shows it.
         while !admin(&emulator, "/clock", None).await.json["lab"]
             .as_str()
             .unwrap()
@@ -72,8 +72,7 @@ async fn rotations_that_take_long_hold_up_no_other_cloud_and_end_with_the_emulat
         _ = admin(&emulator, "/clock", Some(YEARS)) => panic!("the others waited for the rotations"),
         () = others => {}
     }
-    // The move was abandoned, and what goes on in the background ends after the version that it is
-    // making.
+    // The request was dropped, so the work in the background ends after its current version.
     tokio::time::timeout(Duration::from_secs(20), emulator.shutdown())
         .await
         .expect("the rotations were waited for");

@@ -1,5 +1,4 @@
-//! The vendor's SDK as the client: over HTTP and HTTPS, through moves of the lab clock, as several
-//! callers.
+//! The vendor's SDK over HTTP and HTTPS, across moves of the lab clock, and as several callers.
 
 use std::time::Duration;
 
@@ -47,7 +46,7 @@ async fn decrypted(client: &Client, blob: Blob) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_encrypted_over_http_decrypts_over_https() {
+async fn ciphertext_made_over_http_decrypts_over_https() {
     let emulator = Emulator::builder()
         .tls_listen(free_port())
         .start()
@@ -67,12 +66,12 @@ async fn what_is_encrypted_over_http_decrypts_over_https() {
     );
     assert_eq!(emulator.requests().outcome("Decrypt", "OK"), 1);
 
-    let stranger = Emulator::builder()
+    let unknown_caller = Emulator::builder()
         .tls_listen(free_port())
         .start()
         .await
         .unwrap();
-    let wrong_ca = sdk_over_tls(&emulator, &stranger.ca_pem().unwrap());
+    let wrong_ca = sdk_over_tls(&emulator, &unknown_caller.ca_pem().unwrap());
     assert!(
         wrong_ca
             .decrypt()
@@ -85,7 +84,7 @@ async fn what_is_encrypted_over_http_decrypts_over_https() {
 }
 
 #[tokio::test]
-async fn a_year_on_the_lab_clock_later_the_same_client_still_authenticates() {
+async fn moving_the_lab_clock_keeps_clients_authenticated() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
@@ -107,7 +106,7 @@ async fn a_year_on_the_lab_clock_later_the_same_client_still_authenticates() {
 }
 
 #[tokio::test]
-async fn a_key_whose_waiting_period_has_passed_is_gone() {
+async fn key_is_deleted_after_its_waiting_period() {
     let emulator = started().await;
     let client = sdk(&emulator);
     let key = new_key(&client).await;
@@ -137,7 +136,7 @@ async fn a_key_whose_waiting_period_has_passed_is_gone() {
 }
 
 #[tokio::test]
-async fn accounts_and_regions_are_separate_worlds() {
+async fn accounts_and_regions_are_isolated() {
     let emulator = Emulator::builder()
         .credential("AKIAOTHER", "secret/with+chars:", "111122223333")
         .start()

@@ -30,7 +30,7 @@ fn seed(text: &str) -> Result<SeedFile, String> {
 }
 
 #[tokio::test]
-async fn seeded_keys_exist_from_the_start_and_after_a_reset() {
+async fn seeded_keys_exist_at_start_and_after_reset() {
     let builder = Emulator::builder()
         .admin_listen(free_port())
         .seed(seed(SEED).unwrap());
@@ -85,7 +85,7 @@ async fn seeded_keys_exist_from_the_start_and_after_a_reset() {
 }
 
 #[tokio::test]
-async fn a_seed_that_cannot_be_used_says_why_and_shows_no_secret() {
+async fn invalid_seed_error_names_the_entry_and_repeats_no_secret() {
     let typo =
         seed("credentials:\n  - {id: A, secert: hunter2, account: '111122223333'}\n").unwrap_err();
     assert!(

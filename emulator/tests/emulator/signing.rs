@@ -1,4 +1,5 @@
-//! Who gets in: the vendor's signer does, and nothing that differs from what it signed in one bit.
+//! Signature verification: requests of the vendor's signer are accepted, and any that differ in one
+//! bit are not.
 
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 use crate::support::{ACCOUNT, Call, now};
 
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 7600);
-/// Whatever of the request decides who calls, and what for.
+/// The parts of a request that determine caller and operation.
 const COVERED: [&str; 6] = [
     "authorization",
     "content-type",
@@ -47,9 +48,9 @@ fn temporary(token: Option<&'static str>) -> Call {
 }
 
 #[test]
-fn the_vendors_signer_gets_in_twice() {
+fn requests_signed_by_the_vendors_signer_authenticate() {
     let authenticator = authenticator();
-    // The second time the signing key comes from memory.
+    // The second request uses the cached signing key.
     for body in ["{}", r#"{"KeyId":"alias/ü"}"#] {
         let (parts, body) = signed(&Call {
             region: "eu-central-1",
@@ -67,7 +68,7 @@ fn the_vendors_signer_gets_in_twice() {
 }
 
 #[test]
-fn a_session_token_must_come_and_be_the_one() {
+fn session_token_is_required_and_must_match() {
     let authenticator = authenticator();
     let outcome = |call: &Call| {
         let (parts, body) = signed(call);
@@ -93,7 +94,7 @@ fn a_session_token_must_come_and_be_the_one() {
 }
 
 #[test]
-fn a_secret_kept_in_memory_does_not_stand_in_for_another_scope() {
+fn cached_signing_key_is_used_for_its_scope_only() {
     let authenticator = authenticator();
     let (parts, body) = signed(&Call::new("Encrypt", "{}"));
     authenticator
@@ -118,13 +119,13 @@ fn a_secret_kept_in_memory_does_not_stand_in_for_another_scope() {
 }
 
 #[test]
-fn an_unsigned_target_is_refused() {
+fn unsigned_target_header_is_rejected() {
     let (mut parts, body) = signed(&Call::new("Encrypt", "{}"));
     let header = parts.headers["authorization"].to_str().unwrap().to_owned();
-    // What a signer that leaves the target out would send.
+    // As from a signer that does not sign the target.
     let header = header.replace(";x-amz-target", "");
     let authorization = Authorization::parse(&header).unwrap();
-    let covered = sigv4::Signed {
+    let covered = sigv4::SignedRequest {
         method: "POST",
         path: "/",
         query: "",
@@ -146,7 +147,7 @@ fn an_unsigned_target_is_refused() {
 }
 
 #[test]
-fn without_checks_the_scope_still_says_who_and_where() {
+fn auth_off_takes_account_and_region_from_the_scope() {
     let mut credentials = Credentials::well_known();
     let other = Credential {
         secret: "x".to_owned().into(),
@@ -178,7 +179,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn one_flipped_bit_never_authenticates(field in 0..=COVERED.len(), position in any::<prop::sample::Index>(), bit in 0..8u8) {
+    fn flipped_bit_never_authenticates(field in 0..=COVERED.len(), position in any::<prop::sample::Index>(), bit in 0..8u8) {
         let (mut parts, body) = signed(&temporary(Some("token+/=")));
         let mut body = body.into_bytes();
         match COVERED.get(field) {
@@ -186,7 +187,7 @@ proptest! {
                 let mut value = parts.headers[name].as_bytes().to_vec();
                 let at = position.index(value.len());
                 value[at] ^= 1 << bit;
-                // What HTTP itself refuses never gets here.
+                // HTTP itself rejects such values.
                 let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
                 parts.headers.insert(name, value);
             }
@@ -196,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn no_header_panics(header in "(AWS4-HMAC-SHA256 )?(\\PC{0,80}|(Credential|SignedHeaders|Signature|=|,|/|;| |a|%){0,24})", date in "\\PC{0,20}|[0-9TZ]{14,18}", query in "[a-z%&=0-9]{0,20}") {
+    fn parsing_authorization_never_panics(header in "(AWS4-HMAC-SHA256 )?(\\PC{0,80}|(Credential|SignedHeaders|Signature|=|,|/|;| |a|%){0,24})", date in "\\PC{0,20}|[0-9TZ]{14,18}", query in "[a-z%&=0-9]{0,20}") {
         let _ = Authorization::parse(&header);
         let _ = sigv4::parse_time(&date);
         let uri = format!("/?{query}");
@@ -207,12 +208,12 @@ proptest! {
         let outcome = authenticator().authenticate(&parts, b"{}", now());
         prop_assert!(outcome.is_err());
         let names: Vec<&str> = header.split(';').collect();
-        let signed = sigv4::Signed { method: "POST", path: &date, query: &query, headers: &parts.headers, body: b"" };
+        let signed = sigv4::SignedRequest { method: "POST", path: &date, query: &query, headers: &parts.headers, body: b"" };
         let _ = sigv4::canonical_request(signed, &names);
     }
 
     #[test]
-    fn a_time_reads_back_as_it_was_written(seconds in 0i64..4_102_444_800) {
+    fn signing_time_round_trips(seconds in 0i64..4_102_444_800) {
         let time = jiff::Timestamp::from_second(seconds).unwrap();
         prop_assert_eq!(sigv4::parse_time(&sigv4::format_time(time)), Some(time));
     }

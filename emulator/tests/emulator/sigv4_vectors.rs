@@ -1,7 +1,7 @@
-//! The vendor's published signing test suite, every case that an AWS JSON service can meet.
+//! The vendor's published SigV4 test suite: every case that applies to an AWS JSON service.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use kmslab_emulator::aws::sigv4::{self, Authorization, Signed, SigningKey};
+use kmslab_emulator::aws::sigv4::{self, Authorization, SignedRequest, SigningKey};
 use serde::Deserialize;
 
 const SUITE: &str = include_str!("../../../fixtures/sigv4/aws-signing-test-suite-v4.json");
@@ -9,7 +9,7 @@ const SUITE: &str = include_str!("../../../fixtures/sigv4/aws-signing-test-suite
 #[derive(Deserialize)]
 struct Case {
     name: String,
-    /// False: the path is signed as it is, which only S3 does.
+    /// False if the path is signed unnormalized, which only S3 does.
     normalize: bool,
     credentials: CaseCredentials,
     signed_request: String,
@@ -24,7 +24,7 @@ struct CaseCredentials {
 }
 
 #[test]
-fn every_published_case_gives_the_published_signature() {
+fn sigv4_matches_the_published_vectors() {
     let cases: Vec<Case> = serde_json::from_str(SUITE).unwrap();
     let (checked, skipped): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.normalize);
     assert_eq!((checked.len(), skipped.len()), (31, 7));
@@ -56,7 +56,7 @@ fn check(case: &Case) {
         .unwrap()
         .to_owned();
     let authorization = Authorization::parse(&header).unwrap();
-    let signed = Signed {
+    let signed = SignedRequest {
         method,
         path,
         query,
@@ -80,7 +80,7 @@ fn check(case: &Case) {
     );
 }
 
-/// Header lines, each continued line joined to the one before, as an HTTP server sees them.
+/// Header lines with continuation lines joined, as an HTTP server sees them.
 fn unfolded(head: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in head.lines() {

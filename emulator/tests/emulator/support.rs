@@ -1,4 +1,4 @@
-//! Callers: the vendor's signer and SDK, and a bare socket.
+//! Test clients: the vendor's signer and SDK, and plain sockets.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -35,7 +35,7 @@ pub(crate) async fn started() -> RunningEmulator {
         .unwrap()
 }
 
-/// One request and how to sign it; change a field, then [`Call::signed`].
+/// A request and its signing parameters; change fields, then call [`Call::signed`].
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) id: &'static str,
@@ -64,7 +64,7 @@ impl Call {
         }
     }
 
-    /// Signed by the vendor's own signer, for whatever host is at `address`.
+    /// Signs with the vendor's signer for the host at `address`.
     pub(crate) fn signed(&self, address: SocketAddr) -> http::Request<String> {
         let target = format!("TrentService.{}", self.operation);
         let host = address.to_string();
@@ -108,7 +108,7 @@ impl Call {
     }
 }
 
-/// An HTTP answer, its body as JSON (`null` when it is not).
+/// An HTTP response with its body as JSON (`null` if it is not JSON).
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -144,8 +144,8 @@ pub(crate) async fn send(address: SocketAddr, request: &http::Request<String>) -
     raw(address, &bytes).await
 }
 
-/// Sends a request with a bearer token to one of the hosts that the emulator answers for; without a
-/// body where that is `null`.
+/// Sends a request with a bearer token to one of the emulator's hosts; without a body if that is
+/// `null`.
 pub(crate) async fn ask(
     address: SocketAddr,
     host: &str,
@@ -168,10 +168,10 @@ pub(crate) async fn ask(
     send(address, &request.body(body).unwrap()).await
 }
 
-/// Sends bytes as they are; the request must ask for the connection to be closed.
+/// Sends raw bytes; the request must ask for the connection to be closed.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // A server that refuses early may close before all is written.
+    // A server that rejects early may close before everything is written.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -191,7 +191,7 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     }
 }
 
-/// GET of the admin port, or POST when there is a body.
+/// GET of the admin port, or POST if there is a body.
 pub(crate) async fn admin(emulator: &RunningEmulator, path: &str, body: Option<&str>) -> Answer {
     let address = emulator.admin_addr().unwrap();
     let method = if body.is_some() { "POST" } else { "GET" };

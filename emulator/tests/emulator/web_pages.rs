@@ -1,10 +1,10 @@
-//! Requests that a browser makes for a page of somebody else.
+//! Requests that a browser makes for another origin's page.
 
 use kmslab_emulator::Emulator;
 
 use crate::support::{Answer, raw, send};
 
-/// Of each port what a page would want.
+/// For each port, a request that would be useful to a page.
 const WANTED: [(bool, &str, &str); 8] = [
     (true, "POST", "/clock"),
     (true, "POST", "/reset"),
@@ -25,7 +25,7 @@ const WANTED: [(bool, &str, &str); 8] = [
 ];
 
 #[tokio::test]
-async fn web_pages_reach_nothing() {
+async fn requests_from_web_pages_are_rejected() {
     let emulator = Emulator::builder()
         .admin_listen(Some("127.0.0.1:0".parse().unwrap()))
         .allow_hosts(vec!["kms.example.com".to_owned()])
@@ -56,8 +56,7 @@ async fn web_pages_reach_nothing() {
         send(address, &request.body(body.to_owned()).unwrap()).await
     };
     for (admin, method, path) in WANTED {
-        // A name of the page's own that resolves to 127.0.0.1: to the browser all of this is the
-        // page's own origin.
+        // A name of the page's that resolves to 127.0.0.1; for the browser it is the same origin.
         let rebound = [
             ("host", "evil.example:7600"),
             ("origin", "http://evil.example:7600"),
@@ -70,7 +69,7 @@ async fn web_pages_reach_nothing() {
             "{}",
             answer.text
         );
-        // A page elsewhere, which names the address itself.
+        // A page of another origin that uses the address.
         for site in ["cross-site", "same-site"] {
             let across = [
                 ("host", "127.0.0.1"),
@@ -85,7 +84,7 @@ async fn web_pages_reach_nothing() {
         kmslab_keycore::Clock::now(&*clock) < before + std::time::Duration::from_secs(3600),
         "the clock was moved"
     );
-    // The control: programs get what pages do not.
+    // The control: programs are answered.
     for host in [
         "127.0.0.1",
         "localhost",
@@ -113,7 +112,7 @@ async fn web_pages_reach_nothing() {
 }
 
 #[tokio::test]
-async fn a_request_that_names_its_host_in_two_ways_is_refused() {
+async fn requests_with_two_hosts_are_rejected() {
     let emulator = Emulator::builder()
         .proxy_listen(Some("127.0.0.1:0".parse().unwrap()))
         .start()

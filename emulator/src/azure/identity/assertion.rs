@@ -36,14 +36,14 @@ enum Audience {
 }
 
 impl Audience {
-    fn has(&self, wanted: impl Fn(&str) -> bool) -> bool {
+    fn has(&self, requested: impl Fn(&str) -> bool) -> bool {
         match self {
-            Self::One(one) => wanted(one),
-            Self::Many(many) => many.iter().any(|one| wanted(one)),
+            Self::One(one) => requested(one),
+            Self::Many(many) => many.iter().any(|one| requested(one)),
         }
     }
 
-    fn shown(&self) -> String {
+    fn join(&self) -> String {
         match self {
             Self::One(one) => one.clone(),
             Self::Many(many) => many.join(", "),
@@ -61,20 +61,20 @@ pub(super) fn check(
 ) -> Result<(), LoginError> {
     let header = decode_header(assertion).map_err(|_| LoginError::malformed_assertion())?;
     let unverified: Claims =
-        jwt::unverified(assertion).ok_or_else(LoginError::malformed_assertion)?;
+        jwt::claims_without_verification(assertion).ok_or_else(LoginError::malformed_assertion)?;
     if unverified.iss.eq_ignore_ascii_case(&application.client_id) {
-        let key = by_certificate(application, &header)?;
-        let claims = signed(assertion, &header, &key)?;
+        let key = certificate_key(application, &header)?;
+        let claims = verify_signature(assertion, &header, &key)?;
         if !claims.aud.has(token_endpoints) {
-            return Err(LoginError::assertion_audience(&claims.aud.shown()));
+            return Err(LoginError::assertion_audience(&claims.aud.join()));
         }
         if !claims.sub.eq_ignore_ascii_case(&application.client_id) {
             return Err(LoginError::malformed_assertion());
         }
-        return in_time(&claims, now);
+        return check_dates(&claims, now);
     }
-    let known = |wanted: &dyn Fn(&super::directory::Federated) -> bool| {
-        application.federated.iter().any(wanted)
+    let known = |requested: &dyn Fn(&super::directory::Federated) -> bool| {
+        application.federated.iter().any(requested)
     };
     if !known(&|there| there.issuer == unverified.iss) {
         return Err(LoginError::no_federated("issuer", &unverified.iss, 700_211));
@@ -88,7 +88,7 @@ pub(super) fn check(
         .find(&kid)
         .ok_or_else(|| LoginError::unknown_signing_key(&kid))?;
     let key = DecodingKey::from_jwk(jwk).map_err(|_| LoginError::unknown_signing_key(&kid))?;
-    let claims = signed(assertion, &header, &key)?;
+    let claims = verify_signature(assertion, &header, &key)?;
     if !known(&|there| there.issuer == claims.iss && there.subject == claims.sub) {
         return Err(LoginError::no_federated("subject", &claims.sub, 700_213));
     }
@@ -100,24 +100,28 @@ pub(super) fn check(
     if !complete {
         return Err(LoginError::no_federated(
             "audience",
-            &claims.aud.shown(),
+            &claims.aud.join(),
             700_212,
         ));
     }
-    in_time(&claims, now)
+    check_dates(&claims, now)
 }
 
-fn signed(assertion: &str, header: &Header, key: &DecodingKey) -> Result<Claims, LoginError> {
+fn verify_signature(
+    assertion: &str,
+    header: &Header,
+    key: &DecodingKey,
+) -> Result<Claims, LoginError> {
     if !matches!(
         header.alg,
         Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256
     ) {
         return Err(LoginError::malformed_assertion());
     }
-    jwt::signed(assertion, header.alg, key).ok_or_else(LoginError::assertion_signature)
+    jwt::verify_signature(assertion, header.alg, key).ok_or_else(LoginError::assertion_signature)
 }
 
-fn in_time(claims: &Claims, now: Timestamp) -> Result<(), LoginError> {
+fn check_dates(claims: &Claims, now: Timestamp) -> Result<(), LoginError> {
     let from = claims.nbf.unwrap_or(i64::MIN);
     // Clocks may differ by five minutes.
     if now.as_second() + 300 < from || now.as_second() - 300 >= claims.exp {
@@ -127,7 +131,7 @@ fn in_time(claims: &Claims, now: Timestamp) -> Result<(), LoginError> {
 }
 
 /// The key of the certificate whose thumbprint the header names.
-fn by_certificate(application: &Application, header: &Header) -> Result<DecodingKey, LoginError> {
+fn certificate_key(application: &Application, header: &Header) -> Result<DecodingKey, LoginError> {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
     let thumbprint = |algorithm, der: &[u8]| URL_SAFE_NO_PAD.encode(digest(algorithm, der));
     let named = application.certificates.iter().find(|der| {

@@ -76,11 +76,11 @@ pub(crate) fn managed_identity_id(group: &str, name: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) tenant: String,
-    known: RwLock<Known>,
+    known: RwLock<Entries>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct Entries {
     applications: Vec<Arc<Application>>,
     issuers: Vec<Arc<Issuer>>,
 }
@@ -138,19 +138,22 @@ impl Directory {
 
     /// Removes everything.
     pub(crate) fn clear(&self) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known::default();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Entries::default();
     }
 
     pub(crate) fn application(&self, client_id: &str) -> Option<Arc<Application>> {
         self.find(|there| there.client_id.eq_ignore_ascii_case(client_id))
     }
 
-    pub(crate) fn find(&self, wanted: impl Fn(&Application) -> bool) -> Option<Arc<Application>> {
+    pub(crate) fn find(
+        &self,
+        requested: impl Fn(&Application) -> bool,
+    ) -> Option<Arc<Application>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .applications
             .iter()
-            .find(|there| wanted(there))
+            .find(|there| requested(there))
             .cloned()
     }
 

@@ -30,23 +30,23 @@ impl LoginError {
         }
     }
 
-    fn bad(error: &'static str, number: u32, message: impl Into<String>) -> Self {
+    fn invalid_request(error: &'static str, number: u32, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error, number, message)
     }
 
-    fn client(number: u32, message: impl Into<String>) -> Self {
+    fn invalid_client(number: u32, message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_client", number, message)
     }
 
     pub(super) fn missing(parameter: &str) -> Self {
         let message =
             format!("The request body must contain the following parameter: '{parameter}'.");
-        Self::bad("invalid_request", 900_144, message)
+        Self::invalid_request("invalid_request", 900_144, message)
     }
 
     pub(super) fn unsupported_grant(grant: &str) -> Self {
         let message = format!("The app requested an unsupported grant type '{grant}'.");
-        Self::bad("unsupported_grant_type", 70_003, message)
+        Self::invalid_request("unsupported_grant_type", 70_003, message)
     }
 
     pub(super) fn no_tenant(tenant: &str) -> Self {
@@ -54,7 +54,7 @@ impl LoginError {
             "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. \
              Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant."
         );
-        Self::bad("invalid_request", 90_002, message)
+        Self::invalid_request("invalid_request", 90_002, message)
     }
 
     pub(super) fn no_application(client_id: &str, tenant: &str) -> Self {
@@ -63,7 +63,7 @@ impl LoginError {
              has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent \
              your authentication request to the wrong tenant."
         );
-        Self::bad("unauthorized_client", 700_016, message)
+        Self::invalid_request("unauthorized_client", 700_016, message)
     }
 
     pub(super) fn wrong_secret(client_id: &str) -> Self {
@@ -71,11 +71,11 @@ impl LoginError {
             "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client \
              secret ID, for a secret added to app '{client_id}'."
         );
-        Self::client(7_000_215, message)
+        Self::invalid_client(7_000_215, message)
     }
 
     pub(super) fn no_credential() -> Self {
-        Self::client(
+        Self::invalid_client(
             7_000_218,
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
         )
@@ -86,7 +86,7 @@ impl LoginError {
             "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default \
              suffixed to the resource identifier (application ID URI)."
         );
-        Self::bad("invalid_scope", 1_002_012, message)
+        Self::invalid_request("invalid_scope", 1_002_012, message)
     }
 
     pub(super) fn no_resource(resource: &str, tenant: &str) -> Self {
@@ -95,15 +95,15 @@ impl LoginError {
              has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent \
              your authentication request to the wrong tenant."
         );
-        Self::bad("invalid_resource", 500_011, message)
+        Self::invalid_request("invalid_resource", 500_011, message)
     }
 
     pub(super) fn malformed_assertion() -> Self {
-        Self::client(50_027, "JWT token is invalid or malformed.")
+        Self::invalid_client(50_027, "JWT token is invalid or malformed.")
     }
 
     pub(super) fn assertion_signature() -> Self {
-        Self::client(
+        Self::invalid_client(
             700_027,
             "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was \
              found, but use of the key to verify the signature failed.]",
@@ -111,7 +111,7 @@ impl LoginError {
     }
 
     pub(super) fn unknown_certificate() -> Self {
-        Self::client(
+        Self::invalid_client(
             700_027,
             "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was \
              not found.]",
@@ -122,7 +122,7 @@ impl LoginError {
         let message = format!(
             "Unable to match key with identifier '{kid}' to a signing key of the issuer of the presented assertion."
         );
-        Self::client(5_000_611, message)
+        Self::invalid_client(5_000_611, message)
     }
 
     pub(super) fn assertion_audience(audience: &str) -> Self {
@@ -130,11 +130,11 @@ impl LoginError {
             "Client assertion audience claim does not match Realm issuer. Review the documentation at \
              https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials . Audience: '{audience}'."
         );
-        Self::client(700_023, message)
+        Self::invalid_client(700_023, message)
     }
 
     pub(super) fn assertion_time(now: Timestamp, from: Option<i64>, until: i64) -> Self {
-        let shown = |seconds: i64| {
+        let listed = |seconds: i64| {
             Timestamp::from_second(seconds).map_or_else(
                 |_| "never".to_owned(),
                 |at| at.strftime("%FT%T.0000000Z").to_string(),
@@ -142,11 +142,11 @@ impl LoginError {
         };
         let message = format!(
             "Client assertion is not within its valid time range. Current time: {}, assertion valid from {}, expiry time of assertion {}.",
-            shown(now.as_second()),
-            from.map_or_else(|| "ever".to_owned(), shown),
-            shown(until)
+            listed(now.as_second()),
+            from.map_or_else(|| "ever".to_owned(), listed),
+            listed(until)
         );
-        Self::client(700_024, message)
+        Self::invalid_client(700_024, message)
     }
 
     /// `what` is issuer, subject or audience.
@@ -156,7 +156,7 @@ impl LoginError {
              credential Subject, Audience and Issuer against the presented assertion. \
              https://learn.microsoft.com/entra/workload-id/workload-identity-federation"
         );
-        Self::client(number, message)
+        Self::invalid_client(number, message)
     }
 
     /// The JSON body; `trace`, `correlation` and time are of this response.

@@ -3,13 +3,13 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Answer, Application, Identity, Request, ok};
+use super::{Application, Identity, IdentityResponse, Request, ok};
 
 const OPERATION: &str = "ManagedIdentityToken";
 
 impl Identity {
     /// `GET /metadata/identity/oauth2/token`.
-    pub(super) fn imds(&self, request: Request<'_>) -> Answer {
+    pub(super) fn imds(&self, request: Request<'_>) -> IdentityResponse {
         let query: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes())
             .into_owned()
             .collect();
@@ -20,13 +20,13 @@ impl Identity {
                 .map(|(_, value)| value.as_str())
         };
         if !request.metadata {
-            return refused("Required metadata header not specified");
+            return error("Required metadata header not specified");
         }
         if field("api-version").is_none_or(str::is_empty) {
-            return refused("Required query variable 'api-version' is missing");
+            return error("Required query variable 'api-version' is missing");
         }
         let Some(resource) = field("resource").filter(|resource| !resource.is_empty()) else {
-            return refused("Required audience parameter not specified");
+            return error("Required audience parameter not specified");
         };
         let Ok(known) = self.resource(resource) else {
             let body = json!({
@@ -37,7 +37,7 @@ impl Identity {
                 ),
             });
             let code = "AADSTS500011".to_owned();
-            return Answer {
+            return IdentityResponse {
                 status: StatusCode::BAD_REQUEST,
                 body,
                 operation: OPERATION,
@@ -45,19 +45,20 @@ impl Identity {
                 code,
             };
         };
-        let wanted = |there: &Application| {
+        let requested = |there: &Application| {
             let Some(id) = &there.managed else {
                 return false;
             };
-            field("client_id").is_none_or(|wanted| there.client_id.eq_ignore_ascii_case(wanted))
+            field("client_id")
+                .is_none_or(|requested| there.client_id.eq_ignore_ascii_case(requested))
                 && field("object_id")
-                    .is_none_or(|wanted| there.object_id.eq_ignore_ascii_case(wanted))
+                    .is_none_or(|requested| there.object_id.eq_ignore_ascii_case(requested))
                 && field("msi_res_id")
                     .or(field("mi_res_id"))
-                    .is_none_or(|wanted| id.eq_ignore_ascii_case(wanted))
+                    .is_none_or(|requested| id.eq_ignore_ascii_case(requested))
         };
-        let Some(application) = self.directory.find(wanted) else {
-            return refused("Identity not found");
+        let Some(application) = self.directory.find(requested) else {
+            return error("Identity not found");
         };
         let (now, lifetime) = (self.now().as_second(), self.tokens.lifetime().as_secs());
         let body = json!({
@@ -70,15 +71,15 @@ impl Identity {
             "resource": resource,
             "token_type": "Bearer",
         });
-        Answer {
+        IdentityResponse {
             caller: Some(application.client_id.clone()),
             ..ok(OPERATION, body)
         }
     }
 }
 
-fn refused(why: &str) -> Answer {
-    Answer {
+fn error(why: &str) -> IdentityResponse {
+    IdentityResponse {
         status: StatusCode::BAD_REQUEST,
         body: json!({ "error": "invalid_request", "error_description": why }),
         operation: OPERATION,

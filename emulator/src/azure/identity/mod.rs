@@ -19,7 +19,7 @@ pub use directory::{
     Issuer,
 };
 pub(crate) use directory::{Directory, managed_identity_id};
-pub(crate) use token::{Claims, Refused, issuer};
+pub(crate) use token::{Claims, InvalidToken, issuer};
 
 use crate::Auth;
 use crate::http_body::random_uuid;
@@ -51,7 +51,7 @@ const LOGIN: &str = "https://login.microsoftonline.com";
 
 /// A JSON response.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct IdentityResponse {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
     /// For the request counts.
@@ -102,7 +102,7 @@ impl Identity {
     }
 
     /// Reports whether a path belongs to this front end on a shared host.
-    pub(crate) fn has(path: &str) -> bool {
+    pub(crate) fn is_identity_path(path: &str) -> bool {
         let segments: Vec<&str> = path
             .split('/')
             .filter(|segment| !segment.is_empty())
@@ -120,13 +120,13 @@ impl Identity {
     }
 
     /// Verifies a token for one of `resources` and returns its claims.
-    pub(crate) fn verify(&self, token: &str, resources: &[&str]) -> Result<Claims, Refused> {
+    pub(crate) fn verify(&self, token: &str, resources: &[&str]) -> Result<Claims, InvalidToken> {
         self.tokens
             .verify(token, &self.directory.tenant, resources, self.wall.now())
     }
 
     /// Answers a request.
-    pub(crate) fn answer(&self, request: Request<'_>) -> Answer {
+    pub(crate) fn respond(&self, request: Request<'_>) -> IdentityResponse {
         let segments: Vec<&str> = request
             .path
             .split('/')
@@ -146,7 +146,7 @@ impl Identity {
             (&Method::GET, [_, "discovery", "keys"] | [_, "discovery", "v2.0", "keys"]) => {
                 ok("IdentityKeys", self.tokens.jwks())
             }
-            _ => Answer {
+            _ => IdentityResponse {
                 status: StatusCode::NOT_FOUND,
                 body: json!({ "error": "invalid_request", "error_description": "there is nothing here" }),
                 operation: "unknown",
@@ -156,7 +156,7 @@ impl Identity {
         }
     }
 
-    fn token(&self, tenant: &str, version: u8, request: Request<'_>) -> Answer {
+    fn token(&self, tenant: &str, version: u8, request: Request<'_>) -> IdentityResponse {
         let form: Vec<(String, String)> =
             form_urlencoded::parse(request.body).into_owned().collect();
         let field = |name: &str| {
@@ -166,13 +166,13 @@ impl Identity {
         };
         let caller = field("client_id").map(str::to_owned);
         match self.issue(tenant, version, request, &field) {
-            Ok(body) => Answer {
+            Ok(body) => IdentityResponse {
                 caller,
                 ..ok("IdentityToken", body)
             },
             Err(error) => {
                 let (trace, correlation) = (self.uuid(), self.uuid());
-                Answer {
+                IdentityResponse {
                     status: error.status,
                     body: error.body(self.wall.now(), &trace, &correlation),
                     operation: "IdentityToken",
@@ -298,13 +298,13 @@ impl Identity {
             .unwrap_or_default()
     }
 
-    fn configuration(&self, tenant: &str, version: u8, request: Request<'_>) -> Answer {
+    fn configuration(&self, tenant: &str, version: u8, request: Request<'_>) -> IdentityResponse {
         let shared = ["common", "organizations", "consumers"].contains(&tenant);
         if !shared && !self.auth.is_off() && !self.directory.is_tenant(tenant) {
             let error = LoginError::no_tenant(tenant);
             let body = error.body(self.wall.now(), &self.uuid(), &self.uuid());
             let code = format!("AADSTS{}", error.number);
-            return Answer {
+            return IdentityResponse {
                 status: error.status,
                 body,
                 operation: "IdentityConfiguration",
@@ -340,7 +340,7 @@ impl Identity {
 
     /// Instance discovery: the hosts that form one authority. This server is one by itself unless
     /// it is reached by Microsoft's names.
-    fn instance(&self, request: Request<'_>) -> Answer {
+    fn instance(&self, request: Request<'_>) -> IdentityResponse {
         let host = request
             .base
             .trim_start_matches("https://")
@@ -380,8 +380,8 @@ impl Identity {
     }
 }
 
-fn ok(operation: &'static str, body: Value) -> Answer {
-    Answer {
+fn ok(operation: &'static str, body: Value) -> IdentityResponse {
+    IdentityResponse {
         status: StatusCode::OK,
         body,
         operation,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::oauth::{SigningKey, jwt};
 
 /// `nbf` is this much before the issue time, as in Entra, because clocks differ.
-const EARLY: SignedDuration = SignedDuration::from_mins(5);
+const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_mins(5);
 
 /// The subject of a token and how it authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) struct Claims {
 
 /// Why a token is not valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum InvalidToken {
     /// Malformed or not signed by this service. Contains the token's header in base64.
     Signature(String),
     Issuer(String),
@@ -101,8 +101,8 @@ impl Tokens {
         let claims = json!({
             "aud": audience,
             "iss": issuer,
-            "iat": (now - EARLY).as_second(),
-            "nbf": (now - EARLY).as_second(),
+            "iat": (now - NOT_BEFORE_LEEWAY).as_second(),
+            "nbf": (now - NOT_BEFORE_LEEWAY).as_second(),
             "exp": (now + self.lifetime).as_second(),
             "appid": subject.client_id,
             "appidacr": subject.by.to_string(),
@@ -124,9 +124,9 @@ impl Tokens {
         tenant: &str,
         audiences: &[&str],
         now: Timestamp,
-    ) -> Result<Claims, Refused> {
+    ) -> Result<Claims, InvalidToken> {
         let encoded = || token.split('.').next().unwrap_or_default().to_owned();
-        let foreign = || Refused::Signature(encoded());
+        let foreign = || InvalidToken::Signature(encoded());
         let header = decode_header(token).map_err(|_| foreign())?;
         let signing = self.signing().ok_or_else(foreign)?;
         if header.alg != Algorithm::RS256 || header.kid.as_deref() != Some(signing.id()) {
@@ -134,18 +134,19 @@ impl Tokens {
         }
         let public = signing.public();
         let key = DecodingKey::from_rsa_raw_components(&public.modulus, &public.exponent);
-        let claims: Claims = jwt::signed(token, Algorithm::RS256, &key).ok_or_else(foreign)?;
+        let claims: Claims =
+            jwt::verify_signature(token, Algorithm::RS256, &key).ok_or_else(foreign)?;
         if claims.iss != issuer(tenant) {
-            return Err(Refused::Issuer(claims.iss));
+            return Err(InvalidToken::Issuer(claims.iss));
         }
         if !audiences.contains(&claims.aud.trim_end_matches('/')) {
-            return Err(Refused::Audience(claims.aud));
+            return Err(InvalidToken::Audience(claims.aud));
         }
         if now.as_second() < claims.nbf {
-            return Err(Refused::NotYetValid);
+            return Err(InvalidToken::NotYetValid);
         }
         if now.as_second() >= claims.exp {
-            return Err(Refused::Expired);
+            return Err(InvalidToken::Expired);
         }
         Ok(claims)
     }
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_holds_here_for_its_audience_and_its_time() {
+    fn token_is_valid_for_its_audience_and_lifetime() {
         let tokens = tokens();
         let token = issued(&tokens, TENANT, VAULT);
         let claims = tokens.verify(&token, TENANT, &[VAULT], at(0)).unwrap();
@@ -207,30 +208,30 @@ mod tests {
         assert!(tokens.verify(&token, TENANT, &[VAULT], at(3599)).is_ok());
         assert_eq!(
             tokens.verify(&token, TENANT, &[VAULT], at(3600)),
-            Err(Refused::Expired)
+            Err(InvalidToken::Expired)
         );
         assert_eq!(
             tokens.verify(&token, TENANT, &[VAULT], at(-301)),
-            Err(Refused::NotYetValid)
+            Err(InvalidToken::NotYetValid)
         );
         let arm = issued(&tokens, TENANT, "https://management.azure.com/");
-        let audience = Refused::Audience("https://management.azure.com/".into());
+        let audience = InvalidToken::Audience("https://management.azure.com/".into());
         assert_eq!(tokens.verify(&arm, TENANT, &[VAULT], at(0)), Err(audience));
         let other = issued(&tokens, "other", VAULT);
         assert!(matches!(
             tokens.verify(&other, TENANT, &[VAULT], at(0)),
-            Err(Refused::Issuer(_))
+            Err(InvalidToken::Issuer(_))
         ));
     }
 
     #[test]
-    fn what_was_changed_or_signed_elsewhere_does_not_hold() {
+    fn changed_or_foreign_tokens_are_invalid() {
         let ours = tokens();
         let token = issued(&ours, TENANT, VAULT);
         let foreign = issued(&tokens(), TENANT, VAULT);
         assert!(matches!(
             ours.verify(&foreign, TENANT, &[VAULT], at(0)),
-            Err(Refused::Signature(_))
+            Err(InvalidToken::Signature(_))
         ));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (header, claims) = signed.split_once('.').unwrap();
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_key_is_the_one_that_signs() {
+    fn published_key_verifies_issued_tokens() {
         let tokens = tokens();
         let token = issued(&tokens, TENANT, VAULT);
         let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_value(tokens.jwks()).unwrap();

@@ -50,7 +50,7 @@ impl ArmError {
         )
     }
 
-    pub(super) fn forbidden(who: &Principal, method: &Method, path: &str) -> Self {
+    pub(super) fn forbidden(caller: &Principal, method: &Method, path: &str) -> Self {
         let verb = match *method {
             Method::GET | Method::HEAD => "read",
             Method::DELETE => "delete",
@@ -61,7 +61,7 @@ impl ArmError {
         let message = format!(
             "The client '{0}' with object id '{1}' does not have authorization to perform action '{action}/{verb}' over scope '{path}' or \
              the scope is invalid. If access was recently granted, please refresh your credentials.",
-            who.client_id, who.object_id
+            caller.client_id, caller.object_id
         );
         Self::new(StatusCode::FORBIDDEN, "AuthorizationFailed", message)
     }

@@ -3,10 +3,10 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Answer, ArmError, Outcome, Request};
+use super::{ArmError, ManagementResponse, Outcome, Request};
 use crate::azure::Azure;
 use crate::azure::identity::Application;
-use crate::azure::wire::query;
+use crate::azure::wire::query_parameter;
 
 impl Azure {
     /// Answers a request to `graph.microsoft.com`.
@@ -24,7 +24,7 @@ impl Azure {
                 "/me request is only valid with delegated authentication flow.",
             )),
             [_, "servicePrincipals"] => {
-                let filter = query(request.query, "$filter").unwrap_or_default();
+                let filter = query_parameter(request.query, "$filter").unwrap_or_default();
                 // `servicePrincipalNames/any(c:c eq 'APP')`, `appId eq 'APP'`, or the caller's own
                 // identity.
                 let named = filter.split('\'').nth(1).unwrap_or(&request.who.client_id);
@@ -32,7 +32,7 @@ impl Azure {
                     there.client_id.eq_ignore_ascii_case(named)
                         || there.name.eq_ignore_ascii_case(named)
                 });
-                Ok(Answer::ok(
+                Ok(ManagementResponse::ok(
                     json!({ "value": found.iter().map(|found| principal(found)).collect::<Vec<_>>() }),
                 ))
             }
@@ -49,11 +49,13 @@ impl Azure {
                         .identity
                         .directory
                         .find(|there| there.object_id.eq_ignore_ascii_case(id))?;
-                    let mut shown = principal(&there);
-                    shown["@odata.type"] = "#microsoft.graph.servicePrincipal".into();
-                    Some(shown)
+                    let mut listed = principal(&there);
+                    listed["@odata.type"] = "#microsoft.graph.servicePrincipal".into();
+                    Some(listed)
                 });
-                Ok(Answer::ok(json!({ "value": found.collect::<Vec<_>>() })))
+                Ok(ManagementResponse::ok(
+                    json!({ "value": found.collect::<Vec<_>>() }),
+                ))
             }
             _ => Err(ArmError::new(
                 StatusCode::NOT_FOUND,

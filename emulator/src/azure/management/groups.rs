@@ -3,9 +3,11 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use super::{
+    ArmError, ManagementResponse, Outcome, Request, SUBSCRIPTION, body, method_not_allowed,
+};
 use crate::azure::Azure;
-use crate::azure::wire::query;
+use crate::azure::wire::query_parameter;
 
 /// A resource group.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ impl Group {
         }
     }
 
-    fn shown(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "id": format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}", self.name),
             "name": self.name,
@@ -68,18 +70,18 @@ impl Azure {
                     location,
                     tags: body["tags"].clone(),
                 };
-                let shown = group.shown();
+                let listed = group.to_json();
                 let is_new = groups.insert(key, group).is_none();
-                Ok(Answer::made(shown, is_new))
+                Ok(ManagementResponse::created(listed, is_new))
             }
             Method::GET => {
                 let groups = self.management.read();
                 let group = groups.get(&key).ok_or_else(|| ArmError::no_group(name))?;
-                Ok(Answer::ok(group.shown()))
+                Ok(ManagementResponse::ok(group.to_json()))
             }
             Method::HEAD => {
                 let there = self.management.read().contains_key(&key);
-                Ok(Answer::empty(if there {
+                Ok(ManagementResponse::empty(if there {
                     StatusCode::NO_CONTENT
                 } else {
                     StatusCode::NOT_FOUND
@@ -95,19 +97,24 @@ impl Azure {
                         self.delete_vault(&vault.name);
                     }
                 }
-                Ok(Answer::empty(StatusCode::OK))
+                Ok(ManagementResponse::empty(StatusCode::OK))
             }
             _ => method_not_allowed(request),
         }
     }
 
     pub(super) fn list_groups(&self) -> Outcome {
-        let shown: Vec<Value> = self.management.read().values().map(Group::shown).collect();
-        Ok(Answer::ok(json!({ "value": shown })))
+        let listed: Vec<Value> = self
+            .management
+            .read()
+            .values()
+            .map(Group::to_json)
+            .collect();
+        Ok(ManagementResponse::ok(json!({ "value": listed })))
     }
 
     /// The location of a group; fails if it does not exist.
-    pub(super) fn location_of(&self, group: &str) -> Result<String, ArmError> {
+    pub(super) fn group_location(&self, group: &str) -> Result<String, ArmError> {
         let groups = self.management.read();
         let found = groups
             .get(&group.to_ascii_lowercase())
@@ -118,17 +125,17 @@ impl Azure {
     /// `$filter=resourceType eq 'Microsoft.KeyVault/vaults' and name eq 'NAME'`: how the CLI finds
     /// the group of a vault.
     pub(super) fn resources(&self, request: Request<'_>) -> Outcome {
-        let filter = query(request.query, "$filter").unwrap_or_default();
-        let wanted = |field: &str| {
+        let filter = query_parameter(request.query, "$filter").unwrap_or_default();
+        let requested = |field: &str| {
             let (_, rest) = filter.split_once(&format!("{field} eq '"))?;
             rest.split_once('\'').map(|(value, _)| value)
         };
-        let kind = wanted("resourceType");
+        let kind = requested("resourceType");
         let vaults = self.vaults.managed().into_iter().filter(|vault| {
             kind.is_none_or(|kind| kind.eq_ignore_ascii_case("Microsoft.KeyVault/vaults"))
-                && wanted("name").is_none_or(|name| name.eq_ignore_ascii_case(&vault.name))
+                && requested("name").is_none_or(|name| name.eq_ignore_ascii_case(&vault.name))
         });
-        let shown: Vec<Value> = vaults
+        let listed: Vec<Value> = vaults
             .map(|vault| {
                 json!({
                     "id": vault.id(),
@@ -138,6 +145,6 @@ impl Azure {
                 })
             })
             .collect();
-        Ok(Answer::ok(json!({ "value": shown })))
+        Ok(ManagementResponse::ok(json!({ "value": listed })))
     }
 }

@@ -4,7 +4,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, ArmError, Outcome, Request, body, method_not_allowed};
+use super::{ArmError, ManagementResponse, Outcome, Request, body, method_not_allowed};
 use crate::azure::Azure;
 use crate::azure::identity::{Application, managed_identity_id};
 
@@ -18,26 +18,26 @@ impl Azure {
         name: &str,
     ) -> Outcome {
         let id = managed_identity_id(group, name);
-        let wanted = |there: &Application| {
+        let requested = |there: &Application| {
             there
                 .managed
                 .as_ref()
                 .is_some_and(|managed| managed.eq_ignore_ascii_case(&id))
         };
-        let there = self.identity.directory.find(wanted);
+        let there = self.identity.directory.find(requested);
         match *request.method {
             Method::GET => {
                 let there = there.ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
-                Ok(Answer::ok(shown(
+                Ok(ManagementResponse::ok(to_json(
                     &there,
                     self.tenant(),
                     &id,
-                    &self.location_of(group)?,
+                    &self.group_location(group)?,
                 )))
             }
             Method::PUT => {
                 let body = body(request)?;
-                let location = self.location_of(group)?;
+                let location = self.group_location(group)?;
                 let location = body["location"].as_str().map_or(location, str::to_owned);
                 let is_new = there.is_none();
                 let application = there.map_or_else(
@@ -52,23 +52,23 @@ impl Azure {
                     },
                     |there| (*there).clone(),
                 );
-                let shown = shown(&application, self.tenant(), &id, &location);
+                let listed = to_json(&application, self.tenant(), &id, &location);
                 self.identity.directory.add(application);
-                Ok(Answer::made(shown, is_new))
+                Ok(ManagementResponse::created(listed, is_new))
             }
             Method::DELETE => {
                 let Some(there) = there else {
-                    return Ok(Answer::empty(StatusCode::NO_CONTENT));
+                    return Ok(ManagementResponse::empty(StatusCode::NO_CONTENT));
                 };
                 self.identity.directory.remove(&there.client_id);
-                Ok(Answer::empty(StatusCode::OK))
+                Ok(ManagementResponse::empty(StatusCode::OK))
             }
             _ => method_not_allowed(request),
         }
     }
 }
 
-fn shown(application: &Application, tenant: &str, id: &str, location: &str) -> Value {
+fn to_json(application: &Application, tenant: &str, id: &str, location: &str) -> Value {
     json!({
         "id": id,
         "name": application.name,

@@ -67,12 +67,12 @@ pub(crate) struct Request<'a> {
 
 /// A response; `null` means no body.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct ManagementResponse {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
 }
 
-impl Answer {
+impl ManagementResponse {
     fn ok(body: Value) -> Self {
         Self {
             status: StatusCode::OK,
@@ -80,7 +80,7 @@ impl Answer {
         }
     }
 
-    fn made(body: Value, is_new: bool) -> Self {
+    fn created(body: Value, is_new: bool) -> Self {
         Self {
             status: if is_new {
                 StatusCode::CREATED
@@ -99,12 +99,12 @@ impl Answer {
     }
 }
 
-type Outcome = Result<Answer, ArmError>;
+type Outcome = Result<ManagementResponse, ArmError>;
 
 impl Azure {
     /// Answers a request to `management.azure.com`.
     pub(crate) fn manage(&self, request: Request<'_>) -> Outcome {
-        self.purge_what_is_due();
+        self.purge_due();
         let lower = request.path.to_ascii_lowercase();
         let segments: Vec<&str> = lower
             .split('/')
@@ -125,7 +125,7 @@ impl Azure {
         if get && segments[..] == ["subscriptions"] {
             // Every authenticated caller may list the subscriptions that it has access to.
             let his: Vec<Value> = owns.then(|| self.subscription()).into_iter().collect();
-            return Ok(Answer::ok(json!({ "value": his })));
+            return Ok(ManagementResponse::ok(json!({ "value": his })));
         }
         // Only the subscription's owner may do anything: roles apply to the content of vaults only.
         if !owns {
@@ -142,7 +142,7 @@ impl Azure {
             return Err(ArmError::no_subscription(at(1)));
         }
         match segments[..] {
-            ["subscriptions", _] if get => Ok(Answer::ok(self.subscription())),
+            ["subscriptions", _] if get => Ok(ManagementResponse::ok(self.subscription())),
             ["subscriptions", _, "resources"] if get => self.resources(request),
             ["subscriptions", _, "resourcegroups"] if get => self.list_groups(),
             ["subscriptions", _, "resourcegroups", _] => self.group(request, at(3)),

@@ -3,10 +3,12 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use super::{
+    ArmError, ManagementResponse, Outcome, Request, SUBSCRIPTION, body, method_not_allowed,
+};
 use crate::azure::Azure;
 use crate::azure::vaults::Role;
-use crate::azure::wire::query;
+use crate::azure::wire::query_parameter;
 
 /// A role of a principal on a scope and everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,7 @@ impl Assignment {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    fn shown(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "id": format!("{}/providers/Microsoft.Authorization/roleAssignments/{}", self.scope, self.name),
             "name": self.name,
@@ -53,12 +55,12 @@ fn definition_id(role: Role) -> String {
 impl Azure {
     /// `$filter=roleName eq 'Key Vault Crypto User'`.
     pub(super) fn role_definitions(&self, request: Request<'_>) -> Outcome {
-        let filter = query(request.query, "$filter").unwrap_or_default();
-        let wanted = filter
+        let filter = query_parameter(request.query, "$filter").unwrap_or_default();
+        let requested = filter
             .split_once("roleName eq '")
             .and_then(|(_, rest)| rest.split_once('\''));
-        let shown: Vec<Value> = Role::all()
-            .filter(|role| wanted.is_none_or(|(name, _)| name.eq_ignore_ascii_case(role.name())))
+        let listed: Vec<Value> = Role::all()
+            .filter(|role| requested.is_none_or(|(name, _)| name.eq_ignore_ascii_case(role.name())))
             .map(|role| {
                 json!({
                     "id": definition_id(role),
@@ -68,11 +70,11 @@ impl Azure {
                 })
             })
             .collect();
-        Ok(Answer::ok(json!({ "value": shown })))
+        Ok(ManagementResponse::ok(json!({ "value": listed })))
     }
 
     pub(super) fn assignment(&self, request: Request<'_>) -> Outcome {
-        let (scope, name) = split(request.path)?;
+        let (scope, name) = split_id(request.path)?;
         match *request.method {
             Method::PUT => {
                 let body = body(request)?;
@@ -105,20 +107,20 @@ impl Azure {
                         ),
                     ));
                 }
-                let made = Assignment {
+                let created = Assignment {
                     name,
                     scope,
                     object_id,
                     role,
                 };
-                let shown = made.shown();
-                if !self.vaults.assign(made) {
+                let listed = created.to_json();
+                if !self.vaults.add_assignment(created) {
                     return Err(ArmError::conflict(
                         "RoleAssignmentExists",
                         "The role assignment already exists.",
                     ));
                 }
-                Ok(Answer::made(shown, true))
+                Ok(ManagementResponse::created(listed, true))
             }
             Method::GET => {
                 let found = self
@@ -130,13 +132,13 @@ impl Azure {
                     let message = format!("The role assignment '{name}' is not found.");
                     ArmError::new(StatusCode::NOT_FOUND, "RoleAssignmentNotFound", message)
                 })?;
-                Ok(Answer::ok(found.shown()))
+                Ok(ManagementResponse::ok(found.to_json()))
             }
             Method::DELETE => {
-                let gone = self.vaults.unassign(&name);
+                let gone = self.vaults.remove_assignment(&name);
                 Ok(gone.map_or_else(
-                    || Answer::empty(StatusCode::NO_CONTENT),
-                    |gone| Answer::ok(gone.shown()),
+                    || ManagementResponse::empty(StatusCode::NO_CONTENT),
+                    |gone| ManagementResponse::ok(gone.to_json()),
                 ))
             }
             _ => method_not_allowed(request),
@@ -149,30 +151,30 @@ impl Azure {
             .split("/providers/microsoft.authorization")
             .next()
             .unwrap_or_default();
-        let shown: Vec<Value> = self
+        let listed: Vec<Value> = self
             .vaults
             .assignments()
             .iter()
             .filter(|there| there.holds_for(scope))
-            .map(Assignment::shown)
+            .map(Assignment::to_json)
             .collect();
-        Ok(Answer::ok(json!({ "value": shown })))
+        Ok(ManagementResponse::ok(json!({ "value": listed })))
     }
 }
 
 impl Assignment {
     /// Reports whether two assignments grant the same, whatever their names.
-    pub(crate) fn is_the_same_as(&self, other: &Self) -> bool {
+    pub(crate) fn grants_the_same_as(&self, other: &Self) -> bool {
         (&self.scope, &self.object_id, self.role) == (&other.scope, &other.object_id, other.role)
     }
 
-    pub(crate) fn is_called(&self, name: &str) -> bool {
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 }
 
 /// Splits `SCOPE/providers/Microsoft.Authorization/roleAssignments/NAME`.
-fn split(path: &str) -> Result<(String, String), ArmError> {
+fn split_id(path: &str) -> Result<(String, String), ArmError> {
     let lower = path.to_ascii_lowercase();
     let parts = lower.split_once("/providers/microsoft.authorization/roleassignments/");
     let (scope, name) = parts.ok_or_else(|| ArmError::no_such_path(path))?;

@@ -7,14 +7,16 @@ use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Answer, ArmError, Outcome, Request, SUBSCRIPTION, body, method_not_allowed};
+use super::{
+    ArmError, ManagementResponse, Outcome, Request, SUBSCRIPTION, body, method_not_allowed,
+};
 use crate::azure::Azure;
 use crate::azure::names::{is_vault_name, vault_url};
 use crate::azure::vaults::{AccessPolicy, Vault};
-use crate::azure::wire::query;
+use crate::azure::wire::query_parameter;
 
 const KIND: &str = "Microsoft.KeyVault/vaults";
-const MOST_POLICIES: usize = 1024;
+const MAX_POLICIES: usize = 1024;
 
 impl Vault {
     /// Its resource id.
@@ -23,7 +25,7 @@ impl Vault {
         format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{KIND}/{name}")
     }
 
-    fn shown(&self, tenant: &str) -> Value {
+    fn to_json(&self, tenant: &str) -> Value {
         let policies = self.policies.iter().map(|policy| {
             let mut permissions = policy.others.clone();
             if !permissions.is_object() {
@@ -58,7 +60,7 @@ impl Vault {
     }
 
     /// The vault as a deleted vault.
-    fn shown_deleted(&self, deleted: Timestamp) -> Value {
+    fn deleted_to_json(&self, deleted: Timestamp) -> Value {
         let id = format!(
             "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.KeyVault/locations/{}/deletedVaults/{}",
             self.location, self.name
@@ -89,30 +91,30 @@ impl Azure {
             .filter(|vault| vault.resource_group.eq_ignore_ascii_case(group));
         let not_found = || ArmError::no_resource(KIND, name, group);
         match *request.method {
-            Method::GET => Ok(Answer::ok(
-                there.ok_or_else(not_found)?.shown(self.tenant()),
+            Method::GET => Ok(ManagementResponse::ok(
+                there.ok_or_else(not_found)?.to_json(self.tenant()),
             )),
             Method::PUT => self.put_vault(request, group, name),
             Method::PATCH => {
                 let there = there.ok_or_else(not_found)?;
-                let vault = patched((*there).clone(), self.tenant(), group, &body(request)?)?;
-                let shown = vault.shown(self.tenant());
+                let vault = apply_patch((*there).clone(), self.tenant(), group, &body(request)?)?;
+                let listed = vault.to_json(self.tenant());
                 self.vaults.put(vault);
-                Ok(Answer::ok(shown))
+                Ok(ManagementResponse::ok(listed))
             }
             Method::DELETE => {
                 if there.is_none() {
-                    return Ok(Answer::empty(StatusCode::NO_CONTENT));
+                    return Ok(ManagementResponse::empty(StatusCode::NO_CONTENT));
                 }
                 self.delete_vault(name);
-                Ok(Answer::empty(StatusCode::OK))
+                Ok(ManagementResponse::empty(StatusCode::OK))
             }
             _ => method_not_allowed(request),
         }
     }
 
     fn put_vault(&self, request: Request<'_>, group: &str, name: &str) -> Outcome {
-        self.location_of(group)?;
+        self.group_location(group)?;
         if !is_vault_name(name) {
             let message = format!(
                 "The vault name '{name}' is invalid. A vault's name must be between 3-24 alphanumeric characters. The name must begin with \
@@ -150,7 +152,7 @@ impl Azure {
                 .vaults
                 .get(name)
                 .ok_or_else(|| ArmError::no_resource(KIND, name, group))?;
-            return Ok(Answer::ok(vault.shown(self.tenant())));
+            return Ok(ManagementResponse::ok(vault.to_json(self.tenant())));
         }
         let is_new = there.is_none();
         let new = || Vault {
@@ -158,10 +160,10 @@ impl Azure {
             ..Vault::new(name)
         };
         let old = there.map_or_else(new, |vault| (*vault).clone());
-        let vault = changed(old, self.tenant(), group, &body)?;
-        let shown = vault.shown(self.tenant());
+        let vault = apply_put(old, self.tenant(), group, &body)?;
+        let listed = vault.to_json(self.tenant());
         self.vaults.put(vault);
-        Ok(Answer::made(shown, is_new))
+        Ok(ManagementResponse::created(listed, is_new))
     }
 
     pub(super) fn delete_vault(&self, name: &str) {
@@ -169,7 +171,7 @@ impl Azure {
     }
 
     /// Removes deleted vaults whose retention period has passed on the lab clock, with their keys.
-    pub(super) fn purge_what_is_due(&self) {
+    pub(super) fn purge_due(&self) {
         let now = self.core.now();
         for (vault, deleted) in self.vaults.all_deleted() {
             if deleted + SignedDuration::from_hours(24 * i64::from(vault.retention_days)) <= now {
@@ -185,34 +187,34 @@ impl Azure {
         let of_group = |vault: &Vault| {
             group.is_none_or(|group| vault.resource_group.eq_ignore_ascii_case(group))
         };
-        let shown: Vec<Value> = vaults
+        let listed: Vec<Value> = vaults
             .iter()
             .filter(|vault| of_group(vault))
-            .map(|vault| vault.shown(self.tenant()))
+            .map(|vault| vault.to_json(self.tenant()))
             .collect();
-        Ok(Answer::ok(json!({ "value": shown })))
+        Ok(ManagementResponse::ok(json!({ "value": listed })))
     }
 
     pub(super) fn list_deleted_vaults(&self) -> Outcome {
-        let shown: Vec<Value> = self
+        let listed: Vec<Value> = self
             .vaults
             .all_deleted()
             .iter()
-            .map(|(vault, deleted)| vault.shown_deleted(*deleted))
+            .map(|(vault, deleted)| vault.deleted_to_json(*deleted))
             .collect();
-        Ok(Answer::ok(json!({ "value": shown })))
+        Ok(ManagementResponse::ok(json!({ "value": listed })))
     }
 
     pub(super) fn deleted_vault(&self, name: &str) -> Outcome {
         let (vault, deleted) = self.vaults.deleted(name).ok_or_else(|| no_deleted(name))?;
-        Ok(Answer::ok(vault.shown_deleted(deleted)))
+        Ok(ManagementResponse::ok(vault.deleted_to_json(deleted)))
     }
 
     pub(super) fn purge_vault(&self, name: &str) -> Outcome {
         self.vaults.deleted(name).ok_or_else(|| no_deleted(name))?;
         self.vaults.purge(name);
         self.core.remove_realm(&crate::azure::names::realm(name));
-        Ok(Answer::empty(StatusCode::OK))
+        Ok(ManagementResponse::empty(StatusCode::OK))
     }
 }
 
@@ -227,12 +229,12 @@ fn no_deleted(name: &str) -> ArmError {
 const RBAC_BY_DEFAULT_FROM: &str = "2026-02-01";
 
 fn rbac_is_default(query_string: &str) -> bool {
-    query(query_string, "api-version")
+    query_parameter(query_string, "api-version")
         .is_some_and(|version| version.as_str() >= RBAC_BY_DEFAULT_FROM)
 }
 
 /// Applies a PATCH; members that are absent keep their values.
-fn patched(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
+fn apply_patch(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     if !body.is_object() || !(body["properties"].is_object() || body["properties"].is_null()) {
         return Err(invalid("properties"));
     }
@@ -250,11 +252,11 @@ fn patched(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
     if properties["networkAcls"].is_null() {
         properties["networkAcls"] = old.network_acls.clone();
     }
-    changed(old, tenant, group, &whole)
+    apply_put(old, tenant, group, &whole)
 }
 
 /// Applies a PUT.
-fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
+fn apply_put(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault, ArmError> {
     let properties = &body["properties"];
     if !properties["tenantId"]
         .as_str()
@@ -276,9 +278,9 @@ fn changed(old: Vault, tenant: &str, group: &str, body: &Value) -> Result<Vault,
     };
     let policies = match &properties["accessPolicies"] {
         Value::Null => old.policies.clone(),
-        Value::Array(list) if list.len() > MOST_POLICIES => {
+        Value::Array(list) if list.len() > MAX_POLICIES => {
             return Err(ArmError::bad_request(format!(
-                "At most {MOST_POLICIES} access policies are allowed."
+                "At most {MAX_POLICIES} access policies are allowed."
             )));
         }
         Value::Array(list) => list.iter().map(policy).collect::<Result<_, _>>()?,

@@ -1,6 +1,6 @@
-//! Access tokens as the token endpoint and the metadata server give them out. To callers they are
-//! opaque; to us they say whose they are and what for, under our own seal. So none has to be kept,
-//! and nobody can push out another's by asking for many.
+//! Access tokens of the token endpoint and the metadata server. They are opaque to callers; here
+//! they are authenticated records of account and scopes, so that none has to be stored and no
+//! caller can displace the tokens of another.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
@@ -12,56 +12,56 @@ use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::Entropy;
 use serde::{Deserialize, Serialize};
 
-use super::token::Refused;
+use super::token::InvalidToken;
 
-/// How long tokens are valid.
+/// Lifetime of access tokens.
 pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_secs(3599);
-/// What all of them begin with.
+/// Prefix of all access tokens.
 const PREFIX: &str = "ya29.c.";
-/// Bytes of the seal.
-const SEAL: usize = 32;
+/// Length of the authentication tag in bytes.
+const TAG_LEN: usize = 32;
 
-/// What a token is for.
+/// What a token grants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub(crate) email: String,
-    /// The account's number: an account that was deleted and made again is another.
+    /// Serial number of the account: an account that is deleted and created again has another one.
     pub(crate) serial: u64,
-    /// Separated by spaces.
+    /// Scopes, separated by spaces.
     pub(crate) scopes: String,
-    /// Seconds since 1970.
-    pub(crate) ends: i64,
-    /// Makes each token another.
+    /// Expiry, in seconds since 1970.
+    pub(crate) expires: i64,
+    /// Makes every token unique.
     pub(crate) unique: u64,
 }
 
-/// Makes tokens and reads them again.
-pub(crate) struct Seals(RwLock<hmac::Key>);
+/// The key that authenticates tokens.
+pub(crate) struct TokenKey(RwLock<hmac::Key>);
 
-impl fmt::Debug for Seals {
+impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seals").finish_non_exhaustive()
     }
 }
 
 fn key(entropy: &dyn Entropy) -> hmac::Key {
-    let mut bytes = zeroize::Zeroizing::new([0; SEAL]);
+    let mut bytes = zeroize::Zeroizing::new([0; TAG_LEN]);
     entropy.fill(&mut *bytes);
     hmac::Key::new(HMAC_SHA256, &*bytes)
 }
 
-impl Seals {
+impl TokenKey {
     pub(crate) fn new(entropy: &dyn Entropy) -> Self {
         Self(RwLock::new(key(entropy)))
     }
 
-    /// No token that was given out holds any more.
-    pub(crate) fn renew(&self, entropy: &dyn Entropy) {
+    /// Replaces the key, which invalidates all tokens.
+    pub(crate) fn rotate(&self, entropy: &dyn Entropy) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = key(entropy);
     }
 
-    pub(crate) fn seal(&self, grant: &Grant) -> String {
-        // A struct of texts and numbers can be written.
+    pub(crate) fn issue(&self, grant: &Grant) -> String {
+        // A struct of strings and numbers always serializes.
         let text = serde_json::to_vec(grant).unwrap_or_default();
         let seal = hmac::sign(
             &self.0.read().unwrap_or_else(PoisonError::into_inner),
@@ -73,20 +73,22 @@ impl Seals {
         )
     }
 
-    /// What a token is for, if it is from here and holds at `now`.
-    pub(crate) fn open(&self, token: &str, now: Timestamp) -> Result<Grant, Refused> {
+    /// Returns what a token grants. Fails if it was not issued here or has expired.
+    pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Result<Grant, InvalidToken> {
         let bytes = token
             .strip_prefix(PREFIX)
             .and_then(|rest| URL_SAFE_NO_PAD.decode(rest).ok())
-            .ok_or(Refused::Foreign)?;
-        let (seal, text) = bytes.split_at_checked(SEAL).ok_or(Refused::Foreign)?;
+            .ok_or(InvalidToken::WrongIssuer)?;
+        let (seal, text) = bytes
+            .split_at_checked(TAG_LEN)
+            .ok_or(InvalidToken::WrongIssuer)?;
         let key = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        hmac::verify(&key, text, seal).map_err(|_| Refused::Foreign)?;
-        let grant: Grant = serde_json::from_slice(text).map_err(|_| Refused::Foreign)?;
-        if grant.ends > now.as_second() {
+        hmac::verify(&key, text, seal).map_err(|_| InvalidToken::WrongIssuer)?;
+        let grant: Grant = serde_json::from_slice(text).map_err(|_| InvalidToken::WrongIssuer)?;
+        if grant.expires > now.as_second() {
             Ok(grant)
         } else {
-            Err(Refused::Expired)
+            Err(InvalidToken::Expired)
         }
     }
 }
@@ -103,38 +105,38 @@ mod tests {
             email: "a@p.iam.gserviceaccount.com".into(),
             serial: 1,
             scopes: "x y".into(),
-            ends: 1000,
+            expires: 1000,
             unique: 7,
         }
     }
 
     #[test]
-    fn a_token_says_whose_it_is_until_its_end_and_until_the_seals_are_renewed() {
-        let seals = Seals::new(&SystemEntropy);
-        let token = seals.seal(&grant());
-        let at = |second| seals.open(&token, Timestamp::from_second(second).unwrap());
+    fn token_is_valid_until_it_expires_or_the_key_rotates() {
+        let seals = TokenKey::new(&SystemEntropy);
+        let token = seals.issue(&grant());
+        let at = |second| seals.verify(&token, Timestamp::from_second(second).unwrap());
         assert_eq!(at(999), Ok(grant()));
-        assert_eq!(at(1000), Err(Refused::Expired));
-        seals.renew(&SystemEntropy);
-        assert_eq!(at(999), Err(Refused::Foreign));
+        assert_eq!(at(1000), Err(InvalidToken::Expired));
+        seals.rotate(&SystemEntropy);
+        assert_eq!(at(999), Err(InvalidToken::WrongIssuer));
     }
 
     proptest! {
         #[test]
-        fn what_was_not_sealed_here_is_refused(token: String, flip in 0usize..400, bit in 0u8..6) {
-            let seals = Seals::new(&SystemEntropy);
+        fn foreign_access_tokens_are_invalid(token: String, flip in 0usize..400, bit in 0u8..6) {
+            let seals = TokenKey::new(&SystemEntropy);
             let now = Timestamp::UNIX_EPOCH;
-            prop_assert!(seals.open(&token, now).is_err());
-            let good = seals.seal(&grant());
+            prop_assert!(seals.verify(&token, now).is_err());
+            let good = seals.issue(&grant());
             let mut changed = good.clone().into_bytes();
             let at = PREFIX.len() + flip % (changed.len() - PREFIX.len());
             changed[at] ^= 1 << bit;
             if let Ok(changed) = String::from_utf8(changed) {
-                // The last character of base64 has bits that mean nothing; a decoder that is strict
-                // refuses those, too.
-                prop_assert!(seals.open(&changed, now).is_err());
+                // The last base64 character has unused bits; a strict decoder rejects other values
+                // of them.
+                prop_assert!(seals.verify(&changed, now).is_err());
             }
-            prop_assert!(seals.open(&good[..at], now).is_err());
+            prop_assert!(seals.verify(&good[..at], now).is_err());
         }
     }
 }

@@ -14,17 +14,17 @@ use zeroize::Zeroizing;
 use crate::gcp::wire::pem;
 use crate::oauth::PublicRsaKey;
 
-/// What Google's key files say of where tokens come from.
+/// The `token_uri` of Google's key files.
 pub const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
-/// A service account's key, as its key file has it.
+/// The key of a service account, as in its key file.
 #[derive(Clone)]
 pub struct KeyFile {
-    /// The account.
+    /// Email address of the account.
     pub email: String,
-    /// The key's id.
+    /// Id of the key.
     pub key_id: String,
-    /// PKCS #8, PEM.
+    /// PKCS #8 as PEM.
     private_key: Zeroizing<String>,
     public: PublicRsaKey,
 }
@@ -39,7 +39,7 @@ impl fmt::Debug for KeyFile {
 }
 
 impl KeyFile {
-    /// A new key for an account; takes a moment. `None` where the system has no randomness.
+    /// Generates a key, which takes a moment. `None` if the system has no randomness.
     pub fn generate(email: &str) -> Option<Self> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
         let der = pair.as_der().ok()?;
@@ -48,11 +48,11 @@ impl KeyFile {
             email: email.to_owned(),
             key_id: key_id(&pair),
             private_key: pem,
-            public: PublicRsaKey::of(&pair),
+            public: PublicRsaKey::from_pair(&pair),
         })
     }
 
-    /// The key of a key file; the reason where it is none.
+    /// Parses a key file; the error says what is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let file: Value =
             serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
@@ -78,11 +78,11 @@ impl KeyFile {
             email,
             key_id,
             private_key: private_key.clone(),
-            public: PublicRsaKey::of(&pair),
+            public: PublicRsaKey::from_pair(&pair),
         })
     }
 
-    /// The file as Google makes it, with tokens from `token_uri`.
+    /// Returns a key file as Google writes it, with the given `token_uri`.
     pub fn json(&self, token_uri: &str) -> Zeroizing<String> {
         let email = &self.email;
         let file = json!({
@@ -102,15 +102,15 @@ impl KeyFile {
     }
 }
 
-/// What the address of every service account that a user makes ends with.
-const SUFFIX: &str = ".iam.gserviceaccount.com";
+/// Suffix of the email addresses of user-managed service accounts.
+const EMAIL_SUFFIX: &str = ".iam.gserviceaccount.com";
 
-/// The project of an account's address, empty where the address does not say it. A project of a
-/// domain, `example.com:p`, is written `p.example.com` there.
+/// The project of an email address; empty if it does not contain one. The address has
+/// `p.example.com` for the domain-scoped project `example.com:p`.
 pub(crate) fn project_of(email: &str) -> String {
     let project = email
         .split_once('@')
-        .and_then(|(_, domain)| domain.strip_suffix(SUFFIX))
+        .and_then(|(_, domain)| domain.strip_suffix(EMAIL_SUFFIX))
         .unwrap_or_default();
     match project.split_once('.') {
         Some((project, domain)) => format!("{domain}:{project}"),
@@ -118,8 +118,8 @@ pub(crate) fn project_of(email: &str) -> String {
     }
 }
 
-/// The address of an account of a project; none for what is not a project's id.
-pub(crate) fn address(id: &str, project: &str) -> Option<String> {
+/// The email address of an account; `None` if `project` is not a project id.
+pub(crate) fn email_address(id: &str, project: &str) -> Option<String> {
     let (domain, project) = project
         .split_once(':')
         .map_or((None, project), |(domain, project)| (Some(domain), project));
@@ -134,16 +134,16 @@ pub(crate) fn address(id: &str, project: &str) -> Option<String> {
     let domain = domain
         .map(|domain| format!(".{domain}"))
         .unwrap_or_default();
-    Some(format!("{id}@{project}{domain}{SUFFIX}"))
+    Some(format!("{id}@{project}{domain}{EMAIL_SUFFIX}"))
 }
 
-/// The 40 hex digits by which tokens name a key.
+/// The id of a key: 40 hex digits.
 fn key_id(pair: &RsaKeyPair) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pair.public_key().as_ref());
     hex::encode(&digest.as_ref()[..20])
 }
 
-/// 21 digits, the same for the same account.
+/// The account's unique id: 21 digits derived from its address.
 pub(crate) fn client_id(email: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, email.as_bytes());
     let digits = digest
@@ -162,7 +162,7 @@ pub(crate) struct Account {
     pub(crate) keys: Vec<PublicKey>,
 }
 
-/// What is kept of a key: with whose it is, and what it verifies.
+/// A public key of an account, with the key's id.
 #[derive(Debug, Clone)]
 pub(crate) struct PublicKey {
     pub(crate) id: String,
@@ -180,16 +180,16 @@ impl From<&KeyFile> for PublicKey {
 
 /// All accounts.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts(RwLock<Known>);
+pub(crate) struct Accounts(RwLock<Entries>);
 
 #[derive(Debug, Default)]
-struct Known {
-    /// Of the account that is made next: one that is made again is another one.
+struct Entries {
+    /// Serial number of the next account; one that is created again gets a new one.
     next: u64,
     all: Vec<(u64, Arc<Account>)>,
 }
 
-impl Known {
+impl Entries {
     fn get(&self, email: &str) -> Option<&(u64, Arc<Account>)> {
         self.all
             .iter()
@@ -198,11 +198,11 @@ impl Known {
 }
 
 impl Accounts {
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -216,7 +216,7 @@ impl Accounts {
             .map(|(_, account)| Arc::clone(account))
     }
 
-    /// A number that no other account has had, not even one of the same address.
+    /// The account's serial number, unique even among accounts of the same address.
     pub(crate) fn serial(&self, email: &str) -> Option<u64> {
         self.read().get(email).map(|(serial, _)| *serial)
     }
@@ -229,7 +229,7 @@ impl Accounts {
             .collect()
     }
 
-    /// Adds an account; `false` where there is one of that address already.
+    /// Adds an account. Returns false if the address exists.
     pub(crate) fn add(&self, account: Account) -> bool {
         let mut known = self.write();
         let is_new = known.get(&account.email).is_none();
@@ -250,7 +250,7 @@ impl Accounts {
         known.all.len() < before
     }
 
-    /// Changes an account's keys; `false` where there is no such account.
+    /// Changes the keys of an account. Returns false if there is no such account.
     pub(crate) fn change_keys(
         &self,
         email: &str,
@@ -275,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_file_that_is_none_is_refused(noise: Vec<u8>, pem in "(-----BEGIN PRIVATE KEY-----)?[A-Za-z0-9+/=\\\\n]{0,80}") {
+        fn invalid_key_files_are_rejected(noise: Vec<u8>, pem in "(-----BEGIN PRIVATE KEY-----)?[A-Za-z0-9+/=\\\\n]{0,80}") {
             prop_assert!(KeyFile::parse(&noise).is_err());
             let text = format!(r#"{{"private_key":"{pem}","client_email":"a@p","private_key_id":"b"}}"#);
             prop_assert!(KeyFile::parse(text.as_bytes()).is_err());
@@ -283,16 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_read_as_it_was_written() {
-        let made = KeyFile::generate("a@p.iam.gserviceaccount.com").unwrap();
-        let text = made.json(TOKEN_URI);
+    fn key_file_round_trips() {
+        let created = KeyFile::generate("a@p.iam.gserviceaccount.com").unwrap();
+        let text = created.json(TOKEN_URI);
         let read = KeyFile::parse(text.as_bytes()).unwrap();
         assert_eq!(
             (&read.email, &read.key_id, &read.public),
-            (&made.email, &made.key_id, &made.public)
+            (&created.email, &created.key_id, &created.public)
         );
         assert!(text.contains("\"project_id\": \"p\""));
-        assert!(!format!("{made:?}").contains("BEGIN"));
+        assert!(!format!("{created:?}").contains("BEGIN"));
         for bad in [
             "",
             "{}",

@@ -1,28 +1,28 @@
-//! What verifies Google's tokens and service accounts' signatures, where client libraries fetch it
-//! from; and what a token says.
+//! Published keys that verify tokens and signatures of service accounts, at the URLs that client
+//! libraries use; and tokeninfo.
 
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::access_token::Grant;
-use super::endpoints::{Answer, Request};
+use super::endpoints::{IdentityResponse, Request};
 use super::{Identity, client_id};
 use crate::oauth::PublicRsaKey;
 
 const ISSUER: &str = "https://accounts.google.com";
 /// Paths that end with an account's address: its keys as X.509 certificates.
-const X509: &[&str] = &[
+const X509_PATHS: &[&str] = &[
     "/robot/v1/metadata/x509/",
     "/service_accounts/v1/metadata/x509/",
 ];
-/// The same as JSON Web Keys.
-const JWK: &[&str] = &[
+/// Paths that end with an account's address: its keys as JSON Web Keys.
+const JWK_PATHS: &[&str] = &[
     "/service_accounts/v1/jwk/",
     "/service_accounts/v1/metadata/jwk/",
     "/robot/v1/metadata/jwk/",
 ];
-/// What a token was given for.
-const TOKEN_INFO: &[&str] = &[
+/// Paths of tokeninfo.
+const TOKEN_INFO_PATHS: &[&str] = &[
     "/tokeninfo",
     "/oauth2/v1/tokeninfo",
     "/oauth2/v2/tokeninfo",
@@ -30,10 +30,10 @@ const TOKEN_INFO: &[&str] = &[
 ];
 
 impl Identity {
-    /// The answer to a path of these; `None` for another.
-    pub(super) fn published(&self, request: Request<'_>) -> Option<Answer> {
+    /// Answers a request for one of these paths; `None` for other paths.
+    pub(super) fn published_keys(&self, request: Request<'_>) -> Option<IdentityResponse> {
         let path = request.path;
-        if TOKEN_INFO.contains(&path) {
+        if TOKEN_INFO_PATHS.contains(&path) {
             return Some(self.token_info(request));
         }
         if request.method != Method::GET {
@@ -47,13 +47,13 @@ impl Identity {
                 let of = |prefixes: &[&str]| {
                     prefixes.iter().find_map(|prefix| path.strip_prefix(prefix))
                 };
-                let (email, x509) = match (of(X509), of(JWK)) {
+                let (email, x509) = match (of(X509_PATHS), of(JWK_PATHS)) {
                     (Some(email), _) => (email, true),
                     (None, email) => (email?, false),
                 };
                 let email = percent_encoding::percent_decode_str(email).decode_utf8_lossy();
                 let Some(account) = self.accounts.get(&email) else {
-                    return Some(Answer::json(
+                    return Some(IdentityResponse::json(
                         "Certificates",
                         StatusCode::NOT_FOUND,
                         json!({ "error": "not_found" }),
@@ -70,7 +70,7 @@ impl Identity {
                 }
             }
         };
-        Some(Answer::json("Certificates", StatusCode::OK, body))
+        Some(IdentityResponse::json("Certificates", StatusCode::OK, body))
     }
 
     fn signer_certificates(&self) -> Value {
@@ -86,7 +86,7 @@ impl Identity {
         jwks(signer.iter().map(|(id, key)| (*id, key)))
     }
 
-    /// Certificates by the ids of their keys.
+    /// Certificates by key id.
     fn certificates<'a>(
         &self,
         keys: impl Iterator<Item = (&'a str, &'a PublicRsaKey)>,
@@ -99,7 +99,7 @@ impl Identity {
         Value::Object(certificates.collect::<Map<_, _>>())
     }
 
-    fn token_info(&self, request: Request<'_>) -> Answer {
+    fn token_info(&self, request: Request<'_>) -> IdentityResponse {
         let pairs = form_urlencoded::parse(request.query.as_bytes())
             .chain(form_urlencoded::parse(request.body));
         let token = pairs
@@ -111,15 +111,15 @@ impl Identity {
         let Ok(Grant {
             email,
             scopes,
-            ends,
+            expires: ends,
             ..
-        }) = self.granted(&token)
+        }) = self.verify_access_token(&token)
         else {
             let body = json!({ "error": "invalid_token", "error_description": "Invalid Value" });
-            return Answer::json("TokenInfo", StatusCode::BAD_REQUEST, body);
+            return IdentityResponse::json("TokenInfo", StatusCode::BAD_REQUEST, body);
         };
         let (id, left) = (client_id(&email), ends - now.as_second());
-        // The first version has names of its own, and numbers that are numbers.
+        // Version 1 has member names of its own, and numbers as numbers.
         let body = if request.path == "/oauth2/v3/tokeninfo" || request.path == "/tokeninfo" {
             json!({
                 "azp": id,
@@ -143,9 +143,9 @@ impl Identity {
                 "access_type": "online",
             })
         };
-        Answer {
+        IdentityResponse {
             caller: Some(email),
-            ..Answer::json("TokenInfo", StatusCode::OK, body)
+            ..IdentityResponse::json("TokenInfo", StatusCode::OK, body)
         }
     }
 }
@@ -154,7 +154,7 @@ fn jwks<'a>(keys: impl Iterator<Item = (&'a str, &'a PublicRsaKey)>) -> Value {
     json!({ "keys": keys.map(|(id, key)| key.jwk(id)).collect::<Vec<_>>() })
 }
 
-/// The members of Google's discovery document that have to do with tokens of programs.
+/// The members of Google's discovery document that concern tokens of programs.
 fn configuration() -> Value {
     json!({
         "issuer": ISSUER,

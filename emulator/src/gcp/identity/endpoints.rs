@@ -1,28 +1,27 @@
-//! Where tokens come from: the token endpoint of OAuth, and the metadata server of Google's
-//! machines.
+//! Sources of tokens: the OAuth token endpoint, and the metadata server of Compute Engine.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::auth::OWNER;
 use super::access_token::LIFETIME;
-use super::token::{self, BadAssertion};
-use super::{EVERYTHING, Identity};
+use super::token::{self, InvalidAssertion};
+use super::{CLOUD_PLATFORM_SCOPE, Identity};
 
-/// What the counters call a request to the metadata server.
+/// Operation name of metadata requests in the request counts.
 pub(crate) const METADATA: &str = "Metadata";
-/// The one grant that service accounts use.
+/// The grant type that service accounts use.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// Where the addresses of key files and client libraries of the last ten years lead.
-const TOKEN: &[&str] = &[
+/// Paths of the token endpoint in key files and client libraries of the last ten years.
+const TOKEN_PATHS: &[&str] = &[
     "/token",
     "/oauth2/v3/token",
     "/oauth2/v4/token",
     "/o/oauth2/token",
 ];
 
-/// Whose they are.
-const HOSTS: &[&str] = &[
+/// Hosts of the token endpoint.
+const TOKEN_HOSTS: &[&str] = &[
     "oauth2.googleapis.com",
     "www.googleapis.com",
     "accounts.google.com",
@@ -34,25 +33,25 @@ pub(crate) struct Request<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
-    /// As the caller wrote it.
+    /// The host as the caller wrote it.
     pub(crate) host: &'a str,
-    /// Whether `X-Forwarded-For` is there.
+    /// Whether `X-Forwarded-For` is present.
     pub(crate) forwarded: bool,
-    /// `Metadata-Flavor`.
+    /// Value of `Metadata-Flavor`.
     pub(crate) flavor: Option<&'a str>,
     pub(crate) body: &'a [u8],
 }
 
-/// An answer: JSON, or the metadata server's text.
+/// A response: JSON, or text of the metadata server.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct IdentityResponse {
     pub(crate) status: StatusCode,
     pub(crate) body: Content,
-    /// Who asked, as far as that is known.
+    /// The caller, if known.
     pub(crate) caller: Option<String>,
-    /// What was asked, for the counters.
+    /// Operation name for the request counts.
     pub(crate) operation: &'static str,
-    /// Where a redirect leads.
+    /// Target of a redirect.
     pub(crate) location: Option<String>,
 }
 
@@ -62,7 +61,7 @@ pub(crate) enum Content {
     Text(String),
 }
 
-impl Answer {
+impl IdentityResponse {
     pub(super) fn json(operation: &'static str, status: StatusCode, body: Value) -> Self {
         Self {
             status,
@@ -83,36 +82,36 @@ impl Answer {
         }
     }
 
-    fn refused(error: &str, description: &str) -> Self {
+    fn error(error: &str, description: &str) -> Self {
         let body = json!({ "error": error, "error_description": description });
         Self::json("Token", StatusCode::BAD_REQUEST, body)
     }
 }
 
 impl Identity {
-    /// Whether a path on a host without a vendor's name is one of these.
-    pub(crate) fn has(method: &Method, path: &str) -> bool {
+    /// Reports whether a path on a host without a vendor's name belongs here.
+    pub(crate) fn is_identity_path(method: &Method, path: &str) -> bool {
         (path == "/token" && method == Method::POST) || path.starts_with("/computeMetadata/")
     }
 
-    pub(crate) fn answer(&self, request: Request<'_>) -> Answer {
+    pub(crate) fn respond(&self, request: Request<'_>) -> IdentityResponse {
         if request.path.starts_with("/computeMetadata") || request.path == "/" {
             return self.metadata(request);
         }
-        if TOKEN.contains(&request.path) && request.method == Method::POST {
+        if TOKEN_PATHS.contains(&request.path) && request.method == Method::POST {
             return self.token(request);
         }
         let not_found = || {
-            Answer::json(
+            IdentityResponse::json(
                 "Token",
                 StatusCode::NOT_FOUND,
                 json!({ "error": "not_found" }),
             )
         };
-        self.published(request).unwrap_or_else(not_found)
+        self.published_keys(request).unwrap_or_else(not_found)
     }
 
-    fn token(&self, request: Request<'_>) -> Answer {
+    fn token(&self, request: Request<'_>) -> IdentityResponse {
         let (mut grant, mut assertion) = (String::new(), String::new());
         for (name, value) in form_urlencoded::parse(request.body) {
             match &*name {
@@ -122,44 +121,48 @@ impl Identity {
             }
         }
         if grant != JWT_BEARER {
-            return Answer::refused(
+            return IdentityResponse::error(
                 "unsupported_grant_type",
                 &format!("Invalid grant_type: {grant}"),
             );
         }
-        let claims = match token::signed(&assertion, &self.accounts, self.wall.now()) {
+        let claims = match token::verify_signed(&assertion, &self.accounts, self.wall.now()) {
             Ok(claims) => claims,
             Err(_) if self.auth.is_off() => {
-                return Answer::json("Token", StatusCode::OK, self.given(OWNER, EVERYTHING));
+                return IdentityResponse::json(
+                    "Token",
+                    StatusCode::OK,
+                    self.token_response(OWNER, CLOUD_PLATFORM_SCOPE),
+                );
             }
             Err(bad) => {
                 let description = match bad {
-                    BadAssertion::Malformed => {
-                        return Answer::refused("invalid_request", "Bad Request");
+                    InvalidAssertion::Malformed => {
+                        return IdentityResponse::error("invalid_request", "Bad Request");
                     }
-                    BadAssertion::NoAccount => "Invalid grant: account not found",
-                    BadAssertion::Signature => "Invalid JWT Signature.",
-                    BadAssertion::Time => {
+                    InvalidAssertion::NoAccount => "Invalid grant: account not found",
+                    InvalidAssertion::Signature => "Invalid JWT Signature.",
+                    InvalidAssertion::Time => {
                         "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and \
                          exp values in the JWT claim."
                     }
                 };
-                return Answer::refused("invalid_grant", description);
+                return IdentityResponse::error("invalid_grant", description);
             }
         };
         if !self.auth.is_off()
             && !claims
                 .aud
                 .as_deref()
-                .is_some_and(|audience| is_ours(audience, request.host))
+                .is_some_and(|audience| is_token_audience(audience, request.host))
         {
-            return Answer::refused("invalid_grant", "Invalid JWT: Failed audience check.");
+            return IdentityResponse::error("invalid_grant", "Invalid JWT: Failed audience check.");
         }
-        if claims.is_for_another() {
+        if claims.has_other_subject() {
             let description = "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the \
                                scopes requested.";
-            let refused = Answer::refused("unauthorized_client", description);
-            return Answer {
+            let refused = IdentityResponse::error("unauthorized_client", description);
+            return IdentityResponse {
                 status: StatusCode::UNAUTHORIZED,
                 caller: Some(claims.iss),
                 ..refused
@@ -172,13 +175,13 @@ impl Identity {
         {
             let token = self.id_token(&claims.iss, audience, None);
             let body = json!({ "id_token": token });
-            return Answer {
+            return IdentityResponse {
                 caller: Some(claims.iss),
-                ..Answer::json("Token", StatusCode::OK, body)
+                ..IdentityResponse::json("Token", StatusCode::OK, body)
             };
         }
         if !self.auth.is_off() && claims.scope.as_ref().is_none_or(String::is_empty) {
-            return Answer::refused(
+            return IdentityResponse::error(
                 "invalid_scope",
                 "Invalid OAuth scope or ID token audience provided.",
             );
@@ -187,38 +190,43 @@ impl Identity {
             .scope
             .as_deref()
             .filter(|scopes| !scopes.is_empty())
-            .unwrap_or(EVERYTHING);
-        let mut answer = Answer::json("Token", StatusCode::OK, self.given(&claims.iss, scopes));
+            .unwrap_or(CLOUD_PLATFORM_SCOPE);
+        let mut answer = IdentityResponse::json(
+            "Token",
+            StatusCode::OK,
+            self.token_response(&claims.iss, scopes),
+        );
         answer.caller = Some(claims.iss);
         answer
     }
 
-    fn given(&self, email: &str, scopes: &str) -> Value {
+    fn token_response(&self, email: &str, scopes: &str) -> Value {
         let (token, _) = self.access_token(email, scopes);
         json!({ "access_token": token, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" })
     }
 
-    /// The same from the metadata server. It separates scopes by commas, and gives those of the
-    /// machine when it is asked for none.
-    pub(super) fn given_to_machine(&self, email: &str, scopes: Option<&str>) -> Value {
+    /// The token response of the metadata server, whose scopes are separated by commas and default
+    /// to those of the machine.
+    pub(super) fn token_for_machine(&self, email: &str, scopes: Option<&str>) -> Value {
         let scopes = scopes
             .filter(|scopes| !scopes.is_empty())
             .map(|scopes| scopes.replace(',', " "));
-        let (token, ends) = self.cached_token(email, scopes.as_deref().unwrap_or(EVERYTHING));
+        let (token, ends) =
+            self.cached_token(email, scopes.as_deref().unwrap_or(CLOUD_PLATFORM_SCOPE));
         let left = ends - self.wall.now().as_second();
         json!({ "access_token": token, "expires_in": left, "token_type": "Bearer" })
     }
 }
 
-/// Whether an assertion is for a token endpoint: one of Google's, or this one as the caller reached
-/// it, which key files of the emulator name.
-fn is_ours(audience: &str, host: &str) -> bool {
+/// Reports whether an assertion's audience is a token endpoint: one of Google's, or this server as
+/// the caller reached it, which the emulator's own key files name.
+fn is_token_audience(audience: &str, host: &str) -> bool {
     let rest = audience
         .strip_prefix("https://")
         .or_else(|| audience.strip_prefix("http://"));
     let at = |host: &str| {
         rest.and_then(|rest| rest.strip_prefix(host))
-            .is_some_and(|path| TOKEN.contains(&path))
+            .is_some_and(|path| TOKEN_PATHS.contains(&path))
     };
-    at(host) || (audience.starts_with("https:") && HOSTS.iter().any(|host| at(host)))
+    at(host) || (audience.starts_with("https:") && TOKEN_HOSTS.iter().any(|host| at(host)))
 }

@@ -1,42 +1,42 @@
-//! The metadata server of a Compute Engine machine: a tree of directories and values, each read as
-//! text or as JSON.
+//! The metadata server of a Compute Engine machine: a tree of directories and values, readable as
+//! text and as JSON.
 //!
-//! Paths, names and forms: "View and query VM metadata" and "Predefined metadata keys" of Compute
-//! Engine's documentation.
+//! Paths, names and formats follow "View and query VM metadata" and "Predefined metadata keys" in
+//! Compute Engine's documentation.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::accounts::project_of;
-use super::endpoints::{Answer, Content, METADATA, Request};
-use super::{EVERYTHING, Identity};
+use super::endpoints::{Content, IdentityResponse, METADATA, Request};
+use super::{CLOUD_PLATFORM_SCOPE, Identity};
 
-/// The project's number in every answer; the emulator's projects have no other.
+/// The project number in all responses; emulated projects have no other.
 const PROJECT_NUMBER: u64 = 123_456_789_012;
 const ZONE: &str = "us-east1-b";
 const NAME: &str = "kmslab";
 const INSTANCE_ID: u64 = 4_242_424_242_424_242_424;
 
-/// One place in the tree.
+/// A node of the tree.
 enum Node {
-    /// Names, and what is there; in JSON, names are in camel case.
+    /// A directory; its names are in camel case in JSON.
     Directory(Vec<(&'static str, Node)>),
-    /// The same with names that are data: attributes, accounts.
+    /// A directory whose names are data, such as attributes and accounts.
     Named(Vec<(String, Node)>),
-    /// Directories by number.
+    /// A directory of numbered entries.
     Numbered(Vec<Node>),
-    /// Text, or a number.
+    /// A string or number.
     Value(Value),
     /// Lines of text.
     Lines(Vec<String>),
-    /// Lines of text that are read as JSON unless asked otherwise.
+    /// Lines of text that are returned as JSON by default.
     JsonLines(Vec<String>),
-    /// Made when it is read, and in no listing of values: tokens.
-    Made(Made),
+    /// A value that is generated when read and omitted from recursive listings: a token.
+    Made(Generated),
 }
 
 #[derive(Clone, Copy)]
-enum Made {
+enum Generated {
     AccessToken,
     IdToken,
 }
@@ -51,13 +51,13 @@ fn account(email: &str) -> Node {
     Directory(vec![
         ("aliases", Lines(vec!["default".into()])),
         ("email", text(email)),
-        ("identity", Node::Made(Made::IdToken)),
-        ("scopes", Lines(vec![EVERYTHING.into()])),
-        ("token", Node::Made(Made::AccessToken)),
+        ("identity", Node::Made(Generated::IdToken)),
+        ("scopes", Lines(vec![CLOUD_PLATFORM_SCOPE.into()])),
+        ("token", Node::Made(Generated::AccessToken)),
     ])
 }
 
-/// What the machine of that service account says of itself.
+/// The tree of a machine with the given service account.
 fn tree(email: &str) -> Node {
     let project = project_of(email);
     let interface = Directory(vec![
@@ -132,7 +132,7 @@ impl Node {
 
     fn child(self, name: &str) -> Option<Self> {
         match self {
-            // The earlier spelling, which libraries still ask for.
+            // The earlier spelling, which some libraries still use.
             Directory(entries) => entries
                 .into_iter()
                 .find(|(known, _)| *known == name || known.replace('-', "_") == name)
@@ -149,7 +149,7 @@ impl Node {
         }
     }
 
-    /// Its entries by the names that paths have.
+    /// The entries of a directory by their names in paths.
     fn entries(&self) -> Vec<(String, &Self)> {
         match self {
             Directory(entries) => entries
@@ -169,7 +169,7 @@ impl Node {
         }
     }
 
-    /// The listing of a directory, the text of a value.
+    /// The listing of a directory, or the text of a value.
     fn text(&self) -> String {
         match self {
             Node::Value(Value::String(text)) => text.clone(),
@@ -186,7 +186,7 @@ impl Node {
         }
     }
 
-    /// Everything below as JSON, tokens left out.
+    /// Everything below as JSON, without tokens.
     fn json(&self) -> Option<Value> {
         Some(match self {
             Directory(entries) => {
@@ -208,7 +208,7 @@ impl Node {
         })
     }
 
-    /// Everything below as lines of a path and a value.
+    /// Everything below as lines of path and value.
     fn lines(&self, path: &str, lines: &mut String) {
         for (name, node) in self.entries() {
             let path = if path.is_empty() {
@@ -229,7 +229,7 @@ impl Node {
     }
 }
 
-/// `machine-type` as JSON has it: `machineType`.
+/// Converts `machine-type` to `machineType`.
 fn camel_case(name: &str) -> String {
     let mut parts = name.split('-');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -242,25 +242,25 @@ fn camel_case(name: &str) -> String {
 
 impl Identity {
     /// Answers a request to the metadata server.
-    pub(super) fn metadata(&self, request: Request<'_>) -> Answer {
+    pub(super) fn metadata(&self, request: Request<'_>) -> IdentityResponse {
         let email = self.default();
         let path = request.path;
         if request.forwarded {
-            return Answer::text(StatusCode::FORBIDDEN, "Forbidden\n");
+            return IdentityResponse::text(StatusCode::FORBIDDEN, "Forbidden\n");
         }
-        // So that no request that was let through by mistake gets a token.
+        // Required so that a request forwarded by mistake gets no token.
         if path != "/"
             && !request
                 .flavor
                 .is_some_and(|flavor| flavor.eq_ignore_ascii_case("google"))
         {
-            return Answer::text(
+            return IdentityResponse::text(
                 StatusCode::FORBIDDEN,
                 "Missing required header \"Metadata-Flavor\": \"Google\"\n",
             );
         }
-        let answer = match find(&email, path) {
-            None => Answer::text(StatusCode::NOT_FOUND, "Not Found\n"),
+        let answer = match lookup(&email, path) {
+            None => IdentityResponse::text(StatusCode::NOT_FOUND, "Not Found\n"),
             Some(node) if node.is_directory() && !path.ends_with('/') => {
                 let query = if request.query.is_empty() {
                     String::new()
@@ -268,40 +268,41 @@ impl Identity {
                     format!("?{}", request.query)
                 };
                 let to = format!("http://{}{path}/{query}", request.host);
-                Answer {
+                IdentityResponse {
                     location: Some(to),
-                    ..Answer::text(StatusCode::MOVED_PERMANENTLY, format!("{path}/\n"))
+                    ..IdentityResponse::text(StatusCode::MOVED_PERMANENTLY, format!("{path}/\n"))
                 }
             }
             Some(node) => self.read(&node, &email, &Query::parse(request.query)),
         };
-        Answer {
+        IdentityResponse {
             caller: Some(email),
             ..answer
         }
     }
 
-    fn read(&self, node: &Node, email: &str, query: &Query) -> Answer {
-        let as_json = |value: Value| Answer::json(METADATA, StatusCode::OK, value);
-        let as_text = |text: String| Answer::text(StatusCode::OK, text);
+    fn read(&self, node: &Node, email: &str, query: &Query) -> IdentityResponse {
+        let as_json = |value: Value| IdentityResponse::json(METADATA, StatusCode::OK, value);
+        let as_text = |text: String| IdentityResponse::text(StatusCode::OK, text);
         match node {
-            Node::Made(Made::AccessToken) => {
-                as_json(self.given_to_machine(email, query.scopes.as_deref()))
+            Node::Made(Generated::AccessToken) => {
+                as_json(self.token_for_machine(email, query.scopes.as_deref()))
             }
-            Node::Made(Made::IdToken) => match query
+            Node::Made(Generated::IdToken) => match query
                 .audience
                 .as_deref()
                 .filter(|audience| !audience.is_empty())
             {
-                None => Answer::text(
+                None => IdentityResponse::text(
                     StatusCode::BAD_REQUEST,
                     "non-empty audience parameter required\n",
                 ),
                 Some(audience) => match self.id_token(email, audience, query.full.then(machine)) {
                     Some(token) => as_text(token),
-                    None => {
-                        Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n")
-                    }
+                    None => IdentityResponse::text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "Internal Server Error\n",
+                    ),
                 },
             },
             node if node.is_directory() && query.recursive => match query.alt {
@@ -328,7 +329,7 @@ impl Identity {
     }
 }
 
-/// What an ID token of the format `full` says of the machine.
+/// The machine's claims in an ID token of format `full`.
 fn machine() -> Value {
     json!({ "compute_engine": {
         "instance_id": INSTANCE_ID.to_string(),
@@ -338,8 +339,8 @@ fn machine() -> Value {
     } })
 }
 
-/// The place of a path; one slash at its end is allowed, and none is needed.
-fn find(email: &str, path: &str) -> Option<Node> {
+/// Looks up a path, with or without a trailing slash.
+fn lookup(email: &str, path: &str) -> Option<Node> {
     let path = path.strip_prefix('/')?;
     let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() {
@@ -354,8 +355,8 @@ enum Alt {
     Json,
 }
 
-/// Of scopes that are looked at; longer ones are as none.
-const LONGEST_SCOPES: usize = 2048;
+/// Maximum length of requested scopes; longer ones are ignored.
+const MAX_SCOPES_LEN: usize = 2048;
 
 #[derive(Default)]
 struct Query {
@@ -375,8 +376,8 @@ impl Query {
                 ("alt", "text") => parsed.alt = Some(Alt::Text),
                 ("alt", "json") => parsed.alt = Some(Alt::Json),
                 ("audience", _) => parsed.audience = Some(value.into_owned()),
-                // One of any length would be kept for an hour.
-                ("scopes", scopes) if scopes.len() <= LONGEST_SCOPES => {
+                // Bounded because the token is cached for an hour.
+                ("scopes", scopes) if scopes.len() <= MAX_SCOPES_LEN => {
                     parsed.scopes = Some(value.into_owned())
                 }
                 ("format", value) => parsed.full = value.eq_ignore_ascii_case("full"),
@@ -387,7 +388,7 @@ impl Query {
     }
 }
 
-/// A value's tag: what changes with it.
+/// The etag of a value, which changes with it.
 pub(crate) fn etag(content: &Content) -> String {
     let text = match content {
         Content::Json(value) => value.to_string(),

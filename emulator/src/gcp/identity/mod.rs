@@ -1,4 +1,4 @@
-//! Who callers are: service accounts, their keys, tokens, and the endpoints that give them out.
+//! Google identities: service accounts, their keys and tokens, and the endpoints that issue tokens.
 
 mod access_token;
 mod accounts;
@@ -14,42 +14,41 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
-pub(crate) use accounts::{Account, Accounts, address, client_id, project_of};
+pub(crate) use accounts::{Account, Accounts, client_id, email_address, project_of};
 pub use accounts::{KeyFile, TOKEN_URI};
 pub(crate) use endpoints::{Content, METADATA, Request};
 pub(crate) use metadata::etag;
-pub(crate) use token::Refused;
+pub(crate) use token::InvalidToken;
 
 use super::auth::OWNER;
 use crate::Auth;
 use crate::oauth::SigningKey;
-use access_token::{Grant, LIFETIME, Seals};
-use token::BadAssertion;
+use access_token::{Grant, LIFETIME, TokenKey};
+use token::InvalidAssertion;
 
-/// What callers' own tokens are for, where they are for one service.
+/// Audience of self-signed tokens for Cloud KMS.
 pub(crate) const CLOUD_KMS: &str = "https://cloudkms.googleapis.com";
 pub(crate) const IAM: &str = "https://iam.googleapis.com";
-/// The scope of OAuth that everything can be used with, and the one that is Cloud KMS' own.
-const EVERYTHING: &str = "https://www.googleapis.com/auth/cloud-platform";
-const KMS_ONLY: &str = "https://www.googleapis.com/auth/cloudkms";
+/// OAuth scopes: the one for all services, and the one for Cloud KMS.
+const CLOUD_PLATFORM_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+const CLOUD_KMS_SCOPE: &str = "https://www.googleapis.com/auth/cloudkms";
 
-/// A token that is about to end in this many seconds is not given out again.
-const KEPT_UNTIL: i64 = 300;
-/// Tokens that the metadata server keeps, one for each combination of scopes that somebody asks
-/// for.
-const MOST_CACHED: usize = 64;
+/// A cached token is returned only while it is valid for more than this many seconds.
+const MIN_CACHED_LIFETIME: i64 = 300;
+/// Tokens that the metadata server caches, one for each combination of scopes.
+const MAX_CACHED_TOKENS: usize = 64;
 
-/// Service accounts and tokens of one emulator.
+/// Service accounts and tokens of an emulator.
 pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
-    /// The key of the account that is there from the start, made when it is first asked for.
+    /// Key of the well-known account, generated at first use.
     owner: OnceLock<Option<KeyFile>>,
-    /// Whose tokens the metadata server gives out.
+    /// Account of the metadata server.
     default: RwLock<String>,
-    seals: Seals,
-    /// Tokens that the metadata server gave out last, and gives again until they are about to end.
+    seals: TokenKey,
+    /// The metadata server's current tokens by account and scopes, with their expiry.
     cached: Mutex<BTreeMap<(String, String), (String, i64)>>,
-    /// What signs ID tokens, made when it is first asked for.
+    /// Key that signs ID tokens, generated at first use.
     signer: OnceLock<Option<SigningKey>>,
     wall: Arc<dyn Clock>,
     pub(crate) auth: Auth,
@@ -70,7 +69,7 @@ impl Identity {
             accounts: Accounts::default(),
             owner: OnceLock::new(),
             default: RwLock::default(),
-            seals: Seals::new(entropy.as_ref()),
+            seals: TokenKey::new(entropy.as_ref()),
             cached: Mutex::default(),
             signer: OnceLock::new(),
             wall,
@@ -79,10 +78,10 @@ impl Identity {
         }
     }
 
-    /// The well-known account and no other.
+    /// Restores the initial state: only the well-known account.
     pub(crate) fn reset(&self) {
         self.accounts.clear();
-        self.seals.renew(self.entropy.as_ref());
+        self.seals.rotate(self.entropy.as_ref());
         self.cached
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -101,7 +100,7 @@ impl Identity {
         self.set_default(OWNER);
     }
 
-    /// Lets the metadata server give out tokens of that account.
+    /// Sets the account of the metadata server.
     pub(crate) fn set_default(&self, email: &str) {
         email.clone_into(&mut self.default.write().unwrap_or_else(PoisonError::into_inner));
     }
@@ -113,7 +112,7 @@ impl Identity {
             .clone()
     }
 
-    /// The key of the well-known account.
+    /// Returns the key of the well-known account.
     pub(crate) fn owner(&self) -> Option<KeyFile> {
         let file = self
             .owner
@@ -127,7 +126,7 @@ impl Identity {
         Some(file)
     }
 
-    /// A new access token for what `scopes` name, separated by spaces, and when it ends.
+    /// Issues an access token for `scopes`, separated by spaces. Returns it with its expiry.
     fn access_token(&self, email: &str, scopes: &str) -> (String, i64) {
         let mut unique = [0; 8];
         self.entropy.fill(&mut unique);
@@ -135,13 +134,13 @@ impl Identity {
             email: email.to_owned(),
             serial: self.accounts.serial(email).unwrap_or(u64::MAX),
             scopes: scopes.to_owned(),
-            ends: (self.wall.now() + LIFETIME).as_second(),
+            expires: (self.wall.now() + LIFETIME).as_second(),
             unique: u64::from_le_bytes(unique),
         };
-        (self.seals.seal(&grant), grant.ends)
+        (self.seals.issue(&grant), grant.expires)
     }
 
-    /// The metadata server's token: the same until five minutes before its end.
+    /// Returns the metadata server's token, the same one until five minutes before it expires.
     /// <https://docs.cloud.google.com/compute/docs/access/authenticate-workloads>
     fn cached_token(&self, email: &str, scopes: &str) -> (String, i64) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,27 +148,27 @@ impl Identity {
         let name = (email.to_owned(), scopes.to_owned());
         if let Some((token, ends)) = cached
             .get(&name)
-            .filter(|(_, ends)| ends - now > KEPT_UNTIL)
+            .filter(|(_, ends)| ends - now > MIN_CACHED_LIFETIME)
         {
             return (token.clone(), *ends);
         }
-        if cached.len() >= MOST_CACHED {
+        if cached.len() >= MAX_CACHED_TOKENS {
             cached.clear();
         }
-        let made = self.access_token(email, scopes);
-        cached.insert(name, made.clone());
-        made
+        let created = self.access_token(email, scopes);
+        cached.insert(name, created.clone());
+        created
     }
 
-    /// What an access token is for, if it holds now. Tokens of a deleted account do not; those of a
-    /// deleted key do.
+    /// Verifies an access token. Tokens of a deleted account are invalid, those of a deleted key
+    /// are not.
     /// <https://docs.cloud.google.com/iam/docs/keys-create-delete>
-    fn granted(&self, token: &str) -> Result<Grant, Refused> {
-        let grant = self.seals.open(token, self.wall.now())?;
+    fn verify_access_token(&self, token: &str) -> Result<Grant, InvalidToken> {
+        let grant = self.seals.verify(token, self.wall.now())?;
         if self.accounts.serial(&grant.email) == Some(grant.serial) {
             Ok(grant)
         } else {
-            Err(Refused::Foreign)
+            Err(InvalidToken::WrongIssuer)
         }
     }
 
@@ -177,8 +176,7 @@ impl Identity {
         self.signer.get_or_init(SigningKey::generate).as_ref()
     }
 
-    /// A new ID token of an account; `machine` is what Google says of the machine that asked for
-    /// it.
+    /// Issues an ID token; `machine` holds the claims about the machine that requested it.
     fn id_token(&self, email: &str, audience: &str, machine: Option<Value>) -> Option<String> {
         let (now, id) = (self.wall.now(), client_id(email));
         let mut claims = json!({
@@ -197,40 +195,41 @@ impl Identity {
         self.signer()?.sign(json!({}), &claims)
     }
 
-    /// Whose token it is, if it holds now for a service.
-    pub(crate) fn verify(&self, token: &str, service: &str) -> Result<String, Refused> {
+    /// Returns the account of a token that is valid for `service`.
+    pub(crate) fn verify(&self, token: &str, service: &str) -> Result<String, InvalidToken> {
         if token.split('.').count() != 3 || token.starts_with("ya29.") {
-            let grant = self.granted(token)?;
-            return if is_for(&grant.scopes, service) {
+            let grant = self.verify_access_token(token)?;
+            return if allows_service(&grant.scopes, service) {
                 Ok(grant.email)
             } else {
-                Err(Refused::Scope)
+                Err(InvalidToken::Scope)
             };
         }
-        let claims =
-            token::signed(token, &self.accounts, self.wall.now()).map_err(|bad| match bad {
-                BadAssertion::Time => Refused::Expired,
-                _ => Refused::Foreign,
-            })?;
+        let claims = token::verify_signed(token, &self.accounts, self.wall.now()).map_err(
+            |bad| match bad {
+                InvalidAssertion::Time => InvalidToken::Expired,
+                _ => InvalidToken::WrongIssuer,
+            },
+        )?;
         let for_us = claims.aud.as_ref().is_some_and(|aud| {
             aud.strip_prefix(service)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        if claims.is_for_another() {
-            return Err(Refused::Foreign);
+        if claims.has_other_subject() {
+            return Err(InvalidToken::WrongIssuer);
         }
         match &claims.scope {
-            Some(scopes) if is_for(scopes, service) => Ok(claims.iss),
+            Some(scopes) if allows_service(scopes, service) => Ok(claims.iss),
             _ if for_us => Ok(claims.iss),
-            Some(_) if claims.aud.is_none() => Err(Refused::Scope),
-            _ => Err(Refused::Foreign),
+            Some(_) if claims.aud.is_none() => Err(InvalidToken::Scope),
+            _ => Err(InvalidToken::WrongIssuer),
         }
     }
 }
 
-/// Whether scopes, separated by spaces, are good for a service.
-fn is_for(scopes: &str, service: &str) -> bool {
+/// Reports whether scopes, separated by spaces, allow a service.
+fn allows_service(scopes: &str, service: &str) -> bool {
     scopes
         .split(' ')
-        .any(|one| one == EVERYTHING || (one == KMS_ONLY && service == CLOUD_KMS))
+        .any(|one| one == CLOUD_PLATFORM_SCOPE || (one == CLOUD_KMS_SCOPE && service == CLOUD_KMS))
 }

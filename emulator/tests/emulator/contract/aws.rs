@@ -1,4 +1,4 @@
-//! AWS KMS: keys by alias.
+//! AWS KMS, with keys named by alias.
 
 use async_trait::async_trait;
 use aws_sdk_kms::Client;
@@ -31,7 +31,7 @@ fn meaning<E: ProvideErrorMetadata + std::error::Error + 'static>(error: SdkErro
 }
 
 impl Aws {
-    /// Only an alias' key can be named to the calls that change one.
+    /// Operations that change a key do not accept an alias.
     async fn id(&self, name: &str) -> Option<String> {
         let aliases = self
             .0
@@ -69,9 +69,9 @@ impl Front for Aws {
             .unwrap();
     }
 
-    /// Encrypt does not name the material; DescribeKey does.
+    /// Encrypt does not return the key material's id; DescribeKey does.
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal> {
-        let sealed = self
+        let encrypted = self
             .0
             .encrypt()
             .key_id(alias(name))
@@ -90,20 +90,20 @@ impl Front for Aws {
             .unwrap();
         let version = described.current_key_material_id.unwrap();
         Ok(Sealed {
-            ciphertext: sealed.ciphertext_blob.unwrap().into_inner(),
+            ciphertext: encrypted.ciphertext_blob.unwrap().into_inner(),
             version,
         })
     }
 
-    async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal> {
+    async fn decrypt(&self, name: &str, encrypted: &Sealed) -> Result<Vec<u8>, Refusal> {
         let call = self
             .0
             .decrypt()
             .key_id(alias(name))
-            .ciphertext_blob(Blob::new(sealed.ciphertext.clone()));
-        let opened = call.send().await.map_err(meaning)?;
-        assert_eq!(opened.key_material_id.as_ref(), Some(&sealed.version));
-        Ok(opened.plaintext.unwrap().into_inner())
+            .ciphertext_blob(Blob::new(encrypted.ciphertext.clone()));
+        let decrypted = call.send().await.map_err(meaning)?;
+        assert_eq!(decrypted.key_material_id.as_ref(), Some(&encrypted.version));
+        Ok(decrypted.plaintext.unwrap().into_inner())
     }
 
     async fn rotate(&self, name: &str) {
@@ -135,7 +135,7 @@ impl Front for Aws {
             .unwrap();
     }
 
-    /// A key comes back disabled.
+    /// A restored key is disabled.
     async fn restore(&self, name: &str) -> bool {
         let Some(id) = self.id(name).await else {
             return false;

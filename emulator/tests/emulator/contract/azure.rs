@@ -1,4 +1,4 @@
-//! Azure Key Vault: RSA keys, as Kubernetes' plugin for it uses them.
+//! Azure Key Vault, with RSA keys as its Kubernetes plugin uses them.
 
 use async_trait::async_trait;
 use azure_security_keyvault_keys::models::{
@@ -11,7 +11,7 @@ use futures::{FutureExt as _, TryStreamExt as _};
 use kmslab_emulator::RunningEmulator;
 
 use super::{Front, Refusal, Sealed};
-use crate::azure_sdk::{create, keys, operation, refusal, said};
+use crate::azure_sdk::{create, error_message, keys, operation, refusal};
 
 struct Azure(KeyClient);
 
@@ -20,7 +20,7 @@ pub(super) fn connect(emulator: &RunningEmulator) -> BoxFuture<'_, Box<dyn Front
 }
 
 fn meaning(error: &azure_core::Error) -> Refusal {
-    match (refusal(error), said(error).contains("KeyDisabled")) {
+    match (refusal(error), error_message(error).contains("KeyDisabled")) {
         ((403, _), true) => Refusal::Disabled,
         ((404, code), _) if code == "KeyNotFound" => Refusal::Gone,
         ((400, code), _) if code == "BadParameter" => Refusal::Corrupt,
@@ -42,29 +42,35 @@ impl Front for Azure {
         let parameters = operation(EncryptionAlgorithm::RsaOaep256, plaintext)
             .try_into()
             .unwrap();
-        let sealed = self
+        let encrypted = self
             .0
             .encrypt(name, parameters, None)
             .await
             .map_err(|error| meaning(&error))?;
-        let sealed = sealed.into_model().unwrap();
-        let version = sealed.kid.unwrap().rsplit('/').next().unwrap().to_owned();
+        let encrypted = encrypted.into_model().unwrap();
+        let version = encrypted
+            .kid
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned();
         Ok(Sealed {
-            ciphertext: sealed.result.unwrap(),
+            ciphertext: encrypted.result.unwrap(),
             version,
         })
     }
 
-    async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal> {
-        let parameters = operation(EncryptionAlgorithm::RsaOaep256, &sealed.ciphertext)
+    async fn decrypt(&self, name: &str, encrypted: &Sealed) -> Result<Vec<u8>, Refusal> {
+        let parameters = operation(EncryptionAlgorithm::RsaOaep256, &encrypted.ciphertext)
             .try_into()
             .unwrap();
-        let opened = self
+        let decrypted = self
             .0
-            .decrypt(name, &sealed.version, parameters, None)
+            .decrypt(name, &encrypted.version, parameters, None)
             .await
             .map_err(|error| meaning(&error))?;
-        Ok(opened.into_model().unwrap().result.unwrap())
+        Ok(decrypted.into_model().unwrap().result.unwrap())
     }
 
     async fn rotate(&self, name: &str) {

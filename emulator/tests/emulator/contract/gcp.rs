@@ -1,4 +1,4 @@
-//! Google Cloud KMS: keys of one key ring, whose versions are switched and destroyed one by one.
+//! Google Cloud KMS: keys of one key ring, whose versions are enabled and destroyed one by one.
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
@@ -81,51 +81,54 @@ impl Gcp {
 #[async_trait]
 impl Front for Gcp {
     async fn create(&self, name: &str) {
-        let made = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
+        let created = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
         let create = self
             .0
             .create_crypto_key()
             .set_parent(ring())
             .set_crypto_key_id(name)
-            .set_crypto_key(made);
+            .set_crypto_key(created);
         create.send().await.unwrap();
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal> {
-        let sealed = self
+        let encrypted = self
             .0
             .encrypt()
             .set_name(key(name))
             .set_plaintext(plaintext.to_vec())
             .send()
             .await;
-        let sealed = sealed.map_err(|error| meaning(&error))?;
+        let encrypted = encrypted.map_err(|error| meaning(&error))?;
         Ok(Sealed {
-            ciphertext: sealed.ciphertext.to_vec(),
-            version: sealed.name,
+            ciphertext: encrypted.ciphertext.to_vec(),
+            version: encrypted.name,
         })
     }
 
-    async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal> {
-        let opened = self
+    async fn decrypt(&self, name: &str, encrypted: &Sealed) -> Result<Vec<u8>, Refusal> {
+        let decrypted = self
             .0
             .decrypt()
             .set_name(key(name))
-            .set_ciphertext(sealed.ciphertext.clone())
+            .set_ciphertext(encrypted.ciphertext.clone())
             .send()
             .await;
-        Ok(opened.map_err(|error| meaning(&error))?.plaintext.to_vec())
+        Ok(decrypted
+            .map_err(|error| meaning(&error))?
+            .plaintext
+            .to_vec())
     }
 
     async fn rotate(&self, name: &str) {
-        let made = self.0.create_crypto_key_version().set_parent(key(name));
-        let made = made
+        let created = self.0.create_crypto_key_version().set_parent(key(name));
+        let created = created
             .set_crypto_key_version(CryptoKeyVersion::new())
             .send()
             .await
             .unwrap()
             .name;
-        let number = made.rsplit('/').next().unwrap();
+        let number = created.rsplit('/').next().unwrap();
         let primary = self
             .0
             .update_crypto_key_primary_version()
@@ -159,7 +162,7 @@ impl Front for Gcp {
         }
     }
 
-    /// A version comes back disabled.
+    /// A restored version is disabled.
     async fn restore(&self, name: &str) -> bool {
         for version in self.versions(name).await {
             if self

@@ -1,6 +1,6 @@
-//! One contract for every cloud: a key that encrypts is created, used, rotated, disabled, enabled,
-//! destroyed and restored, and is gone after a restart. Written once; each front says how its
-//! vendor's own SDK does it.
+//! One contract for all clouds: a key that encrypts is created, used, rotated, disabled, enabled,
+//! destroyed and restored, and is gone after a restart. The contract is written once; each front
+//! end implements it with its vendor's SDK.
 
 mod aws;
 mod azure;
@@ -13,52 +13,52 @@ use kmslab_emulator::{Emulator, RunningEmulator};
 
 use crate::support::free_port;
 
-/// A ciphertext and what the vendor calls the version that made it.
+/// A ciphertext and the vendor's name of the version that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sealed {
     ciphertext: Vec<u8>,
     version: String,
 }
 
-/// Why a ciphertext does not open, by meaning.
+/// Why decryption failed, by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    /// The key is switched off.
+    /// The key is disabled.
     Disabled,
-    /// The key, or what made the ciphertext, is on its way out or gone.
+    /// The key or version is scheduled for destruction, or gone.
     Gone,
-    /// Not a ciphertext of this key.
+    /// The ciphertext is not one of this key.
     Corrupt,
 }
 
 /// A vendor's SDK on one emulator. Keys are symmetric, or RSA where the vendor has no other.
 #[async_trait]
 trait Front: Send + Sync {
-    /// Makes a key of that name.
+    /// Creates a key.
     async fn create(&self, name: &str);
-    /// Encrypts under the version that is the current one.
+    /// Encrypts with the current version.
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Result<Sealed, Refusal>;
-    /// Decrypts what the key of that name should have made.
+    /// Decrypts a ciphertext that the key should have made.
     async fn decrypt(&self, name: &str, sealed: &Sealed) -> Result<Vec<u8>, Refusal>;
-    /// Gives the key a new version.
+    /// Creates a new version of the key.
     async fn rotate(&self, name: &str);
-    /// Switches the key with all its versions on or off.
+    /// Enables or disables the key with all its versions.
     async fn enable(&self, name: &str, enabled: bool);
-    /// Begins the waiting time at whose end the key with all its versions is destroyed.
+    /// Schedules the destruction of the key with all its versions.
     async fn destroy(&self, name: &str);
-    /// Ends that; afterwards the key can be used. `false` where it is too late.
+    /// Cancels the destruction, after which the key is usable. Returns false if it is too late.
     async fn restore(&self, name: &str) -> bool;
 }
 
 type Connect = for<'a> fn(&'a RunningEmulator) -> futures::future::BoxFuture<'a, Box<dyn Front>>;
 
-/// Every front, by its name.
+/// All front ends by name.
 const FRONTS: [(&str, Connect); 3] = [
     ("aws", aws::connect),
     ("azure", azure::connect),
     ("gcp", gcp::connect),
 ];
-/// Longer than any vendor waits.
+/// Longer than the longest waiting period of any vendor.
 const LONGEST_WAIT: Duration = Duration::from_hours(91 * 24);
 
 async fn started() -> RunningEmulator {
@@ -69,17 +69,17 @@ async fn started() -> RunningEmulator {
         .unwrap()
 }
 
-/// Plays on every front in an emulator of its own.
-async fn on_every_front(play: impl AsyncFn(&'static str, &RunningEmulator, &dyn Front)) {
+/// Runs a test on every front end, each in its own emulator.
+async fn on_every_front(test: impl AsyncFn(&'static str, &RunningEmulator, &dyn Front)) {
     for (cloud, connect) in FRONTS {
         let emulator = started().await;
         let front = connect(&emulator).await;
-        play(cloud, &emulator, &*front).await;
+        test(cloud, &emulator, &*front).await;
     }
 }
 
 #[tokio::test]
-async fn what_a_key_seals_it_opens_and_nothing_else_does() {
+async fn ciphertext_decrypts_with_its_key_and_context_only() {
     on_every_front(async |cloud, _, front| {
         front.create("k").await;
         front.create("other").await;
@@ -115,7 +115,7 @@ async fn what_a_key_seals_it_opens_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn a_rotation_makes_a_version_that_seals_and_the_old_ones_open() {
+async fn rotation_encrypts_with_the_new_version_and_old_ones_decrypt() {
     on_every_front(async |cloud, emulator, front| {
         front.create("k").await;
         let mut all = vec![front.encrypt("k", b"0").await.unwrap()];
@@ -142,7 +142,7 @@ async fn a_rotation_makes_a_version_that_seals_and_the_old_ones_open() {
 }
 
 #[tokio::test]
-async fn a_disabled_key_does_nothing_and_an_enabled_one_all_it_did() {
+async fn disabled_key_is_unusable_until_enabled() {
     on_every_front(async |cloud, _, front| {
         front.create("k").await;
         let old = front.encrypt("k", b"x").await.unwrap();
@@ -174,7 +174,7 @@ async fn a_disabled_key_does_nothing_and_an_enabled_one_all_it_did() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_destroyed_can_be_restored_until_its_time_has_come() {
+async fn scheduled_destruction_can_be_cancelled_until_due() {
     on_every_front(async |cloud, emulator, front| {
         front.create("k").await;
         let sealed = front.encrypt("k", b"x").await.unwrap();
@@ -219,7 +219,7 @@ async fn what_is_to_be_destroyed_can_be_restored_until_its_time_has_come() {
 }
 
 #[tokio::test]
-async fn a_restart_forgets_every_key_and_a_new_one_of_the_name_opens_nothing_old() {
+async fn restart_forgets_keys_and_a_new_key_decrypts_nothing_old() {
     for (cloud, connect) in FRONTS {
         let emulator = started().await;
         let front = connect(&emulator).await;
@@ -232,7 +232,7 @@ async fn a_restart_forgets_every_key_and_a_new_one_of_the_name_opens_nothing_old
         assert!(emulator.key_table().is_empty(), "{cloud}");
         front.create("k").await;
         let version = front.encrypt("k", b"y").await.unwrap().version;
-        let refused = front
+        let rejected = front
             .decrypt(
                 "k",
                 &Sealed {
@@ -241,6 +241,6 @@ async fn a_restart_forgets_every_key_and_a_new_one_of_the_name_opens_nothing_old
                 },
             )
             .await;
-        assert_eq!(refused, Err(Refusal::Corrupt), "{cloud}");
+        assert_eq!(rejected, Err(Refusal::Corrupt), "{cloud}");
     }
 }

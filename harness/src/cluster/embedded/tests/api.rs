@@ -341,7 +341,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// Whatever is sent, and whatever another writer left in etcd, has an answer.
 #[test]
-fn nothing_panics() {
+fn parsing_arbitrary_input_never_panics() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

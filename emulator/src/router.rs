@@ -1,8 +1,8 @@
-//! One port for every cloud: which front a request is for, from its host and path.
+//! Routing: host and path decide which front end answers a request.
 //!
-//! Vendors' host names say it, where a client comes by them (through the proxy, or a hosts file).
-//! On any other name `POST /` is AWS, gRPC and `/v1/projects/` are Google's, paths of the identity
-//! platforms are theirs, and a first segment before `keys` is a vault.
+//! Vendors' host names decide if the client uses them, through the proxy or a hosts file. On any
+//! other name `POST /` is AWS, gRPC and `/v1/projects/` are Google, the identity platforms have
+//! paths of their own, and a first path segment before `keys` is a vault.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::aws::service::{self as aws, AwsService};
 use crate::azure::Azure;
 use crate::azure::identity::Identity;
 use crate::azure::names::vault_at;
-use crate::azure::service::{InVault, Plane};
+use crate::azure::service::{ControlPlane, VaultRequest};
 use crate::counts::Counter;
 use crate::drain::{self, SharedBody};
 use crate::gcp::Gcp;
@@ -26,25 +26,25 @@ use crate::gcp::identity::Identity as GcpIdentity;
 use crate::gcp::service as gcp;
 use crate::keytable::KeyRow;
 
-/// The hosts of Microsoft's identity platform.
-const LOGIN: &[&str] = &[
+/// Hosts of Microsoft's identity platform.
+const LOGIN_HOSTS: &[&str] = &[
     "login.microsoftonline.com",
     "login.windows.net",
     "login.microsoft.com",
     "sts.windows.net",
 ];
-/// Azure Resource Manager.
-const MANAGEMENT: &str = "management.azure.com";
-/// Microsoft Graph.
-const GRAPH: &str = "graph.microsoft.com";
-/// The instance metadata service, of Azure's machines and of Google's.
-const METADATA: &str = "169.254.169.254";
-/// Cloud KMS.
-const CLOUD_KMS: &str = "cloudkms.googleapis.com";
-/// Google's IAM API.
-const IAM: &str = "iam.googleapis.com";
-/// Google's token endpoints, and its metadata server.
-const GOOGLE: &[&str] = &[
+/// Host of Azure Resource Manager.
+const MANAGEMENT_HOST: &str = "management.azure.com";
+/// Host of Microsoft Graph.
+const GRAPH_HOST: &str = "graph.microsoft.com";
+/// Address of the instance metadata services of Azure and Google.
+const METADATA_HOST: &str = "169.254.169.254";
+/// Host of Cloud KMS.
+const CLOUD_KMS_HOST: &str = "cloudkms.googleapis.com";
+/// Host of Google's IAM API.
+const IAM_HOST: &str = "iam.googleapis.com";
+/// Hosts of Google's token endpoints and metadata server.
+const GOOGLE_HOSTS: &[&str] = &[
     "oauth2.googleapis.com",
     "www.googleapis.com",
     "accounts.google.com",
@@ -52,19 +52,19 @@ const GOOGLE: &[&str] = &[
     "metadata",
 ];
 
-/// What every front needs.
+/// The front ends and what they share.
 #[derive(Debug, Clone)]
-pub(crate) struct Fronts {
+pub(crate) struct Services {
     pub(crate) aws: Arc<AwsService>,
     pub(crate) azure: Arc<Azure>,
     pub(crate) gcp: Arc<Gcp>,
-    /// Cloud KMS over gRPC.
+    /// The gRPC services of Google.
     pub(crate) grpc: Router,
     pub(crate) counter: Arc<Counter>,
 }
 
-impl Fronts {
-    /// Every key of every cloud, with its versions. No material.
+impl Services {
+    /// Lists all keys of all clouds with their versions, without key material.
     pub(crate) fn key_table(&self) -> Vec<KeyRow> {
         let mut rows = self.aws.aws.key_table();
         rows.extend(self.azure.key_table());
@@ -73,16 +73,17 @@ impl Fronts {
     }
 }
 
-/// Every method and path goes to the same handler: what no front knows gets a vendor's error, too.
-pub(crate) fn router(fronts: Fronts) -> Router {
-    Router::new().fallback(handle).with_state(fronts)
+/// A router that passes every request to one handler, so that unknown paths get a vendor's error as
+/// well.
+pub(crate) fn router(services: Services) -> Router {
+    Router::new().fallback(handle).with_state(services)
 }
 
-async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> Response {
+async fn handle(State(services): State<Services>, request: http::Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
-    let waits = drain::waits(&parts.headers);
+    let waits = drain::expects_continue(&parts.headers);
     let body = SharedBody::new(body);
-    // HTTP/2 has it in the URI; whoever signed the request signed it as this header.
+    // HTTP/2 has it in the URI; signatures cover it as this header.
     if let Some(authority) = parts
         .uri
         .authority()
@@ -91,96 +92,100 @@ async fn handle(State(fronts): State<Fronts>, request: http::Request<Body>) -> R
     {
         parts.headers.insert(HOST, value);
     }
-    let response = answer(fronts, parts, body.reader()).await;
+    let response = respond(services, parts, body.reader()).await;
     if !waits {
         body.drain().await;
     }
     response
 }
 
-async fn answer(fronts: Fronts, parts: Parts, body: Body) -> Response {
-    let counter = &*fronts.counter;
-    match front(&parts) {
-        Front::Aws => aws::answer(&fronts.aws, parts, body).await,
-        Front::Identity => {
+async fn respond(services: Services, parts: Parts, body: Body) -> Response {
+    let counter = &*services.counter;
+    match destination(&parts) {
+        Destination::Aws => aws::answer(&services.aws, parts, body).await,
+        Destination::Identity => {
             let base = format!("https://{}", host(&parts));
-            fronts
+            services
                 .azure
                 .serve_identity(counter, base, parts, body)
                 .await
         }
-        Front::Management(what) => {
-            fronts
+        Destination::Management(what) => {
+            services
                 .azure
                 .serve_management(counter, what, parts, body)
                 .await
         }
-        Front::GcpAdmin => gcp::serve_admin(Arc::clone(&fronts.gcp), counter, parts, body).await,
-        Front::Gcp => gcp::serve(fronts.grpc.clone(), parts, body).await,
-        Front::GcpIdentity => gcp::serve_identity(&fronts.gcp.identity, counter, parts, body).await,
-        Front::Vault(at) => fronts.azure.serve_vault(counter, at, parts, body).await,
+        Destination::GcpAdmin => {
+            gcp::serve_admin(Arc::clone(&services.gcp), counter, parts, body).await
+        }
+        Destination::Gcp => gcp::serve(services.grpc.clone(), parts, body).await,
+        Destination::GcpIdentity => {
+            gcp::serve_identity(&services.gcp.identity, counter, parts, body).await
+        }
+        Destination::Vault(at) => services.azure.serve_vault(counter, at, parts, body).await,
     }
 }
 
-enum Front {
+enum Destination {
     Aws,
     Identity,
-    Management(Plane),
-    Vault(InVault),
+    Management(ControlPlane),
+    Vault(VaultRequest),
     Gcp,
     GcpAdmin,
     GcpIdentity,
 }
 
-fn front(parts: &Parts) -> Front {
+fn destination(parts: &Parts) -> Destination {
     let (host, path) = (host(parts), parts.uri.path());
-    let name = name(&host);
-    // Google's clients first look whether there is a metadata server, at its root.
+    let name = without_port(&host);
+    // Google's clients first check for a metadata server at its root.
     let flavored = parts.headers.contains_key("metadata-flavor");
-    if GOOGLE.contains(&name) || (flavored && (name == METADATA || path == "/")) {
-        return Front::GcpIdentity;
+    if GOOGLE_HOSTS.contains(&name) || (flavored && (name == METADATA_HOST || path == "/")) {
+        return Destination::GcpIdentity;
     }
-    if LOGIN.contains(&name) || name == METADATA {
-        return Front::Identity;
+    if LOGIN_HOSTS.contains(&name) || name == METADATA_HOST {
+        return Destination::Identity;
     }
     match name {
-        CLOUD_KMS => return Front::Gcp,
-        IAM => return Front::GcpAdmin,
-        MANAGEMENT => return Front::Management(Plane::ResourceManager),
-        GRAPH => return Front::Management(Plane::Graph),
+        CLOUD_KMS_HOST => return Destination::Gcp,
+        IAM_HOST => return Destination::GcpAdmin,
+        MANAGEMENT_HOST => return Destination::Management(ControlPlane::ResourceManager),
+        GRAPH_HOST => return Destination::Management(ControlPlane::Graph),
         _ => {}
     }
     if let Some(vault) = vault_at(name) {
-        return Front::Vault(InVault {
+        return Destination::Vault(VaultRequest {
             vault: vault.to_owned(),
             path: path.to_owned(),
         });
     }
     if parts.headers.contains_key("x-amz-target") || path == "/" {
-        return Front::Aws;
+        return Destination::Aws;
     }
-    if gcp::is_of_iam(path) {
-        return Front::GcpAdmin;
+    if gcp::is_iam_path(path) {
+        return Destination::GcpAdmin;
     }
     if gcp::is_grpc(parts) || path.starts_with("/v1/projects/") {
-        return Front::Gcp;
+        return Destination::Gcp;
     }
-    if GcpIdentity::has(&parts.method, path) {
-        return Front::GcpIdentity;
+    if GcpIdentity::is_identity_path(&parts.method, path) {
+        return Destination::GcpIdentity;
     }
-    if Identity::has(path) {
-        return Front::Identity;
+    if Identity::is_identity_path(path) {
+        return Destination::Identity;
     }
     match path.trim_start_matches('/').split_once('/') {
-        Some((vault, rest)) if InVault::has(rest) => Front::Vault(InVault {
+        Some((vault, rest)) if VaultRequest::has(rest) => Destination::Vault(VaultRequest {
             vault: vault.to_owned(),
             path: format!("/{rest}"),
         }),
-        _ => Front::Aws,
+        _ => Destination::Aws,
     }
 }
 
-/// The host that a request is for, in lower case, with the port where it has one.
+/// The host of a request in lower case, with its port if given.
 pub(crate) fn host(parts: &Parts) -> String {
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let header = || {
@@ -196,7 +201,7 @@ pub(crate) fn host(parts: &Parts) -> String {
 }
 
 /// A host without its port.
-pub(crate) fn name(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
@@ -209,19 +214,19 @@ mod tests {
         if target {
             request = request.header("x-amz-target", "TrentService.ListKeys");
         }
-        match front(&request.body(()).unwrap().into_parts().0) {
-            Front::Aws => "aws".into(),
-            Front::Identity => "identity".into(),
-            Front::Management(what) => format!("{what:?}"),
-            Front::Vault(InVault { vault, path }) => format!("{vault} {path}"),
-            Front::Gcp => "gcp".into(),
-            Front::GcpAdmin => "gcp admin".into(),
-            Front::GcpIdentity => "gcp identity".into(),
+        match destination(&request.body(()).unwrap().into_parts().0) {
+            Destination::Aws => "aws".into(),
+            Destination::Identity => "identity".into(),
+            Destination::Management(what) => format!("{what:?}"),
+            Destination::Vault(VaultRequest { vault, path }) => format!("{vault} {path}"),
+            Destination::Gcp => "gcp".into(),
+            Destination::GcpAdmin => "gcp admin".into(),
+            Destination::GcpIdentity => "gcp identity".into(),
         }
     }
 
     #[test]
-    fn host_and_path_say_whose_request_it_is() {
+    fn host_and_path_select_the_front_end() {
         for (host, path, wanted) in [
             ("localhost:7600", "/", "aws"),
             ("localhost:7600", "/unknown/path", "aws"),
@@ -294,8 +299,8 @@ mod tests {
             .header(HOST, "127.0.0.1:7600")
             .header("metadata-flavor", "Google");
         assert!(matches!(
-            front(&ping.body(()).unwrap().into_parts().0),
-            Front::GcpIdentity
+            destination(&ping.body(()).unwrap().into_parts().0),
+            Destination::GcpIdentity
         ));
     }
 }

@@ -1,6 +1,6 @@
-//! REST over the gRPC services: a path and its JSON become the call and the message that Google's
-//! own annotations say, the answer becomes JSON. So both wires have one implementation, one check
-//! of tokens and one set of words.
+//! REST transcoding: path, query and JSON of a request become a gRPC call as Google's annotations
+//! define, and its response becomes JSON. Both wires thus share one implementation, authentication
+//! and error messages.
 
 pub(super) mod json;
 mod request;
@@ -22,55 +22,55 @@ use tonic::Code;
 use tower::ServiceExt as _;
 
 use super::GcpError;
-use crate::http_body::{self, Unread};
+use crate::http_body::{self, BodyError};
 
-/// 64 KiB of plaintext and as much additional data, in base64 and JSON, have room several times.
-const LARGEST_BODY: usize = 1024 * 1024;
-/// In front of every message of gRPC: whether it is compressed, and its length.
-const FRAME: usize = 5;
+/// Well above 64 KiB of plaintext with as much additional data, as base64 in JSON.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Length of the header of gRPC messages: a compression flag and a length.
+const FRAME_HEADER_LEN: usize = 5;
 
-/// Answers a REST request by a call to `grpc`.
+/// Answers a REST request by a gRPC call.
 pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
-    let enums_as_numbers = request::wants_numbers(&parts);
+    let enums_as_numbers = request::wants_enum_numbers(&parts);
     let outcome = async {
         let (rule, variables) =
             rules::find(&parts.method, parts.uri.path()).ok_or_else(not_found)?;
-        let body = http_body::read(body, LARGEST_BODY)
+        let body = http_body::read(body, MAX_BODY_BYTES)
             .await
             .map_err(|unread| match unread {
-                Unread::TooLarge => GcpError::invalid(format!(
-                    "Request payload size exceeds the limit: {LARGEST_BODY} bytes."
+                BodyError::TooLarge => GcpError::invalid(format!(
+                    "Request payload size exceeds the limit: {MAX_BODY_BYTES} bytes."
                 )),
-                Unread::Broken => GcpError::invalid("The request body ended too early."),
+                BodyError::Broken => GcpError::invalid("The request body ended too early."),
             })?;
-        let message = request::message(
+        let message = request::to_message(
             rule,
             variables,
             parts.uri.query().unwrap_or_default(),
             &body,
         )?;
         let answer = call(grpc, &rule.call, &parts, &message.encode_to_vec()).await?;
-        json::answer(rule.call.output(), &answer, enums_as_numbers)
+        json::response_json(rule.call.output(), &answer, enums_as_numbers)
     };
     match outcome.await {
         Ok(body) => response(StatusCode::OK, &body),
-        Err(error) => refused(&error),
+        Err(error) => error_response(&error),
     }
 }
 
-/// A path that no call has.
+/// A path that is not mapped to a call.
 fn not_found() -> GcpError {
     GcpError::new(Code::NotFound, "Method not found.")
 }
 
-/// One unary call, as a client would make it.
+/// Makes a unary call.
 async fn call(
     grpc: Router,
     call: &MethodDescriptor,
     parts: &Parts,
     message: &[u8],
 ) -> Result<Bytes, GcpError> {
-    let mut frame = BytesMut::with_capacity(FRAME + message.len());
+    let mut frame = BytesMut::with_capacity(FRAME_HEADER_LEN + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).map_err(GcpError::internal)?);
     frame.put_slice(message);
@@ -88,17 +88,17 @@ async fn call(
     let answer = grpc.oneshot(request).await.map_err(GcpError::internal)?;
     let (head, body) = answer.into_parts();
     let body = body.collect().await.map_err(GcpError::internal)?;
-    // An error without a message has its status among the headers.
+    // An error without a message has its status in the headers.
     let status = body
         .trailers()
         .filter(|trailers| trailers.contains_key("grpc-status"))
         .unwrap_or(&head.headers);
-    check(status)?;
-    Ok(body.to_bytes().slice(FRAME..))
+    check_status(status)?;
+    Ok(body.to_bytes().slice(FRAME_HEADER_LEN..))
 }
 
-/// The error that a call ended with.
-fn check(trailers: &HeaderMap) -> Result<(), GcpError> {
+/// Returns the error that a call ended with.
+fn check_status(trailers: &HeaderMap) -> Result<(), GcpError> {
     let status = tonic::Status::from_header_map(trailers)
         .ok_or_else(|| GcpError::internal("a call without a status"))?;
     if status.code() == Code::Ok {
@@ -114,14 +114,14 @@ fn check(trailers: &HeaderMap) -> Result<(), GcpError> {
     })
 }
 
-/// An error as the service shows it in JSON.
-pub(crate) fn refused(error: &GcpError) -> Response {
+/// The JSON response of an error.
+pub(crate) fn error_response(error: &GcpError) -> Response {
     let status = http_status(error.code);
-    let shown = json::of(&error.status()).unwrap_or_default();
+    let shown = json::to_json(&error.status()).unwrap_or_default();
     let mut body = json!({
         "code": status.as_u16(),
         "message": error.message,
-        "status": name(error.code),
+        "status": code_name(error.code),
     });
     if let Some(details) = shown.get("details") {
         body["details"] = details.clone();
@@ -151,8 +151,8 @@ pub(crate) fn response(status: StatusCode, body: &Value) -> Response {
     response
 }
 
-/// The code's name in `google.rpc.Code`.
-pub(crate) fn name(code: Code) -> &'static str {
+/// Name of the code in `google.rpc.Code`.
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
@@ -174,7 +174,7 @@ pub(crate) fn name(code: Code) -> &'static str {
     }
 }
 
-/// The mapping in `google/rpc/code.proto`.
+/// The mapping of `google/rpc/code.proto`.
 fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,

@@ -1,5 +1,5 @@
-//! Messages as JSON, by their descriptors; and what is wrong with JSON that is no message, in the
-//! service's words.
+//! Conversion of messages from and to JSON by their descriptors, with the service's errors for
+//! invalid JSON.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use crate::gcp::GcpError;
 
-/// Of well-known types JSON is text or something of its own; their fields are not looked into.
+/// Prefix of types whose JSON is special; their fields are not checked.
 const WELL_KNOWN: &str = "google.protobuf.";
 
-/// A message with the field names of its proto, fields that are not set left out.
-pub(crate) fn of<M: Message + Name>(message: &M) -> Result<Value, GcpError> {
+/// Converts a message to JSON with the field names of the proto, without unset fields.
+pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<Value, GcpError> {
     let descriptor = descriptors().get_message_by_name(&M::full_name());
     let descriptor =
         descriptor.ok_or_else(|| GcpError::internal("a message without a descriptor"))?;
@@ -22,8 +22,8 @@ pub(crate) fn of<M: Message + Name>(message: &M) -> Result<Value, GcpError> {
     serialized(descriptor, &message.encode_to_vec(), &options)
 }
 
-/// An answer's JSON, with enums as numbers where the caller wants that.
-pub(super) fn answer(
+/// The JSON of a response, with enums as numbers on request.
+pub(super) fn response_json(
     descriptor: MessageDescriptor,
     bytes: &[u8],
     enums_as_numbers: bool,
@@ -46,17 +46,17 @@ fn serialized(
         .map_err(GcpError::internal)
 }
 
-/// The message that JSON says.
-pub(super) fn message(
+/// Parses a message.
+pub(super) fn parse_message(
     descriptor: &MessageDescriptor,
     value: Value,
 ) -> Result<DynamicMessage, GcpError> {
     check_message(descriptor, &value, "")?;
     DynamicMessage::deserialize(descriptor.clone(), value)
-        .map_err(|error| refused("", error.to_string()))
+        .map_err(|error| invalid_json("", error.to_string()))
 }
 
-fn refused(path: &str, what: impl std::fmt::Display) -> GcpError {
+fn invalid_json(path: &str, what: impl std::fmt::Display) -> GcpError {
     let what = format!("Invalid JSON payload received. {what}");
     if path.is_empty() {
         GcpError::invalid(what)
@@ -71,18 +71,18 @@ fn unknown(name: &str, path: &str) -> GcpError {
     } else {
         format!(" at '{path}'")
     };
-    refused(
+    invalid_json(
         path,
         format!("Unknown name \"{name}\"{at}: Cannot find field."),
     )
 }
 
-/// A value that the field at `path` cannot have; `kind` is the service's name of what it can.
+/// A value that the field at `path` cannot have; `kind` is the service's name of the field's type.
 fn invalid(path: &str, kind: &str, value: &Value) -> GcpError {
     GcpError::bad_field(path, format!("Invalid value at '{path}' ({kind}), {value}"))
 }
 
-fn joined(path: &str, name: &str) -> String {
+fn join_path(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
     } else {
@@ -90,7 +90,7 @@ fn joined(path: &str, name: &str) -> String {
     }
 }
 
-/// The field of that name, which may be the proto's or JSON's.
+/// Finds a field by its proto name or its JSON name.
 pub(super) fn field(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     descriptor
         .get_field_by_name(name)
@@ -107,7 +107,7 @@ fn check_message(
     }
     let Value::Object(fields) = value else {
         return Err(if path.is_empty() {
-            refused("", "Unknown name \"\": Root element must be a message.")
+            invalid_json("", "Unknown name \"\": Root element must be a message.")
         } else {
             invalid(
                 path,
@@ -118,7 +118,7 @@ fn check_message(
     };
     for (name, value) in fields {
         let field = field(descriptor, name).ok_or_else(|| unknown(name, path))?;
-        let path = joined(path, field.name());
+        let path = join_path(path, field.name());
         match value {
             Value::Null => {}
             Value::Array(items) if field.is_list() => {
@@ -160,8 +160,10 @@ fn check_value(kind: &Kind, value: &Value, path: &str) -> Result<(), GcpError> {
         Kind::Bytes => {
             let decodes = |text: &str| {
                 let text = text.trim_end_matches('=');
-                let (standard, url) =
-                    (STANDARD.decode(padded(text)), URL_SAFE.decode(padded(text)));
+                let (standard, url) = (
+                    STANDARD.decode(pad_base64(text)),
+                    URL_SAFE.decode(pad_base64(text)),
+                );
                 standard.is_ok() || url.is_ok()
             };
             let fits = value.as_str().is_some_and(decodes);
@@ -183,7 +185,7 @@ fn check_value(kind: &Kind, value: &Value, path: &str) -> Result<(), GcpError> {
             integer(value).is_some_and(|number| i64::try_from(number).is_ok()),
             "TYPE_INT64".to_owned(),
         ),
-        // None of the messages that come in has others.
+        // Messages of requests have no other map values.
         _ => return Ok(()),
     };
     if fits {
@@ -193,11 +195,11 @@ fn check_value(kind: &Kind, value: &Value, path: &str) -> Result<(), GcpError> {
     }
 }
 
-fn padded(text: &str) -> String {
+fn pad_base64(text: &str) -> String {
     format!("{text}{}", "=".repeat(text.len().wrapping_neg() % 4))
 }
 
-/// A whole number, which JSON may have as text.
+/// Parses an integer, which may be a JSON string.
 fn integer(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => text.parse().ok(),

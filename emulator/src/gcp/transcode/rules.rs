@@ -1,4 +1,4 @@
-//! Which call a path is: the `google.api.http` rules of the services, read from their descriptors.
+//! Maps paths to calls by the `google.api.http` rules in the service descriptors.
 
 use std::sync::LazyLock;
 
@@ -7,16 +7,16 @@ use kmslab_googleapis::descriptors;
 use percent_encoding::percent_decode_str;
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 
-/// Services whose calls have paths.
+/// Services with HTTP rules.
 const SERVICES: [&str; 4] = [
     "google.cloud.kms.v1.KeyManagementService",
     "google.iam.v1.IAMPolicy",
     "google.cloud.location.Locations",
     "google.longrunning.Operations",
 ];
-/// What Cloud KMS' service configuration (`cloudkms_v1.yaml`) says instead of the protos of the
-/// services that it mixes in.
-const INSTEAD: [(&str, &str, &str); 2] = [
+/// Rules of Cloud KMS' service configuration (`cloudkms_v1.yaml`) that replace those of mixed-in
+/// services.
+const RULE_OVERRIDES: [(&str, &str, &str); 2] = [
     (
         "google.iam.v1.IAMPolicy.GetIamPolicy",
         "get",
@@ -29,36 +29,36 @@ const INSTEAD: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// One way to write a call.
+/// An HTTP rule of a call.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) call: MethodDescriptor,
     method: Method,
     segments: Vec<Segment>,
     verb: Option<String>,
-    /// The field that the body is; `*` for the whole message, nothing where there is no body.
+    /// The field that the body maps to: `*` for the whole message, empty for no body.
     pub(super) body: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
     Literal(String),
-    /// `*` or, at the end, `**`; the variable that it belongs to.
+    /// `*`, or `**` at the end; with the variable that it belongs to.
     Any {
         variable: String,
         many: bool,
     },
-    /// A literal within a variable.
+    /// A literal inside a variable.
     Within {
         variable: String,
         literal: String,
     },
 }
 
-/// A path that a rule takes: the variables in it, decoded.
+/// Variables of a matched path, percent-decoded.
 pub(super) type Variables = Vec<(String, String)>;
 
-/// Every rule there is.
+/// All rules.
 pub(super) fn rules() -> &'static [Rule] {
     static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         let services = SERVICES
@@ -66,14 +66,16 @@ pub(super) fn rules() -> &'static [Rule] {
             .filter_map(|name| descriptors().get_service_by_name(name));
         services
             .flat_map(|service| service.methods().collect::<Vec<_>>())
-            .flat_map(of_call)
+            .flat_map(rules_of_call)
             .collect()
     });
     &RULES
 }
 
-fn of_call(call: MethodDescriptor) -> Vec<Rule> {
-    if let Some((_, method, pattern)) = INSTEAD.iter().find(|(name, ..)| *name == call.full_name())
+fn rules_of_call(call: MethodDescriptor) -> Vec<Rule> {
+    if let Some((_, method, pattern)) = RULE_OVERRIDES
+        .iter()
+        .find(|(name, ..)| *name == call.full_name())
     {
         return rule(&call, method, pattern, String::new())
             .into_iter()
@@ -95,11 +97,11 @@ fn of_call(call: MethodDescriptor) -> Vec<Rule> {
         .unwrap_or_default();
     all.extend(bindings.iter().filter_map(Value::as_message).cloned());
     all.iter()
-        .filter_map(|binding| bound(&call, binding))
+        .filter_map(|binding| variable_segments(&call, binding))
         .collect()
 }
 
-fn bound(call: &MethodDescriptor, binding: &DynamicMessage) -> Option<Rule> {
+fn variable_segments(call: &MethodDescriptor, binding: &DynamicMessage) -> Option<Rule> {
     let text = |name: &str| {
         let value = binding.get_field_by_name(name)?;
         Some(value.as_str()?.to_owned()).filter(|text| !text.is_empty())
@@ -155,8 +157,8 @@ fn rule(call: &MethodDescriptor, method: &str, pattern: &str, body: String) -> O
 }
 
 impl Rule {
-    /// The variables of a path, where this is its rule.
-    fn takes(&self, method: &Method, path: &str) -> Option<Variables> {
+    /// Matches a path and returns its variables.
+    fn matches(&self, method: &Method, path: &str) -> Option<Variables> {
         if *method != self.method {
             return None;
         }
@@ -175,7 +177,7 @@ impl Rule {
             let variable = match &self.segments[at.min(self.segments.len() - 1)] {
                 Segment::Literal(literal) if *literal == part => continue,
                 Segment::Within { variable, literal } if *literal == part => variable,
-                // A colon begins a verb, which this rule does not have.
+                // A colon starts a verb, which this rule does not have.
                 Segment::Any { variable, .. } if !part.is_empty() && !part.contains(':') => {
                     variable
                 }
@@ -193,11 +195,11 @@ impl Rule {
     }
 }
 
-/// The call of a path, and the variables in it.
+/// Finds the call of a path and its variables.
 pub(super) fn find(method: &Method, path: &str) -> Option<(&'static Rule, Variables)> {
     rules()
         .iter()
-        .find_map(|rule| Some((rule, rule.takes(method, path)?)))
+        .find_map(|rule| Some((rule, rule.matches(method, path)?)))
 }
 
 #[cfg(test)]
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_the_calls_that_the_protos_say() {
+    fn paths_map_to_the_calls_of_the_http_rules() {
         for (method, path, call, variable) in [
             (
                 Method::GET,
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_are_none() {
+    fn unmapped_paths_are_rejected() {
         for (method, path) in [
             (Method::PUT, RING.to_owned()),
             (Method::GET, format!("{RING}/")),

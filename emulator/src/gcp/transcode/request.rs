@@ -1,5 +1,4 @@
-//! The message that a REST request says: variables of its path, parameters of its query, JSON of
-//! its body.
+//! Builds the message of a REST request from path variables, query parameters and body.
 
 use http::HeaderValue;
 use http::request::Parts;
@@ -10,8 +9,8 @@ use super::json;
 use super::rules::{Rule, Variables};
 use crate::gcp::GcpError;
 
-/// Parameters that every call takes, and that are in no message.
-const OF_THE_SYSTEM: &[&str] = &[
+/// Parameters of all calls that are not fields of messages.
+const SYSTEM_PARAMETERS: &[&str] = &[
     "access_token",
     "alt",
     "callback",
@@ -30,19 +29,19 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     form_urlencoded::parse(query.as_bytes()).into_owned()
 }
 
-/// Whether enums are wanted as numbers: `$alt=json;enum-encoding=int`, which Google's own clients
-/// send.
-pub(super) fn wants_numbers(parts: &Parts) -> bool {
-    let wanted = |(name, value): (String, String)| {
+/// Whether enums are requested as numbers: `$alt=json;enum-encoding=int`, which Google's own
+/// clients send.
+pub(super) fn wants_enum_numbers(parts: &Parts) -> bool {
+    let requested = |(name, value): (String, String)| {
         matches!(name.as_str(), "$alt" | "alt")
             && value
                 .split(';')
                 .any(|part| part.trim() == "enum-encoding=int")
     };
-    pairs(parts.uri.query().unwrap_or_default()).any(wanted)
+    pairs(parts.uri.query().unwrap_or_default()).any(requested)
 }
 
-/// A token in the query, where it may be.
+/// The access token in the query, where that is allowed.
 pub(super) fn access_token(parts: &Parts) -> Option<HeaderValue> {
     let query = parts.uri.query()?;
     let (_, token) =
@@ -50,15 +49,15 @@ pub(super) fn access_token(parts: &Parts) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("Bearer {token}")).ok()
 }
 
-/// The message of a request.
-pub(super) fn message(
+/// Builds the message of a request.
+pub(super) fn to_message(
     rule: &Rule,
     variables: Variables,
     query: &str,
     body: &[u8],
 ) -> Result<DynamicMessage, GcpError> {
     let input = rule.call.input();
-    let mut fields = match (rule.body.as_str(), parsed(body)?) {
+    let mut fields = match (rule.body.as_str(), parse_body(body)?) {
         (_, None) => Map::new(),
         ("", Some(_)) => {
             return Err(GcpError::invalid(
@@ -66,23 +65,23 @@ pub(super) fn message(
             ));
         }
         ("*", Some(Value::Object(fields))) => fields,
-        ("*", Some(other)) => return json::message(&input, other),
+        ("*", Some(other)) => return json::parse_message(&input, other),
         (field, Some(value)) => Map::from_iter([(field.to_owned(), value)]),
     };
     for (path, value) in variables {
-        put(&input, &mut fields, &path, Value::String(value))?;
+        set_field(&input, &mut fields, &path, Value::String(value))?;
     }
     for (name, value) in pairs(query) {
-        if name.starts_with('$') || OF_THE_SYSTEM.contains(&name.as_str()) {
+        if name.starts_with('$') || SYSTEM_PARAMETERS.contains(&name.as_str()) {
             continue;
         }
-        put(&input, &mut fields, &name, Value::String(value))?;
+        set_field(&input, &mut fields, &name, Value::String(value))?;
     }
-    json::message(&input, Value::Object(fields))
+    json::parse_message(&input, Value::Object(fields))
 }
 
-/// The body as JSON; `None` where there is none.
-fn parsed(body: &[u8]) -> Result<Option<Value>, GcpError> {
+/// Parses the body as JSON; `None` if it is empty.
+fn parse_body(body: &[u8]) -> Result<Option<Value>, GcpError> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -95,8 +94,8 @@ fn parsed(body: &[u8]) -> Result<Option<Value>, GcpError> {
     })
 }
 
-/// Sets the field at a path such as `crypto_key.name`. What the body says of it gives way.
-fn put(
+/// Sets the field at a path such as `crypto_key.name`, replacing the value from the body.
+fn set_field(
     descriptor: &MessageDescriptor,
     fields: &mut Map<String, Value>,
     path: &str,
@@ -112,7 +111,7 @@ fn put(
         .split_once('.')
         .map_or((path, None), |(first, rest)| (first, Some(rest)));
     let field = json::field(descriptor, first).ok_or_else(cannot_bind)?;
-    // One spelling, whichever the body has.
+    // The body may use either spelling.
     let said = fields
         .remove(field.json_name())
         .or_else(|| fields.remove(field.name()));
@@ -122,7 +121,7 @@ fn put(
                 Some(Value::Object(inner)) => inner,
                 _ => Map::new(),
             };
-            put(&message, &mut inner, rest, value)?;
+            set_field(&message, &mut inner, rest, value)?;
             Value::Object(inner)
         }
         (Some(_), _) => return Err(cannot_bind()),
@@ -131,7 +130,7 @@ fn put(
                 (Kind::Bool, Value::String(text)) if text == "true" || text == "false" => {
                     Value::Bool(text == "true")
                 }
-                // In a path or a query a number is text; an enum's text would be its name.
+                // Numbers in paths and queries are text; for enums that would be a name.
                 (Kind::Enum(_), Value::String(text)) => {
                     text.parse::<i32>().map_or(value, Value::from)
                 }
@@ -164,7 +163,7 @@ mod tests {
     fn read(method: Method, path: &str, query: &str, body: &str) -> Result<Value, String> {
         let (rule, variables) = super::super::rules::find(&method, path).unwrap();
         let message =
-            message(rule, variables, query, body.as_bytes()).map_err(|error| error.message)?;
+            to_message(rule, variables, query, body.as_bytes()).map_err(|error| error.message)?;
         let options = SerializeOptions::new().use_proto_field_name(true);
         Ok(message
             .serialize_with_options(serde_json::value::Serializer, &options)
@@ -172,20 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn path_query_and_body_make_one_message() {
-        let made = read(
+    fn path_query_and_body_form_one_message() {
+        let created = read(
             Method::POST,
             &format!("{RING}/cryptoKeys"),
             "cryptoKeyId=k&skipInitialVersionCreation=true&%24alt=json%3Benum-encoding%3Dint",
             r#"{"purpose":1,"rotationPeriod":"7776000s","labels":{"a":"b"}}"#,
         );
-        let wanted = serde_json::json!({
+        let requested = serde_json::json!({
             "parent": "projects/p/locations/l/keyRings/r",
             "crypto_key_id": "k",
             "skip_initial_version_creation": true,
             "crypto_key": { "purpose": "ENCRYPT_DECRYPT", "rotation_period": "7776000s", "labels": { "a": "b" } },
         });
-        assert_eq!(made, Ok(wanted));
+        assert_eq!(created, Ok(requested));
         let patch = read(
             Method::PATCH,
             &format!("{RING}/cryptoKeys/k"),
@@ -197,18 +196,18 @@ mod tests {
             "projects/p/locations/l/keyRings/r/cryptoKeys/k"
         );
         assert_eq!(patch.unwrap()["update_mask"], "labels,rotationPeriod");
-        // Both alphabets of base64, with padding and without.
-        let sealed = read(
+        // Both base64 alphabets, with and without padding.
+        let encrypted = read(
             Method::POST,
             &format!("{RING}/cryptoKeys/k:encrypt"),
             "",
             r#"{"plaintext":"-_8","plaintextCrc32c":"5"}"#,
         );
-        assert_eq!(sealed.unwrap()["plaintext"], "+/8=");
+        assert_eq!(encrypted.unwrap()["plaintext"], "+/8=");
     }
 
     #[test]
-    fn what_is_wrong_is_told_in_the_services_words() {
+    fn invalid_requests_get_the_services_errors() {
         let encrypt = format!("{RING}/cryptoKeys/k:encrypt");
         for (query, body, words) in [
             (
@@ -263,7 +262,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_request_makes_it_panic(query: String, body: String, field in "[a-z_]{1,12}", value: String) {
+        fn parsing_requests_never_panics(query: String, body: String, field in "[a-z_]{1,12}", value: String) {
             let path = format!("{RING}/cryptoKeys");
             let _ = read(Method::POST, &path, &query, &body);
             let _ = read(Method::POST, &path, &query, &serde_json::json!({ field: value }).to_string());
