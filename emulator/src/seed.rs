@@ -146,7 +146,7 @@ impl SeedFile {
             path: path.to_owned(),
             source,
         };
-        let bytes = file::read(path, file::CONFIGURATION).map_err(unreadable)?;
+        let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
         let text = str::from_utf8(&bytes)
             .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         // Without the parser's excerpt of the file, which may contain a secret.

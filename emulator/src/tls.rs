@@ -156,7 +156,7 @@ fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
     match (ca_path.exists(), key_path.exists()) {
         (true, true) => {
             let read = |path: &Path| {
-                let bytes = file::read(path, file::CONFIGURATION)?;
+                let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES)?;
                 let text = str::from_utf8(&bytes)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 Ok(zeroize::Zeroizing::new(text.to_owned()))

@@ -1,4 +1,4 @@
-//! The command line: flags of the guide's plugins, and ours.
+//! The command line: the flags of the plugins in the vendors' guides, and those of kmslab.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::kek::azure::{AuthMethod, Vault};
 use crate::kek::gcp::CredentialsSource;
 use crate::socket::{parse_group, parse_mode};
 
-/// Which cloud holds the key.
+/// The cloud that holds the key.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PluginArgs {
     /// Encrypt with a key in AWS KMS.
@@ -23,7 +23,7 @@ pub enum PluginArgs {
 }
 
 impl PluginArgs {
-    /// What every cloud has.
+    /// The flags that all clouds share.
     pub fn common(&self) -> &CommonArgs {
         match self {
             Self::Aws(args) => &args.common,
@@ -47,19 +47,19 @@ Examples:
 Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
 A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
 pub struct AwsArgs {
-    /// The key: its ARN, its id, or alias/NAME. An ARN also says the region.
+    /// Key: an ARN, a key id, or alias/NAME. An ARN also sets the region.
     #[arg(long, value_name = "ARN")]
     pub key: String,
-    /// The key's region. Default: the ARN's, else AWS_REGION.
+    /// Region of the key. Default: that of the ARN, else AWS_REGION.
     #[arg(long)]
     pub region: Option<String>,
-    /// Where KMS answers, if not at the region's own endpoint.
+    /// URL of KMS, instead of the region's endpoint.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL_KMS")]
     pub endpoint_url: Option<String>,
-    /// The CA of the endpoint's certificate, PEM. Default: the system's.
+    /// CA of the endpoint's certificate, PEM. Default: the system's CAs.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// What every cloud has.
+    /// The flags that all clouds share.
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -82,23 +82,23 @@ The identity needs the key permissions encrypt and decrypt, or wrapKey and unwra
 Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
 A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
 pub struct AzureArgs {
-    /// The vault's name, of https://NAME.vault.azure.net
+    /// Name of the vault, as in https://NAME.vault.azure.net
     #[arg(long, value_name = "NAME", required_unless_present = "vault_url")]
     pub keyvault_name: Option<String>,
-    /// The vault's whole URL, where it is in another cloud than Azure's public one
+    /// URL of the vault, for clouds other than Azure's public one
     #[arg(long, value_name = "URL", conflicts_with = "keyvault_name")]
     pub vault_url: Option<String>,
-    /// The key's name
+    /// Name of the key
     #[arg(long, value_name = "NAME")]
     pub key_name: String,
-    /// Encrypt with this version only, and follow no rotation
+    /// Encrypt with this version only and do not follow rotations
     #[arg(long, value_name = "VERSION")]
     pub key_version: Option<String>,
     /// How to log in
     #[arg(long, value_enum, default_value_t = AuthMethod::Auto)]
     pub auth: AuthMethod,
-    /// An azure.json as Kubernetes' nodes have it, /etc/kubernetes/azure.json: its cloud and its
-    /// credentials instead of the environment's
+    /// An azure.json as on Kubernetes nodes, /etc/kubernetes/azure.json: its cloud and credentials
+    /// replace those of the environment
     #[arg(
         long,
         value_name = "FILE",
@@ -106,19 +106,19 @@ pub struct AzureArgs {
         visible_alias = "config-file-path"
     )]
     pub config_file: Option<PathBuf>,
-    /// The CAs of the vault's and the login's certificates, PEM. Default: the system's.
+    /// CAs of the certificates of vault and login host, PEM. Default: the system's CAs.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// A proxy for all requests. Default: what HTTPS_PROXY and its like say.
+    /// Proxy for all requests. Default: HTTPS_PROXY and related variables.
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
-    /// What every cloud has.
+    /// The flags that all clouds share.
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
 impl AzureArgs {
-    /// The vault, by what was given.
+    /// The vault that the flags name.
     pub fn vault(&self) -> Vault {
         match (&self.vault_url, &self.keyvault_name) {
             (Some(url), _) => Vault::Url(url.clone()),
@@ -147,69 +147,68 @@ Google's SDK takes CAs from the system, or from the file in SSL_CERT_FILE.
 Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
 A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
 pub struct GcpArgs {
-    /// The key: projects/P/locations/L/keyRings/R/cryptoKeys/K
+    /// Key: projects/P/locations/L/keyRings/R/cryptoKeys/K
     #[arg(long, value_name = "NAME")]
     pub key_uri: String,
-    /// Where Cloud KMS answers. Default: https://cloudkms.googleapis.com
+    /// URL of Cloud KMS. Default: https://cloudkms.googleapis.com
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Where access tokens come from
+    /// Source of access tokens
     #[arg(long, value_enum, default_value_t = CredentialsSource::Auto)]
     pub auth: CredentialsSource,
-    /// A service account's key file, or a file of workload identity federation, instead of
+    /// Service account key file or workload identity federation file, instead of
     /// GOOGLE_APPLICATION_CREDENTIALS
     #[arg(long, value_name = "FILE", conflicts_with = "auth")]
     pub credentials_file: Option<PathBuf>,
-    /// What every cloud has.
+    /// The flags that all clouds share.
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
-/// Flags that have nothing to do with the cloud.
+/// Flags that do not depend on the cloud.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// The unix socket, /path or unix:///path; its directory must be there.
+    /// Unix socket, /path or unix:///path; its directory must exist.
     #[arg(long, value_name = "PATH")]
     pub listen: String,
-    /// The socket's mode, octal. Default: 0600, and 0660 with --socket-group. Who may connect can
-    /// have every secret decrypted.
+    /// Mode of the socket, octal. Default: 0600, or 0660 with --socket-group. Whoever can connect
+    /// can decrypt every secret.
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub socket_mode: Option<u32>,
-    /// The socket's group, a name or a number, for an API server that runs as another user.
+    /// Group of the socket, a name or a number, for an API server that runs as another user.
     #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     pub socket_group: Option<u32>,
-    /// A number that goes into every key_id. Raise it when an alias goes back to a key that it
+    /// Number that is part of every key_id. Increase it when an alias returns to a key that it
     /// named before.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub generation: u32,
-    /// Time between two probes of the key: a rotation is noticed within it.
+    /// Interval between probes of the key; a rotation is noticed within it.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub probe_interval: Duration,
-    /// Deadline of one call to the cloud, its retries included. kube-apiserver waits 3s for all of
-    /// them.
+    /// Timeout of a call to the cloud, including retries. kube-apiserver waits 3s for all of them.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub call_timeout: Duration,
-    /// How long Status stays ok after the last proof that the key is usable, while the cloud does
+    /// How long Status stays healthy after the last successful use of the key while the cloud does
     /// not answer. At least twice the probe interval.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub grace: Duration,
-    /// How long calls in flight have to end after SIGTERM.
+    /// How long running calls may take after SIGTERM.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub drain: Duration,
-    /// Serve /livez, /readyz and /metrics there, such as 127.0.0.1:8080. Off unless given.
+    /// Address for /livez, /readyz and /metrics, such as 127.0.0.1:8080. Disabled by default.
     #[arg(long, value_name = "ADDR")]
     pub health_listen: Option<SocketAddr>,
-    /// How log lines on stderr look. What is logged: RUST_LOG, `info` unless set.
+    /// Format of log lines on stderr. RUST_LOG sets the level, `info` by default.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub log_format: LogFormat,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guides_flags_are_enough() {
+    fn aws_guide_flags_suffice() {
         let arn = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
         let cli = Cli::try_parse_from([
             "x",
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guides_flags_are_enough_for_azure_too() {
+    fn azure_guide_flags_suffice() {
         let socket = "--listen=/var/run/kmsplugin/socket.sock";
         let cli = Cli::try_parse_from([
             "x",
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guides_flags_are_enough_for_google_too() {
+    fn google_guide_flags_suffice() {
         let key = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
         let socket = "--listen=/var/run/kmsplugin/socket.sock";
         let cli = Cli::try_parse_from(["x", "gcp", &format!("--key-uri={key}"), socket]);
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_a_unit() {
+    fn durations_require_a_unit() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "5", "0s", "-1s", "soon"] {

@@ -1,4 +1,4 @@
-//! The one place where errors by meaning become gRPC statuses.
+//! Conversion of errors to gRPC statuses.
 
 use kmslab_kmsv2::limits::LimitError;
 use tonic::{Code, Status};
@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use crate::kek::KekError;
 use crate::key_id::{ANNOTATION, LabelError};
 
-/// A request that is refused before any cloud is asked.
+/// A request that is rejected before any call to the cloud.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error("plaintext is empty: there is nothing to encrypt")]
@@ -45,22 +45,22 @@ impl From<RequestError> for Status {
     }
 }
 
-/// The status of a failed cloud call.
-pub(crate) fn status_of(error: &KekError) -> Status {
+/// The status of a failed call to the cloud.
+pub(crate) fn to_status(error: &KekError) -> Status {
     let code = match error {
         KekError::Denied { .. } => Code::PermissionDenied,
         KekError::Disabled { .. }
         | KekError::PendingDeletion { .. }
-        | KekError::Gone { .. }
+        | KekError::NotFound { .. }
         | KekError::Unusable { .. }
-        | KekError::Foreign { .. } => Code::FailedPrecondition,
+        | KekError::WrongKey { .. } => Code::FailedPrecondition,
         KekError::Corrupt { .. } => Code::InvalidArgument,
         KekError::Throttled { .. } => Code::ResourceExhausted,
         KekError::Credentials { .. } => Code::Unauthenticated,
         KekError::Unreachable { .. }
         | KekError::Certificate { .. }
         | KekError::ClockSkew { .. }
-        | KekError::Fault { .. } => Code::Unavailable,
+        | KekError::ServiceError { .. } => Code::Unavailable,
         KekError::Unexpected { .. } => Code::Internal,
     };
     Status::new(code, error.to_string())

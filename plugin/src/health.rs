@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use crate::metrics::Readings;
+use crate::metrics::Gauges;
 use crate::service::Service;
 
 pub(crate) fn router(service: Arc<Service>) -> Router {
@@ -25,18 +25,18 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// Alive means that the process answers and can be connected to; a dead key is no reason to restart
-/// it.
+/// Succeeds while the process runs and its socket can be connected to. A dead key is not a reason
+/// to restart.
 async fn livez(State(service): State<Arc<Service>>) -> (StatusCode, String) {
-    answer(service.reachable())
+    respond(service.ensure_socket_bound())
 }
 
-/// Ready is what Status would say.
+/// Succeeds while Status would report healthy.
 async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, String) {
-    answer(service.health_now().map(drop))
+    respond(service.health_now().map(drop))
 }
 
-fn answer(health: Result<(), tonic::Status>) -> (StatusCode, String) {
+fn respond(health: Result<(), tonic::Status>) -> (StatusCode, String) {
     match health {
         Ok(()) => (StatusCode::OK, "ok\n".into()),
         Err(status) => (
@@ -47,7 +47,7 @@ fn answer(health: Result<(), tonic::Status>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
-    let readings = Readings {
+    let readings = Gauges {
         cloud_requests: service.kek.requests(),
         in_flight: service
             .calls

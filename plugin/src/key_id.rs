@@ -1,21 +1,20 @@
-//! The `key_id` that kube-apiserver compares and stores, and the annotation that says in the open
-//! what it stands for.
+//! The `key_id` that kube-apiserver compares and stores, and the annotation that explains it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::kek::KeyVersion;
 
-/// The one annotation on every ciphertext: JSON of [`Label`].
+/// Name of the annotation on every ciphertext; its value is a [`Label`] as JSON.
 pub const ANNOTATION: &str = "kek.kmslab.dev";
 
-/// `k1-` and 64 hex digits: SHA-256 over provider, canonical key, version (each behind its length
-/// as u32, big-endian) and generation (u32, big-endian). Changes exactly when one of the four does,
-/// and gives none of them away.
+/// `k1-` and 64 hex digits: SHA-256 over provider, canonical key, version (each preceded by its
+/// length as big-endian u32) and generation (big-endian u32). It changes exactly when one of the
+/// four does and reveals none of them.
 pub fn key_id(provider: &str, key: &str, version: &str, generation: u32) -> String {
     let mut hashed = Vec::with_capacity(provider.len() + key.len() + version.len() + 16);
     for field in [provider, key, version] {
-        // A field of 4 GiB does not exist; saturating keeps the function total.
+        // Fields of 4 GiB do not occur; saturating keeps the function total.
         hashed.extend_from_slice(&u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
         hashed.extend_from_slice(field.as_bytes());
     }
@@ -23,26 +22,26 @@ pub fn key_id(provider: &str, key: &str, version: &str, generation: u32) -> Stri
     format!("k1-{}", hex::encode(digest(&SHA256, &hashed)))
 }
 
-/// What a `key_id` stands for, readable: stands in etcd beside the ciphertext, in the open.
+/// The meaning of a `key_id`, stored unencrypted in etcd next to the ciphertext.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
-    /// The cloud: `aws`.
+    /// Cloud: `aws`, `azure` or `gcp`.
     pub provider: String,
-    /// The canonical name of the key.
+    /// Canonical name of the key.
     pub key: String,
-    /// The version of its material.
+    /// Version of the key material.
     pub version: String,
-    /// The operator's number, to part two lives of one key.
+    /// The operator's number that distinguishes two periods of use of one key.
     pub generation: u32,
 }
 
-/// An annotation that is not a [`Label`].
+/// The annotation is not a [`Label`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("annotation {ANNOTATION} is not JSON with provider, key, version and generation: {0}")]
 pub struct LabelError(String);
 
 impl Label {
-    /// The label of what `version` sealed.
+    /// The label of ciphertexts of `version`.
     pub fn new(provider: &str, version: &KeyVersion, generation: u32) -> Self {
         let KeyVersion { key, version } = version.clone();
         Self {
@@ -66,13 +65,13 @@ impl Label {
         }
     }
 
-    /// The annotation's value.
+    /// The value of the annotation.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("three strings and a number are always JSON")
     }
 }
 
-/// Reads the annotation's value; fields that a later release may add are skipped.
+/// Parses the value of the annotation; unknown fields are ignored.
 pub fn parse_annotation(value: &[u8]) -> Result<Label, LabelError> {
     serde_json::from_slice(value).map_err(|err| LabelError(err.to_string()))
 }
@@ -84,7 +83,7 @@ mod tests {
     const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
     #[test]
-    fn the_format_never_changes() {
+    fn key_id_format_is_stable() {
         // printf '\x00\x00\x00\x03aws\x00\x00\x00\x01k\x00\x00\x00\x01v\x00\x00\x00\x00' |
         // sha256sum
         assert_eq!(
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_counts_and_fields_do_not_run_together() {
+    fn key_id_depends_on_every_field_separately() {
         let all = [
             key_id("aws", KEY, "1", 0),
             key_id("gcp", KEY, "1", 0),
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_reads_back_and_names_its_key_id() {
+    fn label_round_trips_and_gives_its_key_id() {
         let version = KeyVersion {
             key: KEY.into(),
             version: "ab".repeat(32),

@@ -1,21 +1,21 @@
-//! A Kubernetes KMS v2 plugin: the unix socket on one side, a key in a cloud on the other.
+//! A Kubernetes KMS v2 plugin: a gRPC service on a unix socket that encrypts with a key in a cloud.
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
-//! | `socket` | binds, owns, watches and removes the socket's file |
-//! | `service` | Status, Encrypt, Decrypt; knows no cloud |
-//! | `unserved` | answers to calls of other services, such as KMS v1 |
-//! | `status` | the one current key version, and a prober that keeps it true |
+//! | `socket` | the socket's file: bound, checked and removed |
+//! | `service` | Status, Encrypt and Decrypt, independent of the cloud |
+//! | `unsupported` | responses to calls of other services, such as KMS v1 |
+//! | `monitor` | the current key version and its health, updated by a background probe |
 //! | [`kek`] | the trait of a key in a cloud, and one module per cloud |
-//! | `key_id` | what kube-apiserver compares, and the annotation that explains it |
-//! | [`time`] | the clock, for a virtual one to stand in |
-//! | `server` | [`Plugin`] and [`RunningPlugin`]: all of it together |
+//! | `key_id` | the key id that kube-apiserver compares, and the annotation that explains it |
+//! | [`time`] | the clock, which a virtual one can replace |
+//! | `server` | [`Plugin`] and [`RunningPlugin`] |
 //! | `health`, `metrics` | the HTTP port |
-//! | `notify` | tells a service manager: ready, stopping |
+//! | `notify` | notifications of a service manager |
 //! | [`args`], `run` | the command line |
 //!
 //! kube-apiserver must be 1.32 or newer: older ones send the socket's path as `:authority`, which
-//! HTTP/2 in Rust refuses.
+//! Rust's HTTP/2 implementation rejects.
 
 pub mod args;
 mod error;
@@ -23,16 +23,16 @@ mod health;
 pub mod kek;
 mod key_id;
 mod metrics;
+mod monitor;
 mod notify;
 mod run;
 mod server;
 mod service;
 mod socket;
-mod status;
 pub mod time;
-mod unserved;
+mod unsupported;
 
 pub use key_id::{ANNOTATION, Label, LabelError, key_id, parse_annotation};
 pub use run::run;
 pub use server::{Counts, Plugin, RunningPlugin, StartError};
-pub use socket::{Access, MAX_PATH, SocketError};
+pub use socket::{Access, MAX_PATH_LEN, SocketError};

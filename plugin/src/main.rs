@@ -1,4 +1,5 @@
-//! The plugin alone, for container images and systemd units; `kmslab plugin` is the same.
+//! The plugin without the rest of kmslab, for container images and systemd units; the same as
+//! `kmslab plugin`.
 
 use std::process::ExitCode;
 

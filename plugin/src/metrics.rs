@@ -1,5 +1,5 @@
-//! Counters and latencies in Prometheus' text format; labels have few values each, error texts are
-//! none of them.
+//! Counters and latencies in Prometheus' text format. Labels have few values; error messages are
+//! not among them.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Seconds. kube-apiserver's advice is 10 ms for Decrypt and 100 ms for Encrypt; it gives up after
-/// 3 s by default.
+/// Histogram buckets in seconds. kube-apiserver's documentation recommends 10 ms for Decrypt and
+/// 100 ms for Encrypt; its default timeout is 3 s.
 const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0,
 ];
@@ -35,29 +35,29 @@ impl Operation {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct RequestLabels {
     operation: &'static str,
     code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Timed {
+struct LatencyLabels {
     operation: &'static str,
 }
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<Answered, Counter>,
-    seconds: Family<Timed, Histogram, fn() -> Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<LatencyLabels, Histogram, fn() -> Histogram>,
     cloud_requests: Counter<u64, AtomicU64>,
     in_flight: Gauge<i64, AtomicI64>,
     healthy: Gauge<i64, AtomicI64>,
 }
 
-/// What is read at the moment of the scrape.
+/// Values read when metrics are scraped.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Readings {
+pub(crate) struct Gauges {
     pub(crate) cloud_requests: u64,
     pub(crate) in_flight: u64,
     pub(crate) healthy: bool,
@@ -99,19 +99,19 @@ impl Metrics {
     }
 
     pub(crate) fn request(&self, operation: Operation, code: tonic::Code, took: Duration) {
-        let answered = Answered {
+        let answered = RequestLabels {
             operation: operation.name(),
             code: format!("{code:?}"),
         };
         self.requests.get_or_create(&answered).inc();
         self.seconds
-            .get_or_create(&Timed {
+            .get_or_create(&LatencyLabels {
                 operation: operation.name(),
             })
             .observe(took.as_secs_f64());
     }
 
-    pub(crate) fn render(&self, readings: Readings) -> Result<String, std::fmt::Error> {
+    pub(crate) fn render(&self, readings: Gauges) -> Result<String, std::fmt::Error> {
         self.cloud_requests
             .inner()
             .store(readings.cloud_requests, Ordering::Relaxed);

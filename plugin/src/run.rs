@@ -1,4 +1,4 @@
-//! `kmslab plugin …` and `kmslab-plugin …`: one plugin until a signal ends it.
+//! `kmslab plugin …` and `kmslab-plugin …`: runs one plugin until a signal.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::kek::aws::AwsKek;
 use crate::kek::azure::AzureKek;
 use crate::kek::gcp::GcpKek;
 use crate::kek::{Kek, Renewing, aws, azure, gcp};
-use crate::notify::Manager;
+use crate::notify::ServiceManager;
 use crate::server::{Plugin, StartError};
 use crate::socket::{self, Access, SocketError};
 use crate::time::BoxFuture;
@@ -21,24 +21,24 @@ use crate::time::BoxFuture;
 const USAGE: u8 = 2;
 const ENVIRONMENT: u8 = 3;
 
-/// Serves until SIGTERM or SIGINT, then lets calls in flight end. Messages go to stderr, nothing to
+/// Serves until SIGTERM or SIGINT, then finishes running calls. Messages go to stderr, nothing to
 /// stdout.
 pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
-    // Whoever embeds the plugin may have chosen already.
+    // A program that embeds the plugin may have chosen a provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     start_logging(args.common().log_format);
     let plugin = match prepare(&args).await {
         Ok(plugin) => plugin,
-        Err(error) => return Ok(refuse(&error)),
+        Err(error) => return Ok(report(&error)),
     };
-    // Taken before the socket is there: who sees the socket may send a signal.
+    // Before the socket exists: whoever sees the socket may send a signal.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let running = match plugin.start().await {
         Ok(running) => running,
-        Err(error) => return Ok(refuse(&Refusal::Start(error))),
+        Err(error) => return Ok(report(&RunError::Start(error))),
     };
-    let manager = Manager::from_env();
+    let manager = ServiceManager::from_env();
     manager.ready();
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -52,7 +52,7 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
 
 /// Why the plugin does not run.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum RunError {
     #[error(transparent)]
     Aws(#[from] aws::ConfigError),
     #[error(transparent)]
@@ -65,7 +65,7 @@ enum Refusal {
     Start(StartError),
 }
 
-impl Refusal {
+impl RunError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Aws(aws::ConfigError::NoRoots(_))
@@ -84,12 +84,12 @@ impl Refusal {
     }
 }
 
-fn refuse(error: &Refusal) -> ExitCode {
+fn report(error: &RunError) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::from(error.exit_code())
 }
 
-async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
+async fn prepare(args: &PluginArgs) -> Result<Plugin, RunError> {
     let CommonArgs {
         listen,
         socket_mode,
@@ -102,13 +102,13 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
         health_listen,
         log_format: _,
     } = args.common();
-    let path = socket::path_of(listen)?;
-    let (first, args) = (set_up(args, *call_timeout).await?, args.clone());
+    let path = socket::parse_listen(listen)?;
+    let (first, args) = (build_kek(args, *call_timeout).await?, args.clone());
     let call_timeout = *call_timeout;
     let again = move || -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> {
         let args = args.clone();
         Box::pin(async move {
-            set_up(&args, call_timeout)
+            build_kek(&args, call_timeout)
                 .await
                 .map_err(|error| error.to_string())
         })
@@ -126,8 +126,8 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, Refusal> {
     Ok(plugin)
 }
 
-/// The client of the cloud's key, by the flags and by what files and environment hold now.
-async fn set_up(args: &PluginArgs, call_timeout: Duration) -> Result<Arc<dyn Kek>, Refusal> {
+/// Builds the client of the key from flags and from the current files and environment.
+async fn build_kek(args: &PluginArgs, call_timeout: Duration) -> Result<Arc<dyn Kek>, RunError> {
     Ok(match args {
         PluginArgs::Aws(args) => Arc::new(
             AwsKek::builder(&args.key)
@@ -166,7 +166,7 @@ fn start_logging(format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    // Fails where the embedding program has set up logging; then that one is used.
+    // Fails if the embedding program has set up logging, which is then used.
     let _ = match format {
         LogFormat::Human => {
             let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -1,4 +1,4 @@
-//! Builds, runs and ends one plugin: in its own process or as tasks of another program.
+//! Builds, runs and stops a plugin, in its own process or as tasks of another program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,43 +14,45 @@ use tonic::service::Routes;
 use crate::health;
 use crate::kek::Kek;
 use crate::metrics::Metrics;
+use crate::monitor::KeyMonitor;
 use crate::service::{Calls, Service};
-use crate::socket::{self, Access, Bound, Door, Incoming, SocketError, Standing};
-use crate::status::Current;
+use crate::socket::{
+    self, Access, CloseableListener, ConnectionStream, SocketError, SocketFile, SocketHealth,
+};
 use crate::time::{Timer, TokioTimer};
-use crate::unserved::Unserved;
+use crate::unsupported::UnsupportedServices;
 
-/// Most bytes of one message. The largest that kube-apiserver sends is a Decrypt: 1 KiB of
+/// Maximum size of a message in bytes. The largest that kube-apiserver sends is a Decrypt: 1 KiB of
 /// ciphertext, 1 KiB of key id, 32 KiB of annotations.
-const MAX_MESSAGE: usize = 64 * 1024;
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Why a plugin did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The socket.
+    /// The socket cannot be bound.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The HTTP port for probes.
+    /// The HTTP port cannot be bound.
     #[error("--health-listen {addr}: cannot listen: {source}; choose a free port")]
     Health {
         /// The address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The two don't go together.
+    /// The two durations do not fit together.
     #[error(
         "--grace {grace:?} is shorter than --probe-interval {interval:?}: Status would fail between two probes; give at least twice the interval"
     )]
     Grace {
-        /// How long Status stays ok without a probe that held.
+        /// How long Status stays healthy without a successful probe.
         grace: Duration,
-        /// How often probes are.
+        /// Interval between probes.
         interval: Duration,
     },
 }
 
-/// What a plugin has answered so far.
+/// Numbers of calls so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Status calls received.
@@ -59,13 +61,13 @@ pub struct Counts {
     pub encrypt: u64,
     /// Decrypt calls received.
     pub decrypt: u64,
-    /// Calls being answered now.
+    /// Calls in progress.
     pub in_flight: u64,
-    /// Requests sent to the cloud, retries included.
+    /// Requests sent to the cloud, including retries.
     pub sdk_requests: u64,
 }
 
-/// A plugin to be: see [`Plugin::builder`].
+/// Configuration of a plugin: see [`Plugin::builder`].
 #[derive(Debug)]
 pub struct Plugin {
     kek: Arc<dyn Kek>,
@@ -80,7 +82,7 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// A plugin for one key, on the real clock, that will listen on `listen`.
+    /// A plugin for one key that will listen on `listen`, using the system's clock.
     pub fn builder(kek: Arc<dyn Kek>, listen: impl Into<PathBuf>) -> Self {
         Self {
             kek,
@@ -95,57 +97,58 @@ impl Plugin {
         }
     }
 
-    /// Who may connect; the owner alone unless given.
+    /// Sets who may connect; by default only the owner.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// Another clock for probes and grace.
+    /// Sets the clock of probes and grace period.
     #[must_use]
     pub fn timer(mut self, timer: Arc<dyn Timer>) -> Self {
         self.timer = timer;
         self
     }
 
-    /// A number that goes into every key id, 0 unless given. Raised when an alias goes back to an
-    /// earlier key, since a key_id must not come back.
+    /// Sets the number that is part of every key id, 0 by default. Increase it when an alias
+    /// returns to an earlier key, since a key_id must not be reused.
     #[must_use]
     pub fn generation(mut self, generation: u32) -> Self {
         self.generation = generation;
         self
     }
 
-    /// Time between probes of the key, 10 s unless given.
+    /// Sets the interval between probes of the key, 10 s by default.
     #[must_use]
     pub fn probe_interval(mut self, interval: Duration) -> Self {
         self.probe_interval = interval;
         self
     }
 
-    /// How long Status stays ok after the last proof that the key is usable, 60 s unless given.
+    /// Sets how long Status stays healthy after the last successful use of the key, 60 s by
+    /// default.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How long calls in flight have on shutdown, 10 s unless given.
+    /// Sets how long running calls may take on shutdown, 10 s by default.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Serves `/livez`, `/readyz` and `/metrics` there.
+    /// Serves `/livez`, `/readyz` and `/metrics` on this address.
     #[must_use]
     pub fn health_listen(mut self, addr: SocketAddr) -> Self {
         self.health = Some(addr);
         self
     }
 
-    /// Binds and serves. The key need not be reachable: until it is, Status answers why not.
+    /// Binds and serves. The key need not be reachable: until it is, Status reports why not.
     pub async fn start(self) -> Result<RunningPlugin, StartError> {
         if self.grace < self.probe_interval * 2 {
             return Err(StartError::Grace {
@@ -165,7 +168,7 @@ impl Plugin {
                 }
             },
         };
-        let current = Arc::new(Current::new(
+        let current = Arc::new(KeyMonitor::new(
             self.kek.clone(),
             self.timer.clone(),
             self.generation,
@@ -177,19 +180,19 @@ impl Plugin {
             calls: Arc::new(Calls::default()),
             metrics: Arc::new(Metrics::new()),
             killed: CancellationToken::new(),
-            standing: Standing::default(),
+            standing: SocketHealth::default(),
         };
-        let door = Door::new(listener);
+        let listener = CloseableListener::new(listener);
         let stop = CancellationToken::new();
 
-        // The ticker is made here and not in its task, so that a virtual clock waits for the first
-        // probe from now on.
+        // The ticker is created here and not in its task, so that a virtual clock waits for the
+        // first probe from now on.
         let ticker = self.timer.ticker();
         let interval = self.probe_interval;
         let killed = service.killed.clone();
         let prober = async move {
             killed
-                .run_until_cancelled(current.keep_fresh(ticker, interval))
+                .run_until_cancelled(current.run_probes(ticker, interval))
                 .await
         };
         let mut background = vec![tokio::spawn(async move {
@@ -202,13 +205,13 @@ impl Plugin {
                 drop(axum::serve(http, router).await)
             }));
         }
-        let serving = tokio::spawn(serve(service.clone(), door.clone(), stop.clone()));
+        let serving = tokio::spawn(serve(service.clone(), listener.clone(), stop.clone()));
         tracing::info!(socket = %bound.path().display(), "listening");
         let unkept = CancellationToken::new();
         let keeper = socket::keep(
             bound,
             self.access,
-            door.clone(),
+            listener.clone(),
             service.standing.clone(),
             unkept.clone(),
         );
@@ -217,7 +220,7 @@ impl Plugin {
             listen: self.listen,
             keeper: Some(tokio::spawn(keeper)),
             unkept,
-            door,
+            listener,
             stop,
             serving: Some(serving),
             background,
@@ -227,15 +230,15 @@ impl Plugin {
     }
 }
 
-async fn serve(service: Service, door: Door, stop: CancellationToken) {
-    let unserved = Unserved::default();
-    let incoming = Incoming::new(door, service.killed.clone(), unserved.clone());
+async fn serve(service: Service, listener: CloseableListener, stop: CancellationToken) {
+    let unsupported = UnsupportedServices::default();
+    let incoming = ConnectionStream::new(listener, service.killed.clone(), unsupported.clone());
     let grpc = KeyManagementServiceServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE);
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let routes = Routes::new(grpc)
         .into_axum_router()
-        .fallback(async move |uri: http::Uri| unserved.answer(&uri));
+        .fallback(async move |uri: http::Uri| unsupported.answer(&uri));
     let served = tonic::transport::Server::builder()
         .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
@@ -245,15 +248,15 @@ async fn serve(service: Service, door: Door, stop: CancellationToken) {
     }
 }
 
-/// A plugin that serves. Dropping it kills it.
+/// A running plugin. Dropping it kills it.
 #[derive(Debug)]
 pub struct RunningPlugin {
     service: Service,
     listen: PathBuf,
-    /// Holds the socket's file, and gives it back when it is told to stop.
-    keeper: Option<JoinHandle<Bound>>,
+    /// Holds the socket's file and returns it when stopped.
+    keeper: Option<JoinHandle<SocketFile>>,
     unkept: CancellationToken,
-    door: Door,
+    listener: CloseableListener,
     stop: CancellationToken,
     serving: Option<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -262,7 +265,7 @@ pub struct RunningPlugin {
 }
 
 impl RunningPlugin {
-    /// Calls received and requests sent.
+    /// Numbers of calls received and requests sent.
     pub fn counts(&self) -> Counts {
         let calls = &self.service.calls;
         Counts {
@@ -274,7 +277,7 @@ impl RunningPlugin {
         }
     }
 
-    /// What Status and Encrypt say now; `None` until a probe has succeeded.
+    /// The key id that Status and Encrypt return; `None` until a probe has succeeded.
     pub fn key_id(&self) -> Option<String> {
         self.service
             .current
@@ -282,8 +285,7 @@ impl RunningPlugin {
             .map(|snapshot| snapshot.key_id.clone())
     }
 
-    /// Waits for the first probe, and gives what Status would answer: the key id, or why there is
-    /// none.
+    /// Waits for the first probe and returns what Status would: the key id, or the error.
     pub async fn first_probe(&self) -> Result<String, String> {
         self.service.current.probed().await;
         self.service
@@ -293,20 +295,20 @@ impl RunningPlugin {
             .map_err(|status| status.message().to_owned())
     }
 
-    /// Where it listens.
+    /// Path of the socket.
     pub fn socket(&self) -> &std::path::Path {
         &self.listen
     }
 
-    /// Where probes and metrics are served, if they are.
+    /// Address of the HTTP port, if there is one.
     pub fn health_addr(&self) -> Option<SocketAddr> {
         self.health_addr
     }
 
-    /// Takes no more connections, removes the socket, lets calls in flight end (for the drain time
-    /// at most).
+    /// Stops accepting connections, removes the socket, and finishes running calls within the drain
+    /// time.
     pub async fn shutdown(mut self) {
-        self.door.close();
+        self.listener.close();
         self.unkept.cancel();
         if let Some(keeper) = self.keeper.take()
             && let Ok(bound) = keeper.await
@@ -330,14 +332,14 @@ impl RunningPlugin {
         // Drop does the rest.
     }
 
-    /// Ends it as SIGKILL ends a process: connections break, calls in flight are dropped, the
+    /// Ends it as SIGKILL ends a process: connections break, running calls are dropped, the
     /// socket's file stays.
     pub fn kill(self) {}
 }
 
 impl Drop for RunningPlugin {
     fn drop(&mut self) {
-        self.door.close();
+        self.listener.close();
         self.service.killed.cancel();
         for task in self.serving.iter().chain(&self.background) {
             task.abort();

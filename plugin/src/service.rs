@@ -1,4 +1,4 @@
-//! `v2.KeyManagementService`: checks what comes in, labels what goes out. Knows no cloud.
+//! `v2.KeyManagementService`: validates requests and labels responses. It knows no cloud.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use crate::error::{RequestError, status_of};
+use crate::error::{RequestError, to_status};
 use crate::kek::{Kek, Wrapped};
 use crate::key_id::{ANNOTATION, Label, parse_annotation};
 use crate::metrics::{Metrics, Operation};
-use crate::socket::Standing;
-use crate::status::{Current, Snapshot};
+use crate::monitor::{KeyMonitor, Snapshot};
+use crate::socket::SocketHealth;
 
-/// How often one Encrypt is tried while the key rotates under it.
+/// Maximum attempts of an Encrypt while the key rotates.
 const ENCRYPT_ATTEMPTS: usize = 3;
 
 #[derive(Debug, Default)]
@@ -31,10 +31,10 @@ pub(crate) struct Calls {
     pub(crate) in_flight: AtomicU64,
 }
 
-/// One call in flight, however it ends.
-struct InFlight(Arc<Calls>);
+/// A call in progress, until dropped.
+struct InFlightGuard(Arc<Calls>);
 
-impl InFlight {
+impl InFlightGuard {
     fn enter(calls: &Arc<Calls>, counter: impl Fn(&Calls) -> &AtomicU64) -> Self {
         counter(calls).fetch_add(1, Ordering::Relaxed);
         calls.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -51,29 +51,29 @@ impl Drop for InFlight {
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) kek: Arc<dyn Kek>,
-    pub(crate) current: Arc<Current>,
+    pub(crate) current: Arc<KeyMonitor>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) killed: CancellationToken,
-    pub(crate) standing: Standing,
+    pub(crate) standing: SocketHealth,
 }
 
 impl Service {
-    /// Why Status and `/readyz` fail, if they do. Waits for nothing.
+    /// What Status and `/readyz` return now, without waiting.
     pub(crate) fn health_now(&self) -> Result<Arc<Snapshot>, Status> {
-        self.reachable()?;
+        self.ensure_socket_bound()?;
         self.current.health_now()
     }
 
-    /// Fails while nobody can connect. Who is connected would not notice, until the connection
-    /// ends.
-    pub(crate) fn reachable(&self) -> Result<(), Status> {
+    /// Fails while the socket cannot be connected to. Connected clients would not notice until
+    /// their connection ends.
+    pub(crate) fn ensure_socket_bound(&self) -> Result<(), Status> {
         self.standing
-            .trouble()
-            .map_or(Ok(()), |trouble| Err(Status::unavailable(trouble.as_str())))
+            .failure()
+            .map_or(Ok(()), |failure| Err(Status::unavailable(failure.as_str())))
     }
 
-    async fn seal(&self, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
+    async fn encrypt_dek_seed(&self, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
         if plaintext.is_empty() {
             return Err(RequestError::PlaintextEmpty.into());
         }
@@ -90,7 +90,7 @@ impl Service {
                 snapshot = self.current.require().await?;
             }
             if wrapped.version == snapshot.version {
-                return labelled(wrapped, &snapshot, plaintext.len());
+                return response(wrapped, &snapshot, plaintext.len());
             }
         }
         Err(Status::unavailable(format!(
@@ -109,12 +109,15 @@ impl Service {
             }
             Err(error) => {
                 self.current.failed(&error, started);
-                Err(status_of(&error))
+                Err(to_status(&error))
             }
         }
     }
 
-    async fn open(&self, request: &DecryptRequest) -> Result<Zeroizing<Vec<u8>>, Status> {
+    async fn decrypt_dek_seed(
+        &self,
+        request: &DecryptRequest,
+    ) -> Result<Zeroizing<Vec<u8>>, Status> {
         let label = self.check(request)?;
         let started = self.current.now();
         let version = label.key_version();
@@ -122,8 +125,8 @@ impl Service {
             .unwrap(&request.ciphertext, &version)
             .await
             .map_err(|error| {
-                // Of an older version's end, new data knows nothing; and what the label names is up
-                // to whoever wrote it.
+                // New data does not depend on an older version, and whoever wrote the data chose
+                // its label.
                 let current = self
                     .current
                     .snapshot()
@@ -131,12 +134,12 @@ impl Service {
                 if current || error.version().is_none() {
                     self.current.failed(&error, started);
                 }
-                status_of(&error)
+                to_status(&error)
             })
     }
 
-    /// Nothing of the request reaches the cloud but the ciphertext: the key's name in it is
-    /// compared, never used.
+    /// Only the ciphertext of a request is sent to the cloud: the key name in it is compared, never
+    /// used.
     fn check(&self, request: &DecryptRequest) -> Result<Label, RequestError> {
         limits::check_encrypted_dek_source(&request.ciphertext)
             .map_err(RequestError::Ciphertext)?;
@@ -160,8 +163,8 @@ impl Service {
         Ok(label)
     }
 
-    /// Runs a call until it is done or the plugin is killed; counts it, times it, logs it.
-    async fn answer<T>(
+    /// Runs a call until it is done or the plugin is killed; counts, times and logs it.
+    async fn run_call<T>(
         &self,
         operation: Operation,
         uid: &str,
@@ -184,7 +187,7 @@ impl Service {
     }
 }
 
-fn labelled(
+fn response(
     wrapped: Wrapped,
     snapshot: &Snapshot,
     plaintext: usize,
@@ -204,9 +207,9 @@ fn labelled(
 #[tonic::async_trait]
 impl KeyManagementService for Service {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let _call = InFlight::enter(&self.calls, |calls| &calls.status);
+        let _call = InFlightGuard::enter(&self.calls, |calls| &calls.status);
         let work = async {
-            self.reachable()?;
+            self.ensure_socket_bound()?;
             let snapshot = self.current.health().await?;
             Ok(StatusResponse {
                 version: API_VERSION.into(),
@@ -214,17 +217,17 @@ impl KeyManagementService for Service {
                 key_id: snapshot.key_id.clone(),
             })
         };
-        self.answer(Operation::Status, "", work).await
+        self.run_call(Operation::Status, "", work).await
     }
 
     async fn encrypt(
         &self,
         request: Request<EncryptRequest>,
     ) -> Result<Response<EncryptResponse>, Status> {
-        let _call = InFlight::enter(&self.calls, |calls| &calls.encrypt);
+        let _call = InFlightGuard::enter(&self.calls, |calls| &calls.encrypt);
         let EncryptRequest { plaintext, uid } = request.into_inner();
         let plaintext = Zeroizing::new(plaintext);
-        self.answer(Operation::Encrypt, &uid, self.seal(&plaintext))
+        self.run_call(Operation::Encrypt, &uid, self.encrypt_dek_seed(&plaintext))
             .await
     }
 
@@ -232,14 +235,14 @@ impl KeyManagementService for Service {
         &self,
         request: Request<DecryptRequest>,
     ) -> Result<Response<DecryptResponse>, Status> {
-        let _call = InFlight::enter(&self.calls, |calls| &calls.decrypt);
+        let _call = InFlightGuard::enter(&self.calls, |calls| &calls.decrypt);
         let request = request.into_inner();
         let work = async {
-            let mut plaintext = self.open(&request).await?;
+            let mut plaintext = self.decrypt_dek_seed(&request).await?;
             Ok(DecryptResponse {
                 plaintext: std::mem::take(&mut *plaintext),
             })
         };
-        self.answer(Operation::Decrypt, &request.uid, work).await
+        self.run_call(Operation::Decrypt, &request.uid, work).await
     }
 }

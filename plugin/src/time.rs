@@ -1,30 +1,28 @@
-//! The only way the plugin reads a clock or sleeps, so that a virtual clock can stand in for the
-//! real one.
+//! Clock and timers of the plugin, which a virtual clock can replace.
 
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// A boxed future that may move between threads.
+/// A boxed future that is `Send`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A monotonic clock, and sleepers on it.
+/// A monotonic clock with timers.
 pub trait Timer: Send + Sync + fmt::Debug {
-    /// Time since an arbitrary origin; never goes back.
+    /// Time since an arbitrary origin; never decreases.
     fn now(&self) -> Duration;
-    /// A new sleeper, for one task that works, waits, works, waits.
+    /// Creates a timer for one task.
     fn ticker(&self) -> Box<dyn Ticker>;
 }
 
-/// One task's sleep. Between two waits its owner is busy: a virtual clock that woke it does not
-/// move on until the owner waits again or drops the ticker.
+/// The timer of one task. Between two waits its owner is busy: a virtual clock does not advance
+/// until the owner waits again or drops the ticker.
 pub trait Ticker: Send {
-    /// Ends when `duration` has passed. Dropping the future ends the wait early; the owner then
-    /// counts as busy.
+    /// Resolves when `duration` has passed. Dropping the future ends the wait early.
     fn wait(&mut self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
-/// The real clock.
+/// The system's monotonic clock.
 #[derive(Debug)]
 pub struct TokioTimer {
     origin: tokio::time::Instant,

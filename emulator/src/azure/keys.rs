@@ -342,13 +342,15 @@ impl VersionUpdate {
 
 /// Converts operations to their stored form; fails on unknown ones.
 fn parse_operations(operations: Vec<String>) -> Result<String, AzureError> {
-    let known = operations.iter().map(|ctx| {
+    let known = operations.iter().map(|operation| {
         let known = OPERATIONS
             .iter()
-            .find(|known| known.eq_ignore_ascii_case(ctx))
+            .find(|known| known.eq_ignore_ascii_case(operation))
             .copied();
         known.ok_or_else(|| {
-            AzureError::bad_parameter(format!("Property key_ops has an invalid value: {ctx}"))
+            AzureError::bad_parameter(format!(
+                "Property key_ops has an invalid value: {operation}"
+            ))
         })
     });
     Ok(known.collect::<Result<Vec<_>, _>>()?.join(","))

@@ -10,8 +10,8 @@ use azure_security_keyvault_keys::models::{
 use crate::azure_sdk::{create, keys, started};
 use crate::support::{Call, admin};
 
-/// Ten years with a period of 90 days: more versions are due than the 32 that are made; for RSA
-/// with 4096 bits that takes half a minute.
+/// Ten years with a period of a month: 120 versions are due, of which 32 are made. For RSA with 4096
+/// bits that takes half a minute.
 const YEARS: &str = r#"{"advance":"3650d"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -173,7 +173,7 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
 }
 
 fn open(path: &Path) -> anyhow::Result<Database> {
-    file::check(path).map_err(|error| unusable(path, &error))?;
+    file::ensure_regular_file(path).map_err(|error| unusable(path, &error))?;
     let mut file = File::open(path).map_err(|error| unusable(path, &error))?;
     let mut first = Vec::new();
     (&mut file)

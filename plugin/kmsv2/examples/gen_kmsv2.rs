@@ -1,4 +1,4 @@
-//! Makes src/gen from proto/ without protoc: `cargo run -p kmslab-kmsv2 --example gen_kmsv2 [--
+//! Generates src/gen from proto/ without protoc: `cargo run -p kmslab-kmsv2 --example gen_kmsv2 [--
 //! --check]`.
 
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Messages that carry plaintext: their `Debug` is written by hand and shows lengths only.
+/// Messages that contain plaintext; their `Debug` is written by hand and prints lengths only.
 const REDACTED: [&str; 4] = [
     ".v2.EncryptRequest",
     ".v2.DecryptResponse",
@@ -25,18 +25,18 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut stale = Vec::new();
     for (folder, package) in [("socket", "v2"), ("socket_v1", "v1beta1"), ("stored", "v2")] {
-        let made = generate(&root.join("proto").join(folder), package)?;
+        let created = generate(&root.join("proto").join(folder), package)?;
         let path = root
             .join("src/gen")
             .join(folder)
             .join(format!("{package}.rs"));
-        if fs::read_to_string(&path).ok().as_deref() == Some(made.as_str()) {
+        if fs::read_to_string(&path).ok().as_deref() == Some(created.as_str()) {
             continue;
         }
         if check {
             stale.push(path.display().to_string());
         } else {
-            fs::write(&path, made)?;
+            fs::write(&path, created)?;
             println!("wrote {}", path.display());
         }
     }
@@ -54,7 +54,7 @@ fn generate(folder: &Path, package: &str) -> Result<String, Box<dyn Error>> {
     let descriptors = protox::compile(["api.proto"], [folder])?;
     let out = std::env::temp_dir().join(format!("kmsv2-gen-{}", std::process::id()));
     fs::create_dir_all(&out)?;
-    let made = tonic_prost_build::configure()
+    let created = tonic_prost_build::configure()
         .btree_map(".")
         .skip_debug(REDACTED)
         .emit_rerun_if_changed(false)
@@ -62,5 +62,5 @@ fn generate(folder: &Path, package: &str) -> Result<String, Box<dyn Error>> {
         .compile_fds(descriptors)
         .and_then(|()| fs::read_to_string(out.join(format!("{package}.rs"))));
     fs::remove_dir_all(&out)?;
-    Ok(made?)
+    Ok(created?)
 }

@@ -14,7 +14,7 @@ mod generated {
 
 pub use generated::*;
 
-// The two messages that carry plaintext print its length, never its bytes.
+// The two messages that contain plaintext print its length only.
 
 impl fmt::Debug for EncryptRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_of_what_carries_plaintext_shows_its_length_only() {
+    fn debug_output_of_messages_contains_plaintext_lengths_only() {
         let request = EncryptRequest {
             plaintext: b"hunter2".to_vec(),
             uid: "u-1".into(),

@@ -1,5 +1,5 @@
-//! `v1beta1.KeyManagementService`: what an API server calls for a provider with `apiVersion: v1`.
-//! The plugins here serve v2 alone; this is for tests of what others left in etcd.
+//! `v1beta1.KeyManagementService`, which an API server calls for a provider with `apiVersion: v1`.
+//! The plugins here implement v2 only; this is for tests of values that other plugins left in etcd.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plaintext_is_not_in_debug_output() {
+    fn debug_output_of_v1_messages_contains_no_plaintext() {
         let request = EncryptRequest {
             version: "v1beta1".into(),
             plain: b"hunter2".to_vec(),

@@ -1,4 +1,4 @@
-//! The value in etcd: `k8s:enc:kms:v2:<provider>:` and then a protobuf [`EncryptedObject`].
+//! The value in etcd: `k8s:enc:kms:v2:<provider>:` followed by a protobuf [`EncryptedObject`].
 
 use prost::Message as _;
 
@@ -16,42 +16,42 @@ mod generated {
 
 pub use generated::{EncryptedDekSourceType, EncryptedObject};
 
-/// How every value under KMS v2 begins; the provider's name and a `:` follow.
+/// Prefix of every KMS v2 value, followed by the provider's name and a `:`.
 pub const PREFIX: &str = "k8s:enc:kms:v2:";
 
-/// Why bytes are no EncryptedObject, or an EncryptedObject is none that kube-apiserver would take.
+/// Why bytes are not an EncryptedObject that kube-apiserver accepts.
 ///
-/// Apart from [`StoredError::Malformed`] and [`StoredError::Provider`] the words are those of
+/// Except for [`StoredError::Malformed`] and [`StoredError::Provider`] the messages are those of
 /// kube-apiserver's `ValidateEncryptedObject`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
-    /// The bytes are cut off or are not this protobuf message.
+    /// The bytes are truncated or not this protobuf message.
     #[error("not an EncryptedObject: {0}")]
     Malformed(String),
-    /// The enum has a number that this Kubernetes release doesn't know.
+    /// A value of the enum that this Kubernetes release does not know.
     #[error("unknown encryptedDEKSourceType: {0}")]
     UnknownDekSourceType(i32),
     /// `encryptedData` is empty.
     #[error("encrypted data is empty")]
     NoData,
-    /// `encryptedDEKSource` is empty or over the limit.
+    /// `encryptedDEKSource` is empty or too long.
     #[error("failed to validate encrypted DEK source: {0}")]
     DekSource(#[source] LimitError),
-    /// `keyID` is empty or over the limit.
+    /// `keyID` is empty or too long.
     #[error("failed to validate key id: {0}")]
     KeyId(#[source] LimitError),
-    /// An annotation's name is no FQDN, or all together are over the limit.
+    /// An annotation's name is not an FQDN, or all annotations together are too long.
     #[error("failed to validate annotations: {0}")]
     Annotations(#[source] LimitError),
-    /// The name cannot stand in a prefix.
+    /// The name cannot be part of a prefix.
     #[error(
         "the provider's name {0:?} is empty or has a ':', which would end it in the stored prefix"
     )]
     Provider(String),
 }
 
-/// Splits a stored value into provider and payload. `None` where it has no KMS v2 prefix, no `:`
-/// after the provider, or a provider that is empty or not UTF-8.
+/// Splits a stored value into provider and payload. Returns `None` if it has no KMS v2 prefix, no
+/// `:` after the provider, or a provider that is empty or not UTF-8.
 pub fn split(value: &[u8]) -> Option<(&str, &[u8])> {
     let rest = value.strip_prefix(PREFIX.as_bytes())?;
     let end = rest.iter().position(|byte| *byte == b':')?;
@@ -59,7 +59,8 @@ pub fn split(value: &[u8]) -> Option<(&str, &[u8])> {
     (!provider.is_empty()).then_some((provider, &rest[end + 1..]))
 }
 
-/// Reads what follows the prefix and checks it as kube-apiserver does. Unknown fields are skipped.
+/// Decodes what follows the prefix and validates it as kube-apiserver does. Unknown fields are
+/// skipped.
 pub fn decode(payload: &[u8]) -> Result<EncryptedObject, StoredError> {
     let object =
         EncryptedObject::decode(payload).map_err(|err| StoredError::Malformed(err.to_string()))?;
@@ -67,8 +68,8 @@ pub fn decode(payload: &[u8]) -> Result<EncryptedObject, StoredError> {
     Ok(object)
 }
 
-/// Makes the stored value, prefix included. The same object always gives the same bytes:
-/// annotations are written in order of their names (kube-apiserver's own order is random).
+/// Encodes a stored value, including the prefix. The same object always gives the same bytes:
+/// annotations are sorted by name (kube-apiserver's order is random).
 pub fn encode(provider: &str, object: &EncryptedObject) -> Result<Vec<u8>, StoredError> {
     if provider.is_empty() || provider.contains(':') {
         return Err(StoredError::Provider(provider.to_owned()));
@@ -82,7 +83,7 @@ pub fn encode(provider: &str, object: &EncryptedObject) -> Result<Vec<u8>, Store
     Ok(value)
 }
 
-/// The checks of kube-apiserver, in its order; the first that fails is the answer.
+/// Runs the checks of kube-apiserver in its order and returns the first failure.
 pub fn validate(object: &EncryptedObject) -> Result<(), StoredError> {
     if EncryptedDekSourceType::try_from(object.encrypted_dek_source_type).is_err() {
         return Err(StoredError::UnknownDekSourceType(

@@ -1,4 +1,4 @@
-//! The limits, held to the tables of k8s.io/apiserver v0.36.3 `kmsv2/envelope_test.go`.
+//! The limits, checked with the tables of k8s.io/apiserver v0.36.3 `kmsv2/envelope_test.go`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ fn long(last: usize) -> String {
 }
 
 #[test]
-fn names_that_are_fqdns() {
+fn valid_annotation_names_are_accepted() {
     let label = format!("{}.k8s.io", "a".repeat(63));
     for name in [
         "a.com",
@@ -54,7 +54,7 @@ fn names_that_are_fqdns() {
 }
 
 #[test]
-fn names_that_are_not() {
+fn invalid_annotation_names_are_rejected() {
     let subdomain = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
         start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -76,10 +76,10 @@ fn names_that_are_not() {
         "a..b",
         "é.example.com",
     ] {
-        let shown = name.strip_suffix('.').unwrap_or(name);
+        let displayed = name.strip_suffix('.').unwrap_or(name);
         assert_eq!(
             refused(name),
-            format!("annotations: Invalid value: {shown:?}: {subdomain}")
+            format!("annotations: Invalid value: {displayed:?}: {subdomain}")
         );
     }
     assert!(refused(".").contains(subdomain));
@@ -106,7 +106,7 @@ fn names_that_are_not() {
 }
 
 #[test]
-fn sizes_of_annotations() {
+fn total_annotation_size_is_limited() {
     let (kib, name) = (1024, "k8s.io");
     assert_eq!(check_annotations(&BTreeMap::new()), Ok(()));
     assert_eq!(
@@ -123,7 +123,7 @@ fn sizes_of_annotations() {
 }
 
 #[test]
-fn several_faults_stand_in_brackets_and_equal_ones_once() {
+fn several_errors_are_joined_in_brackets_without_duplicates() {
     let faults = check_annotations(&annotations([("com", 33 * 1024), ("org", 1)]))
         .unwrap_err()
         .to_string();
@@ -135,7 +135,7 @@ fn several_faults_stand_in_brackets_and_equal_ones_once() {
              total size of annotations is 33799, which exceeds the max size of 32768]"
         )
     );
-    // Both names show the same offending label, so there is one text, without brackets.
+    // Both names show the same invalid label, so there is one message without brackets.
     let label = "a".repeat(64);
     let twice = annotations([(&*format!("{label}.io"), 1), (&*format!("{label}.de"), 1)]);
     assert!(
@@ -147,7 +147,7 @@ fn several_faults_stand_in_brackets_and_equal_ones_once() {
 }
 
 #[test]
-fn key_ids_and_ciphertexts_have_1_to_1024_bytes() {
+fn key_ids_and_ciphertexts_are_1_to_1024_bytes() {
     assert_eq!(check_key_id("1234"), Ok(()));
     assert_eq!(check_key_id(&"a".repeat(1024)), Ok(()));
     assert_eq!(check_key_id("").unwrap_err().to_string(), "keyID is empty");

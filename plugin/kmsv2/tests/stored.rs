@@ -1,5 +1,5 @@
-//! The stored value: round trips, refusals in kube-apiserver's words and order, and that no bytes
-//! make it panic.
+//! The stored value: round trips, errors with kube-apiserver's messages and order, and arbitrary
+//! bytes.
 
 use kmslab_kmsv2::stored::{
     EncryptedDekSourceType, EncryptedObject, StoredError, decode, encode, split, validate,
@@ -45,7 +45,7 @@ fn any_object() -> impl Strategy<Value = EncryptedObject> {
 
 proptest! {
     #[test]
-    fn what_is_encoded_decodes_to_the_same(object in any_object(), provider in "[a-z0-9.-]{1,20}") {
+    fn stored_values_round_trip(object in any_object(), provider in "[a-z0-9.-]{1,20}") {
         let value = encode(&provider, &object).unwrap();
         let (name, payload) = split(&value).unwrap();
         prop_assert_eq!(name, provider.as_str());
@@ -54,12 +54,12 @@ proptest! {
     }
 
     #[test]
-    fn cut_off_values_are_refused_or_valid_but_never_panic(object in any_object(), cut in any::<prop::sample::Index>()) {
+    fn truncated_values_never_panic(object in any_object(), cut in any::<prop::sample::Index>()) {
         let value = encode("p", &object).unwrap();
         let cut = cut.index(value.len());
         if let Some((_, payload)) = split(&value[..cut]) {
-            // A cut between two fields leaves a message; the checks then say what it lacks, or it
-            // only lost annotations or type.
+            // A message truncated between two fields is valid protobuf; validation then reports the
+            // missing field, or only annotations or type are lost.
             if let Ok(read) = decode(payload) {
                 prop_assert_ne!(&read, &object);
                 prop_assert_eq!(read.encrypted_data, object.encrypted_data);
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes in vec(any::<u8>(), 0..400)) {
+    fn decoding_arbitrary_bytes_never_panics(bytes in vec(any::<u8>(), 0..400)) {
         let _ = split(&bytes);
         let _ = decode(&bytes);
         let mut prefixed = b"k8s:enc:kms:v2:".to_vec();
@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn the_bytes_are_those_of_the_protobuf() {
+fn encoding_matches_protobuf() {
     let value = encode("kmslab", &object()).unwrap();
     let expected = [
         b"k8s:enc:kms:v2:kmslab:".as_slice(),
@@ -94,7 +94,7 @@ fn the_bytes_are_those_of_the_protobuf() {
 }
 
 #[test]
-fn only_whole_prefixes_split() {
+fn only_complete_prefixes_split() {
     assert_eq!(
         split(b"k8s:enc:kms:v2:p:x:y"),
         Some(("p", b"x:y".as_slice()))
@@ -113,7 +113,7 @@ fn only_whole_prefixes_split() {
 }
 
 #[test]
-fn refusals_are_upstreams_in_upstreams_order() {
+fn validation_errors_follow_upstream_order_and_messages() {
     type Break = fn(&mut EncryptedObject);
     let cases: [(Break, &str); 7] = [
         (
@@ -146,7 +146,7 @@ fn refusals_are_upstreams_in_upstreams_order() {
              separated by dots",
         ),
     ];
-    // From the last to the first: each break comes before those made already.
+    // From the last check to the first: each fault is reported before those added earlier.
     let mut broken = object();
     for (case, message) in cases.iter().rev() {
         case(&mut broken);
@@ -162,14 +162,14 @@ fn refusals_are_upstreams_in_upstreams_order() {
 }
 
 #[test]
-fn malformed_bytes_and_providers_are_named() {
+fn malformed_bytes_and_providers_are_rejected() {
     assert!(matches!(decode(&[0x0a]), Err(StoredError::Malformed(_))));
     // keyID that is not UTF-8
     assert!(matches!(
         decode(&[0x12, 1, 0xff]),
         Err(StoredError::Malformed(_))
     ));
-    // An unknown field 99 is skipped: what is then missing is said.
+    // An unknown field 99 is skipped; a missing field is reported.
     assert_eq!(decode(&[0x9a, 0x06, 1, 7]), Err(StoredError::NoData));
     assert_eq!(
         encode("a:b", &object()),

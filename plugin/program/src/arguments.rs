@@ -1,10 +1,9 @@
-//! Flags with one dash, as programs in Go take them. clap reads `-health-listen=…` as `-h` and
-//! prints the help with success.
+//! Long flags with a single dash, as Go programs accept them. clap would read `-health-listen=…` as
+//! `-h` and print the help with exit code 0.
 
 use std::ffi::OsStr;
 
-/// Parses the command line of this process. What cannot be parsed ends it, with clap's message and
-/// exit code 2.
+/// Parses the command line of this process. Exits with clap's message and code 2 if it is invalid.
 pub fn parse<C: clap::Parser>() -> C {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     if let Some(message) = single_dash(args.iter().map(|arg| arg.as_os_str())) {
@@ -15,8 +14,8 @@ pub fn parse<C: clap::Parser>() -> C {
     C::parse()
 }
 
-/// Says what to write instead, if a flag of several letters has one dash. The value is not
-/// repeated: it may be a secret.
+/// Returns an error message if a flag of several letters has a single dash. It does not repeat the
+/// value, which may be secret.
 fn single_dash<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Option<String> {
     let args = args
         .into_iter()
@@ -43,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_with_one_dash_is_named_without_its_value() {
+    fn single_dash_flag_is_reported_without_its_value() {
         for args in [
             &["aws", "-health-listen=127.0.0.1:1"][..],
             &["-health-listen", "127.0.0.1:1"],
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_claps() {
+    fn other_arguments_are_left_to_clap() {
         for args in [
             &["-h"][..],
             &["-V"],

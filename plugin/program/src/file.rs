@@ -1,4 +1,4 @@
-//! Files that somebody names: read whole, unless they are none or have no end.
+//! Reading files named by a user, with a limit on their size.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Bytes of a configuration, a key or certificates: far more than any has.
-pub const CONFIGURATION: u64 = 16 * 1024 * 1024;
+/// Maximum size in bytes of a configuration, key or certificate file.
+pub const MAX_CONFIGURATION_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Refuses what is no regular file: opening a pipe waits for somebody who writes, and a device may
-/// have no end.
-pub fn check(path: &Path) -> io::Result<()> {
+/// Fails unless the path is a regular file: opening a pipe waits for a writer, and a device may be
+/// endless.
+pub fn ensure_regular_file(path: &Path) -> io::Result<()> {
     let kind = fs::metadata(path)?.file_type();
     if kind.is_file() {
         return Ok(());
@@ -27,10 +27,10 @@ pub fn check(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// The file's bytes, wiped when dropped. What is no regular file (a pipe without a writer, a device
-/// without an end) or has more than `most` bytes is an error that says so.
+/// Reads a file; the bytes are zeroized on drop. Fails if it is not a regular file (such as a pipe
+/// or a device) or is larger than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    check(path)?;
+    ensure_regular_file(path)?;
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Zeroizing::new(Vec::with_capacity(
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_end_is_refused_and_not_waited_for() {
+    fn endless_files_are_rejected_without_blocking() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("file"), "12345").unwrap();
@@ -62,7 +62,7 @@ mod tests {
                 .to_string()
                 .contains("more than 4 bytes")
         );
-        // A file with a hole: terabytes on no disk.
+        // A sparse file: terabytes in size, nothing on disk.
         File::create(at("sparse"))
             .unwrap()
             .set_len(1 << 40)

@@ -1,4 +1,4 @@
-//! What each program of kmslab does with its arguments and with the files that somebody names.
+//! Shared by all programs of kmslab: parsing arguments and reading files named by a user.
 
 mod arguments;
 pub mod file;

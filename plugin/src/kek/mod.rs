@@ -1,11 +1,10 @@
-//! The key-encryption key in a cloud: one trait, one module per cloud, and errors by meaning that
-//! every cloud maps its own to.
+//! The key-encryption key in a cloud: one trait, one module per cloud, and one error type.
 
 pub mod aws;
 pub mod azure;
+mod canonical;
+mod context;
 pub mod gcp;
-mod known_as;
-mod origin;
 mod renewing;
 mod tls;
 
@@ -17,21 +16,21 @@ use zeroize::Zeroizing;
 pub(crate) use renewing::Renewing;
 pub use tls::CaFileError;
 
-/// Which material of which key: what a `key_id` stands for.
+/// A version of a key: what a `key_id` stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyVersion {
-    /// The key's canonical name: never an alias, the same for every replica of a key.
+    /// Canonical name of the key: never an alias, and the same for every replica.
     pub key: String,
-    /// The version of its material.
+    /// Version of the key material.
     pub version: String,
 }
 
-/// A ciphertext, and the version that the cloud really sealed it with.
+/// A ciphertext with the version that made it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Wrapped {
-    /// The cloud's ciphertext, as it is.
+    /// The cloud's ciphertext.
     pub ciphertext: Vec<u8>,
-    /// What the cloud says opens it: asked after sealing, not assumed before.
+    /// The version that decrypts it, as returned by the cloud after encrypting.
     pub version: KeyVersion,
 }
 
@@ -47,45 +46,44 @@ impl fmt::Debug for Wrapped {
     }
 }
 
-/// One configured key in one cloud. Every call ends within the implementation's own deadline.
+/// One configured key in one cloud. Every call ends within the implementation's timeout.
 #[async_trait]
 pub trait Kek: Send + Sync + fmt::Debug {
-    /// The cloud's name as it goes into key ids: `aws`, `azure`, `gcp`.
+    /// The cloud's name in key ids: `aws`, `azure`, `gcp`.
     fn provider(&self) -> &'static str;
 
-    /// Most bytes that one [`Kek::wrap`] takes.
+    /// Maximum length in bytes of the plaintext of [`Kek::wrap`].
     fn max_plaintext(&self) -> usize {
         4096
     }
 
-    /// The version that the cloud would seal with now, and whether the key is of a usable kind and
-    /// state.
+    /// Returns the version that would encrypt now. Fails if the key is of the wrong kind or state.
     async fn current(&self) -> Result<KeyVersion, KekError>;
 
-    /// Seals, then opens what came out: so that the answer names the version that was really used,
-    /// and what cannot be opened again is never handed out.
+    /// Encrypts, then decrypts the result: so that the returned version is the one that was used,
+    /// and nothing is returned that cannot be decrypted.
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError>;
 
-    /// Opens `ciphertext`, which must have been sealed by `version`. A key other than the
-    /// configured one is [`KekError::Foreign`], without a call to the cloud.
+    /// Decrypts `ciphertext`, which `version` must have encrypted. Another key than the configured
+    /// one fails with [`KekError::WrongKey`] without a call to the cloud.
     async fn unwrap(
         &self,
         ciphertext: &[u8],
         version: &KeyVersion,
     ) -> Result<Zeroizing<Vec<u8>>, KekError>;
 
-    /// Requests that went out to the cloud so far, retries included.
+    /// Number of requests sent to the cloud, including retries.
     fn requests(&self) -> u64 {
         0
     }
 }
 
-/// A key, or one version of it: what an error is about.
+/// The key or version that an error is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
-    /// Which key.
+    /// The key.
     pub key: String,
-    /// Which version, where the trouble is that version's own and others can be used.
+    /// The version, if the error concerns it alone and others can be used.
     pub version: Option<String>,
 }
 
@@ -107,7 +105,7 @@ impl<T: Into<String>> From<T> for Subject {
     }
 }
 
-/// What is wrong, by meaning; `Display` names the cause and the remedy.
+/// Errors by meaning; `Display` names cause and remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KekError {
     /// The key is disabled.
@@ -115,28 +113,28 @@ pub enum KekError {
         "{key} is disabled: enable it again; until then nothing can be written or read with it"
     )]
     Disabled {
-        /// Which key or version.
+        /// The key or version.
         key: Subject,
     },
-    /// The key waits for its deletion.
+    /// The key is pending deletion.
     #[error(
         "{key} is pending deletion{when}: cancel the deletion and enable it before everything under it is lost"
     )]
     PendingDeletion {
-        /// Which key or version.
+        /// The key or version.
         key: Subject,
-        /// ` at <time>`, where the cloud says so.
+        /// ` at <time>`, if the cloud returns it.
         when: String,
     },
-    /// There is no such key.
+    /// The key does not exist.
     #[error(
         "{key} was not found ({detail}): check its name, and the region and account, the vault or the key ring that it is in; if it was deleted, recover it while that is \
          possible, else what it encrypted is lost and a new key is needed"
     )]
-    Gone {
-        /// Which key or version.
+    NotFound {
+        /// The key or version.
         key: Subject,
-        /// The cloud's words.
+        /// The cloud's message.
         detail: String,
     },
     /// The caller may not use the key.
@@ -144,55 +142,54 @@ pub enum KekError {
         "access to the key {key} is denied ({detail}): allow the plugin's identity to encrypt and decrypt with it"
     )]
     Denied {
-        /// Which key.
+        /// The key.
         key: String,
-        /// The cloud's words.
+        /// The cloud's message.
         detail: String,
     },
-    /// The key is there but of the wrong kind.
+    /// The key exists but is of the wrong kind.
     #[error("{key} cannot be used for this: {detail}; give a key that encrypts and decrypts")]
     Unusable {
-        /// Which key or version.
+        /// The key or version.
         key: Subject,
-        /// Why not.
+        /// What is wrong.
         detail: String,
     },
-    /// The data is under another key than the configured one.
+    /// The data was encrypted with another key than the configured one.
     #[error(
-        "the data was encrypted with the key {wanted}, but this plugin is configured for {configured}: \
-         run a plugin for {wanted} under another provider name to read it"
+        "the data was encrypted with the key {expected}, but this plugin is configured for {configured}: \
+         run a plugin for {expected} under another provider name to read it"
     )]
-    Foreign {
+    WrongKey {
         /// The key that the data names.
-        wanted: String,
-        /// The key that is configured.
+        expected: String,
+        /// The configured key.
         configured: String,
     },
-    /// The ciphertext is not what the cloud made, or not under the version that it is labelled
-    /// with.
+    /// The ciphertext was changed, or was not made by the version that it is labelled with.
     #[error(
         "the ciphertext does not belong to this key and version ({detail}): the stored value was damaged or relabelled; restore it from a backup"
     )]
     Corrupt {
-        /// What did not fit.
+        /// What does not match.
         detail: String,
     },
-    /// The cloud asks for fewer calls.
+    /// The cloud throttles requests.
     #[error(
         "the cloud throttles calls ({detail}): it is tried again; raise the request quota if this lasts"
     )]
     Throttled {
-        /// The cloud's words.
+        /// The cloud's message.
         detail: String,
     },
-    /// No answer in time, or no connection.
+    /// No response in time, or no connection.
     #[error(
         "the cloud's endpoint {endpoint} gave no answer ({detail}): check the network and the endpoint's URL"
     )]
     Unreachable {
-        /// Where the request went.
+        /// The endpoint.
         endpoint: String,
-        /// What happened instead.
+        /// What happened.
         detail: String,
     },
     /// The endpoint's certificate is not trusted.
@@ -200,17 +197,17 @@ pub enum KekError {
         "the certificate of {endpoint} is not trusted ({detail}): give the CA that signed it with --ca-file, for Google in SSL_CERT_FILE, or correct the endpoint URL"
     )]
     Certificate {
-        /// Where the request went.
+        /// The endpoint.
         endpoint: String,
-        /// What the check said.
+        /// The verification error.
         detail: String,
     },
-    /// There are no credentials, or the cloud does not take them.
+    /// Credentials are missing or not accepted.
     #[error(
         "the credentials are missing or not accepted ({detail}): give the plugin valid credentials for the key's account"
     )]
     Credentials {
-        /// What was said.
+        /// The message.
         detail: String,
     },
     /// The request's time is too far from the cloud's.
@@ -218,26 +215,26 @@ pub enum KekError {
         "the cloud refuses the request's time ({detail}): set this machine's clock, it runs ahead or behind"
     )]
     ClockSkew {
-        /// The cloud's words.
+        /// The cloud's message.
         detail: String,
     },
-    /// The cloud failed on its side.
+    /// The cloud had an internal error.
     #[error("the cloud had a fault of its own ({detail}): it is tried again")]
-    Fault {
-        /// The cloud's words.
+    ServiceError {
+        /// The cloud's message.
         detail: String,
     },
-    /// An answer that fits nothing above.
+    /// A response that none of the other variants describes.
     #[error("unexpected answer from the cloud: {detail}")]
     Unexpected {
-        /// What came.
+        /// The response.
         detail: String,
     },
 }
 
-/// What was sealed and opened again must be what it was.
-fn same(opened: &[u8], sealed: &[u8]) -> Result<(), KekError> {
-    if opened == sealed {
+/// Fails unless the decrypted bytes equal the encrypted ones.
+fn ensure_roundtrip(decrypted: &[u8], encrypted: &[u8]) -> Result<(), KekError> {
+    if decrypted == encrypted {
         return Ok(());
     }
     Err(KekError::Unexpected {
@@ -246,46 +243,46 @@ fn same(opened: &[u8], sealed: &[u8]) -> Result<(), KekError> {
 }
 
 impl KekError {
-    /// The cloud has answered and said that the key cannot be used: waiting does not help, so
-    /// Status fails at once. Everything else may pass by itself.
+    /// Reports whether the cloud answered that the key cannot be used. Waiting does not help then,
+    /// so Status fails at once. Other errors may be transient.
     pub fn is_dead_key(&self) -> bool {
         matches!(
             self,
             Self::Disabled { .. }
                 | Self::PendingDeletion { .. }
-                | Self::Gone { .. }
+                | Self::NotFound { .. }
                 | Self::Denied { .. }
                 | Self::Unusable { .. }
         )
     }
 
-    /// The version that alone is concerned, if it is one version and not the key.
+    /// The version concerned, if the error is about one version and not the key.
     pub fn version(&self) -> Option<&str> {
         match self {
             Self::Disabled { key }
             | Self::PendingDeletion { key, .. }
-            | Self::Gone { key, .. }
+            | Self::NotFound { key, .. }
             | Self::Unusable { key, .. } => key.version.as_deref(),
             _ => None,
         }
     }
 
-    /// One word for logs and metrics.
+    /// The error's label in logs and metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Disabled { .. } => "disabled",
             Self::PendingDeletion { .. } => "pending_deletion",
-            Self::Gone { .. } => "gone",
+            Self::NotFound { .. } => "gone",
             Self::Denied { .. } => "denied",
             Self::Unusable { .. } => "unusable",
-            Self::Foreign { .. } => "foreign",
+            Self::WrongKey { .. } => "foreign",
             Self::Corrupt { .. } => "corrupt",
             Self::Throttled { .. } => "throttled",
             Self::Unreachable { .. } => "unreachable",
             Self::Certificate { .. } => "certificate",
             Self::Credentials { .. } => "credentials",
             Self::ClockSkew { .. } => "clock_skew",
-            Self::Fault { .. } => "fault",
+            Self::ServiceError { .. } => "fault",
             Self::Unexpected { .. } => "unexpected",
         }
     }

@@ -1,6 +1,5 @@
-//! A key that is set up anew when its credentials fail. The SDKs read files and environment once,
-//! and keep what they read for as long as the client lives: credentials that come late or are
-//! corrected would never be seen.
+//! A key whose client is rebuilt when its credentials fail. The SDKs read files and environment
+//! once per client, so that late or corrected credentials would never be seen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,19 +15,19 @@ use zeroize::Zeroizing;
 use super::{Kek, KekError, KeyVersion, Wrapped};
 use crate::time::BoxFuture;
 
-/// Between two tries: each may ask a token service.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Minimum interval between rebuilds, since each may call a token service.
+const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Makes the key as at the start; the text of an error says why it cannot.
+/// Builds the client as at the start; the error says why it cannot.
 pub(crate) type Setup =
     Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Kek>, String>> + Send + Sync>;
 
 pub(crate) struct Renewing {
     kek: ArcSwap<Arc<dyn Kek>>,
     setup: Setup,
-    /// Held through a renewal: many callers share one.
+    /// Locked during a rebuild: concurrent callers share one.
     last: Mutex<Option<Instant>>,
-    /// Of the clients that were replaced.
+    /// Requests of clients that were replaced.
     requests: AtomicU64,
 }
 
@@ -50,10 +49,10 @@ impl Renewing {
         }
     }
 
-    /// Whether there is another client than `used`, whose call ended with `error`, to try again
-    /// with.
-    async fn renewed(&self, used: &Arc<Arc<dyn Kek>>, error: &KekError) -> bool {
-        // Denied, too: the credentials may have been those of somebody else.
+    /// Reports whether there is another client than `used`, whose call failed with `error`, to
+    /// retry with.
+    async fn renew(&self, used: &Arc<Arc<dyn Kek>>, error: &KekError) -> bool {
+        // Access denied as well: the credentials may have been those of another identity.
         if !matches!(
             error,
             KekError::Credentials { .. } | KekError::Denied { .. }
@@ -64,7 +63,7 @@ impl Renewing {
         if !Arc::ptr_eq(&self.kek.load(), used) {
             return true;
         }
-        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+        if last.is_some_and(|last| last.elapsed() < MIN_RENEWAL_INTERVAL) {
             return false;
         }
         *last = Some(Instant::now());
@@ -97,7 +96,7 @@ impl Kek for Renewing {
     async fn current(&self) -> Result<KeyVersion, KekError> {
         let kek = self.kek.load_full();
         match kek.current().await {
-            Err(error) if self.renewed(&kek, &error).await => self.kek.load_full().current().await,
+            Err(error) if self.renew(&kek, &error).await => self.kek.load_full().current().await,
             answered => answered,
         }
     }
@@ -105,7 +104,7 @@ impl Kek for Renewing {
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let kek = self.kek.load_full();
         match kek.wrap(plaintext).await {
-            Err(error) if self.renewed(&kek, &error).await => {
+            Err(error) if self.renew(&kek, &error).await => {
                 self.kek.load_full().wrap(plaintext).await
             }
             answered => answered,
@@ -119,7 +118,7 @@ impl Kek for Renewing {
     ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let kek = self.kek.load_full();
         match kek.unwrap(ciphertext, version).await {
-            Err(error) if self.renewed(&kek, &error).await => {
+            Err(error) if self.renew(&kek, &error).await => {
                 self.kek.load_full().unwrap(ciphertext, version).await
             }
             answered => answered,

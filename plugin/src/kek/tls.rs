@@ -1,5 +1,4 @@
-//! What every cloud's client has in common below HTTP: the CA file that it is told to trust, and
-//! why a request never arrived.
+//! Shared by the clients of all clouds: the trusted CA file, and why a request could not be sent.
 
 use std::error::Error;
 use std::io;
@@ -15,19 +14,20 @@ use kmslab_program::file;
 #[derive(Debug, thiserror::Error)]
 #[error("--ca-file {path}: {reason}; give a PEM file with the CA that signed the endpoint's certificate", path = path.display())]
 pub struct CaFileError {
-    /// Which file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// What is wrong.
     pub reason: String,
 }
 
-/// The file's bytes, if every certificate in it can be a root.
+/// Reads the file; fails unless every certificate in it can be a root.
 pub(super) fn read_ca(path: &Path) -> Result<Vec<u8>, CaFileError> {
     let error = |reason: String| CaFileError {
         path: path.to_owned(),
         reason,
     };
-    let pem = file::read(path, file::CONFIGURATION).map_err(|err| error(err.to_string()))?;
+    let pem =
+        file::read(path, file::MAX_CONFIGURATION_BYTES).map_err(|err| error(err.to_string()))?;
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|err| error(format!("not PEM: {err}")))?;
@@ -42,10 +42,10 @@ pub(super) fn read_ca(path: &Path) -> Result<Vec<u8>, CaFileError> {
     }
 }
 
-/// The request could not be brought to `endpoint`.
-pub(super) fn never_arrived(endpoint: &str, error: &(dyn Error + 'static)) -> KekError {
+/// The request could not be sent to `endpoint`.
+pub(super) fn request_failed(endpoint: &str, error: &(dyn Error + 'static)) -> KekError {
     let endpoint = endpoint.to_owned();
-    match find::<rustls::Error>(error) {
+    match find_source::<rustls::Error>(error) {
         Some(tls @ rustls::Error::InvalidCertificate(_)) => KekError::Certificate {
             endpoint,
             detail: tls.to_string(),
@@ -56,13 +56,13 @@ pub(super) fn never_arrived(endpoint: &str, error: &(dyn Error + 'static)) -> Ke
         },
         None => KekError::Unreachable {
             endpoint,
-            detail: root(error),
+            detail: root_message(error),
         },
     }
 }
 
-/// What an error stands on. An `io::Error` that wraps another hides it from `source`.
-fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+/// The source of an error. An `io::Error` that wraps another one hides it from `source`.
+fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref)
@@ -72,21 +72,23 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// An error and all that it stands on, the innermost last.
-pub(super) fn chain<'a>(
+/// An error and its sources, the innermost last.
+pub(super) fn error_chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| below(*error))
+    std::iter::successors(Some(error), |error| source_of(*error))
 }
 
-/// The first error of that type in the chain.
-pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    chain(error).find_map(|error| error.downcast_ref::<T>())
+/// The first error of a type in the chain.
+pub(super) fn find_source<'a, T: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a T> {
+    error_chain(error).find_map(|error| error.downcast_ref::<T>())
 }
 
-/// The innermost text, which says what really happened.
-pub(super) fn root(error: &(dyn Error + 'static)) -> String {
-    chain(error)
+/// The innermost message, which names the actual cause.
+pub(super) fn root_message(error: &(dyn Error + 'static)) -> String {
+    error_chain(error)
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
@@ -97,16 +99,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_inside_an_io_error_is_found() {
+    fn error_inside_an_io_error_is_found() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         assert!(matches!(
-            find::<rustls::Error>(&outer),
+            find_source::<rustls::Error>(&outer),
             Some(rustls::Error::InvalidCertificate(_))
         ));
-        assert!(root(&outer).contains("UnknownIssuer"), "{}", root(&outer));
+        assert!(
+            root_message(&outer).contains("UnknownIssuer"),
+            "{}",
+            root_message(&outer)
+        );
         assert!(matches!(
-            never_arrived("e", &outer),
+            request_failed("e", &outer),
             KekError::Certificate { .. }
         ));
     }

@@ -1,8 +1,8 @@
-//! Who may connect to the socket: whoever can, can have every secret decrypted.
+//! Permissions of the socket. Whoever can connect can decrypt every secret.
 
 use nix::unistd::Group;
 
-/// The socket's mode and group. By default only the owner may connect.
+/// Mode and group of the socket. By default only the owner may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     mode: u32,
@@ -19,7 +19,7 @@ impl Default for Access {
 }
 
 impl Access {
-    /// `group` is a group's number. A group without a mode gets 0660.
+    /// `group` is a group id. A group without a mode implies 0660.
     pub fn new(mode: Option<u32>, group: Option<u32>) -> Self {
         let default = if group.is_some() { 0o660 } else { 0o600 };
         Self {
@@ -37,7 +37,7 @@ impl Access {
     }
 }
 
-/// For `--socket-mode`: octal, such as 0660.
+/// Parses `--socket-mode`: octal, such as 0660.
 pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     let octal = text.strip_prefix("0o").unwrap_or(text);
     let mode = u32::from_str_radix(octal, 8)
@@ -58,7 +58,7 @@ pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     Ok(mode)
 }
 
-/// For `--socket-group`: a name or a number.
+/// Parses `--socket-group`: a name or a number.
 pub(crate) fn parse_group(text: &str) -> Result<u32, String> {
     if let Ok(number) = text.parse() {
         return Ok(number);
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_is_octal_and_never_opens_the_socket_to_everybody() {
+    fn socket_mode_is_octal_and_never_world_accessible() {
         assert_eq!(parse_mode("0600"), Ok(0o600));
         assert_eq!(parse_mode("660"), Ok(0o660));
         assert_eq!(parse_mode("0o770"), Ok(0o770));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_a_name_or_a_number() {
+    fn socket_group_is_a_name_or_a_number() {
         assert_eq!(parse_group("65532"), Ok(65532));
         assert_eq!(parse_group("root"), Ok(0));
         assert!(
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_without_a_mode_may_connect() {
+    fn socket_group_without_mode_may_connect() {
         assert_eq!(Access::new(None, Some(7)).mode(), 0o660);
         assert_eq!(Access::new(Some(0o600), Some(7)).mode(), 0o600);
         assert_eq!(Access::new(None, None), Access::default());

@@ -1,5 +1,5 @@
-//! Looks after the socket's file: a plugin whose file was removed serves those who are connected
-//! and nobody else, without a word.
+//! Watches the socket's file: a plugin whose file was removed would serve only existing
+//! connections, without an error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,45 +7,46 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, Bound, Door, bind};
+use super::{Access, CloseableListener, SocketFile, bind};
 
-/// Between two looks at the file. kube-apiserver connects anew once a second and more slowly later.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval between checks of the file. kube-apiserver reconnects once a second and more slowly
+/// later.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why nobody can connect, while that is so.
+/// Why the socket cannot be connected to, while that is so.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Standing(Arc<ArcSwapOption<String>>);
+pub(crate) struct SocketHealth(Arc<ArcSwapOption<String>>);
 
-impl Standing {
-    pub(crate) fn trouble(&self) -> Option<Arc<String>> {
+impl SocketHealth {
+    pub(crate) fn failure(&self) -> Option<Arc<String>> {
         self.0.load_full()
     }
 }
 
-/// Binds the path anew whenever the file there is not the one that was bound. Ends when stopped,
-/// with the file that is bound then.
+/// Binds the path again whenever its file is not the one that was bound. When stopped, returns the
+/// file that is bound then.
 pub(crate) async fn keep(
-    mut bound: Bound,
+    mut bound: SocketFile,
     access: Access,
-    door: Door,
-    standing: Standing,
+    door: CloseableListener,
+    standing: SocketHealth,
     stop: CancellationToken,
-) -> Bound {
+) -> SocketFile {
     while stop
-        .run_until_cancelled(tokio::time::sleep(LOOK))
+        .run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL))
         .await
         .is_some()
     {
-        if bound.is_there() {
-            // Somebody may have moved it away and back.
+        if bound.is_in_place() {
+            // The file may have been moved away and back.
             standing.0.store(None);
             continue;
         }
         let path = bound.path().display().to_string();
         match bind(bound.path(), access).await {
-            Ok((listener, made)) => {
+            Ok((listener, created)) => {
                 door.replace(listener);
-                bound = made;
+                bound = created;
                 standing.0.store(None);
                 tracing::warn!(
                     socket = path,
@@ -53,13 +54,13 @@ pub(crate) async fn keep(
                 );
             }
             Err(error) => {
-                let trouble = format!(
+                let failure = format!(
                     "the socket {path} was removed or replaced, nobody can connect, and it cannot be bound anew: {error}"
                 );
-                if standing.trouble().as_deref() != Some(&trouble) {
-                    tracing::error!("{trouble}");
+                if standing.failure().as_deref() != Some(&failure) {
+                    tracing::error!("{failure}");
                 }
-                standing.0.store(Some(Arc::new(trouble)));
+                standing.0.store(Some(Arc::new(failure)));
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The unix socket: bound for its owner alone unless told otherwise, never over something that is
-//! not a stale socket, unlinked only if it is still ours.
+//! The unix socket: accessible to its owner only by default, never bound over anything but a stale
+//! socket, and removed only if it is still the plugin's own.
 
 mod access;
+mod connection;
 mod error;
-mod incoming;
 mod keeper;
 
 use std::fs::{self, File};
@@ -18,21 +18,21 @@ use tokio::time::{sleep, timeout};
 
 pub use access::Access;
 pub(crate) use access::{parse_group, parse_mode};
+pub(crate) use connection::{CloseableListener, ConnectionStream};
 pub use error::SocketError;
-pub(crate) use incoming::{Door, Incoming};
-pub(crate) use keeper::{Standing, keep};
+pub(crate) use keeper::{SocketHealth, keep};
 
-/// Bytes that a socket's path may have: the kernel's field less the closing NUL.
-pub const MAX_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
-/// kube-apiserver holds one connection; a fleet of health probes a few more.
+/// Maximum length of a socket's path in bytes: the kernel's field minus the terminating NUL.
+pub const MAX_PATH_LEN: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+/// kube-apiserver holds one connection; health probes need a few more.
 const BACKLOG: u32 = 128;
-/// How long a listener at the path may take to accept, before it counts as alive.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Tries, 50 ms apart, to get the folder's lock, which others hold for a few system calls.
-const LOCK_TRIES: u32 = 40;
+/// How long to wait for a listener to accept before its socket counts as stale.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Attempts, 50 ms apart, to lock the directory, which others lock for a few system calls.
+const MAX_LOCK_ATTEMPTS: u32 = 40;
 
-/// Takes `/path` and `unix:///path`; refuses what can never be bound.
-pub(crate) fn path_of(listen: &str) -> Result<PathBuf, SocketError> {
+/// Parses `/path` and `unix:///path`; rejects paths that can never be bound.
+pub(crate) fn parse_listen(listen: &str) -> Result<PathBuf, SocketError> {
     let path = listen.strip_prefix("unix://").unwrap_or(listen);
     if path.starts_with('@') || path.starts_with("/@") {
         return Err(SocketError::Abstract(listen.to_owned()));
@@ -43,7 +43,7 @@ pub(crate) fn path_of(listen: &str) -> Result<PathBuf, SocketError> {
 
 fn check_length(path: &Path) -> Result<(), SocketError> {
     let len = path.as_os_str().len();
-    if len > MAX_PATH {
+    if len > MAX_PATH_LEN {
         Err(SocketError::TooLong {
             path: path.to_owned(),
             len,
@@ -53,12 +53,12 @@ fn check_length(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// Binds, after taking away a stale socket. Two plugins that start at once don't take each other's
-/// socket: the folder is locked.
+/// Removes a stale socket and binds. The directory is locked, so that two plugins that start at
+/// once do not take each other's socket.
 pub(crate) async fn bind(
     path: &Path,
     access: Access,
-) -> Result<(UnixListener, Bound), SocketError> {
+) -> Result<(UnixListener, SocketFile), SocketError> {
     check_length(path)?;
     let io = |action| {
         move |source| SocketError::Io {
@@ -78,21 +78,21 @@ pub(crate) async fn bind(
         });
     }
     let _lock = lock(dir).await.map_err(io("lock its directory"))?;
-    clear(path).await?;
+    remove_stale_socket(path).await?;
 
     let socket = UnixSocket::new_stream().map_err(io("make a socket"))?;
-    // On Linux the file gets the socket's own mode, so there is no moment in which others could
-    // connect. Elsewhere this may be refused, and the chmod below has to do.
+    // On Linux the file gets the socket's own mode, so that others can never connect. Elsewhere
+    // this may fail, and the chmod below sets it.
     let _ = rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600));
     socket.bind(path).map_err(io("bind"))?;
-    let made = fs::symlink_metadata(path).map_err(io("read"))?;
-    let bound = Bound {
+    let created = fs::symlink_metadata(path).map_err(io("read"))?;
+    let bound = SocketFile {
         path: path.to_owned(),
-        id: (made.dev(), made.ino()),
+        id: (created.dev(), created.ino()),
     };
-    let opened =
-        open_to(&bound, access).and_then(|()| socket.listen(BACKLOG).map_err(io("listen on")));
-    match opened {
+    let decrypted = set_permissions(&bound, access)
+        .and_then(|()| socket.listen(BACKLOG).map_err(io("listen on")));
+    match decrypted {
         Ok(listener) => Ok((listener, bound)),
         Err(error) => {
             bound.unlink();
@@ -101,8 +101,8 @@ pub(crate) async fn bind(
     }
 }
 
-/// The group first: a mode that lets a group in is not for the group that the file was made with.
-fn open_to(bound: &Bound, access: Access) -> Result<(), SocketError> {
+/// The group first: the mode must not apply to the group that the file was created with.
+fn set_permissions(bound: &SocketFile, access: Access) -> Result<(), SocketError> {
     let path = &bound.path;
     if let Some(group) = access.group() {
         lchown(path, None, Some(group)).map_err(|source| SocketError::Group { group, source })?;
@@ -118,7 +118,7 @@ fn open_to(bound: &Bound, access: Access) -> Result<(), SocketError> {
 
 async fn lock(dir: &Path) -> io::Result<File> {
     let dir = File::open(dir)?;
-    for _ in 1..LOCK_TRIES {
+    for _ in 1..MAX_LOCK_ATTEMPTS {
         match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => sleep(Duration::from_millis(50)).await,
             done => return done.map(|()| dir).map_err(io::Error::from),
@@ -130,8 +130,8 @@ async fn lock(dir: &Path) -> io::Result<File> {
     ))
 }
 
-/// Makes room at `path`, if what stands there is a socket that nobody listens on.
-async fn clear(path: &Path) -> Result<(), SocketError> {
+/// Removes a socket at `path` that nobody listens on.
+async fn remove_stale_socket(path: &Path) -> Result<(), SocketError> {
     let io = |action| {
         move |source| SocketError::Io {
             path: path.to_owned(),
@@ -159,12 +159,12 @@ async fn clear(path: &Path) -> Result<(), SocketError> {
             what,
         });
     }
-    match timeout(CONNECT, UnixStream::connect(path)).await {
+    match timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await {
         Ok(Err(err)) if err.kind() == io::ErrorKind::ConnectionRefused => {
             tracing::info!(path = %path.display(), "removing the stale socket of a plugin that is gone");
             fs::remove_file(path).map_err(io("remove the stale socket"))
         }
-        // A full backlog says WouldBlock: somebody is there and busy.
+        // A full backlog returns WouldBlock: the listener is alive and busy.
         Ok(Err(err)) if err.kind() != io::ErrorKind::WouldBlock => {
             Err(io("tell whether somebody listens on")(err))
         }
@@ -174,27 +174,27 @@ async fn clear(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// The socket's file, known by device and inode.
+/// The socket's file, identified by device and inode.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
 }
 
-impl Bound {
+impl SocketFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the file at the path is the one that was bound.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Reports whether the file at the path is the one that was bound.
+    pub(crate) fn is_in_place(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
     }
 
-    /// Removes the file, if it is still the one that was bound: another plugin may have taken the
-    /// path over.
+    /// Removes the file if it is still the one that was bound; another plugin may have taken over
+    /// the path.
     pub(crate) fn unlink(&self) {
-        if self.is_there()
+        if self.is_in_place()
             && let Err(err) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), "cannot remove the socket: {err}");

@@ -1,4 +1,4 @@
-//! The plugin against the emulator, with the official SDK and verified signatures in between.
+//! The plugin with the emulator, through the official SDK and verified signatures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use kmslab_plugin::{ANNOTATION, parse_annotation};
 
 use crate::support::Lab;
 
-/// A cloud, and the person who administers it: under another access key than the plugin, so that
-/// requests can be told apart.
+/// A cloud and its administrator, who uses another access key than the plugin, so that their
+/// requests can be distinguished.
 struct Cloud {
     emulator: RunningEmulator,
     admin: Client,
@@ -82,7 +82,7 @@ impl Cloud {
         Lab::start(Arc::new(self.kek(key).build().await.unwrap())).await
     }
 
-    /// Requests that came under the plugin's access key.
+    /// Requests made with the plugin's access key.
     fn plugin_requests(&self) -> u64 {
         self.emulator
             .requests()
@@ -95,7 +95,7 @@ impl Cloud {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
+async fn dek_seed_round_trips_and_rotation_changes_the_key_id() {
     let cloud = Cloud::start().await;
     let key = cloud.key().await;
     let mut lab = cloud.plugin(&key).await;
@@ -136,8 +136,8 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     );
     assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
 
-    // A year later the plugin still signs what the emulator accepts: signatures live by the wall
-    // clock, keys by the lab clock.
+    // A year later the emulator still accepts the plugin's signatures: they live by the wall clock,
+    // keys by the lab clock.
     cloud
         .emulator
         .clock()
@@ -146,17 +146,17 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
     lab.encrypt(&seed).await;
 
-    // Swapped labels: consistent in themselves, but the cloud names what really made the blob.
+    // Swapped labels: each is consistent, but the cloud names the version that made the ciphertext.
     let swapped = EncryptResponse {
         ciphertext: old.ciphertext,
         ..new
     };
-    let refused = lab.decrypt(&swapped).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    let rejected = lab.decrypt(&swapped).await.unwrap_err();
+    assert_eq!(rejected.code(), tonic::Code::InvalidArgument, "{rejected}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sdks_attempts_are_the_emulators_requests() {
+async fn aws_requests_match_the_emulators_count() {
     let cloud = Cloud::start().await;
     let key = cloud.key().await;
     let kek = cloud.kek(&key).build().await.unwrap();
@@ -178,11 +178,11 @@ async fn the_sdks_attempts_are_the_emulators_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
+async fn dead_key_fails_status_until_it_is_restored() {
     let cloud = Cloud::start().await;
     let key = cloud.key().await;
     let mut lab = cloud.plugin(&key).await;
-    let made = lab.encrypt(b"x").await;
+    let created = lab.encrypt(b"x").await;
     cloud.admin.disable_key().key_id(&key).send().await.unwrap();
     let failed = lab
         .status_until("an error", Result::is_err)
@@ -195,7 +195,7 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
         "{failed}"
     );
     assert!(
-        lab.decrypt(&made)
+        lab.decrypt(&created)
             .await
             .unwrap_err()
             .message()
@@ -204,7 +204,7 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     cloud.admin.enable_key().key_id(&key).send().await.unwrap();
     assert_eq!(
         lab.status_until("ok", Result::is_ok).await.unwrap(),
-        made.key_id
+        created.key_id
     );
 
     cloud
@@ -225,17 +225,17 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
         .clock()
         .advance(Duration::from_hours(8 * 24))
         .unwrap();
-    let gone = |answer: &Result<String, tonic::Status>| {
+    let removed = |answer: &Result<String, tonic::Status>| {
         answer
             .as_ref()
             .is_err_and(|status| status.message().contains("was not found"))
     };
-    lab.status_until("not found", gone).await.unwrap_err();
+    lab.status_until("not found", removed).await.unwrap_err();
     lab.running.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alias_is_never_part_of_a_key_id() {
+async fn alias_is_not_part_of_the_key_id() {
     let cloud = Cloud::start().await;
     let (first, second) = (cloud.key().await, cloud.key().await);
     cloud
@@ -247,9 +247,9 @@ async fn an_alias_is_never_part_of_a_key_id() {
         .await
         .unwrap();
     let mut lab = cloud.plugin("alias/k8s").await;
-    let made = lab.encrypt(b"x").await;
+    let created = lab.encrypt(b"x").await;
     assert_eq!(
-        made.key_id,
+        created.key_id,
         cloud
             .plugin(&first)
             .await
@@ -268,20 +268,20 @@ async fn an_alias_is_never_part_of_a_key_id() {
         .await
         .unwrap();
     lab.status_until("the second key", |answer| {
-        answer.as_ref().is_ok_and(|id| *id != made.key_id)
+        answer.as_ref().is_ok_and(|id| *id != created.key_id)
     })
     .await
     .unwrap();
-    let refused = lab.decrypt(&made).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    let rejected = lab.decrypt(&created).await.unwrap_err();
+    assert_eq!(rejected.code(), tonic::Code::FailedPrecondition);
     assert!(
-        refused.message().contains(&first),
-        "it says which key is needed: {refused}"
+        rejected.message().contains(&first),
+        "it says which key is needed: {rejected}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_that_cannot_be_used_are_named_with_the_remedy() {
+async fn unusable_aws_keys_are_named_with_a_remedy() {
     let cloud = Cloud::start().await;
     let missing = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000";
     for (key, says) in [
@@ -309,11 +309,14 @@ async fn keys_that_cannot_be_used_are_named_with_the_remedy() {
         .build()
         .await
         .unwrap();
-    assert!(matches!(kek.current().await, Err(KekError::Gone { .. })));
+    assert!(matches!(
+        kek.current().await,
+        Err(KekError::NotFound { .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_and_clocks_that_are_wrong_are_told_apart() {
+async fn invalid_credentials_and_clock_skew_are_distinguished() {
     let cloud = Cloud::start().await;
     let key = cloud.key().await;
     for (id, secret) in [("test", "wrong"), ("nobody", "test")] {
@@ -352,7 +355,7 @@ async fn credentials_and_clocks_that_are_wrong_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn https_with_its_own_ca_and_with_a_wrong_one() {
+async fn https_requires_the_configured_ca() {
     let (cloud, other) = (Cloud::start().await, Cloud::start().await);
     let key = cloud.key().await;
     let https = format!("https://{}", cloud.emulator.https_addr().unwrap());

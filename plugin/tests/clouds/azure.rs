@@ -1,5 +1,5 @@
-//! Azure Key Vault: the plugin has exactly what the guide grants, `encrypt` and `decrypt`, and
-//! finds the rest out by itself.
+//! Azure Key Vault: the plugin has the permissions of the guide, `encrypt` and `decrypt`, and needs
+//! no others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +24,15 @@ use kmslab_plugin::{ANNOTATION, parse_annotation};
 
 use crate::support::Lab;
 
-/// The plugin's application, which may do nothing but what its vault says.
+/// The plugin's application, which has only the permissions that its vault grants.
 const PLUGIN: &str = "11111111-2222-4333-8444-555555555555";
 const PLUGIN_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const SECRET: &str = "the-plugins-secret";
-/// A vault with the guide's access policy, and one where the plugin has a role.
+/// A vault with the guide's access policy, and one in which the plugin has a role.
 const BY_POLICY: &str = "by-policy";
 const BY_ROLE: &str = "by-role";
 
-/// A cloud, and the person who administers it.
+/// A cloud and its administrator.
 struct Cloud {
     emulator: RunningEmulator,
 }
@@ -134,18 +134,19 @@ impl Cloud {
         .unwrap()
     }
 
-    /// A new key; its newest version.
+    /// Creates a key and returns its newest version.
     async fn key(&self, vault: &str, name: &str, kty: KeyType) -> String {
         let parameters = CreateKeyParameters {
             kty: Some(kty),
             ..CreateKeyParameters::default()
         };
-        let made = self
+        let created = self
             .admin(vault)
             .create_key(name, parameters.try_into().unwrap(), None)
             .await
             .unwrap();
-        made.into_model()
+        created
+            .into_model()
             .unwrap()
             .resource_id()
             .unwrap()
@@ -197,7 +198,7 @@ impl Cloud {
         Lab::start(Arc::new(self.kek(vault, key).build().await.unwrap())).await
     }
 
-    /// Requests that came from the plugin's application.
+    /// Requests made by the plugin's application.
     fn plugin_requests(&self) -> u64 {
         self.emulator
             .requests()
@@ -210,7 +211,7 @@ impl Cloud {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
+async fn dek_seed_round_trips_and_rotation_changes_the_key_id() {
     let cloud = Cloud::start().await;
     let first = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let mut lab = cloud.plugin(BY_POLICY, "k").await;
@@ -246,7 +247,7 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     );
     assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
 
-    // Swapped labels: consistent in themselves, and the other version does not open it.
+    // Swapped labels: each is consistent, but the other version does not decrypt the ciphertext.
     let swapped = EncryptResponse {
         ciphertext: old.ciphertext,
         ..new
@@ -258,7 +259,7 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_guides_rotation_policy_changes_the_key_id_ninety_days_later() {
+async fn azure_rotation_policy_changes_the_key_id_after_90_days() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let policy = KeyRotationPolicy {
@@ -297,7 +298,7 @@ async fn the_guides_rotation_policy_changes_the_key_id_ninety_days_later() {
     assert_eq!(lab.decrypt(&old).await.unwrap(), b"x");
     let new = lab.encrypt(b"y").await;
     assert_eq!(lab.decrypt(&new).await.unwrap(), b"y");
-    // A year later the version has ended: it seals nothing, and what it has sealed opens.
+    // A year later the version has expired: it does not encrypt, but still decrypts.
     admin
         .update_key_rotation_policy("k", KeyRotationPolicy::default().try_into().unwrap(), None)
         .await
@@ -316,7 +317,7 @@ async fn the_guides_rotation_policy_changes_the_key_id_ninety_days_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sdks_requests_are_the_emulators_and_wrapping_is_found_out() {
+async fn azure_requests_match_the_emulators_count_and_wrap_is_detected() {
     for (vault, denied) in [(BY_POLICY, 0), (BY_ROLE, 1)] {
         let cloud = Cloud::start().await;
         cloud.key(vault, "k", KeyType::Rsa).await;
@@ -331,18 +332,18 @@ async fn the_sdks_requests_are_the_emulators_and_wrapping_is_found_out() {
                 plaintext
             );
         }
-        // A token, and three calls for each; where only wrapKey is allowed, one more to learn that.
+        // A token, and three calls for each key; one more to find out that only wrapKey is allowed.
         assert_eq!(kek.requests(), 1 + 3 * 3 + denied);
         assert_eq!(kek.requests(), cloud.plugin_requests());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
+async fn dead_key_fails_status_until_it_is_restored() {
     let cloud = Cloud::start().await;
     let version = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let mut lab = cloud.plugin(BY_POLICY, "k").await;
-    let made = lab.encrypt(b"x").await;
+    let created = lab.encrypt(b"x").await;
     cloud.enable(BY_POLICY, "k", &version, false).await;
     let failed = lab
         .status_until("an error", Result::is_err)
@@ -356,7 +357,7 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
         "{failed}"
     );
     assert!(
-        lab.decrypt(&made)
+        lab.decrypt(&created)
             .await
             .unwrap_err()
             .message()
@@ -365,7 +366,7 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     cloud.enable(BY_POLICY, "k", &version, true).await;
     assert_eq!(
         lab.status_until("ok", Result::is_ok).await.unwrap(),
-        made.key_id
+        created.key_id
     );
 
     cloud.admin(BY_POLICY).delete_key("k", None).await.unwrap();
@@ -384,13 +385,13 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
         .unwrap();
     assert_eq!(
         lab.status_until("ok", Result::is_ok).await.unwrap(),
-        made.key_id
+        created.key_id
     );
-    assert_eq!(lab.decrypt(&made).await.unwrap(), b"x");
+    assert_eq!(lab.decrypt(&created).await.unwrap(), b"x");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_is_named_with_its_remedy() {
+async fn errors_name_cause_and_remedy() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     cloud.key(BY_POLICY, "ec", KeyType::Ec).await;
@@ -446,7 +447,7 @@ async fn what_is_wrong_is_named_with_its_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_vaults_ciphertext_is_refused_without_a_call() {
+async fn ciphertext_of_another_vault_is_rejected_without_a_call() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     cloud.key(BY_POLICY, "other", KeyType::Rsa).await;
@@ -461,16 +462,16 @@ async fn another_vaults_ciphertext_is_refused_without_a_call() {
     let kek = cloud.kek(BY_POLICY, "k").build().await.unwrap();
     kek.wrap(b"x").await.unwrap();
     let before = kek.requests();
-    let refused = kek
+    let rejected = kek
         .unwrap(&wrapped.ciphertext, &wrapped.version)
         .await
         .unwrap_err();
-    assert!(matches!(refused, KekError::Foreign { .. }), "{refused}");
+    assert!(matches!(rejected, KekError::WrongKey { .. }), "{rejected}");
     assert_eq!(kek.requests(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_version_that_is_pinned_follows_no_rotation() {
+async fn pinned_version_does_not_follow_rotations() {
     let cloud = Cloud::start().await;
     let first = cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let second = cloud.rotate(BY_POLICY, "k").await;
@@ -486,8 +487,8 @@ async fn a_version_that_is_pinned_follows_no_rotation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_no_new_token_comes_the_one_that_is_there_is_used() {
-    // Of a length at which the SDK would ask anew for every call.
+async fn current_token_is_used_while_renewal_fails() {
+    // A lifetime for which the SDK would request a token for every call.
     let cloud = Cloud::with_tokens_for(SignedDuration::from_mins(4)).await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let kek = cloud.kek(BY_POLICY, "k").build().await.unwrap();
@@ -505,7 +506,7 @@ async fn while_no_new_token_comes_the_one_that_is_there_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_azure_json_of_a_node_logs_in() {
+async fn azure_json_of_a_node_logs_in() {
     let cloud = Cloud::start().await;
     cloud.key(BY_POLICY, "k", KeyType::Rsa).await;
     let dir = tempfile::tempdir().unwrap();
@@ -546,7 +547,7 @@ async fn an_azure_json_of_a_node_logs_in() {
 }
 
 #[tokio::test]
-async fn the_cloud_of_an_azure_json_says_where_the_vault_is() {
+async fn cloud_of_azure_json_determines_the_vault_host() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("azure.json");
     let ids = r#""tenantId":"11111111-2222-3333-4444-555555555555","aadClientId":"66666666-7777-8888-9999-000000000000""#;
@@ -570,7 +571,7 @@ async fn the_cloud_of_an_azure_json_says_where_the_vault_is() {
             .build()
             .await
             .unwrap();
-        let asked = async {
+        let requested = async {
             let mut first = [0; 64];
             let read =
                 tokio::io::AsyncReadExt::read(&mut proxy.accept().await.unwrap().0, &mut first)
@@ -578,16 +579,16 @@ async fn the_cloud_of_an_azure_json_says_where_the_vault_is() {
                     .unwrap();
             String::from_utf8_lossy(&first[..read]).into_owned()
         };
-        let asked = tokio::select! {
-            asked = asked => asked,
+        let requested = tokio::select! {
+            requested = requested => requested,
             wrapped = kek.wrap(b"x") => panic!("{}", wrapped.is_ok()),
         };
-        assert!(asked.starts_with(vault), "{cloud}: {asked}");
+        assert!(requested.starts_with(vault), "{cloud}: {requested}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_managed_identity_needs_no_secret() {
+async fn managed_identity_needs_no_secret() {
     let cloud = Cloud::start().await;
     cloud.key("kmslab", "k", KeyType::Rsa).await;
     let kek = AzureKek::builder(Vault::Name("kmslab".into()), "k")

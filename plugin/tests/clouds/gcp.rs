@@ -26,11 +26,11 @@ const LOCATION: &str = "projects/p/locations/us-east1";
 const RING: &str = "projects/p/locations/us-east1/keyRings/k8s-secrets";
 const KEY: &str = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
 const PLUGIN: &str = "k8s-kms@p.iam.gserviceaccount.com";
-/// An account that may do nothing.
+/// An account without permissions.
 const NOBODY: &str = "nobody@p.iam.gserviceaccount.com";
 const DAY: i64 = 86_400;
 
-/// A cloud, and the person who administers it.
+/// A cloud and its administrator.
 struct Cloud {
     emulator: RunningEmulator,
     admin: KeyManagementService,
@@ -39,7 +39,7 @@ struct Cloud {
 }
 
 impl Cloud {
-    /// With the guide's key ring and key.
+    /// Starts with the guide's key ring and key.
     async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (plugin, nobody) = (
@@ -110,15 +110,15 @@ impl Cloud {
             .unwrap();
     }
 
-    /// A new version, made the primary.
+    /// Creates a version and sets it as primary.
     async fn rotate(&self) -> String {
-        let made = self.admin.create_crypto_key_version().set_parent(KEY);
-        let made = made
+        let created = self.admin.create_crypto_key_version().set_parent(KEY);
+        let created = created
             .set_crypto_key_version(CryptoKeyVersion::new())
             .send()
             .await
             .unwrap();
-        let id = made.name.rsplit('/').next().unwrap().to_owned();
+        let id = created.name.rsplit('/').next().unwrap().to_owned();
         let primary = self
             .admin
             .update_crypto_key_primary_version()
@@ -156,7 +156,7 @@ impl Cloud {
         Lab::start(Arc::new(self.kek().build().await.unwrap())).await
     }
 
-    /// Requests that came from the plugin's account.
+    /// Requests made by the plugin's account.
     fn plugin_requests(&self) -> u64 {
         self.emulator
             .requests()
@@ -178,11 +178,11 @@ fn version(number: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
+async fn dek_seed_round_trips_and_rotation_changes_the_key_id() {
     let cloud = Cloud::start().await;
     let mut lab = cloud.plugin().await;
     let seed = [7; 32];
-    // The first Status already names the version that the first Encrypt does.
+    // The first Status already names the version that the first Encrypt uses.
     let first = lab.status().await.unwrap();
     let old = lab.encrypt(&seed).await;
     assert_eq!(old.key_id, first);
@@ -218,8 +218,8 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
     );
     assert_eq!(lab.decrypt(&new).await.unwrap(), seed);
 
-    // Swapped labels: the cloud would open either under the key's name, and does not under the
-    // other version's.
+    // Swapped labels: the cloud would decrypt either ciphertext under the key's name, but not with
+    // the other version's additional data.
     let swapped = EncryptResponse {
         ciphertext: old.ciphertext,
         ..new
@@ -231,7 +231,7 @@ async fn a_seed_goes_through_and_a_rotation_changes_the_key_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_guides_rotation_period_changes_the_key_id_ninety_days_later() {
+async fn google_rotation_period_changes_the_key_id_after_90_days() {
     let cloud = Cloud::start().await;
     let ring = cloud
         .admin
@@ -271,11 +271,11 @@ async fn the_guides_rotation_period_changes_the_key_id_ninety_days_later() {
         .unwrap();
         old.push(lab.encrypt(b"x").await);
     }
-    for made in &old {
-        assert_eq!(lab.decrypt(made).await.unwrap(), b"x");
+    for created in &old {
+        assert_eq!(lab.decrypt(created).await.unwrap(), b"x");
     }
-    let versions = old.iter().map(|made| {
-        parse_annotation(&made.annotations[ANNOTATION])
+    let versions = old.iter().map(|created| {
+        parse_annotation(&created.annotations[ANNOTATION])
             .unwrap()
             .version
     });
@@ -283,7 +283,7 @@ async fn the_guides_rotation_period_changes_the_key_id_ninety_days_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_requests_are_counted_and_are_the_emulators() {
+async fn google_requests_match_the_emulators_count() {
     let cloud = Cloud::start().await;
     let kek = cloud.kek().build().await.unwrap();
     for size in [0, 1, 32, kek.max_plaintext()] {
@@ -296,16 +296,16 @@ async fn the_requests_are_counted_and_are_the_emulators() {
             plaintext
         );
     }
-    // Which version, sealed, opened; then opened once more.
+    // Find the version, encrypt, decrypt; then decrypt once more.
     assert_eq!(kek.requests(), 4 * 4);
     assert_eq!(kek.requests(), cloud.plugin_requests());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
+async fn dead_key_fails_status_until_it_is_restored() {
     let cloud = Cloud::start().await;
     let mut lab = cloud.plugin().await;
-    let made = lab.encrypt(b"x").await;
+    let created = lab.encrypt(b"x").await;
     cloud.set_state("1", CryptoKeyVersionState::Disabled).await;
     let failed = lab
         .status_until("an error", Result::is_err)
@@ -320,7 +320,7 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
         "{failed}"
     );
     assert!(
-        lab.decrypt(&made)
+        lab.decrypt(&created)
             .await
             .unwrap_err()
             .message()
@@ -329,7 +329,7 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     cloud.set_state("1", CryptoKeyVersionState::Enabled).await;
     assert_eq!(
         lab.status_until("ok", Result::is_ok).await.unwrap(),
-        made.key_id
+        created.key_id
     );
 
     cloud
@@ -354,13 +354,13 @@ async fn a_key_that_dies_fails_status_and_one_that_comes_back_heals_it() {
     cloud.set_state("1", CryptoKeyVersionState::Enabled).await;
     assert_eq!(
         lab.status_until("ok", Result::is_ok).await.unwrap(),
-        made.key_id
+        created.key_id
     );
-    assert_eq!(lab.decrypt(&made).await.unwrap(), b"x");
+    assert_eq!(lab.decrypt(&created).await.unwrap(), b"x");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_is_named_with_its_remedy() {
+async fn errors_name_cause_and_remedy() {
     let cloud = Cloud::start().await;
     cloud.key("mac", CryptoKeyPurpose::Mac).await;
     let owner = cloud.emulator.gcp_owner().unwrap();
@@ -400,7 +400,7 @@ async fn what_is_wrong_is_named_with_its_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_keys_ciphertext_is_refused_without_a_call() {
+async fn ciphertext_of_another_google_key_is_rejected_without_a_call() {
     let cloud = Cloud::start().await;
     cloud.key("other", CryptoKeyPurpose::EncryptDecrypt).await;
     let owner = cloud.emulator.gcp_owner().unwrap();
@@ -413,16 +413,16 @@ async fn another_keys_ciphertext_is_refused_without_a_call() {
     let kek = cloud.kek().build().await.unwrap();
     kek.wrap(b"x").await.unwrap();
     let before = kek.requests();
-    let refused = kek
+    let rejected = kek
         .unwrap(&wrapped.ciphertext, &wrapped.version)
         .await
         .unwrap_err();
-    assert!(matches!(refused, KekError::Foreign { .. }), "{refused}");
+    assert!(matches!(rejected, KekError::WrongKey { .. }), "{rejected}");
     assert_eq!(kek.requests(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_metadata_server_needs_no_key_file() {
+async fn metadata_server_needs_no_key_file() {
     let cloud = Cloud::start().await;
     let metadata = mds::Builder::default()
         .with_endpoint(cloud.endpoint())

@@ -10,7 +10,7 @@ use crate::support::connect;
 
 const KEY: &str = "projects/kmslab/locations/us-east1/keyRings/r/cryptoKeys/k";
 
-/// A login of `gcloud auth application-default login`, as a developer's laptop has it.
+/// A login by `gcloud auth application-default login`, as on a developer's laptop.
 const LOGIN: &str = r#"{"type":"authorized_user","client_id":"made-up","client_secret":"made-up","refresh_token":"made-up"}"#;
 
 struct Machine {
@@ -30,8 +30,8 @@ impl Machine {
         }
     }
 
-    /// What Status says: the emulator's own words once its caller is known, since the key is not
-    /// there.
+    /// The message of Status: the emulator's own once the caller is authenticated, since the key
+    /// does not exist.
     async fn status(&self, flags: &[&str], variables: &[(&str, &str)]) -> String {
         let socket = self.home.path().join("kms.sock");
         let endpoint = format!("http://{}", self.emulator.http_addr());
@@ -45,7 +45,7 @@ impl Machine {
             .args(flags)
             .env_clear()
             .env("HOME", self.home.path())
-            // Nobody is to be asked outside of this machine.
+            // Nothing outside of this machine may be called.
             .env("HTTPS_PROXY", "http://127.0.0.1:1")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -68,7 +68,7 @@ impl Machine {
 }
 
 #[tokio::test]
-async fn the_metadata_server_that_the_environment_names_comes_before_a_login() {
+async fn metadata_server_of_the_environment_precedes_a_gcloud_login() {
     let machine = Machine::with_a_login().await;
     let host = machine.emulator.http_addr().to_string();
     let server = ("GCE_METADATA_HOST", host.as_str());
@@ -88,7 +88,7 @@ async fn the_metadata_server_that_the_environment_names_comes_before_a_login() {
 }
 
 #[tokio::test]
-async fn a_credentials_file_comes_before_the_environment() {
+async fn credentials_file_precedes_the_environment() {
     let machine = Machine::with_a_login().await;
     let file = machine.home.path().join("key.json");
     let key = machine.emulator.gcp_owner().unwrap();
@@ -106,7 +106,7 @@ async fn a_credentials_file_comes_before_the_environment() {
 }
 
 #[tokio::test]
-async fn a_credentials_file_that_cannot_be_used_is_named() {
+async fn unusable_credentials_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key.json");
     for (content, says) in [

@@ -1,4 +1,4 @@
-//! Credentials that come late or are corrected while the program runs.
+//! Credentials that become available or are corrected while the program runs.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -45,7 +45,7 @@ impl Machine {
             .unwrap()
     }
 
-    /// The first Status with this code, which it has from `file` being `before` until it is
+    /// Whether Status fails with this code while `file` is `before`, and recovers once it is
     /// `after`.
     async fn is_mended_by(
         &self,
@@ -66,10 +66,10 @@ impl Machine {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut client = connect(socket.clone()).await;
-        let refused = client.status(StatusRequest {}).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+        let rejected = client.status(StatusRequest {}).await.unwrap_err();
+        assert_eq!(rejected.code(), Code::Unauthenticated, "{rejected}");
         std::fs::write(file, after).unwrap();
-        let mut last = refused;
+        let mut last = rejected;
         for _ in 0..600 {
             last = client.status(StatusRequest {}).await.unwrap_err();
             if last.code() == mended {
@@ -83,11 +83,11 @@ impl Machine {
     }
 }
 
-/// The key is not there: that the cloud says so shows that the credentials are accepted.
+/// The key does not exist; that the cloud says so shows that the credentials are accepted.
 const MENDED: Code = Code::FailedPrecondition;
 
 #[tokio::test]
-async fn a_profile_of_aws_that_is_corrected_or_made_is_picked_up() {
+async fn corrected_aws_profile_is_picked_up() {
     let machine = Machine::new().await;
     let endpoint = format!("--endpoint-url=http://{}", machine.emulator.http_addr());
     let flags = ["aws", "--key=alias/k", "--region=us-east-1", &endpoint];
@@ -111,7 +111,7 @@ async fn a_profile_of_aws_that_is_corrected_or_made_is_picked_up() {
 }
 
 #[tokio::test]
-async fn a_client_secret_of_azure_that_is_corrected_is_picked_up() {
+async fn corrected_azure_client_secret_is_picked_up() {
     let machine = Machine::new().await;
     let (ca, proxy) = (
         machine.emulator.ca_path().unwrap(),
@@ -149,7 +149,7 @@ async fn a_client_secret_of_azure_that_is_corrected_is_picked_up() {
 }
 
 #[tokio::test]
-async fn a_key_file_of_google_that_is_replaced_is_picked_up() {
+async fn replaced_google_key_file_is_picked_up() {
     let machine = Machine::new().await;
     let file = machine.home.path().join("key.json");
     let endpoint = format!("--endpoint=http://{}", machine.emulator.http_addr());
@@ -160,14 +160,14 @@ async fn a_key_file_of_google_that_is_replaced_is_picked_up() {
     let right = owner
         .json(&format!("http://{}/token", machine.emulator.http_addr()))
         .to_string();
-    // Of another emulator: a key that this one has never seen.
-    let stranger = Emulator::builder()
+    // From another emulator: a key that this one has never seen.
+    let unknown_caller = Emulator::builder()
         .start()
         .await
         .unwrap()
         .gcp_owner()
         .unwrap();
-    let wrong = stranger
+    let wrong = unknown_caller
         .json(&format!("http://{}/token", machine.emulator.http_addr()))
         .to_string();
     machine

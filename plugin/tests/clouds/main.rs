@@ -1,4 +1,4 @@
-//! The plugin against the emulator, with each vendor's own SDK and verified callers in between.
+//! The plugin with the emulator, through each vendor's own SDK and with authenticated callers.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod aws;

@@ -1,4 +1,4 @@
-//! What the tests of every cloud share.
+//! Shared by the tests of all clouds.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use kmslab_plugin::kek::Kek;
 use kmslab_plugin::{Plugin, RunningPlugin};
 use tonic::transport::{Channel, Endpoint};
 
-/// A plugin that serves, and a client of its socket.
+/// A running plugin and a client of its socket.
 pub(crate) struct Lab {
     pub(crate) running: RunningPlugin,
     client: KeyManagementServiceClient<Channel>,
@@ -66,13 +66,13 @@ impl Lab {
 
     pub(crate) async fn decrypt(
         &mut self,
-        made: &EncryptResponse,
+        created: &EncryptResponse,
     ) -> Result<Vec<u8>, tonic::Status> {
         let EncryptResponse {
             ciphertext,
             key_id,
             annotations,
-        } = made.clone();
+        } = created.clone();
         let request = DecryptRequest {
             ciphertext,
             uid: "u".into(),

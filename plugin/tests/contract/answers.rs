@@ -1,4 +1,4 @@
-//! What Status, Encrypt and Decrypt answer while all is well, and what they refuse.
+//! Responses of Status, Encrypt and Decrypt of a healthy plugin, and the requests that it rejects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +10,19 @@ use tonic::Code;
 use crate::support::{KEY, Lab, decrypt, decrypt_request, encrypt, sealed_by, status};
 
 #[tokio::test]
-async fn encrypt_and_status_name_the_same_key_and_decrypt_gives_back() {
+async fn encrypt_and_status_return_the_same_key_id_and_decrypt_round_trips() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
     let id = status(&mut client).await.unwrap();
     assert_eq!(id, key_id("fake", KEY, "v1", 0));
     assert_eq!(running.key_id().as_ref(), Some(&id));
 
-    let made = encrypt(&mut client, b"seed").await.unwrap();
-    assert_eq!(made.key_id, id);
-    limits::check_encrypted_dek_source(&made.ciphertext).unwrap();
-    limits::check_key_id(&made.key_id).unwrap();
-    limits::check_annotations(&made.annotations).unwrap();
-    let label = parse_annotation(&made.annotations[ANNOTATION]).unwrap();
+    let created = encrypt(&mut client, b"seed").await.unwrap();
+    assert_eq!(created.key_id, id);
+    limits::check_encrypted_dek_source(&created.ciphertext).unwrap();
+    limits::check_key_id(&created.key_id).unwrap();
+    limits::check_annotations(&created.annotations).unwrap();
+    let label = parse_annotation(&created.annotations[ANNOTATION]).unwrap();
     assert_eq!(
         label,
         Label {
@@ -34,7 +34,9 @@ async fn encrypt_and_status_name_the_same_key_and_decrypt_gives_back() {
     );
 
     assert_eq!(
-        decrypt(&mut client, decrypt_request(&made)).await.unwrap(),
+        decrypt(&mut client, decrypt_request(&created))
+            .await
+            .unwrap(),
         b"seed"
     );
     let counts = running.counts();
@@ -50,7 +52,7 @@ async fn encrypt_and_status_name_the_same_key_and_decrypt_gives_back() {
 }
 
 #[tokio::test]
-async fn status_costs_no_cloud_call() {
+async fn status_makes_no_cloud_call() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
     let before = (lab.kek.calls(), running.counts().sdk_requests);
@@ -62,17 +64,17 @@ async fn status_costs_no_cloud_call() {
 }
 
 #[tokio::test]
-async fn the_first_status_waits_for_the_first_probe() {
+async fn first_status_waits_for_the_first_probe() {
     let lab = Lab::new();
-    // No wait for the probe here: Status must not answer a failure that kube-apiserver keeps for 3
-    // s.
+    // Does not wait for the probe: Status must not return a failure that kube-apiserver would cache
+    // for 3 s.
     let _running = lab.plugin().start().await.unwrap();
     let mut client = crate::support::connect(&lab.socket()).await;
     status(&mut client).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_rotation_is_noticed_and_what_is_older_still_opens() {
+async fn rotation_is_noticed_and_older_ciphertexts_decrypt() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
     let old = encrypt(&mut client, b"old").await.unwrap();
@@ -101,21 +103,21 @@ async fn a_rotation_is_noticed_and_what_is_older_still_opens() {
 }
 
 #[tokio::test]
-async fn an_encrypt_that_sees_the_rotation_first_is_labelled_with_what_made_it() {
+async fn encrypt_that_sees_a_rotation_first_returns_the_new_key_id() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
     lab.kek.rotate("v2");
-    let made = encrypt(&mut client, b"x").await.unwrap();
+    let created = encrypt(&mut client, b"x").await.unwrap();
     assert_eq!(
-        (sealed_by(&made.ciphertext).as_str(), &made.key_id),
+        (sealed_by(&created.ciphertext).as_str(), &created.key_id),
         ("v2", &key_id("fake", KEY, "v2", 0))
     );
-    assert_eq!(running.key_id().unwrap(), made.key_id);
-    assert_eq!(status(&mut client).await.unwrap(), made.key_id);
+    assert_eq!(running.key_id().unwrap(), created.key_id);
+    assert_eq!(status(&mut client).await.unwrap(), created.key_id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rotation_under_load_never_mislabels() {
+async fn rotation_under_load_never_mislabels_ciphertexts() {
     let lab = Lab::new();
     let (_running, client) = lab.start().await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -123,7 +125,7 @@ async fn rotation_under_load_never_mislabels() {
     for writer in 0..8u8 {
         let (mut client, stop) = (client.clone(), stop.clone());
         writers.push(tokio::spawn(async move {
-            let (mut made, mut versions) = (0u32, std::collections::BTreeSet::new());
+            let (mut created, mut versions) = (0u32, std::collections::BTreeSet::new());
             while !stop.load(Ordering::SeqCst) {
                 let answer = match encrypt(&mut client, &[writer]).await {
                     Ok(answer) => answer,
@@ -145,9 +147,9 @@ async fn rotation_under_load_never_mislabels() {
                     [writer]
                 );
                 versions.insert(really);
-                made += 1;
+                created += 1;
             }
-            (made, versions.len())
+            (created, versions.len())
         }));
     }
     for version in 2..300 {
@@ -156,37 +158,37 @@ async fn rotation_under_load_never_mislabels() {
     }
     stop.store(true, Ordering::SeqCst);
     for writer in writers {
-        let (made, versions) = writer.await.unwrap();
+        let (created, versions) = writer.await.unwrap();
         assert!(
-            made > 10 && versions > 5,
-            "{made} answers under {versions} versions are no load"
+            created > 10 && versions > 5,
+            "{created} answers under {versions} versions are no load"
         );
     }
 }
 
 #[tokio::test]
-async fn a_version_that_was_replaced_comes_back_only_when_it_stays() {
+async fn replaced_version_returns_only_if_it_persists() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
     lab.kek.rotate("v2");
     lab.advance_to_probe(10).await;
     let v2 = key_id("fake", KEY, "v2", 0);
     crate::support::eventually("v2", || running.key_id().as_ref() == Some(&v2)).await;
-    // A server of the cloud that has not heard of the rotation.
+    // A server of the cloud that does not know of the rotation yet.
     lab.kek.rotate("v1");
     lab.advance_to_probe(10).await;
-    let refused = encrypt(&mut client, b"x").await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable);
+    let rejected = encrypt(&mut client, b"x").await.unwrap_err();
+    assert_eq!(rejected.code(), Code::Unavailable);
     assert!(
-        refused.message().contains("it is rotating; try again"),
-        "{refused}"
+        rejected.message().contains("it is rotating; try again"),
+        "{rejected}"
     );
     assert_eq!(
         status(&mut client).await.unwrap(),
         v2,
         "a key_id must not flip"
     );
-    // It stays: somebody went back on purpose.
+    // It persists: the rotation was reverted on purpose.
     for _ in 0..3 {
         lab.advance_to_probe(10).await;
     }
@@ -196,7 +198,7 @@ async fn a_version_that_was_replaced_comes_back_only_when_it_stays() {
 }
 
 #[tokio::test]
-async fn the_generation_parts_two_lives_of_a_key_and_reads_both() {
+async fn generation_changes_the_key_id_and_reads_both() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
     let old = encrypt(&mut client, b"x").await.unwrap();
@@ -212,7 +214,7 @@ async fn the_generation_parts_two_lives_of_a_key_and_reads_both() {
 }
 
 #[tokio::test]
-async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
+async fn decrypt_rejects_foreign_requests_without_a_cloud_call() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
     let good = decrypt_request(&encrypt(&mut client, b"x").await.unwrap());
@@ -294,16 +296,16 @@ async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
 
     let before = lab.kek.calls();
     for (code, message, request) in cases {
-        let refused = decrypt(&mut client, request).await.unwrap_err();
+        let rejected = decrypt(&mut client, request).await.unwrap_err();
         assert!(
-            refused.code() == code && refused.message().contains(message),
-            "{message:?} expected: {refused}"
+            rejected.code() == code && rejected.message().contains(message),
+            "{message:?} expected: {rejected}"
         );
     }
     assert_eq!(lab.kek.calls(), before);
 
-    // Consistent in itself, but the cloud says that another version made it.
-    let refused = decrypt(
+    // Consistent, but the cloud says that another version made it.
+    let rejected = decrypt(
         &mut client,
         relabelled(Label {
             version: "v2".into(),
@@ -312,16 +314,16 @@ async fn decrypt_refuses_what_it_did_not_make_without_asking_the_cloud() {
     )
     .await
     .unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(rejected.code(), Code::InvalidArgument);
     assert!(
-        refused.message().contains("damaged or relabelled"),
-        "{refused}"
+        rejected.message().contains("damaged or relabelled"),
+        "{rejected}"
     );
     assert_eq!(decrypt(&mut client, good).await.unwrap(), b"x");
 }
 
 #[tokio::test]
-async fn encrypt_refuses_what_the_cloud_or_the_api_server_would() {
+async fn encrypt_rejects_oversized_input() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
     let before = lab.kek.calls();
@@ -339,11 +341,11 @@ async fn encrypt_refuses_what_the_cloud_or_the_api_server_would() {
     assert_eq!(lab.kek.calls(), before);
 
     lab.kek.overhead(1024);
-    let refused = encrypt(&mut client, b"x").await.unwrap_err();
+    let rejected = encrypt(&mut client, b"x").await.unwrap_err();
     assert!(
-        refused.code() == Code::InvalidArgument
-            && refused.message().contains("exceeds the max size of 1024"),
-        "{refused}"
+        rejected.code() == Code::InvalidArgument
+            && rejected.message().contains("exceeds the max size of 1024"),
+        "{rejected}"
     );
     lab.kek.overhead(0);
 

@@ -40,7 +40,7 @@ async fn refused(args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), said)
 }
 
-/// Starts against a port where nobody listens.
+/// Starts with an endpoint on which nothing listens.
 async fn start(socket: &Path, more: &[&str]) -> Child {
     let listen = format!("--listen={}", socket.display());
     let key = format!("--key={ARN}");
@@ -67,9 +67,9 @@ async fn end(child: Child, signal: Signal) -> Output {
         .unwrap()
 }
 
-/// systemd's side of the protocol: it starts what waits for the plugin when this has come.
+/// systemd's side of the protocol: on this message it starts units that wait for the plugin.
 #[tokio::test]
-async fn a_service_manager_hears_when_the_socket_serves_and_when_it_ends() {
+async fn binary_notifies_the_service_manager() {
     let dir = tempfile::tempdir().unwrap();
     let (socket, notify) = (dir.path().join("kms.sock"), dir.path().join("notify"));
     let manager = tokio::net::UnixDatagram::bind(&notify).unwrap();
@@ -87,7 +87,7 @@ async fn a_service_manager_hears_when_the_socket_serves_and_when_it_ends() {
         .env("NOTIFY_SOCKET", &notify)
         .spawn()
         .unwrap();
-    // At once, although the key's cloud is away.
+    // At once, although the key's cloud is not reachable.
     assert!(heard().await.starts_with("READY=1"));
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
     assert_eq!(end(child, Signal::TERM).await.status.code(), Some(0));
@@ -95,7 +95,7 @@ async fn a_service_manager_hears_when_the_socket_serves_and_when_it_ends() {
 }
 
 #[tokio::test]
-async fn wrong_usage_is_2_and_says_what_and_where() {
+async fn usage_errors_exit_with_2_and_name_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     let listen = format!("--listen={}/kms.sock", dir.path().display());
     let key = format!("--key={ARN}");
@@ -152,7 +152,7 @@ async fn wrong_usage_is_2_and_says_what_and_where() {
 }
 
 #[tokio::test]
-async fn what_the_machine_lacks_is_3() {
+async fn missing_environment_exits_with_3() {
     let dir = tempfile::tempdir().unwrap();
     let key = format!("--key={ARN}");
     let file = dir.path().join("file");
@@ -181,9 +181,9 @@ async fn what_the_machine_lacks_is_3() {
     drop(child);
 }
 
-/// As in a container with nothing but the program: the SDK itself panics in debug builds.
+/// As in a container that contains only the program; debug builds of the SDK itself panic.
 #[tokio::test]
-async fn a_machine_without_root_certificates_is_said_to_be_one_and_needs_none_for_plain_http() {
+async fn missing_root_certificates_are_reported_for_https_only() {
     let dir = tempfile::tempdir().unwrap();
     let (none, socket) = (dir.path().join("none.pem"), dir.path().join("kms.sock"));
     std::fs::write(&none, "").unwrap();
@@ -225,7 +225,7 @@ async fn a_machine_without_root_certificates_is_said_to_be_one_and_needs_none_fo
 }
 
 #[tokio::test]
-async fn it_serves_without_its_cloud_and_ends_with_0_on_a_signal() {
+async fn binary_serves_without_its_cloud_and_exits_with_0_on_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("kms.sock");
@@ -256,7 +256,7 @@ async fn it_serves_without_its_cloud_and_ends_with_0_on_a_signal() {
 }
 
 #[tokio::test]
-async fn without_credentials_status_says_so() {
+async fn status_reports_missing_credentials() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("kms.sock");
     let args = [
@@ -289,7 +289,7 @@ async fn without_credentials_status_says_so() {
 }
 
 #[tokio::test]
-async fn help_has_examples() {
+async fn help_contains_examples() {
     let output = plugin(&["--help"]).output().await.unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     for part in [

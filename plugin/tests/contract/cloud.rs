@@ -1,5 +1,4 @@
-//! The AWS key against a server that answers as scripted: retries, deadlines, and answers that must
-//! not be believed.
+//! The AWS client with a scripted server: retries, timeouts, and inconsistent responses.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -14,11 +13,11 @@ use serde_json::{Value, json};
 
 const ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// Answers in order; where they have run out, none at all.
+/// Responds in order, and not at all once the responses are used up.
 #[derive(Default)]
 struct Script {
     answers: VecDeque<(u16, String)>,
-    /// The operations that were asked for.
+    /// The operations that were called.
     asked: Vec<String>,
 }
 
@@ -114,7 +113,7 @@ fn version(material: &str) -> KeyVersion {
 }
 
 #[tokio::test]
-async fn retries_are_counted_as_the_server_sees_them() {
+async fn retries_are_counted_as_requests() {
     let throttled = (400, error("ThrottlingException"));
     let cloud = Cloud::answering([
         throttled,
@@ -128,15 +127,15 @@ async fn retries_are_counted_as_the_server_sees_them() {
 }
 
 #[tokio::test]
-async fn retries_end_and_the_last_answer_counts() {
+async fn retries_are_bounded_and_the_last_error_is_returned() {
     let cloud = Cloud::answering(vec![(500, error("KMSInternalException")); 9]).await;
     let kek = cloud.kek(ARN).await;
     assert!(matches!(
         kek.wrap(b"seed").await,
-        Err(KekError::Fault { .. })
+        Err(KekError::ServiceError { .. })
     ));
     assert_eq!((kek.requests(), cloud.asked().len()), (3, 3));
-    // What the cloud has decided is not asked again.
+    // Errors that the cloud has decided on are not retried.
     let cloud = Cloud::answering([(400, error("DisabledException"))]).await;
     let kek = cloud.kek(ARN).await;
     assert_eq!(
@@ -147,7 +146,7 @@ async fn retries_end_and_the_last_answer_counts() {
 }
 
 #[tokio::test]
-async fn a_call_without_an_answer_ends_at_its_deadline() {
+async fn unanswered_call_ends_at_its_timeout() {
     let cloud = Cloud::answering([]).await;
     let kek = AwsKek::builder(ARN)
         .endpoint_url(Some(&cloud.url))
@@ -170,7 +169,7 @@ async fn a_call_without_an_answer_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_ciphertext_is_labelled_by_what_opened_it() {
+async fn ciphertext_is_labelled_with_the_version_that_decrypted_it() {
     let cloud = Cloud::answering([(200, sealed()), (200, opened(SEED, "m2"))]).await;
     let wrapped = cloud.kek("alias/k").await.wrap(b"seed").await.unwrap();
     assert_eq!(
@@ -181,7 +180,7 @@ async fn a_ciphertext_is_labelled_by_what_opened_it() {
 }
 
 #[tokio::test]
-async fn answers_that_do_not_fit_are_not_believed() {
+async fn inconsistent_responses_are_rejected() {
     let no_material = json!({ "KeyId": ARN, "Plaintext": SEED });
     for (answer, says) in [
         (opened("b3RoZXI=", "m1"), "other bytes than were encrypted"),
@@ -210,7 +209,7 @@ async fn answers_that_do_not_fit_are_not_believed() {
 }
 
 #[tokio::test]
-async fn a_foreign_key_is_never_asked_for() {
+async fn foreign_key_is_never_requested() {
     let cloud = Cloud::answering([(200, described())]).await;
     let foreign = KeyVersion {
         key: "arn:aws:kms:us-east-1:999999999999:key/x".into(),
@@ -223,7 +222,7 @@ async fn a_foreign_key_is_never_asked_for() {
             .unwrap(b"cipher", &foreign)
             .await
             .unwrap_err();
-        assert!(matches!(error, KekError::Foreign { .. }), "{error}");
+        assert!(matches!(error, KekError::WrongKey { .. }), "{error}");
         assert_eq!(
             cloud.asked().len(),
             asked,
@@ -234,7 +233,7 @@ async fn a_foreign_key_is_never_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_not_kms_is_named() {
+async fn non_kms_endpoint_is_named() {
     for (code, body, says) in [
         (404, json!("<html>not here</html>"), "HTTP 404"),
         (200, json!("<html>welcome</html>"), "HTTP 200"),
@@ -250,13 +249,13 @@ async fn what_is_not_kms_is_named() {
     let cloud = Cloud::answering(vec![(502, json!("<html>bad gateway</html>")); 3]).await;
     let error = cloud.kek(ARN).await.current().await.unwrap_err();
     assert!(
-        matches!(error, KekError::Fault { .. }) && error.to_string().contains("HTTP 502"),
+        matches!(error, KekError::ServiceError { .. }) && error.to_string().contains("HTTP 502"),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn keys_of_another_kind_or_state_are_told_apart() {
+async fn unusable_key_kinds_and_states_are_distinguished() {
     let with = |field: &str, value: &str| {
         let mut answer = described();
         answer["KeyMetadata"][field] = json!(value);

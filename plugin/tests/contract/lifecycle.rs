@@ -1,4 +1,4 @@
-//! The socket's file and the plugin's end: drained, bounded, or killed.
+//! The socket's file and the end of the plugin: finished calls, timeouts, kills.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kmslab_plugin::{MAX_PATH, Plugin, SocketError, StartError};
+use kmslab_plugin::{MAX_PATH_LEN, Plugin, SocketError, StartError};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::support::{
@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_socket_is_its_owners_alone_and_goes_with_the_plugin() {
+async fn socket_is_private_and_removed_on_shutdown() {
     let lab = Lab::new();
     let (running, _client) = lab.start().await;
     let meta = fs::symlink_metadata(lab.socket()).unwrap();
@@ -29,12 +29,12 @@ async fn the_socket_is_its_owners_alone_and_goes_with_the_plugin() {
 }
 
 #[tokio::test]
-async fn shutdown_lets_calls_in_flight_end() {
+async fn shutdown_finishes_running_calls() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
-    let made = encrypt(&mut client, b"x").await.unwrap();
+    let created = encrypt(&mut client, b"x").await.unwrap();
     let held = lab.kek.gate.acquire_many(1000).await.unwrap();
-    let call = tokio::spawn(async move { decrypt(&mut client, decrypt_request(&made)).await });
+    let call = tokio::spawn(async move { decrypt(&mut client, decrypt_request(&created)).await });
     eventually("the Decrypt", || running.counts().in_flight == 1).await;
     let shutdown = tokio::spawn(running.shutdown());
     let socket = lab.socket();
@@ -46,7 +46,7 @@ async fn shutdown_lets_calls_in_flight_end() {
 }
 
 #[tokio::test]
-async fn a_call_that_never_ends_does_not_hold_shutdown_for_ever() {
+async fn shutdown_does_not_wait_for_an_endless_call() {
     let lab = Lab::new();
     let running = lab
         .plugin()
@@ -55,9 +55,9 @@ async fn a_call_that_never_ends_does_not_hold_shutdown_for_ever() {
         .await
         .unwrap();
     let mut client = connect(&lab.socket()).await;
-    let made = encrypt(&mut client, b"x").await.unwrap();
+    let created = encrypt(&mut client, b"x").await.unwrap();
     let _held = lab.kek.gate.acquire_many(1000).await.unwrap();
-    let call = tokio::spawn(async move { decrypt(&mut client, decrypt_request(&made)).await });
+    let call = tokio::spawn(async move { decrypt(&mut client, decrypt_request(&created)).await });
     eventually("the Decrypt", || running.counts().in_flight == 1).await;
     running.shutdown().await;
     call.await.unwrap().unwrap_err();
@@ -68,12 +68,12 @@ async fn a_call_that_never_ends_does_not_hold_shutdown_for_ever() {
 }
 
 #[tokio::test]
-async fn a_killed_plugin_leaves_its_socket_and_the_next_takes_it_over_at_once() {
+async fn stale_socket_of_a_killed_plugin_is_taken_over() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
-    let made = encrypt(&mut client, b"x").await.unwrap();
+    let created = encrypt(&mut client, b"x").await.unwrap();
     let held = lab.kek.gate.acquire_many(1000).await.unwrap();
-    let request = decrypt_request(&made);
+    let request = decrypt_request(&created);
     let call = tokio::spawn(async move { decrypt(&mut client, request).await });
     eventually("the Decrypt", || running.counts().in_flight == 1).await;
     running.kill();
@@ -97,7 +97,9 @@ async fn a_killed_plugin_leaves_its_socket_and_the_next_takes_it_over_at_once() 
     let before = lab.kek.wraps.load(Ordering::SeqCst);
     drop(held);
     assert_eq!(
-        decrypt(&mut client, decrypt_request(&made)).await.unwrap(),
+        decrypt(&mut client, decrypt_request(&created))
+            .await
+            .unwrap(),
         b"x"
     );
     lab.timer.advance(10);
@@ -114,7 +116,7 @@ async fn a_killed_plugin_leaves_its_socket_and_the_next_takes_it_over_at_once() 
 }
 
 #[tokio::test]
-async fn a_live_socket_is_left_alone() {
+async fn live_socket_is_not_taken_over() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
     let error = lab.plugin().start().await.unwrap_err();
@@ -128,11 +130,11 @@ async fn a_live_socket_is_left_alone() {
 }
 
 #[tokio::test]
-async fn of_many_that_start_over_a_stale_socket_one_listens() {
+async fn concurrent_starts_over_a_stale_socket_leave_one_listener() {
     let lab = Lab::new();
     drop(UnixListener::bind(lab.socket()).unwrap());
     let starts: Vec<_> = (0..6).map(|_| tokio::spawn(lab.plugin().start())).collect();
-    let (mut running, mut refused) = (Vec::new(), 0);
+    let (mut running, mut rejected) = (Vec::new(), 0);
     for start in starts {
         match start.await.unwrap() {
             Ok(plugin) => running.push(plugin),
@@ -141,19 +143,19 @@ async fn of_many_that_start_over_a_stale_socket_one_listens() {
                     matches!(error, StartError::Socket(SocketError::InUse { .. })),
                     "{error}"
                 );
-                refused += 1;
+                rejected += 1;
             }
         }
     }
-    assert_eq!((running.len(), refused), (1, 5));
+    assert_eq!((running.len(), rejected), (1, 5));
     status(&mut connect(&lab.socket()).await).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_is_no_socket_is_never_removed() {
+async fn files_that_are_not_sockets_are_never_removed() {
     let lab = Lab::new();
     let path = lab.socket();
-    let refused = async |what: &str| {
+    let rejected = async |what: &str| {
         let error = lab.plugin().start().await.unwrap_err().to_string();
         assert!(
             error.contains(&format!("there is {what} already, which is left alone")),
@@ -161,14 +163,14 @@ async fn what_is_no_socket_is_never_removed() {
         );
     };
     fs::write(&path, b"precious").unwrap();
-    refused("a regular file").await;
+    rejected("a regular file").await;
     assert_eq!(fs::read(&path).unwrap(), b"precious");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    refused("a directory").await;
+    rejected("a directory").await;
     fs::remove_dir(&path).unwrap();
     std::os::unix::fs::symlink("elsewhere", &path).unwrap();
-    refused("a symbolic link").await;
+    rejected("a symbolic link").await;
     assert!(
         fs::symlink_metadata(&path)
             .unwrap()
@@ -178,7 +180,7 @@ async fn what_is_no_socket_is_never_removed() {
 }
 
 #[tokio::test]
-async fn paths_that_cannot_be_are_named() {
+async fn invalid_socket_paths_are_named() {
     let lab = Lab::new();
     let start = async |path: std::path::PathBuf| {
         Plugin::builder(FakeKek::new(), path)
@@ -192,15 +194,15 @@ async fn paths_that_cannot_be_are_named() {
         error.contains("does not exist: create it with `install -d -m 0700"),
         "{error}"
     );
-    let error = start(lab.dir.path().join("x".repeat(MAX_PATH))).await;
+    let error = start(lab.dir.path().join("x".repeat(MAX_PATH_LEN))).await;
     assert!(
         error.contains(&format!(
-            "a unix socket's may have {MAX_PATH}: choose a shorter one"
+            "a unix socket's may have {MAX_PATH_LEN}: choose a shorter one"
         )),
         "{error}"
     );
-    // The longest that fits really binds.
-    let longest = MAX_PATH - lab.dir.path().as_os_str().len() - 1;
+    // The longest valid path can be bound.
+    let longest = MAX_PATH_LEN - lab.dir.path().as_os_str().len() - 1;
     let running = Plugin::builder(FakeKek::new(), lab.dir.path().join("x".repeat(longest)))
         .start()
         .await
@@ -209,7 +211,7 @@ async fn paths_that_cannot_be_are_named() {
 }
 
 #[tokio::test]
-async fn shutdown_does_not_remove_the_socket_of_a_successor() {
+async fn shutdown_keeps_the_socket_of_a_successor() {
     let lab = Lab::new();
     let (running, _client) = lab.start().await;
     fs::remove_file(lab.socket()).unwrap();
@@ -221,7 +223,7 @@ async fn shutdown_does_not_remove_the_socket_of_a_successor() {
 }
 
 #[tokio::test]
-async fn the_health_port_says_alive_ready_and_counts() {
+async fn health_port_reports_liveness_readiness_and_metrics() {
     let lab = Lab::new();
     let running = lab
         .plugin()
@@ -266,7 +268,7 @@ async fn the_health_port_says_alive_ready_and_counts() {
 }
 
 #[tokio::test]
-async fn a_taken_health_port_leaves_no_socket() {
+async fn unavailable_health_port_leaves_no_socket() {
     let lab = Lab::new();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let error = lab
@@ -280,7 +282,7 @@ async fn a_taken_health_port_leaves_no_socket() {
 }
 
 #[tokio::test]
-async fn a_grace_shorter_than_two_probes_is_refused() {
+async fn grace_shorter_than_two_probes_is_rejected() {
     let lab = Lab::new();
     let error = lab
         .plugin()

@@ -1,5 +1,4 @@
-//! Calls of services that the plugin does not serve, as an API server with another configuration
-//! makes them.
+//! Calls of services that the plugin does not implement, from a misconfigured API server.
 
 use hyper_util::rt::TokioIo;
 use kmslab_kmsv2::socket::{StatusRequest, StatusResponse};
@@ -24,7 +23,7 @@ async fn call(lab: &Lab, path: &'static str) -> Status {
         .unwrap();
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
-    // The messages are not looked at: any will do.
+    // The messages are not read; any will do.
     let codec = tonic_prost::ProstCodec::<StatusRequest, StatusResponse>::default();
     let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
     grpc.unary(Request::new(StatusRequest {}), path, codec)
@@ -33,7 +32,7 @@ async fn call(lab: &Lab, path: &'static str) -> Status {
 }
 
 #[tokio::test]
-async fn a_kms_v1_call_is_told_what_to_configure() {
+async fn kms_v1_call_gets_a_remedy() {
     let lab = Lab::new();
     let (running, _client) = lab.start().await;
     for (path, says) in [

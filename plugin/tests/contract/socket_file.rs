@@ -32,7 +32,7 @@ async fn until_it_answers(addr: SocketAddr, path: &str, code: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_socket_that_was_removed_is_bound_anew() {
+async fn removed_socket_is_bound_again() {
     let lab = Lab::new();
     let (running, addr, mut client) = serving(&lab).await;
     for _ in 0..2 {
@@ -57,7 +57,7 @@ async fn a_socket_that_was_removed_is_bound_anew() {
 }
 
 #[tokio::test]
-async fn a_socket_that_cannot_be_bound_anew_is_told_everywhere_until_it_can() {
+async fn unbindable_socket_fails_status_and_probes_until_bound() {
     let lab = Lab::new();
     let (running, addr, mut client) = serving(&lab).await;
     fs::remove_file(lab.socket()).unwrap();
@@ -70,10 +70,10 @@ async fn a_socket_that_cannot_be_bound_anew_is_told_everywhere_until_it_can() {
             "{answer}"
         );
     }
-    let refused = status(&mut client).await.unwrap_err();
+    let rejected = status(&mut client).await.unwrap_err();
     assert!(
-        refused.message().contains("it cannot be bound anew"),
-        "{refused}"
+        rejected.message().contains("it cannot be bound anew"),
+        "{rejected}"
     );
     assert_eq!(
         fs::read(lab.socket()).unwrap(),
@@ -89,7 +89,7 @@ async fn a_socket_that_cannot_be_bound_anew_is_told_everywhere_until_it_can() {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_made_anew_gets_the_socket_again() {
+async fn socket_returns_to_a_recreated_directory() {
     let lab = Lab::new();
     let (running, addr, _client) = serving(&lab).await;
     let (dir, moved) = (
@@ -99,7 +99,7 @@ async fn a_directory_that_was_made_anew_gets_the_socket_again() {
     fs::rename(&dir, &moved).unwrap();
     let answer = until_it_answers(addr, "/livez", 503).await;
     assert!(answer.contains("does not exist"), "{answer}");
-    // Back again: the same file, and nothing to bind.
+    // Back again: the same file, so there is nothing to bind.
     let before = fs::symlink_metadata(moved.join("kms.sock")).unwrap().ino();
     fs::rename(&moved, &dir).unwrap();
     until_it_answers(addr, "/livez", 200).await;
@@ -108,9 +108,9 @@ async fn a_directory_that_was_made_anew_gets_the_socket_again() {
 }
 
 #[tokio::test]
-async fn a_group_may_be_let_in() {
+async fn socket_group_can_connect() {
     let lab = Lab::new();
-    // The group of the test's own files, which may be given.
+    // The group of the test's own files, which this user may assign.
     let group = fs::metadata(lab.dir.path()).unwrap().gid();
     for (access, mode) in [
         (Access::new(None, Some(group)), 0o660),
@@ -118,9 +118,9 @@ async fn a_group_may_be_let_in() {
         (Access::new(Some(0o700), None), 0o700),
     ] {
         let running = lab.plugin().access(access).start().await.unwrap();
-        let made = fs::symlink_metadata(lab.socket()).unwrap();
+        let created = fs::symlink_metadata(lab.socket()).unwrap();
         assert_eq!(
-            (made.permissions().mode() & 0o7777, made.gid()),
+            (created.permissions().mode() & 0o7777, created.gid()),
             (mode, group)
         );
         running.shutdown().await;

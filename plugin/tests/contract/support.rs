@@ -1,4 +1,4 @@
-//! A key that does as it is told, a clock that stands until it is moved, and a client.
+//! A scripted key, a manual clock, and a client.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,15 +21,15 @@ use zeroize::Zeroizing;
 pub(crate) const KEY: &str = "fake:key";
 pub(crate) type Client = KeyManagementServiceClient<Channel>;
 
-/// Ciphertext is the version, a zero byte, and the plaintext with every bit flipped.
+/// Ciphertexts are the version, a zero byte, and the plaintext with every bit flipped.
 #[derive(Debug)]
 pub(crate) struct FakeKek {
     script: Mutex<Script>,
-    /// Taken by every unwrap; a test that holds the permits holds the calls.
+    /// Acquired by every unwrap: a test that holds the permits blocks the calls.
     pub(crate) gate: Semaphore,
     pub(crate) wraps: AtomicU64,
     pub(crate) unwraps: AtomicU64,
-    /// Unwraps that were begun and neither ended nor dropped.
+    /// Unwraps that have started and neither finished nor been dropped.
     pub(crate) unwrapping: AtomicU64,
 }
 
@@ -63,7 +63,7 @@ impl FakeKek {
         self.script.lock().unwrap().error = error.into();
     }
 
-    /// Ciphertexts become longer by this from now on.
+    /// Makes ciphertexts longer by this from now on.
     pub(crate) fn overhead(&self, bytes: usize) {
         self.script.lock().unwrap().overhead = bytes;
     }
@@ -108,7 +108,7 @@ impl Kek for FakeKek {
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         self.wraps.fetch_add(1, Ordering::SeqCst);
         let (version, overhead) = self.version()?;
-        // The answer is on its way while the key may rotate.
+        // The key may rotate before the response arrives.
         for _ in 0..3 {
             tokio::task::yield_now().await;
         }
@@ -128,8 +128,8 @@ impl Kek for FakeKek {
         version: &KeyVersion,
     ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         if version.key != KEY {
-            return Err(KekError::Foreign {
-                wanted: version.key.clone(),
+            return Err(KekError::WrongKey {
+                expected: version.key.clone(),
                 configured: KEY.into(),
             });
         }
@@ -138,14 +138,14 @@ impl Kek for FakeKek {
         let _unwrapping = Unwrapping(&self.unwrapping);
         let _permit = self.gate.acquire().await.unwrap();
         self.version()?;
-        let opened = sealed_by(ciphertext);
-        if opened != version.version {
+        let decrypted = sealed_by(ciphertext);
+        if decrypted != version.version {
             return Err(KekError::Corrupt {
-                detail: format!("opened by {opened}"),
+                detail: format!("opened by {decrypted}"),
             });
         }
         Ok(Zeroizing::new(
-            ciphertext[opened.len() + 1..]
+            ciphertext[decrypted.len() + 1..]
                 .iter()
                 .map(|byte| !byte)
                 .collect(),
@@ -157,13 +157,13 @@ impl Kek for FakeKek {
     }
 }
 
-/// The version that really made a ciphertext.
+/// The version that made a ciphertext.
 pub(crate) fn sealed_by(ciphertext: &[u8]) -> String {
     String::from_utf8(ciphertext.split(|byte| *byte == 0).next().unwrap().to_vec()).unwrap()
 }
 
-/// The time, and how many wait for one: a wait begins at the time that it then is, so time must not
-/// move before it has.
+/// The time, and the number of waiters: a wait starts at the current time, so time must not advance
+/// before the wait has started.
 #[derive(Debug)]
 pub(crate) struct ManualTimer(watch::Sender<Duration>, Arc<AtomicUsize>);
 
@@ -221,7 +221,7 @@ impl Ticker for ManualTicker {
     }
 }
 
-/// A plugin on a socket in a folder of its own.
+/// A plugin on a socket in its own directory.
 pub(crate) struct Lab {
     pub(crate) kek: Arc<FakeKek>,
     pub(crate) timer: Arc<ManualTimer>,
@@ -251,7 +251,7 @@ impl Lab {
         (running, connect(&self.socket()).await)
     }
 
-    /// Moves the clock, and waits for the probe that this wakes.
+    /// Advances the clock and waits for the probe that this starts.
     pub(crate) async fn advance_to_probe(&self, seconds: u64) {
         eventually("the prober to wait", || {
             self.timer.1.load(Ordering::SeqCst) > 0
@@ -276,7 +276,7 @@ pub(crate) async fn connect(socket: &Path) -> Client {
     KeyManagementServiceClient::new(channel)
 }
 
-/// Polls until it holds; a test that waits for ever says for what.
+/// Polls until the condition holds; a test that waits for ever says for what.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while !holds() {
@@ -297,7 +297,7 @@ pub(crate) async fn status(client: &mut Client) -> Result<String, Status> {
     Ok(answer.key_id)
 }
 
-/// Asks until Status has become what it shall be: the probe that changes it runs beside.
+/// Calls Status until it has the expected result, which a concurrent probe changes.
 pub(crate) async fn status_until(
     client: &mut Client,
     what: &str,
@@ -327,12 +327,12 @@ pub(crate) async fn encrypt(
         .map(tonic::Response::into_inner)
 }
 
-pub(crate) fn decrypt_request(made: &EncryptResponse) -> DecryptRequest {
+pub(crate) fn decrypt_request(created: &EncryptResponse) -> DecryptRequest {
     DecryptRequest {
-        ciphertext: made.ciphertext.clone(),
+        ciphertext: created.ciphertext.clone(),
         uid: "uid-2".into(),
-        key_id: made.key_id.clone(),
-        annotations: made.annotations.clone(),
+        key_id: created.key_id.clone(),
+        annotations: created.annotations.clone(),
     }
 }
 

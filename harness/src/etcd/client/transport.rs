@@ -107,7 +107,7 @@ fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, EtcdError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EtcdError> {
-    let read = file::read(path, file::CONFIGURATION).map(|bytes| bytes.to_vec());
+    let read = file::read(path, file::MAX_CONFIGURATION_BYTES).map(|bytes| bytes.to_vec());
     read.map_err(|error| EtcdError::Tls {
         file: path.display().to_string(),
         reason: error.to_string(),

@@ -1,4 +1,4 @@
-//! The SDK's client: region, endpoint, CA, credentials, deadlines, and a count of what goes out.
+//! The SDK's client: region, endpoint, CA, credentials, timeouts, and a count of requests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,20 +22,21 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use super::AwsKek;
 use super::name::{KeyName, NameError, is_region};
-use crate::kek::origin::Origin;
+use crate::kek::context::CallContext;
 use crate::kek::tls::{CaFileError, read_ca};
 
-/// Attempts of one call, the first included; all of them within the call's deadline.
-const ATTEMPTS: u32 = 3;
-/// Between attempts: kube-apiserver waits 3 s, the SDK's default of up to 20 s would outlive that.
+/// Maximum attempts of one call, within the call's timeout.
+const MAX_ATTEMPTS: u32 = 3;
+/// Pause between attempts, minimum and maximum: kube-apiserver waits 3 s, less than the SDK's
+/// default of up to 20 s.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
-/// Longer than the time between probes, so that a request finds a warm connection.
-const IDLE: Duration = Duration::from_secs(30);
+/// Longer than the probe interval, so that requests find an open connection.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A configuration that can never work.
+/// An invalid configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// `--key`.
+    /// `--key` is invalid.
     #[error(transparent)]
     Key(#[from] NameError),
     /// The key's ARN and `--region` disagree.
@@ -43,23 +44,23 @@ pub enum ConfigError {
         "--key is in region {key} but --region says {region}: give the key's own region, or leave --region out"
     )]
     OtherRegion {
-        /// In the ARN.
+        /// Region of the ARN.
         key: String,
-        /// As given.
+        /// Region as given.
         region: String,
     },
-    /// No region anywhere.
+    /// No region is configured.
     #[error("no region: give --region, set AWS_REGION, or give --key as an ARN")]
     NoRegion,
-    /// Not a region's name.
+    /// The region's name is invalid.
     #[error("--region {0:?} is not a region's name such as us-east-1")]
     Region(String),
-    /// Not a URL of a server.
+    /// The endpoint is not a URL of a server.
     #[error(
         "--endpoint-url {0:?} is not a URL such as http://127.0.0.1:7600 or https://kms.us-east-1.amazonaws.com"
     )]
     Endpoint(String),
-    /// Nothing that a certificate could be checked against.
+    /// There are no CAs to check a certificate against.
     #[error(
         "this machine has no root certificates to check {0} against: install them (`apt-get install ca-certificates`, in a container \
          mount /etc/ssl/certs), or give the endpoint's own CA with --ca-file"
@@ -70,7 +71,7 @@ pub enum ConfigError {
     CaFile(#[from] CaFileError),
 }
 
-/// Makes an [`AwsKek`]; see its `builder`.
+/// Builds an [`AwsKek`]; see its `builder`.
 #[derive(Debug)]
 pub struct AwsKekBuilder {
     key: String,
@@ -94,29 +95,29 @@ impl AwsKekBuilder {
         }
     }
 
-    /// The region; needed where the key is not given as an ARN.
+    /// Sets the region; required unless the key is an ARN.
     #[must_use]
     pub fn region(mut self, region: Option<impl Into<String>>) -> Self {
         self.region = region.map(Into::into);
         self
     }
 
-    /// Where to send requests instead of the region's own endpoint.
+    /// Sets the endpoint, instead of the region's.
     #[must_use]
     pub fn endpoint_url(mut self, url: Option<impl Into<String>>) -> Self {
         self.endpoint_url = url.map(Into::into);
         self
     }
 
-    /// A PEM file: the only CAs that the endpoint's certificate may come from.
+    /// Sets a PEM file with the only trusted CAs.
     #[must_use]
     pub fn ca_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
         self.ca_file = path.map(Into::into);
         self
     }
 
-    /// Fixed credentials, and nothing read from the environment or from files. Without this, the
-    /// SDK's default chain: environment, profile, web identity, container, instance.
+    /// Uses fixed credentials and reads nothing from the environment or files. By default the SDK's
+    /// chain is used: environment, profile, web identity, container, instance.
     #[must_use]
     pub fn credentials(mut self, access_key_id: &str, secret_access_key: &str) -> Self {
         self.credentials = Some(Credentials::new(
@@ -129,20 +130,20 @@ impl AwsKekBuilder {
         self
     }
 
-    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline
-    /// of one attempt.
+    /// Sets the timeout of a call including retries, 2 s by default. Half of it is the timeout of
+    /// one attempt.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// Checks all that can be checked without the cloud; makes no call.
+    /// Validates the configuration and creates the client, without a call to the cloud.
     pub async fn build(self) -> Result<AwsKek, ConfigError> {
         let name = KeyName::parse(&self.key)?;
         let region = self.checked_region(&name)?;
         let has_roots = !rustls_native_certs::load_native_certs().certs.is_empty();
-        let (builder, from_environment) = self.base(&region, has_roots).await?;
+        let (builder, from_environment) = self.load_config(&region, has_roots).await?;
         let endpoint = self.endpoint_url.clone().or(from_environment);
         if let Some(url) = &endpoint {
             check_url(url)?;
@@ -162,7 +163,7 @@ impl AwsKekBuilder {
             .operation_timeout(self.call_timeout)
             .build();
         let retries = RetryConfig::standard()
-            .with_max_attempts(ATTEMPTS)
+            .with_max_attempts(MAX_ATTEMPTS)
             .with_initial_backoff(BACKOFF.0)
             .with_max_backoff(BACKOFF.1);
         let mut builder = builder
@@ -175,7 +176,7 @@ impl AwsKekBuilder {
         Ok(AwsKek {
             client: Client::from_conf(builder.build()),
             arn: ArcSwapOption::empty(),
-            origin: Origin {
+            context: CallContext {
                 key: self.key,
                 endpoint: endpoint.unwrap_or_else(|| format!("AWS KMS in {region}")),
                 timeout: self.call_timeout,
@@ -185,8 +186,8 @@ impl AwsKekBuilder {
         })
     }
 
-    /// The client's configuration so far, and an endpoint that the environment names.
-    async fn base(
+    /// The client's configuration, and an endpoint from the environment.
+    async fn load_config(
         &self,
         region: &str,
         has_roots: bool,
@@ -199,8 +200,8 @@ impl AwsKekBuilder {
                 .credentials_provider(credentials.clone());
             return Ok((builder, None));
         }
-        // Credentials may come from other servers than KMS. Without any roots the SDK must not be
-        // left to look for them: it would panic.
+        // Credentials may come from other servers than KMS. Without any CAs the SDK must not load
+        // the system's, which would panic.
         let mut trust = TrustStore::empty().with_native_roots(has_roots);
         if let Some(path) = &self.ca_file {
             trust = trust.with_pem_certificate(read_ca(path)?);
@@ -238,14 +239,14 @@ impl AwsKekBuilder {
         match &self.ca_file {
             Some(path) => self.https(TrustStore::empty().with_pem_certificate(read_ca(path)?)),
             None if plain => Ok(aws_smithy_http_client::Builder::new()
-                .pool_idle_timeout(IDLE)
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .build_http()),
             None => self.https(TrustStore::default()),
         }
     }
 
     fn https(&self, trust: TrustStore) -> Result<SharedHttpClient, ConfigError> {
-        let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(IDLE);
+        let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE_TIMEOUT);
         let tls = TlsContext::builder()
             .with_trust_store(trust)
             .build()
@@ -272,7 +273,7 @@ fn check_url(url: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// Counts each attempt that goes out, so retries count as the server sees them.
+/// Counts every attempt, so that retries are counted as the server sees them.
 #[derive(Debug)]
 struct CountAttempts(Arc<AtomicU64>);
 

@@ -1,7 +1,7 @@
 //! A key in AWS KMS, through the official SDK.
 
 mod client;
-mod errors;
+mod error;
 mod name;
 
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use zeroize::Zeroizing;
 pub use client::{AwsKekBuilder, ConfigError};
 pub use name::{NameError, canonical, region_of_key_arn};
 
-use self::errors::meaning;
+use self::error::classify;
 use self::name::KeyName;
-use super::origin::Origin;
-use super::{Kek, KekError, KeyVersion, Subject, Wrapped, same};
+use super::context::CallContext;
+use super::{Kek, KekError, KeyVersion, Subject, Wrapped, ensure_roundtrip};
 
-/// One KMS key. Every call has its own deadline, retries included.
+/// A KMS key. Every call has a timeout that includes retries.
 #[derive(Debug)]
 pub struct AwsKek {
     client: Client,
     name: KeyName,
-    /// The ARN behind the configured name, once known: a name that is no ARN is asked for.
+    /// ARN of the configured key, once known.
     arn: ArcSwapOption<String>,
-    origin: Origin,
+    context: CallContext,
     requests: Arc<AtomicU64>,
 }
 
 impl AwsKek {
-    /// A client for `key`: an ARN of a key or an alias, `alias/<name>`, or a key id.
+    /// Builds a client for `key`: the ARN of a key or an alias, `alias/<name>`, or a key id.
     pub fn builder(key: impl Into<String>) -> AwsKekBuilder {
         AwsKekBuilder::new(key.into())
     }
@@ -46,23 +46,23 @@ impl AwsKek {
             .key_id(self.name.given())
             .send()
             .await;
-        let described = described.map_err(|err| meaning(&self.origin, &err))?;
+        let described = described.map_err(|err| classify(&self.context, &err))?;
         let metadata = described
             .key_metadata
-            .ok_or_else(|| unnamed("DescribeKey", "KeyMetadata"))?;
+            .ok_or_else(|| missing_field("DescribeKey", "KeyMetadata"))?;
         if let Some(arn) = &metadata.arn {
-            self.learn(arn);
+            self.set_arn(arn);
         }
         Ok(metadata)
     }
 
-    fn learn(&self, arn: &str) {
+    fn set_arn(&self, arn: &str) {
         if self.arn.load().as_deref().is_none_or(|known| known != arn) {
             self.arn.store(Some(Arc::new(arn.to_owned())));
         }
     }
 
-    /// The ARN of the configured key, asked for once where the configured name is not one.
+    /// Returns the ARN of the configured key, resolving it once if needed.
     async fn arn(&self) -> Result<String, KekError> {
         if let Some(arn) = self.name.key_arn() {
             return Ok(arn.to_owned());
@@ -73,33 +73,35 @@ impl AwsKek {
         self.describe()
             .await?
             .arn
-            .ok_or_else(|| unnamed("DescribeKey", "Arn"))
+            .ok_or_else(|| missing_field("DescribeKey", "Arn"))
     }
 
-    /// Decrypt with the key pinned: plaintext, and the material that opened it.
+    /// Decrypts with the given key only; returns the plaintext and the key material used.
     async fn decrypt(
         &self,
         ciphertext: &[u8],
         arn: &str,
     ) -> Result<(Zeroizing<Vec<u8>>, KeyVersion), KekError> {
-        let opened = self
+        let decrypted = self
             .client
             .decrypt()
             .key_id(arn)
             .ciphertext_blob(Blob::new(ciphertext))
             .send()
             .await;
-        let opened = opened.map_err(|err| meaning(&self.origin, &err))?;
+        let decrypted = decrypted.map_err(|err| classify(&self.context, &err))?;
         let plaintext = Zeroizing::new(
-            opened
+            decrypted
                 .plaintext
-                .ok_or_else(|| unnamed("Decrypt", "Plaintext"))?
+                .ok_or_else(|| missing_field("Decrypt", "Plaintext"))?
                 .into_inner(),
         );
-        let key = opened.key_id.ok_or_else(|| unnamed("Decrypt", "KeyId"))?;
-        let version = opened
+        let key = decrypted
+            .key_id
+            .ok_or_else(|| missing_field("Decrypt", "KeyId"))?;
+        let version = decrypted
             .key_material_id
-            .ok_or_else(|| unnamed("Decrypt", "KeyMaterialId"))?;
+            .ok_or_else(|| missing_field("Decrypt", "KeyMaterialId"))?;
         Ok((
             plaintext,
             KeyVersion {
@@ -110,8 +112,8 @@ impl AwsKek {
     }
 }
 
-/// An endpoint that is not KMS, or an emulator that leaves out what KMS says since June 2025.
-fn unnamed(operation: &str, field: &str) -> KekError {
+/// The endpoint is not KMS, or an emulator that omits a field that KMS returns since June 2025.
+fn missing_field(operation: &str, field: &str) -> KekError {
     KekError::Unexpected {
         detail: format!(
             "{operation} answered without {field}, which AWS KMS always names: the endpoint is another service or an incomplete emulator"
@@ -130,12 +132,12 @@ impl Kek for AwsKek {
         let key = metadata
             .arn
             .as_deref()
-            .ok_or_else(|| unnamed("DescribeKey", "Arn"))?;
+            .ok_or_else(|| missing_field("DescribeKey", "Arn"))?;
         check_usable(key, &metadata)?;
         let version = metadata
             .current_key_material_id
             .clone()
-            .ok_or_else(|| unnamed("DescribeKey", "CurrentKeyMaterialId"))?;
+            .ok_or_else(|| missing_field("DescribeKey", "CurrentKeyMaterialId"))?;
         Ok(KeyVersion {
             key: canonical(key),
             version,
@@ -143,23 +145,25 @@ impl Kek for AwsKek {
     }
 
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
-        let sealed = self
+        let encrypted = self
             .client
             .encrypt()
             .key_id(self.name.given())
             .plaintext(Blob::new(plaintext))
             .send()
             .await;
-        let sealed = sealed.map_err(|err| meaning(&self.origin, &err))?;
-        let arn = sealed.key_id.ok_or_else(|| unnamed("Encrypt", "KeyId"))?;
-        let ciphertext = sealed
+        let encrypted = encrypted.map_err(|err| classify(&self.context, &err))?;
+        let arn = encrypted
+            .key_id
+            .ok_or_else(|| missing_field("Encrypt", "KeyId"))?;
+        let ciphertext = encrypted
             .ciphertext_blob
-            .ok_or_else(|| unnamed("Encrypt", "CiphertextBlob"))?
+            .ok_or_else(|| missing_field("Encrypt", "CiphertextBlob"))?
             .into_inner();
-        self.learn(&arn);
-        // Encrypt's answer does not say which material it used; only a Decrypt of the blob does.
-        let (opened, version) = self.decrypt(&ciphertext, &arn).await?;
-        same(&opened, plaintext)?;
+        self.set_arn(&arn);
+        // Encrypt does not return the key material that it used; only Decrypt does.
+        let (decrypted, version) = self.decrypt(&ciphertext, &arn).await?;
+        ensure_roundtrip(&decrypted, plaintext)?;
         Ok(Wrapped {
             ciphertext,
             version,
@@ -173,8 +177,8 @@ impl Kek for AwsKek {
     ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let arn = self.arn().await?;
         if canonical(&arn) != version.key {
-            return Err(KekError::Foreign {
-                wanted: version.key.clone(),
+            return Err(KekError::WrongKey {
+                expected: version.key.clone(),
                 configured: arn,
             });
         }

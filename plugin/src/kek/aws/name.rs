@@ -1,6 +1,6 @@
-//! What `--key` may say, and the one name under which a key goes into key ids.
+//! Values of `--key`, and the canonical name of a key in key ids.
 
-/// Why `--key` names no key.
+/// Why `--key` is not a KMS key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "--key {given:?} names no KMS key: {reason}; give an ARN such as \
@@ -11,7 +11,7 @@ pub struct NameError {
     reason: &'static str,
 }
 
-/// A configured name that has the form of one.
+/// A well-formed configured name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyName {
     given: String,
@@ -77,12 +77,12 @@ impl KeyName {
         &self.given
     }
 
-    /// The region that the name itself says.
+    /// The region in the name.
     pub(super) fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// The name, where it is a key's own ARN and not an alias or an id.
+    /// The name if it is the ARN of a key, not an alias or an id.
     pub(super) fn key_arn(&self) -> Option<&str> {
         self.is_key_arn.then_some(&self.given)
     }
@@ -112,7 +112,7 @@ fn is_key_id(text: &str) -> bool {
         && groups.iter().all(|group| hex(group))
 }
 
-/// The region of a key's own ARN; an alias, an id and everything else is refused.
+/// The region of a key's ARN; fails for an alias, an id and anything else.
 pub fn region_of_key_arn(given: &str) -> Result<String, NameError> {
     let name = KeyName::parse(given)?;
     match (name.region, name.is_key_arn) {
@@ -124,8 +124,8 @@ pub fn region_of_key_arn(given: &str) -> Result<String, NameError> {
     }
 }
 
-/// The name that goes into key ids: the key's ARN; that of a multi-region key without its region,
-/// since all replicas open what one of them sealed.
+/// The name used in key ids: the key's ARN, without the region for a multi-Region key, since all
+/// replicas decrypt each other's ciphertexts.
 pub fn canonical(arn: &str) -> String {
     match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
         [arn, partition, service, _, account, resource] if resource.starts_with("key/mrk-") => {
@@ -142,7 +142,7 @@ mod tests {
     const ID: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 
     #[test]
-    fn names_that_aws_takes() {
+    fn valid_aws_key_names_are_accepted() {
         let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{ID}");
         let name = KeyName::parse(&arn).unwrap();
         assert_eq!(
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_aws_key_names_are_rejected_with_a_reason() {
         for (given, reason) in [
             ("", "neither an ARN nor an alias"),
             ("my-key", "neither an ARN nor an alias"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_of_a_multi_region_key_have_one_name() {
+    fn replicas_of_a_multi_region_key_share_a_canonical_name() {
         let mrk = "mrk-1234abcd12ab34cd56ef1234567890ab";
         assert_eq!(
             canonical(&format!("arn:aws:kms:us-east-1:123456789012:key/{mrk}")),

@@ -1,10 +1,9 @@
-//! `azure.json`, the cloud provider's configuration on Kubernetes' nodes: in which cloud the vault
-//! is, and how to log in.
+//! `azure.json`, the cloud provider's configuration on Kubernetes nodes: the cloud of the vault, and
+//! how to log in.
 //!
-//! Fields and their order of precedence are cloud-provider-azure's (its documentation, "Cloud
-//! Provider Config", and `GetServicePrincipalToken`). A field that says how to log in and is not
-//! supported is refused by name. Other fields, of which there are some sixty, have nothing to do
-//! with a plugin.
+//! Fields and their precedence follow cloud-provider-azure (its documentation, "Cloud Provider
+//! Config", and `GetServicePrincipalToken`). Unsupported fields that concern the login are rejected
+//! by name. The other fields, some sixty, do not concern a plugin.
 
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use super::client::ConfigError;
 use super::login::Login;
 use kmslab_program::file;
 
-/// A cloud of Azure's.
+/// An Azure cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum AzureCloud {
     #[default]
@@ -27,7 +26,7 @@ pub(super) enum AzureCloud {
 }
 
 impl AzureCloud {
-    /// By the names that Azure's tools use, in any case.
+    /// Parses the names that Azure's tools use, in any case.
     fn parse(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "" | "azurecloud" | "azurepubliccloud" => Self::Public,
@@ -37,7 +36,7 @@ impl AzureCloud {
         })
     }
 
-    /// What vaults' host names end with.
+    /// Suffix of vault host names.
     pub(super) fn vault_suffix(self) -> &'static str {
         match self {
             Self::Public => ".vault.azure.net",
@@ -46,7 +45,7 @@ impl AzureCloud {
         }
     }
 
-    /// Its login host, as the SDK knows it.
+    /// Its login host, for the SDK.
     pub(super) fn configuration(self) -> CloudConfiguration {
         match self {
             Self::Public => CloudConfiguration::AzurePublic,
@@ -56,7 +55,7 @@ impl AzureCloud {
     }
 }
 
-/// What the plugin takes from the file.
+/// The settings that the plugin takes from the file.
 #[derive(Debug)]
 pub(super) struct AzureJson {
     pub(super) cloud: AzureCloud,
@@ -64,21 +63,22 @@ pub(super) struct AzureJson {
 }
 
 impl AzureJson {
-    /// Reads the file. Errors name it and the field.
+    /// Reads the file. Errors name the file and the field.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError::ConfigFile {
             path: path.to_owned(),
             reason,
         };
-        let bytes = file::read(path, file::CONFIGURATION).map_err(|err| error(err.to_string()))?;
+        let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES)
+            .map_err(|err| error(err.to_string()))?;
         Self::parse(&bytes).map_err(error)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = decoded(bytes)?;
+        let text = decode_text(bytes)?;
         let members: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| format!("line {}: not a JSON object", error.line()))?;
-        // Go's JSON, with which nodes read it, takes names in any case.
+        // Field names in any case: nodes parse the file with Go's JSON.
         let members = members
             .into_iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value))
@@ -87,8 +87,8 @@ impl AzureJson {
     }
 }
 
-/// As editors write it: UTF-8 with or without a byte order mark, or UTF-16 with one.
-fn decoded(bytes: &[u8]) -> Result<Zeroizing<String>, String> {
+/// Decodes UTF-8 with or without a byte order mark, or UTF-16 with one.
+fn decode_text(bytes: &[u8]) -> Result<Zeroizing<String>, String> {
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Zeroizing<Vec<u16>> = Zeroizing::new(
             bytes
@@ -112,7 +112,7 @@ fn decoded(bytes: &[u8]) -> Result<Zeroizing<String>, String> {
     text.map(Zeroizing::new)
 }
 
-/// Members by their names in lower case.
+/// Members by lower-case name.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -122,8 +122,8 @@ impl Fields {
             .filter(|value| !value.is_null())
     }
 
-    /// A text, unless it is empty.
-    fn text(&self, name: &str) -> Result<Option<String>, String> {
+    /// A string; empty counts as absent.
+    fn string(&self, name: &str) -> Result<Option<String>, String> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
@@ -133,7 +133,7 @@ impl Fields {
         Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
     }
 
-    fn flag(&self, name: &str) -> Result<bool, String> {
+    fn boolean(&self, name: &str) -> Result<bool, String> {
         self.get(name).map_or(Ok(false), |value| {
             value
                 .as_bool()
@@ -142,7 +142,7 @@ impl Fields {
     }
 
     fn read(&self) -> Result<AzureJson, String> {
-        let name = self.text("cloud")?.unwrap_or_default();
+        let name = self.string("cloud")?.unwrap_or_default();
         let cloud = AzureCloud::parse(&name).ok_or_else(|| {
             format!("cloud {name:?} is not supported; use AzurePublicCloud, AzureUSGovernmentCloud or AzureChinaCloud")
         })?;
@@ -153,39 +153,39 @@ impl Fields {
     }
 
     fn login(&self) -> Result<Login, String> {
-        let client_id = self.text("aadClientId")?;
+        let client_id = self.string("aadClientId")?;
         let need = |name: &str, value: Option<String>, what: &str| {
             value.ok_or_else(|| format!("it has no {name}, which {what} needs"))
         };
-        if self.flag("useFederatedWorkloadIdentityExtension")? {
+        if self.boolean("useFederatedWorkloadIdentityExtension")? {
             let what = "workload identity (useFederatedWorkloadIdentityExtension)";
             return Ok(Login::WorkloadIdentity {
-                tenant: need("tenantId", self.text("tenantId")?, what)?,
+                tenant: need("tenantId", self.string("tenantId")?, what)?,
                 client_id: need("aadClientId", client_id, what)?,
                 token_file: need(
                     "aadFederatedTokenFile",
-                    self.text("aadFederatedTokenFile")?,
+                    self.string("aadFederatedTokenFile")?,
                     what,
                 )?
                 .into(),
             });
         }
-        // AKS writes "msi" for the client and the secret of a managed identity.
-        if self.flag("useManagedIdentityExtension")? || client_id.as_deref() == Some("msi") {
+        // AKS writes "msi" for client id and secret of a managed identity.
+        if self.boolean("useManagedIdentityExtension")? || client_id.as_deref() == Some("msi") {
             return Ok(Login::ManagedIdentity {
-                user_assigned: self.text("userAssignedIdentityID")?,
+                user_assigned: self.string("userAssignedIdentityID")?,
             });
         }
-        if let Some(secret) = self.text("aadClientSecret")? {
+        if let Some(secret) = self.string("aadClientSecret")? {
             let what = "a client secret";
             return Ok(Login::ClientSecret {
-                tenant: need("tenantId", self.text("tenantId")?, what)?,
+                tenant: need("tenantId", self.string("tenantId")?, what)?,
                 client_id: need("aadClientId", client_id, what)?,
                 secret: Secret::new(secret),
             });
         }
         for name in ["aadClientCertPath", "aadMSIDataPlaneIdentityPath"] {
-            if self.text(name)?.is_some() {
+            if self.string(name)?.is_some() {
                 return Err(format!(
                     "{name} is not supported: the plugin logs in with aadClientSecret, with workload identity \
                      (useFederatedWorkloadIdentityExtension) or with a managed identity (useManagedIdentityExtension)"
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cloud_is_that_of_the_file() {
+    fn azure_json_selects_the_cloud() {
         for (name, cloud) in [
             ("AzurePublicCloud", AzureCloud::Public),
             ("AzureCloud", AzureCloud::Public),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ways_to_log_in_have_the_cloud_providers_precedence() {
+    fn azure_json_logins_have_the_cloud_providers_precedence() {
         let all = r#""tenantId":"t","aadClientId":"c","aadClientSecret":"s","aadFederatedTokenFile":"/token""#;
         let workload = login(&format!(
             r#"{{{all},"useFederatedWorkloadIdentityExtension":true,"useManagedIdentityExtension":true}}"#
@@ -258,7 +258,7 @@ mod tests {
             login(&format!("{{{all}}}")),
             Ok(Login::ClientSecret { .. })
         ));
-        // Go reads names in any case.
+        // Go accepts names in any case.
         assert!(matches!(
             login(r#"{"TENANTID":"t","AadClientID":"c","AADClientSecret":"s"}"#),
             Ok(Login::ClientSecret { .. })
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_by_name_and_no_secret_is_shown() {
+    fn unsupported_azure_json_fields_are_named_without_secrets() {
         for (json, says) in [
             (
                 r#"{"tenantId":"t","aadClientId":"c","aadClientCertPath":"/x.pfx"}"#,
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_editors_on_windows_are_read() {
+    fn azure_json_with_bom_or_utf16_is_read() {
         let json = "{\r\n \"useManagedIdentityExtension\": true\r\n}\r\n";
         let utf16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
             [

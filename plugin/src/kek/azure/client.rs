@@ -1,4 +1,4 @@
-//! The SDK's client: vault, credential, CA, proxy, deadlines, and a count of what goes out.
+//! The SDK's client: vault, credential, CA, proxy, timeouts, and a count of requests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use super::AzureKek;
 use super::azure_json::AzureJson;
 use super::login::Login;
 use super::name::{KeyName, NameError, Vault};
-use super::token::Fresh;
-use crate::kek::known_as::KnownAs;
-use crate::kek::origin::Origin;
+use super::token::RenewingCredential;
+use crate::kek::canonical::CanonicalName;
+use crate::kek::context::CallContext;
 use crate::kek::tls::{CaFileError, read_ca};
 
-const ATTEMPTS: u32 = 2;
+const MAX_ATTEMPTS: u32 = 2;
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// Why there is no client.
+/// Why the client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The flags name no key.
+    /// The flags do not name a key.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The credential's own settings are incomplete.
+    /// The credential's settings are incomplete.
     #[error(
         "no credential for Azure: {0}; set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or \
          AZURE_FEDERATED_TOKEN_FILE for workload identity, or use --auth managed-identity"
@@ -42,28 +42,28 @@ pub enum ConfigError {
     /// The `azure.json` cannot be used.
     #[error("--config-file {}: {reason}", path.display())]
     ConfigFile {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// What is wrong.
         reason: String,
     },
     /// The CA file cannot be used.
     #[error(transparent)]
     CaFile(#[from] CaFileError),
-    /// The proxy's URL cannot be used.
+    /// The proxy's URL is invalid.
     #[error("--proxy {url:?} is no URL of a proxy such as http://127.0.0.1:7680: {reason}")]
     Proxy {
-        /// As given.
+        /// The URL as given.
         url: String,
-        /// Why not.
+        /// What is wrong.
         reason: String,
     },
-    /// No CA to trust.
+    /// There are no CAs to check a certificate against.
     #[error(
         "this machine has no CA certificates, which {0} needs: install the package ca-certificates, or give --ca-file"
     )]
     NoRoots(String),
-    /// The SDK refuses.
+    /// The SDK rejects the configuration.
     #[error("the Azure SDK does not start: {0}")]
     Sdk(String),
 }
@@ -71,7 +71,7 @@ pub enum ConfigError {
 /// How the plugin logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum AuthMethod {
-    /// What the environment has: a client secret, else a workload identity's token file, else the
+    /// By the environment: a client secret, else a workload identity's token file, else the
     /// machine's managed identity
     #[default]
     Auto,
@@ -83,7 +83,7 @@ pub enum AuthMethod {
     ManagedIdentity,
 }
 
-/// Puts an [`AzureKek`] together.
+/// Builds an [`AzureKek`].
 #[derive(Debug)]
 pub struct AzureKekBuilder {
     vault: Vault,
@@ -112,21 +112,21 @@ impl AzureKekBuilder {
         }
     }
 
-    /// Only this version seals; without it the newest does, and rotations are followed.
+    /// Encrypts with this version only. By default the newest is used and rotations are followed.
     #[must_use]
     pub fn version(mut self, version: Option<impl Into<String>>) -> Self {
         self.version = version.map(Into::into);
         self
     }
 
-    /// How to log in.
+    /// Sets how to log in.
     #[must_use]
     pub fn auth(mut self, auth: AuthMethod) -> Self {
         self.auth = auth;
         self
     }
 
-    /// A fixed client secret of Azure's public cloud, and nothing read from the environment.
+    /// Uses a fixed client secret of Azure's public cloud and reads nothing from the environment.
     #[must_use]
     pub fn client_secret(mut self, tenant: &str, client_id: &str, secret: &str) -> Self {
         self.secret = Some((
@@ -137,38 +137,38 @@ impl AzureKekBuilder {
         self
     }
 
-    /// An `azure.json` as Kubernetes' nodes have it, whose credentials come before those of the
-    /// environment.
+    /// Uses an `azure.json` as on Kubernetes nodes; its credentials take precedence over the
+    /// environment's.
     #[must_use]
     pub fn config_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
         self.config_file = path.map(Into::into);
         self
     }
 
-    /// A PEM file: the only CAs that certificates may come from.
+    /// Sets a PEM file with the only trusted CAs.
     #[must_use]
     pub fn ca_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
         self.ca_file = path.map(Into::into);
         self
     }
 
-    /// A proxy for every request; without it, what HTTPS_PROXY and its like say.
+    /// Sets a proxy for every request. By default HTTPS_PROXY and related variables are used.
     #[must_use]
     pub fn proxy(mut self, url: Option<impl Into<String>>) -> Self {
         self.proxy = url.map(Into::into);
         self
     }
 
-    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline
-    /// of one attempt.
+    /// Sets the timeout of a call including retries, 2 s by default. Half of it is the timeout of
+    /// one attempt.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// Checks all that can be checked without the cloud; makes no call. Needs a Tokio runtime, on
-    /// which tokens are renewed.
+    /// Validates the configuration and creates the client, without a call to the cloud. Needs a
+    /// Tokio runtime for renewing tokens.
     pub async fn build(self) -> Result<AzureKek, ConfigError> {
         let file = self
             .config_file
@@ -178,38 +178,38 @@ impl AzureKekBuilder {
         let cloud = file.as_ref().map(|file| file.cloud).unwrap_or_default();
         let name = KeyName::parse(&self.vault, cloud, &self.key, self.version.as_deref())?;
         let (requests, http) = (Arc::new(AtomicU64::new(0)), self.http(&name.vault)?);
-        let counted = |all| Counted {
+        let counted = |all| CountingTransport {
             inner: Arc::clone(&http),
             requests: Arc::clone(&requests),
             all,
         };
-        let options = |transport: Counted| ClientOptions {
+        let options = |transport: CountingTransport| ClientOptions {
             transport: Some(Transport::new(Arc::new(transport))),
             retry: RetryOptions::exponential(ExponentialRetryOptions {
-                max_retries: ATTEMPTS - 1,
+                max_retries: MAX_ATTEMPTS - 1,
                 initial_delay: azure_core::time::Duration::try_from(BACKOFF).unwrap_or_default(),
                 ..ExponentialRetryOptions::default()
             }),
             ..ClientOptions::default()
         };
-        let credential = Fresh::new(self.credential(file, options(counted(true)))?);
+        let credential = RenewingCredential::new(self.credential(file, options(counted(true)))?);
         let key_options = KeyClientOptions {
             client_options: options(counted(false)),
             ..KeyClientOptions::default()
         };
         let client = KeyClient::new(&name.vault, credential, Some(key_options));
         let client = client.map_err(|error| ConfigError::Sdk(error.to_string()))?;
-        let origin = Origin {
-            key: name.shown(),
+        let context = CallContext {
+            key: name.display_name(),
             endpoint: name.vault.clone(),
             timeout: self.call_timeout,
         };
         Ok(AzureKek {
             client,
             name,
-            wraps: AtomicBool::new(false),
-            known_as: KnownAs::default(),
-            origin,
+            use_wrap_key: AtomicBool::new(false),
+            canonical_name: CanonicalName::default(),
+            context,
             requests,
         })
     }
@@ -253,17 +253,17 @@ impl AzureKekBuilder {
                 cloud: Some(Arc::new(file.cloud.configuration())),
                 ..options
             };
-            let refused = |error: azure_core::Error| ConfigError::ConfigFile {
+            let rejected = |error: azure_core::Error| ConfigError::ConfigFile {
                 path: path.clone(),
                 reason: error.to_string(),
             };
-            return file.login.credential(options).map_err(refused);
+            return file.login.credential(options).map_err(rejected);
         }
         let (login, cloud) = match &self.secret {
             Some((tenant, client_id, secret)) => {
                 let (tenant, client_id, secret) =
                     (tenant.clone(), client_id.clone(), secret.clone());
-                // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
+                // Set explicitly, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
                 let public = Some(Arc::new(CloudConfiguration::AzurePublic));
                 (
                     Login::ClientSecret {
@@ -274,15 +274,15 @@ impl AzureKekBuilder {
                     public,
                 )
             }
-            None => (self.login_of_the_environment()?, None),
+            None => (self.login_from_env()?, None),
         };
-        let refused = |error: azure_core::Error| ConfigError::Credential(error.to_string());
+        let rejected = |error: azure_core::Error| ConfigError::Credential(error.to_string());
         login
             .credential(ClientOptions { cloud, ..options })
-            .map_err(refused)
+            .map_err(rejected)
     }
 
-    fn login_of_the_environment(&self) -> Result<Login, ConfigError> {
+    fn login_from_env(&self) -> Result<Login, ConfigError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let need = |name: &str| {
             set(name).ok_or_else(|| ConfigError::Credential(format!("{name} is not set")))
@@ -313,17 +313,17 @@ impl AzureKekBuilder {
     }
 }
 
-/// The transport, counting what goes out. A vault's client sends its first request without a token,
-/// to be told where to get one; that one asks nothing of the key and is not counted.
+/// A transport that counts requests. The SDK sends its first request without a token, to learn
+/// where to get one; that request is not counted.
 #[derive(Debug)]
-struct Counted {
+struct CountingTransport {
     inner: Arc<reqwest::Client>,
     requests: Arc<AtomicU64>,
     all: bool,
 }
 
 #[async_trait]
-impl HttpClient for Counted {
+impl HttpClient for CountingTransport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         if self.all || request.headers().get_optional_str(&AUTHORIZATION).is_some() {
             self.requests.fetch_add(1, Ordering::Relaxed);

@@ -18,18 +18,18 @@ pub(super) enum Login {
         client_id: String,
         secret: Secret,
     },
-    /// The file holds a token of Kubernetes' issuer, which is read at each login.
+    /// The file contains a token of Kubernetes' issuer; it is read at each login.
     WorkloadIdentity {
         tenant: String,
         client_id: String,
         token_file: PathBuf,
     },
-    /// A user-assigned identity is given by its client id or its resource id.
+    /// A user-assigned identity is given by its client id or resource id.
     ManagedIdentity { user_assigned: Option<String> },
 }
 
 impl std::fmt::Debug for Login {
-    /// Without the secret.
+    /// Omits the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::ClientSecret { .. } => "ClientSecret",
@@ -40,8 +40,7 @@ impl std::fmt::Debug for Login {
 }
 
 impl Login {
-    /// The login host is that of `options.cloud`; without one, the SDK takes it from
-    /// AZURE_AUTHORITY_HOST.
+    /// The login host is that of `options.cloud`; without it the SDK uses AZURE_AUTHORITY_HOST.
     pub(super) fn credential(
         self,
         options: ClientOptions,
@@ -62,14 +61,14 @@ impl Login {
                 client_id,
                 token_file,
             } => {
-                let mut wanted = WorkloadIdentityCredentialOptions {
+                let mut expected = WorkloadIdentityCredentialOptions {
                     client_id: Some(client_id),
                     tenant_id: Some(tenant),
                     token_file_path: Some(token_file),
                     ..WorkloadIdentityCredentialOptions::default()
                 };
-                wanted.credential_options.client_options = options;
-                WorkloadIdentityCredential::new(Some(wanted))?
+                expected.credential_options.client_options = options;
+                WorkloadIdentityCredential::new(Some(expected))?
             }
             Self::ManagedIdentity { user_assigned } => {
                 let user_assigned_id = user_assigned.map(|id| match id.starts_with('/') {
@@ -96,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes down where requests go, and answers none.
+    /// Records the hosts of requests and fails them.
     #[derive(Debug, Default)]
     struct Hosts(Mutex<Vec<String>>);
 
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_cloud_has_its_login_host() {
+    async fn login_host_follows_the_cloud() {
         let dir = tempfile::tempdir().unwrap();
         let token_file = dir.path().join("token");
         std::fs::write(&token_file, "a.b.c").unwrap();
@@ -143,7 +142,7 @@ mod tests {
                     token_file: token_file.clone(),
                 },
             ] {
-                let (hosts, shown) = (Arc::new(Hosts::default()), format!("{login:?}"));
+                let (hosts, displayed) = (Arc::new(Hosts::default()), format!("{login:?}"));
                 let options = ClientOptions {
                     cloud: Some(Arc::new(cloud.clone())),
                     transport: Some(Transport::new(hosts.clone())),
@@ -156,7 +155,7 @@ mod tests {
                     .get_token(&["x/.default"], None)
                     .await
                     .unwrap_err();
-                assert_eq!(*hosts.0.lock().unwrap(), [host], "{shown}");
+                assert_eq!(*hosts.0.lock().unwrap(), [host], "{displayed}");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 mod azure_json;
 mod client;
-mod errors;
+mod error;
 mod login;
 mod name;
 mod token;
@@ -22,27 +22,26 @@ use zeroize::Zeroizing;
 pub use client::{AuthMethod, AzureKekBuilder, ConfigError};
 pub use name::{NameError, Vault};
 
-use self::errors::meaning;
+use self::error::classify;
 use self::name::{KeyName, split_kid};
-use super::known_as::KnownAs;
-use super::origin::{Doing, Origin};
-use super::{Kek, KekError, KeyVersion, Wrapped, same};
+use super::canonical::CanonicalName;
+use super::context::{CallContext, CallKind};
+use super::{Kek, KekError, KeyVersion, Wrapped, ensure_roundtrip};
 
-/// What RSA-OAEP-256 takes with the smallest key that there is: 2048 bits less two hashes and two
-/// bytes. A larger key takes more; asking for its size would need a permission that the guide does
-/// not grant.
-const MAX_PLAINTEXT: usize = 256 - 2 * 32 - 2;
+/// Limit of RSA-OAEP-256 with the smallest key: 2048 bits minus two hashes and two bytes. Larger
+/// keys allow more, but reading the key's size needs a permission that the guide does not grant.
+const MAX_PLAINTEXT_LEN: usize = 256 - 2 * 32 - 2;
 
-/// One key. Every call has its own deadline, retries included.
+/// A key. Every call has a timeout that includes retries.
 pub struct AzureKek {
     client: KeyClient,
     name: KeyName,
-    /// Whether `wrapKey` and `unwrapKey` are what this plugin may do, and not `encrypt` and
-    /// `decrypt`: found out by trying. The ciphertexts are the same.
-    wraps: AtomicBool,
+    /// Whether to use `wrapKey` and `unwrapKey` instead of `encrypt` and `decrypt`, found out by
+    /// trying. The ciphertexts are the same.
+    use_wrap_key: AtomicBool,
     /// A vault may be reached by another URL than its own.
-    known_as: KnownAs,
-    origin: Origin,
+    canonical_name: CanonicalName,
+    context: CallContext,
     requests: Arc<AtomicU64>,
 }
 
@@ -50,49 +49,49 @@ impl fmt::Debug for AzureKek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AzureKek")
             .field("name", &self.name)
-            .field("origin", &self.origin)
+            .field("context", &self.context)
             .finish_non_exhaustive()
     }
 }
 
 impl AzureKek {
-    /// A client for a key.
+    /// Builds a client for a key.
     pub fn builder(vault: Vault, key: impl Into<String>) -> AzureKekBuilder {
         AzureKekBuilder::new(vault, key.into())
     }
 
-    /// Runs a call within its deadline, in the way that worked last; where that is denied, in the
-    /// other.
+    /// Runs a call within its timeout with the operations that worked last; if those are denied,
+    /// with the others.
     async fn run(
         &self,
-        doing: Doing,
+        kind: CallKind,
         version: Option<&str>,
         value: &[u8],
     ) -> Result<KeyOperationResult, KekError> {
         let work = async {
-            let wraps = self.wraps.load(Ordering::Relaxed);
-            let denied = match self.call(doing, wraps, version, value).await {
+            let wraps = self.use_wrap_key.load(Ordering::Relaxed);
+            let denied = match self.call(kind, wraps, version, value).await {
                 Err(denied @ KekError::Denied { .. }) => denied,
                 answered => return answered,
             };
-            match self.call(doing, !wraps, version, value).await {
+            match self.call(kind, !wraps, version, value).await {
                 Err(KekError::Denied { .. }) => Err(denied),
                 answered => {
                     if answered.is_ok() {
-                        self.wraps.store(!wraps, Ordering::Relaxed);
+                        self.use_wrap_key.store(!wraps, Ordering::Relaxed);
                     }
                     answered
                 }
             }
         };
-        tokio::time::timeout(self.origin.timeout, work)
+        tokio::time::timeout(self.context.timeout, work)
             .await
-            .unwrap_or_else(|_| Err(self.origin.too_late()))
+            .unwrap_or_else(|_| Err(self.context.timeout_error()))
     }
 
     async fn call(
         &self,
-        doing: Doing,
+        kind: CallKind,
         wraps: bool,
         version: Option<&str>,
         value: &[u8],
@@ -106,8 +105,8 @@ impl AzureKek {
         let named = version;
         let answered = async {
             let (parameters, version) = (parameters.try_into()?, version.map(str::to_owned));
-            match (doing, wraps) {
-                (Doing::Sealing, false) => {
+            match (kind, wraps) {
+                (CallKind::Sealing, false) => {
                     let options = KeyClientEncryptOptions {
                         key_version: version,
                         ..Default::default()
@@ -117,7 +116,7 @@ impl AzureKek {
                         .await?
                         .into_model()
                 }
-                (Doing::Sealing, true) => {
+                (CallKind::Sealing, true) => {
                     let options = KeyClientWrapKeyOptions {
                         key_version: version,
                         ..Default::default()
@@ -127,14 +126,14 @@ impl AzureKek {
                         .await?
                         .into_model()
                 }
-                (Doing::Opening, false) => {
+                (CallKind::Opening, false) => {
                     let version = version.unwrap_or_default();
                     self.client
                         .decrypt(key, &version, parameters, None)
                         .await?
                         .into_model()
                 }
-                (Doing::Opening, true) => {
+                (CallKind::Opening, true) => {
                     let version = version.unwrap_or_default();
                     self.client
                         .unwrap_key(key, &version, parameters, None)
@@ -145,34 +144,40 @@ impl AzureKek {
         };
         answered
             .await
-            .map_err(|error: azure_core::Error| meaning(&self.origin, &error, doing, named))
+            .map_err(|error: azure_core::Error| classify(&self.context, &error, kind, named))
     }
 
-    async fn seal(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
+    async fn encrypt(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let answer = self
-            .run(Doing::Sealing, self.name.version.as_deref(), plaintext)
+            .run(CallKind::Sealing, self.name.version.as_deref(), plaintext)
             .await?;
-        let ciphertext = answer.result.ok_or_else(|| unnamed("value"))?;
-        let kid = answer.kid.ok_or_else(|| unnamed("kid"))?;
+        let ciphertext = answer.result.ok_or_else(|| missing_field("value"))?;
+        let kid = answer.kid.ok_or_else(|| missing_field("kid"))?;
         let (key, version) = split_kid(&kid).ok_or_else(|| KekError::Unexpected {
             detail: format!("the vault's answer names {kid:?}, which is no version of a key"),
         })?;
-        let key = self.known_as.learn(key);
+        let key = self.canonical_name.set(key);
         Ok(Wrapped {
             ciphertext,
             version: KeyVersion { key, version },
         })
     }
 
-    async fn open(&self, ciphertext: &[u8], version: &str) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        let answer = self.run(Doing::Opening, Some(version), ciphertext).await?;
+    async fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        version: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
+        let answer = self
+            .run(CallKind::Opening, Some(version), ciphertext)
+            .await?;
         Ok(Zeroizing::new(
-            answer.result.ok_or_else(|| unnamed("value"))?,
+            answer.result.ok_or_else(|| missing_field("value"))?,
         ))
     }
 }
 
-fn unnamed(field: &str) -> KekError {
+fn missing_field(field: &str) -> KekError {
     KekError::Unexpected {
         detail: format!(
             "the vault answered without {field}: the endpoint is another service or an incomplete emulator"
@@ -187,21 +192,21 @@ impl Kek for AzureKek {
     }
 
     fn max_plaintext(&self) -> usize {
-        MAX_PLAINTEXT
+        MAX_PLAINTEXT_LEN
     }
 
-    /// From a ciphertext that nobody needs: to look at the key takes a permission that the guide
-    /// does not grant.
+    /// From a discarded ciphertext: reading the key needs a permission that the guide does not
+    /// grant.
     async fn current(&self) -> Result<KeyVersion, KekError> {
-        Ok(self.seal(b"which version").await?.version)
+        Ok(self.encrypt(b"which version").await?.version)
     }
 
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
-        let wrapped = self.seal(plaintext).await?;
-        let opened = self
-            .open(&wrapped.ciphertext, &wrapped.version.version)
+        let wrapped = self.encrypt(plaintext).await?;
+        let decrypted = self
+            .decrypt(&wrapped.ciphertext, &wrapped.version.version)
             .await?;
-        same(&opened, plaintext)?;
+        ensure_roundtrip(&decrypted, plaintext)?;
         Ok(wrapped)
     }
 
@@ -210,11 +215,15 @@ impl Kek for AzureKek {
         ciphertext: &[u8],
         version: &KeyVersion,
     ) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        self.known_as
-            .check(self, &version.key, &self.name.shown().to_ascii_lowercase())
+        self.canonical_name
+            .ensure_matches(
+                self,
+                &version.key,
+                &self.name.display_name().to_ascii_lowercase(),
+            )
             .await?;
-        // A ciphertext does not say its version: with another than its own it does not open.
-        self.open(ciphertext, &version.version).await
+        // A ciphertext does not contain its version; it decrypts with its own version only.
+        self.decrypt(ciphertext, &version.version).await
     }
 
     fn requests(&self) -> u64 {

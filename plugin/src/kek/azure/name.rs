@@ -1,10 +1,10 @@
-//! Where the key is: a vault by its name or its URL, a key in it, perhaps one version of that.
+//! The configured key: a vault by name or URL, a key in it, and optionally a version.
 
 use azure_core::http::Url;
 
 use super::azure_json::AzureCloud;
 
-/// Why the flags name no key.
+/// Why the flags do not name a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{flag} {given:?} cannot be used: {reason}")]
 pub struct NameError {
@@ -16,15 +16,15 @@ pub struct NameError {
 /// A key in a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyName {
-    /// `https://NAME.vault.azure.net`, without a slash at its end.
+    /// URL of the vault, such as `https://NAME.vault.azure.net`, without trailing slash.
     pub(super) vault: String,
     pub(super) key: String,
-    /// `None`: always the newest.
+    /// `None` means the newest version.
     pub(super) version: Option<String>,
 }
 
 impl KeyName {
-    /// From `--keyvault-name` or `--vault-url`, `--key-name` and `--key-version`.
+    /// Parses `--keyvault-name` or `--vault-url`, `--key-name` and `--key-version`.
     pub(super) fn parse(
         vault: &Vault,
         cloud: AzureCloud,
@@ -90,8 +90,8 @@ impl KeyName {
         })
     }
 
-    /// As messages name it.
-    pub(super) fn shown(&self) -> String {
+    /// The key as messages show it.
+    pub(super) fn display_name(&self) -> String {
         format!("{}/keys/{}", self.vault, self.key)
     }
 }
@@ -99,13 +99,13 @@ impl KeyName {
 /// How a vault is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vault {
-    /// In Azure's public cloud.
+    /// By its name, in Azure's public cloud.
     Name(String),
-    /// Anywhere.
+    /// By its URL.
     Url(String),
 }
 
-/// A key's URL without its version, and the version: from the `kid` of an answer.
+/// Splits the `kid` of a response into the key's URL and the version.
 pub(super) fn split_kid(kid: &str) -> Option<(String, String)> {
     let (key, version) = kid.trim_end_matches('/').rsplit_once('/')?;
     let (_, name) = key.rsplit_once("/keys/")?;
@@ -122,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn a_vault_by_name_or_by_url() {
+    fn vault_is_given_by_name_or_url() {
         let by_name =
             KeyName::parse(&named("K8s-KMS"), AzureCloud::Public, "k8s-secrets", None).unwrap();
         assert_eq!(
-            by_name.shown(),
+            by_name.display_name(),
             "https://k8s-kms.vault.azure.net/keys/k8s-secrets"
         );
         let gov = KeyName::parse(
@@ -137,7 +137,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            gov.shown(),
+            gov.display_name(),
             "https://k8s-kms.vault.usgovcloudapi.net/keys/k8s-secrets"
         );
         let by_url = KeyName::parse(
@@ -147,12 +147,12 @@ mod tests {
             Some(&"AB".repeat(16)),
         )
         .unwrap();
-        assert_eq!(by_url.shown(), "https://v.vault.azure.cn/keys/k");
+        assert_eq!(by_url.display_name(), "https://v.vault.azure.cn/keys/k");
         assert_eq!(by_url.version, Some("ab".repeat(16)));
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_flag() {
+    fn invalid_vault_and_key_names_are_rejected_with_their_flag() {
         let url = |text: &str| Vault::Url(text.into());
         for (vault, key, version, flag) in [
             (named("a"), "k", None, "--keyvault-name"),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_is_a_key_and_a_version() {
+    fn kid_splits_into_key_and_version() {
         let kid = "https://V.vault.azure.net/keys/K/0A";
         assert_eq!(
             split_kid(kid),

@@ -1,6 +1,7 @@
-//! Tokens ahead of time. The SDK's own cache asks for a new token in the last five minutes of the
-//! old one, while callers wait, and fails them when that fails although the old one still holds.
-//! Here a task of its own asks, and callers get the old one for as long as it holds.
+//! Renewal of tokens in the background. The SDK's own cache requests a new token during the last
+//! five minutes of the old one while callers wait, and fails them if that fails although the old
+//! token is still valid. Here a task renews, and callers use the old token for as long as it is
+//! valid.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,33 +12,33 @@ use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions}
 use azure_core::time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-/// When the SDK gives a new token instead of the one it has.
-const SDK_REFRESHES: Duration = Duration::from_secs(300);
-/// Between two tries in the last minutes of a token.
-const TRY_EVERY: Duration = Duration::from_secs(15);
-/// A token that ends within this is not handed out any more: the request takes its time.
-const LEAST: Duration = Duration::from_secs(5);
+/// Remaining lifetime below which the SDK returns a new token instead of its cached one.
+const SDK_REFRESH_WINDOW: Duration = Duration::from_secs(300);
+/// Interval between attempts in the last minutes of a token.
+const RETRY_INTERVAL: Duration = Duration::from_secs(15);
+/// A token that expires within this time is not used: the request itself takes time.
+const MIN_REMAINING: Duration = Duration::from_secs(5);
 
 /// A credential whose token is renewed in the background.
 #[derive(Debug)]
-pub(super) struct Fresh {
+pub(super) struct RenewingCredential {
     inner: Arc<dyn TokenCredential>,
-    kept: ArcSwapOption<Kept>,
+    kept: ArcSwapOption<CachedToken>,
     asking: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedToken {
     scope: String,
     token: AccessToken,
 }
 
-impl Fresh {
+impl RenewingCredential {
     pub(super) fn new(inner: Arc<dyn TokenCredential>) -> Arc<Self> {
-        Self::trying_every(TRY_EVERY, inner)
+        Self::with_retry_interval(RETRY_INTERVAL, inner)
     }
 
-    fn trying_every(pause: Duration, inner: Arc<dyn TokenCredential>) -> Arc<Self> {
+    fn with_retry_interval(pause: Duration, inner: Arc<dyn TokenCredential>) -> Arc<Self> {
         let fresh = Arc::new(Self {
             inner,
             kept: ArcSwapOption::empty(),
@@ -47,20 +48,20 @@ impl Fresh {
         fresh
     }
 
-    /// The token that is there, if it holds for that long.
-    fn holding(&self, scope: &str, least: Duration) -> Option<AccessToken> {
+    /// The cached token if it stays valid for `least`.
+    fn cached(&self, scope: &str, least: Duration) -> Option<AccessToken> {
         let kept = self.kept.load();
         let kept = kept.as_ref().filter(|kept| kept.scope == scope)?;
         (kept.token.expires_on - OffsetDateTime::now_utc() > least).then(|| kept.token.clone())
     }
 
-    async fn ask(
+    async fn request(
         &self,
         scope: &str,
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
         let token = self.inner.get_token(&[scope], options).await?;
-        self.kept.store(Some(Arc::new(Kept {
+        self.kept.store(Some(Arc::new(CachedToken {
             scope: scope.to_owned(),
             token: token.clone(),
         })));
@@ -69,7 +70,7 @@ impl Fresh {
 }
 
 #[async_trait]
-impl TokenCredential for Fresh {
+impl TokenCredential for RenewingCredential {
     async fn get_token(
         &self,
         scopes: &[&str],
@@ -78,20 +79,20 @@ impl TokenCredential for Fresh {
         let [scope] = scopes else {
             return self.inner.get_token(scopes, options).await;
         };
-        if let Some(token) = self.holding(scope, LEAST) {
+        if let Some(token) = self.cached(scope, MIN_REMAINING) {
             return Ok(token);
         }
-        // One asks, the others wait for what comes.
+        // One caller requests, the others wait for the result.
         let _asking = self.asking.lock().await;
-        match self.holding(scope, LEAST) {
+        match self.cached(scope, MIN_REMAINING) {
             Some(token) => Ok(token),
-            None => self.ask(scope, options).await,
+            None => self.request(scope, options).await,
         }
     }
 }
 
-/// Renews the token before it ends, for as long as the credential is there.
-async fn renew(fresh: Weak<Fresh>, pause: Duration) {
+/// Renews the token before it expires, for as long as the credential exists.
+async fn renew(fresh: Weak<RenewingCredential>, pause: Duration) {
     loop {
         let Some(there) = fresh.upgrade() else { return };
         let wait = match there.kept.load().as_deref() {
@@ -99,7 +100,7 @@ async fn renew(fresh: Weak<Fresh>, pause: Duration) {
             Some(kept) => {
                 let left = kept.token.expires_on - OffsetDateTime::now_utc();
                 let left = Duration::try_from(left).unwrap_or_default();
-                left.checked_sub(SDK_REFRESHES).unwrap_or_default()
+                left.checked_sub(SDK_REFRESH_WINDOW).unwrap_or_default()
             }
         };
         if wait.is_zero() {
@@ -109,13 +110,14 @@ async fn renew(fresh: Weak<Fresh>, pause: Duration) {
                 .as_ref()
                 .map(|kept| kept.scope.clone())
                 .unwrap_or_default();
-            if let Err(error) = there.ask(&scope, None).await {
+            if let Err(error) = there.request(&scope, None).await {
                 tracing::warn!(%error, "no new token yet; the one that is there is used until it ends");
             }
         }
         drop(there);
-        // Looked at again now and then: a machine that slept has another time than it thinks.
-        tokio::time::sleep(wait.clamp(pause, SDK_REFRESHES)).await;
+        // Checked again from time to time: after sleep, a machine's clock differs from what it
+        // expects.
+        tokio::time::sleep(wait.clamp(pause, SDK_REFRESH_WINDOW)).await;
     }
 }
 
@@ -127,8 +129,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_millis(5);
 
-    /// Hands out tokens that end within the SDK's own refresh window, numbered; says no while it is
-    /// told to.
+    /// Issues numbered tokens that expire within the SDK's refresh window; fails while told to.
     #[derive(Debug, Default)]
     struct Issuer {
         asked: AtomicUsize,
@@ -151,13 +152,13 @@ mod tests {
             }
             Ok(AccessToken::new(
                 format!("token {number}"),
-                OffsetDateTime::now_utc() + SDK_REFRESHES / 2,
+                OffsetDateTime::now_utc() + SDK_REFRESH_WINDOW / 2,
             ))
         }
     }
 
     impl Issuer {
-        /// Waits until it was asked again, by the task in the background: nobody else asks.
+        /// Waits for another request, which only the background task makes.
         async fn asked_again(&self) {
             let before = self.asked.load(Ordering::Relaxed);
             while self.asked.load(Ordering::Relaxed) == before {
@@ -167,9 +168,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_renewal_leaves_callers_the_old_token_and_the_next_one_brings_a_new() {
+    async fn failed_renewal_keeps_the_old_token_until_the_next_succeeds() {
         let issuer = Arc::new(Issuer::default());
-        let fresh = Fresh::trying_every(PAUSE, Arc::clone(&issuer) as Arc<dyn TokenCredential>);
+        let fresh = RenewingCredential::with_retry_interval(
+            PAUSE,
+            Arc::clone(&issuer) as Arc<dyn TokenCredential>,
+        );
         let get = || async {
             fresh
                 .get_token(&["s"], None)
@@ -179,8 +183,7 @@ mod tests {
         get().await.unwrap();
 
         issuer.refuses.store(true, Ordering::Relaxed);
-        // What was asked before it refused may have brought a token; what is asked from here on
-        // brings none.
+        // A request from before the failure may have returned a token; later ones do not.
         issuer.asked_again().await;
         let held = get().await.unwrap();
         for _ in 0..3 {
@@ -200,13 +203,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_renews_for_a_credential_that_is_gone() {
+    async fn renewal_ends_when_the_credential_is_dropped() {
         let issuer = Arc::new(Issuer::default());
-        let fresh = Fresh::trying_every(PAUSE, Arc::clone(&issuer) as Arc<dyn TokenCredential>);
+        let fresh = RenewingCredential::with_retry_interval(
+            PAUSE,
+            Arc::clone(&issuer) as Arc<dyn TokenCredential>,
+        );
         fresh.get_token(&["s"], None).await.unwrap();
         issuer.asked_again().await;
         drop(fresh);
-        // The task holds the credential only while it asks, and ends at its next look.
+        // The task holds the credential only while it requests, and ends at its next check.
         while Arc::strong_count(&issuer) > 1 {
             tokio::time::sleep(PAUSE).await;
         }

@@ -1,4 +1,4 @@
-//! The SDK's client: credentials, endpoint, deadlines, retries, and a count of what goes out.
+//! The SDK's client: credentials, endpoint, timeouts, retries, and a count of requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,24 +20,24 @@ use serde_json::Value;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
-use crate::kek::known_as::KnownAs;
-use crate::kek::origin::Origin;
+use crate::kek::canonical::CanonicalName;
+use crate::kek::context::CallContext;
 use kmslab_program::file;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
-const ATTEMPTS: u32 = 2;
+const MAX_ATTEMPTS: u32 = 2;
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// Why there is no client.
+/// Why the client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The flag names no key.
+    /// The flag does not name a key.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The endpoint is no URL.
+    /// The endpoint is not a URL.
     #[error("--endpoint {0:?} is no URL such as {ENDPOINT}")]
     Endpoint(String),
-    /// The credentials' file cannot be used.
+    /// The credentials file cannot be used.
     #[error(
         "no credentials for Google: {0}; set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, or leave it unset \
          where the metadata server gives tokens"
@@ -46,34 +46,34 @@ pub enum ConfigError {
     /// The file of `--credentials-file` cannot be used.
     #[error("--credentials-file {}: {reason}", path.display())]
     CredentialsFile {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// No CA to trust.
+    /// There are no CAs to check a certificate against.
     #[error(
         "this machine has no CA certificates, which {0} needs: install the package ca-certificates, or set SSL_CERT_FILE"
     )]
     NoRoots(String),
-    /// The SDK refuses.
+    /// The SDK rejects the configuration.
     #[error("the Google Cloud SDK does not start: {0}")]
     Sdk(String),
 }
 
-/// Where the plugin's access tokens come from.
+/// Source of access tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum CredentialsSource {
-    /// GOOGLE_APPLICATION_CREDENTIALS; else the metadata server, where GCE_METADATA_HOST names one;
-    /// else gcloud's login of this user; else the machine's metadata server
+    /// GOOGLE_APPLICATION_CREDENTIALS; else the metadata server, if GCE_METADATA_HOST is set; else
+    /// this user's gcloud login; else the machine's metadata server
     #[default]
     Auto,
-    /// The metadata server, of the machine or of GCE_METADATA_HOST, even where this user has logged
-    /// in with gcloud
+    /// The metadata server, of the machine or of GCE_METADATA_HOST, even if this user has logged in
+    /// with gcloud
     MetadataServer,
 }
 
-/// Puts a [`GcpKek`] together.
+/// Builds a [`GcpKek`].
 #[derive(Debug)]
 pub struct GcpKekBuilder {
     key: String,
@@ -96,45 +96,45 @@ impl GcpKekBuilder {
         }
     }
 
-    /// Where Cloud KMS answers, if not at its own address.
+    /// Sets the endpoint, instead of Cloud KMS' own.
     #[must_use]
     pub fn endpoint(mut self, url: Option<impl Into<String>>) -> Self {
         self.endpoint = url.map(Into::into);
         self
     }
 
-    /// These, and nothing read from the environment.
+    /// Uses these credentials and reads nothing from the environment.
     #[must_use]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
         self
     }
 
-    /// Where access tokens come from, unless [`Self::credentials`] or [`Self::credentials_file`]
-    /// says so.
+    /// Sets the source of access tokens, unless [`Self::credentials`] or [`Self::credentials_file`]
+    /// is given.
     #[must_use]
     pub fn source(mut self, source: CredentialsSource) -> Self {
         self.source = source;
         self
     }
 
-    /// A file as GOOGLE_APPLICATION_CREDENTIALS names one: a service account's key, or the
-    /// configuration of workload identity federation.
+    /// Uses a file as GOOGLE_APPLICATION_CREDENTIALS names one: a service account key, or a
+    /// workload identity federation configuration.
     #[must_use]
     pub fn credentials_file(mut self, path: Option<impl Into<PathBuf>>) -> Self {
         self.credentials_file = path.map(Into::into);
         self
     }
 
-    /// The deadline of one call, its retries included; 2 s unless given. Half of it is the deadline
-    /// of one attempt.
+    /// Sets the timeout of a call including retries, 2 s by default. Half of it is the timeout of
+    /// one attempt.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// Checks all that can be checked without the cloud; makes no call.
+    /// Validates the configuration and creates the client, without a call to the cloud.
     pub async fn build(self) -> Result<GcpKek, ConfigError> {
         let key = parse_key(&self.key)?;
         let endpoint = self
@@ -161,8 +161,8 @@ impl GcpKekBuilder {
             (None, None) => from_source(self.source)?,
         };
         let requests = Arc::new(AtomicU64::new(0));
-        let retried = Counted {
-            inner: Aip194Strict.with_attempt_limit(ATTEMPTS),
+        let retried = CountingRetryPolicy {
+            inner: Aip194Strict.with_attempt_limit(MAX_ATTEMPTS),
             retries: Arc::clone(&requests),
         };
         let backoff = ExponentialBackoffBuilder::new()
@@ -177,7 +177,7 @@ impl GcpKekBuilder {
             .build()
             .await
             .map_err(|error| ConfigError::Sdk(causes(&error)))?;
-        let origin = Origin {
+        let context = CallContext {
             key: key.clone(),
             endpoint,
             timeout: self.call_timeout,
@@ -185,8 +185,8 @@ impl GcpKekBuilder {
         Ok(GcpKek {
             client,
             key,
-            known_as: KnownAs::default(),
-            origin,
+            canonical_name: CanonicalName::default(),
+            context,
             requests,
         })
     }
@@ -197,8 +197,8 @@ fn from_file(path: &Path) -> Result<Credentials, ConfigError> {
         path: path.to_owned(),
         reason,
     };
-    let text =
-        file::read(path, file::CONFIGURATION).map_err(|error| unusable(error.to_string()))?;
+    let text = file::read(path, file::MAX_CONFIGURATION_BYTES)
+        .map_err(|error| unusable(error.to_string()))?;
     let json: Value =
         serde_json::from_slice(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
     let kind = json["type"].as_str().unwrap_or_default().to_owned();
@@ -217,8 +217,8 @@ fn from_file(path: &Path) -> Result<Credentials, ConfigError> {
 
 fn from_source(source: CredentialsSource) -> Result<Credentials, ConfigError> {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    // A server that the environment names was meant for this program; a login that lies about was
-    // meant for somebody's own work.
+    // A metadata server in the environment was meant for this program; a login found on disk was
+    // meant for the user's own work.
     let named = !set("GOOGLE_APPLICATION_CREDENTIALS") && set("GCE_METADATA_HOST");
     let built = match source {
         CredentialsSource::Auto if !named => credentials::Builder::default().build(),
@@ -229,12 +229,12 @@ fn from_source(source: CredentialsSource) -> Result<Credentials, ConfigError> {
     built.map_err(|error| ConfigError::Credentials(causes(&error)))
 }
 
-/// An error and all that it stands on.
+/// The messages of an error and its sources.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    for error in crate::kek::tls::chain(error) {
+    for error in crate::kek::tls::error_chain(error) {
         let text = error.to_string();
-        // Some repeat what they stand on.
+        // Some messages repeat their source's.
         if !texts.iter().any(|earlier| earlier.contains(&text)) {
             texts.push(text);
         }
@@ -242,14 +242,14 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     texts.join(": ")
 }
 
-/// The retry policy, counting what goes out again: the SDK lets nobody else see it.
+/// A retry policy that counts retries, which the SDK exposes nowhere else.
 #[derive(Debug)]
-struct Counted {
+struct CountingRetryPolicy {
     inner: LimitedAttemptCount<Aip194Strict>,
     retries: Arc<AtomicU64>,
 }
 
-impl RetryPolicy for Counted {
+impl RetryPolicy for CountingRetryPolicy {
     fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
         let result = self.inner.on_error(state, error);
         if result.is_continue() {

@@ -1,7 +1,7 @@
 //! A key in Google Cloud KMS, through the official SDK.
 
 mod client;
-mod errors;
+mod error;
 mod name;
 
 use std::fmt;
@@ -17,61 +17,61 @@ use zeroize::Zeroizing;
 pub use client::{ConfigError, CredentialsSource, GcpKekBuilder};
 pub use name::NameError;
 
-use self::errors::meaning;
+use self::error::classify;
 use self::name::{split_version, version_name};
-use super::known_as::KnownAs;
-use super::origin::{Doing, Origin};
-use super::{Kek, KekError, KeyVersion, Wrapped, same};
+use super::canonical::CanonicalName;
+use super::context::{CallContext, CallKind};
+use super::{Kek, KekError, KeyVersion, Wrapped, ensure_roundtrip};
 
-/// CRC-32C, as Google's API reference names it for its `…_crc32c` fields.
+/// CRC32C, as in the API's `…_crc32c` fields.
 const CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
-/// One key. Every call has its own deadline, retries included.
+/// A key. Every call has a timeout that includes retries.
 pub struct GcpKek {
     client: KeyManagementService,
     key: String,
     /// A project may be named by its number.
-    known_as: KnownAs,
-    origin: Origin,
+    canonical_name: CanonicalName,
+    context: CallContext,
     requests: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for GcpKek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GcpKek")
-            .field("origin", &self.origin)
+            .field("context", &self.context)
             .finish_non_exhaustive()
     }
 }
 
 impl GcpKek {
-    /// A client for a key, by its resource name.
+    /// Builds a client for a key, by its resource name.
     pub fn builder(key: impl Into<String>) -> GcpKekBuilder {
         GcpKekBuilder::new(key.into())
     }
 
-    /// Runs a call within its deadline.
+    /// Runs a call within its timeout.
     async fn run<T>(
         &self,
-        doing: Doing,
+        kind: CallKind,
         call: impl Future<Output = google_cloud_kms_v1::Result<T>>,
     ) -> Result<T, KekError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        match tokio::time::timeout(self.origin.timeout, call).await {
-            Ok(answered) => answered.map_err(|error| meaning(&self.origin, &error, doing)),
-            Err(_) => Err(self.origin.too_late()),
+        match tokio::time::timeout(self.context.timeout, call).await {
+            Ok(answered) => answered.map_err(|error| classify(&self.context, &error, kind)),
+            Err(_) => Err(self.context.timeout_error()),
         }
     }
 
-    /// Seals under a key's primary version or under the one that is named; `label` goes into the
-    /// ciphertext.
-    async fn seal(
+    /// Encrypts with a key's primary version or the named version; `label` is additional
+    /// authenticated data.
+    async fn encrypt(
         &self,
         name: &str,
         plaintext: &[u8],
         label: &[u8],
     ) -> Result<EncryptResponse, KekError> {
-        // Calls that only compute can be made again, which the SDK does not assume of a POST.
+        // Encrypting is idempotent, which the SDK does not assume of a POST.
         let call = self
             .client
             .encrypt()
@@ -81,20 +81,24 @@ impl GcpKek {
             .set_additional_authenticated_data(label.to_vec())
             .set_additional_authenticated_data_crc32c(crc32c(label))
             .with_idempotency(true)
-            .with_attempt_timeout(self.origin.timeout / 2);
-        let answer = self.run(Doing::Sealing, call.send()).await?;
+            .with_attempt_timeout(self.context.timeout / 2);
+        let answer = self.run(CallKind::Sealing, call.send()).await?;
         if !answer.verified_plaintext_crc32c
             || !answer.verified_additional_authenticated_data_crc32c
         {
-            return Err(damaged(
+            return Err(checksum_mismatch(
                 "Cloud KMS did not confirm the CRC32C of what it was sent",
             ));
         }
-        same_crc(&answer.ciphertext, answer.ciphertext_crc32c)?;
+        ensure_checksum(&answer.ciphertext, answer.ciphertext_crc32c)?;
         Ok(answer)
     }
 
-    async fn open(&self, ciphertext: &[u8], label: &[u8]) -> Result<Zeroizing<Vec<u8>>, KekError> {
+    async fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        label: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let call = self
             .client
             .decrypt()
@@ -104,14 +108,14 @@ impl GcpKek {
             .set_additional_authenticated_data(label.to_vec())
             .set_additional_authenticated_data_crc32c(crc32c(label))
             .with_idempotency(true)
-            .with_attempt_timeout(self.origin.timeout / 2);
-        let answer = self.run(Doing::Opening, call.send()).await?;
-        same_crc(&answer.plaintext, answer.plaintext_crc32c)?;
+            .with_attempt_timeout(self.context.timeout / 2);
+        let answer = self.run(CallKind::Opening, call.send()).await?;
+        ensure_checksum(&answer.plaintext, answer.plaintext_crc32c)?;
         Ok(Zeroizing::new(answer.plaintext.to_vec()))
     }
 
-    /// The version that an answer names.
-    fn version_of(&self, answer: &EncryptResponse) -> Result<KeyVersion, KekError> {
+    /// The version that a response names.
+    fn key_version(&self, answer: &EncryptResponse) -> Result<KeyVersion, KekError> {
         let (key, version) = split_version(&answer.name).ok_or_else(|| KekError::Unexpected {
             detail: format!(
                 "the answer to Encrypt names {:?}, which is no version of a key",
@@ -119,7 +123,7 @@ impl GcpKek {
             ),
         })?;
         Ok(KeyVersion {
-            key: self.known_as.learn(key),
+            key: self.canonical_name.set(key),
             version,
         })
     }
@@ -129,19 +133,19 @@ fn crc32c(bytes: &[u8]) -> i64 {
     i64::from(CRC32C.checksum(bytes))
 }
 
-fn same_crc(bytes: &[u8], told: Option<i64>) -> Result<(), KekError> {
+fn ensure_checksum(bytes: &[u8], told: Option<i64>) -> Result<(), KekError> {
     match told {
         Some(told) if told == crc32c(bytes) => Ok(()),
-        Some(_) => Err(damaged(
+        Some(_) => Err(checksum_mismatch(
             "the answer's bytes have another CRC32C than it says",
         )),
-        None => Err(damaged(
+        None => Err(checksum_mismatch(
             "the answer has no CRC32C: the endpoint is another service or an incomplete emulator",
         )),
     }
 }
 
-fn damaged(what: &str) -> KekError {
+fn checksum_mismatch(what: &str) -> KekError {
     KekError::Unexpected {
         detail: what.to_owned(),
     }
@@ -153,27 +157,27 @@ impl Kek for GcpKek {
         "gcp"
     }
 
-    /// From a ciphertext that nobody needs: to look at the key takes a permission that
-    /// `cryptoKeyEncrypterDecrypter` does not have.
+    /// From a discarded ciphertext: `cryptoKeyEncrypterDecrypter` does not include the permission
+    /// to read the key.
     async fn current(&self) -> Result<KeyVersion, KekError> {
-        let answer = self.seal(&self.key, b"which version", b"").await?;
-        self.version_of(&answer)
+        let answer = self.encrypt(&self.key, b"which version", b"").await?;
+        self.key_version(&answer)
     }
 
-    /// A ciphertext opens under its key, whichever version it is from, and the answer does not say
-    /// which. So the version's name goes into it as additional authenticated data, and a label that
-    /// was exchanged for another's does not open it.
+    /// A ciphertext decrypts with its key, whatever version it is from, and the response does not
+    /// name the version. Therefore the version's name is additional authenticated data, and a
+    /// ciphertext with another version's label does not decrypt.
     async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
         let version = self.current().await?;
         let name = version_name(&version.key, &version.version);
-        let answer = self.seal(&name, plaintext, name.as_bytes()).await?;
-        if self.version_of(&answer)? != version {
+        let answer = self.encrypt(&name, plaintext, name.as_bytes()).await?;
+        if self.key_version(&answer)? != version {
             let detail = format!("Encrypt with {name} was answered by {}", answer.name);
             return Err(KekError::Unexpected { detail });
         }
         let ciphertext = answer.ciphertext.to_vec();
-        let opened = self.open(&ciphertext, name.as_bytes()).await?;
-        same(&opened, plaintext)?;
+        let decrypted = self.decrypt(&ciphertext, name.as_bytes()).await?;
+        ensure_roundtrip(&decrypted, plaintext)?;
         Ok(Wrapped {
             ciphertext,
             version,
@@ -185,8 +189,10 @@ impl Kek for GcpKek {
         ciphertext: &[u8],
         version: &KeyVersion,
     ) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        self.known_as.check(self, &version.key, &self.key).await?;
-        self.open(
+        self.canonical_name
+            .ensure_matches(self, &version.key, &self.key)
+            .await?;
+        self.decrypt(
             ciphertext,
             version_name(&version.key, &version.version).as_bytes(),
         )

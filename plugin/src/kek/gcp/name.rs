@@ -1,9 +1,9 @@
-//! Where the key is: its resource name, as Google's own plugin takes it.
+//! The configured key: its resource name, as Google's own plugin takes it.
 
-/// Between a key and the number of its version.
-pub(super) const VERSIONS: &str = "/cryptoKeyVersions/";
+/// Between the key and the number of its version.
+pub(super) const VERSIONS_SEGMENT: &str = "/cryptoKeyVersions/";
 
-/// Why the flag names no key.
+/// Why the flag does not name a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("--key-uri {given:?} cannot be used: {reason}")]
 pub struct NameError {
@@ -11,15 +11,15 @@ pub struct NameError {
     reason: &'static str,
 }
 
-/// `projects/P/locations/L/keyRings/R/cryptoKeys/K`, checked.
+/// Parses `projects/P/locations/L/keyRings/R/cryptoKeys/K`.
 pub(super) fn parse_key(given: &str) -> Result<String, NameError> {
     let error = |reason| NameError {
         given: given.to_owned(),
         reason,
     };
-    // The scheme is Tink's, and common in configuration files.
+    // The scheme is Tink's and common in configuration files.
     let name = given.strip_prefix("gcp-kms://").unwrap_or(given);
-    if name.contains(VERSIONS) {
+    if name.contains(VERSIONS_SEGMENT) {
         return Err(error(
             "it names a version; name the key alone, its primary version is found out and followed",
         ));
@@ -59,14 +59,14 @@ pub(super) fn parse_key(given: &str) -> Result<String, NameError> {
     Ok(name.to_owned())
 }
 
-/// The name of a version.
+/// The resource name of a version.
 pub(super) fn version_name(key: &str, version: &str) -> String {
-    format!("{key}{VERSIONS}{version}")
+    format!("{key}{VERSIONS_SEGMENT}{version}")
 }
 
-/// A version's key, and its number: from the name in an answer.
+/// Splits the name in a response into key and version number.
 pub(super) fn split_version(name: &str) -> Option<(String, String)> {
-    let (key, version) = name.split_once(VERSIONS)?;
+    let (key, version) = name.split_once(VERSIONS_SEGMENT)?;
     let number = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
     (number && parse_key(key).is_ok_and(|same| same == key))
         .then(|| (key.to_owned(), version.to_owned()))
@@ -80,7 +80,7 @@ mod tests {
         "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key";
 
     #[test]
-    fn a_key_by_its_name_with_or_without_a_scheme() {
+    fn google_key_is_given_with_or_without_scheme() {
         assert_eq!(parse_key(KEY).unwrap(), KEY);
         assert_eq!(parse_key(&format!("gcp-kms://{KEY}")).unwrap(), KEY);
         assert_eq!(
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_its_flag() {
+    fn invalid_google_key_names_are_rejected_with_their_flag() {
         let version = version_name(KEY, "1");
         for (given, says) in [
             ("", "a key's name is projects/"),

@@ -1,5 +1,5 @@
-//! Answers to calls of services that the plugin does not have: above all KMS v1, of an API server
-//! that is configured for it.
+//! Responses to calls of services that the plugin does not implement, above all KMS v1, from a
+//! misconfigured API server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,25 +8,25 @@ use axum::http::Uri;
 use tonic::Status;
 use tonic::codegen::http::Response;
 
-/// What kube-apiserver calls with `apiVersion: v1`, or without one.
-const V1: &str = "/v1beta1.KeyManagementService/";
-/// What kube-apiserver 1.25 and 1.26 call with `apiVersion: v2`.
-const V2_ALPHA: &str = "/v2alpha1.KeyManagementService/";
-/// The same as HPACK writes them, without the bits that what follows may change.
+/// Called by kube-apiserver with `apiVersion: v1` or without an API version.
+const V1_PREFIX: &str = "/v1beta1.KeyManagementService/";
+/// Called by kube-apiserver 1.25 and 1.26 with `apiVersion: v2`.
+const V2_ALPHA_PREFIX: &str = "/v2alpha1.KeyManagementService/";
+/// The same in HPACK encoding, without the bits that depend on the following bytes.
 const V1_IN_HPACK: &[u8] =
     b"\x63\xb8\x63\x2a\x46\x15\xf3\x17\xd6\x81\xd4\x39\x8b\x49\x6a\x4e\xe2\xd9\xdc\xc4\x2b";
 const V2_ALPHA_IN_HPACK: &[u8] =
     b"\x63\xb8\x87\x45\x73\x8c\x2b\xe6\x2f\xad\x03\xa8\x73\x16\x92\xd4\x9d\xc5\xb3\xb9\x88\x56";
-/// Of a connection's bytes, how many are looked at: its first call is within them.
-const FIRST: usize = 1024;
+/// Number of bytes of a connection that are inspected; its first call is within them.
+const INSPECTED_BYTES: usize = 1024;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Unserved {
-    /// An API server asks every few seconds, for ever: the first call is logged.
+pub(crate) struct UnsupportedServices {
+    /// An API server calls every few seconds: only the first call is logged.
     logged: Arc<AtomicBool>,
 }
 
-impl Unserved {
+impl UnsupportedServices {
     pub(crate) fn answer(&self, uri: &Uri) -> Response<tonic::body::Body> {
         let remedy = remedy(uri.path());
         self.log(remedy);
@@ -40,38 +40,41 @@ impl Unserved {
     }
 }
 
-/// The first bytes of a connection, watched for calls of the older services.
+/// Inspects the first bytes of a connection for calls of older services.
 ///
-/// kube-apiserver calls those with the socket's path as `:authority`, `%2Fvar%2Frun…`, which `h2`
-/// refuses below everything that could answer: its log then says no more than PROTOCOL_ERROR.
+/// kube-apiserver makes those with the socket's path as `:authority`, `%2Fvar%2Frun…`, which `h2`
+/// rejects before any handler; its log then only says PROTOCOL_ERROR.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ConnectionInspector {
     first: Vec<u8>,
-    unserved: Unserved,
+    unsupported: UnsupportedServices,
 }
 
-impl Watch {
-    pub(crate) fn new(unserved: Unserved) -> Self {
+impl ConnectionInspector {
+    pub(crate) fn new(unsupported: UnsupportedServices) -> Self {
         Self {
             first: Vec::new(),
-            unserved,
+            unsupported,
         }
     }
 
-    /// Looks at what came.
-    pub(crate) fn see(&mut self, bytes: &[u8]) {
-        let room = FIRST - self.first.len();
+    /// Inspects received bytes.
+    pub(crate) fn inspect(&mut self, bytes: &[u8]) {
+        let room = INSPECTED_BYTES - self.first.len();
         if room == 0 || bytes.is_empty() {
             return;
         }
         self.first
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
-        for (path, in_hpack) in [(V1, V1_IN_HPACK), (V2_ALPHA, V2_ALPHA_IN_HPACK)] {
+        for (path, in_hpack) in [
+            (V1_PREFIX, V1_IN_HPACK),
+            (V2_ALPHA_PREFIX, V2_ALPHA_IN_HPACK),
+        ] {
             if [in_hpack, path.as_bytes()]
                 .iter()
                 .any(|form| contains(&self.first, form))
             {
-                self.unserved.log(remedy(path));
+                self.unsupported.log(remedy(path));
             }
         }
     }
@@ -82,10 +85,10 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 fn remedy(path: &str) -> &'static str {
-    if path.starts_with(V1) {
+    if path.starts_with(V1_PREFIX) {
         "this is a KMS v2 plugin, and the API server calls KMS v1: set `apiVersion: v2` for this kms provider in its \
          EncryptionConfiguration (what a v1 plugin encrypted is read by that plugin alone)"
-    } else if path.starts_with(V2_ALPHA) {
+    } else if path.starts_with(V2_ALPHA_PREFIX) {
         "this plugin serves v2.KeyManagementService, and the API server calls v2alpha1, which kube-apiserver 1.25 and 1.26 did: \
          use kube-apiserver 1.32 or newer"
     } else {
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_older_service_has_its_remedy() {
+    fn older_services_have_a_remedy_each() {
         for (path, says) in [
             (
                 "/v1beta1.KeyManagementService/Version",
@@ -122,9 +125,9 @@ mod tests {
         }
     }
     #[test]
-    fn the_first_call_of_an_api_server_is_known_however_its_bytes_come() {
-        // What grpc-go 1.79.3 sends for v1beta1's Version on /tmp/v1d/cap.sock, dialled as
-        // kube-apiserver dials it.
+    fn first_call_of_an_older_service_is_detected_in_any_fragmentation() {
+        // Sent by grpc-go 1.79.3 for v1beta1's Version on /tmp/v1d/cap.sock, dialled as
+        // kube-apiserver does.
         let v1 = hex::decode(
             "505249202a20485454502f322e300d0a0d0a534d0d0a0d0a00000004000000000000000004010000000000006901040000000183\
              86459b63b8632a4615f317d681d4398b496a4ee2d9dcc42b1c4b620c7abf41915458534d6a8b0f70c8a8b09075ae8393af5f8b1d\
@@ -133,19 +136,21 @@ mod tests {
         )
         .unwrap();
         for piece in [1, 7, 1000] {
-            let unserved = Unserved::default();
-            let mut watch = Watch::new(unserved.clone());
-            v1.chunks(piece).for_each(|piece| watch.see(piece));
+            let unsupported = UnsupportedServices::default();
+            let mut watch = ConnectionInspector::new(unsupported.clone());
+            v1.chunks(piece).for_each(|piece| watch.inspect(piece));
             assert!(
-                unserved.logged.load(Ordering::Relaxed),
+                unsupported.logged.load(Ordering::Relaxed),
                 "in pieces of {piece}"
             );
         }
-        // v2's Status has another path.
-        let unserved = Unserved::default();
-        let mut watch = Watch::new(unserved.clone());
-        watch.see(&hex::decode("63b897cc5f5a0750e62d25a93b8b677310ac6e48d36a3f").unwrap());
-        watch.see(&[0; 5000]);
-        assert!(watch.first.len() == FIRST && !unserved.logged.load(Ordering::Relaxed));
+        // Status of v2 has another path.
+        let unsupported = UnsupportedServices::default();
+        let mut watch = ConnectionInspector::new(unsupported.clone());
+        watch.inspect(&hex::decode("63b897cc5f5a0750e62d25a93b8b677310ac6e48d36a3f").unwrap());
+        watch.inspect(&[0; 5000]);
+        assert!(
+            watch.first.len() == INSPECTED_BYTES && !unsupported.logged.load(Ordering::Relaxed)
+        );
     }
 }

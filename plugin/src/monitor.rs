@@ -1,5 +1,5 @@
-//! The one current key version that Status and Encrypt both read, and its health, kept fresh by a
-//! prober in the background.
+//! The current key version that Status and Encrypt share, and its health, updated by a background
+//! probe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
-use crate::error::status_of;
+use crate::error::to_status;
 use crate::kek::{Kek, KekError, KeyVersion};
 use crate::key_id::Label;
 use crate::time::{Ticker, Timer};
 
-/// What a probe seals. Not a secret; its ciphertext goes nowhere.
-const PROBE: &[u8] = b"kmslab-plugin probe";
-/// How long probes must name a version that was current before, and no other, until it is taken
-/// back. A cloud that spreads a rotation over its servers answers with old and new in turn, and a
-/// key_id must not flip.
-const SETTLED: Duration = Duration::from_secs(30);
-/// How long a Status waits for the very first probe; kube-apiserver gives a call 3 s by default.
-const FIRST_PROBE: Duration = Duration::from_millis(2500);
+/// Plaintext of probes. It is not secret, and the ciphertext is discarded.
+const PROBE_PLAINTEXT: &[u8] = b"kmslab-plugin probe";
+/// How long probes must consistently name an earlier version before it becomes current again. A
+/// cloud that spreads a rotation over its servers alternates between old and new, and a key_id must
+/// not flip.
+const REVERT_GRACE: Duration = Duration::from_secs(30);
+/// How long Status waits for the first probe; kube-apiserver's default timeout is 3 s.
+const FIRST_PROBE_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// The version that is current, with everything that an Encrypt answer says about it.
+/// The current version, with everything that an Encrypt response contains about it.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) version: KeyVersion,
@@ -30,40 +30,40 @@ pub(crate) struct Snapshot {
 }
 
 #[derive(Debug, Clone)]
-struct Trouble {
+struct Failure {
     error: KekError,
     since: Duration,
 }
 
 #[derive(Debug, Clone, Default)]
-struct View {
+struct Health {
     snapshot: Option<Arc<Snapshot>>,
-    /// When the last call that proved the key usable began.
+    /// Start of the last call that proved the key usable.
     verified: Option<Duration>,
-    trouble: Option<Trouble>,
+    failure: Option<Failure>,
 }
 
-/// What only a probe touches.
+/// State that only probes use.
 #[derive(Debug, Default)]
-struct Memory {
+struct ProbeState {
     retired: Vec<KeyVersion>,
-    /// Since when probes name a retired version.
-    going_back: Option<Duration>,
+    /// Since when probes name an earlier version.
+    reverting_since: Option<Duration>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Current {
+pub(crate) struct KeyMonitor {
     kek: Arc<dyn Kek>,
     timer: Arc<dyn Timer>,
     generation: u32,
     grace: Duration,
-    view: ArcSwap<View>,
-    /// Held through a probe: probes are ordered, and many callers share one.
-    probing: Mutex<Memory>,
+    health: ArcSwap<Health>,
+    /// Locked during a probe: probes are sequential, and concurrent callers share one.
+    probing: Mutex<ProbeState>,
     probed: watch::Sender<bool>,
 }
 
-impl Current {
+impl KeyMonitor {
     pub(crate) fn new(
         kek: Arc<dyn Kek>,
         timer: Arc<dyn Timer>,
@@ -75,7 +75,7 @@ impl Current {
             timer,
             generation,
             grace,
-            view: ArcSwap::default(),
+            health: ArcSwap::default(),
             probing: Mutex::default(),
             probed: watch::Sender::new(false),
         }
@@ -86,53 +86,53 @@ impl Current {
     }
 
     pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.view.load().snapshot.clone()
+        self.health.load().snapshot.clone()
     }
 
-    /// The current version, asked for if no probe has succeeded yet; else why there is none.
+    /// Returns the current version, probing if no probe has succeeded yet; else the error.
     pub(crate) async fn require(&self) -> Result<Arc<Snapshot>, tonic::Status> {
         if let Some(snapshot) = self.snapshot() {
             return Ok(snapshot);
         }
         self.refresh(None).await;
-        self.snapshot().ok_or_else(|| self.why_not())
+        self.snapshot().ok_or_else(|| self.unavailable())
     }
 
-    /// Ends when the first probe is done, whatever came of it.
+    /// Returns when the first probe is done, whatever its result.
     pub(crate) async fn probed(&self) {
-        // An error would mean that the sender is gone; it lives in self.
+        // Fails only if the sender is dropped; it lives in self.
         let _ = self.probed.subscribe().wait_for(|done| *done).await;
     }
 
-    /// What Status answers: no cloud call, only what is known.
+    /// What Status returns: known state, no call to the cloud.
     pub(crate) async fn health(&self) -> Result<Arc<Snapshot>, tonic::Status> {
         if !*self.probed.borrow() {
-            // Only in the first moments: kube-apiserver would keep a failure for 3 s and refuse
-            // writes meanwhile.
-            let _ = tokio::time::timeout(FIRST_PROBE, self.probed()).await;
+            // At the start only: kube-apiserver would cache a failure for 3 s and reject writes
+            // meanwhile.
+            let _ = tokio::time::timeout(FIRST_PROBE_TIMEOUT, self.probed()).await;
         }
         self.health_now()
     }
 
-    /// [`Current::health`] without waiting for the first probe.
+    /// [`Self::health`] without waiting for the first probe.
     pub(crate) fn health_now(&self) -> Result<Arc<Snapshot>, tonic::Status> {
-        let view = self.view.load();
-        let (Some(snapshot), Some(verified)) = (&view.snapshot, view.verified) else {
-            return Err(self.why_not());
+        let health = self.health.load();
+        let (Some(snapshot), Some(verified)) = (&health.snapshot, health.verified) else {
+            return Err(self.unavailable());
         };
-        if view
-            .trouble
+        if health
+            .failure
             .as_ref()
-            .is_some_and(|trouble| trouble.error.is_dead_key())
+            .is_some_and(|failure| failure.error.is_dead_key())
         {
-            return Err(self.why_not());
+            return Err(self.unavailable());
         }
         let silent = self.timer.now().saturating_sub(verified);
         if silent <= self.grace {
             return Ok(snapshot.clone());
         }
-        let cause = match &view.trouble {
-            Some(trouble) => trouble.error.to_string(),
+        let cause = match &health.failure {
+            Some(failure) => failure.error.to_string(),
             None => "the probe of the key is overdue".to_owned(),
         };
         Err(tonic::Status::unavailable(format!(
@@ -141,56 +141,55 @@ impl Current {
         )))
     }
 
-    fn why_not(&self) -> tonic::Status {
-        match &self.view.load().trouble {
-            Some(trouble) => status_of(&trouble.error),
+    fn unavailable(&self) -> tonic::Status {
+        match &self.health.load().failure {
+            Some(failure) => to_status(&failure.error),
             None => tonic::Status::unavailable(
                 "the plugin has just started and its key is not proven usable yet: try again",
             ),
         }
     }
 
-    /// A cloud call that began at `started` proved the key usable.
+    /// Records that a call that began at `started` proved the key usable.
     pub(crate) fn verified(&self, started: Duration) {
-        self.view.rcu(|old| {
-            let mut view = View::clone(old);
-            // A call that began before the trouble says nothing about it.
-            view.trouble.take_if(|trouble| started > trouble.since);
-            view.verified = view.verified.max(Some(started));
-            view
+        self.health.rcu(|old| {
+            let mut health = Health::clone(old);
+            // A call that began before the failure says nothing about it.
+            health.failure.take_if(|failure| started > failure.since);
+            health.verified = health.verified.max(Some(started));
+            health
         });
     }
 
-    /// A cloud call for a request that began at `started` failed. Only a dead key counts: of
-    /// passing trouble the prober hears itself.
+    /// Records that a call that began at `started` failed. Only a dead key counts; transient
+    /// failures are found by the probe.
     pub(crate) fn failed(&self, error: &KekError, started: Duration) {
         if error.is_dead_key()
             && self
-                .view
+                .health
                 .load()
                 .verified
                 .is_none_or(|verified| started > verified)
         {
-            self.set_trouble(error);
+            self.set_failure(error);
         }
     }
 
-    fn set_trouble(&self, error: &KekError) {
+    fn set_failure(&self, error: &KekError) {
         let since = self.timer.now();
-        let before = self.view.rcu(|old| View {
-            trouble: Some(Trouble {
+        let before = self.health.rcu(|old| Health {
+            failure: Some(Failure {
                 error: error.clone(),
                 since,
             }),
-            ..View::clone(old)
+            ..Health::clone(old)
         });
-        if before.trouble.as_ref().map(|trouble| trouble.error.kind()) != Some(error.kind()) {
+        if before.failure.as_ref().map(|failure| failure.error.kind()) != Some(error.kind()) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
     }
 
-    /// Probes now, unless another probe has changed the version from what the caller has `seen`
-    /// meanwhile.
+    /// Probes now, unless the version has changed from `seen` meanwhile.
     pub(crate) async fn refresh(&self, seen: Option<&Snapshot>) {
         let mut memory = self.probing.lock().await;
         let key_id = |snapshot: &Snapshot| snapshot.key_id.clone();
@@ -199,52 +198,52 @@ impl Current {
         }
     }
 
-    async fn probe(&self, memory: &mut Memory) {
+    async fn probe(&self, memory: &mut ProbeState) {
         let started = self.timer.now();
-        match self.round_trip().await {
+        match self.probe_round_trip().await {
             Ok(version) => {
-                let healed = self.view.load().trouble.is_some();
+                let healed = self.health.load().failure.is_some();
                 self.adopt(memory, version);
-                self.view.rcu(|old| View {
-                    trouble: None,
+                self.health.rcu(|old| Health {
+                    failure: None,
                     verified: Some(started),
-                    ..View::clone(old)
+                    ..Health::clone(old)
                 });
                 if healed {
                     tracing::info!("the key is usable again");
                 }
             }
-            Err(error) => self.set_trouble(&error),
+            Err(error) => self.set_failure(&error),
         }
         self.probed.send_replace(true);
     }
 
-    /// Seals and opens; the version is the one that the cloud named for what it sealed.
-    async fn round_trip(&self) -> Result<KeyVersion, KekError> {
+    /// Encrypts and decrypts; returns the version that the cloud named for the ciphertext.
+    async fn probe_round_trip(&self) -> Result<KeyVersion, KekError> {
         if self.snapshot().is_none() {
-            // The description of the key tells best why one is of no use. Who may not read it can
-            // still encrypt.
+            // The description of a key tells best why it is unusable. A caller without permission
+            // to read it can still encrypt.
             match self.kek.current().await {
                 Err(error @ KekError::Denied { .. }) => tracing::debug!("{error}"),
                 described => drop(described?),
             }
         }
-        Ok(self.kek.wrap(PROBE).await?.version)
+        Ok(self.kek.wrap(PROBE_PLAINTEXT).await?.version)
     }
 
-    fn adopt(&self, memory: &mut Memory, version: KeyVersion) {
+    fn adopt(&self, memory: &mut ProbeState, version: KeyVersion) {
         let before = self.snapshot();
         if before
             .as_ref()
             .is_some_and(|snapshot| snapshot.version == version)
         {
-            memory.going_back = None;
+            memory.reverting_since = None;
             return;
         }
         if memory.retired.contains(&version) {
             let now = self.timer.now();
-            let since = *memory.going_back.get_or_insert(now);
-            if now.saturating_sub(since) < SETTLED {
+            let since = *memory.reverting_since.get_or_insert(now);
+            if now.saturating_sub(since) < REVERT_GRACE {
                 tracing::debug!(
                     version = version.version,
                     "the cloud answered with a version that was replaced; waiting for it to settle"
@@ -252,7 +251,7 @@ impl Current {
                 return;
             }
         }
-        memory.going_back = None;
+        memory.reverting_since = None;
         memory.retired.retain(|old| *old != version);
         let label = Label::new(self.kek.provider(), &version, self.generation);
         let snapshot = Arc::new(Snapshot {
@@ -267,14 +266,14 @@ impl Current {
             "current key version"
         );
         memory.retired.extend(before.map(|old| old.version.clone()));
-        self.view.rcu(|old| View {
+        self.health.rcu(|old| Health {
             snapshot: Some(snapshot.clone()),
-            ..View::clone(old)
+            ..Health::clone(old)
         });
     }
 
-    /// Probes at once and then every `interval`, for ever.
-    pub(crate) async fn keep_fresh(&self, mut ticker: Box<dyn Ticker>, interval: Duration) {
+    /// Probes at once and then every `interval`.
+    pub(crate) async fn run_probes(&self, mut ticker: Box<dyn Ticker>, interval: Duration) {
         loop {
             {
                 let mut memory = self.probing.lock().await;

@@ -1,4 +1,4 @@
-//! From the SDK's errors to errors by meaning.
+//! Translation of the SDK's errors to [`KekError`].
 
 use std::error::Error;
 use std::io;
@@ -6,30 +6,30 @@ use std::io;
 use azure_core::error::ErrorKind;
 use serde::Deserialize;
 
-use crate::kek::origin::{Doing, Origin};
-use crate::kek::tls::{self, chain, find};
+use crate::kek::context::{CallContext, CallKind};
+use crate::kek::tls::{self, error_chain, find_source};
 use crate::kek::{KekError, Subject};
 
 #[derive(Debug, Default, Deserialize)]
 struct Envelope {
     #[serde(default)]
-    error: Said,
+    error: ServiceError,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Said {
+struct ServiceError {
     #[serde(default)]
     code: String,
     #[serde(default)]
     message: String,
-    innererror: Option<Box<Said>>,
+    innererror: Option<Box<ServiceError>>,
 }
 
-/// `version` is the one that the request names, if it names one.
-pub(super) fn meaning(
-    origin: &Origin,
+/// `version` is the version that the request names, if any.
+pub(super) fn classify(
+    context: &CallContext,
     error: &azure_core::Error,
-    doing: Doing,
+    kind: CallKind,
     version: Option<&str>,
 ) -> KekError {
     match error.kind() {
@@ -45,23 +45,29 @@ pub(super) fn meaning(
             let words = serde_json::from_slice::<Envelope>(&body)
                 .ok()
                 .map(|envelope| envelope.error);
-            said(
-                origin,
+            service_error(
+                context,
                 u16::from(*status),
                 words.unwrap_or_default(),
-                doing,
+                kind,
                 version,
             )
         }
-        ErrorKind::Credential => login(origin, error),
-        _ => tls::never_arrived(&origin.endpoint, error),
+        ErrorKind::Credential => login_error(context, error),
+        _ => tls::request_failed(&context.endpoint, error),
     }
 }
 
-/// The vault answered with an error of its own.
-fn said(origin: &Origin, status: u16, said: Said, doing: Doing, version: Option<&str>) -> KekError {
+/// The vault returned an error.
+fn service_error(
+    context: &CallContext,
+    status: u16,
+    said: ServiceError,
+    kind: CallKind,
+    version: Option<&str>,
+) -> KekError {
     let inner = said.innererror.map(|inner| inner.code).unwrap_or_default();
-    // The sentence is enough where it is there; its line breaks are for other readers.
+    // The error's message is enough if there is one; line breaks are removed.
     let words = said
         .message
         .split_whitespace()
@@ -78,7 +84,7 @@ fn said(origin: &Origin, status: u16, said: Said, doing: Doing, version: Option<
         format!("{code}: {words}")
     };
     let key = Subject {
-        key: origin.key.clone(),
+        key: context.key.clone(),
         version: version.map(str::to_owned),
     };
     match (status, inner.as_str()) {
@@ -86,30 +92,29 @@ fn said(origin: &Origin, status: u16, said: Said, doing: Doing, version: Option<
         (403, "KeyNotYetValid" | "KeyExpired") => KekError::Unusable { key, detail },
         (401, _) => KekError::Credentials { detail },
         (403, _) => KekError::Denied {
-            key: origin.key.clone(),
+            key: context.key.clone(),
             detail,
         },
-        (404, _) if said.code == "KeyNotFound" => KekError::Gone { key, detail },
-        (400, _) if doing == Doing::Opening => KekError::Corrupt { detail },
+        (404, _) if said.code == "KeyNotFound" => KekError::NotFound { key, detail },
+        (400, _) if kind == CallKind::Opening => KekError::Corrupt { detail },
         (400, _) if !said.code.is_empty() => KekError::Unusable { key, detail },
         (429, _) => KekError::Throttled { detail },
-        (500.., _) => KekError::Fault { detail },
+        (500.., _) => KekError::ServiceError { detail },
         _ => KekError::Unexpected {
             detail: format!(
                 "{detail} from {}: is it a vault of Azure Key Vault?",
-                origin.endpoint
+                context.endpoint
             ),
         },
     }
 }
 
-/// No token: refused, or not reached. The text has the service's sentence, or what happened on the
-/// way.
-fn login(origin: &Origin, error: &azure_core::Error) -> KekError {
-    let mut texts = chain(error).map(ToString::to_string);
+/// No token: denied or not reached. The message is the service's, or the transport's error.
+fn login_error(context: &CallContext, error: &azure_core::Error) -> KekError {
+    let mut texts = error_chain(error).map(ToString::to_string);
     match texts.find_map(|text| text.find("AADSTS").map(|at| text[at..].to_owned())) {
         Some(sentence) => {
-            // The rest of the sentence is of this one answer.
+            // The rest of the message is specific to this response.
             let sentence = sentence
                 .split(" Trace ID:")
                 .next()
@@ -117,7 +122,7 @@ fn login(origin: &Origin, error: &azure_core::Error) -> KekError {
                 .to_owned();
             KekError::Credentials { detail: sentence }
         }
-        None => match tls::never_arrived(&origin.endpoint, error) {
+        None => match tls::request_failed(&context.endpoint, error) {
             KekError::Unreachable { endpoint, detail } if !is_io(error) => KekError::Credentials {
                 detail: format!("{detail} ({endpoint})"),
             },
@@ -127,47 +132,47 @@ fn login(origin: &Origin, error: &azure_core::Error) -> KekError {
 }
 
 fn is_io(error: &(dyn Error + 'static)) -> bool {
-    find::<io::Error>(error).is_some() || find::<reqwest::Error>(error).is_some()
+    find_source::<io::Error>(error).is_some() || find_source::<reqwest::Error>(error).is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(status: u16, code: &str, inner: Option<&str>, doing: Doing) -> KekError {
-        let origin = Origin {
+    fn said(status: u16, code: &str, inner: Option<&str>, kind: CallKind) -> KekError {
+        let context = CallContext {
             key: "https://v.vault.azure.net/keys/k".into(),
             endpoint: "https://v.vault.azure.net".into(),
             timeout: std::time::Duration::from_secs(2),
         };
         let innererror = inner.map(|inner| {
-            Box::new(Said {
+            Box::new(ServiceError {
                 code: inner.into(),
-                ..Said::default()
+                ..ServiceError::default()
             })
         });
-        let version = (doing == Doing::Opening).then_some("0a");
-        super::said(
-            &origin,
+        let version = (kind == CallKind::Opening).then_some("0a");
+        super::service_error(
+            &context,
             status,
-            Said {
+            ServiceError {
                 code: code.into(),
                 message: "a\r\nb".into(),
                 innererror,
             },
-            doing,
+            kind,
             version,
         )
     }
 
     #[test]
-    fn answers_have_a_meaning() {
-        for (status, code, inner, doing, kind, dead) in [
+    fn responses_are_classified() {
+        for (status, code, inner, call, kind, dead) in [
             (
                 403,
                 "Forbidden",
                 Some("KeyDisabled"),
-                Doing::Sealing,
+                CallKind::Sealing,
                 "disabled",
                 true,
             ),
@@ -175,7 +180,7 @@ mod tests {
                 403,
                 "Forbidden",
                 Some("KeyExpired"),
-                Doing::Sealing,
+                CallKind::Sealing,
                 "unusable",
                 true,
             ),
@@ -183,7 +188,7 @@ mod tests {
                 403,
                 "Forbidden",
                 Some("AccessDenied"),
-                Doing::Sealing,
+                CallKind::Sealing,
                 "denied",
                 true,
             ),
@@ -191,46 +196,67 @@ mod tests {
                 403,
                 "Forbidden",
                 Some("ForbiddenByRbac"),
-                Doing::Opening,
+                CallKind::Opening,
                 "denied",
                 true,
             ),
-            (404, "KeyNotFound", None, Doing::Opening, "gone", true),
-            (404, "", None, Doing::Opening, "unexpected", false),
+            (404, "KeyNotFound", None, CallKind::Opening, "gone", true),
+            (404, "", None, CallKind::Opening, "unexpected", false),
             (
                 401,
                 "Unauthorized",
                 None,
-                Doing::Sealing,
+                CallKind::Sealing,
                 "credentials",
                 false,
             ),
-            (400, "BadParameter", None, Doing::Opening, "corrupt", false),
-            (400, "BadParameter", None, Doing::Sealing, "unusable", true),
-            (429, "Throttled", None, Doing::Sealing, "throttled", false),
-            (503, "", None, Doing::Sealing, "fault", false),
+            (
+                400,
+                "BadParameter",
+                None,
+                CallKind::Opening,
+                "corrupt",
+                false,
+            ),
+            (
+                400,
+                "BadParameter",
+                None,
+                CallKind::Sealing,
+                "unusable",
+                true,
+            ),
+            (
+                429,
+                "Throttled",
+                None,
+                CallKind::Sealing,
+                "throttled",
+                false,
+            ),
+            (503, "", None, CallKind::Sealing, "fault", false),
         ] {
-            let error = said(status, code, inner, doing);
+            let error = said(status, code, inner, call);
             assert_eq!(
                 (error.kind(), error.is_dead_key()),
                 (kind, dead),
                 "{status} {code} {inner:?}"
             );
         }
-        for (doing, starts) in [
+        for (kind, starts) in [
             (
-                Doing::Sealing,
+                CallKind::Sealing,
                 "the key https://v.vault.azure.net/keys/k is disabled: enable it",
             ),
             (
-                Doing::Opening,
+                CallKind::Opening,
                 "version 0a of the key https://v.vault.azure.net/keys/k is disabled: enable it",
             ),
         ] {
-            let disabled = said(403, "Forbidden", Some("KeyDisabled"), doing).to_string();
+            let disabled = said(403, "Forbidden", Some("KeyDisabled"), kind).to_string();
             assert!(disabled.starts_with(starts), "{disabled}");
         }
-        let denied = said(403, "Forbidden", Some("AccessDenied"), Doing::Sealing).to_string();
+        let denied = said(403, "Forbidden", Some("AccessDenied"), CallKind::Sealing).to_string();
         assert!(
             denied.starts_with(
                 "access to the key https://v.vault.azure.net/keys/k is denied (AccessDenied: a b)"

@@ -1,9 +1,9 @@
-//! Accepted connections that end at once when the plugin is killed, as those of a killed process
+//! Accepted connections that close at once when the plugin is killed, as those of a killed process
 //! do.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,74 +12,91 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use crate::unserved::{Unserved, Watch};
+use crate::unsupported::{ConnectionInspector, UnsupportedServices};
 
-/// The listener, which can be closed from outside while the server polls it.
+/// A listener that can be closed while the server polls it.
 #[derive(Debug, Clone)]
-pub(crate) struct Door(Arc<Mutex<(Option<UnixListener>, Option<Waker>)>>);
+pub(crate) struct CloseableListener(Arc<Mutex<State>>);
 
-impl Door {
+#[derive(Debug, Default)]
+struct State {
+    /// `None` once closed.
+    listener: Option<UnixListener>,
+    waker: Option<Waker>,
+}
+
+impl CloseableListener {
     pub(crate) fn new(listener: UnixListener) -> Self {
-        Self(Arc::new(Mutex::new((Some(listener), None))))
+        Self(Arc::new(Mutex::new(State {
+            listener: Some(listener),
+            waker: None,
+        })))
     }
 
-    /// New connections come through this listener instead; those that there are stay.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts new connections from another listener; existing ones stay.
     pub(crate) fn replace(&self, listener: UnixListener) {
-        let mut door = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A closed door stays closed.
-        if door.0.is_some() {
-            door.0 = Some(listener);
-            if let Some(waker) = door.1.take() {
+        let mut state = self.state();
+        // A closed listener stays closed.
+        if state.listener.is_some() {
+            state.listener = Some(listener);
+            if let Some(waker) = state.waker.take() {
                 waker.wake();
             }
         }
     }
 
-    /// From here on connecting to the path is refused.
+    /// From here on connections are refused.
     pub(crate) fn close(&self) {
-        let (listener, waker) =
-            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(listener);
-        if let Some(waker) = waker {
+        let closed = std::mem::take(&mut *self.state());
+        drop(closed.listener);
+        if let Some(waker) = closed.waker {
             waker.wake();
         }
     }
 }
 
-/// The stream of connections that the server takes; ends when the door is closed.
+/// The stream of accepted connections. It ends when the listener is closed.
 #[derive(Debug)]
-pub(crate) struct Incoming {
-    door: Door,
+pub(crate) struct ConnectionStream {
+    listener: CloseableListener,
     killed: CancellationToken,
-    unserved: Unserved,
+    unsupported: UnsupportedServices,
 }
 
-impl Incoming {
-    pub(crate) fn new(door: Door, killed: CancellationToken, unserved: Unserved) -> Self {
+impl ConnectionStream {
+    pub(crate) fn new(
+        listener: CloseableListener,
+        killed: CancellationToken,
+        unsupported: UnsupportedServices,
+    ) -> Self {
         Self {
-            door,
+            listener,
             killed,
-            unserved,
+            unsupported,
         }
     }
 }
 
-impl Stream for Incoming {
+impl Stream for ConnectionStream {
     type Item = io::Result<Connection>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut door = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(listener) = &door.0 else {
+        let mut state = self.listener.state();
+        let Some(listener) = &state.listener else {
             return Poll::Ready(None);
         };
         match listener.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted.map(|(stream, _)| Connection {
                 stream,
-                watch: Watch::new(self.unserved.clone()),
+                watch: ConnectionInspector::new(self.unsupported.clone()),
                 killed: Box::pin(self.killed.clone().cancelled_owned()),
             }))),
             Poll::Pending => {
-                door.1 = Some(cx.waker().clone());
+                state.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -88,7 +105,7 @@ impl Stream for Incoming {
 
 pub(crate) struct Connection {
     stream: UnixStream,
-    watch: Watch,
+    watch: ConnectionInspector,
     killed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -116,7 +133,7 @@ impl AsyncRead for Connection {
         self.alive(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.watch.see(&buf.filled()[before..]);
+        self.watch.inspect(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,57 +1,57 @@
-//! From the SDK's errors to errors by meaning.
+//! Translation of the SDK's errors to [`KekError`].
 
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 
-use super::name::VERSIONS;
-use crate::kek::origin::{Doing, Origin};
+use super::name::VERSIONS_SEGMENT;
+use crate::kek::context::{CallContext, CallKind};
 use crate::kek::tls;
 use crate::kek::{KekError, Subject};
 
-pub(super) fn meaning(origin: &Origin, error: &Error, doing: Doing) -> KekError {
+pub(super) fn classify(context: &CallContext, error: &Error, kind: CallKind) -> KekError {
     if let Some(status) = error.status() {
-        return said(origin, status, doing);
+        return service_error(context, status, kind);
     }
     if let Some(status) = error.http_status_code() {
-        let detail = format!("HTTP {status} from {}: is it Cloud KMS?", origin.endpoint);
+        let detail = format!("HTTP {status} from {}: is it Cloud KMS?", context.endpoint);
         return if status >= 500 {
-            KekError::Fault { detail }
+            KekError::ServiceError { detail }
         } else {
             KekError::Unexpected { detail }
         };
     }
     if error.is_authentication() {
         return KekError::Credentials {
-            detail: tls::root(error),
+            detail: tls::root_message(error),
         };
     }
     if error.is_timeout() {
-        return origin.too_late();
+        return context.timeout_error();
     }
     if error.is_deserialization() {
         let detail = format!(
             "{} from {}: is it Cloud KMS?",
-            tls::root(error),
-            origin.endpoint
+            tls::root_message(error),
+            context.endpoint
         );
         return KekError::Unexpected { detail };
     }
-    tls::never_arrived(&origin.endpoint, error)
+    tls::request_failed(&context.endpoint, error)
 }
 
-/// Cloud KMS answered with an error of its own.
-fn said(origin: &Origin, status: &Status, doing: Doing) -> KekError {
+/// Cloud KMS returned an error.
+fn service_error(context: &CallContext, status: &Status, kind: CallKind) -> KekError {
     let detail = format!("{}: {}", status.code, status.message);
-    let key = Subject::from(origin.key.clone());
+    let key = Subject::from(context.key.clone());
     match status.code {
-        Code::FailedPrecondition => match state_of(status) {
+        Code::FailedPrecondition => match version_state(status) {
             Some((state, version)) => match state.as_str() {
                 "KEY_DISABLED" => KekError::Disabled { key: version },
                 "KEY_DESTROY_SCHEDULED" => KekError::PendingDeletion {
                     key: version,
                     when: String::new(),
                 },
-                "KEY_DESTROYED" => KekError::Gone {
+                "KEY_DESTROYED" => KekError::NotFound {
                     key: version,
                     detail,
                 },
@@ -63,32 +63,32 @@ fn said(origin: &Origin, status: &Status, doing: Doing) -> KekError {
             None => KekError::Unusable { key, detail },
         },
         Code::PermissionDenied => KekError::Denied {
-            key: origin.key.clone(),
+            key: context.key.clone(),
             detail,
         },
-        Code::NotFound => KekError::Gone { key, detail },
+        Code::NotFound => KekError::NotFound { key, detail },
         Code::Unauthenticated => KekError::Credentials { detail },
-        Code::InvalidArgument if doing == Doing::Opening => KekError::Corrupt { detail },
+        Code::InvalidArgument if kind == CallKind::Opening => KekError::Corrupt { detail },
         Code::InvalidArgument => KekError::Unusable { key, detail },
         Code::ResourceExhausted => KekError::Throttled { detail },
         Code::Unavailable
         | Code::Internal
         | Code::Unknown
         | Code::Aborted
-        | Code::DeadlineExceeded => KekError::Fault { detail },
+        | Code::DeadlineExceeded => KekError::ServiceError { detail },
         _ => KekError::Unexpected { detail },
     }
 }
 
-/// In which state a version is that cannot be used: `KEY_DISABLED`, and its name.
-fn state_of(status: &Status) -> Option<(String, Subject)> {
+/// The state of an unusable version, such as `KEY_DISABLED`, and its name.
+fn version_state(status: &Status) -> Option<(String, Subject)> {
     status.details.iter().find_map(|detail| match detail {
         StatusDetails::PreconditionFailure(failure) => {
             let violation = failure
                 .violations
                 .iter()
                 .find(|violation| violation.r#type.starts_with("KEY_"))?;
-            let subject = match violation.subject.split_once(VERSIONS) {
+            let subject = match violation.subject.split_once(VERSIONS_SEGMENT) {
                 Some((key, version)) => Subject {
                     key: key.to_owned(),
                     version: Some(version.to_owned()),
@@ -107,8 +107,8 @@ mod tests {
 
     use super::*;
 
-    fn said(code: Code, details: &[Value], doing: Doing) -> KekError {
-        let origin = Origin {
+    fn said(code: Code, details: &[Value], kind: CallKind) -> KekError {
+        let context = CallContext {
             key: "K".into(),
             endpoint: "E".into(),
             timeout: std::time::Duration::from_secs(2),
@@ -120,99 +120,99 @@ mod tests {
             .set_code(code)
             .set_message("words")
             .set_details(details.collect::<Vec<_>>());
-        meaning(&origin, &Error::service(status), doing)
+        classify(&context, &Error::service(status), kind)
     }
 
     #[test]
-    fn answers_have_a_meaning() {
+    fn responses_are_classified() {
         let state = |state: &str| {
             let violation = json!({ "type": state, "subject": "K/cryptoKeyVersions/1", "description": "words" });
             vec![
                 json!({ "@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [violation] }),
             ]
         };
-        for (code, details, doing, kind, dead) in [
+        for (code, details, call, kind, dead) in [
             (
                 Code::FailedPrecondition,
                 state("KEY_DISABLED"),
-                Doing::Opening,
+                CallKind::Opening,
                 "disabled",
                 true,
             ),
             (
                 Code::FailedPrecondition,
                 state("KEY_DESTROY_SCHEDULED"),
-                Doing::Opening,
+                CallKind::Opening,
                 "pending_deletion",
                 true,
             ),
             (
                 Code::FailedPrecondition,
                 state("KEY_DESTROYED"),
-                Doing::Opening,
+                CallKind::Opening,
                 "gone",
                 true,
             ),
             (
                 Code::FailedPrecondition,
                 state("KEY_PENDING_GENERATION"),
-                Doing::Sealing,
+                CallKind::Sealing,
                 "unusable",
                 true,
             ),
             (
                 Code::FailedPrecondition,
                 vec![],
-                Doing::Sealing,
+                CallKind::Sealing,
                 "unusable",
                 true,
             ),
             (
                 Code::PermissionDenied,
                 vec![],
-                Doing::Sealing,
+                CallKind::Sealing,
                 "denied",
                 true,
             ),
-            (Code::NotFound, vec![], Doing::Sealing, "gone", true),
+            (Code::NotFound, vec![], CallKind::Sealing, "gone", true),
             (
                 Code::Unauthenticated,
                 vec![],
-                Doing::Sealing,
+                CallKind::Sealing,
                 "credentials",
                 false,
             ),
             (
                 Code::InvalidArgument,
                 vec![],
-                Doing::Opening,
+                CallKind::Opening,
                 "corrupt",
                 false,
             ),
             (
                 Code::InvalidArgument,
                 vec![],
-                Doing::Sealing,
+                CallKind::Sealing,
                 "unusable",
                 true,
             ),
             (
                 Code::ResourceExhausted,
                 vec![],
-                Doing::Sealing,
+                CallKind::Sealing,
                 "throttled",
                 false,
             ),
-            (Code::Unavailable, vec![], Doing::Sealing, "fault", false),
+            (Code::Unavailable, vec![], CallKind::Sealing, "fault", false),
             (
                 Code::Unimplemented,
                 vec![],
-                Doing::Sealing,
+                CallKind::Sealing,
                 "unexpected",
                 false,
             ),
         ] {
-            let error = said(code, &details, doing);
+            let error = said(code, &details, call);
             assert_eq!(
                 (error.kind(), error.is_dead_key()),
                 (kind, dead),
@@ -222,7 +222,7 @@ mod tests {
         let disabled = said(
             Code::FailedPrecondition,
             &state("KEY_DISABLED"),
-            Doing::Sealing,
+            CallKind::Sealing,
         )
         .to_string();
         assert!(

@@ -1,4 +1,4 @@
-//! A dead key fails Status at once; passing trouble only after the grace.
+//! A dead key fails Status at once; transient failures only after the grace period.
 
 use kmslab_plugin::kek::KekError;
 use tonic::Code;
@@ -13,7 +13,7 @@ fn unreachable() -> KekError {
 }
 
 #[tokio::test]
-async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
+async fn dead_key_error_names_cause_and_remedy_until_restored() {
     let key = || KEY.to_owned();
     let detail = || "said so".to_owned();
     for (error, code, remedy) in [
@@ -31,7 +31,7 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
             "cancel the deletion",
         ),
         (
-            KekError::Gone {
+            KekError::NotFound {
                 key: key().into(),
                 detail: detail(),
             },
@@ -80,14 +80,14 @@ async fn a_dead_key_is_an_error_with_cause_and_remedy_and_heals() {
 }
 
 #[tokio::test]
-async fn a_dead_key_that_a_request_meets_need_not_wait_for_the_probe() {
+async fn dead_key_found_by_a_request_fails_status_at_once() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
-    let made = encrypt(&mut client, b"x").await.unwrap();
+    let created = encrypt(&mut client, b"x").await.unwrap();
     lab.timer.advance(1);
     lab.kek.fail(KekError::Disabled { key: KEY.into() });
     assert_eq!(
-        decrypt(&mut client, decrypt_request(&made))
+        decrypt(&mut client, decrypt_request(&created))
             .await
             .unwrap_err()
             .code(),
@@ -97,7 +97,7 @@ async fn a_dead_key_that_a_request_meets_need_not_wait_for_the_probe() {
         status(&mut client).await.unwrap_err().code(),
         Code::FailedPrecondition
     );
-    // A request that gets through later proves the contrary.
+    // A later successful request proves that the key works.
     lab.timer.advance(1);
     lab.kek.fail(None);
     encrypt(&mut client, b"x").await.unwrap();
@@ -105,7 +105,7 @@ async fn a_dead_key_that_a_request_meets_need_not_wait_for_the_probe() {
 }
 
 #[tokio::test]
-async fn passing_trouble_keeps_status_ok_for_the_grace() {
+async fn transient_failures_keep_status_healthy_within_the_grace() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
     lab.kek.fail(unreachable());
@@ -137,7 +137,7 @@ async fn passing_trouble_keeps_status_ok_for_the_grace() {
 }
 
 #[tokio::test]
-async fn traffic_that_succeeds_counts_as_proof() {
+async fn successful_calls_extend_the_grace() {
     let lab = Lab::new();
     let (_running, mut client) = lab.start().await;
     lab.timer.advance(5);
@@ -158,7 +158,7 @@ async fn traffic_that_succeeds_counts_as_proof() {
 }
 
 #[tokio::test]
-async fn a_plugin_without_its_cloud_comes_up_says_why_and_heals() {
+async fn plugin_starts_without_its_cloud_and_recovers() {
     let lab = Lab::new();
     lab.kek.fail(unreachable());
     let (running, mut client) = lab.start().await;
@@ -187,17 +187,19 @@ async fn a_plugin_without_its_cloud_comes_up_says_why_and_heals() {
 }
 
 #[tokio::test]
-async fn who_may_not_encrypt_can_still_read_after_a_restart() {
+async fn decrypt_works_after_a_restart_without_encrypt_permission() {
     let lab = Lab::new();
     let (running, mut client) = lab.start().await;
-    let made = encrypt(&mut client, b"x").await.unwrap();
+    let created = encrypt(&mut client, b"x").await.unwrap();
     running.shutdown().await;
     lab.kek.fail(unreachable());
     let (running, mut client) = lab.start().await;
     assert_eq!(running.key_id(), None);
     lab.kek.fail(None);
     assert_eq!(
-        decrypt(&mut client, decrypt_request(&made)).await.unwrap(),
+        decrypt(&mut client, decrypt_request(&created))
+            .await
+            .unwrap(),
         b"x",
         "reading needs no proof that writing works"
     );

@@ -1,4 +1,4 @@
-//! From the SDK's errors to errors by meaning.
+//! Translation of the SDK's errors to [`KekError`].
 
 use std::error::Error;
 
@@ -6,33 +6,33 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 
-use crate::kek::origin::Origin;
-use crate::kek::tls::{self, find, root};
+use crate::kek::context::CallContext;
+use crate::kek::tls::{self, find_source, root_message};
 use crate::kek::{KekError, Subject};
 
-pub(super) fn meaning<E>(origin: &Origin, error: &SdkError<E, HttpResponse>) -> KekError
+pub(super) fn classify<E>(context: &CallContext, error: &SdkError<E, HttpResponse>) -> KekError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match error {
         SdkError::ServiceError(service) => match service.err().code() {
-            Some(code) => said(origin, code, service.err().message().unwrap_or_default()),
-            None => no_answer_of_kms(origin, service.raw()),
+            Some(code) => service_error(context, code, service.err().message().unwrap_or_default()),
+            None => unexpected_response(context, service.raw()),
         },
-        SdkError::ResponseError(response) => no_answer_of_kms(origin, response.raw()),
-        SdkError::TimeoutError(_) => origin.too_late(),
-        other => never_arrived(origin, other),
+        SdkError::ResponseError(response) => unexpected_response(context, response.raw()),
+        SdkError::TimeoutError(_) => context.timeout_error(),
+        other => request_failed(context, other),
     }
 }
 
-/// The service answered with an error of its own.
-fn said(origin: &Origin, code: &str, message: &str) -> KekError {
+/// The service returned an error.
+fn service_error(context: &CallContext, code: &str, message: &str) -> KekError {
     let detail = if message.is_empty() {
         code.to_owned()
     } else {
         format!("{code}: {message}")
     };
-    let key = Subject::from(origin.key.clone());
+    let key = Subject::from(context.key.clone());
     match code {
         "DisabledException" => KekError::Disabled { key },
         "KMSInvalidStateException"
@@ -47,9 +47,9 @@ fn said(origin: &Origin, code: &str, message: &str) -> KekError {
         "KMSInvalidStateException" if message.contains("pending import") => {
             KekError::Unusable { key, detail }
         }
-        "NotFoundException" | "InvalidArnException" => KekError::Gone { key, detail },
+        "NotFoundException" | "InvalidArnException" => KekError::NotFound { key, detail },
         "AccessDeniedException" => KekError::Denied {
-            key: origin.key.clone(),
+            key: context.key.clone(),
             detail,
         },
         "InvalidKeyUsageException" | "UnsupportedOperationException" => {
@@ -84,33 +84,33 @@ fn said(origin: &Origin, code: &str, message: &str) -> KekError {
         | "InternalFailure"
         | "InternalServerError"
         | "ServiceUnavailable"
-        | "ServiceUnavailableException" => KekError::Fault { detail },
+        | "ServiceUnavailableException" => KekError::ServiceError { detail },
         _ => KekError::Unexpected { detail },
     }
 }
 
-/// Something answered that does not speak KMS: a proxy, a load balancer, another service.
-fn no_answer_of_kms(origin: &Origin, response: &HttpResponse) -> KekError {
+/// The response is not one of KMS: from a proxy, a load balancer or another service.
+fn unexpected_response(context: &CallContext, response: &HttpResponse) -> KekError {
     let status = response.status().as_u16();
     let detail = format!(
         "HTTP {status} from {}, which is not an answer of AWS KMS: check --endpoint-url",
-        origin.endpoint
+        context.endpoint
     );
     if status >= 500 {
-        KekError::Fault { detail }
+        KekError::ServiceError { detail }
     } else {
         KekError::Unexpected { detail }
     }
 }
 
-/// The request could not be made, signed, or brought to the server.
-fn never_arrived(origin: &Origin, error: &(dyn Error + 'static)) -> KekError {
-    if let Some(credentials) = find::<CredentialsError>(error) {
+/// The request could not be built, signed or sent.
+fn request_failed(context: &CallContext, error: &(dyn Error + 'static)) -> KekError {
+    if let Some(credentials) = find_source::<CredentialsError>(error) {
         return KekError::Credentials {
-            detail: root(credentials),
+            detail: root_message(credentials),
         };
     }
-    tls::never_arrived(&origin.endpoint, error)
+    tls::request_failed(&context.endpoint, error)
 }
 
 fn is_about_time(message: &str) -> bool {
@@ -122,16 +122,16 @@ mod tests {
     use super::*;
 
     fn said(code: &str, message: &str) -> KekError {
-        let origin = Origin {
+        let context = CallContext {
             key: "alias/k".into(),
             endpoint: "http://e".into(),
             timeout: std::time::Duration::from_secs(2),
         };
-        super::said(&origin, code, message)
+        super::service_error(&context, code, message)
     }
 
     #[test]
-    fn codes_have_a_meaning() {
+    fn error_codes_are_classified() {
         for (code, message, kind, dead) in [
             ("DisabledException", "arn is disabled.", "disabled", true),
             (
