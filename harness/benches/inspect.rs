@@ -1,6 +1,6 @@
-//! `kmslab inspect` of a million encrypted values beside etcdctl: time and memory, live and from a
-//! snapshot. `cargo bench -p kmslab`; another number of values as its argument. Needs etcd and
-//! etcdctl, which `kmslab assets install` gets.
+//! Time and memory of `kmslab inspect` for a million encrypted values compared with etcdctl, live
+//! and from a snapshot. `cargo bench -p kmslab`, optionally with another number of values. Needs
+//! etcd and etcdctl, which `kmslab assets install` provides.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,9 +18,8 @@ use kmslab::etcd::Etcd as _;
 use kmslab::etcd::client::EtcdClient;
 use kmslab_kmsv2::stored::{self, EncryptedObject};
 
-/// Values of a Secret of some hundred bytes, as an API server of 1.28 and later writes them: a seed
-/// for many values.
-const BYTES: usize = 700;
+/// Size of a Secret of some hundred bytes, as API servers since 1.28 write it.
+const VALUE_LEN: usize = 700;
 const WRITERS: usize = 16;
 const VALUES: usize = 1_000_000;
 
@@ -38,7 +37,9 @@ impl Drop for Etcd {
 }
 
 fn tool(tool: Tool) -> PathBuf {
-    let found = Assets::from_env(&Options::default()).look(&[tool]).unwrap();
+    let found = Assets::from_env(&Options::default())
+        .find_installed(&[tool])
+        .unwrap();
     let (tool, found) = &found[0];
     found
         .as_ref()
@@ -72,7 +73,7 @@ fn start() -> Etcd {
             format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
             "--quota-backend-bytes=8589934592".into(),
         ])
-        // What is measured is reading.
+        // Only reading is measured.
         .arg("--unsafe-no-fsync")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -83,7 +84,7 @@ fn start() -> Etcd {
 
 fn value(number: usize) -> Vec<u8> {
     let object = EncryptedObject {
-        encrypted_data: (0..BYTES)
+        encrypted_data: (0..VALUE_LEN)
             .map(|at| (number.wrapping_mul(31) ^ at.wrapping_mul(97)) as u8)
             .collect(),
         key_id: "k1-0a1b2c3d4e5f".into(),
@@ -117,8 +118,8 @@ async fn fill(etcd: &Etcd, values: usize) {
     }
 }
 
-/// Seconds that a program takes, and its largest memory in MiB.
-fn measured(command: &mut Command) -> (f64, u64) {
+/// Seconds that a program takes, and its peak memory in MiB.
+fn measure(command: &mut Command) -> (f64, u64) {
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -131,14 +132,14 @@ fn measured(command: &mut Command) -> (f64, u64) {
         if let Some(code) = child.try_wait().unwrap() {
             break code;
         }
-        most = most.max(high_water(&status));
+        most = most.max(peak_memory(&status));
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(code.success(), "{command:?}: {code}");
     (started.elapsed().as_secs_f64(), most)
 }
 
-fn high_water(status: &Path) -> u64 {
+fn peak_memory(status: &Path) -> u64 {
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmHWM:"));
     let kib: u64 = line
@@ -149,7 +150,7 @@ fn high_water(status: &Path) -> u64 {
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --all-targets` runs benches too, without this.
+    // `cargo test --all-targets` runs benches as well, without this flag.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
@@ -176,7 +177,7 @@ async fn main() {
     );
     let mut plain = None;
     let mut print = |name: &str, command: &mut Command| {
-        let (seconds, memory) = measured(command);
+        let (seconds, memory) = measure(command);
         let plain = *plain.get_or_insert(seconds);
         println!(
             "{name:<44}{seconds:>10.2}{memory:>10}{:>11.0}%",

@@ -1,5 +1,5 @@
-//! The virtual clock of the embedded cluster: emulator, plugin and model share it, and it moves
-//! only when a scenario says so.
+//! The virtual clock of the embedded cluster, shared by emulator, plugin and model. It moves only
+//! when a scenario advances it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 pub struct VirtualClock {
     base: Timestamp,
     shared: Arc<Shared>,
-    /// Held through one `advance`, so that two callers don't interleave.
+    /// Held during one `advance`, so that two callers do not interleave.
     moving: tokio::sync::Mutex<()>,
 }
 
@@ -51,8 +51,8 @@ impl Shared {
 }
 
 impl VirtualClock {
-    /// A clock that shows `base`.
-    pub fn at(base: Timestamp) -> Arc<Self> {
+    /// Creates a clock that shows `base`.
+    pub fn starting_at(base: Timestamp) -> Arc<Self> {
         Arc::new(Self {
             base,
             shared: Arc::default(),
@@ -60,19 +60,19 @@ impl VirtualClock {
         })
     }
 
-    /// Time passed since the clock was made.
+    /// Time since the clock was created.
     pub fn elapsed(&self) -> Duration {
         self.shared.lock().now
     }
 
-    /// Moves on by `time`: wakes the sleepers in the order of their deadlines, each at its
-    /// deadline, and lets each finish what it does before the next. Must not be called by a task
-    /// that holds a ticker, which would wait for itself.
+    /// Advances by `time`: wakes the sleepers in the order of their deadlines, each at its
+    /// deadline, and waits for each before the next. A task that holds a ticker must not call it:
+    /// it would wait for itself.
     pub async fn advance(&self, time: Duration) {
         let _moving = self.moving.lock().await;
         let target = self.elapsed() + time;
         loop {
-            self.quiet().await;
+            self.wait_until_idle().await;
             let mut state = self.shared.lock();
             match state.earliest().filter(|(_, until)| *until <= target) {
                 Some((id, until)) => {
@@ -80,8 +80,7 @@ impl VirtualClock {
                     if let Some(Ticking::Waiting { wake, .. }) =
                         state.tickers.insert(id, Ticking::Busy)
                     {
-                        // An owner that has just dropped its wait hears nothing; it is busy all the
-                        // same.
+                        // The owner may have dropped its wait; it is busy all the same.
                         let _ = wake.send(());
                     }
                 }
@@ -93,8 +92,8 @@ impl VirtualClock {
         }
     }
 
-    /// Ends when no ticker's owner is busy.
-    pub async fn quiet(&self) {
+    /// Returns when no ticker's owner is busy.
+    pub async fn wait_until_idle(&self) {
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
@@ -179,10 +178,10 @@ impl VirtualTicker {
     }
 }
 
-/// Makes the ticker busy again when a wait ends, woken or dropped.
-struct BusyAgain<'a>(&'a VirtualTicker);
+/// Marks the ticker as busy when a wait ends, woken or dropped.
+struct BusyGuard<'a>(&'a VirtualTicker);
 
-impl Drop for BusyAgain<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
         self.0
             .shared
@@ -194,10 +193,9 @@ impl Drop for BusyAgain<'_> {
 
 impl Ticker for VirtualTicker {
     fn wait(&mut self, duration: Duration) -> BoxFuture<'_, ()> {
-        // Registered here, not at the first poll: the owner counts as waiting as soon as it says
-        // so.
+        // Registered here, not at the first poll: the owner waits from this call on.
         let woken = self.set_waiting(duration);
-        let busy_again = BusyAgain(self);
+        let busy_again = BusyGuard(self);
         Box::pin(async move {
             let _busy_again = busy_again;
             if let Some(woken) = woken {
@@ -219,10 +217,10 @@ mod tests {
     use super::*;
 
     fn clock() -> Arc<VirtualClock> {
-        VirtualClock::at(Timestamp::UNIX_EPOCH)
+        VirtualClock::starting_at(Timestamp::UNIX_EPOCH)
     }
 
-    /// A task that waits `step` again and again, and notes the time of each waking.
+    /// A task that waits `step` repeatedly and records when it wakes.
     fn note_wakings(
         clock: &Arc<VirtualClock>,
         step: u64,
@@ -240,12 +238,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sleepers_wake_in_the_order_of_their_deadlines() {
+    async fn sleepers_wake_in_deadline_order() {
         let clock = clock();
         let log = Arc::default();
         let tasks = [note_wakings(&clock, 3, &log), note_wakings(&clock, 2, &log)];
         clock.advance(Duration::from_secs(6)).await;
-        clock.quiet().await;
+        clock.wait_until_idle().await;
         assert_eq!(
             *log.lock().unwrap(),
             [(2, 2), (3, 3), (4, 2), (6, 3), (6, 2)]
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_ticker_holds_nobody_up() {
+    async fn dropped_ticker_does_not_block_time() {
         let clock = clock();
         let ticker = clock.ticker();
         drop(ticker);
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn time_stands_still_while_an_owner_is_busy() {
+    async fn time_does_not_advance_while_an_owner_is_busy() {
         let clock = clock();
         let mut ticker = clock.ticker();
         let advance = clock.advance(Duration::from_secs(5));

@@ -1,5 +1,5 @@
-//! A lab that stays: what `kmslab up` tells others about it, in `lab.json` of its directory. No
-//! secret is in it.
+//! The description of a running lab, `lab.json` in its directory, for other commands. It contains
+//! no secrets.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,72 +13,70 @@ use crate::cloud::CloudKind;
 use crate::cluster;
 use crate::etcd::client::TlsFiles;
 use crate::exit::environment;
-use crate::process::quoted;
+use crate::process::shell_quote;
 use crate::runtime_dir::{self, Lab, write_private};
 
-/// The name of a lab that was given none.
+/// Default name of a lab.
 pub const DEFAULT_NAME: &str = "default";
 const FILE: &str = "lab.json";
 const VARIABLES: &str = "env.sh";
 
-/// All that another command needs to use a lab.
+/// What another command needs to use a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The emulated cloud and the key in it.
-    pub kms: Kms,
+    /// The emulated KMS and the key.
+    pub kms: KmsDescription,
     /// The plugin.
-    pub plugin: Plugin,
+    pub plugin: PluginDescription,
     /// API server and etcd.
     pub cluster: cluster::Description,
-    /// The file of variables to source.
+    /// File of variables to source.
     pub variables: PathBuf,
 }
 
-/// The emulated cloud and the key in it.
+/// The emulated KMS and the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kms {
-    /// Whose.
+pub struct KmsDescription {
+    /// The cloud.
     pub cloud: CloudKind,
     /// `http://127.0.0.1:PORT`.
     pub endpoint: String,
-    /// `https://localhost:PORT`, where the lab has started the emulator.
+    /// `https://localhost:PORT`, if the lab started the emulator.
     pub https: Option<String>,
-    /// `http://127.0.0.1:PORT`: the proxy for the vendors' own names, where the lab has started the
-    /// emulator.
+    /// `http://127.0.0.1:PORT`: proxy for the vendors' host names, if the lab started the emulator.
     #[serde(default)]
     pub proxy: Option<String>,
-    /// The tenant of Azure's callers.
+    /// Azure tenant id.
     #[serde(default)]
     pub azure_tenant: Option<String>,
-    /// A key file of Google's account that may do everything, where the lab has started the
-    /// emulator.
+    /// Key file of Google's account with all permissions, if the lab started the emulator.
     #[serde(default)]
     pub gcp_key_file: Option<PathBuf>,
-    /// The CA of both.
+    /// CA of HTTPS and proxy.
     pub ca: Option<PathBuf>,
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT` of the admin port.
     pub admin: String,
-    /// Region of the key, where it is AWS'.
+    /// Region of the key, for AWS.
     pub region: String,
-    /// The key's ARN or URL.
+    /// ARN, URL or resource name of the key.
     pub key: String,
-    /// Whether emulator and key are the lab's own, and end with it.
+    /// Whether emulator and key belong to the lab and end with it.
     pub own: bool,
 }
 
 /// The plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plugin {
+pub struct PluginDescription {
     /// `kms.name` in the EncryptionConfiguration.
     pub provider: String,
-    /// Its unix socket.
+    /// Path of its unix socket.
     pub socket: PathBuf,
-    /// `http://127.0.0.1:PORT`: /healthz, /readyz, /metrics.
+    /// `http://127.0.0.1:PORT`: /livez, /readyz, /metrics.
     pub health: String,
 }
 
-impl Kms {
-    /// What the vendor's own tools read.
+impl KmsDescription {
+    /// Variables for the vendor's own tools.
     fn exports(&self) -> Vec<String> {
         let mut lines = Vec::new();
         match self.cloud {
@@ -92,13 +90,13 @@ impl Kms {
                     self.region
                 ));
                 if self.own {
-                    // Else the caller has those that know the key.
+                    // Otherwise the caller's own credentials, which have access to the key.
                     lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
                 }
             }
             CloudKind::Azure => {
                 if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
-                    let ca = quoted(&ca.display().to_string());
+                    let ca = shell_quote(&ca.display().to_string());
                     lines.push(format!(
                         "export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"
                     ));
@@ -116,12 +114,12 @@ impl Kms {
             }
             CloudKind::Gcp => {
                 lines.push(UNSET_GOOGLE.into());
-                // The file and the metadata server both give the owner's tokens; the host is
-                // without a scheme.
+                // Key file and metadata server both give tokens of the owner; the host has no
+                // scheme.
                 if let Some(file) = &self.gcp_key_file {
                     lines.push(format!(
                         "export GOOGLE_APPLICATION_CREDENTIALS={}",
-                        quoted(&file.display().to_string())
+                        shell_quote(&file.display().to_string())
                     ));
                 }
                 let host = self.endpoint.trim_start_matches("http://");
@@ -139,20 +137,22 @@ impl Kms {
 }
 
 impl Description {
-    /// The variables that the vendor's CLI and SDKs, kubectl and etcdctl read, as a shell sets
-    /// them.
+    /// Shell commands that set the variables of the vendor's CLI and SDKs, kubectl and etcdctl.
     pub fn exports(&self, programs: Option<&Path>) -> String {
         let mut lines = vec![
             format!(
                 "export KUBECONFIG={}",
-                quoted(&self.cluster.kubeconfig.display().to_string())
+                shell_quote(&self.cluster.kubeconfig.display().to_string())
             ),
-            format!("export ETCDCTL_ENDPOINTS={}", quoted(&self.cluster.etcd)),
+            format!(
+                "export ETCDCTL_ENDPOINTS={}",
+                shell_quote(&self.cluster.etcd)
+            ),
             format!("export KMSLAB_KEY={}", self.kms.key),
             format!("export KMSLAB_ADMIN={}", self.kms.admin),
             format!(
                 "export KMSLAB_SOCKET={}",
-                quoted(&self.plugin.socket.display().to_string())
+                shell_quote(&self.plugin.socket.display().to_string())
             ),
         ];
         if let Some(TlsFiles { ca, cert, key }) = &self.cluster.etcd_tls {
@@ -160,7 +160,7 @@ impl Description {
                 let Some(file) = file else { continue };
                 lines.push(format!(
                     "export ETCDCTL_{name}={}",
-                    quoted(&file.display().to_string())
+                    shell_quote(&file.display().to_string())
                 ));
             }
         }
@@ -170,21 +170,21 @@ impl Description {
             .as_ref()
             .and_then(|nodes| nodes.control_planes.first())
         {
-            // The socket is a path on it.
+            // The socket is on the node.
             lines.push(format!("export KMSLAB_NODE={}", node.container));
         }
         lines.extend(self.kms.exports());
         if let Some(programs) = programs {
-            // Last, so that a kubectl of the caller's own comes first.
+            // Last, so that the caller's own kubectl takes precedence.
             lines.push(format!(
                 "export PATH=\"$PATH\":{}",
-                quoted(&programs.display().to_string())
+                shell_quote(&programs.display().to_string())
             ));
         }
         lines.join("\n") + "\n"
     }
 
-    /// Writes it, and the variables, for others to find.
+    /// Writes the description and the variables.
     pub(crate) fn publish(&self, programs: Option<&Path>) -> io::Result<()> {
         write_private(&self.variables, self.exports(programs).as_bytes())?;
         write_private(
@@ -193,18 +193,18 @@ impl Description {
         )
     }
 
-    /// Where [`Description::publish`] puts the variables.
+    /// Path of the file of variables.
     pub(crate) fn variables_in(dir: &Path) -> PathBuf {
         dir.join(VARIABLES)
     }
 
-    /// The description of a lab, if it has one: a run that ends by itself and a lab that still
-    /// starts have none.
-    pub fn of(lab: &Lab) -> Option<Self> {
+    /// Returns the description of a lab; `None` for a run that ends by itself and a lab that is
+    /// starting.
+    pub fn read(lab: &Lab) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(lab.path.join(FILE)).ok()?).ok()
     }
 
-    /// The lab of that name that is up.
+    /// Returns the running lab of a name.
     pub fn find(name: &str) -> anyhow::Result<Self> {
         let lab = runtime_dir::find(name).filter(|lab| lab.alive);
         let Some(lab) = lab else {
@@ -218,7 +218,7 @@ impl Description {
                 "there is no lab {name:?}: `kmslab up {name}` starts one{others}"
             )));
         };
-        Self::of(&lab).ok_or_else(|| {
+        Self::read(&lab).ok_or_else(|| {
             environment(format!(
                 "the lab {name} is still starting, or a run that will end"
             ))
@@ -226,17 +226,19 @@ impl Description {
     }
 }
 
-/// The names of labs that are up.
+/// Names of the running labs.
 pub fn names() -> impl Iterator<Item = String> {
     let up = runtime_dir::labs()
         .into_iter()
-        .filter(|lab| lab.alive && Description::of(lab).is_some());
+        .filter(|lab| lab.alive && Description::read(lab).is_some());
     up.map(|lab| lab.state.name)
 }
 
-/// Where kubectl and etcdctl are, if a person can use those that kmslab has.
-pub(crate) fn programs(options: &Options) -> Option<PathBuf> {
-    let found = Assets::from_env(options).look(&[Tool::Kubectl]).ok()?;
+/// Directory of kubectl and etcdctl, if kmslab has them.
+pub(crate) fn client_programs(options: &Options) -> Option<PathBuf> {
+    let found = Assets::from_env(options)
+        .find_installed(&[Tool::Kubectl])
+        .ok()?;
     let kubectl = found.into_iter().find_map(|(_, found)| found)?;
     kubectl.path.parent().map(Into::into)
 }
@@ -245,9 +247,9 @@ pub(crate) fn programs(options: &Options) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// What a shell has that held `stale` and took the lab's variables.
+    /// The variables of a shell that held `stale` and sourced the lab's variables.
     fn shell(cloud: CloudKind, own: bool, stale: &[&str]) -> String {
-        let kms = Kms {
+        let kms = KmsDescription {
             cloud,
             endpoint: "http://127.0.0.1:7600".into(),
             https: None,
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shells_stale_login_does_not_outlive_the_labs_variables() {
+    fn lab_variables_unset_a_shells_stale_login() {
         for (cloud, stale, has) in [
             (
                 CloudKind::Aws,
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_login_that_knows_somebody_elses_key_is_kept() {
+    fn login_for_a_users_own_key_is_kept() {
         let has_now = shell(
             CloudKind::Aws,
             false,

@@ -1,4 +1,4 @@
-//! The one binary: see [`kmslab::cli`].
+//! The kmslab command: see [`kmslab::cli`].
 
 fn main() -> std::process::ExitCode {
     kmslab::cli::main()

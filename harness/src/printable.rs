@@ -1,44 +1,44 @@
-//! Text for a terminal. Keys, kinds and messages come from etcd and from servers: what would move
-//! the cursor, colour the screen or turn the direction of writing is shown and not obeyed.
+//! Escaping of text for terminals. Keys, kinds and messages come from etcd and from servers;
+//! control characters and those that change the direction of text are escaped.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// `text` with every such character written as in JSON, `\u001b`, so that JSON stays what it is.
-/// Lines and tabs stay.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    // Most text is ASCII: bytes are looked at faster than characters.
+/// Escapes such characters as in JSON, `\u001b`, so that JSON keeps its meaning. Newlines and tabs
+/// are unchanged.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    // Most text is ASCII: checking bytes is faster than checking characters.
     let plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
-    if text.bytes().all(plain) || !text.contains(acts) {
+    if text.bytes().all(plain) || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len() + 16);
+    let mut displayed = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if acts(c) {
-            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        if is_unsafe(c) {
+            let _ = write!(displayed, "\\u{:04x}", u32::from(c));
         } else {
-            shown.push(c);
+            displayed.push(c);
         }
     }
-    Cow::Owned(shown)
+    Cow::Owned(displayed)
 }
 
-/// The same in one line: what somebody names must not look like lines of ours.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
+/// Escapes newlines as well, so that a name cannot look like a line of output.
+pub(crate) fn escape_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\t']) {
         Cow::Owned(
-            shown(text)
+            escape(text)
                 .replace('\n', "\\u000a")
                 .replace('\t', "\\u0009"),
         )
     } else {
-        shown(text)
+        escape(text)
     }
 }
 
 /// Control characters of ASCII and Latin 1, and those that reorder text. All of them have four hex
 /// digits.
-fn acts(c: char) -> bool {
+fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown() {
+    fn control_characters_are_escaped() {
         for (text, expected) in [
             (
                 "\u{1b}[2J\u{1b}]0;title\u{7}",
@@ -59,23 +59,23 @@ mod tests {
             ("abc\u{202e}fed", "abc\\u202efed"),
             ("line\n\ttab é 日本", "line\n\ttab é 日本"),
         ] {
-            assert_eq!(shown(text), expected);
+            assert_eq!(escape(text), expected);
         }
     }
 
     #[test]
-    fn a_name_is_one_line() {
+    fn names_are_escaped_to_one_line() {
         assert_eq!(
-            line("/registry/secrets/a\n0 values\t\u{1b}"),
+            escape_line("/registry/secrets/a\n0 values\t\u{1b}"),
             "/registry/secrets/a\\u000a0 values\\u0009\\u001b"
         );
-        assert_eq!(line("/registry/secrets/a"), "/registry/secrets/a");
+        assert_eq!(escape_line("/registry/secrets/a"), "/registry/secrets/a");
     }
 
     #[test]
-    fn json_says_the_same_as_before() {
+    fn escaped_json_keeps_its_meaning() {
         let json = serde_json::to_string(&["\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{0}"]).unwrap();
-        let again: Vec<String> = serde_json::from_str(&shown(&json)).unwrap();
+        let again: Vec<String> = serde_json::from_str(&escape(&json)).unwrap();
         assert_eq!(again, ["\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{0}"]);
     }
 }

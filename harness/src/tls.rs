@@ -1,8 +1,7 @@
-//! The process's one provider of cryptography for TLS.
+//! The process's TLS crypto provider.
 
-/// Makes aws-lc the provider, where the embedding program has not chosen one already. HTTP clients
-/// cannot be built without.
+/// Installs aws-lc unless the embedding program has installed a provider. HTTP clients require one.
 pub fn install_provider() {
-    // An error says that there is one.
+    // An error means that there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use kmslab::assets::{Assets, Options, Tool};
 use kmslab::cluster::apiserver::{
-    ApiServerCluster, Config, Ready, StartError, Tools, default_resources,
+    ApiServerCluster, Config, Programs, ReadyCondition, StartError, default_resources,
 };
 use kmslab::cluster::{Cluster, Encryption, ObjectRef, Resource};
-use kmslab::process::Keep;
+use kmslab::process::RestartPolicy;
 use kmslab::runtime_dir::{Roots, RuntimeDir};
 use kmslab::scenario::objects::{widget_definition, widgets};
 use serde_json::{Value, json};
 
 /// The pinned programs, which tests/run has got.
-fn tools() -> Tools {
+fn tools() -> Programs {
     let found = Assets::from_env(&Options::default())
-        .look(&[Tool::KubeApiserver, Tool::Etcd])
+        .find_installed(&[Tool::KubeApiserver, Tool::Etcd])
         .unwrap();
     let path = |n: usize| {
         let (tool, found) = &found[n];
@@ -28,7 +28,7 @@ fn tools() -> Tools {
             .path
             .clone()
     };
-    Tools {
+    Programs {
         kube_apiserver: path(0),
         etcd: path(1),
     }
@@ -65,7 +65,7 @@ fn at(name: &str) -> ObjectRef {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
+async fn cluster_serves_survives_a_crash_and_leaves_nothing() {
     let (_temp, config) = config(Encryption::identity(default_resources().unwrap()));
     let path = config.dir.path().to_owned();
     let cluster = ApiServerCluster::start(config).await.unwrap();
@@ -80,9 +80,9 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
     // Objects: create, read, conflict, replace, no-op write, delete.
     let created = api.create(&secret("s1", "canary")).await.unwrap();
     assert_eq!(api.get(&at("s1")).await.unwrap()["data"]["v"], "Y2FuYXJ5");
-    let refused = api.create(&secret("s1", "again")).await.unwrap_err();
+    let rejected = api.create(&secret("s1", "again")).await.unwrap_err();
     assert_eq!(
-        (refused.status, refused.reason.as_str()),
+        (rejected.status, rejected.reason.as_str()),
         (409, "AlreadyExists")
     );
     let version = created["metadata"]["resourceVersion"].as_str().unwrap();
@@ -93,10 +93,13 @@ async fn the_api_is_served_survives_a_crash_and_leaves_nothing() {
     );
     let replaced = api.replace(&secret("s1", "other")).await.unwrap();
     assert_ne!(replaced["metadata"]["resourceVersion"], *version);
-    let refused = api.replace(&created).await.unwrap_err();
-    assert_eq!((refused.status, refused.reason.as_str()), (409, "Conflict"));
-    let refused = api.create(&json!({"kind": "Secret"})).await.unwrap_err();
-    assert_eq!(refused.status, 400);
+    let rejected = api.replace(&created).await.unwrap_err();
+    assert_eq!(
+        (rejected.status, rejected.reason.as_str()),
+        (409, "Conflict")
+    );
+    let rejected = api.create(&json!({"kind": "Secret"})).await.unwrap_err();
+    assert_eq!(rejected.status, 400);
 
     // etcd below it, by key and by prefix.
     let stored = cluster
@@ -182,7 +185,7 @@ fn pids(lab: &std::path::Path) -> Vec<u32> {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash() {
+async fn server_without_plugin_is_alive_but_not_ready() {
     let temp = tempfile::tempdir().unwrap();
     let (_temp, config) = config(Encryption::kms(
         "absent",
@@ -190,7 +193,7 @@ async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash()
         default_resources().unwrap(),
     ));
     let cluster = ApiServerCluster::start(Config {
-        ready: Ready::Alive,
+        ready: ReadyCondition::Alive,
         ..config
     })
     .await
@@ -202,11 +205,11 @@ async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash()
         }
         let ready = cluster.health("/readyz/kms-providers").await.unwrap();
         assert_eq!(ready.status, 500, "{}", ready.body);
-        let refused = cluster.api().create(&secret("s1", "x")).await.unwrap_err();
-        assert_eq!(refused.status, 500, "{refused}");
+        let rejected = cluster.api().create(&secret("s1", "x")).await.unwrap_err();
+        assert_eq!(rejected.status, 500, "{rejected}");
         assert!(
-            refused.message.contains("got unexpected nil transformer"),
-            "{refused}"
+            rejected.message.contains("got unexpected nil transformer"),
+            "{rejected}"
         );
         cluster
             .api()
@@ -219,7 +222,7 @@ async fn without_its_plugin_a_server_is_alive_but_not_ready_also_after_a_crash()
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_encryption_configuration_is_named_as_the_cause() {
+async fn rejected_encryption_configuration_is_reported_as_the_cause() {
     let (_temp, config) = config(Encryption::kms(
         "with:colon",
         "/tmp/kms.sock",
@@ -240,10 +243,10 @@ async fn a_refused_encryption_configuration_is_named_as_the_cause() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn another_process_can_use_kill_and_start_the_servers_of_a_lab_that_stays() {
+async fn attached_process_can_kill_and_start_servers() {
     let (_temp, config) = config(Encryption::identity(default_resources().unwrap()));
     let config = Config {
-        keep: Keep::Again,
+        keep: RestartPolicy::Always,
         api_servers: 2,
         ..config
     };
@@ -267,7 +270,7 @@ async fn another_process_can_use_kill_and_start_the_servers_of_a_lab_that_stays(
     let pid = attached.server_pid(0).unwrap();
     attached.kill_server().await.unwrap();
     assert_eq!(attached.server_pid(0), None);
-    attached.pass(Duration::from_millis(500)).await;
+    attached.advance_time(Duration::from_millis(500)).await;
     assert_eq!(
         lab.server_pid(0),
         None,

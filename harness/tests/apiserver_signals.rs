@@ -85,7 +85,7 @@ fn runtime() -> tempfile::TempDir {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[test]
-fn a_run_that_is_told_to_end_takes_everything_with_it() {
+fn terminated_run_leaves_nothing() {
     for signal in ["-TERM", "-INT"] {
         let temp = runtime();
         let Paused {
@@ -114,7 +114,7 @@ fn a_run_that_is_told_to_end_takes_everything_with_it() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[test]
-fn what_a_killed_run_leaves_is_swept_by_the_next() {
+fn killed_run_is_swept_by_the_next() {
     let temp = runtime();
     let Paused {
         mut child,

@@ -116,7 +116,7 @@ fn until(path: &Path) {
 }
 
 #[test]
-fn what_is_not_there_is_built_once_and_then_found() {
+fn missing_programs_are_built_once_and_then_found() {
     let machine = Machine::with_go();
     assert_eq!(machine.run(&["path"]).status.code(), Some(3));
     let first = machine.run(&["install"]);
@@ -133,7 +133,7 @@ fn what_is_not_there_is_built_once_and_then_found() {
 }
 
 #[test]
-fn two_at_once_build_once() {
+fn concurrent_installs_build_once() {
     let machine = Machine::with_go();
     let both = [(); 2].map(|()| {
         machine
@@ -149,7 +149,7 @@ fn two_at_once_build_once() {
 }
 
 #[test]
-fn a_build_that_was_killed_is_never_taken_for_a_whole_one() {
+fn killed_build_is_never_used() {
     let machine = Machine::with_go();
     std::fs::write(machine.bin().join("hang"), "").unwrap();
     let mut killed = machine
@@ -174,16 +174,16 @@ fn a_build_that_was_killed_is_never_taken_for_a_whole_one() {
 }
 
 #[test]
-fn offline_asks_nobody_and_go_neither() {
+fn offline_makes_no_requests() {
     let machine = Machine::with_go();
-    let wanted = ["install", "kube-apiserver", "etcd"];
-    let offline = machine.run(&[&["--offline"], &wanted[..]].concat());
+    let expected = ["install", "kube-apiserver", "etcd"];
+    let offline = machine.run(&[&["--offline"], &expected[..]].concat());
     assert!(offline.status.success(), "{}", text(&offline.stderr));
     assert_eq!(machine.asked.load(Ordering::SeqCst), 0);
     assert_eq!(machine.calls(), ["GOPROXY=off"]);
 
     let machine = Machine::with_go();
-    let online = machine.run(&wanted);
+    let online = machine.run(&expected);
     assert!(online.status.success(), "{}", text(&online.stderr));
     assert!(
         text(&online.stderr).contains("building it instead"),
@@ -198,7 +198,7 @@ fn offline_asks_nobody_and_go_neither() {
 }
 
 #[test]
-fn without_go_or_with_an_empty_directory_the_remedy_is_named() {
+fn missing_go_and_empty_directories_have_a_remedy() {
     let machine = Machine::new();
     let empty = machine.root.path().display().to_string();
     for (args, says) in [

@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_main_job_holds_and_says_so_in_json() {
+fn run_passes_and_reports_json() {
     let dir = tempfile::tempdir().unwrap();
     let run = kmslab(
         &[
@@ -83,7 +83,7 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn the_table_has_counts_versions_and_the_calls() {
+fn run_table_shows_counts_versions_and_traffic() {
     let dir = tempfile::tempdir().unwrap();
     let run = kmslab(&["run", "rewrite"], dir.path());
     let out = text(&run.stdout);
@@ -96,7 +96,7 @@ fn the_table_has_counts_versions_and_the_calls() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2_and_names_what_there_is() {
+fn usage_errors_exit_with_2_and_list_the_choices() {
     let dir = tempfile::tempdir().unwrap();
     for (args, says) in [
         (vec!["run", "no-such"], "there are encrypt, rotate, rewrite"),
@@ -147,7 +147,7 @@ fn wrong_usage_is_exit_code_2_and_names_what_there_is() {
 }
 
 #[test]
-fn what_the_machine_lacks_is_exit_code_3() {
+fn missing_programs_exit_with_3() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -186,7 +186,7 @@ fn what_the_machine_lacks_is_exit_code_3() {
 }
 
 #[test]
-fn list_shows_what_run_plays() {
+fn list_shows_what_run_runs() {
     let dir = tempfile::tempdir().unwrap();
     let human = text(&kmslab(&["list"], dir.path()).stdout);
     let json: Value =

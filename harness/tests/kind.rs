@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use kmslab::assets::{Assets, Options, Quiet, Tool};
+use kmslab::assets::{Assets, NoProgress, Options, Tool};
 use kmslab::cluster::kind::{Machine, config};
 use kmslab::engine::Engine;
 
@@ -26,11 +26,11 @@ impl Kind {
             .arg(kubeconfig)
             .output()
             .unwrap();
-        let said = || format!("kind {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let message = || format!("kind {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             Ok(())
         } else {
-            Err(said())
+            Err(message())
         }
     }
 }
@@ -45,11 +45,11 @@ impl Drop for Kind {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test]
-async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
+async fn plain_kind_cluster_on_own_image_becomes_ready() {
     let assets = Assets::from_env(&Options::default());
     let engine = Engine::find().await.unwrap();
-    let image = assets.node_image(&engine, None, &Quiet).await.unwrap();
-    let tools = assets.look(&[Tool::Kind, Tool::Kubectl]).unwrap();
+    let image = assets.node_image(&engine, None, &NoProgress).await.unwrap();
+    let tools = assets.find_installed(&[Tool::Kind, Tool::Kubectl]).unwrap();
     let path = |n: usize| {
         tools[n]
             .1
@@ -59,7 +59,7 @@ async fn a_plain_kind_cluster_on_our_image_becomes_ready() {
             .clone()
     };
     let dir = tempfile::tempdir().unwrap();
-    let machine = Machine::find(&engine, &image).await.unwrap();
+    let machine = Machine::detect(&engine, &image).await.unwrap();
     let file = dir.path().join("cluster.yaml");
     std::fs::write(&file, config::plain(&machine).unwrap()).unwrap();
     let kind = Kind {

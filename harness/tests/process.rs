@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kmslab::platform::{Guard, StartTime, is_running, start_time};
-use kmslab::process::{Child, Hold, Keep, ProcessError, Program, Service, Signal};
+use kmslab::process::{Child, Hold, ProcessError, Program, RestartPolicy, Service, Signal};
 use kmslab::runtime_dir::{Roots, RuntimeDir};
 
 const KMSLAB: &str = env!("CARGO_BIN_EXE_kmslab");
@@ -30,7 +30,7 @@ fn sh(dir: &Path, guard: Guard, script: &str) -> Program {
     Program::new("sh", "/bin/sh", dir.join("sh.log"))
         .args(["-c", script])
         .guard(guard)
-        .through(KMSLAB)
+        .spawner(KMSLAB)
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -123,7 +123,7 @@ async fn sigkill_of_the_parent_leaves_no_child() {
 }
 
 #[tokio::test]
-async fn the_pid_is_the_program_s_own_and_signals_reach_it() {
+async fn pid_is_the_programs_own_and_receives_signals() {
     for guard in guards() {
         let dir = tempfile::tempdir().unwrap();
         let script = "trap 'exit 7' TERM; echo $$ >pid; echo ready; while :; do sleep 0.02; done";
@@ -152,7 +152,7 @@ async fn the_pid_is_the_program_s_own_and_signals_reach_it() {
 }
 
 #[tokio::test]
-async fn what_ignores_sigterm_is_killed_after_the_grace_with_all_it_started() {
+async fn process_group_is_killed_after_the_grace_period() {
     let dir = tempfile::tempdir().unwrap();
     let script = "trap '' TERM; sleep 600 & echo $! >&2; echo ready; wait; wait; sleep 600";
     let child = sh(dir.path(), Guard::native(), script).spawn().unwrap();
@@ -170,7 +170,7 @@ async fn what_ignores_sigterm_is_killed_after_the_grace_with_all_it_started() {
 }
 
 #[tokio::test]
-async fn a_child_outlives_the_thread_that_asked_for_it() {
+async fn child_outlives_the_thread_that_started_it() {
     let dir = tempfile::tempdir().unwrap();
     let program = sh(
         dir.path(),
@@ -185,7 +185,7 @@ async fn a_child_outlives_the_thread_that_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_dropped_child_is_killed() {
+async fn dropped_child_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let child = sh(dir.path(), Guard::native(), "echo ready; exec sleep 600")
         .spawn()
@@ -197,7 +197,7 @@ async fn a_dropped_child_is_killed() {
 }
 
 #[tokio::test]
-async fn an_early_end_is_told_with_the_log_of_this_run() {
+async fn early_exit_is_reported_with_the_log_of_this_run() {
     let dir = tempfile::tempdir().unwrap();
     sh(dir.path(), Guard::native(), "echo old")
         .spawn()
@@ -208,7 +208,7 @@ async fn an_early_end_is_told_with_the_log_of_this_run() {
     let child = sh(dir.path(), Guard::native(), "echo boom >&2; exit 3")
         .spawn()
         .unwrap();
-    let error = child.ended(child.wait().await.unwrap()).to_string();
+    let error = child.ended_error(child.wait().await.unwrap()).to_string();
     assert!(
         error.starts_with("sh ended with exit status: 3; its log /"),
         "{error}"
@@ -221,7 +221,7 @@ async fn an_early_end_is_told_with_the_log_of_this_run() {
 }
 
 #[tokio::test]
-async fn the_environment_is_only_what_it_was_given() {
+async fn child_environment_has_only_what_was_set() {
     let dir = tempfile::tempdir().unwrap();
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let child = sh(dir.path(), Guard::native(), "env")
@@ -237,7 +237,7 @@ async fn the_environment_is_only_what_it_was_given() {
 }
 
 #[test]
-fn exec_child_starts_nothing_for_a_parent_that_is_gone_and_says_what_it_can_t_run() {
+fn exec_child_rejects_a_dead_parent_and_reports_exec_errors() {
     let run = |args: &[&str]| {
         let output = Command::new(KMSLAB)
             .arg("exec-child")
@@ -256,7 +256,7 @@ fn exec_child_starts_nothing_for_a_parent_that_is_gone_and_says_what_it_can_t_ru
     } else {
         &["watch"]
     } {
-        let (code, said) = run(&[
+        let (code, message) = run(&[
             "--parent",
             "4194399",
             "--guard",
@@ -266,17 +266,17 @@ fn exec_child_starts_nothing_for_a_parent_that_is_gone_and_says_what_it_can_t_ru
             "-c",
             "echo ran >&2",
         ]);
-        assert_eq!(code, Some(125), "{said}");
+        assert_eq!(code, Some(125), "{message}");
         assert!(
-            said.contains("the process 4194399 that wanted this child is gone: not started"),
-            "{said}"
+            message.contains("the process 4194399 that wanted this child is gone: not started"),
+            "{message}"
         );
     }
-    let (code, said) = run(&["--parent", &own, "--", "/no/such/program"]);
-    assert_eq!(code, Some(127), "{said}");
+    let (code, message) = run(&["--parent", &own, "--", "/no/such/program"]);
+    assert_eq!(code, Some(127), "{message}");
     assert!(
-        said.contains("cannot run /no/such/program: No such file"),
-        "{said}"
+        message.contains("cannot run /no/such/program: No such file"),
+        "{message}"
     );
 }
 
@@ -296,7 +296,7 @@ fn sleeper_called(name: &str, dir: &RuntimeDir) -> Program {
     let log = dir.logs().join(format!("{name}.log"));
     Program::new(name, "/bin/sh", log)
         .args(["-c", "exec sleep 600"])
-        .through(KMSLAB)
+        .spawner(KMSLAB)
 }
 
 fn kill(pid: u32) {
@@ -312,10 +312,10 @@ fn noted_pid(dir: &RuntimeDir) -> u32 {
 }
 
 #[tokio::test]
-async fn a_service_of_a_lab_that_stays_is_started_again_by_killing_its_pid() {
+async fn killed_service_of_a_lab_is_restarted() {
     let temp = tempfile::tempdir().unwrap();
     let dir = lab(temp.path());
-    let service = Service::start(sleeper(&dir), Keep::Again, Arc::clone(&dir)).unwrap();
+    let service = Service::start(sleeper(&dir), RestartPolicy::Always, Arc::clone(&dir)).unwrap();
     let first = service.pid().unwrap();
     assert_eq!(noted_pid(&dir), first);
     kill(first);
@@ -324,7 +324,7 @@ async fn a_service_of_a_lab_that_stays_is_started_again_by_killing_its_pid() {
     })
     .await;
     assert_eq!(noted_pid(&dir), service.pid().unwrap());
-    let ended = service.ended();
+    let ended = service.unexpected_exits();
     assert_eq!(
         (ended.len(), ended[0].pid, signal_of(ended[0].status)),
         (1, first, Some(9))
@@ -333,21 +333,29 @@ async fn a_service_of_a_lab_that_stays_is_started_again_by_killing_its_pid() {
     // Killed on command it stays down until it is wanted again, and that is no failure.
     service.kill().await.unwrap();
     assert_eq!(service.pid(), None);
-    service.start_again().await.unwrap();
+    service.restart().await.unwrap();
     assert_eq!(noted_pid(&dir), service.pid().unwrap());
-    assert_eq!(service.ended().len(), 1);
+    assert_eq!(service.unexpected_exits().len(), 1);
     service.stop(PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_held_service_stays_down_until_it_is_let_go() {
+async fn held_service_stays_down_until_released() {
     let temp = tempfile::tempdir().unwrap();
     let dir = lab(temp.path());
-    let service = Service::start(sleeper(&dir), Keep::Again, Arc::clone(&dir)).unwrap();
-    let free = Service::start(sleeper_called("free", &dir), Keep::Again, Arc::clone(&dir)).unwrap();
+    let service = Service::start(sleeper(&dir), RestartPolicy::Always, Arc::clone(&dir)).unwrap();
+    let free = Service::start(
+        sleeper_called("free", &dir),
+        RestartPolicy::Always,
+        Arc::clone(&dir),
+    )
+    .unwrap();
     let hold = Hold::take(dir.path(), "sleeper").await.unwrap();
     kill(service.pid().unwrap());
-    until("its end is recorded", || service.ended().len() == 1).await;
+    until("its end is recorded", || {
+        service.unexpected_exits().len() == 1
+    })
+    .await;
     // One that ends after it, with the same pause before its next run, is back; so it would be too,
     // if it were not held.
     let ended = free.pid().unwrap();
@@ -362,11 +370,11 @@ async fn a_held_service_stays_down_until_it_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_lab_ends_with_its_processes() {
+async fn dropping_a_lab_kills_its_processes() {
     let temp = tempfile::tempdir().unwrap();
     let dir = lab(temp.path());
     let path: PathBuf = dir.path().into();
-    let service = Service::start(sleeper(&dir), Keep::Once, Arc::clone(&dir)).unwrap();
+    let service = Service::start(sleeper(&dir), RestartPolicy::Never, Arc::clone(&dir)).unwrap();
     let (pid, started) = (
         service.pid().unwrap(),
         service.child().started().unwrap().clone(),
@@ -378,12 +386,12 @@ async fn a_lab_ends_with_its_processes() {
 }
 
 #[tokio::test]
-async fn a_service_that_can_t_be_started_is_an_error() {
+async fn service_that_cannot_be_started_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     let dir = lab(temp.path());
     let program =
-        Program::new("none", dir.file("none"), dir.logs().join("none.log")).through(KMSLAB);
-    let error = Service::start(program, Keep::Again, dir).unwrap_err();
+        Program::new("none", dir.file("none"), dir.logs().join("none.log")).spawner(KMSLAB);
+    let error = Service::start(program, RestartPolicy::Always, dir).unwrap_err();
     assert!(
         matches!(error, ProcessError::NotExecutable { .. }),
         "{error}"

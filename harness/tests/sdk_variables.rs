@@ -111,17 +111,17 @@ fn run_under_poison(args: &[&str]) {
 }
 
 #[test]
-fn a_run_on_the_model_ignores_every_sdk_variable() {
+fn run_on_the_model_ignores_every_sdk_variable() {
     run_under_poison(&["run", "encrypt", "snapshot-theft", "--cloud", "all"]);
 }
 
 #[test]
-fn a_migration_ignores_every_sdk_variable() {
+fn migration_ignores_every_sdk_variable() {
     run_under_poison(&["run", "migrate", "--cloud", "azure", "--to", "gcp"]);
 }
 
 #[test]
 #[ignore = "tier apiserver: needs kube-apiserver and etcd"]
-fn a_run_on_the_stock_api_server_ignores_every_sdk_variable() {
+fn run_on_the_stock_api_server_ignores_every_sdk_variable() {
     run_under_poison(&["run", "encrypt", "--cloud", "all", "--cluster", "apiserver"]);
 }

@@ -1,14 +1,13 @@
-//! What the tests of the whole share.
+//! Shared by the end-to-end tests.
 
-mod typed;
+mod shell;
 
 use std::path::{Path, PathBuf};
 
-pub use typed::{Typed, without_clouds};
+pub use shell::{Shell, without_clouds};
 
-/// The directory of the programs that cargo built for this test program, which lies below it:
-/// `kmslab`, and `examples/`.
-pub fn built() -> PathBuf {
+/// Directory of the programs that cargo built for this test: `kmslab`, and `examples/`.
+pub fn binaries() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
     let dir = test
         .ancestors()
@@ -23,7 +22,7 @@ pub fn built() -> PathBuf {
     dir
 }
 
-/// The root of the workspace.
+/// Root of the workspace.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

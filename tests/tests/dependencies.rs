@@ -85,7 +85,7 @@ fn list(table: &toml::Table, section: &str, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_licence_is_one_of_those_that_are_allowed() {
+fn every_licence_is_allowed() {
     let allowed: Vec<spdx::Licensee> = list(&deny(), "licenses", "allow")
         .iter()
         .map(|name| spdx::Licensee::parse(name).unwrap())
@@ -95,13 +95,13 @@ fn every_licence_is_one_of_those_that_are_allowed() {
         let parsed =
             parsed.unwrap_or_else(|error| panic!("{name} has the licence {license:?}: {error}"));
         let holds =
-            parsed.evaluate(|wanted| allowed.iter().any(|licence| licence.satisfies(wanted)));
+            parsed.evaluate(|expected| allowed.iter().any(|licence| licence.satisfies(expected)));
         assert!(holds, "{name} has the licence {license}");
     }
 }
 
 #[test]
-fn denied_crates_are_not_used_and_everything_comes_from_the_registry() {
+fn denied_crates_and_other_sources_are_not_used() {
     let denied = list(&deny(), "bans", "deny");
     for Package { name, source, .. } in packages() {
         assert!(!denied.contains(&name), "{name} is denied");
@@ -113,7 +113,7 @@ fn denied_crates_are_not_used_and_everything_comes_from_the_registry() {
 }
 
 #[test]
-fn no_crate_is_there_twice_but_for_those_that_are_named() {
+fn duplicate_crates_are_listed() {
     let skipped = list(&deny(), "bans", "skip");
     let is_skipped = |name: &str, version: &str| {
         skipped.iter().any(|skip| {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kmslab_e2e::{built, root};
+use kmslab_e2e::{binaries, root};
 
 /// Every `.rs` file of the workspace that is not generated or a build product.
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -47,7 +47,7 @@ fn tests() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_sentence_of_semantics_names_a_test_that_exists() {
+fn every_statement_of_semantics_names_an_existing_test() {
     let text = fs::read_to_string(root().join("SEMANTICS.md")).unwrap();
     let known = tests();
     let mut sentences = 0;
@@ -71,8 +71,8 @@ fn every_sentence_of_semantics_names_a_test_that_exists() {
 }
 
 #[test]
-fn generated_code_is_what_its_protos_make() {
-    let examples = built().join("examples");
+fn generated_code_matches_its_protos() {
+    let examples = binaries().join("examples");
     for name in ["gen_kmsv2", "gen_etcd"] {
         let output = std::process::Command::new(examples.join(name))
             .arg("--check")

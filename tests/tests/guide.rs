@@ -1,7 +1,7 @@
 //! The guide's steps as a person types them, with the vendors' unmodified command lines.
 
 use kmslab::assets::Tool;
-use kmslab_e2e::{Typed, root};
+use kmslab_e2e::{Shell, root};
 
 /// Runs a script by bash, with labs of its own, and gives what it printed.
 fn run(script: &str) -> String {
@@ -9,26 +9,26 @@ fn run(script: &str) -> String {
     // group.
     let script =
         format!("trap 'kmslab down --all; kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
-    Typed::new(&[Tool::Kubectl, Tool::Etcdctl]).run(&script)
+    Shell::new(&[Tool::Kubectl, Tool::Etcdctl]).run(&script)
 }
 
 #[ignore = "tier guide: needs kube-apiserver, etcd and the AWS CLI, which tests/run gets"]
 #[test]
-fn the_aws_guide_holds_step_by_step_as_it_is_typed() {
+fn aws_guide_works_as_typed() {
     let script = std::fs::read_to_string(root().join("tests/guide/aws.sh")).unwrap();
     assert!(run(&script).ends_with("all steps held\n"));
 }
 
 #[ignore = "tier guide: needs the Azure CLI, which tests/run gets"]
 #[test]
-fn the_azure_guide_holds_step_by_step_as_it_is_typed() {
+fn azure_guide_works_as_typed() {
     let script = std::fs::read_to_string(root().join("tests/guide/azure.sh")).unwrap();
     assert!(run(&script).ends_with("all steps held\n"));
 }
 
 #[ignore = "tier guide: needs Microsoft's SDK for Python, which tests/run gets"]
 #[test]
-fn azures_python_sdk_holds_through_a_keys_life() {
+fn azure_python_sdk_works_with_the_emulator() {
     let program = root().join("tests/guide/azure_keys.py");
     let command = format!(
         "VAULT_URL=https://kmslab.vault.azure.net \"$KMSLAB_AZURE_SDK/python\" {}",
@@ -39,7 +39,7 @@ fn azures_python_sdk_holds_through_a_keys_life() {
 
 #[ignore = "tier guide: needs Microsoft's tests of its SDK for Go, which tests/run builds"]
 #[test]
-fn microsofts_own_tests_of_its_go_sdk_pass() {
+fn azure_go_sdk_tests_pass() {
     // Left out: what asks an attestation service for a token, to release a key by it, which no key
     // here can be.
     let command = r#"export AZURE_RECORD_MODE=live AZURE_KEYVAULT_URL=https://kmslab.vault.azure.net
@@ -59,7 +59,7 @@ fn microsofts_own_tests_of_its_go_sdk_pass() {
 
 #[ignore = "tier guide: needs Microsoft's SDK for JavaScript, which tests/run gets"]
 #[test]
-fn azures_javascript_sdk_holds_through_a_keys_life() {
+fn azure_javascript_sdk_works_with_the_emulator() {
     assert_eq!(
         with_an_emulator("node \"$KMSLAB_AZURE_NODE/client.js\""),
         "all held\n"
@@ -68,21 +68,21 @@ fn azures_javascript_sdk_holds_through_a_keys_life() {
 
 #[ignore = "tier guide: needs Microsoft's SDK for Java, which tests/run gets"]
 #[test]
-fn azures_java_sdk_holds_through_a_keys_life() {
+fn azure_java_sdk_works_with_the_emulator() {
     let run = root().join("tests/guide/java/run").display().to_string();
     assert_eq!(with_an_emulator(&format!("{run} AzureKeys")), "all held\n");
 }
 
 #[ignore = "tier guide: needs curl and openssl, which tests/run looks for"]
 #[test]
-fn the_google_guide_holds_request_by_request_as_gcloud_makes_them() {
+fn google_guide_works_request_by_request() {
     let script = std::fs::read_to_string(root().join("tests/guide/gcp.sh")).unwrap();
     assert!(run(&script).ends_with("all steps held\n"));
 }
 
 #[ignore = "tier guide: needs Google's SDK for Python, which tests/run gets"]
 #[test]
-fn googles_python_sdk_holds_through_a_keys_life_over_grpc_and_rest() {
+fn google_python_sdk_works_over_grpc_and_rest() {
     let command = format!(
         "\"$KMSLAB_GOOGLE_SDK/python\" {}",
         root().join("tests/guide/google_kms.py").display()
@@ -95,13 +95,13 @@ fn googles_python_sdk_holds_through_a_keys_life_over_grpc_and_rest() {
 
 #[ignore = "tier guide: needs a client made with Google's SDK for Go, which tests/run builds"]
 #[test]
-fn googles_go_client_holds_through_a_keys_life() {
+fn google_go_client_works_with_the_emulator() {
     assert_eq!(with_an_emulator("\"$KMSLAB_GOOGLE_GO\""), "all held\n");
 }
 
 #[ignore = "tier guide: needs Google's SDK for Node.js, which tests/run gets"]
 #[test]
-fn googles_node_client_holds_with_the_metadata_server_alone() {
+fn google_node_client_works_with_the_metadata_server() {
     assert_eq!(
         with_an_emulator("node \"$KMSLAB_GOOGLE_NODE/client.js\" 2>&1 | tail -n 1"),
         "all held\n"
@@ -110,14 +110,14 @@ fn googles_node_client_holds_with_the_metadata_server_alone() {
 
 #[ignore = "tier guide: needs Google's SDK for Java, which tests/run gets"]
 #[test]
-fn googles_java_client_holds_with_the_metadata_server_alone() {
+fn google_java_client_works_with_the_metadata_server() {
     let run = root().join("tests/guide/java/run").display().to_string();
     assert_eq!(with_an_emulator(&format!("{run} GoogleKms")), "all held\n");
 }
 
 #[ignore = "tier guide: needs curl with HTTP/2, which tests/run looks for"]
 #[test]
-fn curl_reads_early_refusals_over_http_2() {
+fn curl_reads_early_errors_over_http_2() {
     // Refused by its path, for want of a token, as no service's, and by its host, each before the
     // body is looked at; which of the two sides is faster differs from time to time.
     let script = r#"url=$(sed -n 's/.* and \(https:[^,]*\),.*/\1/p' emulator.env)
@@ -168,7 +168,7 @@ kmslab() {
 
 #[ignore = "tier guide: needs kube-apiserver, etcd and the AWS CLI, which tests/run gets"]
 #[test]
-fn the_readme_holds_line_by_line() {
+fn readme_commands_work_line_by_line() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let blocks: Vec<&str> = readme
         .split("```sh\n")

@@ -3,37 +3,37 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use kmslab::assets::Quiet;
+use kmslab::assets::NoProgress;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::embedded::Sabotage;
 use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
+use kmslab::environment::{Environment, EnvironmentSpec, Traffic};
 use kmslab::scenario::{self, Outcome};
-use kmslab::world::{Plan, Traffic, World};
 
-fn plan() -> Plan {
+fn spec() -> EnvironmentSpec {
     on(CloudKind::Aws)
 }
 
-fn on(cloud: CloudKind) -> Plan {
-    Plan::new(cloud, ClusterKind::Embedded)
+fn on(cloud: CloudKind) -> EnvironmentSpec {
+    EnvironmentSpec::new(cloud, ClusterKind::Embedded)
 }
 
-async fn play(name: &str, plan: &Plan) -> (Outcome, Traffic) {
-    let world = World::start(plan, &Quiet).await.unwrap();
-    let outcome = scenario::run(scenario::find(name).unwrap(), &world, None).await;
-    let traffic = world.traffic().await.unwrap();
-    world.shutdown().await.unwrap();
+async fn play(name: &str, spec: &EnvironmentSpec) -> (Outcome, Traffic) {
+    let environment = Environment::start(spec, &NoProgress).await.unwrap();
+    let outcome = scenario::run(scenario::find(name).unwrap(), &environment, None).await;
+    let traffic = environment.traffic().await.unwrap();
+    environment.shutdown().await.unwrap();
     (outcome, traffic)
 }
 
 async fn failed_step(name: &str, sabotage: Sabotage) -> (String, String) {
-    let (outcome, _) = play(name, &Plan { sabotage, ..plan() }).await;
+    let (outcome, _) = play(name, &EnvironmentSpec { sabotage, ..spec() }).await;
     let failure = outcome.failure.expect("the broken model was not noticed");
     (failure.step.clone(), failure.to_string())
 }
 
 #[tokio::test]
-async fn every_scenario_holds_alone_and_goes_the_whole_way() {
+async fn every_scenario_passes_alone_with_complete_traffic() {
     let embedded = || scenario::by_default(ClusterKind::Embedded);
     assert_eq!(
         embedded().count(),
@@ -64,9 +64,9 @@ async fn every_scenario_holds_alone_and_goes_the_whole_way() {
 /// As controllers do: objects that are there before the rewrite are changed and deleted all the
 /// time.
 #[tokio::test]
-async fn a_rewrite_holds_while_others_write_and_delete() {
-    let world = World::start(&plan(), &Quiet).await.unwrap();
-    let api = world.cluster.api();
+async fn rewrite_passes_while_others_write_and_delete() {
+    let environment = Environment::start(&spec(), &NoProgress).await.unwrap();
+    let api = environment.cluster.api();
     let secret = |name: &str, round: usize| {
         serde_json::json!({
             "apiVersion": "v1",
@@ -94,16 +94,16 @@ async fn a_rewrite_holds_while_others_write_and_delete() {
         }
     };
     let outcome = tokio::select! {
-        outcome = scenario::run(scenario::find("rewrite").unwrap(), &world, None) => outcome,
+        outcome = scenario::run(scenario::find("rewrite").unwrap(), &environment, None) => outcome,
         () = others => unreachable!("they never end"),
     };
     assert_eq!(outcome.failure, None);
     assert!(outcome.figures.others.unwrap() > 0, "{:?}", outcome.figures);
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_rewrite_counts_what_was_stale_and_what_is_left() {
+async fn rewrite_counts_stale_values_before_and_after() {
     for cloud in CloudKind::ALL {
         let (outcome, _) = play("rewrite", &on(*cloud)).await;
         let figures = outcome.figures;
@@ -122,13 +122,13 @@ async fn a_rewrite_counts_what_was_stale_and_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_migration_holds_from_each_cloud_to_each_other() {
+async fn migration_passes_between_all_clouds() {
     let mut pairs = 0;
     for from in CloudKind::ALL {
         for to in CloudKind::ALL.iter().filter(|to| *to != from) {
             let (outcome, traffic) = play(
                 "migrate",
-                &Plan {
+                &EnvironmentSpec {
                     target: Some(*to),
                     ..on(*from)
                 },
@@ -150,16 +150,16 @@ async fn a_migration_holds_from_each_cloud_to_each_other() {
 }
 
 #[tokio::test]
-async fn a_model_that_never_finds_anything_stale_fails_the_migration() {
-    let plan = Plan {
+async fn model_without_staleness_fails_the_migration() {
+    let spec = EnvironmentSpec {
         target: Some(CloudKind::Gcp),
-        ..plan()
+        ..spec()
     };
     let sabotage = Sabotage {
         stale: true,
         ..Sabotage::default()
     };
-    let failure = play("migrate", &Plan { sabotage, ..plan })
+    let failure = play("migrate", &EnvironmentSpec { sabotage, ..spec })
         .await
         .0
         .failure
@@ -174,7 +174,7 @@ async fn a_model_that_never_finds_anything_stale_fails_the_migration() {
 }
 
 #[tokio::test]
-async fn a_model_that_never_finds_anything_stale_fails_the_rewrite() {
+async fn model_without_staleness_fails_the_rewrite() {
     let (step, text) = failed_step(
         "rewrite",
         Sabotage {
@@ -191,7 +191,7 @@ async fn a_model_that_never_finds_anything_stale_fails_the_rewrite() {
 }
 
 #[tokio::test]
-async fn a_model_that_does_not_bind_values_to_their_key_fails_the_encryption() {
+async fn model_without_aad_fails_the_encryption() {
     let (step, text) = failed_step(
         "encrypt",
         Sabotage {
@@ -205,7 +205,7 @@ async fn a_model_that_does_not_bind_values_to_their_key_fails_the_encryption() {
 }
 
 #[test]
-fn calls_that_do_not_go_the_whole_way_are_a_failure() {
+fn incomplete_traffic_fails_a_scenario() {
     let all = Traffic {
         grpc_calls: 3,
         sdk_requests: 4,

@@ -86,7 +86,7 @@ fn host() -> String {
 }
 
 #[test]
-fn every_variable_in_the_sources_of_the_sdks_is_listed() {
+fn every_variable_in_the_sdk_sources_is_listed() {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",

@@ -8,38 +8,38 @@
 
 use std::time::Duration;
 
-use kmslab::assets::Quiet;
+use kmslab::assets::NoProgress;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
+use kmslab::environment::{Environment, EnvironmentSpec};
 use kmslab::etcd::Stored;
 use kmslab::etcd::snapshot_text::{Names, Plaintexts};
 use kmslab::etcd::value::{Value, recognise};
-use kmslab::inspect::opener::Openers;
-use kmslab::scenario::{Canary, key_id_of, objects};
-use kmslab::world::{Plan, World};
-use kmslab_e2e::built;
+use kmslab::inspect::decryptor::Decryptors;
+use kmslab::scenario::{Canary, kms_v2_key_id, objects};
+use kmslab_e2e::binaries;
 use serde_json::json;
 
 /// A world with a few objects in it, and the names that its keys, DEK sources and plaintexts have
 /// been given so far.
 struct Lab {
-    world: World,
-    openers: Openers,
+    environment: Environment,
+    decryptors: Decryptors,
     names: Names,
     objects: Vec<ObjectRef>,
 }
 
 impl Lab {
     async fn new(cluster: ClusterKind) -> Self {
-        let plan = Plan {
-            kmslab: Some(built().join("kmslab")),
-            ..Plan::new(CloudKind::Aws, cluster)
+        let spec = EnvironmentSpec {
+            kmslab: Some(binaries().join("kmslab")),
+            ..EnvironmentSpec::new(CloudKind::Aws, cluster)
         };
-        let world = World::start(&plan, &Quiet).await.unwrap();
-        let openers = world.cloud.openers();
+        let environment = Environment::start(&spec, &NoProgress).await.unwrap();
+        let decryptors = environment.cloud.decryptors();
         let mut lab = Self {
-            world,
-            openers,
+            environment,
+            decryptors,
             names: Names::default(),
             objects: Vec::new(),
         };
@@ -64,17 +64,18 @@ impl Lab {
             ),
         ] {
             lab.create(&object).await;
-            lab.objects.push(ObjectRef::of(&resource, &object).unwrap());
+            lab.objects
+                .push(ObjectRef::from_object(&resource, &object).unwrap());
         }
         lab
     }
 
     async fn create(&self, object: &serde_json::Value) {
-        self.world.cluster.api().create(object).await.unwrap();
+        self.environment.cluster.api().create(object).await.unwrap();
     }
 
     async fn stored(&self, at: &ObjectRef) -> Stored {
-        self.world
+        self.environment
             .cluster
             .etcd()
             .get(&at.etcd_key())
@@ -85,8 +86,8 @@ impl Lab {
 
     /// Everything of the encrypted resources in `default`, decrypted with the vendor's SDK alone.
     async fn text(&mut self) -> String {
-        let (etcd, mut items) = (self.world.cluster.etcd(), Vec::new());
-        for resource in World::resources() {
+        let (etcd, mut items) = (self.environment.cluster.etcd(), Vec::new());
+        for resource in Environment::resources() {
             let range = etcd
                 .range(&format!("{}default/", resource.etcd_prefix()))
                 .await
@@ -103,29 +104,38 @@ impl Lab {
             if let Value::KmsV2 { object, .. } = recognise(&stored.value) {
                 plaintexts.insert(
                     stored.key.clone(),
-                    self.openers.open(&object, stored.key.as_bytes()).await,
+                    self.decryptors
+                        .decrypt(&object, stored.key.as_bytes())
+                        .await,
                 );
             }
         }
-        let table = self.world.cloud.key_table().await.unwrap();
+        let table = self.environment.cloud.key_table().await.unwrap();
         self.names.render(&items, &table, &plaintexts)
     }
 
     /// Rotates the key, and waits until the API server writes under the new version.
     async fn rotate(&self) {
-        let old = self.world.plugin.key_id().await.unwrap();
-        self.world.cloud.rotate().await.unwrap();
+        let old = self.environment.plugin.key_id().await.unwrap();
+        self.environment.cloud.rotate().await.unwrap();
         let canary = Canary::new([8; 24]);
         let mut probe = objects::secret("default", "written-after", 10, &canary);
-        let at = ObjectRef::of(&Resource::secrets(), &probe).unwrap();
-        let api = self.world.cluster.api();
+        let at = ObjectRef::from_object(&Resource::secrets(), &probe).unwrap();
+        let api = self.environment.cluster.api();
         api.create(&probe).await.unwrap();
         for n in 0..120 {
-            if key_id_of(&self.stored(&at).await).unwrap() != old {
+            if kms_v2_key_id(&self.stored(&at).await).unwrap() != old {
                 return;
             }
-            let _ = self.world.cluster.health("/readyz/kms-providers").await;
-            self.world.cluster.pass(Duration::from_secs(1)).await;
+            let _ = self
+                .environment
+                .cluster
+                .health("/readyz/kms-providers")
+                .await;
+            self.environment
+                .cluster
+                .advance_time(Duration::from_secs(1))
+                .await;
             probe = api.get(&at).await.unwrap();
             probe["metadata"]["labels"] = json!({ "try": n.to_string() });
             api.replace(&probe).await.unwrap();
@@ -135,7 +145,7 @@ impl Lab {
 
     async fn rewrite(&self) {
         for at in &self.objects {
-            self.world.cluster.api().touch(at).await.unwrap();
+            self.environment.cluster.api().touch(at).await.unwrap();
         }
     }
 }
@@ -151,14 +161,14 @@ async fn snapshots(cluster: ClusterKind) {
     let rewritten = lab.text().await;
     insta::assert_snapshot!("rewritten", rewritten);
 
-    let etcd = lab.world.cluster.etcd();
+    let etcd = lab.environment.cluster.etcd();
     let good = lab.stored(&lab.objects[0]).await;
     let Value::KmsV2 { object, .. } = recognise(&good.value) else {
         panic!("not encrypted")
     };
     let plaintext = lab
-        .openers
-        .open(&object, good.key.as_bytes())
+        .decryptors
+        .decrypt(&object, good.key.as_bytes())
         .await
         .unwrap();
     for (harm, shows) in [
@@ -174,9 +184,9 @@ async fn snapshots(cluster: ClusterKind) {
     }
 
     // A restarted API server makes a new DEK source under the same key.
-    lab.world.cluster.kill_server().await.unwrap();
-    lab.world.cluster.start_server().await.unwrap();
-    let api = lab.world.cluster.api();
+    lab.environment.cluster.kill_server().await.unwrap();
+    lab.environment.cluster.start_server().await.unwrap();
+    let api = lab.environment.cluster.api();
     let mut object = api.get(&lab.objects[0]).await.unwrap();
     object["metadata"]["labels"] = json!({ "written-by": "another-server" });
     api.replace(&object).await.unwrap();
@@ -186,7 +196,7 @@ async fn snapshots(cluster: ClusterKind) {
         line_of(&other, &good.key).contains("key#1/v2 id#2 dek#3"),
         "{other}"
     );
-    lab.world.shutdown().await.unwrap();
+    lab.environment.shutdown().await.unwrap();
 }
 
 /// The line about the value under an etcd key.
@@ -195,18 +205,18 @@ fn line_of<'a>(text: &'a str, key: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn etcd_reads_as_its_snapshots_on_the_model() {
+async fn etcd_matches_its_snapshots_on_the_model() {
     snapshots(ClusterKind::Embedded).await;
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn etcd_reads_as_its_snapshots_on_the_stock_server() {
+async fn etcd_matches_its_snapshots_on_the_stock_server() {
     snapshots(ClusterKind::Apiserver).await;
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn etcd_reads_as_its_snapshots_on_kind() {
+async fn etcd_matches_its_snapshots_on_kind() {
     snapshots(ClusterKind::Kind).await;
 }

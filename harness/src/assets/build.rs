@@ -1,5 +1,5 @@
-//! One `go build` of all programs from the pinned modules. Go checks every module against go.sum,
-//! and resumes what was interrupted from its own cache.
+//! Builds all programs from the pinned modules with one `go build`. Go checks every module against
+//! go.sum, and resumes interrupted builds from its own cache.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,11 +10,12 @@ use super::{Cache, KUBERNETES, cache};
 use crate::exit::environment;
 use crate::process::Program;
 
-/// Packages that the build compiles, about; for the bar only.
-const PACKAGES: u64 = 2100;
-/// And the build of a node's components, of which the programs share about two thirds.
-const NODE_PACKAGES: u64 = 1200;
-/// Variables of Go, and of whatever stands between it and its module proxy.
+/// Approximate number of packages of a build, for the progress bar.
+const APPROXIMATE_PACKAGES: u64 = 2100;
+/// The same for a node's components, which share about two thirds of their packages with the
+/// programs.
+const APPROXIMATE_NODE_PACKAGES: u64 = 1200;
+/// Variables of Go, and of what is between Go and its module proxy.
 const GO_VARIABLES: &[&str] = &[
     "GOPROXY",
     "GONOPROXY",
@@ -41,37 +42,37 @@ const GO_VARIABLES: &[&str] = &[
     "NETRC",
 ];
 
-/// Hears how a build goes.
+/// Reports the progress of a build.
 pub trait Progress: Send + Sync {
-    /// Something that a person should know.
-    fn say(&self, line: &str);
-    /// So many of about so many are done: packages compiled, MiB fetched.
+    /// Prints a message.
+    fn message(&self, line: &str);
+    /// Reports that `done` of about `of` are done: packages compiled, MiB fetched.
     fn step(&self, done: u64, of: u64, what: &'static str);
 }
 
-/// Tells nobody.
+/// Reports nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct Quiet;
+pub struct NoProgress;
 
-impl Progress for Quiet {
-    fn say(&self, _: &str) {}
+impl Progress for NoProgress {
+    fn message(&self, _: &str) {}
     fn step(&self, _: u64, _: u64, _: &'static str) {}
 }
 
-/// One run of `go build`.
-struct Job {
-    /// What it makes, and how long that takes.
-    says: String,
-    /// Packages of the pinned module, or `tool`: every `tool` line of its go.mod.
+/// A run of `go build`.
+struct BuildJob {
+    /// What it builds, and how long that takes.
+    description: String,
+    /// Packages of the pinned module, or `tool` for every `tool` line of its go.mod.
     packages: &'static [&'static str],
-    /// How many packages it compiles, about.
+    /// Approximate number of packages that it compiles.
     count: u64,
-    /// Where its programs go; complete, or not there.
+    /// Directory of its programs; complete or absent.
     target: PathBuf,
 }
 
-/// Builds the programs into the cache, whose lock the caller holds. `offline`: from the modules
-/// that Go has on this machine.
+/// Builds the programs into the cache, whose lock the caller holds. With `offline`, only from
+/// modules on this machine.
 pub(super) async fn tools(
     cache: &Cache,
     offline: bool,
@@ -80,22 +81,22 @@ pub(super) async fn tools(
     let says = format!(
         "building kube-apiserver, etcd and their clients {KUBERNETES} from Go modules: once, 5 to 15 minutes on 2 cores"
     );
-    let job = Job {
-        says,
+    let job = BuildJob {
+        description: says,
         packages: &["tool"],
-        count: PACKAGES,
+        count: APPROXIMATE_PACKAGES,
         target: cache.bin(),
     };
     build(&job, cache, offline, progress, async |_, partial| {
-        // etcd's main package is named after its folder.
+        // etcd's main package is named after its directory.
         std::fs::rename(partial.join("server"), partial.join("etcd"))
             .context("the build made no etcd")
     })
     .await
 }
 
-/// Builds what a node image for kind is made of: Kubernetes' components, and beside them kind's own
-/// files and the programs of etcd.
+/// Builds the content of a node image for kind: Kubernetes' components, kind's own files and etcd's
+/// programs.
 pub(super) async fn node_parts(
     cache: &Cache,
     offline: bool,
@@ -104,10 +105,10 @@ pub(super) async fn node_parts(
     let says = format!(
         "building the Kubernetes components of a node {KUBERNETES} from Go modules: once, 4 to 15 minutes on 2 cores"
     );
-    let job = Job {
-        says,
+    let job = BuildJob {
+        description: says,
         packages: &["./hyperkube", "./pause"],
-        count: NODE_PACKAGES,
+        count: APPROXIMATE_NODE_PACKAGES,
         target: cache.node(),
     };
     build(&job, cache, offline, progress, async |work, partial| {
@@ -125,10 +126,9 @@ pub(super) async fn node_parts(
     .await
 }
 
-/// Runs the job, lets `finish` complete what it has made, and only then puts it where it is looked
-/// for.
+/// Runs a job, completes its result with `finish`, and only then moves it to its target.
 async fn build(
-    job: &Job,
+    job: &BuildJob,
     cache: &Cache,
     offline: bool,
     progress: &dyn Progress,
@@ -141,7 +141,11 @@ async fn build(
         job.target.with_added_extension("partial"),
     );
     prepare(&work, &partial).with_context(|| format!("cannot write into the cache {root}"))?;
-    progress.say(&format!("{}; log {}", job.says, work.join("log").display()));
+    progress.message(&format!(
+        "{}; log {}",
+        job.description,
+        work.join("log").display()
+    ));
     let finished = run(
         &program(&go, job, &work, &partial, offline),
         job.count,
@@ -170,7 +174,7 @@ async fn build(
     Ok(())
 }
 
-/// Where Go keeps the files of a module of the build, which it has checked against go.sum.
+/// Directory of a module of the build, which Go has checked against go.sum.
 async fn module_dir(work: &Path, module: &str) -> anyhow::Result<PathBuf> {
     let output = tokio::process::Command::new(go()?)
         .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
@@ -190,7 +194,7 @@ async fn module_dir(work: &Path, module: &str) -> anyhow::Result<PathBuf> {
     )))
 }
 
-/// Copies a tree, writable for its owner, which Go's cache is not.
+/// Copies a directory tree and makes it writable, which Go's cache is not.
 fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(to)?;
@@ -208,7 +212,7 @@ fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The Go command, which PATH must have.
+/// The Go command in PATH.
 fn go() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
@@ -237,7 +241,7 @@ fn prepare(work: &Path, partial: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn program(go: &Path, job: &Job, work: &Path, partial: &Path, offline: bool) -> Program {
+fn program(go: &Path, job: &BuildJob, work: &Path, partial: &Path, offline: bool) -> Program {
     let inherited = GO_VARIABLES
         .iter()
         .filter_map(|name| Some((*name, std::env::var_os(name)?)));
@@ -258,7 +262,7 @@ fn program(go: &Path, job: &Job, work: &Path, partial: &Path, offline: bool) -> 
         program = program.env(name, value);
     }
     if offline {
-        // After the inherited ones, which they replace.
+        // After the inherited variables, which they replace.
         program = program
             .env("GOPROXY", "off")
             .env("GOVCS", "*:off")
@@ -270,7 +274,7 @@ fn program(go: &Path, job: &Job, work: &Path, partial: &Path, offline: bool) -> 
         .env("GOFLAGS", "-mod=readonly")
 }
 
-/// Stripped, and with the version that a release says of itself.
+/// Stripped, and with the version that a release reports.
 fn linker_flags() -> String {
     let mut numbers = KUBERNETES.trim_start_matches('v').split('.');
     let (major, minor) = (
@@ -294,7 +298,7 @@ fn linker_flags() -> String {
     flags
 }
 
-/// Runs to its end; each line of its log is a package. The inner error says how it failed.
+/// Runs a command; each line of its log is a package. The inner error says how it failed.
 async fn run(
     program: &Program,
     packages: u64,
@@ -322,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_say_the_version_of_a_release() {
+    fn built_programs_report_a_release_version() {
         let flags = linker_flags();
         assert!(
             flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"),

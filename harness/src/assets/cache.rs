@@ -1,4 +1,4 @@
-//! kmslab's own place for programs: one directory per pinned set, complete or not there.
+//! kmslab's cache of programs: one directory per pinned set, complete or absent.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{KUBERNETES, Tool, is_program, release};
 
-/// The pinned modules, as they are written for the build.
+/// The go.mod of the build.
 pub(super) const GO_MOD: &str = include_str!("../../pins/go.mod");
 pub(super) const GO_SUM: &str = include_str!("../../pins/go.sum");
 /// All files of the pinned module.
@@ -22,14 +22,14 @@ pub(super) const PINS: [(&str, &str); 4] = [
     ("pause/main.go", include_str!("../../pins/pause/main.go")),
 ];
 
-/// The cache of this user, `$XDG_CACHE_HOME/kmslab` or `~/.cache/kmslab`, or another directory.
+/// The user's cache, `$XDG_CACHE_HOME/kmslab` or `~/.cache/kmslab`, or another directory.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
-    /// The one that the environment says.
+    /// The cache that the environment selects.
     pub fn from_env() -> Self {
         let variable = |name| {
             std::env::var_os(name)
@@ -42,25 +42,25 @@ impl Cache {
         }
     }
 
-    /// One in `root`.
+    /// A cache in `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// Where everything is.
+    /// Its directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The directory of the pinned programs. Its name changes with the pins, so that another kmslab
-    /// keeps its own.
+    /// Directory of the pinned programs. Its name depends on the pins, so that versions of kmslab
+    /// do not interfere.
     pub fn bin(&self) -> PathBuf {
         self.root
             .join("assets")
             .join(format!("{KUBERNETES}-{}", short_hash(&[GO_MOD, GO_SUM])))
     }
 
-    /// The directory of what a node image for kind is made of.
+    /// Directory of the content of a node image for kind.
     pub fn node(&self) -> PathBuf {
         let pins = PINS.map(|(_, content)| content);
         self.root
@@ -68,8 +68,7 @@ impl Cache {
             .join(format!("node-{KUBERNETES}-{}", short_hash(&pins)))
     }
 
-    /// The file of a node image, as an engine saved it: Docker does not load what Podman saves
-    /// under the same name, nor always at all.
+    /// File of a saved node image, per engine: Docker does not load all images that Podman saves.
     pub fn node_image(&self, tag: &str, engine: &str) -> PathBuf {
         let engine = if engine == "docker" {
             String::new()
@@ -81,14 +80,14 @@ impl Cache {
             .join(format!("{}{engine}.tar.zst", tag.replace(':', "-")))
     }
 
-    /// The directory of the programs of the official release.
+    /// Directory of the programs of the official release.
     pub(super) fn release(&self) -> PathBuf {
         self.root
             .join("assets")
             .join(format!("release-{}", release::VERSION))
     }
 
-    /// A program in either: what was built has all of them.
+    /// Finds a program in either directory; a build has all of them.
     pub(super) fn find(&self, tool: Tool) -> Option<PathBuf> {
         [self.bin(), self.release()]
             .into_iter()
@@ -96,7 +95,7 @@ impl Cache {
             .find(|path| is_program(path))
     }
 
-    /// The right to fill the cache, of one process at a time; `waits` is called if another has it.
+    /// Locks the cache for filling; calls `waits` if another process holds the lock.
     pub(super) async fn lock(&self, waits: impl FnOnce()) -> io::Result<File> {
         std::fs::create_dir_all(self.root.join("assets"))?;
         let path = self.root.join("assets/.lock");
@@ -118,7 +117,7 @@ impl Cache {
     }
 }
 
-/// Twelve hexadecimal digits that change with any of the texts.
+/// Twelve hexadecimal digits that depend on all texts.
 pub(super) fn short_hash(texts: &[&str]) -> String {
     let hash = digest(&SHA256, texts.concat().as_bytes());
     hex::encode(&hash.as_ref()[..6])
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_fills_the_cache_and_the_next_waits() {
+    async fn cache_lock_is_exclusive() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path());
         let first = cache.lock(|| panic!("nobody has it")).await.unwrap();
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pins_name_the_version_that_the_code_does() {
+    fn pinned_versions_match_the_code() {
         assert!(GO_MOD.contains(&format!("k8s.io/kubernetes {KUBERNETES}")));
     }
 }

@@ -8,24 +8,24 @@
 
 mod build;
 mod cache;
-mod given;
 pub mod node;
 mod release;
 pub(crate) mod requirements;
 mod store;
+mod user_programs;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use build::{Progress, Quiet};
+pub use build::{NoProgress, Progress};
 pub use cache::Cache;
 
 use crate::exit::environment;
 use release::Release;
 
-/// The Kubernetes version that is pinned.
+/// The pinned Kubernetes version.
 pub const KUBERNETES: &str = "v1.36.3";
 
 /// A program of a real cluster.
@@ -48,7 +48,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Every one.
+    /// All programs.
     pub const ALL: [Self; 6] = [
         Self::KubeApiserver,
         Self::Etcd,
@@ -58,7 +58,7 @@ impl Tool {
         Self::Kind,
     ];
 
-    /// The name of its file.
+    /// File name.
     pub fn file(self) -> &'static str {
         match self {
             Self::KubeApiserver => "kube-apiserver",
@@ -71,47 +71,47 @@ impl Tool {
     }
 }
 
-/// Where a program came from.
+/// Where a program was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// `--assets` named its directory.
+    /// In the directory of `--assets`.
     Flag,
-    /// A variable named it.
+    /// By a variable.
     Variable,
-    /// It was in kmslab's cache.
+    /// In kmslab's cache.
     Cache,
-    /// setup-envtest had put it on this machine.
+    /// In setup-envtest's store.
     EnvtestStore,
-    /// It was fetched just now.
+    /// Downloaded by this call.
     Release,
-    /// It was built just now.
+    /// Built by this call.
     Built,
 }
 
-/// A program that is there.
+/// An installed program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Found {
-    /// Which.
+pub struct FoundTool {
+    /// The program.
     pub tool: Tool,
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
-    /// How it came there.
+    /// Where it was found.
     pub source: Source,
 }
 
-/// Where programs are looked for, and how they may be got.
+/// Where programs are searched, and how they may be installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Options {
-    /// Take kube-apiserver, etcd and their clients from this directory
+    /// Use kube-apiserver, etcd and their clients from this directory
     #[arg(long, value_name = "DIR")]
     pub assets: Option<PathBuf>,
-    /// Fetch nothing: what is not on this machine is an error
+    /// Download nothing: missing programs are an error
     #[arg(long)]
     pub offline: bool,
 }
 
-/// Finds the programs of real clusters, and gets what is missing.
+/// Finds the programs of real clusters, and installs missing ones.
 #[derive(Debug, Clone)]
 pub struct Assets {
     options: Options,
@@ -122,7 +122,7 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// In the places that the environment says.
+    /// Uses the places that the environment selects.
     pub fn from_env(options: &Options) -> Self {
         Self {
             options: options.clone(),
@@ -133,29 +133,29 @@ impl Assets {
         }
     }
 
-    /// Fetches no release: what is missing is built.
+    /// Builds missing programs instead of downloading a release.
     #[must_use]
-    pub fn built(mut self) -> Self {
+    pub fn always_build(mut self) -> Self {
         self.release = None;
         self
     }
 
-    /// Programs that are there, with nothing built or fetched; `None` for one that is not.
-    pub fn look(&self, tools: &[Tool]) -> anyhow::Result<Vec<(Tool, Option<Found>)>> {
+    /// Finds installed programs, without building or downloading; `None` for missing ones.
+    pub fn find_installed(&self, tools: &[Tool]) -> anyhow::Result<Vec<(Tool, Option<FoundTool>)>> {
         tools
             .iter()
             .map(|tool| Ok((*tool, self.find(*tool)?)))
             .collect()
     }
 
-    fn find(&self, tool: Tool) -> anyhow::Result<Option<Found>> {
-        let found = |source| move |path| Found { tool, path, source };
+    fn find(&self, tool: Tool) -> anyhow::Result<Option<FoundTool>> {
+        let found = |source| move |path| FoundTool { tool, path, source };
         if let Some(dir) = &self.options.assets
-            && let Some(path) = given::in_directory(tool, dir)?
+            && let Some(path) = user_programs::in_directory(tool, dir)?
         {
             return Ok(Some(found(Source::Flag)(path)));
         }
-        if let Some(path) = given::find(tool, &self.variable)? {
+        if let Some(path) = user_programs::find(tool, &self.variable)? {
             return Ok(Some(found(Source::Variable)(path)));
         }
         let cached = self.cache.find(tool).map(found(Source::Cache));
@@ -163,13 +163,13 @@ impl Assets {
             .or_else(|| store::find(self.store.as_deref()?, tool).map(found(Source::EnvtestStore))))
     }
 
-    /// The programs, fetched or built where they are not there. `progress` hears what takes long.
+    /// Finds programs, downloading or building missing ones. `progress` reports what takes long.
     pub async fn install(
         &self,
         tools: &[Tool],
         progress: &dyn Progress,
-    ) -> anyhow::Result<Vec<Found>> {
-        let looked = self.look(tools)?;
+    ) -> anyhow::Result<Vec<FoundTool>> {
+        let looked = self.find_installed(tools)?;
         let missing: Vec<Tool> = looked
             .iter()
             .filter(|(_, found)| found.is_none())
@@ -178,23 +178,23 @@ impl Assets {
         if missing.is_empty() {
             return Ok(looked.into_iter().filter_map(|(_, found)| found).collect());
         }
-        let source = self.get(&missing, progress).await?;
+        let source = self.fill_cache(&missing, progress).await?;
         let found = looked.into_iter().map(|(tool, found)| match found {
             Some(found) => Ok(found),
             None => {
                 let path = self
                     .cache
                     .find(tool)
-                    .ok_or_else(|| lost(tool, &self.cache))?;
-                Ok(Found { tool, path, source })
+                    .ok_or_else(|| missing_after_install(tool, &self.cache))?;
+                Ok(FoundTool { tool, path, source })
             }
         });
         found.collect()
     }
 
-    /// The right to fill the cache.
+    /// Locks the cache for filling.
     async fn lock(&self, progress: &dyn Progress) -> anyhow::Result<std::fs::File> {
-        let waits = || progress.say("waiting for another kmslab, which is filling the cache");
+        let waits = || progress.message("waiting for another kmslab, which is filling the cache");
         let root = self.cache.root().display();
         self.cache
             .lock(waits)
@@ -202,8 +202,12 @@ impl Assets {
             .map_err(|error| environment(format!("cannot use the cache {root}: {error}")))
     }
 
-    /// Fills the cache with at least these, unless another process has done so meanwhile.
-    async fn get(&self, missing: &[Tool], progress: &dyn Progress) -> anyhow::Result<Source> {
+    /// Fills the cache with at least these programs, unless another process has done so meanwhile.
+    async fn fill_cache(
+        &self,
+        missing: &[Tool],
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Source> {
         let _lock = self.lock(progress).await?;
         if missing.iter().all(|tool| self.cache.find(*tool).is_some()) {
             return Ok(Source::Cache);
@@ -213,9 +217,9 @@ impl Assets {
         {
             match release.fetch(&self.cache, progress).await {
                 Ok(()) => return Ok(Source::Release),
-                Err(release::Failure::Bad(error)) => return Err(error),
-                Err(release::Failure::Unreachable(why)) => {
-                    progress.say(&format!(
+                Err(release::ReleaseError::Bad(error)) => return Err(error),
+                Err(release::ReleaseError::Unreachable(why)) => {
+                    progress.message(&format!(
                         "the release can't be fetched ({why}); building it instead"
                     ));
                 }
@@ -226,7 +230,7 @@ impl Assets {
     }
 }
 
-fn lost(tool: Tool, cache: &Cache) -> anyhow::Error {
+fn missing_after_install(tool: Tool, cache: &Cache) -> anyhow::Error {
     environment(format!(
         "{} is not in {} after the build: remove that directory and run it again",
         tool.file(),
@@ -234,7 +238,7 @@ fn lost(tool: Tool, cache: &Cache) -> anyhow::Error {
     ))
 }
 
-/// Operating system and architecture of this machine, by Go's names.
+/// Operating system and architecture of this machine, in Go's names.
 fn platform() -> Option<(&'static str, &'static str)> {
     let os = match std::env::consts::OS {
         "macos" => "darwin",
@@ -249,7 +253,7 @@ fn platform() -> Option<(&'static str, &'static str)> {
     Some((os, arch))
 }
 
-/// Whether `path` is a file that may be run.
+/// Whether `path` is an executable file.
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path)
@@ -262,7 +266,7 @@ mod tests {
 
     use super::*;
 
-    /// Makes a program, and the directories that it is in.
+    /// Creates an executable file with its directories.
     pub(super) fn program(path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "#!/bin/sh\n").unwrap();
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_goes_before_the_cache_and_that_before_the_store() {
+    fn assets_flag_precedes_cache_and_cache_precedes_store() {
         let dir = tempfile::tempdir().unwrap();
         let mut assets = assets(dir.path());
         let source = |assets: &Assets, tool| assets.find(tool).unwrap().map(|found| found.source);

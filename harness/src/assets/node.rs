@@ -1,4 +1,4 @@
-//! A node image for kind where `kindest/node` can't be had: built once by the recipe in
+//! A node image for kind if `kindest/node` is not available: built once by the recipe in
 //! `kind-config/image/`.
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,14 +10,13 @@ use anyhow::Context as _;
 use super::{Assets, Cache, KUBERNETES, Progress, Tool, build, cache};
 use crate::engine::{Engine, VARIABLES};
 use crate::exit::environment;
-use crate::process::{Program, quoted, tail};
+use crate::process::{Program, shell_quote, tail};
 
-/// The image of the pinned Kubernetes' minor version that kind's release notes name for the pinned
-/// kind.
+/// The image for the pinned Kubernetes' minor version in the release notes of the pinned kind.
 pub const KINDEST: &str =
     "kindest/node:v1.36.4@sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed";
 
-/// The recipe, as it lies in `kind-config/image/`.
+/// The recipe in `kind-config/image/`.
 const RECIPE: [(&str, &str); 4] = [
     ("build", include_str!("../../../kind-config/image/build")),
     (
@@ -33,10 +32,11 @@ const RECIPE: [(&str, &str); 4] = [
         include_str!("../../../kind-config/image/10-kmslab.conflist"),
     ),
 ];
-/// What the build takes at most: components, Debian's tree, layers, and the image in two forms.
-const ROOM: u64 = 6 << 30;
+/// Disk space that the build takes at most: components, Debian's tree, layers, and the image in two
+/// forms.
+const REQUIRED_BYTES: u64 = 6 << 30;
 
-/// `kmslab-node:v1.36.3-<hash>`; the hash changes with everything that goes into the image.
+/// `kmslab-node:v1.36.3-<hash>`; the hash depends on everything in the image.
 pub fn tag() -> String {
     let all: Vec<&str> = cache::PINS
         .iter()
@@ -47,13 +47,13 @@ pub fn tag() -> String {
 }
 
 impl Assets {
-    /// What goes into the image: a directory with Kubernetes' components, etcd's programs and
-    /// kind's own files.
+    /// The image's content: a directory with Kubernetes' components, etcd's programs and kind's own
+    /// files.
     pub async fn node_parts(&self, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
         let _lock = self.lock(progress).await?;
         let parts = self.cache.node();
         if !parts.exists() {
-            // Not those that a person names: the image is to be the same on every machine.
+            // Not the user's programs: the image is the same on every machine.
             if Tool::ALL
                 .iter()
                 .any(|tool| !self.cache.bin().join(tool.file()).exists())
@@ -65,8 +65,8 @@ impl Assets {
         Ok(parts)
     }
 
-    /// The node image, in the engine: the one that is given, else `kindest/node` or ours if one is
-    /// there, else `kindest/node` if it can be pulled, else ours, built.
+    /// Provides the node image in the engine: the given one, else `kindest/node` or ours if
+    /// present, else `kindest/node` if it can be pulled, else ours, built.
     pub async fn node_image(
         &self,
         engine: &Engine,
@@ -88,7 +88,7 @@ impl Assets {
         {
             match self.pull(engine, KINDEST, progress).await {
                 Ok(()) => return Ok(KINDEST.to_owned()),
-                Err(why) => progress.say(&format!("{why:#}; building a node image instead")),
+                Err(why) => progress.message(&format!("{why:#}; building a node image instead")),
             }
         }
         self.own_node_image(engine, progress).await
@@ -105,7 +105,7 @@ impl Assets {
                 "the node image {image} is not on this machine, and --offline fetches nothing: pull it, or name one that is"
             )));
         }
-        progress.say(&format!(
+        progress.message(&format!(
             "pulling the node image {image}: about 400 MB, once"
         ));
         engine
@@ -114,7 +114,7 @@ impl Assets {
             .map(drop)
     }
 
-    /// Our image, in the engine: there already, loaded from the cache, or built.
+    /// Provides our image in the engine: already there, loaded from the cache, or built.
     pub async fn own_node_image(
         &self,
         engine: &Engine,
@@ -126,7 +126,7 @@ impl Assets {
         }
         let saved = self.cache.node_image(&tag, engine.name());
         if !saved.exists() {
-            can_build(&self.cache)?;
+            ensure_buildable(&self.cache)?;
             let parts = self.node_parts(progress).await?;
             let _lock = self.lock(progress).await?;
             if !saved.exists() {
@@ -135,8 +135,8 @@ impl Assets {
             }
         }
         if !engine.has_image(&tag).await? {
-            require(&["zstd"], "loading the node image")?;
-            progress.say(&format!("loading the node image {tag}"));
+            ensure_programs(&["zstd"], "loading the node image")?;
+            progress.message(&format!("loading the node image {tag}"));
             let script = format!(
                 "set -o pipefail; zstd -q -d -c {} | {} load",
                 shell(&saved),
@@ -144,7 +144,7 @@ impl Assets {
             );
             self.shell("node-load", &script, progress)
                 .await
-                .map_err(|error| broken(&saved, &error))?;
+                .map_err(|error| invalid_image(&saved, &error))?;
         }
         Ok(tag)
     }
@@ -160,7 +160,7 @@ impl Assets {
         let work = self.cache.root().join("assets/node-work");
         let recipe = work.join("recipe");
         write_recipe(&recipe).with_context(|| format!("cannot write {}", recipe.display()))?;
-        progress.say(&format!(
+        progress.message(&format!(
             "building the node image {tag}: once, 2 to 8 minutes on 2 cores"
         ));
         let new = saved.with_added_extension("new");
@@ -178,7 +178,7 @@ impl Assets {
         self.shell("node-build", &script, progress).await
     }
 
-    /// Runs a script by bash, and passes its lines that begin with `== ` on.
+    /// Runs a bash script and reports its lines that begin with `== `.
     async fn shell(&self, name: &str, script: &str, progress: &dyn Progress) -> anyhow::Result<()> {
         let log = self.cache.root().join("assets").join(format!("{name}.log"));
         let _ = std::fs::remove_file(&log);
@@ -206,7 +206,7 @@ impl Assets {
                 .filter_map(|line| line.strip_prefix("== "))
                 .collect();
             for step in &steps[told..] {
-                progress.say(step);
+                progress.message(step);
             }
             told = steps.len();
         };
@@ -222,20 +222,20 @@ impl Assets {
 }
 
 fn shell(path: &Path) -> String {
-    quoted(&path.display().to_string())
+    shell_quote(&path.display().to_string())
 }
 
-/// What to do about a saved image that is not one, as after a disk that was full.
-fn broken(saved: &Path, error: &anyhow::Error) -> anyhow::Error {
+/// The remedy for a saved image that is invalid, as after the disk was full.
+fn invalid_image(saved: &Path, error: &anyhow::Error) -> anyhow::Error {
     let saved = saved.display();
     environment(format!(
         "the node image in {saved} can't be loaded: {error:#}\nwhere that file is broken, `rm {saved}` and run this again: it is built anew"
     ))
 }
 
-/// Whether the recipe can be followed here; said before it begins.
-fn can_build(cache: &Cache) -> anyhow::Result<()> {
-    require(
+/// Fails early if the image cannot be built here.
+fn ensure_buildable(cache: &Cache) -> anyhow::Result<()> {
+    ensure_programs(
         &["debootstrap", "zstd"],
         "kindest/node cannot be pulled, and building a node image",
     )?;
@@ -253,19 +253,19 @@ fn can_build(cache: &Cache) -> anyhow::Result<()> {
     })?;
     let found = rustix::fs::statvfs(cache.root()).context("asking for the room in the cache")?;
     let left = found.f_bavail.saturating_mul(found.f_frsize);
-    if left < ROOM {
+    if left < REQUIRED_BYTES {
         return Err(environment(format!(
             "{} has {} GiB left, and building a node image takes up to {}: free some, or set XDG_CACHE_HOME",
             cache.root().display(),
             left >> 30,
-            ROOM >> 30
+            REQUIRED_BYTES >> 30
         )));
     }
     Ok(())
 }
 
-/// Refuses where PATH lacks a program whose package has its name.
-fn require(programs: &[&str], what: &str) -> anyhow::Result<()> {
+/// Fails if PATH lacks a program whose package has its name.
+fn ensure_programs(programs: &[&str], what: &str) -> anyhow::Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
     let missing: Vec<&str> = programs

@@ -1,11 +1,10 @@
-//! Programs that kmslab does not get itself: what is missing, and the one command that gets all of
-//! it.
+//! Programs that kmslab does not install itself, and the command that installs them.
 
 use std::ffi::OsStr;
 
 use crate::exit::environment;
 
-/// A program, and the package of Debian and Ubuntu that has it; `None` where theirs may be too old.
+/// A program and its package in Debian and Ubuntu; `None` if theirs may be too old.
 struct Program {
     names: &'static [&'static str],
     package: Option<&'static str>,
@@ -36,8 +35,8 @@ const KIND: &[Program] = &[
     },
 ];
 
-/// `error`, followed by everything of a kind cluster that this machine lacks, so that a person
-/// needs one more try and not four.
+/// Adds to `error` everything for kind that this machine lacks, so that a single command installs
+/// it.
 pub(crate) fn with_all_for_kind(error: anyhow::Error) -> anyhow::Error {
     let Some(all) = missing(KIND, &std::env::var_os("PATH").unwrap_or_default()) else {
         return error;
@@ -52,8 +51,8 @@ pub(crate) fn with_all_for_kind(error: anyhow::Error) -> anyhow::Error {
     ))
 }
 
-/// The command and the downloads for what is in none of the directories of `path`; `None` where
-/// nothing is missing.
+/// The command and downloads for what is in none of the directories of `path`; `None` if nothing is
+/// missing.
 fn missing(programs: &[Program], path: &OsStr) -> Option<String> {
     let is_there = |name: &&str| std::env::split_paths(path).any(|dir| dir.join(name).is_file());
     let lacking: Vec<&Program> = programs
@@ -82,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_command_names_every_missing_program() {
+    fn missing_programs_are_listed_in_one_command() {
         let dir = tempfile::tempdir().unwrap();
         let path = || missing(KIND, dir.path().as_os_str());
         let all = "`sudo apt-get install docker.io debootstrap zstd`, Go 1.26 or later (https://go.dev/dl/)";

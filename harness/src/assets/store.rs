@@ -1,11 +1,11 @@
-//! What setup-envtest has put on this machine: kube-apiserver, etcd and kubectl of several
-//! versions, each in its own directory.
+//! The store of setup-envtest: kube-apiserver, etcd and kubectl of several versions, each in its
+//! own directory.
 
 use std::path::{Path, PathBuf};
 
 use super::{KUBERNETES, Tool, is_program, platform};
 
-/// setup-envtest's own place, by its documentation ("Where does it put all those binaries?").
+/// Its default directory, from its documentation ("Where does it put all those binaries?").
 pub(super) fn default_root() -> Option<PathBuf> {
     let variable = |name| {
         std::env::var_os(name)
@@ -22,11 +22,11 @@ pub(super) fn default_root() -> Option<PathBuf> {
     Some(data.join("k8s"))
 }
 
-/// A program of the newest patch release of the pinned minor version; another minor is never taken
-/// silently.
+/// Finds a program of the newest patch release of the pinned minor version; another minor version
+/// is never used silently.
 pub(super) fn find(root: &Path, tool: Tool) -> Option<PathBuf> {
     let (os, arch) = platform()?;
-    let minor = minor_of(KUBERNETES)?;
+    let minor = minor_version(KUBERNETES)?;
     let suffix = format!("-{os}-{arch}");
     let dirs = std::fs::read_dir(root).ok()?.flatten();
     let versions = dirs.filter_map(|dir| {
@@ -46,7 +46,7 @@ pub(super) fn find(root: &Path, tool: Tool) -> Option<PathBuf> {
 }
 
 /// `1.36` of `v1.36.3`.
-fn minor_of(version: &str) -> Option<String> {
+fn minor_version(version: &str) -> Option<String> {
     let (major, rest) = version.trim_start_matches('v').split_once('.')?;
     let (minor, _) = rest.split_once('.')?;
     Some(format!("{major}.{minor}"))
@@ -58,7 +58,7 @@ mod tests {
     use crate::assets::tests::program;
 
     #[test]
-    fn the_newest_patch_of_the_pinned_minor_is_taken_and_no_other() {
+    fn newest_patch_of_the_pinned_minor_version_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let (os, arch) = platform().unwrap();
         for version in ["1.35.9", "1.37.0", "1.36.10", "1.36.2", "1.36.x"] {

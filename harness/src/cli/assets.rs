@@ -1,4 +1,4 @@
-//! `kmslab assets`: the programs that real clusters need.
+//! `kmslab assets`: the programs of real clusters.
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -33,48 +33,48 @@ pub struct AssetsArgs {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
-    what: What,
+    what: AssetsCommand,
 }
 
 #[derive(Debug, Clone, Subcommand)]
-enum What {
-    /// Say which programs are there, and where
+enum AssetsCommand {
+    /// List the programs and their paths
     List,
-    /// Get what is not there: the official release where that has all that is wanted, else a build
+    /// Install missing programs: from the official release if that has all of them, else by a build
     Install {
-        /// The programs; all of them when absent, which only a build has
+        /// Programs; by default all, which only a build provides
         #[arg(value_enum, value_name = "TOOL")]
         tools: Vec<Tool>,
-        /// Build them, from modules that Go checks, instead of fetching a release
+        /// Build from modules that Go checks, instead of downloading a release
         #[arg(long)]
         build: bool,
     },
-    /// Get a node image for kind, and print its name: kindest/node if it can be pulled, else one
+    /// Provide a node image for kind and print its name: kindest/node if it can be pulled, else one
     /// that is built here
     Node {
-        /// Build it, from modules that Go checks and Debian's packages, instead of pulling
+        /// Build it from modules that Go checks and Debian's packages, instead of pulling
         /// kindest/node
         #[arg(long)]
         build: bool,
-        /// Only build what goes into it, and print that directory
+        /// Only build its content, and print that directory
         #[arg(long, conflicts_with = "build")]
         parts: bool,
     },
-    /// Write this kmslab, with the loader and libraries that it needs, as a tree to be mounted into
-    /// a node: opt/kmslab, usr/local/bin/kmslab-plugin
+    /// Write this kmslab with its loader and libraries as a tree to be mounted into a node:
+    /// opt/kmslab, usr/local/bin/kmslab-plugin
     Bundle {
-        /// Where the tree begins
+        /// Root of the tree
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Make a container image of this kmslab, and print its name
+    /// Build a container image of this kmslab and print its name
     Image {
-        /// The image's name
+        /// Name of the image
         #[arg(long, value_name = "NAME", default_value = concat!("kmslab:", env!("CARGO_PKG_VERSION")))]
         tag: String,
     },
     /// Print the directory of the pinned programs, or the path of one program; exit code 3 if it is
-    /// not there
+    /// not installed
     Path {
         /// The program
         #[arg(value_enum)]
@@ -82,50 +82,53 @@ enum What {
     },
 }
 
-/// Runs it and prints to standard output.
+/// Runs the command and prints to standard output.
 pub async fn run(args: AssetsArgs) -> anyhow::Result<ExitCode> {
     let assets = Assets::from_env(&args.options);
     let text = match args.what {
-        What::List => list(&assets)?,
-        What::Install { tools, build } => {
-            let assets = if build { assets.built() } else { assets };
+        AssetsCommand::List => list(&assets)?,
+        AssetsCommand::Install { tools, build } => {
+            let assets = if build { assets.always_build() } else { assets };
             let tools = if tools.is_empty() {
                 Tool::ALL.to_vec()
             } else {
                 tools
             };
-            let found = assets.install(&tools, &Shown::default()).await?;
+            let found = assets.install(&tools, &TerminalProgress::default()).await?;
             found
                 .iter()
                 .map(|found| format!("{}\n", found.path.display()))
                 .collect()
         }
-        What::Node { parts: true, .. } => {
+        AssetsCommand::Node { parts: true, .. } => {
             format!(
                 "{}\n",
-                assets.node_parts(&Shown::default()).await?.display()
+                assets
+                    .node_parts(&TerminalProgress::default())
+                    .await?
+                    .display()
             )
         }
-        What::Node { build, .. } => {
-            let (engine, shown) = (Engine::find().await?, Shown::default());
+        AssetsCommand::Node { build, .. } => {
+            let (engine, displayed) = (Engine::find().await?, TerminalProgress::default());
             let image = match build {
-                true => assets.own_node_image(&engine, &shown).await?,
-                false => assets.node_image(&engine, None, &shown).await?,
+                true => assets.own_node_image(&engine, &displayed).await?,
+                false => assets.node_image(&engine, None, &displayed).await?,
             };
             format!("{image}\n")
         }
-        What::Bundle { dir } => {
+        AssetsCommand::Bundle { dir } => {
             Bundle::for_node(&this_program()?, &dir)?;
             format!("{}\n", dir.display())
         }
-        What::Image { tag } => {
+        AssetsCommand::Image { tag } => {
             let dir = tempfile::tempdir().context("making a temporary directory")?;
             Bundle::create(&this_program()?, dir.path())?
                 .image(&Engine::find().await?, &tag, &[])
                 .await?;
             format!("{tag}\n")
         }
-        What::Path { tool } => path(tool, &assets)?,
+        AssetsCommand::Path { tool } => path(tool, &assets)?,
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -137,7 +140,7 @@ fn this_program() -> anyhow::Result<PathBuf> {
 
 fn list(assets: &Assets) -> anyhow::Result<String> {
     let mut text = String::new();
-    for (tool, found) in assets.look(&Tool::ALL)? {
+    for (tool, found) in assets.find_installed(&Tool::ALL)? {
         let where_ = found.map_or(
             "not there: kmslab assets install gets it".to_owned(),
             |found| found.path.display().to_string(),
@@ -148,15 +151,15 @@ fn list(assets: &Assets) -> anyhow::Result<String> {
 }
 
 fn path(tool: Option<Tool>, assets: &Assets) -> anyhow::Result<String> {
-    let wanted = tool.unwrap_or(Tool::KubeApiserver);
+    let expected = tool.unwrap_or(Tool::KubeApiserver);
     let found = assets
-        .look(&[wanted])?
+        .find_installed(&[expected])?
         .into_iter()
         .find_map(|(_, found)| found);
     let found = found.ok_or_else(|| {
         environment(format!(
             "{} is not there: kmslab assets install gets it",
-            wanted.file()
+            expected.file()
         ))
     })?;
     let path = if tool.is_some() {
@@ -169,17 +172,17 @@ fn path(tool: Option<Tool>, assets: &Assets) -> anyhow::Result<String> {
         .unwrap_or_default())
 }
 
-/// How a build goes, on standard error: a bar on a terminal, else a line now and then.
+/// Progress on standard error: a bar on a terminal, else a line from time to time.
 #[derive(Debug)]
-pub struct Shown {
+pub struct TerminalProgress {
     bar: Option<ProgressBar>,
     last: Mutex<Option<Instant>>,
 }
 
-/// Between two lines where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(30);
+/// Interval between lines without a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-impl Default for Shown {
+impl Default for TerminalProgress {
     fn default() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {elapsed}");
@@ -196,8 +199,8 @@ impl Default for Shown {
     }
 }
 
-impl Progress for Shown {
-    fn say(&self, line: &str) {
+impl Progress for TerminalProgress {
+    fn message(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => say!("{line}"),
@@ -220,14 +223,14 @@ impl Progress for Shown {
             .last
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
+        if last.is_none_or(|last| now.duration_since(last) >= LINE_INTERVAL) {
             *last = Some(now);
             say!("{done} of about {of} {what}");
         }
     }
 }
 
-impl Drop for Shown {
+impl Drop for TerminalProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! `kmslab down`: ends a lab, and what a dead one has left.
+//! `kmslab down`: stops a lab, or sweeps a dead one.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::lab::{DEFAULT_NAME, Description};
 use crate::platform::pid;
 use crate::runtime_dir::{Lab, check_name, find, labs, sweep};
 
-/// A lab ends in about a second; kube-apiserver and the plugin may use up their grace first.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// A killed owner's threads may outlive its first by some milliseconds.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A lab stops in about a second; kube-apiserver and the plugin may use their grace periods first.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// The threads of a killed owner may outlive its first one by some milliseconds.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Flags of `kmslab down`.
 #[derive(Debug, Clone, Args)]
@@ -24,21 +24,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
     after_help = "Examples:\n  kmslab down\n  kmslab down ci\n  kmslab down --all      # and whatever dead labs have left"
 )]
 pub struct DownArgs {
-    /// The lab's name
+    /// Name of the lab
     #[arg(value_name = "NAME", default_value = DEFAULT_NAME, conflicts_with = "all")]
     pub name: String,
-    /// Every lab of this user
+    /// Stop all labs of this user
     #[arg(long)]
     pub all: bool,
 }
 
-/// Ends it and waits until nothing of it is left. A lab that is not there is no error.
+/// Stops the lab and waits until nothing of it is left. It is not an error if there is none.
 pub async fn run(args: DownArgs) -> anyhow::Result<ExitCode> {
     let ending: Vec<Lab> = if args.all {
-        // Those that stay: a `kmslab run` that is under way ends by itself.
+        // Labs that stay: a running `kmslab run` ends by itself.
         labs()
             .into_iter()
-            .filter(|lab| !lab.alive || Description::of(lab).is_some())
+            .filter(|lab| !lab.alive || Description::read(lab).is_some())
             .collect()
     } else {
         check_name(&args.name).map_err(|error| usage(error.to_string()))?;
@@ -56,52 +56,53 @@ pub async fn run(args: DownArgs) -> anyhow::Result<ExitCode> {
     }
     for lab in &ending {
         if lab.alive {
-            end(lab).await?;
+            stop(lab).await?;
         }
-        timeout(SWEEP_PATIENCE, removed(lab)).await.map_err(|_| {
-            environment(format!(
-                "{} is left over: see what holds it, and remove it",
-                lab.path.display()
-            ))
-        })?;
+        timeout(SWEEP_TIMEOUT, wait_until_removed(lab))
+            .await
+            .map_err(|_| {
+                environment(format!(
+                    "{} is left over: see what holds it, and remove it",
+                    lab.path.display()
+                ))
+            })?;
         say!("the lab {} is down", lab.state.name);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the owner did not remove is swept: at once, or as soon as the kernel has let go of a killed
-/// owner's lock.
-async fn removed(lab: &Lab) {
+/// Sweeps what the owner did not remove, as soon as the kernel has released its lock.
+async fn wait_until_removed(lab: &Lab) {
     loop {
         sweep();
         if !lab.path.exists() {
             return;
         }
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn end(lab: &Lab) -> anyhow::Result<()> {
+async fn stop(lab: &Lab) -> anyhow::Result<()> {
     signal(lab, Signal::TERM)?;
-    if timeout(PATIENCE, gone(lab)).await.is_err() {
+    if timeout(STOP_TIMEOUT, is_gone(lab)).await.is_err() {
         say!(
             "the lab {} has not ended in {} s: killing it",
             lab.state.name,
-            PATIENCE.as_secs()
+            STOP_TIMEOUT.as_secs()
         );
         signal(lab, Signal::KILL)?;
-        gone(lab).await;
+        is_gone(lab).await;
     }
     Ok(())
 }
 
-async fn gone(lab: &Lab) {
+async fn is_gone(lab: &Lab) {
     while lab.state.owner.is_running() {
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// To the owner alone, which ends the others in order. One that has just ended needs none.
+/// Signals the owner only, which stops the others in order; ignored if it has just exited.
 fn signal(lab: &Lab, signal: Signal) -> anyhow::Result<()> {
     if !lab.state.owner.is_running() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `kmslab inspect`: what is stored, which key each value needs, and whether it opens.
+//! `kmslab inspect`: what is stored, which key each value needs, and whether it decrypts.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 
 use crate::etcd::client::TlsFiles;
 use crate::exit::{say, usage};
-use crate::inspect::opener::{AwsOptions, Openers};
+use crate::inspect::decryptor::{AwsOptions, Decryptors};
 use crate::inspect::report::Summary;
 use crate::inspect::source::{self, Batches};
-use crate::inspect::stream::{Format, inspect_all};
+use crate::inspect::stream::{OutputFormat, inspect_all};
 use crate::inspect::{Options, pipe};
 use crate::lab::{self, Description};
 
-/// etcdctl's own variable for its endpoints, comma-separated.
+/// etcdctl's variable for its endpoints, comma-separated.
 const ENDPOINTS_VARIABLE: &str = "ETCDCTL_ENDPOINTS";
 
 const EXAMPLES: &str = "\
@@ -33,8 +33,8 @@ Examples:
 
 Exit code 1: a value did not decrypt with the given keys, or there is one that --fail-on or --strict names.";
 
-/// Show what every value in etcd is: kind, provider, key_id, DEK source; decrypt where keys are
-/// given.
+/// Show the format, provider, key_id and DEK source of every value in etcd; decrypt them if keys
+/// are given.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct InspectArgs {
@@ -42,23 +42,23 @@ pub struct InspectArgs {
     /// --print-value-only, or several with `-w json`
     #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["etcd", "snapshot", "lab"])]
     pub stdin: Option<String>,
-    /// etcd's endpoints; the first that answers is read. Default: ETCDCTL_ENDPOINTS, else the one
-    /// lab that is up
+    /// Endpoints of etcd; the first that responds is used. Default: ETCDCTL_ENDPOINTS, else the
+    /// only running lab
     #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with_all = ["snapshot", "lab"])]
     pub etcd: Vec<String>,
-    /// The etcd of a lab that `kmslab up` keeps
+    /// Read the etcd of a lab started by `kmslab up`
     #[arg(long, value_name = "NAME", conflicts_with = "snapshot")]
     pub lab: Option<String>,
     /// A file of `etcdctl snapshot save`, or a stopped member's data directory
     #[arg(long, value_name = "FILE|DIR")]
     pub snapshot: Option<PathBuf>,
-    /// With --snapshot: every revision that is still in the file, not only the live values
+    /// With --snapshot: every revision in the file, not only the live values
     #[arg(long, requires = "snapshot")]
     pub history: bool,
-    /// Only keys that begin so
+    /// Only keys with this prefix
     #[arg(long, default_value = "/")]
     pub prefix: String,
-    /// With `-` and a value alone: its etcd key, which every encryption is bound to
+    /// With `-` and a single value: its etcd key, which the encryption is bound to
     #[arg(long, value_name = "KEY", requires = "stdin")]
     pub key: Option<String>,
 
@@ -89,30 +89,30 @@ pub struct InspectArgs {
     )]
     pub etcd_key: Option<PathBuf>,
 
-    /// Decrypt through the KMS v2 plugin on this socket; may be given several times
+    /// Decrypt with the KMS v2 plugin on this socket; may be repeated
     #[arg(long, value_name = "SOCKET")]
     pub decrypt: Vec<PathBuf>,
-    /// Decrypt through AWS KMS or its emulator at this endpoint, with the credentials of the
+    /// Decrypt with AWS KMS or its emulator at this endpoint, with the credentials of the
     /// environment
     #[arg(long, value_name = "URL")]
     pub kms_endpoint: Option<String>,
     /// CA of the KMS endpoint
     #[arg(long, value_name = "FILE", requires = "kms_endpoint")]
     pub kms_ca_file: Option<PathBuf>,
-    /// Region of multi-region keys, which their stored name leaves open
+    /// Region of multi-Region keys, whose stored name has none
     #[arg(long, value_name = "REGION", requires = "kms_endpoint")]
     pub region: Option<String>,
-    /// Decrypt with plaintext seeds or DEKs from a file, one a line in hex or base64
+    /// Decrypt with plaintext seeds or DEKs from a file, one per line in hex or base64
     #[arg(long, value_name = "FILE")]
     pub dek_seeds: Option<PathBuf>,
-    /// Print what was decrypted; otherwise only its type, size and SHA-256
+    /// Print decrypted values; by default only their type, size and SHA-256
     #[arg(long)]
     pub show_values: bool,
 
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-    /// Exit with 1 if a value, of those that --prefix selects, is any of these
+    /// Output format
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+    /// Exit with 1 if a value selected by --prefix is any of these
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     /// The same as --fail-on damaged,unknown
@@ -123,21 +123,21 @@ pub struct InspectArgs {
     pub etcd_prefix: Option<String>,
 }
 
-/// What fails an inspection.
+/// What makes an inspection fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// Not encrypted at all
+    /// Not encrypted
     Plaintext,
-    /// Not under the key of the newest value of its resource
+    /// Not encrypted with the key of the newest value of its resource
     Stale,
-    /// Cut off or broken: the API server cannot read it either
+    /// Truncated or corrupt: the API server cannot read it either
     Damaged,
-    /// Of no format or provider that is known here
+    /// Of an unknown format or provider
     Unknown,
 }
 
 impl InspectArgs {
-    /// What is to be said of values that fail the inspection.
+    /// Messages about values that make the inspection fail.
     fn failures(&self, summary: &Summary) -> Vec<String> {
         let fails = |what| {
             self.fail_on.contains(&what)
@@ -163,16 +163,16 @@ impl InspectArgs {
     }
 }
 
-/// Runs it and prints to standard output.
+/// Runs the command and prints to standard output.
 pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let batches = read(&args).await?;
-    let mut openers = openers(&args).await?;
+    let mut decryptors = decryptors(&args).await?;
     let options = Options {
         show_values: args.show_values,
         etcd_prefix: args.etcd_prefix.clone(),
     };
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout());
-    let summary = inspect_all(batches, &mut openers, &options, args.format, &mut out).await?;
+    let summary = inspect_all(batches, &mut decryptors, &options, args.format, &mut out).await?;
     let found = args.failures(&summary);
     for failure in &found {
         say!("kmslab inspect: {failure}");
@@ -190,7 +190,7 @@ async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
                 "a value only opens under its own etcd key: add --key /registry/…",
             ));
         }
-        return Ok(Batches::of(read));
+        return Ok(Batches::from_items(read));
     }
     if let Some(file) = &args.snapshot {
         return source::from_file(file, &args.prefix, args.history).await;
@@ -199,7 +199,7 @@ async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
     source::from_etcd(&endpoints, &tls, &args.prefix).await
 }
 
-/// Which etcd, and how to connect to it.
+/// The etcd to read and how to connect to it.
 fn etcd(args: &InspectArgs) -> anyhow::Result<(Vec<String>, TlsFiles)> {
     let of_lab = |lab: &Description| {
         (
@@ -244,13 +244,13 @@ fn etcd(args: &InspectArgs) -> anyhow::Result<(Vec<String>, TlsFiles)> {
     }
 }
 
-async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {
-    let mut openers = Openers::default();
+async fn decryptors(args: &InspectArgs) -> anyhow::Result<Decryptors> {
+    let mut decryptors = Decryptors::default();
     for socket in &args.decrypt {
-        openers.add_plugin(socket).await?;
+        decryptors.add_plugin(socket).await?;
     }
     if let Some(url) = &args.kms_endpoint {
-        openers.add_aws(AwsOptions {
+        decryptors.add_aws(AwsOptions {
             endpoint_url: Some(url.clone()),
             region: args.region.clone(),
             ca_file: args.kms_ca_file.clone(),
@@ -258,7 +258,7 @@ async fn openers(args: &InspectArgs) -> anyhow::Result<Openers> {
         });
     }
     if let Some(file) = &args.dek_seeds {
-        openers.add_seeds(file)?;
+        decryptors.add_seeds(file)?;
     }
-    Ok(openers)
+    Ok(decryptors)
 }

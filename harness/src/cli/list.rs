@@ -14,27 +14,27 @@ use crate::scenario;
     after_help = "Examples:\n  kmslab list\n  kmslab list --format json | jq -r '.scenarios[].name'"
 )]
 pub struct ListArgs {
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
 }
 
-/// Forms of output.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// A table
     Human,
-    /// One object: `scenarios`
+    /// One object with `scenarios`
     Json,
 }
 
-/// Prints them to standard output.
+/// Runs the command and prints to standard output.
 pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     let clusters = |scenario: &scenario::Scenario| -> Vec<String> {
         scenario.clusters.iter().map(ToString::to_string).collect()
     };
     let text = match args.format {
-        Format::Json => {
+        OutputFormat::Json => {
             let rows = scenario::ALL.iter().map(|scenario| {
                 let steps: Vec<_> = scenario
                     .steps
@@ -52,7 +52,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
             });
             format!("{:#}\n", json!({ "scenarios": rows.collect::<Vec<_>>() }))
         }
-        Format::Human => {
+        OutputFormat::Human => {
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
             table.set_header(["name", "shows", "clusters", "clouds", "source"]);

@@ -14,10 +14,10 @@ use crate::cloud::sdk_variables;
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Runs the same command with loopback excepted from proxies. Returns where that is so already, or
-/// with the error of the system.
-pub(super) fn reach_directly() -> io::Result<()> {
-    let Some(exceptions) = missing(|name| std::env::var(name).ok()) else {
+/// Executes the same command with loopback exempt from proxies. Returns if it is exempt already, or
+/// with the system's error.
+pub(super) fn exempt_loopback() -> io::Result<()> {
+    let Some(exceptions) = missing_exceptions(|name| std::env::var(name).ok()) else {
         return Ok(());
     };
     let mut words = std::env::args_os();
@@ -29,14 +29,14 @@ pub(super) fn reach_directly() -> io::Result<()> {
     Err(command.exec())
 }
 
-/// What both variables must hold, where a proxy is named and an exception is missing.
-fn missing(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+/// The value that both variables need, if a proxy is set and an exception is missing.
+fn missing_exceptions(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let value = |name: &&str| variable(name).filter(|value| !value.is_empty());
     sdk_variables::PROXY
         .iter()
         .filter(|name| !EXCEPTIONS.contains(name))
         .find_map(value)?;
-    // As curl and reqwest read them: the first that is set counts, and `*` is every host.
+    // As curl and reqwest read them: the first that is set counts, and `*` means every host.
     let now = EXCEPTIONS.iter().find_map(value).unwrap_or_default();
     let entries: Vec<&str> = now
         .split(',')
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn missing_in(variables: &[(&str, &str)]) -> Option<String> {
-        missing(|name| {
+        missing_exceptions(|name| {
             variables
                 .iter()
                 .find(|(known, _)| *known == name)
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_added_to_the_exceptions_once() {
+    fn loopback_is_added_to_no_proxy_once() {
         assert_eq!(
             missing_in(&[("NO_PROXY", "example.com")]),
             None,

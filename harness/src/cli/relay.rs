@@ -17,7 +17,7 @@ pub struct RelayArgs {
     pub socket: PathBuf,
 }
 
-/// Joins standard input and output with the socket until either side is through.
+/// Connects standard input and output with the socket until either side is finished.
 pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let socket = UnixStream::connect(&args.socket).await;
     let socket =
@@ -36,6 +36,6 @@ pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
         done = inwards => done?,
         done = outwards => done?,
     }
-    // Without waiting for standard input, whose reading thread can't be ended.
+    // Without waiting for standard input, whose reading thread cannot be stopped.
     std::process::exit(0)
 }

@@ -1,4 +1,4 @@
-//! `kmslab run`: the main job. Plays scenarios and says what held.
+//! `kmslab run`: runs scenarios and reports the results.
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::assets::Shown;
+use super::assets::TerminalProgress;
 use crate::assets::Options;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
+use crate::environment::{Environment, EnvironmentSpec, KindOptions, attach};
 use crate::exit::{say, usage};
 use crate::lab::Description;
-use crate::report::{self, Report, Row};
+use crate::report::{self, Report, ScenarioResult};
 use crate::scenario::{self, Pause, Scenario};
-use crate::world::{KindOptions, Plan, World, attach};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,37 +34,37 @@ Exit code 1: something did not hold; the step, what was expected and what was se
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// What to play, in this order; when absent, everything that `kmslab list` shows for one cloud
+    /// Scenarios to run, in this order; by default all that `kmslab list` shows for one cloud
     #[arg(value_name = "SCENARIO")]
     pub scenarios: Vec<String>,
-    /// Whose KMS
+    /// Cloud KMS to use
     #[arg(long, value_enum, default_value_t = CloudChoice::All)]
     pub cloud: CloudChoice,
-    /// For scenarios that migrate: whose KMS to go to; each other cloud unless given
+    /// Target of scenarios that migrate; by default each other cloud
     #[arg(long, value_enum, value_name = "CLOUD")]
     pub to: Option<CloudKind>,
-    /// On which cluster
+    /// Cluster to run on
     #[arg(long, value_enum, default_value_t = ClusterKind::Embedded)]
     pub cluster: ClusterKind,
-    /// On a lab that `kmslab up` keeps, whose cloud and cluster it has
+    /// Run on a lab started by `kmslab up`, with its cloud and cluster
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "to", "cluster", "assets", "offline", "node_image", "plugin_form", "control_planes"])]
     pub lab: Option<String>,
     #[command(flatten)]
     pub kind: KindOptions,
     #[command(flatten)]
     pub assets: Options,
-    /// Wait before this step, until Enter is pressed
+    /// Wait before this step until Enter is pressed
     #[arg(long, value_name = "STEP")]
     pub pause_at: Option<String>,
     /// With --pause-at: wait until this file exists, instead of for Enter
     #[arg(long, value_name = "FILE", requires = "pause_at")]
     pub pause_file: Option<PathBuf>,
-    /// How to print what came of it
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
 }
 
-/// One cloud, or every one there is.
+/// One cloud, or all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CloudChoice {
     /// AWS KMS
@@ -73,16 +73,16 @@ pub enum CloudChoice {
     Azure,
     /// Google Cloud KMS
     Gcp,
-    /// Every cloud, one after another
+    /// All clouds, one after another
     All,
 }
 
-/// Forms of output.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// A table
     Human,
-    /// One object: `passed` and `results`
+    /// One object with `passed` and `results`
     Json,
 }
 
@@ -92,7 +92,7 @@ impl RunArgs {
         let Some(name) = &self.lab else {
             return Ok(self.cluster);
         };
-        Ok(Description::find(name)?.cluster.of())
+        Ok(Description::find(name)?.cluster.cluster_kind())
     }
 }
 
@@ -107,14 +107,14 @@ impl CloudChoice {
     }
 }
 
-/// Plays, prints to standard output, and exits with 1 where something did not hold.
+/// Runs the scenarios, prints to standard output, and exits with 1 if one failed.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let scenarios = chosen(&args)?;
+    let scenarios = selected_scenarios(&args)?;
     args.kind.check(args.cluster)?;
     let mut interrupted = std::pin::pin!(kmslab_emulator::args::signals()?);
     let played = tokio::select! {
-        played = play_all(&args, &scenarios) => played?,
-        // What was started goes with the future that is dropped here.
+        played = run_all(&args, &scenarios) => played?,
+        // Dropping the future stops what was started.
         () = &mut interrupted => {
             say!("interrupted: everything that was started is ended");
             return Ok(ExitCode::from(130));
@@ -125,8 +125,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.passed)))
 }
 
-/// The scenarios by their names, and a pause that one of them has a step for.
-fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
+/// The scenarios by name, and a pause at a step that one of them has.
+fn selected_scenarios(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
     let names = || {
         scenario::ALL
             .iter()
@@ -199,7 +199,10 @@ fn chosen(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
     Ok(scenarios)
 }
 
-async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Result<Vec<Row>> {
+async fn run_all(
+    args: &RunArgs,
+    scenarios: &[&'static Scenario],
+) -> anyhow::Result<Vec<ScenarioResult>> {
     let pause = args.pause_at.clone().map(|step| Pause {
         step,
         file: args.pause_file.clone(),
@@ -207,10 +210,10 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
     let mut rows = Vec::new();
     if let Some(name) = &args.lab {
         let description = Description::find(name)?;
-        let world = attach(&description)
+        let environment = attach(&description)
             .await
             .with_context(|| format!("the lab {name}"))?;
-        play(&world, scenarios, pause.as_ref(), &mut rows).await;
+        run_scenarios(&environment, scenarios, pause.as_ref(), &mut rows).await;
         return Ok(rows);
     }
     let (with_two, with_one): (Vec<_>, Vec<_>) = scenarios
@@ -219,15 +222,15 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
         .partition(|scenario| scenario.second_cloud);
     for cloud in args.cloud.kinds() {
         if !with_one.is_empty() {
-            play_in_a_world(args, (*cloud, None), &with_one, pause.as_ref(), &mut rows).await?;
+            run_in_environment(args, (*cloud, None), &with_one, pause.as_ref(), &mut rows).await?;
         }
         let targets = CloudKind::ALL
             .iter()
-            .filter(|to| *to != cloud && args.to.is_none_or(|wanted| wanted == **to));
+            .filter(|to| *to != cloud && args.to.is_none_or(|expected| expected == **to));
         for to in targets {
-            // A migration leaves another world than it found: each has its own.
+            // A migration changes its environment: each gets its own.
             for scenario in &with_two {
-                play_in_a_world(
+                run_in_environment(
                     args,
                     (*cloud, Some(*to)),
                     &[*scenario],
@@ -241,43 +244,46 @@ async fn play_all(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Re
     Ok(rows)
 }
 
-async fn play_in_a_world(
+async fn run_in_environment(
     args: &RunArgs,
     (cloud, target): (CloudKind, Option<CloudKind>),
     scenarios: &[&'static Scenario],
     pause: Option<&Pause>,
-    rows: &mut Vec<Row>,
+    rows: &mut Vec<ScenarioResult>,
 ) -> anyhow::Result<()> {
     progress(&format!("{cloud} / {}: starting", args.cluster));
     let kind = args.kind.clone();
-    let plan = Plan {
+    let spec = EnvironmentSpec {
         target,
         assets: args.assets.clone(),
         kind,
-        ..Plan::new(cloud, args.cluster)
+        ..EnvironmentSpec::new(cloud, args.cluster)
     };
-    let world = World::start(&plan, &Shown::default()).await?;
-    play(&world, scenarios, pause, rows).await;
-    world.shutdown().await
+    let environment = Environment::start(&spec, &TerminalProgress::default()).await?;
+    run_scenarios(&environment, scenarios, pause, rows).await;
+    environment.shutdown().await
 }
 
-async fn play(
-    world: &World,
+async fn run_scenarios(
+    environment: &Environment,
     scenarios: &[&'static Scenario],
     pause: Option<&Pause>,
-    rows: &mut Vec<Row>,
+    rows: &mut Vec<ScenarioResult>,
 ) {
-    let (cloud, cluster) = (world.cloud.kind(), world.cluster.kind());
-    let to = world.target.as_ref().map(|target| target.cloud.kind());
+    let (cloud, cluster) = (environment.cloud.kind(), environment.cluster.kind());
+    let to = environment
+        .target
+        .as_ref()
+        .map(|target| target.cloud.kind());
     for scenario in scenarios {
         progress(&format!("{cloud} / {cluster}: {}", scenario.name));
-        let outcome = scenario::run(scenario, world, pause).await;
-        let traffic = world.traffic().await;
-        rows.push(Row::new(
+        let outcome = scenario::run(scenario, environment, pause).await;
+        let traffic = environment.traffic().await;
+        rows.push(ScenarioResult::new(
             outcome,
             (cloud, to),
             cluster,
-            world.cluster.kubernetes(),
+            environment.cluster.kubernetes(),
             traffic,
         ));
     }
@@ -289,10 +295,10 @@ fn progress(line: &str) {
     }
 }
 
-fn print(report: &Report, format: Format) -> io::Result<()> {
+fn print(report: &Report, format: OutputFormat) -> io::Result<()> {
     let text = match format {
-        Format::Human => report::table(report),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+        OutputFormat::Human => report::table(report),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
     };
     super::print(&text)
 }

@@ -1,4 +1,4 @@
-//! `kmslab status`: which labs are up, where everything is, and whether it works.
+//! `kmslab status`: the running labs, their addresses and their health.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::up;
-use crate::cloud::Admin;
+use crate::cloud::AdminClient;
 use crate::engine::Engine;
+use crate::environment::{attach_any_cluster, attach_plugins};
 use crate::etcd::client::EtcdClient;
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::runtime_dir::{Lab, labs};
-use crate::world::{cluster_of, plugin_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,8 +23,8 @@ Examples:
 
 Exit code 1: a part of a lab does not work; 3: the lab that was named is not up.";
 
-/// How long a part may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a part may take to respond.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flags of `kmslab status`.
 #[derive(Debug, Clone, Args)]
@@ -36,38 +36,38 @@ pub struct StatusArgs {
     /// Print only the path of the file of variables to source
     #[arg(long)]
     pub variables: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
 }
 
-/// Forms of output.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// Lines
     Human,
-    /// One object: `labs`
+    /// One object with `labs`
     Json,
 }
 
-/// One lab, and how its parts are.
+/// A lab with the state of its parts.
 #[derive(Debug, Serialize)]
-struct Row {
+struct LabStatus {
     lab: Description,
     healthy: bool,
-    parts: Vec<Part>,
+    parts: Vec<PartStatus>,
 }
 
-/// One part of a lab.
+/// A part of a lab.
 #[derive(Debug, Serialize)]
-struct Part {
+struct PartStatus {
     name: String,
     pid: Option<u32>,
     healthy: bool,
     says: String,
 }
 
-/// Prints it. Exit code 1 where a part does not work.
+/// Prints the status. Exit code 1 if a part does not work.
 pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     if args.variables {
         let description = Description::find(args.name.as_deref().unwrap_or(DEFAULT_NAME))?;
@@ -83,18 +83,20 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
             .name
             .as_ref()
             .is_none_or(|name| *name == lab.state.name)
-            && let Some(description) = Description::of(&lab)
+            && let Some(description) = Description::read(&lab)
         {
-            rows.push(row(&lab, description).await);
+            rows.push(lab_status(&lab, description).await);
         }
     }
     let text = match args.format {
-        Format::Json => format!(
+        OutputFormat::Json => format!(
             "{}\n",
             serde_json::to_string_pretty(&serde_json::json!({ "labs": rows }))?
         ),
-        Format::Human if rows.is_empty() => "no lab is up: `kmslab up` starts one\n".to_owned(),
-        Format::Human => rows.iter().map(human).collect::<Vec<_>>().join("\n"),
+        OutputFormat::Human if rows.is_empty() => {
+            "no lab is up: `kmslab up` starts one\n".to_owned()
+        }
+        OutputFormat::Human => rows.iter().map(human).collect::<Vec<_>>().join("\n"),
     };
     super::print(&text)?;
     Ok(ExitCode::from(u8::from(
@@ -102,7 +104,7 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     )))
 }
 
-async fn row(lab: &Lab, description: Description) -> Row {
+async fn lab_status(lab: &Lab, description: Description) -> LabStatus {
     let mut parts = Vec::new();
     for (name, process) in &lab.state.processes {
         let says = match name.as_str() {
@@ -113,7 +115,7 @@ async fn row(lab: &Lab, description: Description) -> Row {
             "etcd" => etcd(&description).await,
             _ => Ok("running".into()),
         };
-        parts.push(part(
+        parts.push(part_status(
             name,
             process.is_running().then_some(process.pid),
             says,
@@ -127,21 +129,25 @@ async fn row(lab: &Lab, description: Description) -> Row {
             .map(|node| &node.container)
             .chain([&nodes.emulator])
         {
-            parts.push(part(container, None, engine.state(container).await));
+            parts.push(part_status(container, None, engine.state(container).await));
         }
-        parts.push(part("kube-apiserver", None, server(&description).await));
-        parts.push(part("plugin", None, plugin(&description).await));
+        parts.push(part_status(
+            "kube-apiserver",
+            None,
+            server(&description).await,
+        ));
+        parts.push(part_status("plugin", None, plugin(&description).await));
     }
-    Row {
+    LabStatus {
         healthy: parts.iter().all(|part| part.healthy),
         lab: description,
         parts,
     }
 }
 
-fn part(name: &str, pid: Option<u32>, says: anyhow::Result<String>) -> Part {
+fn part_status(name: &str, pid: Option<u32>, says: anyhow::Result<String>) -> PartStatus {
     let (healthy, says) = says.map_or_else(|why| (false, format!("{why:#}")), |says| (true, says));
-    Part {
+    PartStatus {
         name: name.to_owned(),
         pid,
         healthy,
@@ -153,27 +159,27 @@ fn part(name: &str, pid: Option<u32>, says: anyhow::Result<String>) -> Part {
 async fn plugin(description: &Description) -> anyhow::Result<String> {
     Ok(format!(
         "key_id {}",
-        plugin_of(description)?.key_id().await?
+        attach_plugins(description)?.key_id().await?
     ))
 }
 
-/// A process that hangs is there, too: it is asked.
+/// Checked by a request: a process may exist and hang.
 async fn emulator(description: &Description) -> anyhow::Result<String> {
-    Admin::new(&description.kms.admin)?.health().await?;
+    AdminClient::new(&description.kms.admin)?.health().await?;
     Ok("answers".into())
 }
 
 async fn etcd(description: &Description) -> anyhow::Result<String> {
     let cluster = &description.cluster;
-    let asked = async {
+    let requested = async {
         let etcd =
             EtcdClient::connect_with(&cluster.etcd, &cluster.etcd_tls.clone().unwrap_or_default())
                 .await?;
         etcd.status().await
     };
-    let status = tokio::time::timeout(PATIENCE, asked)
+    let status = tokio::time::timeout(PROBE_TIMEOUT, requested)
         .await
-        .with_context(|| format!("no answer within {PATIENCE:?}"))??;
+        .with_context(|| format!("no answer within {PROBE_TIMEOUT:?}"))??;
     Ok(format!(
         "answers, version {}, revision {}",
         status.version, status.revision
@@ -181,7 +187,7 @@ async fn etcd(description: &Description) -> anyhow::Result<String> {
 }
 
 async fn server(description: &Description) -> anyhow::Result<String> {
-    cluster_of(description)
+    attach_any_cluster(description)
         .await?
         .readiness()
         .await
@@ -189,7 +195,7 @@ async fn server(description: &Description) -> anyhow::Result<String> {
     Ok("ready".into())
 }
 
-fn human(row: &Row) -> String {
+fn human(row: &LabStatus) -> String {
     let mut text = up::human(&row.lab);
     text.push('\n');
     let wide = row
@@ -198,7 +204,7 @@ fn human(row: &Row) -> String {
         .map(|part| part.name.len())
         .max()
         .unwrap_or_default();
-    for Part {
+    for PartStatus {
         name, pid, says, ..
     } in &row.parts
     {

@@ -1,4 +1,4 @@
-//! `kmslab up`: a lab that stays until it is told to end.
+//! `kmslab up`: starts a lab that stays until it is stopped.
 
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,17 +11,17 @@ use kmslab_plugin::kek::aws::region_of_key_arn;
 use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use super::assets::Shown;
+use super::assets::TerminalProgress;
 use crate::assets::Options;
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
 use crate::cluster::kind::files::PluginForm;
+use crate::environment::{Environment, EnvironmentSpec, KindOptions, LabSpec, RunningLab, UserKey};
 use crate::exit::{environment, say, usage};
 use crate::lab::{DEFAULT_NAME, Description};
 use crate::platform::pid;
 use crate::process::own_binary;
 use crate::runtime_dir::{Roots, check_name};
-use crate::world::{GivenKey, KindOptions, LabPlan, Plan, RunningLab, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,24 +38,23 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct UpArgs {
-    /// The lab's name
+    /// Name of the lab
     #[arg(value_name = "NAME", default_value = DEFAULT_NAME)]
     pub name: String,
-    /// Whose KMS
+    /// Cloud KMS to use
     #[arg(long, value_enum, default_value_t = CloudKind::Aws)]
     pub cloud: CloudKind,
-    /// Which cluster
+    /// Cluster to start
     #[arg(long, value_enum, default_value_t = LabCluster::Apiserver)]
     pub cluster: LabCluster,
-    /// Use this key of an emulator that runs; otherwise the lab starts an emulator and makes a key,
+    /// Use this key of a running emulator; by default the lab starts an emulator and creates a key,
     /// alias/kmslab
     #[arg(long, value_name = "ARN")]
     pub key: Option<String>,
-    /// With --key: the emulator; by default what AWS_ENDPOINT_URL_KMS says, else
-    /// http://127.0.0.1:7600
+    /// With --key: URL of the emulator; default AWS_ENDPOINT_URL_KMS, else http://127.0.0.1:7600
     #[arg(long, value_name = "URL", requires = "key")]
     pub endpoint_url: Option<String>,
-    /// With --key: the emulator's admin port; by default what KMSLAB_ADMIN says, else
+    /// With --key: URL of the emulator's admin port; default KMSLAB_ADMIN, else
     /// http://127.0.0.1:7690
     #[arg(long, value_name = "URL", requires = "key")]
     pub admin_url: Option<String>,
@@ -63,12 +62,12 @@ pub struct UpArgs {
     pub kind: KindOptions,
     #[command(flatten)]
     pub assets: Options,
-    /// Come back when the lab is ready, and leave it running until `kmslab down`
+    /// Return when the lab is ready and leave it running until `kmslab down`
     #[arg(long)]
     pub detach: bool,
-    /// How to print where everything is
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
 }
 
 /// Clusters that can stay.
@@ -89,67 +88,67 @@ impl From<LabCluster> for ClusterKind {
     }
 }
 
-/// Forms of output.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Lines for people; the variables stand in the file that is named
+pub enum OutputFormat {
+    /// Lines for people; the variables are in the file that they name
     Human,
     /// One object
     Json,
 }
 
-/// Keeps a lab up until a signal comes.
+/// Keeps a lab running until a signal.
 pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
-    // Said before anything is built or started.
+    // Checked before anything is built or started.
     check_name(&args.name).map_err(|error| usage(error.to_string()))?;
     if let Some(key) = &args.key {
         region_of_key_arn(key).map_err(|error| usage(error.to_string()))?;
     }
     args.kind.check(args.cluster.into())?;
     if args.detach {
-        return detached(&args).await;
+        return run_detached(&args).await;
     }
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
-    let (endpoint, admin, world) = (args.endpoint(), args.admin(), args.world());
-    let key = args.key.map(|arn| GivenKey {
+    let (endpoint, admin, environment) = (args.endpoint(), args.admin(), args.spec());
+    let key = args.key.map(|arn| UserKey {
         arn,
         endpoint,
         admin,
     });
-    let plan = LabPlan {
+    let spec = LabSpec {
         name: args.name.clone(),
         key,
-        world,
+        environment,
     };
-    let shown = Shown::default();
+    let displayed = TerminalProgress::default();
     let lab = tokio::select! {
-        started = RunningLab::start(&plan, &shown) => started?,
+        started = RunningLab::start(&spec, &displayed) => started?,
         () = &mut told_to_end => {
             say!("interrupted: everything that was started is ended");
             return Ok(ExitCode::from(130));
         }
     };
-    drop(shown);
-    announce(lab.description(), args.format)?;
+    drop(displayed);
+    print_description(lab.description(), args.format)?;
     tokio::select! {
         () = told_to_end => {
             lab.shutdown().await?;
             say!("the lab {} is down", args.name);
             Ok(ExitCode::SUCCESS)
         }
-        why = lab.broken() => Err(why),
+        why = lab.wait_until_broken() => Err(why),
     }
 }
 
-fn announce(description: &Description, format: Format) -> anyhow::Result<()> {
+fn print_description(description: &Description, format: OutputFormat) -> anyhow::Result<()> {
     let text = match format {
-        Format::Json => format!("{}\n", serde_json::to_string(description)?),
-        Format::Human => human(description),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string(description)?),
+        OutputFormat::Human => human(description),
     };
     Ok(super::print(&text)?)
 }
 
-/// Where everything is, for people.
+/// The description of a lab for people.
 pub(super) fn human(description: &Description) -> String {
     let Description {
         kms,
@@ -207,26 +206,26 @@ pub(super) fn human(description: &Description) -> String {
     text
 }
 
-/// Starts the same command again, apart from this terminal, and waits until it has said that the
+/// Starts the same command again, detached from this terminal, and waits until it reports that the
 /// lab is ready.
-async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
+async fn run_detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
     let log = log_file(&args.name)?;
-    // What takes long is done here, where it is seen.
-    let (plan, shown) = (args.world(), Shown::default());
+    // What takes long is done here, where its progress is visible.
+    let (spec, displayed) = (args.spec(), TerminalProgress::default());
     tokio::select! {
-        prepared = World::prepare(&plan, &shown) => prepared?,
+        prepared = Environment::prepare(&spec, &displayed) => prepared?,
         () = &mut told_to_end => return Ok(ExitCode::from(130)),
     }
     let stderr = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
     let mut child = tokio::process::Command::new(
         own_binary().context("cannot find the kmslab binary to run again")?,
     )
-    .args(args.in_the_foreground())
+    .args(args.foreground_args())
     .stdin(Stdio::null())
     .stdout(Stdio::piped())
     .stderr(stderr)
-    // Ctrl-C here is not meant for it.
+    // Ctrl-C here must not reach it.
     .process_group(0)
     .spawn()
     .context("cannot start kmslab again")?;
@@ -241,7 +240,7 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
         line = out.next_line() => {
             if let Some(line) = line? {
                 let description = serde_json::from_str(&line).context("the other kmslab said something else")?;
-                announce(&description, args.format)?;
+                print_description(&description, args.format)?;
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -253,7 +252,7 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(130));
         }
     }
-    // It ended without a word on standard output; it has said why on the other.
+    // It exited without output on stdout; its error is on stderr.
     let code = child
         .wait()
         .await?
@@ -266,7 +265,7 @@ async fn detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code.filter(|code| *code != 0).unwrap_or(1)))
 }
 
-/// What a detached lab writes to standard error, kept when it is gone.
+/// File of a detached lab's standard error, kept after the lab is gone.
 fn log_file(name: &str) -> anyhow::Result<PathBuf> {
     let dir = Roots::from_env().state.join("up");
     std::fs::DirBuilder::new()
@@ -292,17 +291,17 @@ impl UpArgs {
             .unwrap_or_else(|| "http://127.0.0.1:7690".into())
     }
 
-    fn world(&self) -> Plan {
+    fn spec(&self) -> EnvironmentSpec {
         let (assets, kind) = (self.assets.clone(), self.kind.clone());
-        Plan {
+        EnvironmentSpec {
             assets,
             kind,
-            ..Plan::new(self.cloud, self.cluster.into())
+            ..EnvironmentSpec::new(self.cloud, self.cluster.into())
         }
     }
 
-    /// The arguments of the same lab in the foreground.
-    fn in_the_foreground(&self) -> Vec<String> {
+    /// Arguments of the same lab in the foreground.
+    fn foreground_args(&self) -> Vec<String> {
         let mut arguments = vec![
             "up".into(),
             self.name.clone(),

@@ -4,53 +4,53 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use crate::etcd::keytable::KeyTable;
-use crate::scrape;
+use crate::metrics_client;
 
-/// The admin port of one emulator.
+/// The admin port of an emulator.
 #[derive(Debug, Clone)]
-pub struct Admin {
+pub struct AdminClient {
     url: String,
     http: reqwest::Client,
 }
 
-/// The answer of `/keys`.
+/// Response of `/keys`.
 #[derive(Deserialize)]
-struct Keys {
+struct KeysResponse {
     keys: KeyTable,
 }
 
-impl Admin {
-    /// The port at `url`, `http://127.0.0.1:7690`.
+impl AdminClient {
+    /// Creates a client for `url`, such as `http://127.0.0.1:7690`.
     pub fn new(url: impl Into<String>) -> anyhow::Result<Self> {
         Ok(Self {
             url: url.into(),
-            http: scrape::local_client()?,
+            http: metrics_client::local_client()?,
         })
     }
 
-    /// Where it is.
+    /// The URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether it answers.
+    /// Fails unless the port responds.
     pub async fn health(&self) -> anyhow::Result<()> {
         self.get("/healthz").await.map(drop)
     }
 
-    /// The key table.
+    /// Returns the key table.
     pub async fn keys(&self) -> anyhow::Result<KeyTable> {
         let text = self.get("/keys").await?;
-        let keys: Keys = serde_json::from_str(&text)
+        let keys: KeysResponse = serde_json::from_str(&text)
             .context("the emulator's admin port answered /keys in an unknown form")?;
         Ok(keys.keys)
     }
 
-    /// Requests that carried `access_key_id`, answered or refused, whatever the operation.
-    pub async fn requests_of(&self, access_key_id: &str) -> anyhow::Result<u64> {
+    /// Number of requests with `access_key_id`, successful or not, of all operations.
+    pub async fn request_count(&self, access_key_id: &str) -> anyhow::Result<u64> {
         let caller = format!("caller=\"{access_key_id}\"");
         let metrics = self.get("/metrics").await?;
-        Ok(scrape::sum_of(
+        Ok(metrics_client::sum_counter(
             &metrics,
             "kmslab_emulator_requests_total",
             |labels| labels.contains(&caller),
@@ -58,7 +58,7 @@ impl Admin {
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<String> {
-        scrape::text(
+        metrics_client::get_text(
             &self.http,
             "the emulator's admin port",
             &format!("{}{path}", self.url),

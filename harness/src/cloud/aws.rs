@@ -1,4 +1,4 @@
-//! The operator of an AWS key: the vendor's own SDK with the operator's credentials, apart from the
+//! Operates an AWS key with the vendor's SDK and the operator's credentials, which differ from the
 //! plugin's.
 
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use aws_sdk_kms::error::DisplayErrorContext;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 
-use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile};
+use super::{
+    AdminClient, Cloud, CloudKind, EmulatorEndpoints, FileReference, PluginSettings, SecretFile,
+};
 use crate::etcd::keytable::{KeyRow, KeyTable};
-use crate::inspect::opener::{AwsOptions, Openers};
+use crate::inspect::decryptor::{AwsOptions, Decryptors};
 
 /// An access key.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -24,7 +26,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The operator's: what the emulator knows by default.
+    /// The operator's credentials: the emulator's default access key.
     pub fn operator() -> Self {
         Self {
             id: "test".into(),
@@ -32,7 +34,7 @@ impl Credentials {
         }
     }
 
-    /// The plugin's own, so that its requests can be told from everybody else's.
+    /// The plugin's credentials, so that its requests can be distinguished.
     pub fn plugin() -> Self {
         Self {
             id: "kmslab-plugin".into(),
@@ -40,15 +42,15 @@ impl Credentials {
         }
     }
 
-    /// Somebody's in another account.
-    pub fn stranger() -> Self {
+    /// Credentials of another account.
+    pub fn unauthorized() -> Self {
         Self {
             id: "kmslab-stranger".into(),
             secret: "kmslab-stranger-secret".into(),
         }
     }
 
-    /// Those of the environment, as the SDKs read them; else the operator's.
+    /// The credentials of the environment, as the SDKs read them; else the operator's.
     pub fn from_env() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         match (
@@ -71,29 +73,29 @@ impl std::fmt::Debug for Credentials {
 pub const REGION: &str = "us-east-1";
 /// Account of the default credentials.
 pub const ACCOUNT: &str = "123456789012";
-/// Account of those who have no right to it.
-pub(super) const STRANGERS: &str = "999999999999";
-/// Alias of the key that a lab makes for itself; the guide's own alias stays free.
+/// Account without access to the key.
+pub(super) const UNAUTHORIZED_ACCOUNT: &str = "999999999999";
+/// Alias of the key that a lab creates; the guide's own alias stays free.
 pub const ALIAS: &str = "alias/kmslab";
 
-/// An emulator, and who calls it as what.
+/// An emulator, and the credentials of operator and plugin.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub struct EmulatorAccess {
     /// `http://127.0.0.1:7600`.
     pub endpoint: String,
     /// Its admin port.
-    pub admin: Admin,
-    /// The key's region.
+    pub admin: AdminClient,
+    /// Region of the key.
     pub region: String,
     /// The operator's credentials.
     pub operator: Credentials,
-    /// The plugin's. Where they are the operator's too, requests cannot be told apart.
+    /// The plugin's credentials. If they equal the operator's, requests cannot be distinguished.
     pub plugin: Credentials,
 }
 
-impl Access {
-    /// An emulator that a lab has started for itself.
-    pub fn own(endpoint: impl Into<String>, admin: Admin) -> Self {
+impl EmulatorAccess {
+    /// An emulator that a lab started.
+    pub fn of_lab(endpoint: impl Into<String>, admin: AdminClient) -> Self {
         Self {
             endpoint: endpoint.into(),
             admin,
@@ -103,9 +105,9 @@ impl Access {
         }
     }
 
-    /// How its emulator is reached.
-    pub fn reach(&self) -> Reach {
-        Reach {
+    /// Endpoints of its emulator.
+    pub fn endpoints(&self) -> EmulatorEndpoints {
+        EmulatorEndpoints {
             http: self.endpoint.clone(),
             https: None,
             proxy: None,
@@ -115,8 +117,12 @@ impl Access {
         }
     }
 
-    /// A person's emulator, where operator and plugin both have the credentials of the environment.
-    pub fn given(endpoint: impl Into<String>, admin: Admin, region: impl Into<String>) -> Self {
+    /// A user's emulator; operator and plugin both use the credentials of the environment.
+    pub fn of_user(
+        endpoint: impl Into<String>,
+        admin: AdminClient,
+        region: impl Into<String>,
+    ) -> Self {
         let credentials = Credentials::from_env();
         let (endpoint, region) = (endpoint.into(), region.into());
         Self {
@@ -129,24 +135,24 @@ impl Access {
     }
 }
 
-/// One key in AWS KMS, emulated.
+/// A key in emulated AWS KMS.
 #[derive(Debug)]
 pub struct AwsCloud {
-    access: Access,
+    access: EmulatorAccess,
     sdk: aws_sdk_kms::Client,
     key: String,
 }
 
 impl AwsCloud {
-    /// Makes a key as the operator, and names it `alias/kmslab`.
-    pub async fn with_own_key(access: Access) -> anyhow::Result<Self> {
+    /// Creates a key with alias `alias/kmslab` as the operator.
+    pub async fn with_own_key(access: EmulatorAccess) -> anyhow::Result<Self> {
         let sdk = client(&access);
-        let key = make_key(&sdk).await?;
+        let key = create_key(&sdk).await?;
         Ok(Self { access, sdk, key })
     }
 
-    /// Works on the key that is there under this ARN.
-    pub fn with_key(access: Access, key: impl Into<String>) -> Self {
+    /// Uses an existing key by its ARN.
+    pub fn with_key(access: EmulatorAccess, key: impl Into<String>) -> Self {
         Self {
             sdk: client(&access),
             access,
@@ -154,29 +160,29 @@ impl AwsCloud {
         }
     }
 
-    fn openers_of(&self, credentials: Credentials) -> Openers {
-        let Access {
+    fn decryptors_with(&self, credentials: Credentials) -> Decryptors {
+        let EmulatorAccess {
             endpoint, region, ..
         } = &self.access;
-        let mut openers = Openers::default();
-        openers.add_aws(AwsOptions {
+        let mut decryptors = Decryptors::default();
+        decryptors.add_aws(AwsOptions {
             endpoint_url: Some(endpoint.clone()),
             region: Some(region.clone()),
             ca_file: None,
             credentials: Some(credentials),
         });
-        openers
+        decryptors
     }
 
-    /// The emulator, and the credentials.
-    pub fn access(&self) -> &Access {
+    /// The emulator and the credentials.
+    pub fn access(&self) -> &EmulatorAccess {
         &self.access
     }
 }
 
 /// The operator's SDK client, over HTTP to an emulator on this machine.
-fn client(access: &Access) -> aws_sdk_kms::Client {
-    let Access {
+fn client(access: &EmulatorAccess) -> aws_sdk_kms::Client {
+    let EmulatorAccess {
         endpoint,
         region,
         operator: credentials,
@@ -199,14 +205,14 @@ fn client(access: &Access) -> aws_sdk_kms::Client {
     aws_sdk_kms::Client::from_conf(config)
 }
 
-async fn make_key(sdk: &aws_sdk_kms::Client) -> anyhow::Result<String> {
-    let made = sdk
+async fn create_key(sdk: &aws_sdk_kms::Client) -> anyhow::Result<String> {
+    let created = sdk
         .create_key()
         .description("kmslab's own key")
         .send()
         .await;
-    let made = made.map_err(|e| anyhow::anyhow!("CreateKey: {}", DisplayErrorContext(e)))?;
-    let arn = made
+    let created = created.map_err(|e| anyhow::anyhow!("CreateKey: {}", DisplayErrorContext(e)))?;
+    let arn = created
         .key_metadata()
         .and_then(|m| m.arn())
         .context("CreateKey named no ARN")?
@@ -262,13 +268,19 @@ impl Cloud for AwsCloud {
         self.access.admin.keys().await
     }
 
-    /// By the id of the material, which the ciphertext shows.
-    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
-        Ok(row.used_by(dek_source).map(|version| version.number))
+    /// By the id of the key material in the ciphertext.
+    async fn encrypting_version(
+        &self,
+        dek_source: &[u8],
+        row: &KeyRow,
+    ) -> anyhow::Result<Option<u64>> {
+        Ok(row
+            .find_by_ciphertext(dek_source)
+            .map(|version| version.number))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
-        let Access {
+        let EmulatorAccess {
             endpoint,
             region,
             plugin: Credentials { id, secret },
@@ -281,8 +293,8 @@ impl Cloud for AwsCloud {
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
-        let Access {
+    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings> {
+        let EmulatorAccess {
             region,
             plugin: Credentials { id, secret },
             ..
@@ -292,11 +304,11 @@ impl Cloud for AwsCloud {
             format!("--key={}", self.key),
             format!("--region={region}"),
         ];
-        args.push(format!("--endpoint-url={}", reach.http));
-        if let Some(ca) = reach
+        args.push(format!("--endpoint-url={}", endpoints.http));
+        if let Some(ca) = endpoints
             .ca
             .as_ref()
-            .filter(|_| reach.http.starts_with("https:"))
+            .filter(|_| endpoints.http.starts_with("https:"))
         {
             args.push(format!("--ca-file={}", ca.display()));
         }
@@ -309,7 +321,7 @@ impl Cloud for AwsCloud {
             content: format!(
                 "[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
             ),
-            named_by: NamedBy::Variable("AWS_SHARED_CREDENTIALS_FILE"),
+            reference: FileReference::Variable("AWS_SHARED_CREDENTIALS_FILE"),
         };
         Ok(PluginSettings {
             args,
@@ -319,15 +331,18 @@ impl Cloud for AwsCloud {
         })
     }
 
-    fn openers(&self) -> Openers {
-        self.openers_of(self.access.operator.clone())
+    fn decryptors(&self) -> Decryptors {
+        self.decryptors_with(self.access.operator.clone())
     }
 
-    async fn stranger(&self) -> anyhow::Result<Openers> {
-        Ok(self.openers_of(Credentials::stranger()))
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
+        Ok(self.decryptors_with(Credentials::unauthorized()))
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.access.admin.requests_of(&self.access.plugin.id).await
+        self.access
+            .admin
+            .request_count(&self.access.plugin.id)
+            .await
     }
 }

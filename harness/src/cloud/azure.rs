@@ -1,4 +1,4 @@
-//! The operator of a key in Azure Key Vault: the vendor's own SDK as another application than the
+//! Operates a key in Azure Key Vault with the vendor's SDK, as another application than the
 //! plugin's.
 
 use std::collections::HashMap;
@@ -23,31 +23,32 @@ use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
 
-use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile};
+use super::{
+    AdminClient, Cloud, CloudKind, EmulatorEndpoints, FileReference, PluginSettings, SecretFile,
+};
 use crate::etcd::keytable::{KeyRow, KeyTable};
-use crate::inspect::opener::Openers;
+use crate::inspect::decryptor::Decryptors;
 
-/// The key that a lab makes for itself, in the emulator's own vault.
+/// The key that a lab creates in the emulator's default vault.
 const KEY: &str = "kmslab";
-/// The plugin's application, which has the guide's grant and no other.
+/// The plugin's application, which has only the guide's permissions.
 const PLUGIN: &str = "c0ffee00-0000-4000-8000-6b6d736c6162";
 const PLUGIN_OBJECT: &str = "c0ffee01-0000-4000-8000-6b6d736c6162";
 const PLUGIN_SECRET: &str = "kmslab-plugin-secret";
-/// An application that no vault names.
-const STRANGER: &str = "c0ffee02-0000-4000-8000-6b6d736c6162";
-const STRANGER_OBJECT: &str = "c0ffee03-0000-4000-8000-6b6d736c6162";
-const STRANGER_SECRET: &str = "kmslab-stranger-secret";
-/// An operator has patience.
+/// An application without permissions.
+const UNAUTHORIZED: &str = "c0ffee02-0000-4000-8000-6b6d736c6162";
+const UNAUTHORIZED_OBJECT: &str = "c0ffee03-0000-4000-8000-6b6d736c6162";
+const UNAUTHORIZED_SECRET: &str = "kmslab-stranger-secret";
+/// Longer than the plugin's timeout.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the emulator must know from the start: the plugin's application, and that it may encrypt
-/// and decrypt.
+/// The seed of the emulator: the plugin's application with the permissions encrypt and decrypt.
 pub(super) fn seed() -> Value {
     json!({
         "applications": [{
             "clientId": PLUGIN, "objectId": PLUGIN_OBJECT, "name": "kmslab-plugin", "secret": PLUGIN_SECRET,
         }, {
-            "clientId": STRANGER, "objectId": STRANGER_OBJECT, "name": "kmslab-stranger", "secret": STRANGER_SECRET,
+            "clientId": UNAUTHORIZED, "objectId": UNAUTHORIZED_OBJECT, "name": "kmslab-stranger", "secret": UNAUTHORIZED_SECRET,
         }],
         "vaults": [{
             "name": DEFAULT_VAULT,
@@ -59,14 +60,14 @@ pub(super) fn seed() -> Value {
     })
 }
 
-/// One key in Key Vault, emulated.
+/// A key in emulated Key Vault.
 pub struct AzureCloud {
-    reach: Reach,
-    admin: Admin,
+    endpoints: EmulatorEndpoints,
+    admin: AdminClient,
     sdk: KeyClient,
-    /// Opens what the key sealed, as its operator.
+    /// Decrypts as the operator.
     kek: Arc<AzureKek>,
-    /// Which version sealed a DEK source, once found out: that never changes.
+    /// The version that encrypted each DEK source found so far, which never changes.
     sealed_by: Mutex<HashMap<Vec<u8>, u64>>,
     key: String,
 }
@@ -74,44 +75,44 @@ pub struct AzureCloud {
 impl std::fmt::Debug for AzureCloud {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AzureCloud")
-            .field("reach", &self.reach)
+            .field("reach", &self.endpoints)
             .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }
 
 impl AzureCloud {
-    /// Makes an RSA key as the operator.
-    pub(super) async fn with_own_key(reach: Reach) -> anyhow::Result<Self> {
-        let cloud = Self::with_key(reach).await?;
+    /// Creates an RSA key as the operator.
+    pub(super) async fn with_own_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+        let cloud = Self::with_key(endpoints).await?;
         let parameters = CreateKeyParameters {
             kty: Some(KeyType::Rsa),
             key_size: Some(2048),
             ..CreateKeyParameters::default()
         };
-        let made = cloud
+        let created = cloud
             .sdk
             .create_key(KEY, parameters.try_into()?, None)
             .await;
-        made.with_context(|| format!("creating {}", cloud.key))?;
+        created.with_context(|| format!("creating {}", cloud.key))?;
         Ok(cloud)
     }
 
-    /// Works on the key that a lab has made.
-    pub(super) async fn with_key(reach: Reach) -> anyhow::Result<Self> {
-        // Whoever embeds this may have chosen already.
+    /// Uses the key that a lab created.
+    pub(super) async fn with_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+        // A program that embeds this may have chosen a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let admin = Admin::new(&reach.admin)?;
-        // Named, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
+        let admin = AdminClient::new(&endpoints.admin)?;
+        // Set explicitly, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
         let cloud = Some(Arc::new(CloudConfiguration::AzurePublic));
-        let transport = Some(Transport::new(http(&reach)?));
+        let transport = Some(Transport::new(http(&endpoints)?));
         let options = ClientOptions {
             transport,
             cloud,
             ..ClientOptions::default()
         };
         let credential: Arc<dyn TokenCredential> = ClientSecretCredential::new(
-            &reach.azure_tenant,
+            &endpoints.azure_tenant,
             DEFAULT_CLIENT_ID.to_owned(),
             Secret::new(DEFAULT_SECRET),
             Some(ClientSecretCredentialOptions {
@@ -124,8 +125,11 @@ impl AzureCloud {
             ..KeyClientOptions::default()
         };
         let sdk = KeyClient::new(&vault, credential, Some(key_options))?;
-        let kek =
-            builder(&reach).client_secret(&reach.azure_tenant, DEFAULT_CLIENT_ID, DEFAULT_SECRET);
+        let kek = builder(&endpoints).client_secret(
+            &endpoints.azure_tenant,
+            DEFAULT_CLIENT_ID,
+            DEFAULT_SECRET,
+        );
         let kek = Arc::new(kek.call_timeout(TIMEOUT).build().await?);
         Ok(Self {
             admin,
@@ -133,12 +137,12 @@ impl AzureCloud {
             kek,
             sealed_by: Mutex::default(),
             key: format!("{vault}/keys/{KEY}"),
-            reach,
+            endpoints,
         })
     }
 
-    /// Switches every version of the key on or off.
-    async fn switch(&self, enabled: bool) -> anyhow::Result<()> {
+    /// Enables or disables all versions of the key.
+    async fn set_enabled(&self, enabled: bool) -> anyhow::Result<()> {
         let versions: Vec<_> = self
             .sdk
             .list_key_properties_versions(KEY, None)?
@@ -168,10 +172,13 @@ impl AzureCloud {
     }
 }
 
-fn http(reach: &Reach) -> anyhow::Result<Arc<reqwest::Client>> {
-    let ca = reach.ca.as_ref().context("the emulator has no CA")?;
+fn http(endpoints: &EmulatorEndpoints) -> anyhow::Result<Arc<reqwest::Client>> {
+    let ca = endpoints.ca.as_ref().context("the emulator has no CA")?;
     let ca = std::fs::read(ca).with_context(|| format!("reading {}", ca.display()))?;
-    let proxy = reach.proxy.as_ref().context("the emulator has no proxy")?;
+    let proxy = endpoints
+        .proxy
+        .as_ref()
+        .context("the emulator has no proxy")?;
     let client = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .tls_certs_only(reqwest::Certificate::from_pem_bundle(&ca)?)
@@ -179,10 +186,10 @@ fn http(reach: &Reach) -> anyhow::Result<Arc<reqwest::Client>> {
     Ok(Arc::new(client.build()?))
 }
 
-fn builder(reach: &Reach) -> AzureKekBuilder {
+fn builder(endpoints: &EmulatorEndpoints) -> AzureKekBuilder {
     AzureKek::builder(Vault::Name(DEFAULT_VAULT.into()), KEY)
-        .proxy(reach.proxy.as_deref())
-        .ca_file(reach.ca.as_deref())
+        .proxy(endpoints.proxy.as_deref())
+        .ca_file(endpoints.ca.as_deref())
 }
 
 #[async_trait]
@@ -204,20 +211,24 @@ impl Cloud for AzureCloud {
     }
 
     async fn disable(&self) -> anyhow::Result<()> {
-        self.switch(false).await
+        self.set_enabled(false).await
     }
 
     async fn enable(&self) -> anyhow::Result<()> {
-        self.switch(true).await
+        self.set_enabled(true).await
     }
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
         self.admin.keys().await
     }
 
-    /// By trying each version: an RSA ciphertext does not say which one made it, and opens with no
+    /// By trying each version: an RSA ciphertext does not identify its version and decrypts with no
     /// other.
-    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
+    async fn encrypting_version(
+        &self,
+        dek_source: &[u8],
+        row: &KeyRow,
+    ) -> anyhow::Result<Option<u64>> {
         let known = || {
             self.sealed_by
                 .lock()
@@ -243,47 +254,58 @@ impl Cloud for AzureCloud {
         Ok(None)
     }
 
-    fn openers(&self) -> Openers {
-        Openers::of_key(Arc::clone(&self.kek) as _)
+    fn decryptors(&self) -> Decryptors {
+        Decryptors::with_kek(Arc::clone(&self.kek) as _)
     }
 
-    async fn stranger(&self) -> anyhow::Result<Openers> {
-        let kek =
-            builder(&self.reach).client_secret(&self.reach.azure_tenant, STRANGER, STRANGER_SECRET);
-        Ok(Openers::of_key(Arc::new(
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
+        let kek = builder(&self.endpoints).client_secret(
+            &self.endpoints.azure_tenant,
+            UNAUTHORIZED,
+            UNAUTHORIZED_SECRET,
+        );
+        Ok(Decryptors::with_kek(Arc::new(
             kek.call_timeout(TIMEOUT).build().await?,
         )))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
-        let kek =
-            builder(&self.reach).client_secret(&self.reach.azure_tenant, PLUGIN, PLUGIN_SECRET);
+        let kek = builder(&self.endpoints).client_secret(
+            &self.endpoints.azure_tenant,
+            PLUGIN,
+            PLUGIN_SECRET,
+        );
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
+    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings> {
         let mut args = vec![
             "azure".to_owned(),
             format!("--keyvault-name={DEFAULT_VAULT}"),
             format!("--key-name={KEY}"),
         ];
-        args.extend(reach.proxy.iter().map(|proxy| format!("--proxy={proxy}")));
         args.extend(
-            reach
+            endpoints
+                .proxy
+                .iter()
+                .map(|proxy| format!("--proxy={proxy}")),
+        );
+        args.extend(
+            endpoints
                 .ca
                 .iter()
                 .map(|ca| format!("--ca-file={}", ca.display())),
         );
         let secrets = vec![
-            ("AZURE_TENANT_ID", self.reach.azure_tenant.clone()),
+            ("AZURE_TENANT_ID", self.endpoints.azure_tenant.clone()),
             ("AZURE_CLIENT_ID", PLUGIN.to_owned()),
             ("AZURE_CLIENT_SECRET", PLUGIN_SECRET.to_owned()),
         ];
-        let content = json!({ "tenantId": self.reach.azure_tenant, "aadClientId": PLUGIN, "aadClientSecret": PLUGIN_SECRET });
+        let content = json!({ "tenantId": self.endpoints.azure_tenant, "aadClientId": PLUGIN, "aadClientSecret": PLUGIN_SECRET });
         let file = SecretFile {
             name: "azure.json",
             content: content.to_string(),
-            named_by: NamedBy::Flag("--config-file"),
+            reference: FileReference::Flag("--config-file"),
         };
         Ok(PluginSettings {
             args,
@@ -294,6 +316,6 @@ impl Cloud for AzureCloud {
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.admin.requests_of(PLUGIN).await
+        self.admin.request_count(PLUGIN).await
     }
 }

@@ -1,5 +1,5 @@
-//! The operator of a key in Google Cloud KMS: the vendor's own SDK as another service account than
-//! the plugin's.
+//! Operates a key in Google Cloud KMS with the vendor's SDK, as another service account than the
+//! plugin's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,46 +20,49 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Admin, Cloud, CloudKind, NamedBy, PluginSettings, Reach, SecretFile, gcp_credentials};
+use super::{
+    AdminClient, Cloud, CloudKind, EmulatorEndpoints, FileReference, PluginSettings, SecretFile,
+    gcp_credentials,
+};
 use crate::etcd::keytable::{KeyRow, KeyTable};
-use crate::inspect::opener::Openers;
-use crate::scrape;
+use crate::inspect::decryptor::Decryptors;
+use crate::metrics_client;
 
-/// The key that a lab makes for itself; the guide's own names stay free.
+/// The key that a lab creates; the guide's own names stay free.
 const LOCATION: &str = "projects/kmslab/locations/us-east1";
 const RING: &str = "kmslab";
 const KEY: &str = "kmslab";
-/// The emulator's own service account, which may do everything.
+/// The emulator's service account with all permissions.
 const OPERATOR: &str = "kmslab@kmslab.iam.gserviceaccount.com";
-/// The plugin's service account, which has the guide's role on the key and no other.
+/// The plugin's service account, which has only the guide's role on the key.
 const PLUGIN: &str = "kmslab-plugin@kmslab.iam.gserviceaccount.com";
-/// An account that no policy names.
-const STRANGER: &str = "kmslab-stranger@kmslab.iam.gserviceaccount.com";
+/// An account without permissions.
+const UNAUTHORIZED: &str = "kmslab-stranger@kmslab.iam.gserviceaccount.com";
 const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
-/// An operator has patience.
+/// Longer than the plugin's timeout.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn key_name() -> String {
     format!("{LOCATION}/keyRings/{RING}/cryptoKeys/{KEY}")
 }
 
-/// What the emulator must know from the start: the plugin's account, and that it may encrypt and
-/// decrypt. Its key is made later.
+/// The seed of the emulator: the plugin's account with permission to encrypt and decrypt. Its key
+/// is created later.
 pub(super) fn seed() -> Value {
     json!({
-        "serviceAccounts": [{ "email": PLUGIN }, { "email": STRANGER }],
+        "serviceAccounts": [{ "email": PLUGIN }, { "email": UNAUTHORIZED }],
         "bindings": [{ "resource": key_name(), "role": ROLE, "members": [format!("serviceAccount:{PLUGIN}")] }],
     })
 }
 
-/// One key in Cloud KMS, emulated.
+/// A key in emulated Cloud KMS.
 pub struct GcpCloud {
-    reach: Reach,
-    admin: Admin,
+    endpoints: EmulatorEndpoints,
+    admin: AdminClient,
     sdk: KeyManagementService,
-    /// Opens what the key sealed, as its operator.
+    /// Decrypts as the operator.
     kek: Arc<GcpKek>,
-    /// The key file of the plugin's account, where it was made here.
+    /// Key file of the plugin's account, if it was created here.
     plugin: Option<Zeroizing<String>>,
     key: String,
 }
@@ -67,16 +70,16 @@ pub struct GcpCloud {
 impl std::fmt::Debug for GcpCloud {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GcpCloud")
-            .field("reach", &self.reach)
+            .field("reach", &self.endpoints)
             .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }
 
 impl GcpCloud {
-    /// Makes a key ring and a key as the operator, and a key file for the plugin's account.
-    pub(super) async fn with_own_key(reach: Reach) -> anyhow::Result<Self> {
-        let mut cloud = Self::with_key(reach).await?;
+    /// Creates a key ring and a key as the operator, and a key file for the plugin's account.
+    pub(super) async fn with_own_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+        let mut cloud = Self::with_key(endpoints).await?;
         let ring = cloud
             .sdk
             .create_key_ring()
@@ -85,38 +88,39 @@ impl GcpCloud {
             .set_key_ring(KeyRing::new());
         let ring = ring.send().await.context("creating the key ring")?;
         let key = CryptoKey::new().set_purpose(CryptoKeyPurpose::EncryptDecrypt);
-        let made = cloud
+        let created = cloud
             .sdk
             .create_crypto_key()
             .set_parent(ring.name)
             .set_crypto_key_id(KEY)
             .set_crypto_key(key);
-        made.send()
+        created
+            .send()
             .await
             .with_context(|| format!("creating {}", cloud.key))?;
         cloud.plugin = Some(
-            key_file(&cloud.reach.http, PLUGIN)
+            key_file(&cloud.endpoints.http, PLUGIN)
                 .await
                 .context("creating a key of the plugin's account")?,
         );
         Ok(cloud)
     }
 
-    /// Works on the key that a lab has made.
-    pub(super) async fn with_key(reach: Reach) -> anyhow::Result<Self> {
-        // Whoever embeds this may have chosen already.
+    /// Uses the key that a lab created.
+    pub(super) async fn with_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+        // A program that embeds this may have chosen a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let admin = Admin::new(&reach.admin)?;
-        let credentials = gcp_credentials::metadata(&reach.http)?;
+        let admin = AdminClient::new(&endpoints.admin)?;
+        let credentials = gcp_credentials::metadata(&endpoints.http)?;
         let sdk = KeyManagementService::builder()
-            .with_endpoint(&reach.http)
+            .with_endpoint(&endpoints.http)
             .with_credentials(credentials.clone())
             .build()
             .await
             .context("the Google Cloud SDK does not start")?;
         let key = key_name();
         let kek = GcpKek::builder(&key)
-            .endpoint(Some(&reach.http))
+            .endpoint(Some(&endpoints.http))
             .credentials(credentials)
             .call_timeout(TIMEOUT);
         Ok(Self {
@@ -125,7 +129,7 @@ impl GcpCloud {
             kek: Arc::new(kek.build().await?),
             plugin: None,
             key,
-            reach,
+            endpoints,
         })
     }
 
@@ -137,8 +141,8 @@ impl GcpCloud {
         Ok(file.as_str())
     }
 
-    /// Lets every version of the key be used, or none.
-    async fn switch(
+    /// Enables or disables all versions of the key.
+    async fn set_versions_enabled(
         &self,
         from: CryptoKeyVersionState,
         to: CryptoKeyVersionState,
@@ -173,30 +177,31 @@ impl GcpCloud {
     }
 }
 
-/// A new key of an account, made as `gcloud iam service-accounts keys create` makes one.
+/// Creates a key of an account, as `gcloud iam service-accounts keys create` does.
 async fn key_file(endpoint: &str, account: &str) -> anyhow::Result<Zeroizing<String>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Key {
         private_key_data: String,
     }
-    let http = scrape::local_client()?;
+    let http = metrics_client::local_client()?;
     let token = gcp_credentials::access_token(&http, endpoint).await?;
     let keys = format!("{endpoint}/v1/projects/kmslab/serviceAccounts/{account}/keys");
-    let made = http
+    let created = http
         .post(keys)
         .bearer_auth(token.secret())
         .body("{}")
         .send()
         .await?
         .error_for_status()?;
-    let made: Key = serde_json::from_str(&made.text().await?)?;
-    let file = Zeroizing::new(STANDARD.decode(Zeroizing::new(made.private_key_data).as_bytes())?);
+    let created: Key = serde_json::from_str(&created.text().await?)?;
+    let file =
+        Zeroizing::new(STANDARD.decode(Zeroizing::new(created.private_key_data).as_bytes())?);
     Ok(Zeroizing::new(std::str::from_utf8(&file)?.to_owned()))
 }
 
-/// A key file of the account that may do everything, for people's own tools: their tokens come from
-/// the emulator at `endpoint`.
+/// Creates a key file of the account with all permissions, for people's own tools; its token
+/// endpoint is the emulator at `endpoint`.
 pub(crate) async fn operator_key_file(endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
     let file = key_file(endpoint, OPERATOR)
         .await
@@ -216,26 +221,26 @@ impl Cloud for GcpCloud {
         &self.key
     }
 
-    /// A new version, made the primary.
+    /// Creates a version and sets it as primary.
     async fn rotate(&self) -> anyhow::Result<()> {
-        let made = self.sdk.create_crypto_key_version().set_parent(&self.key);
-        let made = made
+        let created = self.sdk.create_crypto_key_version().set_parent(&self.key);
+        let created = created
             .set_crypto_key_version(CryptoKeyVersion::new())
             .send()
             .await;
-        let made = made.with_context(|| format!("creating a version of {}", self.key))?;
-        let number = made.name.rsplit('/').next().unwrap_or_default();
+        let created = created.with_context(|| format!("creating a version of {}", self.key))?;
+        let number = created.name.rsplit('/').next().unwrap_or_default();
         let primary = self
             .sdk
             .update_crypto_key_primary_version()
             .set_name(&self.key);
         let primary = primary.set_crypto_key_version_id(number).send().await;
-        primary.with_context(|| format!("making {} the primary version", made.name))?;
+        primary.with_context(|| format!("making {} the primary version", created.name))?;
         Ok(())
     }
 
     async fn disable(&self) -> anyhow::Result<()> {
-        self.switch(
+        self.set_versions_enabled(
             CryptoKeyVersionState::Enabled,
             CryptoKeyVersionState::Disabled,
         )
@@ -243,7 +248,7 @@ impl Cloud for GcpCloud {
     }
 
     async fn enable(&self) -> anyhow::Result<()> {
-        self.switch(
+        self.set_versions_enabled(
             CryptoKeyVersionState::Disabled,
             CryptoKeyVersionState::Enabled,
         )
@@ -254,43 +259,50 @@ impl Cloud for GcpCloud {
         self.admin.keys().await
     }
 
-    /// By the id of the version, which the ciphertext shows.
-    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>> {
-        Ok(row.used_by(dek_source).map(|version| version.number))
+    /// By the id of the version in the ciphertext.
+    async fn encrypting_version(
+        &self,
+        dek_source: &[u8],
+        row: &KeyRow,
+    ) -> anyhow::Result<Option<u64>> {
+        Ok(row
+            .find_by_ciphertext(dek_source)
+            .map(|version| version.number))
     }
 
-    fn openers(&self) -> Openers {
-        Openers::of_key(Arc::clone(&self.kek) as _)
+    fn decryptors(&self) -> Decryptors {
+        Decryptors::with_kek(Arc::clone(&self.kek) as _)
     }
 
-    async fn stranger(&self) -> anyhow::Result<Openers> {
-        let credentials = gcp_credentials::key_file(&key_file(&self.reach.http, STRANGER).await?)?;
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
+        let credentials =
+            gcp_credentials::key_file(&key_file(&self.endpoints.http, UNAUTHORIZED).await?)?;
         let kek = GcpKek::builder(&self.key)
-            .endpoint(Some(&self.reach.http))
+            .endpoint(Some(&self.endpoints.http))
             .credentials(credentials);
-        Ok(Openers::of_key(Arc::new(
+        Ok(Decryptors::with_kek(Arc::new(
             kek.call_timeout(TIMEOUT).build().await?,
         )))
     }
 
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
         let kek = GcpKek::builder(&self.key)
-            .endpoint(Some(&self.reach.http))
+            .endpoint(Some(&self.endpoints.http))
             .credentials(gcp_credentials::key_file(self.plugin()?)?);
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings> {
+    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings> {
         let args = vec![
             "gcp".to_owned(),
             format!("--key-uri={}", self.key),
-            format!("--endpoint={}", reach.http),
+            format!("--endpoint={}", endpoints.http),
         ];
-        // The SDK takes a CA from there only.
-        let ca = reach
+        // The SDK reads a CA from there only.
+        let ca = endpoints
             .ca
             .as_ref()
-            .filter(|_| reach.http.starts_with("https:"));
+            .filter(|_| endpoints.http.starts_with("https:"));
         let variables = ca
             .iter()
             .map(|ca| ("SSL_CERT_FILE", ca.display().to_string()))
@@ -298,7 +310,7 @@ impl Cloud for GcpCloud {
         let file = SecretFile {
             name: "gcp.json",
             content: self.plugin()?.to_owned(),
-            named_by: NamedBy::Variable("GOOGLE_APPLICATION_CREDENTIALS"),
+            reference: FileReference::Variable("GOOGLE_APPLICATION_CREDENTIALS"),
         };
         Ok(PluginSettings {
             args,
@@ -309,6 +321,6 @@ impl Cloud for GcpCloud {
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.admin.requests_of(PLUGIN).await
+        self.admin.request_count(PLUGIN).await
     }
 }

@@ -18,29 +18,30 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::scrape;
+use crate::metrics_client;
 
-/// A token is asked for anew when it ends within this.
-const RENEW_BEFORE: Duration = Duration::from_secs(60);
+/// A token that expires within this time is replaced.
+const MIN_REMAINING: Duration = Duration::from_secs(60);
 
-/// The account of the emulator's metadata server at `endpoint`, `http://127.0.0.1:7600`.
+/// The account of the metadata server of the emulator at `endpoint`, such as
+/// `http://127.0.0.1:7600`.
 pub(super) fn metadata(endpoint: &str) -> anyhow::Result<Credentials> {
     let server = MetadataServer {
-        http: scrape::local_client()?,
+        http: metrics_client::local_client()?,
         endpoint: endpoint.to_owned(),
         kept: Mutex::default(),
     };
     Ok(Credentials::from(server))
 }
 
-/// The account of a key file, which signs its own tokens.
+/// The account of a key file, with self-signed tokens.
 pub(super) fn key_file(file: &str) -> anyhow::Result<Credentials> {
     Ok(Credentials::from(KeyFile(
         service_account::Builder::new(serde_json::from_str(file)?).build()?,
     )))
 }
 
-/// An access token of the metadata server's account.
+/// Gets an access token from the metadata server.
 pub(super) async fn access_token(
     http: &reqwest::Client,
     endpoint: &str,
@@ -56,11 +57,11 @@ pub(super) async fn access_token(
     serde_json::from_str(&text).with_context(|| format!("{url} answered in an unknown form"))
 }
 
-/// The answer of a token endpoint.
+/// Response of a token endpoint.
 #[derive(Deserialize)]
 pub(super) struct AccessToken {
     access_token: String,
-    /// Seconds.
+    /// Lifetime in seconds.
     expires_in: u64,
 }
 
@@ -71,8 +72,8 @@ impl AccessToken {
     }
 }
 
-/// The universe that the SDK compares with its own, which it takes from there; the endpoint is ours
-/// in any case.
+/// The universe that the SDK expects, which it reads from the environment; the endpoint is the
+/// emulator's in any case.
 fn expected_universe() -> Option<String> {
     std::env::var("GOOGLE_CLOUD_UNIVERSE_DOMAIN").ok()
 }
@@ -96,17 +97,17 @@ impl CredentialsProvider for KeyFile {
 struct MetadataServer {
     http: reqwest::Client,
     endpoint: String,
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<CachedToken>>,
 }
 
-struct Kept {
+struct CachedToken {
     headers: HeaderMap,
     tag: EntityTag,
     renew_at: Instant,
 }
 
 impl std::fmt::Debug for MetadataServer {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MetadataServer")
             .field("endpoint", &self.endpoint)
@@ -121,10 +122,10 @@ impl CredentialsProvider for MetadataServer {
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         let mut kept = self.kept.lock().await;
         let held = kept.take().filter(|kept| kept.renew_at > Instant::now());
-        let Kept { headers, tag, .. } = match held {
+        let CachedToken { headers, tag, .. } = match held {
             Some(held) => kept.insert(held),
             None => kept.insert(
-                self.renewed()
+                self.current_token()
                     .await
                     .map_err(|error| CredentialsError::from_msg(true, format!("{error:#}")))?,
             ),
@@ -144,13 +145,13 @@ impl CredentialsProvider for MetadataServer {
 }
 
 impl MetadataServer {
-    async fn renewed(&self) -> anyhow::Result<Kept> {
+    async fn current_token(&self) -> anyhow::Result<CachedToken> {
         let token = access_token(&self.http, &self.endpoint).await?;
-        let lives = Duration::from_secs(token.expires_in).saturating_sub(RENEW_BEFORE);
+        let lives = Duration::from_secs(token.expires_in).saturating_sub(MIN_REMAINING);
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret()))?;
         value.set_sensitive(true);
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-        Ok(Kept {
+        Ok(CachedToken {
             headers,
             tag: EntityTag::new(),
             renew_at: Instant::now() + lives,

@@ -1,12 +1,11 @@
-//! The cloud's own side of a run, as a scenario drives it: rotate the key, read the emulator's key
-//! table and request counts.
+//! The cloud's side of a run: operating the key, and the emulator's key table and request counts.
 
 mod admin;
 mod aws;
 mod azure;
+mod endpoints;
 mod gcp;
 mod gcp_credentials;
-mod reach;
 pub mod sdk_variables;
 
 use std::sync::Arc;
@@ -15,18 +14,18 @@ use async_trait::async_trait;
 use kmslab_plugin::kek::Kek;
 use serde_json::{Value, json};
 
-pub use admin::Admin;
-pub use aws::{ACCOUNT, ALIAS, Access, AwsCloud, Credentials, REGION};
+pub use admin::AdminClient;
+pub use aws::{ACCOUNT, ALIAS, AwsCloud, Credentials, EmulatorAccess, REGION};
 pub use azure::AzureCloud;
+pub use endpoints::{EmulatorEndpoints, FileReference, PluginSettings, SecretFile};
 pub use gcp::GcpCloud;
 pub(crate) use gcp::operator_key_file as gcp_operator_key_file;
-pub use reach::{NamedBy, PluginSettings, Reach, SecretFile};
 
-use self::aws::STRANGERS;
+use self::aws::UNAUTHORIZED_ACCOUNT;
 use crate::etcd::keytable::{KeyRow, KeyTable};
-use crate::inspect::opener::Openers;
+use crate::inspect::decryptor::Decryptors;
 
-/// Which cloud's KMS a run uses.
+/// The cloud whose KMS is used.
 #[derive(
     Debug,
     Clone,
@@ -51,7 +50,7 @@ pub enum CloudKind {
 }
 
 impl CloudKind {
-    /// All of them, in the order in which runs play on them.
+    /// All clouds, in the order in which they are run.
     pub const ALL: &[Self] = &[Self::Aws, Self::Azure, Self::Gcp];
 }
 
@@ -65,73 +64,85 @@ impl std::fmt::Display for CloudKind {
     }
 }
 
-/// An operator's hands on the key that the plugin uses, through the vendor's API.
+/// Operates the key that the plugin uses, through the vendor's API.
 #[async_trait]
 pub trait Cloud: Send + Sync {
-    /// Which cloud.
+    /// The cloud.
     fn kind(&self) -> CloudKind;
-    /// The key's name in that cloud: an ARN, a key's URL, a resource name.
+    /// The key's name in the cloud: an ARN, a URL or a resource name.
     fn key(&self) -> &str;
-    /// Gives the key new material, through the vendor's API.
+    /// Rotates the key.
     async fn rotate(&self) -> anyhow::Result<()>;
-    /// The emulator's own record of every key and its versions.
+    /// Returns the emulator's key table.
     async fn key_table(&self) -> anyhow::Result<KeyTable>;
-    /// The number of the version that sealed a DEK source, by what the ciphertext shows or by the
-    /// cloud's own act; `row` is the key's.
-    async fn sealed_by(&self, dek_source: &[u8], row: &KeyRow) -> anyhow::Result<Option<u64>>;
-    /// Lets nobody use the key, until it is enabled.
+    /// Returns the number of the version that encrypted a DEK source, from the ciphertext or by
+    /// decrypting it; `row` is the key's.
+    async fn encrypting_version(
+        &self,
+        dek_source: &[u8],
+        row: &KeyRow,
+    ) -> anyhow::Result<Option<u64>>;
+    /// Disables the key.
     async fn disable(&self) -> anyhow::Result<()>;
-    /// Lets the key be used again.
+    /// Enables the key.
     async fn enable(&self) -> anyhow::Result<()>;
-    /// Opens what the key sealed, as its operator, with the vendor's SDK alone.
-    fn openers(&self) -> Openers;
-    /// The same as somebody who has an account in that cloud, and no right to the key.
-    async fn stranger(&self) -> anyhow::Result<Openers>;
+    /// Decrypts as the key's operator, with the vendor's SDK only.
+    fn decryptors(&self) -> Decryptors;
+    /// Decrypts as a caller that has an account in the cloud but no permission on the key.
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors>;
     /// The key as the plugin uses it, with the plugin's credentials.
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
-    /// What starts a plugin on the key, which reaches the emulator so.
-    fn plugin_settings(&self, reach: &Reach) -> anyhow::Result<PluginSettings>;
-    /// How many requests of the plugin's credentials the emulator has answered.
+    /// Flags and environment of a plugin for this key and the emulator at `reach`.
+    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings>;
+    /// Number of requests of the plugin's credentials that the emulator has counted.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }
 
-/// The emulator's seed in every lab: the plugin's own credentials in each cloud, so that its
-/// requests can be told from everybody else's.
+/// The seed of every lab's emulator: the plugin's own credentials in each cloud, so that its
+/// requests can be distinguished.
 pub fn seed() -> Value {
-    let (Credentials { id, secret }, stranger) = (Credentials::plugin(), Credentials::stranger());
+    let (Credentials { id, secret }, stranger) =
+        (Credentials::plugin(), Credentials::unauthorized());
     json!({
         "credentials": [
             { "id": id, "secret": secret, "account": ACCOUNT },
-            { "id": stranger.id, "secret": stranger.secret, "account": STRANGERS },
+            { "id": stranger.id, "secret": stranger.secret, "account": UNAUTHORIZED_ACCOUNT },
         ],
         "azure": azure::seed(),
         "gcp": gcp::seed(),
     })
 }
 
-/// Makes a key in an emulator that a lab has started for itself.
-pub async fn with_own_key(kind: CloudKind, reach: &Reach) -> anyhow::Result<Arc<dyn Cloud>> {
+/// Creates a key in an emulator that a lab started.
+pub async fn with_own_key(
+    kind: CloudKind,
+    endpoints: &EmulatorEndpoints,
+) -> anyhow::Result<Arc<dyn Cloud>> {
     Ok(match kind {
         CloudKind::Aws => Arc::new(
-            AwsCloud::with_own_key(Access::own(&reach.http, Admin::new(&reach.admin)?)).await?,
+            AwsCloud::with_own_key(EmulatorAccess::of_lab(
+                &endpoints.http,
+                AdminClient::new(&endpoints.admin)?,
+            ))
+            .await?,
         ),
-        CloudKind::Azure => Arc::new(AzureCloud::with_own_key(reach.clone()).await?),
-        CloudKind::Gcp => Arc::new(GcpCloud::with_own_key(reach.clone()).await?),
+        CloudKind::Azure => Arc::new(AzureCloud::with_own_key(endpoints.clone()).await?),
+        CloudKind::Gcp => Arc::new(GcpCloud::with_own_key(endpoints.clone()).await?),
     })
 }
 
-/// The key that another process has made so.
+/// Uses the key that another process created so.
 pub async fn with_lab_key(
     kind: CloudKind,
-    reach: &Reach,
+    endpoints: &EmulatorEndpoints,
     key: &str,
 ) -> anyhow::Result<Arc<dyn Cloud>> {
     Ok(match kind {
         CloudKind::Aws => Arc::new(AwsCloud::with_key(
-            Access::own(&reach.http, Admin::new(&reach.admin)?),
+            EmulatorAccess::of_lab(&endpoints.http, AdminClient::new(&endpoints.admin)?),
             key,
         )),
-        CloudKind::Azure => Arc::new(AzureCloud::with_key(reach.clone()).await?),
-        CloudKind::Gcp => Arc::new(GcpCloud::with_key(reach.clone()).await?),
+        CloudKind::Azure => Arc::new(AzureCloud::with_key(endpoints.clone()).await?),
+        CloudKind::Gcp => Arc::new(GcpCloud::with_key(endpoints.clone()).await?),
     })
 }

@@ -6,7 +6,7 @@
 //! `tests/tests/sdk_variables.rs` compares it with the sources of the SDKs.
 
 /// aws-config 1.13, aws-runtime 1.10. A variable `AWS_ENDPOINT_URL_<SERVICE>` exists for every
-/// service; ours is KMS.
+/// service; KMS is the one used here.
 pub const AWS: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID",
@@ -50,7 +50,7 @@ pub const AWS: &[&str] = &[
     "SECRET_ACCESS_KEY",
 ];
 
-/// azure_identity 1.0, and the two that kmslab reads for it.
+/// azure_identity 1.0, and two that kmslab reads for it.
 pub const AZURE: &[&str] = &[
     "AZURE_AUTHORITY_HOST",
     "AZURE_CLIENT_ID",
@@ -76,7 +76,7 @@ pub const GOOGLE: &[&str] = &[
     "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES",
 ];
 
-/// HTTP clients: reqwest, and what stands below the AWS SDK. Programs read both spellings.
+/// HTTP clients: reqwest, and that of the AWS SDK. Programs read both spellings.
 pub const PROXY: &[&str] = &[
     "ALL_PROXY",
     "HTTPS_PROXY",
@@ -88,7 +88,7 @@ pub const PROXY: &[&str] = &[
     "no_proxy",
 ];
 
-/// All of them.
+/// All variables.
 pub fn all() -> impl Iterator<Item = &'static str> {
     [AWS, AZURE, GOOGLE, PROXY].into_iter().flatten().copied()
 }

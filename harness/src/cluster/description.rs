@@ -1,4 +1,4 @@
-//! All that another process needs to use a running cluster.
+//! What another process needs to use a running cluster.
 
 use std::path::PathBuf;
 
@@ -7,44 +7,44 @@ use serde::{Deserialize, Serialize};
 use super::ClusterKind;
 use crate::etcd::client::TlsFiles;
 
-/// All that another process needs to use a running cluster. Holds no secret: those are in the files
+/// What another process needs to use a running cluster. Contains no secrets: those are in the files
 /// that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The lab.
+    /// Name of the lab.
     pub lab: String,
-    /// `v1.36.3`.
+    /// Kubernetes version, such as `v1.36.3`.
     pub kubernetes: String,
     /// `https://127.0.0.1:PORT` of each API server.
     pub servers: Vec<String>,
-    /// For kubectl, with cluster-admin rights by client certificate.
+    /// Path of the kubeconfig, with cluster-admin rights by client certificate.
     pub kubeconfig: PathBuf,
     /// `unix:///…/etcd.sock` or `https://127.0.0.1:PORT`, for etcdctl `--endpoints`.
     pub etcd: String,
-    /// Certificates for that, where it wants any.
+    /// Certificates for that endpoint, if it needs any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd_tls: Option<TlsFiles>,
-    /// The lab's directory, whose state has the current pids.
+    /// Directory of the lab, whose state contains the current pids.
     pub dir: PathBuf,
-    /// The directory of the logs.
+    /// Directory of the logs.
     pub logs: PathBuf,
-    /// Where it is a kind cluster: its nodes.
+    /// Nodes of a kind cluster; `None` for other clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Nodes>,
 }
 
-/// One control-plane node.
+/// A control-plane node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// The name of its container.
+    /// Name of its container.
     pub container: String,
     /// `http://127.0.0.1:PORT` of its plugin's health port.
     pub health: String,
 }
 
 impl Description {
-    /// Of which kind the cluster is.
-    pub fn of(&self) -> ClusterKind {
+    /// The kind of cluster.
+    pub fn cluster_kind(&self) -> ClusterKind {
         if self.kind.is_some() {
             ClusterKind::Kind
         } else {
@@ -56,14 +56,14 @@ impl Description {
 /// The containers of a kind cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nodes {
-    /// The cluster's name for kind, and the network's.
+    /// Name of the cluster and of its network.
     pub cluster: String,
-    /// The command of the engine that they run in.
+    /// Command of the container engine.
     pub engine: PathBuf,
-    /// The control-plane nodes; the first is where etcd is read.
+    /// Control-plane nodes; etcd is read on the first.
     pub control_planes: Vec<Node>,
-    /// The emulator's container, on the same network.
+    /// Container of the emulator, on the same network.
     pub emulator: String,
-    /// The command that runs this kmslab on them.
+    /// Command that runs this kmslab on the nodes.
     pub kmslab: Vec<String>,
 }

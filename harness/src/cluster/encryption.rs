@@ -1,23 +1,23 @@
-//! What an API server encrypts, and by whom: the part of an EncryptionConfiguration that clusters
-//! here have in common.
+//! What an API server encrypts and by whom: the part of an EncryptionConfiguration that all
+//! clusters here share.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-/// One entry of a provider list.
+/// An entry of a provider list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
     /// A KMS v2 plugin.
     Kms {
-        /// `kms.name`, which stands in front of every value. No two entries have the same.
+        /// `kms.name`, part of every value's prefix. Unique in the list.
         name: String,
         /// The plugin's unix socket.
         socket: PathBuf,
     },
-    /// A plugin of the older KMS v1, which API servers from 1.29 on serve with a feature gate
-    /// alone. Its name may have colons.
+    /// A KMS v1 plugin, which API servers from 1.29 on use with a feature gate only. Its name may
+    /// contain colons.
     KmsV1 {
         /// `kms.name`.
         name: String,
@@ -25,8 +25,8 @@ pub enum Provider {
         socket: PathBuf,
     },
     /// Keys in the configuration itself.
-    Local(Local),
-    /// No encryption: as a reader, what was stored before encryption was switched on.
+    Local(LocalProvider),
+    /// No encryption; as a reader, for values from before encryption was enabled.
     Identity,
 }
 
@@ -40,16 +40,16 @@ impl Provider {
     }
 }
 
-/// A provider whose keys are in the configuration.
+/// A provider with keys in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
-    /// How values are encrypted.
+pub struct LocalProvider {
+    /// The cipher.
     pub cipher: Cipher,
-    /// The first writes, all read.
+    /// The first key writes, all read.
     pub keys: Vec<LocalKey>,
 }
 
-/// What the API server encrypts with where it has the key itself.
+/// Ciphers of providers with keys in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cipher {
     /// AES-CBC with PKCS#7: keys of 16, 24 or 32 bytes.
@@ -60,11 +60,11 @@ pub enum Cipher {
     Secretbox,
 }
 
-/// One key of such a provider.
+/// A key of such a provider.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LocalKey {
-    /// Stands in front of every value, behind the name of the cipher. k3s and RKE2 have times in
-    /// it, and so colons.
+    /// Part of every value's prefix, after the cipher's name. k3s and RKE2 use timestamps, which
+    /// contain colons.
     pub name: String,
     /// The key.
     pub secret: Zeroizing<Vec<u8>>,
@@ -78,12 +78,12 @@ impl fmt::Debug for LocalKey {
     }
 }
 
-/// One rule: for these resources, this list.
+/// A rule: these resources are encrypted with this list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encryption {
     /// `secrets`, `widgets.example.com`, `*.example.com`, `*.` (the core group), `*.*`.
     pub resources: Vec<String>,
-    /// The first writes, all read.
+    /// The first provider writes, all read.
     pub providers: Vec<Provider>,
 }
 
@@ -107,7 +107,7 @@ impl Encryption {
             .any(|provider| matches!(provider, Provider::KmsV1 { .. }))
     }
 
-    /// Nothing is encrypted: shows that what is searched for would be found.
+    /// Nothing is encrypted: shows that a search for plaintext finds it.
     pub fn identity(resources: Vec<String>) -> Self {
         Self {
             resources,

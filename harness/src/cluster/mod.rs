@@ -1,5 +1,4 @@
-//! A Kubernetes API server with encryption at rest, as scenarios see it: the same trait over the
-//! model and over real processes.
+//! A Kubernetes API server with encryption at rest: one trait for the model and for real processes.
 
 pub mod apiserver;
 mod description;
@@ -16,12 +15,12 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use description::{Description, Node, Nodes};
-pub use encryption::{Cipher, Encryption, Local, LocalKey, Provider};
+pub use encryption::{Cipher, Encryption, LocalKey, LocalProvider, Provider};
 pub use resource::{ObjectRef, Resource};
 
 use crate::etcd::Etcd;
 
-/// Which of the clusters a scenario runs on.
+/// The cluster that a scenario runs on.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, serde::Serialize,
 )]
@@ -45,20 +44,20 @@ impl std::fmt::Display for ClusterKind {
     }
 }
 
-/// The API server's refusal, or that there was no answer at all.
+/// An error response of the API server, or that there was no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {reason}: {message}")]
 pub struct ApiError {
-    /// The HTTP status; 0 where no answer came (connection refused, reset, timed out).
+    /// HTTP status; 0 if there was no response (connection refused, reset, timed out).
     pub status: u16,
     /// `reason` of the Kubernetes Status object, or `NoAnswer`.
     pub reason: String,
-    /// The server's own words.
+    /// The server's message.
     pub message: String,
 }
 
 impl ApiError {
-    /// No answer came: the server is down, or broke the connection.
+    /// No response: the server is down, or closed the connection.
     pub fn no_answer(message: impl Into<String>) -> Self {
         Self {
             status: 0,
@@ -68,12 +67,12 @@ impl ApiError {
     }
 }
 
-/// What `/readyz`, `/livez`, `/healthz` or one of their checks answered.
+/// Response of `/readyz`, `/livez`, `/healthz` or one of their checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// The HTTP status, 200 when healthy.
+    /// HTTP status, 200 if healthy.
     pub status: u16,
-    /// The body, which names the failing checks.
+    /// The body, which lists the failing checks.
     pub body: String,
 }
 
@@ -83,8 +82,8 @@ impl Health {
         self.status == 200
     }
 
-    /// `Err` says which checks of `path` fail.
-    pub fn verdict(&self, path: &str) -> Result<(), String> {
+    /// Fails unless the check passed; the error lists the failing checks of `path`.
+    pub fn ensure_ok(&self, path: &str) -> Result<(), String> {
         if self.ok() {
             return Ok(());
         }
@@ -102,72 +101,70 @@ impl Health {
     }
 }
 
-/// The part of the Kubernetes API that scenarios need. Objects are JSON, as on the wire.
+/// The part of the Kubernetes API that scenarios use. Objects are JSON, as on the wire.
 #[async_trait]
 pub trait Api: Send + Sync {
-    /// POST. The object names its kind, namespace and name.
+    /// POST. The object contains kind, namespace and name.
     async fn create(&self, object: &Value) -> Result<Value, ApiError>;
     /// GET of one object.
     async fn get(&self, at: &ObjectRef) -> Result<Value, ApiError>;
-    /// LIST, paginated underneath, in all namespaces where `namespace` is `None`.
+    /// LIST, paginated internally, in all namespaces if `namespace` is `None`.
     async fn list(
         &self,
         resource: &Resource,
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, ApiError>;
-    /// PUT of the whole object; its `resourceVersion`, where it has one, must still be current.
+    /// PUT of a whole object; its `resourceVersion`, if present, must be current.
     async fn replace(&self, object: &Value) -> Result<Value, ApiError>;
-    /// The no-op write that re-encrypts what is stale: merge patch `{}` answered as
-    /// PartialObjectMetadata, so that no secret value travels. Returns the object's resourceVersion
-    /// after it.
+    /// The no-op write that re-encrypts stale values: merge patch `{}` answered as
+    /// PartialObjectMetadata, so that no secret value is transferred. Returns the object's
+    /// resourceVersion after it.
     async fn touch(&self, at: &ObjectRef) -> Result<String, ApiError>;
     /// DELETE of one object.
     async fn delete(&self, at: &ObjectRef) -> Result<(), ApiError>;
 }
 
-/// One API server (later: several) on one etcd, using the plugin's socket for what its
-/// EncryptionConfiguration names.
+/// API servers on one etcd that use plugins as their EncryptionConfiguration names them.
 #[async_trait]
 pub trait Cluster: Send + Sync {
-    /// Which kind this is.
+    /// The kind of cluster.
     fn kind(&self) -> ClusterKind;
-    /// The Kubernetes version, `v1.36.3`; for the model the version that it follows.
+    /// The Kubernetes version, such as `v1.36.3`; for the model the version that it follows.
     fn kubernetes(&self) -> String;
-    /// The API, of the first server.
+    /// The API of the first server.
     fn api(&self) -> Arc<dyn Api>;
-    /// The API of every server.
+    /// The APIs of all servers.
     fn apis(&self) -> Vec<Arc<dyn Api>> {
         vec![self.api()]
     }
-    /// What the API server stores to.
+    /// The etcd that the API servers store to.
     fn etcd(&self) -> Arc<dyn Etcd>;
-    /// GET of a health path such as `/readyz` or `/readyz/kms-providers`. `Err` only where no
-    /// answer came.
+    /// GET of a health path such as `/readyz` or `/readyz/kms-providers`. Fails only if there is no
+    /// response.
     async fn health(&self, path: &str) -> Result<Health, ApiError>;
-    /// Whether it is ready now, the plugin included; `Err` says which checks fail.
+    /// Fails unless the cluster is ready now, including the plugin; the error lists the failing
+    /// checks.
     async fn readiness(&self) -> Result<(), String> {
         let path = "/readyz?verbose";
         self.health(path)
             .await
             .map_err(|error| error.message)?
-            .verdict(path)
+            .ensure_ok(path)
     }
-    /// Waits until it is ready, as one is not that has just been started, or whose key has just
-    /// been enabled.
-    async fn until_ready(&self) -> anyhow::Result<()>;
-    /// Ends the API server at once, as a crash does; etcd goes on.
+    /// Waits until the cluster is ready, after a start or after a key was enabled.
+    async fn wait_until_ready(&self) -> anyhow::Result<()>;
+    /// Kills the API server, as a crash does; etcd keeps running.
     async fn kill_server(&self) -> anyhow::Result<()>;
-    /// Starts it again on the same etcd and waits until its port answers: not for `/readyz`, which
-    /// a dead key keeps at 500.
+    /// Starts the API server again on the same etcd and waits until it is alive, not for `/readyz`,
+    /// which a dead key keeps at 500.
     async fn start_server(&self) -> anyhow::Result<()>;
-    /// Gives every API server another EncryptionConfiguration while it runs, and waits until all
-    /// use it. `Err` says which does not, and why, as when a plugin in it does not answer; then the
-    /// one before stays in use.
+    /// Replaces the EncryptionConfiguration of all running API servers and waits until all use it.
+    /// The error says which server does not and why; the previous configuration then stays in use.
     async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()>;
-    /// Lets time pass: real seconds on real processes, virtual ones on the model.
-    async fn pass(&self, time: Duration);
-    /// Collects what logs there are, and says where they are, also after the end.
+    /// Lets time pass: real seconds on real processes, virtual time on the model.
+    async fn advance_time(&self, time: Duration);
+    /// Collects the logs and returns their directory, also after the shutdown.
     async fn logs(&self) -> Option<PathBuf>;
-    /// Ends everything that this cluster started, in order, and waits for it.
+    /// Stops everything that this cluster started, in order, and waits for it.
     async fn shutdown(&self) -> anyhow::Result<()>;
 }

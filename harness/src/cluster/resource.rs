@@ -1,4 +1,4 @@
-//! Names of resources and objects, and where the API server serves and stores them.
+//! Resources and objects: names, API paths and etcd keys.
 
 use serde_json::Value;
 
@@ -7,20 +7,20 @@ use crate::etcd::layout;
 /// A resource of the Kubernetes API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resource {
-    /// API group, empty for the core group.
+    /// API group; empty for the core group.
     pub group: String,
-    /// API version, `v1`.
+    /// API version, such as `v1`.
     pub version: String,
     /// Lower-case plural, as in paths.
     pub plural: String,
     /// Kind, as in objects.
     pub kind: String,
-    /// Whether its objects live in namespaces.
+    /// Whether its objects have namespaces.
     pub namespaced: bool,
 }
 
 impl Resource {
-    /// A resource by its parts.
+    /// Creates a resource.
     pub fn new(group: &str, version: &str, plural: &str, kind: &str, namespaced: bool) -> Self {
         Self {
             group: group.into(),
@@ -62,7 +62,7 @@ impl Resource {
         }
     }
 
-    /// How an EncryptionConfiguration names it: `secrets`, `widgets.example.com`.
+    /// The name in an EncryptionConfiguration: `secrets`, `widgets.example.com`.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() {
             self.plural.clone()
@@ -71,7 +71,7 @@ impl Resource {
         }
     }
 
-    /// The path of its collection: `/api/v1/namespaces/default/secrets`.
+    /// Path of the collection: `/api/v1/namespaces/default/secrets`.
     pub fn collection_path(&self, namespace: Option<&str>) -> String {
         let root = if self.group.is_empty() {
             format!("/api/{}", self.version)
@@ -86,29 +86,29 @@ impl Resource {
         }
     }
 
-    /// Where etcd keeps its objects under the default prefix, with the trailing slash.
+    /// Prefix of the objects' etcd keys under the default prefix, with trailing slash.
     pub fn etcd_prefix(&self) -> String {
         format!(
             "{}/{}/",
-            layout::PREFIX,
-            layout::path_of(&self.group, &self.plural)
+            layout::DEFAULT_PREFIX,
+            layout::resource_path(&self.group, &self.plural)
         )
     }
 }
 
-/// One object by name.
+/// Reference to an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectRef {
     /// Its resource.
     pub resource: Resource,
-    /// Its namespace, where it has one.
+    /// Its namespace, if it has one.
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
 }
 
 impl ObjectRef {
-    /// One object by name.
+    /// Creates a reference.
     pub fn new(resource: Resource, namespace: Option<&str>, name: &str) -> Self {
         Self {
             resource,
@@ -117,8 +117,8 @@ impl ObjectRef {
         }
     }
 
-    /// The object that `object` is, given its resource.
-    pub fn of(resource: &Resource, object: &Value) -> Option<Self> {
+    /// The reference of `object`, given its resource.
+    pub fn from_object(resource: &Resource, object: &Value) -> Option<Self> {
         let metadata = object.get("metadata")?;
         Some(Self {
             resource: resource.clone(),
@@ -130,7 +130,7 @@ impl ObjectRef {
         })
     }
 
-    /// The path of the object in the API.
+    /// Path of the object in the API.
     pub fn path(&self) -> String {
         format!(
             "{}/{}",
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn etcd_keys_follow_upstreams_table() {
+    fn etcd_keys_match_upstream() {
         let secret = ObjectRef::new(Resource::secrets(), Some("default"), "s1");
         assert_eq!(secret.etcd_key(), "/registry/secrets/default/s1");
         let crd = ObjectRef::new(Resource::crds(), None, "widgets.example.com");

@@ -1,4 +1,4 @@
-//! The container engine of this machine, by its command line: Docker, or Podman where there is no
+//! The container engine of this machine, by its command line: Docker, or Podman if there is no
 //! Docker.
 
 mod owned;
@@ -10,19 +10,19 @@ use std::process::{Output, Stdio};
 use anyhow::Context as _;
 use tokio::process::Command;
 
-pub use owned::{KIND_LABEL, LABEL, Owned};
-pub use stream::{Stream, Way};
+pub use owned::{KIND_LABEL, LABEL, OwnedContainers};
+pub use stream::{ContainerSocket, Stream};
 
 use crate::exit::environment;
 
-/// A container engine that answers.
+/// A container engine that responds.
 #[derive(Debug, Clone)]
 pub struct Engine {
     program: PathBuf,
 }
 
-/// Which engine the commands speak to, and how: what a child or a later process needs to reach the
-/// same one.
+/// Variables that select the engine of the commands: children and later processes need them to use
+/// the same one.
 pub(crate) const VARIABLES: [&str; 9] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
@@ -34,11 +34,11 @@ pub(crate) const VARIABLES: [&str; 9] = [
     "CONTAINERS_STORAGE_CONF",
     "XDG_RUNTIME_DIR",
 ];
-/// Engines by their command, in the order in which they are tried: kind's own.
+/// Commands in the order in which they are tried, which is kind's.
 const COMMANDS: [&str; 2] = ["docker", "podman"];
 
 impl Engine {
-    /// The engine that answers on this machine.
+    /// Finds the engine that responds on this machine.
     pub async fn find() -> anyhow::Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let installed = COMMANDS.iter().filter_map(|name| {
@@ -47,24 +47,24 @@ impl Engine {
                 .find(|file| file.is_file())?;
             Some(Self { program })
         });
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for engine in installed {
-            // Docker's `info` succeeds although there is no daemon; this needs one.
+            // Docker's `info` succeeds without a daemon; this does not.
             match engine.output(&["ps", "--quiet"]).await {
                 Ok(answer) if answer.status.success() => return Ok(engine),
-                Ok(answer) => refused.push(engine.why_not(&answer)),
-                Err(error) => refused.push(format!("{}: {error:#}", engine.program.display())),
+                Ok(answer) => rejected.push(engine.remedy(&answer)),
+                Err(error) => rejected.push(format!("{}: {error:#}", engine.program.display())),
             }
         }
-        Err(environment(if refused.is_empty() {
+        Err(environment(if rejected.is_empty() {
             "there is no container engine: install Docker (https://docs.docker.com/engine/install/) or Podman"
                 .to_owned()
         } else {
-            refused.join("; ")
+            rejected.join("; ")
         }))
     }
 
-    /// The engine with this command, which was found before.
+    /// The engine with a command that was found before.
     pub fn at(program: &Path) -> Self {
         Self {
             program: program.to_owned(),
@@ -76,25 +76,26 @@ impl Engine {
         &self.program
     }
 
-    /// Bytes of memory of the machine that it runs on, which need not be this one.
+    /// Memory in bytes of the engine's machine, which may be another one.
     pub async fn memory(&self) -> anyhow::Result<u64> {
         let format = if self.name() == "podman" {
             "{{.Host.MemTotal}}"
         } else {
             "{{.MemTotal}}"
         };
-        let said = self.run(&["info", "--format", format]).await?;
-        said.trim()
+        let message = self.run(&["info", "--format", format]).await?;
+        message
+            .trim()
             .parse()
-            .with_context(|| format!("{} info names no memory: {said:?}", self.name()))
+            .with_context(|| format!("{} info names no memory: {message:?}", self.name()))
     }
 
-    /// Whether an image of that name is there.
+    /// Whether an image exists.
     pub async fn has_image(&self, image: &str) -> anyhow::Result<bool> {
         Ok(self.image_id(image).await?.is_some())
     }
 
-    /// Which image that name stands for, if it is there.
+    /// Id of an image, if it exists.
     pub async fn image_id(&self, image: &str) -> anyhow::Result<Option<String>> {
         let answer = self
             .output(&["image", "inspect", "--format", "{{.Id}}", image])
@@ -103,7 +104,7 @@ impl Engine {
         Ok(answer.status.success().then_some(id))
     }
 
-    /// Runs a command to its end, and gives what it printed.
+    /// Runs a command and returns its output.
     pub async fn run(&self, args: &[&str]) -> anyhow::Result<String> {
         let answer = self.output(args).await?;
         if answer.status.success() {
@@ -113,16 +114,16 @@ impl Engine {
             "{} {}: {}",
             self.name(),
             args.first().copied().unwrap_or_default(),
-            said(&answer)
+            last_error_line(&answer)
         )))
     }
 
-    /// Runs a command in a container to its end, and gives what it printed.
+    /// Runs a command in a container and returns its output.
     pub async fn exec(&self, container: &str, command: &[&str]) -> anyhow::Result<String> {
         Ok(String::from_utf8_lossy(&self.exec_bytes(container, command).await?).into_owned())
     }
 
-    /// [`Engine::exec`] for what is no text.
+    /// [`Engine::exec`] for binary output.
     pub async fn exec_bytes(&self, container: &str, command: &[&str]) -> anyhow::Result<Vec<u8>> {
         let answer = self
             .output(&[&["exec", container], command].concat())
@@ -142,8 +143,8 @@ impl Engine {
         ))
     }
 
-    /// An image of a file system that `archive` writes as a tar archive, with changes as in a
-    /// Dockerfile. One that had the name before, and has no other, goes.
+    /// Imports a file system that `archive` writes as a tar archive, with changes as in a
+    /// Dockerfile. A previous image of that name is removed unless it has another name.
     pub async fn import(
         &self,
         tag: &str,
@@ -168,25 +169,28 @@ impl Engine {
                 .stdin
                 .take()
                 .context("the engine's command has no pipe")?;
-            // A pipe that breaks is the lesser news: what the engine says tells why.
+            // The engine's error explains more than a broken pipe.
             let written = archive(input);
             let answer = child.wait_with_output()?;
             if answer.status.success() {
                 return written;
             }
-            Err(environment(format!("{name} import: {}", said(&answer))))
+            Err(environment(format!(
+                "{name} import: {}",
+                last_error_line(&answer)
+            )))
         });
         imported.await.context("importing an image")??;
         if let Some(before) = before.filter(|id| !id.is_empty())
             && self.image_id(tag).await?.as_ref() != Some(&before)
         {
-            // One that a container uses, or that has another name, stays: the engine refuses.
+            // An image that a container uses, or that has another name, stays: the engine refuses.
             let _ = self.output(&["rmi", &before]).await;
         }
         Ok(())
     }
 
-    /// `running`, or what a container is instead.
+    /// State of a container, such as `running`.
     pub async fn state(&self, container: &str) -> anyhow::Result<String> {
         let state = self
             .run(&["inspect", "--format", "{{.State.Status}}", container])
@@ -200,7 +204,7 @@ impl Engine {
         }
     }
 
-    /// What a container has written, to either stream; of a container that is gone, nothing.
+    /// Output of a container on both streams; empty if the container is gone.
     pub async fn logs(&self, container: &str) -> String {
         let Ok(answer) = self.output(&["logs", "--tail", "20", container]).await else {
             return String::new();
@@ -212,7 +216,7 @@ impl Engine {
         )
     }
 
-    /// Where a container's port is reached on this machine, `127.0.0.1:32768`.
+    /// Address of a container's port on this machine, such as `127.0.0.1:32768`.
     pub async fn port(&self, container: &str, port: u16) -> anyhow::Result<String> {
         let found = self
             .run(&["port", container, &format!("{port}/tcp")])
@@ -242,8 +246,8 @@ impl Engine {
             .unwrap_or("docker")
     }
 
-    /// An image's name with its registry, which Podman asks for where Docker takes its own:
-    /// `localhost` has what was made here.
+    /// An image's name with its registry, which Podman requires where Docker has a default:
+    /// `localhost` for local images.
     pub fn full_name(&self, image: &str) -> String {
         match image.split_once('/') {
             _ if self.name() != "podman" => image.to_owned(),
@@ -255,32 +259,32 @@ impl Engine {
         }
     }
 
-    /// Whether containers on that network find each other by name. Docker's do; Podman's need a
-    /// program for it, or do without.
+    /// Whether containers on a network find each other by name. Docker's do; Podman's need a
+    /// program for it.
     pub async fn has_names(&self, network: &str) -> anyhow::Result<bool> {
         if self.name() != "podman" {
             return Ok(true);
         }
-        let said = self
+        let message = self
             .run(&["network", "inspect", "--format", "{{.DNSEnabled}}", network])
             .await?;
-        Ok(said.trim() == "true")
+        Ok(message.trim() == "true")
     }
 
-    /// What to do about an engine that is installed and does not answer.
-    fn why_not(&self, answer: &Output) -> String {
-        let (name, said) = (self.name(), said(answer));
-        let remedy = if said.contains("permission denied") {
+    /// The remedy for an engine that is installed but does not respond.
+    fn remedy(&self, answer: &Output) -> String {
+        let (name, message) = (self.name(), last_error_line(answer));
+        let remedy = if message.contains("permission denied") {
             "this user may not use it: add it to the group docker and log in again, or run this as root"
         } else {
             "start it, as with `sudo systemctl start docker`"
         };
-        format!("{name} is installed and does not answer: {said}; {remedy}")
+        format!("{name} is installed and does not answer: {message}; {remedy}")
     }
 }
 
-/// The last line that an engine wrote to standard error, where it says what is wrong.
-fn said(answer: &Output) -> String {
+/// The last line that an engine wrote to standard error.
+fn last_error_line(answer: &Output) -> String {
     let text = String::from_utf8_lossy(&answer.stderr);
     let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
     last.unwrap_or("it said nothing").to_owned()
@@ -291,12 +295,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn podman_is_told_the_registry_and_docker_is_not() {
+    fn podman_gets_the_registry_and_docker_does_not() {
         let (docker, podman) = (
             Engine::at(Path::new("/usr/bin/docker")),
             Engine::at(Path::new("/usr/bin/podman")),
         );
-        for (image, wanted) in [
+        for (image, expected) in [
             ("kmslab-node:v1", "localhost/kmslab-node:v1"),
             ("localhost/a:1", "localhost/a:1"),
             (
@@ -310,7 +314,7 @@ mod tests {
                     podman.full_name(image).as_str(),
                     docker.full_name(image).as_str()
                 ),
-                (wanted, image)
+                (expected, image)
             );
         }
     }

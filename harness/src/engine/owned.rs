@@ -1,6 +1,6 @@
-//! What a lab has in a container engine. Its network is made first and removed last and carries the
-//! lab's directory as a label, so that whoever comes later, a sweep after a SIGKILL too, finds all
-//! of it and nothing of anybody else's.
+//! What a lab has in a container engine. Its network is created first, removed last and labelled
+//! with the lab's directory, so that a later process, such as a sweep after a SIGKILL, finds
+//! everything of the lab and nothing else.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,26 +12,26 @@ use serde::{Deserialize, Serialize};
 
 use super::VARIABLES;
 
-/// On everything that a lab makes itself: the lab's directory.
+/// Label of everything that a lab creates itself: the lab's directory.
 pub const LABEL: &str = "dev.kmslab.lab";
-/// kind's own, on nodes: the cluster's name.
+/// kind's label of nodes: the cluster's name.
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
-/// How often no node must be found, and how long apart, for there to be none.
-const QUIET_LOOKS: u32 = 3;
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// In how many polls no node must be found to conclude that there is none.
+const IDLE_POLLS: u32 = 3;
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A note of what is to be removed with a lab.
+/// A record of what is to be removed with a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owned {
+pub struct OwnedContainers {
     engine: PathBuf,
     variables: BTreeMap<String, String>,
     lab: PathBuf,
     cluster: String,
 }
 
-impl Owned {
-    /// What the lab in the directory `lab` has in the engine whose command is `engine`, with the
-    /// kind cluster `cluster`.
+impl OwnedContainers {
+    /// What the lab in directory `lab` has in the engine with command `engine`, with the kind
+    /// cluster `cluster`.
     pub fn new(engine: &Path, lab: &Path, cluster: &str) -> Self {
         let variables = VARIABLES
             .iter()
@@ -49,19 +49,18 @@ impl Owned {
         format!("{LABEL}={}", self.lab.display())
     }
 
-    /// Removes all of it: containers with their volumes, networks, images. `Err` where the engine
-    /// does not do it, so that it can be tried again; `Ok` where nothing is left. Blocks.
+    /// Removes everything: containers with their volumes, networks, images. An error means that it
+    /// should be tried again; `Ok` that nothing is left. Blocks.
     pub fn remove(&self) -> io::Result<()> {
         let ours = format!("label={}", self.label());
         self.remove_containers(&ours)?;
-        // Without a network of ours the cluster's name is not ours either, and its nodes are
-        // somebody else's.
+        // Without a labelled network the cluster belongs to somebody else, and so do its nodes.
         let networks = self.ids(&["network", "ls", "--quiet", "--no-trunc", "--filter", &ours])?;
         if !networks.is_empty() {
             self.remove_nodes()?;
         }
         for network in networks {
-            // What people have joined to it is theirs.
+            // Containers that people have connected to it are theirs.
             for guest in self.ids(&[
                 "ps",
                 "--all",
@@ -79,20 +78,20 @@ impl Owned {
         )
     }
 
-    /// A node that kind had asked for when it was killed appears a moment later: they are looked
-    /// for until none has come for a while.
+    /// A node that kind requested before it was killed appears a moment later, so poll until none
+    /// has appeared for a while.
     fn remove_nodes(&self) -> io::Result<()> {
         let nodes = format!("label={KIND_LABEL}={}", self.cluster);
         let mut quiet = 0;
-        while quiet < QUIET_LOOKS {
+        while quiet < IDLE_POLLS {
             let found = self.remove_containers(&nodes)?;
             quiet = if found { 0 } else { quiet + 1 };
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// Whether there were any.
+    /// Returns whether there were any.
     fn remove_containers(&self, filter: &str) -> io::Result<bool> {
         let found = self.ids(&["ps", "--all", "--quiet", "--filter", filter])?;
         self.each(&["rm", "--force", "--volumes"], &found)?;
@@ -122,13 +121,13 @@ impl Owned {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        // Gone between the look and the removal, by another hand: as wanted.
-        if said.to_ascii_lowercase().contains("no such") || said.contains("not found") {
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        // Removed by another process meanwhile, which is fine.
+        if message.to_ascii_lowercase().contains("no such") || message.contains("not found") {
             return Ok(String::new());
         }
         Err(io::Error::other(format!(
-            "{} {}: {said}",
+            "{} {}: {message}",
             self.engine.display(),
             args.join(" ")
         )))
@@ -141,8 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// An engine that writes down what it is told, and knows one network with a node and a guest on
-    /// it.
+    /// A fake engine that records its arguments, with one network that has a node and a guest.
     fn engine(dir: &Path) -> PathBuf {
         let (program, log) = (dir.join("engine"), dir.join("log"));
         let script = format!(
@@ -157,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn nodes_and_own_containers_go_and_guests_are_let_off() {
+    fn nodes_and_own_containers_are_removed_and_guests_disconnected() {
         let dir = tempfile::tempdir().unwrap();
-        let owned = Owned::new(&engine(dir.path()), Path::new("/run/lab"), "kmslab-x");
+        let owned = OwnedContainers::new(&engine(dir.path()), Path::new("/run/lab"), "kmslab-x");
         owned.remove().unwrap();
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
         let changes: Vec<&str> = log
@@ -182,8 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_does_not_do_it_is_an_error() {
-        let owned = Owned::new(Path::new("/bin/false"), Path::new("/run/lab"), "kmslab-x");
+    fn failing_engine_is_an_error() {
+        let owned =
+            OwnedContainers::new(Path::new("/bin/false"), Path::new("/run/lab"), "kmslab-x");
         assert!(owned.remove().is_err());
     }
 }

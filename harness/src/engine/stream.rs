@@ -1,6 +1,6 @@
-//! A connection to a unix socket inside a container: over standard input and output of a command
-//! that the engine runs there. Works for users who may use the engine and not the socket's
-//! directory, and where containers run in another machine, as with Docker Desktop.
+//! A connection to a unix socket in a container, through standard input and output of a command
+//! that the engine runs there. It works for users without access to the socket's directory, and
+//! with engines on other machines, such as Docker Desktop.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -10,15 +10,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// How to get to one socket.
+/// How to reach a socket.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct ContainerSocket {
     engine: PathBuf,
     args: Vec<String>,
 }
 
-impl Way {
-    /// To `socket` in `container`, where `kmslab` is the command that runs this program there.
+impl ContainerSocket {
+    /// The socket `socket` in `container`, where `kmslab` is the command of this program.
     pub fn new(engine: &Path, container: &str, kmslab: &[String], socket: &Path) -> Self {
         let mut args = vec!["exec".to_owned(), "--interactive".into(), container.into()];
         args.extend_from_slice(kmslab);
@@ -29,7 +29,7 @@ impl Way {
         }
     }
 
-    /// A new connection. Whether anybody listens shows when it is used.
+    /// Opens a connection. Whether anything listens shows on first use.
     pub fn open(&self) -> std::io::Result<Stream> {
         let mut child = Command::new(&self.engine)
             .args(&self.args)
@@ -52,7 +52,7 @@ impl Way {
     }
 }
 
-/// One connection; closed when it is dropped.
+/// A connection, closed on drop.
 #[derive(Debug)]
 pub struct Stream {
     input: ChildStdin,

@@ -18,24 +18,25 @@ use aws_lc_rs::hmac;
 use kmslab_kmsv2::stored::{EncryptedDekSourceType, EncryptedObject};
 use zeroize::Zeroizing;
 
-/// Bytes of a seed and of a DEK, as API servers make them.
+/// Length in bytes of seeds and DEKs that API servers generate.
 pub const DEK_SOURCE_LEN: usize = 32;
-/// Bytes of the HKDF info that stands before the nonce.
+/// Length in bytes of the HKDF info before the nonce.
 pub const INFO_LEN: usize = 32;
-/// Bytes of an AES-GCM nonce.
+/// Length of an AES-GCM nonce in bytes.
 pub const NONCE_LEN: usize = 12;
-/// Bytes of an AES-GCM tag.
+/// Length of an AES-GCM tag in bytes.
 pub const TAG_LEN: usize = 16;
-/// What the seed layout adds to a plaintext.
+/// Difference in length between the seed layout and its plaintext.
 pub const SEED_OVERHEAD: usize = INFO_LEN + NONCE_LEN + TAG_LEN;
 
-/// Why a value does not open. The texts are the API server's own, so that a model can pass them on.
+/// Why a value cannot be decrypted. The messages are the API server's, so that the model can return
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Too few bytes for nonce, tag and (with a seed) info.
+    /// Too short for nonce, tag and (with a seed) info.
     #[error("the stored data was shorter than the required size")]
     TooShort,
-    /// A seed under 32 bytes cannot feed the key derivation.
+    /// A seed of less than 32 bytes cannot be used for key derivation.
     #[error("invalid seed length {0} used for key generation")]
     SeedLength(usize),
     /// A DEK must be an AES key of 16, 24 or 32 bytes.
@@ -49,9 +50,8 @@ pub enum EnvelopeError {
     Authentication,
 }
 
-/// The plaintext of a stored object, given the plaintext of its DEK source and the etcd key it
-/// stands under.
-pub fn open(
+/// Decrypts a stored object with its decrypted DEK source and its etcd key.
+pub fn decrypt(
     object: &EncryptedObject,
     dek_source: &[u8],
     etcd_key: &[u8],
@@ -59,21 +59,20 @@ pub fn open(
     let kind = object.encrypted_dek_source_type;
     let data = object.encrypted_data.as_ref();
     match EncryptedDekSourceType::try_from(kind) {
-        Ok(EncryptedDekSourceType::AesGcmKey) => open_gcm(dek_source, data, etcd_key),
+        Ok(EncryptedDekSourceType::AesGcmKey) => decrypt_gcm(dek_source, data, etcd_key),
         Ok(EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed) => {
             let (info, rest) = data
                 .split_at_checked(INFO_LEN)
                 .ok_or(EnvelopeError::TooShort)?;
-            open_gcm(derive(dek_source, info)?.as_ref(), rest, etcd_key)
+            decrypt_gcm(derive(dek_source, info)?.as_ref(), rest, etcd_key)
         }
         Err(_) => Err(EnvelopeError::UnknownSourceType(kind)),
     }
 }
 
-/// `encryptedData` of the seed layout. `info` and `nonce` must be fresh random bytes for every
-/// value.
+/// Encrypts in the seed layout. `info` and `nonce` must be fresh random bytes for every value.
 #[must_use]
-pub fn seal_seed(
+pub fn encrypt_with_seed(
     seed: &[u8; DEK_SOURCE_LEN],
     info: &[u8; INFO_LEN],
     nonce: &[u8; NONCE_LEN],
@@ -83,24 +82,24 @@ pub fn seal_seed(
     let key = expand(seed, info);
     let mut out = Vec::with_capacity(SEED_OVERHEAD + plaintext.len());
     out.extend_from_slice(info);
-    seal_into(&mut out, &key, nonce, etcd_key, plaintext);
+    encrypt_into(&mut out, &key, nonce, etcd_key, plaintext);
     out
 }
 
-/// `encryptedData` of the layout before 1.28. A nonce must never come twice under one DEK.
+/// Encrypts in the layout before 1.28. A nonce must not be reused with one DEK.
 #[must_use]
-pub fn seal_dek(
+pub fn encrypt_with_dek(
     dek: &[u8; DEK_SOURCE_LEN],
     nonce: &[u8; NONCE_LEN],
     etcd_key: &[u8],
     plaintext: &[u8],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(NONCE_LEN + TAG_LEN + plaintext.len());
-    seal_into(&mut out, dek, nonce, etcd_key, plaintext);
+    encrypt_into(&mut out, dek, nonce, etcd_key, plaintext);
     out
 }
 
-fn seal_into(
+fn encrypt_into(
     out: &mut Vec<u8>,
     key: &[u8; 32],
     nonce: &[u8; NONCE_LEN],
@@ -111,11 +110,11 @@ fn seal_into(
         msg: plaintext,
         aad,
     };
-    let sealed = Aes256Gcm::new(key.into())
+    let encrypted = Aes256Gcm::new(key.into())
         .encrypt(nonce.into(), payload)
         .expect("AES-GCM seals anything under 64 GiB");
     out.extend_from_slice(nonce);
-    out.extend_from_slice(&sealed);
+    out.extend_from_slice(&encrypted);
 }
 
 fn derive(seed: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; 32]>, EnvelopeError> {
@@ -125,8 +124,8 @@ fn derive(seed: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; 32]>, EnvelopeError
     Ok(expand(seed, info))
 }
 
-/// HKDF-Expand (RFC 5869 §2.3) without Extract. The output is as long as the hash, which makes it
-/// the one block `HMAC-SHA256(seed, info ‖ 0x01)`.
+/// HKDF-Expand (RFC 5869 §2.3) without Extract. The output is as long as the hash, so it is the
+/// single block `HMAC-SHA256(seed, info ‖ 0x01)`.
 fn expand(seed: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let mut context = hmac::Context::with_key(&key);
@@ -137,20 +136,19 @@ fn expand(seed: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     block
 }
 
-/// AES-GCM over `nonce ‖ ciphertext ‖ tag`, with the three key sizes that Go's `aes.NewCipher`
-/// takes.
-fn open_gcm(key: &[u8], data: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+/// AES-GCM over `nonce ‖ ciphertext ‖ tag` with the key sizes of Go's `aes.NewCipher`.
+fn decrypt_gcm(key: &[u8], data: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let (nonce, msg) = data
         .split_first_chunk::<NONCE_LEN>()
         .ok_or(EnvelopeError::TooShort)?;
     let payload = Payload { msg, aad };
-    let opened = match key.len() {
+    let decrypted = match key.len() {
         16 => Aes128Gcm::new_from_slice(key).map(|c| c.decrypt(nonce.into(), payload)),
         24 => AesGcm::<Aes192, U12>::new_from_slice(key).map(|c| c.decrypt(nonce.into(), payload)),
         32 => Aes256Gcm::new_from_slice(key).map(|c| c.decrypt(nonce.into(), payload)),
         other => return Err(EnvelopeError::KeyLength(other)),
     };
-    match opened {
+    match decrypted {
         Ok(Ok(plaintext)) => Ok(Zeroizing::new(plaintext)),
         Ok(Err(_)) => Err(EnvelopeError::Authentication),
         Err(_) => Err(EnvelopeError::KeyLength(key.len())),
@@ -191,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn values_written_by_kubernetes_1_27_and_1_28_open() {
+    fn values_of_kubernetes_1_27_and_1_28_decrypt() {
         let recorded = recorded();
         assert_eq!(recorded.len(), 2);
         for (one, object, source) in recorded {
-            let plaintext = open(&object, &source, one.etcd_key.as_bytes()).unwrap();
+            let plaintext = decrypt(&object, &source, one.etcd_key.as_bytes()).unwrap();
             let name = one.etcd_key.rsplit('/').next().unwrap().as_bytes();
             assert!(plaintext.starts_with(b"k8s\0\n\x0c\n\x02v1\x12\x06Secret"));
             assert!(
@@ -207,39 +205,42 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_value_is_sealed_to_the_same_bytes() {
+    fn recorded_value_is_encrypted_to_the_same_bytes() {
         for (one, object, source) in recorded() {
             let key = one.etcd_key.as_bytes();
-            let plaintext = open(&object, &source, key).unwrap();
+            let plaintext = decrypt(&object, &source, key).unwrap();
             let data = &object.encrypted_data;
             let source = source.try_into().unwrap();
             let again = if object.encrypted_dek_source_type == 1 {
                 let (info, rest) = data.split_first_chunk().unwrap();
-                seal_seed(&source, info, rest.first_chunk().unwrap(), key, &plaintext)
+                encrypt_with_seed(&source, info, rest.first_chunk().unwrap(), key, &plaintext)
             } else {
-                seal_dek(&source, data.first_chunk().unwrap(), key, &plaintext)
+                encrypt_with_dek(&source, data.first_chunk().unwrap(), key, &plaintext)
             };
             assert_eq!(&again, data);
         }
     }
 
     #[test]
-    fn another_etcd_key_does_not_open() {
+    fn value_does_not_decrypt_under_another_etcd_key() {
         for (one, object, source) in recorded() {
             let moved = format!("{}-copy", one.etcd_key);
-            let opened = open(&object, &source, moved.as_bytes());
-            assert_eq!(opened, Err(EnvelopeError::Authentication));
+            let decrypted = decrypt(&object, &source, moved.as_bytes());
+            assert_eq!(decrypted, Err(EnvelopeError::Authentication));
         }
     }
 
     #[test]
-    fn sources_of_a_wrong_length_are_named() {
+    fn dek_sources_of_wrong_length_are_reported() {
         let recorded = recorded();
         let (_, dek, _) = &recorded[0];
         let (_, seed, _) = &recorded[1];
-        assert_eq!(open(dek, &[1; 31], b"k"), Err(EnvelopeError::KeyLength(31)));
         assert_eq!(
-            open(seed, &[1; 31], b"k"),
+            decrypt(dek, &[1; 31], b"k"),
+            Err(EnvelopeError::KeyLength(31))
+        );
+        assert_eq!(
+            decrypt(seed, &[1; 31], b"k"),
             Err(EnvelopeError::SeedLength(31))
         );
         let unknown = EncryptedObject {
@@ -247,25 +248,25 @@ mod tests {
             ..dek.clone()
         };
         assert_eq!(
-            open(&unknown, &[1; 32], b"k"),
+            decrypt(&unknown, &[1; 32], b"k"),
             Err(EnvelopeError::UnknownSourceType(9))
         );
     }
 
     proptest! {
         #[test]
-        fn any_changed_byte_is_noticed(plaintext in prop::collection::vec(any::<u8>(), 0..99), at: prop::sample::Index, flip in 1u8..) {
-            let mut data = seal_seed(&[1; 32], &[2; 32], &[3; 12], b"/registry/a", &plaintext);
+        fn changed_byte_of_a_value_is_detected(plaintext in prop::collection::vec(any::<u8>(), 0..99), at: prop::sample::Index, flip in 1u8..) {
+            let mut data = encrypt_with_seed(&[1; 32], &[2; 32], &[3; 12], b"/registry/a", &plaintext);
             let at = at.index(data.len());
             data[at] ^= flip;
             let object = EncryptedObject { encrypted_data: data, encrypted_dek_source_type: 1, ..Default::default() };
-            prop_assert_eq!(open(&object, &[1; 32], b"/registry/a"), Err(EnvelopeError::Authentication));
+            prop_assert_eq!(decrypt(&object, &[1; 32], b"/registry/a"), Err(EnvelopeError::Authentication));
         }
 
         #[test]
-        fn any_bytes_are_refused_without_a_panic(data: Vec<u8>, source: Vec<u8>, kind in 0i32..3) {
+        fn decrypting_arbitrary_bytes_never_panics(data: Vec<u8>, source: Vec<u8>, kind in 0i32..3) {
             let object = EncryptedObject { encrypted_data: data, encrypted_dek_source_type: kind, ..Default::default() };
-            prop_assert!(open(&object, &source, b"k").is_err());
+            prop_assert!(decrypt(&object, &source, b"k").is_err());
         }
     }
 }

@@ -18,24 +18,24 @@ const BUCKET: &str = "key";
 const REVISION_LEN: usize = 17;
 const TOMBSTONE: u8 = b't';
 
-/// One write or deletion.
+/// A write or deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Revision of the transaction.
     pub main: i64,
-    /// Place within the transaction.
+    /// Position in the transaction.
     pub sub: i64,
-    /// Whether it deleted the key; the value is empty then.
+    /// Whether it is a deletion; the value is then empty.
     pub deleted: bool,
     /// Key and value at that revision.
     pub stored: Stored,
 }
 
-/// All that a database file remembers, oldest first. What a compaction removed is gone (until then
-/// old values stay readable to whoever has the file and the old key).
+/// Everything in a database file, oldest first. Compaction removes records; until then old values
+/// can be read with the file and the old key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// In order of their revisions.
+    /// Records in order of revision.
     pub records: Vec<Record>,
 }
 
@@ -43,15 +43,14 @@ impl History {
     /// Reads the bucket `key`.
     pub fn read(database: &Database) -> Result<Self, BboltError> {
         let mut records = Vec::new();
-        each_record(database, &mut |record| {
+        for_each_record(database, &mut |record| {
             records.push(record);
             Ok(())
         })?;
         Ok(Self { records })
     }
 
-    /// The newest live value of each key under `prefix`, as a range over the running server would
-    /// give it.
+    /// The newest live value of each key under `prefix`, as a range request would return it.
     #[must_use]
     pub fn live(&self, prefix: &str) -> Range {
         let mut keys: BTreeMap<&str, &Stored> = BTreeMap::new();
@@ -74,66 +73,68 @@ impl History {
     }
 }
 
-/// Calls `each` with all that a database file remembers, oldest first.
-pub fn each_record(
+/// Calls `each` with all records of a database file, oldest first.
+pub fn for_each_record(
     database: &Database,
     each: &mut dyn FnMut(Record) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
-    each_entry(database, &mut |Entry { main, sub, deleted },
-                               kv: KeyValue| {
-        let mut stored = Stored::from(kv);
-        stored.mod_revision = main;
-        each(Record {
-            main,
-            sub,
-            deleted,
-            stored,
-        })
-    })
+    for_each_entry(
+        database,
+        &mut |Entry { main, sub, deleted }, kv: KeyValue| {
+            let mut stored = Stored::from(kv);
+            stored.mod_revision = main;
+            each(Record {
+                main,
+                sub,
+                deleted,
+                stored,
+            })
+        },
+    )
 }
 
-/// A `KeyValue` without what is in it: skipping the value is faster than copying it.
+/// A `KeyValue` without its value: skipping it is faster than copying.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Head {
-    /// As etcd has it; not necessarily UTF-8.
+pub(super) struct KeyValueHead {
+    /// The key; not necessarily UTF-8.
     #[prost(bytes = "vec", tag = "1")]
     pub(super) key: Vec<u8>,
-    /// Revision of the store at this write; 0 of a deletion.
+    /// Revision of the write; 0 for a deletion.
     #[prost(int64, tag = "3")]
     pub(super) mod_revision: i64,
 }
 
-/// Where an entry of the bucket is in the history.
+/// Position of an entry in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Revision of the transaction.
     pub(super) main: i64,
-    /// Place within the transaction.
+    /// Position in the transaction.
     pub(super) sub: i64,
-    /// Whether it deleted the key.
+    /// Whether it is a deletion.
     pub(super) deleted: bool,
 }
 
-/// A message that an entry of the bucket is read as.
-pub(super) trait OfEntry: Message + Default {
-    /// Revision of the store at this write.
+/// A message that an entry of the bucket is decoded as.
+pub(super) trait EntryMessage: Message + Default {
+    /// Revision of the write.
     fn mod_revision(&self) -> i64;
 }
 
-impl OfEntry for KeyValue {
+impl EntryMessage for KeyValue {
     fn mod_revision(&self) -> i64 {
         self.mod_revision
     }
 }
 
-impl OfEntry for Head {
+impl EntryMessage for KeyValueHead {
     fn mod_revision(&self) -> i64 {
         self.mod_revision
     }
 }
 
 /// Calls `each` with every entry of the bucket `key`, oldest first.
-pub(super) fn each_entry<M: OfEntry>(
+pub(super) fn for_each_entry<M: EntryMessage>(
     database: &Database,
     each: &mut dyn FnMut(Entry, M) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
@@ -143,7 +144,7 @@ pub(super) fn each_entry<M: OfEntry>(
             entry,
             reason,
         };
-        // What is no revision may be a part of somebody's Secret, of any length.
+        // Bytes that are not a revision may be part of a Secret and of any length.
         let (main, sub, deleted) = revision(key).ok_or_else(|| {
             broken(
                 format!("of {} bytes", key.len()),
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn revisions_are_read_with_their_mark() {
+    fn revisions_parse_with_tombstone_mark() {
         let mut key = [&7u64.to_be_bytes()[..], b"_", &2u64.to_be_bytes()].concat();
         assert_eq!(revision(&key), Some((7, 2, false)));
         key.push(b't');
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_record_of_a_key_decides() {
+    fn last_record_of_a_key_decides() {
         let record = |main, key: &str, value: &[u8], deleted| Record {
             main,
             sub: 0,

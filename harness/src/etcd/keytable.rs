@@ -1,24 +1,24 @@
-//! Which version of which cloud key sealed a DEK source: read from the ciphertext, looked up in the
-//! emulator's key table.
+//! Finds the version of a cloud key that encrypted a DEK source: the id in the ciphertext is looked
+//! up in the emulator's key table.
 //!
-//! A value's `keyID` and annotation are what the plugin says; the ciphertext is what the cloud did.
-//! Proofs use the second.
+//! A value's `keyID` and annotation are statements of the plugin; the ciphertext shows what the
+//! cloud did. Proofs use the ciphertext.
 
 use kmslab_kmsv2::stored::EncryptedObject;
 use kmslab_plugin::kek::aws::canonical;
 use kmslab_plugin::{ANNOTATION, Label, parse_annotation};
 use serde::{Deserialize, Serialize};
 
-/// An AWS CiphertextBlob of a symmetric key: this, then the 32-byte id of the key material.
+/// Prefix of an AWS CiphertextBlob of a symmetric key, followed by the 32-byte id of the key
+/// material.
 const AWS_BLOB: &[u8] = &[0x01, 0x02, 0x02, 0x00, 0x78];
-/// A Google ciphertext of a symmetric key: this, then the 32-byte id by which the emulator names
-/// the version.
+/// Prefix of a Google ciphertext of a symmetric key, followed by the 32-byte id of the version.
 const GCP_BLOB: &[u8] = &[0x0a, 0x24, 0x00];
 
-/// The id of the material or version that a ciphertext shows.
+/// The id of material or version in a ciphertext.
 pub type BlobId = [u8; 32];
 
-/// All keys of an emulator, as its admin port's `GET /keys` lists them.
+/// All keys of an emulator, from its admin port's `GET /keys`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyTable {
@@ -26,12 +26,12 @@ pub struct KeyTable {
     pub rows: Vec<KeyRow>,
 }
 
-/// One cloud key.
+/// A cloud key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    /// `aws`, `azure`, `gcp`.
+    /// `aws`, `azure` or `gcp`.
     pub cloud: String,
-    /// The key's full name: for AWS its ARN, for Google its resource name.
+    /// Full name of the key: ARN, URL or resource name.
     pub key: String,
     /// Number of the version that encrypts now.
     pub primary: u64,
@@ -39,85 +39,85 @@ pub struct KeyRow {
     pub versions: Vec<VersionRow>,
 }
 
-/// One version of a cloud key.
+/// A version of a cloud key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRow {
-    /// From 1, in order of creation.
+    /// Number, from 1, in order of creation.
     pub number: u64,
-    /// The cloud's name for it: for AWS the KeyMaterialId, for Google its number.
+    /// The cloud's id: KeyMaterialId for AWS, number for Google.
     pub id: String,
-    /// What ciphertexts show of it, in hex.
+    /// The id in ciphertexts, in hex.
     #[serde(default)]
     pub blob_id: String,
 }
 
 /// A version found in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Used<'a> {
-    /// The key's row.
+pub struct UsedVersion<'a> {
+    /// Row of the key.
     pub key: &'a KeyRow,
-    /// The version's row.
+    /// Row of the version.
     pub version: &'a VersionRow,
 }
 
 impl KeyRow {
-    /// The version that sealed a DEK source, where the ciphertext shows it; `None` where it is no
-    /// blob of this key.
+    /// Returns the version that encrypted a DEK source; `None` if the ciphertext shows no version
+    /// of this key.
     #[must_use]
-    pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<&VersionRow> {
-        let shown = hex::encode(blob_id(encrypted_dek_source)?);
+    pub fn find_by_ciphertext(&self, encrypted_dek_source: &[u8]) -> Option<&VersionRow> {
+        let displayed = hex::encode(blob_id(encrypted_dek_source)?);
         self.versions
             .iter()
-            .find(|version| version.blob_id.eq_ignore_ascii_case(&shown))
+            .find(|version| version.blob_id.eq_ignore_ascii_case(&displayed))
     }
 }
 
 impl KeyTable {
-    /// Reads the admin port's JSON.
+    /// Parses the admin port's JSON.
     pub fn from_json(json: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(json)
     }
 
-    /// The version that sealed `encrypted_dek_source`; `None` where it is no blob of these keys.
+    /// Returns the version that encrypted `encrypted_dek_source`; `None` if it is not a ciphertext
+    /// of these keys.
     #[must_use]
-    pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<Used<'_>> {
+    pub fn used_by(&self, encrypted_dek_source: &[u8]) -> Option<UsedVersion<'_>> {
         self.rows.iter().find_map(|key| {
-            Some(Used {
+            Some(UsedVersion {
                 key,
-                version: key.used_by(encrypted_dek_source)?,
+                version: key.find_by_ciphertext(encrypted_dek_source)?,
             })
         })
     }
 
-    /// The version that a label names.
+    /// Returns the version that a label names.
     #[must_use]
-    pub fn labelled(&self, label: &Label) -> Option<Used<'_>> {
+    pub fn find_label(&self, label: &Label) -> Option<UsedVersion<'_>> {
         self.find(|row, version| label.key == canonical(&row.key) && version.id == label.version)
     }
 
-    fn find(&self, wanted: impl Fn(&KeyRow, &VersionRow) -> bool) -> Option<Used<'_>> {
+    fn find(&self, expected: impl Fn(&KeyRow, &VersionRow) -> bool) -> Option<UsedVersion<'_>> {
         let mut all = self.rows.iter().flat_map(|key| {
             key.versions
                 .iter()
-                .map(move |version| Used { key, version })
+                .map(move |version| UsedVersion { key, version })
         });
-        all.find(|used| wanted(used.key, used.version))
+        all.find(|used| expected(used.key, used.version))
     }
 }
 
-/// The id in a ciphertext of AWS' or Google's shape, `None` where the bytes are of neither.
+/// The id in a ciphertext of AWS or Google; `None` for other bytes.
 #[must_use]
 pub fn blob_id(ciphertext: &[u8]) -> Option<BlobId> {
-    let shown = [AWS_BLOB, GCP_BLOB]
+    let displayed = [AWS_BLOB, GCP_BLOB]
         .iter()
         .find_map(|shape| ciphertext.strip_prefix(*shape))?;
-    shown.first_chunk().copied()
+    displayed.first_chunk().copied()
 }
 
-/// The readable key and version beside a value that kmslab's plugin wrote; other plugins'
-/// annotations are none.
+/// Parses the label that kmslab's plugin adds to a value; `None` for annotations of other plugins.
 #[must_use]
-pub fn label_of(object: &EncryptedObject) -> Option<Label> {
+pub fn parse_label(object: &EncryptedObject) -> Option<Label> {
     parse_annotation(object.annotations.get(ANNOTATION)?).ok()
 }
 
@@ -125,8 +125,8 @@ pub fn label_of(object: &EncryptedObject) -> Option<Label> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A table of `keys` keys with two versions each; the blob id of key k's version v is 32 × (16k
-    /// + v).
+    /// A table of `keys` keys with two versions each; the blob id of version v of key k is 32 ×
+    /// (16k + v).
     pub(crate) fn table(keys: u8) -> KeyTable {
         let version = |key: u8, number: u8| VersionRow {
             number: number.into(),
@@ -144,13 +144,13 @@ pub(crate) mod tests {
         }
     }
 
-    /// A blob of AWS's shape; `salt` tells two DEK sources of one version apart.
+    /// A ciphertext in AWS' format; `salt` distinguishes DEK sources of one version.
     pub(crate) fn blob(key: u8, version: u8, salt: u8) -> Vec<u8> {
         [AWS_BLOB, &[16 * key + version; 32], &[1, salt]].concat()
     }
 
     #[test]
-    fn a_blob_names_its_version() {
+    fn aws_ciphertext_identifies_its_version() {
         let table = table(2);
         let used = table.used_by(&blob(2, 1, 0)).unwrap();
         assert_eq!(
@@ -163,7 +163,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_multi_region_label_has_no_region() {
+    fn label_of_a_multi_region_key_has_no_region() {
         let mut table = table(1);
         table.rows[0].key = "arn:aws:kms:eu-west-1:123456789012:key/mrk-1".to_owned();
         let label = |key: &str| Label {
@@ -172,16 +172,16 @@ pub(crate) mod tests {
             version: "material-1-2".into(),
             generation: 0,
         };
-        let found = table.labelled(&label("arn:aws:kms::123456789012:key/mrk-1"));
+        let found = table.find_label(&label("arn:aws:kms::123456789012:key/mrk-1"));
         assert_eq!(found.map(|used| used.version.number), Some(2));
         assert_eq!(
-            table.labelled(&label("arn:aws:kms::123456789012:key/mrk-2")),
+            table.find_label(&label("arn:aws:kms::123456789012:key/mrk-2")),
             None
         );
     }
 
     #[test]
-    fn the_admin_ports_table_reads_with_more_columns_than_these() {
+    fn key_table_with_additional_columns_parses() {
         let json = br#"[{"cloud":"aws","key":"arn","state":"Enabled","primary":1,
             "versions":[{"number":1,"id":"m1","blob_id":"00ff","created":"2026-01-01T00:00:00Z"}]}]"#;
         assert_eq!(

@@ -6,10 +6,10 @@
 //! stand under group and name. Sources: `pkg/kubeapiserver/default_storage_factory_builder.go` and
 //! `test/integration/etcd/data.go` of Kubernetes 1.34, `getRESTOptions` of apiextensions-apiserver.
 
-/// The default of kube-apiserver's `--etcd-prefix`.
-pub const PREFIX: &str = "/registry";
+/// Default of kube-apiserver's `--etcd-prefix`.
+pub const DEFAULT_PREFIX: &str = "/registry";
 
-/// Groups whose resources the kube-apiserver itself keeps.
+/// API groups whose resources kube-apiserver itself serves.
 const BUILT_IN: [&str; 23] = [
     "",
     "admissionregistration.k8s.io",
@@ -36,8 +36,8 @@ const BUILT_IN: [&str; 23] = [
     "storagemigration.k8s.io",
 ];
 
-/// Built-in resources under another name than their own: `(group, resource, path)`.
-const RENAMED: [(&str, &str, &str); 6] = [
+/// Built-in resources stored under another name: `(group, resource, path)`.
+const RENAMED_RESOURCES: [(&str, &str, &str); 6] = [
     ("", "replicationcontrollers", "controllers"),
     ("", "endpoints", "services/endpoints"),
     ("", "services", "services/specs"),
@@ -46,10 +46,10 @@ const RENAMED: [(&str, &str, &str); 6] = [
     ("networking.k8s.io", "ingresses", "ingress"),
 ];
 
-/// Where a resource's objects are under the API server's prefix: `secrets`, `services/specs`,
+/// Path of a resource's objects below the API server's prefix: `secrets`, `services/specs`,
 /// `example.com/widgets`.
-pub fn path_of(group: &str, resource: &str) -> String {
-    if let Some((.., path)) = RENAMED
+pub fn resource_path(group: &str, resource: &str) -> String {
+    if let Some((.., path)) = RENAMED_RESOURCES
         .iter()
         .find(|(of, name, _)| (*of, *name) == (group, resource))
     {
@@ -67,15 +67,15 @@ pub fn path_of(group: &str, resource: &str) -> String {
 ///
 /// `prefix` is the API server's `--etcd-prefix`. Without one it is `/registry`,
 /// `/ANYTHING/registry`, or else the key's first part, as OpenShift's `/kubernetes.io`.
-pub fn resource_of<'a>(key: &'a str, prefix: Option<&str>) -> &'a str {
+pub fn resource_prefix<'a>(key: &'a str, prefix: Option<&str>) -> &'a str {
     let given = prefix
         .map(|prefix| prefix.trim_end_matches('/'))
         .filter(|prefix| is_under(key, prefix));
-    let length = given.map_or_else(|| guessed_prefix(key), str::len);
+    let length = given.map_or_else(|| guess_prefix_len(key), str::len);
     let rest = &key[length..];
     let mut ends = rest.match_indices('/').skip(1).map(|(at, _)| at);
     let first = ends.next().unwrap_or(rest.len());
-    // Groups of custom resources have a dot, no built-in resource has one. Services keep their two
+    // Groups of custom resources contain a dot, built-in resources do not. Services store their two
     // kinds one level down.
     let name = rest[..first].trim_start_matches('/');
     let end = if name.contains('.') || name == "services" {
@@ -91,17 +91,17 @@ fn is_under(key: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The length of what is taken for the API server's prefix.
-fn guessed_prefix(key: &str) -> usize {
-    if is_under(key, PREFIX) {
-        return PREFIX.len();
+/// Length of the assumed API server prefix.
+fn guess_prefix_len(key: &str) -> usize {
+    if is_under(key, DEFAULT_PREFIX) {
+        return DEFAULT_PREFIX.len();
     }
     let first = key
         .get(1..)
         .and_then(|rest| rest.find('/'))
         .map_or(0, |at| at + 1);
-    if is_under(&key[first..], PREFIX) {
-        first + PREFIX.len()
+    if is_under(&key[first..], DEFAULT_PREFIX) {
+        first + DEFAULT_PREFIX.len()
     } else {
         first
     }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resource_is_where_the_storage_factory_puts_it() {
+    fn resource_paths_match_the_storage_factory() {
         for (group, resource, path) in [
             ("", "secrets", "secrets"),
             ("", "nodes", "minions"),
@@ -128,7 +128,7 @@ mod tests {
                 "apiregistration.k8s.io/apiservices",
             ),
             ("example.com", "widgets", "example.com/widgets"),
-            // Custom resources of the Kubernetes project's own domain.
+            // Custom resources in the Kubernetes project's own domain.
             (
                 "gateway.networking.k8s.io",
                 "gateways",
@@ -141,12 +141,12 @@ mod tests {
             ),
             ("metrics.k8s.io", "nodes", "metrics.k8s.io/nodes"),
         ] {
-            assert_eq!(path_of(group, resource), path);
+            assert_eq!(resource_path(group, resource), path);
         }
     }
 
     #[test]
-    fn a_key_belongs_to_one_resource_whatever_its_namespace_and_name() {
+    fn etcd_key_belongs_to_one_resource() {
         for (key, resource) in [
             ("/registry/secrets/default/s1", "/registry/secrets"),
             ("/registry/secrets/registry/s1", "/registry/secrets"),
@@ -175,7 +175,7 @@ mod tests {
                 "/registry/apiregistration.k8s.io/apiservices/v1.apps",
                 "/registry/apiregistration.k8s.io/apiservices",
             ),
-            // OpenShift's prefix has a dot, and a namespace may have any name.
+            // OpenShift's prefix contains a dot, and a namespace may have any name.
             (
                 "/kubernetes.io/secrets/registry/s1",
                 "/kubernetes.io/secrets",
@@ -192,19 +192,19 @@ mod tests {
             ("-", "-"),
             ("héé/é", "héé/é"),
         ] {
-            assert_eq!(resource_of(key, None), resource, "{key}");
+            assert_eq!(resource_prefix(key, None), resource, "{key}");
         }
         let nested = "/clusters/one/secrets/default/s1";
         assert_eq!(
-            resource_of(nested, Some("/clusters/one")),
+            resource_prefix(nested, Some("/clusters/one")),
             "/clusters/one/secrets"
         );
         assert_eq!(
-            resource_of(nested, Some("/clusters/one/")),
+            resource_prefix(nested, Some("/clusters/one/")),
             "/clusters/one/secrets"
         );
         assert_eq!(
-            resource_of(nested, Some("/clusters/on")),
+            resource_prefix(nested, Some("/clusters/on")),
             "/clusters/one",
             "another prefix is not its own"
         );
@@ -212,8 +212,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_key_has_a_resource_that_begins_it(key: String, prefix: Option<String>) {
-            proptest::prop_assert!(key.starts_with(resource_of(&key, prefix.as_deref())));
+        fn every_key_starts_with_its_resource_prefix(key: String, prefix: Option<String>) {
+            proptest::prop_assert!(key.starts_with(resource_prefix(&key, prefix.as_deref())));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The live values of a database file, in memory that does not grow with the values: of two walks
-//! over the file, the first finds out which revision of each key is the last.
+//! The live values of a database file, with memory that does not grow with the values: the first of
+//! two passes finds the last revision of each key.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,26 +8,26 @@ use std::thread;
 use super::Stored;
 use super::bbolt::{BboltError, Database};
 use super::r#gen::mvccpb::KeyValue;
-use super::history::{Entry, Head, each_entry};
+use super::history::{Entry, KeyValueHead, for_each_entry};
 
-/// The last revision of each key under a prefix; none where it was deleted then.
+/// The last revision of each key under a prefix, unless the key was deleted.
 ///
-/// Keys are known by 64 bits of a keyed hash, so that each takes 20 bytes: among a million keys,
-/// two are taken for one in one file of 30 million.
-struct Last<'p> {
+/// Keys are identified by 64 bits of a keyed hash and take 20 bytes each. Among a million keys, a
+/// collision occurs in one of 30 million files.
+struct LastRevisions<'p> {
     prefix: &'p str,
     hasher: RandomState,
     of: HashMap<[u8; 8], [u8; 12]>,
 }
 
-impl<'p> Last<'p> {
+impl<'p> LastRevisions<'p> {
     fn of(database: &Database, prefix: &'p str) -> Result<Self, BboltError> {
         let mut last = Self {
             prefix,
             hasher: RandomState::new(),
             of: HashMap::new(),
         };
-        each_entry(database, &mut |entry, head: Head| {
+        for_each_entry(database, &mut |entry, head: KeyValueHead| {
             if let Some(name) = last.name(&head.key) {
                 if entry.deleted {
                     last.of.remove(&name);
@@ -51,7 +51,7 @@ impl<'p> Last<'p> {
     }
 }
 
-/// Main and sub in twelve bytes: etcd's transactions have 128 operations by default.
+/// Main and sub revision in twelve bytes: etcd's transactions have 128 operations by default.
 fn revision(entry: Entry) -> [u8; 12] {
     let mut bytes = [0; 12];
     bytes[..8].copy_from_slice(&entry.main.to_ne_bytes());
@@ -59,22 +59,22 @@ fn revision(entry: Entry) -> [u8; 12] {
     bytes
 }
 
-/// Calls `each` with the newest live value of each key under `prefix`, in the order in which they
-/// were written. Checks the file's checksum first, while the first walk is under way.
-pub fn each_live(
+/// Calls `each` with the newest live value of each key under `prefix`, in the order of writing. The
+/// file's checksum is verified during the first pass.
+pub fn for_each_live(
     database: &Database,
     prefix: &str,
     each: &mut dyn FnMut(Stored) -> Result<(), BboltError>,
 ) -> Result<(), BboltError> {
     let (checked, last) = thread::scope(|threads| {
-        let check = threads.spawn(|| database.check());
-        let last = Last::of(database, prefix);
+        let check = threads.spawn(|| database.verify_checksum());
+        let last = LastRevisions::of(database, prefix);
         (check.join(), last)
     });
-    // That a file was changed says more than what is then wrong in it.
+    // A checksum error explains more than the errors that follow from it.
     checked.unwrap_or_else(|_| Err(BboltError::Io("the checksum was not computed".to_owned())))?;
     let last = last?;
-    each_entry(database, &mut |entry, kv: KeyValue| {
+    for_each_entry(database, &mut |entry, kv: KeyValue| {
         if !last.is(entry, &kv.key) {
             return Ok(());
         }

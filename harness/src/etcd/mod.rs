@@ -1,5 +1,4 @@
-//! etcd, as scenarios and the inspector see it: live through its API, or as a database file, and
-//! what the values in it are.
+//! etcd: its live API, database files, and the formats of stored values.
 
 use async_trait::async_trait;
 
@@ -17,52 +16,52 @@ pub mod snapshot_text;
 pub mod stale;
 pub mod value;
 
-/// One key with its value, as etcd holds it.
+/// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The key, `/registry/secrets/default/s1`.
+    /// The key, such as `/registry/secrets/default/s1`.
     pub key: String,
-    /// The value's bytes.
+    /// The stored bytes.
     pub value: Vec<u8>,
-    /// Revision of the store at which the key was created.
+    /// Revision at which the key was created.
     pub create_revision: i64,
-    /// Revision of its last change: what the API calls resourceVersion.
+    /// Revision of the last change: the API's resourceVersion.
     pub mod_revision: i64,
-    /// How many times the key was written since it was created.
+    /// Number of writes since the key was created.
     pub version: i64,
 }
 
 /// All keys under a prefix at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
-    /// The revision that this is the state of.
+    /// The revision.
     pub revision: i64,
-    /// In the order of their keys.
+    /// Items ordered by key.
     pub items: Vec<Stored>,
 }
 
 /// A database at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Every byte of it.
+    /// The bytes of the database.
     pub database: Vec<u8>,
-    /// The same as keys and values, as far as it was not compacted.
+    /// Its keys and values, as far as they were not compacted.
     pub history: History,
 }
 
 /// Read and write access below the API server.
 #[async_trait]
 pub trait Etcd: Send + Sync {
-    /// All keys that begin with `prefix`, at one revision, however many pages it takes.
+    /// Returns all keys that begin with `prefix`, at one revision, in as many pages as it takes.
     async fn range(&self, prefix: &str) -> anyhow::Result<Range>;
-    /// One key.
+    /// Returns one key.
     async fn get(&self, key: &str) -> anyhow::Result<Option<Stored>>;
-    /// Writes a value past the API server; returns the revision.
+    /// Writes a value without the API server; returns the revision.
     async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<i64>;
-    /// Deletes a key past the API server; whether there was one.
+    /// Deletes a key without the API server; returns whether it existed.
     async fn delete(&self, key: &str) -> anyhow::Result<bool>;
-    /// Every byte of the database, history included: where a canary is searched.
+    /// Returns the bytes of the database including its history, to search for plaintext.
     async fn database(&self) -> anyhow::Result<Vec<u8>>;
-    /// A snapshot: what whoever takes one has.
+    /// Takes a snapshot.
     async fn snapshot(&self) -> anyhow::Result<Snapshot>;
 }

@@ -20,21 +20,21 @@ use aws_lc_rs::digest::{SHA256, digest};
 use kmslab_kmsv2::stored::{EncryptedDekSourceType, EncryptedObject};
 
 use super::Stored;
-use super::keytable::{KeyTable, Used, blob_id, label_of};
+use super::keytable::{KeyTable, UsedVersion, blob_id, parse_label};
 use super::value::{Value, recognise};
 
-/// Plaintexts by etcd key: what was decrypted, or why it could not be. A key that is missing was
-/// not tried.
+/// Plaintexts by etcd key: the decrypted bytes, or why decryption failed. Missing keys were not
+/// tried.
 pub type Plaintexts = BTreeMap<String, Result<zeroize::Zeroizing<Vec<u8>>, String>>;
 
-/// Names given so far. Holds digests, no plaintext.
+/// Names assigned so far. Contains digests, no plaintext.
 #[derive(Debug, Default)]
 pub struct Names {
     given: BTreeMap<&'static str, BTreeMap<Vec<u8>, usize>>,
 }
 
 impl Names {
-    /// The text of `items`, in their order.
+    /// Renders `items` in their order.
     #[must_use]
     pub fn render<'a>(
         &mut self,
@@ -54,7 +54,7 @@ impl Names {
         &mut self,
         stored: &Stored,
         table: &KeyTable,
-        opened: Option<&Result<zeroize::Zeroizing<Vec<u8>>, String>>,
+        decrypted: Option<&Result<zeroize::Zeroizing<Vec<u8>>, String>>,
     ) -> String {
         let value = recognise(&stored.value);
         let format = value.format();
@@ -78,7 +78,7 @@ impl Names {
                 self.value(&stored.value)
             ),
         };
-        match opened {
+        match decrypted {
             None => written,
             Some(Ok(plaintext)) => format!("{written} -> {}", self.plaintext(plaintext)),
             Some(Err(reason)) => format!("{written} -> UNREADABLE {reason}"),
@@ -92,10 +92,10 @@ impl Names {
             (None, Some(id)) => format!("{} (not in the key table)", self.name("blob", &id)),
             (None, None) => "no cloud blob".to_owned(),
         };
-        let label = match label_of(object) {
+        let label = match parse_label(object) {
             None => " unlabelled".to_owned(),
             Some(label) => {
-                let labelled = match table.labelled(&label) {
+                let labelled = match table.find_label(&label) {
                     Some(version) => self.version(version),
                     None => self.name("label", format!("{label:?}").as_bytes()),
                 };
@@ -115,7 +115,7 @@ impl Names {
         format!("{used}{label} {key_id} {dek} {kind}")
     }
 
-    fn version(&mut self, used: Used<'_>) -> String {
+    fn version(&mut self, used: UsedVersion<'_>) -> String {
         format!(
             "{}/v{}",
             self.name("key", used.key.key.as_bytes()),
@@ -123,7 +123,7 @@ impl Names {
         )
     }
 
-    /// What kind of object it is, and which.
+    /// Type and name of the object.
     fn plaintext(&mut self, plaintext: &[u8]) -> String {
         let what = match recognise(plaintext) {
             Value::Protobuf { api_version, kind } => format!("protobuf {api_version} {kind}"),
@@ -191,11 +191,11 @@ mod tests {
         let object = |name: &str| {
             format!(r#"{{"apiVersion":"v1","kind":"Secret","name":"{name}"}}"#).into_bytes()
         };
-        let opened = items
+        let decrypted = items
             .iter()
             .map(|one| (one.key.clone(), Ok(Zeroizing::new(object(&one.key)))));
-        let text = names.render(&items, &table(2), &opened.collect());
-        // Only the lines about values, for short expectations.
+        let text = names.render(&items, &table(2), &decrypted.collect());
+        // Only the lines about values, to keep expectations short.
         text.lines()
             .skip(1)
             .step_by(2)
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_reads_as_version_1_to_version_2() {
+    fn rotation_renders_as_version_1_to_version_2() {
         let mut names = Names::default();
         let before = render(&mut names, vec![value(2, 1, 1), value(2, 1, 1)]);
         let after = render(&mut names, vec![value(2, 2, 9), value(2, 2, 9)]);
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_run_to_run_does_not_show() {
+    fn run_dependent_values_are_not_rendered() {
         let first = render(&mut Names::default(), vec![value(1, 1, 3), value(1, 1, 4)]);
         let second = render(&mut Names::default(), vec![value(2, 1, 7), value(2, 1, 8)]);
         assert_eq!(first, second);
     }
 
     #[test]
-    fn each_kind_of_harm_to_one_value_changes_the_text() {
+    fn damaged_value_changes_the_text() {
         let good = vec![value(1, 2, 5), value(1, 2, 5), value(1, 2, 5)];
         let good_text = render(&mut Names::default(), good.clone());
         for (harm, shows, what) in [
@@ -269,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_did_not_open_says_why() {
+    fn undecryptable_value_renders_the_reason() {
         let items = items(vec![value(1, 1, 1)]);
-        let opened = [(items[0].key.clone(), Err("key disabled".to_owned()))].into();
-        let text = Names::default().render(&items, &table(1), &opened);
+        let decrypted = [(items[0].key.clone(), Err("key disabled".to_owned()))].into();
+        let text = Names::default().render(&items, &table(1), &decrypted);
         assert!(text.ends_with("-> UNREADABLE key disabled\n"), "{text}");
     }
 }

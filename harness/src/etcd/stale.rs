@@ -1,4 +1,4 @@
-//! Counting what is not under the current key, from stored bytes alone.
+//! Counts values that are not encrypted with the current key, from stored bytes only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +9,23 @@ use super::Stored;
 use super::keytable::{BlobId, blob_id};
 use super::value::{Format, Value, recognise};
 
-/// What a value must show to count as current. What is `None` is not looked at.
+/// What a value must have to count as current. `None` is not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentKey {
     /// The first provider of the API server's configuration.
     pub provider: String,
-    /// What the plugin's Status says now.
+    /// The key_id in the plugin's Status.
     pub key_id: Option<String>,
-    /// The material that the cloud key encrypts with now, where ciphertexts show theirs.
+    /// Id of the key material that encrypts now, if ciphertexts show it.
     pub blob_id: Option<BlobId>,
-    /// Where they do not: the DEK sources that the cloud has opened with the version that encrypts
-    /// now.
+    /// If they do not: the DEK sources that the cloud decrypted with the version that encrypts now.
     pub sources: Option<BTreeSet<Vec<u8>>>,
 }
 
 impl CurrentKey {
-    /// Whether a DEK source was sealed by another version than the current one; false where neither
-    /// is looked at.
-    fn is_of_another_version(&self, dek_source: &[u8]) -> bool {
+    /// Whether a DEK source was encrypted by another version than the current one; false if
+    /// unknown.
+    fn has_other_version(&self, dek_source: &[u8]) -> bool {
         let by_id = self.blob_id.is_some() && self.blob_id != blob_id(dek_source);
         by_id
             || self
@@ -36,28 +35,28 @@ impl CurrentKey {
     }
 }
 
-/// Why a value is not under the current key.
+/// Why a value is not current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// Not encrypted at all.
+pub enum StaleReason {
+    /// Not encrypted.
     Plaintext,
-    /// Encrypted by something that is not KMS v2.
+    /// Encrypted by something other than KMS v2.
     OtherFormat,
-    /// By another KMS v2 provider.
+    /// Encrypted by another KMS v2 provider.
     OtherProvider,
-    /// Its key_id is another.
+    /// Another key_id.
     OtherKeyId,
-    /// Its key_id may be right, but its DEK source was sealed by another version of the cloud key.
+    /// The key_id matches, but another version of the cloud key encrypted the DEK source.
     OtherKeyVersion,
-    /// A DEK without a seed, as before Kubernetes 1.28.
+    /// A DEK without a seed, from before Kubernetes 1.28.
     OldSourceType,
-    /// Nobody can read it as it is.
+    /// The value cannot be read.
     Unreadable,
 }
 
-impl Reason {
-    /// The word in tables and JSON.
+impl StaleReason {
+    /// The name in tables and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -72,50 +71,50 @@ impl Reason {
     }
 }
 
-/// What [`count_stale`] found.
+/// Result of [`count_stale`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct StaleReport {
-    /// Values looked at.
+    /// Number of values.
     pub total: usize,
-    /// Those that are not under the current key.
+    /// Number of values that are not current.
     pub stale: usize,
-    /// Those whose key_id and ciphertext disagree about being current: a plugin's bug.
+    /// Number of values whose key_id and ciphertext disagree about being current, which is a bug of
+    /// the plugin.
     pub mislabelled: usize,
-    /// By who wrote them.
+    /// Counts by origin.
     pub groups: Vec<Group>,
 }
 
 /// Values with the same origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Format by name.
+    /// Name of the format.
     pub format: &'static str,
     /// Provider or local key.
     pub provider: Option<String>,
-    /// As stored.
+    /// The stored key_id.
     pub key_id: Option<String>,
-    /// Hex of the key material's id, where the DEK source shows one.
+    /// Id of the key material in hex, if the DEK source shows one.
     pub blob_id: Option<String>,
-    /// `None`: current.
-    pub reason: Option<Reason>,
-    /// How many.
+    /// `None` means current.
+    pub reason: Option<StaleReason>,
+    /// Number of values.
     pub count: usize,
-    /// One of them.
+    /// The etcd key of one of them.
     pub example: String,
 }
 
-/// What of a value decides whether it is current.
+/// The properties of a value that decide whether it is current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin<'a> {
     /// Encrypted by a KMS v2 provider.
     KmsV2 {
         /// The provider.
         provider: &'a str,
-        /// As stored.
+        /// The stored key_id.
         key_id: &'a str,
-        /// Whether its DEK source was sealed by another version of the cloud key than the current
-        /// one.
-        of_another_version: bool,
+        /// Whether another version of the cloud key encrypted the DEK source.
+        other_version: bool,
         /// Whether it is a DEK without a seed.
         old_source: bool,
     },
@@ -123,19 +122,19 @@ pub enum Origin<'a> {
     Plaintext,
     /// Encrypted by something else.
     OtherFormat,
-    /// Damaged, or of no known format.
+    /// Damaged or of unknown format.
     Unreadable,
 }
 
-/// Why `value` is not current; `None` where it is.
+/// Returns why `value` is not current; `None` if it is.
 #[must_use]
-pub fn judge(value: &Value<'_>, current: &CurrentKey) -> Option<Reason> {
+pub fn stale_reason(value: &Value<'_>, current: &CurrentKey) -> Option<StaleReason> {
     let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed;
     let origin = match value {
         Value::KmsV2 { provider, object } => Origin::KmsV2 {
             provider,
             key_id: &object.key_id,
-            of_another_version: current.is_of_another_version(&object.encrypted_dek_source),
+            other_version: current.has_other_version(&object.encrypted_dek_source),
             old_source: object.encrypted_dek_source_type != seed as i32,
         },
         Value::Malformed { .. } | Value::Unrecognised | Value::UnknownEncrypted { .. } => {
@@ -144,39 +143,39 @@ pub fn judge(value: &Value<'_>, current: &CurrentKey) -> Option<Reason> {
         other if other.format().is_plaintext() => Origin::Plaintext,
         _ => Origin::OtherFormat,
     };
-    judge_origin(&origin, current)
+    stale_reason_by_origin(&origin, current)
 }
 
-/// Why a value of that origin is not current; `None` where it is.
+/// Returns why values of an origin are not current; `None` if they are.
 #[must_use]
-pub fn judge_origin(origin: &Origin<'_>, current: &CurrentKey) -> Option<Reason> {
+pub fn stale_reason_by_origin(origin: &Origin<'_>, current: &CurrentKey) -> Option<StaleReason> {
     match origin {
-        Origin::Unreadable => Some(Reason::Unreadable),
-        Origin::Plaintext => Some(Reason::Plaintext),
-        Origin::OtherFormat => Some(Reason::OtherFormat),
+        Origin::Unreadable => Some(StaleReason::Unreadable),
+        Origin::Plaintext => Some(StaleReason::Plaintext),
+        Origin::OtherFormat => Some(StaleReason::OtherFormat),
         Origin::KmsV2 {
             provider,
             key_id,
-            of_another_version,
+            other_version: of_another_version,
             old_source,
         } => [
-            (*provider != current.provider, Reason::OtherProvider),
+            (*provider != current.provider, StaleReason::OtherProvider),
             (
                 current
                     .key_id
                     .as_ref()
                     .is_some_and(|current| current != key_id),
-                Reason::OtherKeyId,
+                StaleReason::OtherKeyId,
             ),
-            (*of_another_version, Reason::OtherKeyVersion),
-            (*old_source, Reason::OldSourceType),
+            (*of_another_version, StaleReason::OtherKeyVersion),
+            (*old_source, StaleReason::OldSourceType),
         ]
         .into_iter()
         .find_map(|(differs, reason)| differs.then_some(reason)),
     }
 }
 
-/// Judges every value and counts by origin.
+/// Classifies all values and counts them by origin.
 #[must_use]
 pub fn count_stale<'a>(
     values: impl IntoIterator<Item = &'a Stored>,
@@ -186,7 +185,7 @@ pub fn count_stale<'a>(
     let mut groups = BTreeMap::new();
     for stored in values {
         let value = recognise(&stored.value);
-        let reason = judge(&value, current);
+        let reason = stale_reason(&value, current);
         report.total += 1;
         report.stale += usize::from(reason.is_some());
         let (key_id, blob) = match &value {
@@ -196,7 +195,7 @@ pub fn count_stale<'a>(
             ),
             _ => (None, None),
         };
-        report.mislabelled += usize::from(disagree(&value, current));
+        report.mislabelled += usize::from(is_mislabelled(&value, current));
         let origin = (
             value.format(),
             value.name().map(str::to_owned),
@@ -210,22 +209,22 @@ pub fn count_stale<'a>(
     report
 }
 
-fn disagree(value: &Value<'_>, current: &CurrentKey) -> bool {
+fn is_mislabelled(value: &Value<'_>, current: &CurrentKey) -> bool {
     let (Value::KmsV2 { object, .. }, Some(key_id)) = (value, &current.key_id) else {
         return false;
     };
     let looked_at = current.blob_id.is_some() || current.sources.is_some();
     looked_at
-        && (object.key_id == *key_id) == current.is_of_another_version(&object.encrypted_dek_source)
+        && (object.key_id == *key_id) == current.has_other_version(&object.encrypted_dek_source)
 }
 
-/// Format, provider, key_id, id of the key material, and the verdict.
+/// Format, provider, key_id, id of the key material, and the reason.
 type GroupKey = (
     Format,
     Option<String>,
     Option<String>,
     Option<BlobId>,
-    Option<Reason>,
+    Option<StaleReason>,
 );
 
 fn group(
@@ -270,49 +269,52 @@ mod tests {
         }
     }
 
-    fn reason(value: &[u8]) -> Option<Reason> {
-        judge(&recognise(value), &current())
+    fn reason(value: &[u8]) -> Option<StaleReason> {
+        stale_reason(&recognise(value), &current())
     }
 
     #[test]
-    fn only_the_current_material_under_the_current_name_counts() {
+    fn only_current_material_and_key_id_count_as_current() {
         assert_eq!(reason(&kms_v2("p", "id-2", blob(1, 2, 7), 1)), None);
         assert_eq!(
             reason(&kms_v2("q", "id-2", blob(1, 2, 7), 1)),
-            Some(Reason::OtherProvider)
+            Some(StaleReason::OtherProvider)
         );
         assert_eq!(
             reason(&kms_v2("p", "id-1", blob(1, 1, 7), 1)),
-            Some(Reason::OtherKeyId)
+            Some(StaleReason::OtherKeyId)
         );
         assert_eq!(
             reason(&kms_v2("p", "id-2", blob(1, 2, 7), 0)),
-            Some(Reason::OldSourceType)
+            Some(StaleReason::OldSourceType)
         );
-        assert_eq!(reason(b"k8s\0"), Some(Reason::Plaintext));
-        assert_eq!(reason(b"{}"), Some(Reason::Plaintext));
+        assert_eq!(reason(b"k8s\0"), Some(StaleReason::Plaintext));
+        assert_eq!(reason(b"{}"), Some(StaleReason::Plaintext));
         assert_eq!(
             reason(&[&b"k8s:enc:aescbc:v1:k:"[..], &[0; 32]].concat()),
-            Some(Reason::OtherFormat)
+            Some(StaleReason::OtherFormat)
         );
-        assert_eq!(reason(b"k8s:enc:kms:v2:p:\xff"), Some(Reason::Unreadable));
+        assert_eq!(
+            reason(b"k8s:enc:kms:v2:p:\xff"),
+            Some(StaleReason::Unreadable)
+        );
     }
 
     #[test]
-    fn a_key_id_that_lies_about_the_ciphertext_is_stale() {
+    fn mislabelled_key_id_is_stale() {
         let lying = kms_v2("p", "id-2", blob(1, 1, 7), 1);
-        assert_eq!(reason(&lying), Some(Reason::OtherKeyVersion));
+        assert_eq!(reason(&lying), Some(StaleReason::OtherKeyVersion));
         let opaque = kms_v2("p", "id-2", b"opaque".to_vec(), 1);
-        assert_eq!(reason(&opaque), Some(Reason::OtherKeyVersion));
+        assert_eq!(reason(&opaque), Some(StaleReason::OtherKeyVersion));
         let by_name = CurrentKey {
             blob_id: None,
             ..current()
         };
-        assert_eq!(judge(&recognise(&lying), &by_name), None);
+        assert_eq!(stale_reason(&recognise(&lying), &by_name), None);
     }
 
     #[test]
-    fn where_ciphertexts_show_no_version_the_cloud_says_which_are_current() {
+    fn cloud_decides_if_ciphertexts_show_no_version() {
         let sources = Some([b"rsa-2".to_vec()].into());
         let current = CurrentKey {
             blob_id: None,
@@ -321,14 +323,17 @@ mod tests {
         };
         for (key_id, source, reason, lies) in [
             ("id-2", &b"rsa-2"[..], None, false),
-            ("id-2", b"rsa-1", Some(Reason::OtherKeyVersion), true),
-            ("id-1", b"rsa-1", Some(Reason::OtherKeyId), false),
-            ("id-1", b"rsa-2", Some(Reason::OtherKeyId), true),
+            ("id-2", b"rsa-1", Some(StaleReason::OtherKeyVersion), true),
+            ("id-1", b"rsa-1", Some(StaleReason::OtherKeyId), false),
+            ("id-1", b"rsa-2", Some(StaleReason::OtherKeyId), true),
         ] {
             let value = kms_v2("p", key_id, source.to_vec(), 1);
             let value = recognise(&value);
             assert_eq!(
-                (judge(&value, &current), disagree(&value, &current)),
+                (
+                    stale_reason(&value, &current),
+                    is_mislabelled(&value, &current)
+                ),
                 (reason, lies),
                 "{key_id} {source:?}"
             );
@@ -336,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_counted_by_origin() {
+    fn stale_values_are_counted_by_origin() {
         let stored = |key: &str, value| Stored {
             key: key.to_owned(),
             value,
@@ -361,10 +366,10 @@ mod tests {
         assert_eq!(
             groups,
             [
-                (2, Some(Reason::OtherKeyId), "/a"),
-                (1, Some(Reason::OtherKeyVersion), "/d"),
+                (2, Some(StaleReason::OtherKeyId), "/a"),
+                (1, Some(StaleReason::OtherKeyVersion), "/d"),
                 (1, None, "/c"),
-                (1, Some(Reason::Plaintext), "/e"),
+                (1, Some(StaleReason::Plaintext), "/e"),
             ]
         );
     }

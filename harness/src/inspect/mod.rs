@@ -5,7 +5,7 @@
 //! turns DEK sources into plaintext by a plugin, a cloud or a file; [`report`] is what comes out,
 //! [`table`] how a person sees it. Plaintext never leaves here unless asked for.
 
-pub mod opener;
+pub mod decryptor;
 pub mod pipe;
 pub mod report;
 pub mod source;
@@ -17,25 +17,26 @@ mod tally;
 use crate::etcd::Stored;
 use crate::etcd::value::{Value, recognise};
 
-use opener::Openers;
+use decryptor::Decryptors;
 use report::{Report, Row};
 use tally::{ClassId, Tally};
 
-/// What to look at and what to tell.
+/// What to inspect and report.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Report plaintexts.
     pub show_values: bool,
-    /// The API server's `--etcd-prefix`, where it is not told from the keys: see [`resource_of`].
+    /// The API server's `--etcd-prefix`; by default it is inferred from the keys: see
+    /// [`resource_prefix`](crate::etcd::layout::resource_prefix).
     pub etcd_prefix: Option<String>,
 }
 
-/// Looks at values that are in memory; [`stream::inspect_all`] does so for any number.
-pub async fn inspect(items: &[Stored], openers: &mut Openers, options: &Options) -> Report {
+/// Inspects values in memory; [`stream::inspect_all`] does so for any number.
+pub async fn inspect(items: &[Stored], decryptors: &mut Decryptors, options: &Options) -> Report {
     let mut tally = Tally::new(options.etcd_prefix.clone());
     let mut rows = Vec::with_capacity(items.len());
     for stored in items {
-        rows.push(look(stored, &mut tally, openers, options).await);
+        rows.push(inspect_value(stored, &mut tally, decryptors, options).await);
     }
     let stale = tally.stale();
     let judged = rows.into_iter().map(|(row, class)| Row {
@@ -48,20 +49,20 @@ pub async fn inspect(items: &[Stored], openers: &mut Openers, options: &Options)
     }
 }
 
-/// Counts a value, and decrypts it if `openers` can. Whether it is stale shows at the end.
-async fn look(
+/// Counts a value and decrypts it if `openers` can. Whether it is stale is known at the end.
+async fn inspect_value(
     stored: &Stored,
     tally: &mut Tally,
-    openers: &mut Openers,
+    decryptors: &mut Decryptors,
     options: &Options,
 ) -> (Row, ClassId) {
     let value = recognise(&stored.value);
     let mut row = Row::of(stored, &value);
     if let Value::KmsV2 { object, .. } = &value
-        && !openers.is_empty()
+        && !decryptors.is_empty()
     {
-        match openers.open(object, stored.key.as_bytes()).await {
-            Ok(plaintext) => row.opened(&plaintext, options.show_values),
+        match decryptors.decrypt(object, stored.key.as_bytes()).await {
+            Ok(plaintext) => row.set_plaintext(&plaintext, options.show_values),
             Err(reason) => row.decrypt_error = Some(reason),
         }
     }

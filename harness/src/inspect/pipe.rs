@@ -1,4 +1,4 @@
-//! Values from a pipe, in the forms in which etcdctl prints them.
+//! Values from standard input, in the output formats of etcdctl.
 
 use std::io::Read;
 
@@ -11,14 +11,14 @@ use crate::etcd::Stored;
 use crate::etcd::value::{Format, Value, recognise};
 use crate::exit::usage;
 
-/// Stands for the key of a value that came without one.
+/// Placeholder for the key of a value without one.
 pub const NO_KEY: &str = "-";
-/// Most bytes that are read. etcd itself takes 1.5 MiB a request by default, and clusters have some
+/// Maximum number of bytes. etcd accepts 1.5 MiB per request by default, and clusters have some
 /// 100,000 values.
-const MOST: u64 = 1 << 30;
+const MAX_INPUT_BYTES: u64 = 1 << 30;
 const PIPE: &str = "pipe in `etcdctl get KEY --print-value-only`, or `etcdctl get KEY -w json`";
 
-/// `etcdctl -w json`: what it prints of a range.
+/// Output of `etcdctl -w json` for a range.
 #[derive(Deserialize)]
 struct Range {
     #[serde(default)]
@@ -38,18 +38,18 @@ struct KeyValue {
     version: i64,
 }
 
-/// What `input` has: one value, taken to stand under `key`; one with its key in front; or a range
-/// in etcdctl's JSON.
+/// Parses `input`: a value of the etcd key `key`, a value preceded by its key, or a range in
+/// etcdctl's JSON.
 pub fn read(input: impl Read, key: Option<&str>) -> anyhow::Result<Vec<Stored>> {
     let mut bytes = Vec::new();
     input
-        .take(MOST + 1)
+        .take(MAX_INPUT_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| usage(format!("standard input: {error}")))?;
     if bytes.is_empty() {
         return Err(usage(format!("standard input is empty: {PIPE}")));
     }
-    if bytes.len() as u64 > MOST {
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
         return Err(usage(
             "standard input is longer than 1 GiB: read etcd with --etcd, or a file with --snapshot",
         ));
@@ -57,7 +57,7 @@ pub fn read(input: impl Read, key: Option<&str>) -> anyhow::Result<Vec<Stored>> 
     if let Some(range) = json_range(&bytes)? {
         return Ok(range);
     }
-    refuse_other_forms(&bytes)?;
+    reject_other_formats(&bytes)?;
     let (printed_key, value) = split_key(bytes)?;
     let key = match (key, printed_key) {
         (Some(given), Some(printed)) if given != printed => {
@@ -68,7 +68,7 @@ pub fn read(input: impl Read, key: Option<&str>) -> anyhow::Result<Vec<Stored>> 
         (Some(key), _) => key.to_owned(),
         (None, printed) => printed.unwrap_or_else(|| NO_KEY.to_owned()),
     };
-    let value = without_newline(value);
+    let value = strip_trailing_newline(value);
     Ok(vec![Stored {
         key,
         value,
@@ -78,8 +78,8 @@ pub fn read(input: impl Read, key: Option<&str>) -> anyhow::Result<Vec<Stored>> 
     }])
 }
 
-/// The values of `etcdctl -w json`. An object of Kubernetes that is stored as JSON has no `kvs`
-/// beside its `header`.
+/// Parses the values of `etcdctl -w json`. A Kubernetes object stored as JSON has no `kvs` next to
+/// its `header`.
 fn json_range(bytes: &[u8]) -> anyhow::Result<Option<Vec<Stored>>> {
     let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(bytes) else {
         return Ok(None);
@@ -122,8 +122,8 @@ fn json_range(bytes: &[u8]) -> anyhow::Result<Option<Vec<Stored>>> {
     decoded.collect::<anyhow::Result<_>>().map(Some)
 }
 
-/// Forms of etcdctl that change the bytes.
-fn refuse_other_forms(bytes: &[u8]) -> anyhow::Result<()> {
+/// Output formats of etcdctl that change the bytes.
+fn reject_other_formats(bytes: &[u8]) -> anyhow::Result<()> {
     if bytes.starts_with(b"\"ClusterID\"") || bytes.starts_with(b"\"Key\"") {
         bail!("standard input is `etcdctl -w fields`, which quotes the value: {PIPE}");
     }
@@ -152,8 +152,7 @@ fn split_key(bytes: Vec<u8>) -> anyhow::Result<(Option<String>, Vec<u8>)> {
         }
         return Ok((None, bytes));
     }
-    // A value may have any bytes, so where one ends and the next key begins cannot be told for
-    // certain.
+    // A value may contain any bytes, so the start of another key cannot be determined for certain.
     if value.windows(2).any(|pair| pair == b"\n/") && has_another_key(value, key) {
         bail!(
             "standard input has several keys, and where a value ends cannot be told: pipe in `etcdctl get -w json`, or read etcd with --etcd"
@@ -162,7 +161,7 @@ fn split_key(bytes: Vec<u8>) -> anyhow::Result<(Option<String>, Vec<u8>)> {
     Ok((Some(key.to_owned()), value.to_vec()))
 }
 
-/// Whether a line of `value` begins as `key` does and is followed by a value.
+/// Whether a line of `value` begins like `key` and is followed by a value.
 fn has_another_key(value: &[u8], key: &str) -> bool {
     let root = key
         .as_bytes()
@@ -182,9 +181,8 @@ fn has_another_key(value: &[u8], key: &str) -> bool {
     false
 }
 
-/// etcdctl ends what it prints with a newline that is not in etcd; it goes where the value does not
-/// parse with it.
-fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
+/// etcdctl appends a newline that is not in etcd; it is removed if the value is not valid with it.
+fn strip_trailing_newline(mut bytes: Vec<u8>) -> Vec<u8> {
     let broken = |bytes: &[u8]| matches!(recognise(bytes), Value::Malformed { .. });
     if let Some((b'\n', rest)) = bytes.split_last()
         && broken(&bytes)
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newline_of_etcdctl_is_dropped_only_where_it_breaks_the_value() {
+    fn trailing_newline_is_removed_only_if_it_breaks_the_value() {
         let object = EncryptedObject {
             encrypted_data: vec![7; 60],
             key_id: "k".into(),
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_front_is_the_values_key() {
+    fn leading_key_is_the_values_key() {
         let value = [b"k8s:enc:aescbc:v1:key1:", &[0; 48][..]].concat();
         let piped = [b"/registry/secrets/default/s1\n", &value[..], b"\n"].concat();
         for key in [None, Some("/registry/secrets/default/s1")] {
@@ -253,15 +251,18 @@ mod tests {
                 ("/registry/secrets/default/s1", &value)
             );
         }
-        let (code, said) = refused(&piped, Some("/registry/secrets/default/s2"));
-        assert!(code == 2 && said.contains("leave --key out"), "{said}");
+        let (code, message) = refused(&piped, Some("/registry/secrets/default/s2"));
+        assert!(
+            code == 2 && message.contains("leave --key out"),
+            "{message}"
+        );
         let two = [&piped[..], b"/registry/secrets/default/s2\n", &value, b"\n"].concat();
-        let (code, said) = refused(&two, None);
-        assert!(code == 1 && said.contains("several keys"), "{said}");
+        let (code, message) = refused(&two, None);
+        assert!(code == 1 && message.contains("several keys"), "{message}");
     }
 
     #[test]
-    fn the_json_of_etcdctl_gives_each_value_with_its_key_and_revision() {
+    fn etcdctl_json_has_key_and_revision_of_each_value() {
         let piped = br#"{"header":{"revision":9},"kvs":[{"key":"L3I=","create_revision":3,"mod_revision":7,"version":2,"value":"azhz"},{"key":"L3M=","value":""}],"count":2}"#;
         let values = read(&piped[..], None).unwrap();
         let first = Stored {
@@ -283,8 +284,8 @@ mod tests {
             ),
             (br#"{"header":{},"kvs":7}"#, "not of a `get`"),
         ] {
-            let (code, said) = refused(piped, None);
-            assert!(code == 2 && said.contains(says), "{said}");
+            let (code, message) = refused(piped, None);
+            assert!(code == 2 && message.contains(says), "{message}");
         }
         let object = br#"{"apiVersion":"e.com/v1","kind":"Widget","header":{},"kvs":[]}"#;
         assert_eq!(
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_are_named_with_what_to_pipe_instead() {
+    fn other_etcdctl_formats_are_rejected_with_a_remedy() {
         for (piped, says) in [
             (
                 &b"\"ClusterID\" : 14841639068965178418\n"[..],
@@ -304,10 +305,10 @@ mod tests {
             (b"\\x2f\\x72\n", "etcdctl --hex"),
             (b"/registry/secrets/default/s1\n", "--keys-only"),
         ] {
-            let (code, said) = refused(piped, None);
+            let (code, message) = refused(piped, None);
             assert!(
-                code == 1 && said.contains(says) && said.contains("--print-value-only"),
-                "{said}"
+                code == 1 && message.contains(says) && message.contains("--print-value-only"),
+                "{message}"
             );
         }
         assert!(refused(b"", None).1.contains("etcdctl get KEY"));

@@ -1,4 +1,4 @@
-//! What an inspection says: a row per value and a summary; the JSON form is stable.
+//! Results of an inspection: a row per value and a summary. The JSON form is stable.
 
 use std::collections::BTreeMap;
 
@@ -10,74 +10,74 @@ use kmslab_plugin::{ANNOTATION, Label};
 use serde::Serialize;
 
 use crate::etcd::Stored;
-use crate::etcd::keytable::{blob_id, label_of};
-use crate::etcd::stale::Reason;
+use crate::etcd::keytable::{blob_id, parse_label};
+use crate::etcd::stale::StaleReason;
 use crate::etcd::value::{Value, recognise};
 
-/// Hex digits of a DEK source's hash: enough to tell a million apart by eye.
-const SHORT: usize = 12;
+/// Hex digits of a DEK source's hash: enough to distinguish a million.
+const DEK_SOURCE_ID_DIGITS: usize = 12;
 
-/// One value.
+/// A value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Row {
     /// The etcd key.
     pub key: String,
-    /// Revision of its last change; 0 from a pipe.
+    /// Revision of the last change; 0 from standard input.
     pub revision: i64,
-    /// Bytes stored.
+    /// Stored size in bytes.
     pub bytes: usize,
-    /// `kms-v2`, `protobuf`, `unknown-encrypted` …
+    /// Format, such as `kms-v2`, `protobuf` or `unknown-encrypted`.
     pub kind: &'static str,
     /// KMS provider or local key.
     pub provider: Option<String>,
-    /// As stored.
+    /// The stored key_id.
     pub key_id: Option<String>,
-    /// Which DEK source.
+    /// The DEK source.
     pub dek_source: Option<DekSource>,
-    /// Key and version in the words of kmslab's plugin.
+    /// Key and version as labelled by kmslab's plugin.
     pub label: Option<Label>,
-    /// Other annotations; what is not UTF-8 in base64.
+    /// Other annotations; values that are not UTF-8 in base64.
     pub annotations: BTreeMap<String, String>,
-    /// What is wrong with it, and what to do.
+    /// What is wrong with the value, and the remedy.
     pub problem: Option<String>,
-    /// The object, where it could be read.
+    /// The object, if it could be read.
     pub object: Option<Object>,
-    /// Why it did not decrypt.
+    /// Why decryption failed.
     pub decrypt_error: Option<String>,
-    /// What it decrypted to.
+    /// The decrypted value.
     pub plaintext: Option<Plaintext>,
-    /// Why it is not under the key of the newest value; `None`: it is, or its resource is not
-    /// encrypted. Known when all values were seen.
-    pub stale: Option<Reason>,
+    /// Why it is not encrypted with the key of the newest value; `None` if it is, or if its
+    /// resource is not encrypted. Known when all values were read.
+    pub stale: Option<StaleReason>,
 }
 
-/// A DEK source, named by what is stored of it.
+/// A DEK source, identified by its stored bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DekSource {
-    /// The first digits of the SHA-256 over its ciphertext.
+    /// First digits of the SHA-256 of its ciphertext.
     pub id: String,
     /// `seed`, or `dek` for values from before Kubernetes 1.28.
     pub kind: &'static str,
-    /// Hex of the key material's id, where the ciphertext is an AWS blob.
+    /// Id of the key material in hex, if the ciphertext is an AWS blob.
     pub blob_id: Option<String>,
 }
 
-/// A Kubernetes object's type.
+/// Type of a Kubernetes object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Object {
-    /// `v1`
+    /// API version, such as `v1`.
     pub api_version: String,
-    /// `Secret`
+    /// Kind, such as `Secret`.
     pub kind: String,
 }
 
-/// A plaintext, redacted unless its bytes were asked for.
+/// A plaintext, redacted unless requested.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Plaintext {
-    /// Its length.
+    /// Length in bytes.
     pub bytes: usize,
-    /// Hex of its SHA-256.
+    /// SHA-256 in hex.
     pub sha256: String,
     /// The plaintext itself: text, or bytes escaped as in a Rust literal.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Plaintext {
 }
 
 impl Row {
-    /// What the stored bytes say without any key.
+    /// Creates a row from the stored bytes, without any key.
     #[must_use]
     pub fn of(stored: &Stored, value: &Value<'_>) -> Self {
         let mut row = Self {
@@ -116,14 +116,14 @@ impl Row {
         if let Value::KmsV2 { object, .. } = value {
             row.key_id = Some(object.key_id.clone());
             row.dek_source = Some(DekSource::of(object));
-            row.label = label_of(object);
+            row.label = parse_label(object);
             row.annotations = annotations(object, row.label.is_some());
         }
         row
     }
 
-    /// Adds what it decrypted to.
-    pub fn opened(&mut self, plaintext: &[u8], show_value: bool) {
+    /// Adds the decrypted value.
+    pub fn set_plaintext(&mut self, plaintext: &[u8], show_value: bool) {
         self.object = object(&recognise(plaintext));
         self.plaintext = Some(Plaintext {
             bytes: plaintext.len(),
@@ -134,10 +134,10 @@ impl Row {
 }
 
 impl DekSource {
-    /// Its id in few bytes.
-    pub(super) fn short(&self) -> [u8; 8] {
+    /// The id as bytes.
+    pub(super) fn id_bytes(&self) -> [u8; 8] {
         let mut bytes = [0; 8];
-        // Hex digits are ASCII: two make a byte.
+        // Hex digits are ASCII, two per byte.
         for (to, digits) in bytes.iter_mut().zip(self.id.as_bytes().chunks(2)) {
             *to = str::from_utf8(digits)
                 .ok()
@@ -151,7 +151,7 @@ impl DekSource {
         let source = &object.encrypted_dek_source;
         let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
         let mut id = hex::encode(digest(&SHA256, source));
-        id.truncate(SHORT);
+        id.truncate(DEK_SOURCE_ID_DIGITS);
         Self {
             id,
             kind: if object.encrypted_dek_source_type == seed {
@@ -187,7 +187,7 @@ fn object(value: &Value<'_>) -> Option<Object> {
     }
 }
 
-/// The API server fails on these too, so each says what is left to do.
+/// The API server fails on these as well, so each has a remedy.
 fn problem(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Malformed { reason, .. } => Some(format!(
@@ -214,54 +214,54 @@ fn readable(plaintext: &[u8]) -> String {
 /// All rows and their summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The counts.
+    /// The summary.
     pub summary: Summary,
-    /// In the order of the keys.
+    /// Rows ordered by key.
     pub values: Vec<Row>,
 }
 
-/// Counts over all rows.
+/// Counts of all rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Values.
+    /// Number of values.
     pub total: usize,
-    /// Of them encrypted by whatever provider, readable or not.
+    /// Number of encrypted values, readable or not.
     pub encrypted: usize,
-    /// Not under the key of the newest value of their resource.
+    /// Number of values not encrypted with the key of the newest value of their resource.
     pub stale: usize,
-    /// That nothing here recognises, or that are damaged: `damaged` and `unknown` together.
+    /// Number of unrecognised or damaged values: `damaged` and `unknown` together.
     pub problems: usize,
-    /// Of the problems, those that break a known format.
+    /// Number of values with an invalid payload.
     pub damaged: usize,
-    /// Of the problems, those of no format or provider that is known here.
+    /// Number of values of unknown format or provider.
     pub unknown: usize,
-    /// Whoever reads the database reads them.
+    /// Number of unencrypted values.
     pub plaintext: usize,
-    /// Distinct DEK sources: what an API server decrypts after a restart.
+    /// Number of distinct DEK sources: what an API server decrypts after a restart.
     pub dek_sources: usize,
-    /// Values decrypted.
+    /// Number of decrypted values.
     pub decrypted: usize,
-    /// Values that the given keys did not open.
+    /// Number of values that could not be decrypted with the given keys.
     pub not_decrypted: usize,
-    /// By kind, provider and key.
+    /// Counts by format, provider and key.
     pub groups: Vec<Group>,
 }
 
 /// Values that need the same key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// As in the rows.
+    /// Format, as in the rows.
     pub kind: &'static str,
-    /// As in the rows.
+    /// Provider, as in the rows.
     pub provider: Option<String>,
-    /// As in the rows.
+    /// key_id, as in the rows.
     pub key_id: Option<String>,
-    /// What that key_id stands for.
+    /// What the key_id stands for.
     pub label: Option<Label>,
-    /// Values.
+    /// Number of values.
     pub count: usize,
-    /// Distinct DEK sources among them.
+    /// Number of distinct DEK sources.
     pub dek_sources: usize,
-    /// Of them stale.
+    /// Number of stale values.
     pub stale: usize,
 }

@@ -1,4 +1,4 @@
-//! Where the values come from: a server, a file, or memory, in batches.
+//! Sources of values: a server, a file, or memory, in batches.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,31 +9,31 @@ use tokio::sync::mpsc;
 
 use crate::etcd::Stored;
 use crate::etcd::bbolt::{BboltError, Database};
-use crate::etcd::client::{COMPACTED_TRIES, EtcdClient, TlsFiles};
-use crate::etcd::history::each_record;
-use crate::etcd::live::each_live;
+use crate::etcd::client::{EtcdClient, MAX_COMPACTED_RETRIES, TlsFiles};
+use crate::etcd::history::for_each_record;
+use crate::etcd::live::for_each_live;
 use crate::exit::{environment, say, usage};
 
-/// Batches that wait while the one before is looked at.
-const AHEAD: usize = 1;
-/// Bytes of values in a batch from a file, about.
-const BATCH: usize = 4 << 20;
+/// Batches that are read ahead.
+const BATCHES_AHEAD: usize = 1;
+/// Approximate size in bytes of a batch from a file.
+const BATCH_BYTES: usize = 4 << 20;
 
-/// How a file of SQLite begins.
+/// Prefix of an SQLite file.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 const KINE: &str = "a file of SQLite, such as the one that k3s has in place of etcd: read it through k3s, which speaks etcd's protocol: \
                     kmslab inspect --etcd unix:///var/lib/rancher/k3s/server/kine.sock";
 
-/// What comes of a source.
+/// An item of a source.
 #[derive(Debug)]
 pub enum Batch {
     /// Some of the values.
     Values(Vec<Stored>),
-    /// All again: forget what came so far.
+    /// All values follow again: discard what came so far.
     Restart,
 }
 
-/// Values, a batch at a time.
+/// Values in batches.
 #[derive(Debug)]
 pub struct Batches {
     receiver: mpsc::Receiver<anyhow::Result<Batch>>,
@@ -41,10 +41,10 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Of values that are in memory.
-    pub fn of(items: Vec<Stored>) -> Self {
+    /// Creates batches from values in memory.
+    pub fn from_items(items: Vec<Stored>) -> Self {
         let (sender, receiver) = mpsc::channel(1);
-        // There is room for one.
+        // The channel has room for one.
         let _ = sender.try_send(Ok(Batch::Values(items)));
         Self {
             receiver,
@@ -52,18 +52,18 @@ impl Batches {
         }
     }
 
-    /// The next one; `None` after the last, or after an error.
+    /// Returns the next batch; `None` after the last, or after an error.
     pub async fn next(&mut self) -> Option<anyhow::Result<Batch>> {
         self.receiver.recv().await
     }
 
-    /// Whether they come in another order than that of their keys, in which they are to be shown.
+    /// Whether the values must be sorted by key for output.
     pub(super) fn is_unsorted(&self) -> bool {
         self.unsorted
     }
 }
 
-/// The live values under `prefix` of the first endpoint that answers, at one revision.
+/// Reads the live values under `prefix` from the first endpoint that responds, at one revision.
 pub async fn from_etcd(
     endpoints: &[String],
     tls: &TlsFiles,
@@ -73,7 +73,7 @@ pub async fn from_etcd(
     for endpoint in endpoints {
         match EtcdClient::connect_with(endpoint, tls).await {
             Ok(client) => {
-                let (sender, receiver) = mpsc::channel(AHEAD);
+                let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
                 tokio::spawn(send_pages(client, prefix.to_owned(), sender));
                 return Ok(Batches {
                     receiver,
@@ -92,7 +92,7 @@ async fn send_pages(
     sender: mpsc::Sender<anyhow::Result<Batch>>,
 ) {
     let mut pages = client.pages(&prefix);
-    let mut left = COMPACTED_TRIES;
+    let mut left = MAX_COMPACTED_RETRIES;
     loop {
         let batch = match pages.next().await {
             Ok(Some(page)) => Ok(Batch::Values(page.into_iter().map(Stored::from).collect())),
@@ -111,7 +111,7 @@ async fn send_pages(
     }
 }
 
-/// The database file of a member, where its data directory was named.
+/// The database file in a member's data directory.
 fn database_in(path: &Path) -> PathBuf {
     if path.is_dir() {
         path.join("member/snap/db")
@@ -120,32 +120,32 @@ fn database_in(path: &Path) -> PathBuf {
     }
 }
 
-/// Values in a snapshot, in a member's database file or in its data directory: the live ones, or
-/// with `history` every revision that is still in it. The file is read as it is needed.
+/// Reads values from a snapshot, a member's database file or its data directory: the live ones, or
+/// with `history` every revision in the file. The file is read on demand.
 pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Result<Batches> {
     let path = database_in(path);
-    let opened = {
+    let decrypted = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || open(&path)).await?
     };
-    let database = opened?;
+    let database = decrypted?;
     if !database.has_checksum() {
         say!(
             "{}: no checksum at its end, so a member's file and no snapshot; what etcd had only in its log is not in it",
             path.display()
         );
     }
-    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let prefix = prefix.to_owned();
     tokio::task::spawn_blocking(move || {
-        let mut batch = Filling {
+        let mut batch = BatchWriter {
             sender: &sender,
             items: Vec::new(),
             bytes: 0,
         };
         let read = if history {
-            database.check().and_then(|()| {
-                each_record(&database, &mut |record| {
+            database.verify_checksum().and_then(|()| {
+                for_each_record(&database, &mut |record| {
                     if record.deleted || !record.stored.key.starts_with(&prefix) {
                         Ok(())
                     } else {
@@ -154,12 +154,12 @@ pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Resu
                 })
             })
         } else {
-            each_live(&database, &prefix, &mut |stored| batch.push(stored))
+            for_each_live(&database, &prefix, &mut |stored| batch.push(stored))
         };
         match read.and_then(|()| batch.send()) {
-            // Nobody listens any more, which is no fault of the file.
+            // The receiver was dropped, which is not an error of the file.
             Ok(()) | Err(BboltError::Stopped) => {}
-            Err(error) => drop(sender.blocking_send(Err(unusable(&path, &error)))),
+            Err(error) => drop(sender.blocking_send(Err(unusable_file(&path, &error)))),
         }
     });
     Ok(Batches {
@@ -168,36 +168,36 @@ pub async fn from_file(path: &Path, prefix: &str, history: bool) -> anyhow::Resu
     })
 }
 
-fn unusable(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
+fn unusable_file(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
     usage(format!("--snapshot {}: {error}", path.display()))
 }
 
 fn open(path: &Path) -> anyhow::Result<Database> {
-    file::ensure_regular_file(path).map_err(|error| unusable(path, &error))?;
-    let mut file = File::open(path).map_err(|error| unusable(path, &error))?;
+    file::ensure_regular_file(path).map_err(|error| unusable_file(path, &error))?;
+    let mut file = File::open(path).map_err(|error| unusable_file(path, &error))?;
     let mut first = Vec::new();
     (&mut file)
         .take(SQLITE.len() as u64)
         .read_to_end(&mut first)
-        .map_err(|error| unusable(path, &error))?;
+        .map_err(|error| unusable_file(path, &error))?;
     if first == SQLITE {
-        return Err(unusable(path, &KINE));
+        return Err(unusable_file(path, &KINE));
     }
-    Database::open_unchecked(file).map_err(|error| unusable(path, &error))
+    Database::open_unchecked(file).map_err(|error| unusable_file(path, &error))
 }
 
-/// The batch that is being filled.
-struct Filling<'s> {
+/// A batch being filled.
+struct BatchWriter<'s> {
     sender: &'s mpsc::Sender<anyhow::Result<Batch>>,
     items: Vec<Stored>,
     bytes: usize,
 }
 
-impl Filling<'_> {
+impl BatchWriter<'_> {
     fn push(&mut self, stored: Stored) -> Result<(), BboltError> {
         self.bytes += stored.key.len() + stored.value.len() + size_of::<Stored>();
         self.items.push(stored);
-        if self.bytes >= BATCH {
+        if self.bytes >= BATCH_BYTES {
             self.send()
         } else {
             Ok(())
@@ -215,8 +215,8 @@ impl Filling<'_> {
 
 #[cfg(test)]
 impl Batches {
-    /// Of batches that are in memory.
-    pub(super) fn of_all(batches: Vec<Batch>) -> Self {
+    /// Creates a source from batches in memory.
+    pub(super) fn from_batches(batches: Vec<Batch>) -> Self {
         let (sender, receiver) = mpsc::channel(batches.len());
         batches
             .into_iter()
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_is_no_database_is_named() {
+    async fn file_that_is_not_a_database_is_named() {
         let error = from_file(Path::new("/nonexistent.db"), "/", false)
             .await
             .unwrap_err();

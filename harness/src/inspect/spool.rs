@@ -1,16 +1,16 @@
-//! Rows that wait for the end: whether a value is stale is known when the newest was seen, and the
-//! table's columns are as wide as their widest cell. They wait in a file that has no name, so
-//! memory does not grow with them and nothing is left behind.
+//! Rows that wait for the end of the input: whether a value is stale is known when the newest was
+//! read, and columns are as wide as their widest cell. Rows are kept in an unnamed temporary file,
+//! so that memory does not grow with them and nothing is left behind.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
 
-/// Bytes of rows in memory before they are written out.
-const BUFFER: usize = 8 << 20;
+/// Bytes of rows in memory before they are written to the file.
+const MAX_BUFFERED_BYTES: usize = 8 << 20;
 
-/// One row as it waits: where it goes, and what is to be printed of it.
+/// A row with its position and its output.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Record {
     /// The etcd key, by which rows are sorted.
@@ -22,7 +22,7 @@ pub(super) struct Record {
     pub(super) text: String,
 }
 
-/// Takes rows in any order, and gives them back: sorted, or as they came.
+/// Takes rows in any order and returns them sorted or in the order of arrival.
 #[derive(Debug)]
 pub(super) struct Spool {
     sorted: bool,
@@ -33,9 +33,13 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// `in_memory` where a row may be written to no file.
+    /// With `in_memory` no row is written to a file.
     pub(super) fn new(sorted: bool, in_memory: bool) -> Self {
-        let most = if in_memory { usize::MAX } else { BUFFER };
+        let most = if in_memory {
+            usize::MAX
+        } else {
+            MAX_BUFFERED_BYTES
+        };
         Self {
             sorted,
             most,
@@ -59,7 +63,7 @@ impl Spool {
         if self.sorted {
             self.waiting.sort_unstable();
         }
-        // Unsorted rows are one run, however many times they are written out.
+        // Unsorted rows form one run, however often they are written.
         let mut file = match self.runs.pop_if(|_| !self.sorted) {
             Some(file) => file,
             None => tempfile::tempfile()?,
@@ -75,7 +79,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Calls `each` with every row. May be called again.
+    /// Calls `each` with every row. May be called repeatedly.
     pub(super) fn read(
         &mut self,
         each: &mut dyn FnMut(Record) -> io::Result<()>,
@@ -119,7 +123,7 @@ fn write_record(to: &mut impl io::Write, record: &Record) -> io::Result<()> {
 
 fn read_record(from: &mut impl Read) -> io::Result<Option<Record>> {
     let mut head = [0; 20];
-    // The end is before a row or nowhere.
+    // The input may end only between rows.
     if from.read(&mut head[..1])? == 0 {
         return Ok(None);
     }
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
 
     fn record(number: usize) -> Record {
-        // Scattered, and long enough for some runs.
+        // Spread out, and long enough for several runs.
         let scattered = number.wrapping_mul(7919) % 10_007;
         Record {
             key: format!("/registry/{scattered:05}"),
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_sorted_or_as_they_came_however_many_there_are() {
+    fn rows_are_returned_sorted_or_in_arrival_order() {
         for count in [0, 1, 100, 10_007] {
             let rows: Vec<Record> = (0..count).map(record).collect();
             for sorted in [false, true] {

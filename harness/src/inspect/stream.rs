@@ -1,5 +1,5 @@
-//! Inspections of any length: values come in batches, rows wait in a file, and what is printed goes
-//! out row by row.
+//! Inspections of any size: values arrive in batches, rows wait in a file, and output is written
+//! row by row.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -8,27 +8,27 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter as _, PrettyFormatter};
 
-use super::opener::Openers;
+use super::decryptor::Decryptors;
 use super::report::{Row, Summary};
 use super::source::{Batch, Batches};
 use super::spool::{Record, Spool};
 use super::tally::Tally;
-use super::{Options, look, table};
-use crate::etcd::stale::Reason;
-use crate::printable::{line, shown};
+use super::{Options, inspect_value, table};
+use crate::etcd::stale::StaleReason;
+use crate::printable::{escape, escape_line};
 
-/// Forms of output.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// One line per value, then the summary
     Table,
-    /// One object: `summary` and `values`
+    /// One object with `summary` and `values`
     Json,
-    /// Counts by key, and nothing about single values
+    /// Counts by key, without single values
     Summary,
 }
 
-/// A row of the table as it waits.
+/// A table row waiting for output.
 #[derive(Serialize, Deserialize)]
 struct Line {
     cells: Vec<String>,
@@ -41,7 +41,7 @@ impl Line {
         Self {
             cells: table::cells(row, decrypts)
                 .iter()
-                .map(|cell| line(cell).into_owned())
+                .map(|cell| escape_line(cell).into_owned())
                 .collect(),
             notes: [&row.problem, &row.decrypt_error]
                 .into_iter()
@@ -56,13 +56,13 @@ impl Line {
     }
 }
 
-/// The columns, each as wide as its widest cell.
-struct Widths {
+/// Column widths: those of the widest cells.
+struct ColumnWidths {
     header: Vec<&'static str>,
     of: Vec<usize>,
 }
 
-impl Widths {
+impl ColumnWidths {
     fn new(decrypts: bool) -> Self {
         let header = table::header(decrypts);
         Self {
@@ -86,39 +86,39 @@ impl Widths {
     }
 }
 
-/// Looks at all that comes, prints it, and gives the counts. Plaintext that is to be printed waits
-/// in memory and in no file.
+/// Inspects all values, prints the result and returns the counts. Plaintext to be printed is kept
+/// in memory and written to no file.
 pub async fn inspect_all(
     mut batches: Batches,
-    openers: &mut Openers,
+    decryptors: &mut Decryptors,
     options: &Options,
-    format: Format,
+    format: OutputFormat,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<Summary> {
-    let decrypts = !openers.is_empty();
+    let decrypts = !decryptors.is_empty();
     let mut tally = Tally::new(options.etcd_prefix.clone());
     let mut spool = Spool::new(batches.is_unsorted(), options.show_values);
-    let mut widths = Widths::new(decrypts);
+    let mut widths = ColumnWidths::new(decrypts);
     while let Some(batch) = batches.next().await {
         let values = match batch? {
             Batch::Values(values) => values,
             Batch::Restart => {
                 tally = Tally::new(options.etcd_prefix.clone());
                 spool = Spool::new(batches.is_unsorted(), options.show_values);
-                widths = Widths::new(decrypts);
+                widths = ColumnWidths::new(decrypts);
                 continue;
             }
         };
         for stored in values {
-            let (row, class) = look(&stored, &mut tally, openers, options).await;
+            let (row, class) = inspect_value(&stored, &mut tally, decryptors, options).await;
             let text = match format {
-                Format::Summary => continue,
-                Format::Table => {
+                OutputFormat::Summary => continue,
+                OutputFormat::Table => {
                     let line = Line::of(&row, decrypts);
                     widths.fit(&line.cells);
                     serde_json::to_string(&line)?
                 }
-                Format::Json => json_until_stale(&row)?,
+                OutputFormat::Json => json_until_stale(&row)?,
             };
             spool.push(Record {
                 key: row.key,
@@ -130,26 +130,26 @@ pub async fn inspect_all(
     }
     let (summary, stale) = (tally.summary(), tally.stale());
     let printed = match format {
-        Format::Summary => write!(out, "{}", shown(&table::summary(&summary))),
-        Format::Json => print_json(&summary, &mut spool, &stale, out),
-        Format::Table => print_table(&summary, &mut spool, &stale, widths, out),
+        OutputFormat::Summary => write!(out, "{}", escape(&table::summary(&summary))),
+        OutputFormat::Json => print_json(&summary, &mut spool, &stale, out),
+        OutputFormat::Table => print_table(&summary, &mut spool, &stale, widths, out),
     };
     match printed.and_then(|()| out.flush()) {
-        // Who has seen enough has closed it.
+        // The reader has seen enough and closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         printed => printed?,
     }
     Ok(summary)
 }
 
-fn why(stale: &[Option<Reason>], record: &Record) -> Option<Reason> {
+fn stale_text(stale: &[Option<StaleReason>], record: &Record) -> Option<StaleReason> {
     stale.get(record.class as usize).copied().flatten()
 }
 
-/// A row as it stands in a report, up to `stale`, the last member, which is not known yet. What can
-/// be done while more values are on their way is done here.
+/// A row's JSON up to `stale`, the last member, which is not known yet. Serializing here overlaps
+/// with reading further values.
 fn json_until_stale(row: &Row) -> io::Result<String> {
-    // As far in as an element of a member of the report.
+    // Indented as an element of a member of the report.
     let mut formatter = PrettyFormatter::new();
     formatter.begin_object(&mut io::sink())?;
     formatter.begin_array(&mut io::sink())?;
@@ -163,23 +163,23 @@ fn json_until_stale(row: &Row) -> io::Result<String> {
         .ok_or_else(|| io::Error::other("a row without its end"))?
         .len();
     text.truncate(whole);
-    match shown(&text) {
+    match escape(&text) {
         Cow::Borrowed(_) => Ok(text),
-        Cow::Owned(shown) => Ok(shown),
+        Cow::Owned(displayed) => Ok(displayed),
     }
 }
 
-/// As `serde_json` writes a report in one piece.
+/// Prints what `serde_json` would print for the whole report.
 fn print_json(
     summary: &Summary,
     spool: &mut Spool,
-    stale: &[Option<Reason>],
+    stale: &[Option<StaleReason>],
     out: &mut impl Write,
 ) -> io::Result<()> {
     write!(
         out,
         "{{\n  \"summary\": {},\n  \"values\": [",
-        shown(&serde_json::to_string_pretty(summary)?.replace('\n', "\n  "))
+        escape(&serde_json::to_string_pretty(summary)?.replace('\n', "\n  "))
     )?;
     let ends: Vec<String> = stale
         .iter()
@@ -204,19 +204,19 @@ fn print_json(
     out.write_all(end.as_bytes())
 }
 
-/// How a row ends whose `stale` is `None`.
+/// The end of a row whose `stale` is `None`.
 const STALE_UNKNOWN: &str = "null\n    }";
 
 fn print_table(
     summary: &Summary,
     spool: &mut Spool,
-    stale: &[Option<Reason>],
-    mut widths: Widths,
+    stale: &[Option<StaleReason>],
+    mut widths: ColumnWidths,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let read = |record: &Record| -> io::Result<Line> {
         let mut line: Line = serde_json::from_str(&record.text)?;
-        let reason = why(stale, record).map_or("-", Reason::as_str);
+        let reason = stale_text(stale, record).map_or("-", StaleReason::as_str);
         reason.clone_into(&mut line.cells[table::STALE_COLUMN]);
         Ok(line)
     };
@@ -233,15 +233,15 @@ fn print_table(
     })?;
     if noted {
         spool.read(&mut |record| {
-            let (Line { notes, value, .. }, key) = (read(&record)?, line(&record.key));
+            let (Line { notes, value, .. }, key) = (read(&record)?, escape_line(&record.key));
             for note in &notes {
-                write!(out, "\n{}", shown(&format!("{key}: {note}\n")))?;
+                write!(out, "\n{}", escape(&format!("{key}: {note}\n")))?;
             }
             match value {
-                Some(value) => write!(out, "\n{}", shown(&format!("{key}:\n{value}\n"))),
+                Some(value) => write!(out, "\n{}", escape(&format!("{key}:\n{value}\n"))),
                 None => Ok(()),
             }
         })?;
     }
-    write!(out, "\n{}", shown(&table::summary(summary)))
+    write!(out, "\n{}", escape(&table::summary(summary)))
 }

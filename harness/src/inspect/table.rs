@@ -1,4 +1,4 @@
-//! An inspection as a person reads it.
+//! Human-readable output of an inspection.
 
 use std::fmt::Write as _;
 
@@ -6,15 +6,15 @@ use comfy_table::{Table, presets};
 use kmslab_plugin::Label;
 
 use super::report::{Row, Summary};
-use crate::printable::line;
+use crate::printable::escape_line;
 
-/// Characters of a key_id that the table shows; JSON has all of it.
-const SHORT_ID: usize = 15;
+/// Characters of a key_id in the table; the JSON contains all of it.
+const KEY_ID_CHARS: usize = 15;
 
-/// Where in a line it says why a value is stale.
+/// Column that says why a value is stale.
 pub(super) const STALE_COLUMN: usize = 6;
 
-/// The titles of the columns.
+/// Column titles.
 pub(super) fn header(decrypts: bool) -> Vec<&'static str> {
     let mut header = vec![
         "KEY",
@@ -32,7 +32,7 @@ pub(super) fn header(decrypts: bool) -> Vec<&'static str> {
     header
 }
 
-/// A value's line, as far as it is known before all were seen.
+/// A value's cells, as far as they are known before all values were read.
 pub(super) fn cells(row: &Row, decrypted: bool) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut cells = vec![
@@ -46,7 +46,7 @@ pub(super) fn cells(row: &Row, decrypted: bool) -> Vec<String> {
         or_dash(
             row.key_id
                 .as_ref()
-                .map(|id| id.chars().take(SHORT_ID).collect()),
+                .map(|id| id.chars().take(KEY_ID_CHARS).collect()),
         ),
         or_dash(row.label.as_ref().map(key_and_version)),
         or_dash(
@@ -85,7 +85,7 @@ fn key_and_version(label: &Label) -> String {
     format!("{} {key}@{version}", label.provider)
 }
 
-/// The counts, and which keys have to stay.
+/// The counts, and which keys must be kept.
 #[must_use]
 pub fn summary(summary: &Summary) -> String {
     let mut text = format!(
@@ -123,12 +123,12 @@ pub fn summary(summary: &Summary) -> String {
             group.stale.to_string(),
             group.dek_sources.to_string(),
         ];
-        table.add_row(cells.iter().map(|cell| line(cell)));
+        table.add_row(cells.iter().map(|cell| escape_line(cell)));
     }
-    format!("{text}\n\n{}", trimmed(&table))
+    format!("{text}\n\n{}", shorten(&table))
 }
 
-fn trimmed(table: &Table) -> String {
+fn shorten(table: &Table) -> String {
     table
         .lines()
         .fold(String::new(), |text, line| text + line.trim() + "\n")

@@ -1,6 +1,6 @@
-//! Values counted as they come. What decides about a value is its class: values of one class are
-//! all stale or none is, which shows when the newest value of their resource is known, at the end.
-//! Memory grows with the classes, and by some bytes with each DEK source.
+//! Counts of values as they arrive. Whether a value is stale depends on its class only: all values
+//! of a class are stale or none, which is known at the end, with the newest value of their
+//! resource. Memory grows with the classes, and by a few bytes per DEK source.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,19 +10,19 @@ use kmslab_plugin::Label;
 use super::report::{Group, Row, Summary};
 use crate::etcd::Stored;
 use crate::etcd::keytable::{BlobId, blob_id};
-use crate::etcd::layout::resource_of;
-use crate::etcd::stale::{CurrentKey, Origin, Reason, judge_origin};
+use crate::etcd::layout::resource_prefix;
+use crate::etcd::stale::{CurrentKey, Origin, StaleReason, stale_reason_by_origin};
 use crate::etcd::value::{Format, Value};
 
-/// A class, by its number.
+/// Number of a class.
 pub(super) type ClassId = u32;
 
-/// All that decides about a value.
+/// The properties that decide whether a value is stale.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Class {
     resource: String,
     format: Format,
-    /// Damaged, or of no known format.
+    /// Damaged or of unknown format.
     problem: bool,
     provider: Option<String>,
     key_id: Option<String>,
@@ -37,9 +37,8 @@ struct Counted {
     label: Option<Label>,
 }
 
-/// The newest KMS v2 value of each resource and of each provider: without a cluster to ask, they
-/// tell the key in use. A resource that has no KMS v2 value at all is taken for one that the
-/// configuration leaves out.
+/// The newest KMS v2 value of each resource and provider: without access to the cluster they show
+/// the key in use. A resource without KMS v2 values is assumed not to be configured for encryption.
 #[derive(Debug, Default)]
 struct Newest {
     provider_of: HashMap<String, (i64, String)>,
@@ -58,7 +57,7 @@ pub(super) struct Tally {
     not_decrypted: usize,
 }
 
-/// Kind, provider and key_id.
+/// Format, provider and key_id.
 type GroupName = (&'static str, Option<String>, Option<String>);
 
 impl Tally {
@@ -69,9 +68,9 @@ impl Tally {
         }
     }
 
-    /// Counts a value, of which `row` was made.
+    /// Counts a value, from which `row` was created.
     pub(super) fn count(&mut self, stored: &Stored, value: &Value<'_>, row: &Row) -> ClassId {
-        let resource = resource_of(&stored.key, self.etcd_prefix.as_deref());
+        let resource = resource_prefix(&stored.key, self.etcd_prefix.as_deref());
         let mut class = Class {
             resource: resource.to_owned(),
             format: value.format(),
@@ -85,7 +84,7 @@ impl Tally {
             class.blob_id = blob_id(&object.encrypted_dek_source);
             class.old_source = object.encrypted_dek_source_type
                 != EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
-            self.newest.see(
+            self.newest.update_newest(
                 resource,
                 provider,
                 &object.key_id,
@@ -95,7 +94,10 @@ impl Tally {
         }
         if let Some(source) = &row.dek_source {
             let name = (row.kind, row.provider.clone(), row.key_id.clone());
-            self.sources.entry(name).or_default().insert(source.short());
+            self.sources
+                .entry(name)
+                .or_default()
+                .insert(source.id_bytes());
         }
         self.decrypted += usize::from(row.plaintext.is_some());
         self.not_decrypted += usize::from(row.decrypt_error.is_some());
@@ -114,12 +116,12 @@ impl Tally {
         id
     }
 
-    /// Of each class, why its values are not under the key of the newest value of their resource;
-    /// `None`: they are, or their resource is not encrypted.
-    pub(super) fn stale(&self) -> Vec<Option<Reason>> {
+    /// For each class, why its values are not encrypted with the key of the newest value of their
+    /// resource; `None` if they are, or if their resource is not encrypted.
+    pub(super) fn stale(&self) -> Vec<Option<StaleReason>> {
         self.classes
             .iter()
-            .map(|(class, _)| self.newest.judge(class))
+            .map(|(class, _)| self.newest.stale_reason(class))
             .collect()
     }
 
@@ -185,8 +187,8 @@ impl Tally {
 }
 
 impl Newest {
-    /// Of two values of one revision, the later counts: a transaction has written both.
-    fn see(
+    /// Of two values of one revision, written by one transaction, the later counts.
+    fn update_newest(
         &mut self,
         resource: &str,
         provider: &str,
@@ -230,7 +232,7 @@ impl Newest {
         }
     }
 
-    fn judge(&self, class: &Class) -> Option<Reason> {
+    fn stale_reason(&self, class: &Class) -> Option<StaleReason> {
         let (_, provider) = self.provider_of.get(&class.resource)?;
         let (_, current) = self.current.get(provider)?;
         let origin = match class.format {
@@ -238,12 +240,12 @@ impl Newest {
             Format::KmsV2 => Origin::KmsV2 {
                 provider: class.provider.as_deref().unwrap_or_default(),
                 key_id: class.key_id.as_deref().unwrap_or_default(),
-                of_another_version: current.blob_id.is_some() && current.blob_id != class.blob_id,
+                other_version: current.blob_id.is_some() && current.blob_id != class.blob_id,
                 old_source: class.old_source,
             },
             format if format.is_plaintext() => Origin::Plaintext,
             _ => Origin::OtherFormat,
         };
-        judge_origin(&origin, current)
+        stale_reason_by_origin(&origin, current)
     }
 }

@@ -16,8 +16,8 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::etcd::stale::Reason;
-use stream::{Format, inspect_all};
+use crate::etcd::stale::StaleReason;
+use stream::{OutputFormat, inspect_all};
 
 const SNAPSHOT: &[u8] = include_bytes!("../../../fixtures/etcd/snapshot.db.gz");
 const SEED: &str = "ffe5a729740433f0215c809844d05e1a4f964ae07eece06e4982536cfeba6727";
@@ -30,7 +30,7 @@ async fn batches(history: bool) -> source::Batches {
     source::from_file(file.path(), "/", history).await.unwrap()
 }
 
-/// In the order in which the file has them.
+/// In the order of the file.
 async fn snapshot(history: bool) -> Vec<Stored> {
     let (mut batches, mut all) = (batches(history).await, Vec::new());
     while let Some(batch) = batches.next().await {
@@ -41,9 +41,9 @@ async fn snapshot(history: bool) -> Vec<Stored> {
     all
 }
 
-async fn printed(format: Format, openers: &mut Openers, options: &Options) -> String {
+async fn printed(format: OutputFormat, decryptors: &mut Decryptors, options: &Options) -> String {
     let mut out = Vec::new();
-    inspect_all(batches(false).await, openers, options, format, &mut out)
+    inspect_all(batches(false).await, decryptors, options, format, &mut out)
         .await
         .unwrap();
     String::from_utf8(out).unwrap()
@@ -57,7 +57,7 @@ fn row<'a>(report: &'a Report, ending: &str) -> &'a Row {
         .unwrap()
 }
 
-/// Upstream's test plugin: base64 is its cipher. Counts its Decrypts.
+/// Upstream's test plugin, whose cipher is base64. Counts its Decrypt calls.
 #[derive(Clone, Default)]
 struct Base64Plugin(Arc<AtomicUsize>);
 
@@ -89,7 +89,7 @@ impl KeyManagementService for Base64Plugin {
     }
 }
 
-async fn plugin() -> (tempfile::TempDir, Base64Plugin, Openers) {
+async fn plugin() -> (tempfile::TempDir, Base64Plugin, Decryptors) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -97,24 +97,24 @@ async fn plugin() -> (tempfile::TempDir, Base64Plugin, Openers) {
     let server = tonic::transport::Server::builder()
         .add_service(KeyManagementServiceServer::new(plugin.clone()));
     tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
-    let mut openers = Openers::default();
-    openers.add_plugin(&path).await.unwrap();
-    (dir, plugin, openers)
+    let mut decryptors = Decryptors::default();
+    decryptors.add_plugin(&path).await.unwrap();
+    (dir, plugin, decryptors)
 }
 
-fn seeds(text: &str) -> anyhow::Result<Openers> {
+fn seeds(text: &str) -> anyhow::Result<Decryptors> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     write!(file, "{text}").unwrap();
-    let mut openers = Openers::default();
-    openers.add_seeds(file.path())?;
-    Ok(openers)
+    let mut decryptors = Decryptors::default();
+    decryptors.add_seeds(file.path())?;
+    Ok(decryptors)
 }
 
 #[tokio::test]
-async fn a_snapshot_is_listed_without_any_key() {
+async fn snapshot_is_listed_without_keys() {
     let report = inspect(
         &snapshot(false).await,
-        &mut Openers::default(),
+        &mut Decryptors::default(),
         &Options::default(),
     )
     .await;
@@ -166,11 +166,11 @@ async fn a_snapshot_is_listed_without_any_key() {
 }
 
 #[tokio::test]
-async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
-    let (_dir, plugin, mut openers) = plugin().await;
+async fn plugin_is_called_once_per_dek_source() {
+    let (_dir, plugin, mut decryptors) = plugin().await;
     let report = inspect(
         &[snapshot(false).await, snapshot(false).await].concat(),
-        &mut openers,
+        &mut decryptors,
         &Options::default(),
     )
     .await;
@@ -179,13 +179,13 @@ async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
         (4, 0)
     );
     assert_eq!(plugin.0.load(Ordering::Relaxed), 2);
-    let opened = row(&report, "aes-gcm-seed");
+    let decrypted = row(&report, "aes-gcm-seed");
     assert_eq!(
-        opened.object.as_ref().map(|object| object.kind.as_str()),
+        decrypted.object.as_ref().map(|object| object.kind.as_str()),
         Some("Secret")
     );
     assert_eq!(
-        opened
+        decrypted
             .plaintext
             .as_ref()
             .and_then(|plaintext| plaintext.value.as_ref()),
@@ -195,11 +195,11 @@ async fn a_plugin_decrypts_and_is_asked_once_per_dek_source() {
 }
 
 #[tokio::test]
-async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
-    let mut openers = seeds(&format!("# 1.27\n{DEK}\n\n{SEED} # 1.28\n")).unwrap();
+async fn seeds_decrypt_and_plaintext_is_shown_on_request_only() {
+    let mut decryptors = seeds(&format!("# 1.27\n{DEK}\n\n{SEED} # 1.28\n")).unwrap();
     let report = inspect(
         &snapshot(false).await,
-        &mut openers,
+        &mut decryptors,
         &Options {
             show_values: true,
             ..Options::default()
@@ -215,11 +215,11 @@ async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
         ..Options::default()
     };
     assert!(
-        printed(Format::Table, &mut openers, &options)
+        printed(OutputFormat::Table, &mut decryptors, &options)
             .await
             .contains("086a7ffc-0225-11e8-ba89-0ed5f89f718b")
     );
-    assert!(!format!("{report:?} {openers:?}").contains("086a7ffc"));
+    assert!(!format!("{report:?} {decryptors:?}").contains("086a7ffc"));
 
     let report = inspect(
         &snapshot(false).await,
@@ -231,7 +231,7 @@ async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
     assert!(failed.starts_with("none of the 1 keys in"), "{failed}");
     assert!(
         !printed(
-            Format::Table,
+            OutputFormat::Table,
             &mut seeds(SEED).unwrap(),
             &Options::default()
         )
@@ -241,12 +241,12 @@ async fn a_file_of_seeds_decrypts_and_shows_only_when_asked() {
 }
 
 #[tokio::test]
-async fn a_value_under_another_key_says_what_that_can_mean() {
-    let (_dir, _, mut openers) = plugin().await;
+async fn undecryptable_value_explains_possible_causes() {
+    let (_dir, _, mut decryptors) = plugin().await;
     let mut items = snapshot(false).await;
     items.retain(|stored| stored.key.ends_with("aes-gcm-seed"));
     items[0].key = "/registry/secrets/default/copied".to_owned();
-    let report = inspect(&items, &mut openers, &Options::default()).await;
+    let report = inspect(&items, &mut decryptors, &Options::default()).await;
     let failed = report.values[0].decrypt_error.as_ref().unwrap();
     assert!(
         failed.contains("message authentication failed") && failed.contains("another key of etcd"),
@@ -255,8 +255,8 @@ async fn a_value_under_another_key_says_what_that_can_mean() {
 }
 
 #[tokio::test]
-async fn what_the_plugin_says_is_passed_on_once() {
-    let (_dir, plugin, mut openers) = plugin().await;
+async fn plugin_error_is_reported_once() {
+    let (_dir, plugin, mut decryptors) = plugin().await;
     let object = EncryptedObject {
         encrypted_data: vec![7; 60],
         key_id: "2".into(),
@@ -274,7 +274,7 @@ async fn what_the_plugin_says_is_passed_on_once() {
     };
     let report = inspect(
         &[item("/registry/secrets/a/a"), item("/registry/secrets/a/b")],
-        &mut openers,
+        &mut decryptors,
         &Options::default(),
     )
     .await;
@@ -291,7 +291,7 @@ async fn what_the_plugin_says_is_passed_on_once() {
 }
 
 #[tokio::test]
-async fn values_are_stale_relative_to_the_newest_of_their_provider() {
+async fn values_are_stale_relative_to_the_newest_of_their_resource() {
     let value = |key_id: &str| {
         let object = EncryptedObject {
             encrypted_data: vec![7; 60],
@@ -320,30 +320,30 @@ async fn values_are_stale_relative_to_the_newest_of_their_provider() {
         version: 1,
     })
     .collect();
-    let report = inspect(&items, &mut Openers::default(), &Options::default()).await;
+    let report = inspect(&items, &mut Decryptors::default(), &Options::default()).await;
     let stale: Vec<_> = report.values.iter().map(|row| row.stale).collect();
-    let (old, plain) = (Some(Reason::OtherKeyId), Some(Reason::Plaintext));
+    let (old, plain) = (Some(StaleReason::OtherKeyId), Some(StaleReason::Plaintext));
     assert_eq!(stale, [old, None, old, None, plain, None, None]);
 }
 
 #[tokio::test]
-async fn history_lists_old_revisions_too() {
+async fn history_includes_old_revisions() {
     let report = inspect(
         &snapshot(true).await,
-        &mut Openers::default(),
+        &mut Decryptors::default(),
         &Options::default(),
     )
     .await;
-    let gone = report
+    let removed = report
         .values
         .iter()
         .filter(|row| row.key.ends_with("default/gone"))
         .map(|row| row.revision);
-    assert_eq!(gone.collect::<Vec<_>>(), [126, 127]);
+    assert_eq!(removed.collect::<Vec<_>>(), [126, 127]);
 }
 
 #[tokio::test]
-async fn unusable_keys_are_refused_with_the_remedy() {
+async fn unusable_keys_are_rejected_with_a_remedy() {
     let line = seeds("zz\n").unwrap_err();
     assert!(
         line.to_string()
@@ -356,7 +356,7 @@ async fn unusable_keys_are_refused_with_the_remedy() {
             .to_string()
             .contains("it holds no keys")
     );
-    let socket = Openers::default()
+    let socket = Decryptors::default()
         .add_plugin(std::path::Path::new("/nonexistent/s.sock"))
         .await
         .unwrap_err();
@@ -371,7 +371,7 @@ async fn unusable_keys_are_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn the_json_that_is_written_row_by_row_is_the_report_sorted_by_key() {
+async fn streamed_json_equals_the_report_sorted_by_key() {
     let keys = format!("{DEK}\n{SEED}\n");
     let options = Options {
         show_values: true,
@@ -379,24 +379,24 @@ async fn the_json_that_is_written_row_by_row_is_the_report_sorted_by_key() {
     };
     let mut report = inspect(&snapshot(false).await, &mut seeds(&keys).unwrap(), &options).await;
     report.values.sort_by(|a, b| a.key.cmp(&b.key));
-    let written = printed(Format::Json, &mut seeds(&keys).unwrap(), &options).await;
+    let written = printed(OutputFormat::Json, &mut seeds(&keys).unwrap(), &options).await;
     assert_eq!(
         written,
         format!("{}\n", serde_json::to_string_pretty(&report).unwrap())
     );
 
     let mut out = Vec::new();
-    let none = source::Batches::of(Vec::new());
+    let none = source::Batches::from_items(Vec::new());
     inspect_all(
         none,
-        &mut Openers::default(),
+        &mut Decryptors::default(),
         &options,
-        Format::Json,
+        OutputFormat::Json,
         &mut out,
     )
     .await
     .unwrap();
-    let empty = inspect(&[], &mut Openers::default(), &options).await;
+    let empty = inspect(&[], &mut Decryptors::default(), &options).await;
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!("{}\n", serde_json::to_string_pretty(&empty).unwrap())
@@ -404,9 +404,9 @@ async fn the_json_that_is_written_row_by_row_is_the_report_sorted_by_key() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_restart_is_forgotten() {
+async fn restart_discards_earlier_values() {
     let values = snapshot(false).await;
-    let batches = |all| source::Batches::of_all(all);
+    let batches = |all| source::Batches::from_batches(all);
     let (whole, again) = (
         batches(vec![source::Batch::Values(values.clone())]),
         batches(vec![
@@ -421,9 +421,9 @@ async fn what_came_before_a_restart_is_forgotten() {
         let mut out = Vec::new();
         inspect_all(
             batches,
-            &mut Openers::default(),
+            &mut Decryptors::default(),
             &Options::default(),
-            Format::Json,
+            OutputFormat::Json,
             &mut out,
         )
         .await
@@ -434,16 +434,16 @@ async fn what_came_before_a_restart_is_forgotten() {
 }
 
 #[tokio::test]
-async fn columns_are_as_wide_as_their_widest_cell_and_what_is_stale_is_in_its_own() {
+async fn columns_fit_their_widest_cell_and_stale_has_its_own() {
     let mut values = snapshot(false).await;
     values.retain(|stored| stored.key.contains("/secrets/"));
     let mut out = Vec::new();
-    let batches = source::Batches::of(values);
+    let batches = source::Batches::from_items(values);
     inspect_all(
         batches,
-        &mut Openers::default(),
+        &mut Decryptors::default(),
         &Options::default(),
-        Format::Table,
+        OutputFormat::Table,
         &mut out,
     )
     .await

@@ -1,5 +1,5 @@
-//! Where the kernel sends no parent-death signal: a watcher process beside each child. It is built
-//! on Linux too, so that its test runs there.
+//! For kernels without a parent-death signal: a watcher process for each child. Built on Linux too,
+//! so that its test runs there.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -14,9 +14,9 @@ use rustix::process::{Signal, kill_process_group};
 use super::{orphaned, parent_pid, pid};
 
 /// How long a watcher may outlive the program that it watches.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Starts a watcher and becomes `command`, which so keeps the pid that its parent knows. Standard
+/// Starts a watcher and executes `command`, which keeps the pid that its parent knows. Standard
 /// input must be a pipe whose other end only the parent holds; the watcher inherits it, the program
 /// gets /dev/null.
 pub(super) fn exec(parent: u32, command: &[OsString]) -> io::Error {
@@ -45,7 +45,7 @@ fn prepare(parent: u32, command: &[OsString]) -> io::Result<Command> {
             &std::process::id().to_string(),
         ])
         .stdout(Stdio::null())
-        // Its own group: it must live on when it kills the program's.
+        // In its own process group: it must survive killing the program's.
         .process_group(0)
         .spawn()?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
@@ -54,8 +54,8 @@ fn prepare(parent: u32, command: &[OsString]) -> io::Result<Command> {
     Ok(command)
 }
 
-/// The watcher: kills the process group `watched`, of this process's parent, when standard input
-/// ends. Ends with either.
+/// The watcher: kills the process group `watched`, of its own parent, when standard input ends.
+/// Ends with either.
 pub(crate) fn watch(watched: u32) -> io::Result<()> {
     let group = pid(watched).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("{watched} is no pid"))
@@ -66,13 +66,13 @@ pub(crate) fn watch(watched: u32) -> io::Result<()> {
         .spawn(move || {
             let mut input = io::stdin().lock();
             let mut buffer = [0; 64];
-            // What the parent writes means nothing; an error means that it is gone as well.
+            // Data from the parent is ignored; an error means that the parent is gone as well.
             while input.read(&mut buffer).is_ok_and(|read| read > 0) {}
             let _ = ended.send(());
         })?;
-    // As long as the program is the watcher's parent, its pid can't be anybody else's.
+    // While the program is the watcher's parent, its pid cannot be reused.
     while parent_pid() == watched {
-        match end.recv_timeout(LOOK_EVERY) {
+        match end.recv_timeout(POLL_INTERVAL) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
                 if parent_pid() == watched {
@@ -85,7 +85,7 @@ pub(crate) fn watch(watched: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Start time by ps(1), to the second, as POSIX has no call for it. `None` for a zombie.
+/// Start time by ps(1), in seconds, as POSIX has no call for it. `None` for a zombie.
 #[cfg_attr(
     target_os = "linux",
     expect(dead_code, reason = "/proc is better where there is one")
@@ -103,11 +103,11 @@ pub(super) fn start_time(ps: &Path, pid: u32) -> io::Result<Option<String>> {
                 format!("cannot run {}: {error}", ps.display()),
             )
         })?;
-    Ok(started(&String::from_utf8_lossy(&answer.stdout)))
+    Ok(parse_start_time(&String::from_utf8_lossy(&answer.stdout)))
 }
 
-/// `Ss   Tue Nov 24 13:55:31 2026`, or nothing where there is no such process.
-fn started(answer: &str) -> Option<String> {
+/// Parses `Ss   Tue Nov 24 13:55:31 2026`, or nothing if there is no such process.
+fn parse_start_time(answer: &str) -> Option<String> {
     let mut words = answer.split_ascii_whitespace();
     let state = words.next()?;
     let started = words.collect::<Vec<_>>().join(" ");
@@ -119,12 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ps_says_is_told_from_nothing_and_from_a_zombie() {
+    fn ps_output_distinguishes_missing_and_zombie_processes() {
         assert_eq!(
-            started("Ss   Tue Nov 24 13:55:31 2026\n").unwrap(),
+            parse_start_time("Ss   Tue Nov 24 13:55:31 2026\n").unwrap(),
             "Tue Nov 24 13:55:31 2026"
         );
-        assert_eq!(started("Z+   Tue Nov 24 13:55:31 2026\n"), None);
-        assert_eq!(started("\n"), None);
+        assert_eq!(parse_start_time("Z+   Tue Nov 24 13:55:31 2026\n"), None);
+        assert_eq!(parse_start_time("\n"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! What differs between Linux and macOS, behind one small seam: a parent's death, a process's
-//! identity, lengths of socket paths.
+//! Differences between Linux and macOS: death of the parent, identity of a process, lengths of
+//! socket paths.
 
 pub mod fallback;
 #[cfg(target_os = "linux")]
@@ -12,22 +12,22 @@ use std::path::Path;
 
 pub use ports::{PortReservation, free_port};
 
-/// How many bytes the path of a unix socket may have: `sun_path` holds 108 on Linux and 104 on
-/// macOS, one of them the final NUL.
+/// Maximum length of a unix socket's path in bytes: `sun_path` has 108 on Linux and 104 on macOS,
+/// including the final NUL.
 pub const SOCKET_PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// How a child learns that the process which started it is gone.
+/// How a child is ended when its parent dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Guard {
     /// The kernel kills it: PR_SET_PDEATHSIG, on Linux only.
     Signal,
-    /// A watcher beside it holds the read end of a pipe of the parent's, and kills it when that
-    /// ends.
+    /// A watcher process holds the read end of a pipe of the parent's, and kills the child when
+    /// that ends.
     Watch,
 }
 
 impl Guard {
-    /// The best that this system has.
+    /// The best way on this system.
     pub const fn native() -> Self {
         if cfg!(target_os = "linux") {
             Self::Signal
@@ -36,7 +36,7 @@ impl Guard {
         }
     }
 
-    /// Becomes the program `command`, which dies when `parent` does. Returns only if it can't.
+    /// Executes `command`, which dies when `parent` does. Returns only on failure.
     pub(crate) fn exec(self, parent: u32, command: &[OsString]) -> io::Error {
         match self {
             #[cfg(target_os = "linux")]
@@ -51,13 +51,12 @@ impl Guard {
     }
 }
 
-/// What tells a process from a later one with the same pid. Only good for comparing.
+/// Distinguishes a process from a later one with the same pid. Only useful for comparison.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct StartTime(String);
 
-/// When the process was started; `None` if there is no such process, or it is dead and not yet
-/// reaped.
+/// Start time of a process; `None` if it does not exist, or is dead and not yet reaped.
 pub fn start_time(pid: u32) -> io::Result<Option<StartTime>> {
     #[cfg(target_os = "linux")]
     let found = linux::start_time(pid)?;
@@ -66,12 +65,12 @@ pub fn start_time(pid: u32) -> io::Result<Option<StartTime>> {
     Ok(found.map(StartTime))
 }
 
-/// Whether `pid` is still the process that was started at `started`.
+/// Whether `pid` is still the process that started at `started`.
 pub fn is_running(pid: u32, started: &StartTime) -> bool {
     matches!(start_time(pid), Ok(Some(now)) if now == *started)
 }
 
-/// Refuses a path that no unix socket can have.
+/// Rejects paths that are too long for a unix socket.
 pub fn check_socket_path(path: &Path) -> io::Result<()> {
     let length = path.as_os_str().len();
     if length <= SOCKET_PATH_LIMIT {
@@ -86,19 +85,19 @@ pub fn check_socket_path(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// The parent's pid, 0 if it is outside of this pid namespace.
+/// Pid of the parent, 0 if it is outside of this pid namespace.
 pub(crate) fn parent_pid() -> u32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
-/// A pid as rustix wants it; `None` for 0 and for what no pid can be.
+/// Converts a pid for rustix; `None` for 0 and invalid values.
 pub(crate) fn pid(raw: u32) -> Option<rustix::process::Pid> {
     i32::try_from(raw)
         .ok()
         .and_then(rustix::process::Pid::from_raw)
 }
 
-/// The error of a child whose parent died before it could be bound to it.
+/// The error of a child whose parent died before it was bound to it.
 fn orphaned(parent: u32) -> io::Error {
     io::Error::other(format!(
         "the process {parent} that wanted this child is gone: not started"
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_told_from_another_by_its_start() {
+    fn processes_are_distinguished_by_start_time() {
         let own = std::process::id();
         let started = start_time(own).unwrap().unwrap();
         assert!(is_running(own, &started));
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_child_is_not_running_even_before_it_is_reaped() {
+    fn dead_child_is_not_running_before_it_is_reaped() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         while start_time(child.id()).unwrap().is_some() {
             std::thread::yield_now();
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_path_that_is_too_long_is_refused_with_its_length() {
+    fn too_long_socket_path_is_rejected_with_its_length() {
         let path = format!("/tmp/{}", "x".repeat(SOCKET_PATH_LIMIT - 5));
         assert!(check_socket_path(Path::new(&path)).is_ok());
         std::os::unix::net::SocketAddr::from_pathname(&path).unwrap();

@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType, bind, getsockname, socket, sockopt};
 
-/// A port of 127.0.0.1 that stays ours: bound with SO_REUSEPORT and never listened on, so a program
+/// A reserved port of 127.0.0.1: bound with SO_REUSEPORT and never listened on, so that a program
 /// that binds it with SO_REUSEPORT too (kube-apiserver `--permit-port-sharing`) gets every
-/// connection, before and after a restart.
+/// connection, also after a restart.
 #[derive(Debug)]
 pub struct PortReservation {
     port: u16,
@@ -30,7 +30,7 @@ impl PortReservation {
         })
     }
 
-    /// Its number.
+    /// The port number.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -41,8 +41,8 @@ fn local_port(address: SocketAddrAny) -> io::Result<u16> {
     Ok(address.port())
 }
 
-/// A port of 127.0.0.1 that is free now. Another process may take it before it is used: prefer port
-/// 0, or a [`PortReservation`].
+/// A free port of 127.0.0.1. Another process may take it before it is used: prefer port 0, or a
+/// [`PortReservation`].
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserved_port_is_taken_for_everybody_else() {
+    fn reserved_port_is_unavailable_to_others() {
         let reserved = PortReservation::new().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, reserved.port())).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
-    fn a_program_that_shares_it_gets_the_connections() {
+    fn program_with_reuseport_gets_the_connections() {
         let reserved = PortReservation::new().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, reserved.port()));
         let server = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn reservations_differ() {
+    fn reserved_ports_differ() {
         let reserved: Vec<_> = (0..20).map(|_| PortReservation::new().unwrap()).collect();
         let ports: std::collections::BTreeSet<_> =
             reserved.iter().map(PortReservation::port).collect();

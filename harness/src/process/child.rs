@@ -1,4 +1,4 @@
-//! One run of a program.
+//! A run of a program.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::platform::{StartTime, pid, start_time};
 /// Lines of the log in an error message.
 const TAIL_LINES: usize = 12;
 
-/// A running, or ended, process of ours. Dropped, it is killed.
+/// A child process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Child {
     program: Program,
@@ -25,7 +25,7 @@ pub struct Child {
     started: Option<StartTime>,
     log_from: u64,
     group: Pid,
-    /// Whether it was reaped, from when on its pid may be another's.
+    /// Whether it was reaped; from then on its pid may be another process's.
     reaped: Arc<Mutex<bool>>,
     status: watch::Receiver<Option<ExitStatus>>,
 }
@@ -42,7 +42,7 @@ impl Child {
         let started = start_time(raw).unwrap_or_default();
         let reaped = Arc::new(Mutex::new(false));
         let (sender, status) = watch::channel(None);
-        // Held open until the end: for Guard::Watch its closing is the sign of our death, and
+        // Held open until the end: with Guard::Watch closing it signals the parent's death, and
         // Child::wait closes it first.
         let input = child.stdin.take();
         let theirs = Arc::clone(&reaped);
@@ -65,17 +65,17 @@ impl Child {
         self.pid
     }
 
-    /// With the pid, its identity. `None` where it ended before it could be asked for.
+    /// With the pid, its identity. `None` if it exited too early to determine it.
     pub fn started(&self) -> Option<&StartTime> {
         self.started.as_ref()
     }
 
-    /// What it runs.
+    /// The program that it runs.
     pub fn program(&self) -> &Program {
         &self.program
     }
 
-    /// The file that its output goes to.
+    /// The file that its output is written to.
     pub fn log(&self) -> &Path {
         self.program.log()
     }
@@ -85,17 +85,17 @@ impl Child {
         log::tail(self.log(), self.log_from, lines)
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, once it has exited.
     pub fn status(&self) -> Option<ExitStatus> {
         *self.status.borrow()
     }
 
-    /// Sends a signal to the process; nothing where it has ended.
+    /// Sends a signal, unless the process has exited.
     pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
         self.send(|group| kill_process(group, signal))
     }
 
-    /// Waits until it has ended, by itself or not.
+    /// Waits until it has exited.
     pub async fn wait(&self) -> Result<ExitStatus, ProcessError> {
         let mut status = self.status.clone();
         let ended = status.wait_for(Option::is_some).await;
@@ -108,7 +108,7 @@ impl Child {
             })
     }
 
-    /// SIGTERM, and SIGKILL where it has not ended within `grace`.
+    /// Sends SIGTERM, and SIGKILL if it has not exited within `grace`.
     pub async fn stop(&self, grace: Duration) -> Result<ExitStatus, ProcessError> {
         self.signal(Signal::TERM)?;
         match tokio::time::timeout(grace, self.wait()).await {
@@ -117,23 +117,23 @@ impl Child {
         }
     }
 
-    /// SIGKILL to it and what it started, as a crash; waits for its end.
+    /// Sends SIGKILL to its process group, like a crash, and waits for its exit.
     pub async fn kill(&self) -> Result<ExitStatus, ProcessError> {
         self.kill_now()?;
         self.wait().await
     }
 
-    /// SIGKILL to it and what it started, without waiting.
+    /// Sends SIGKILL to its process group without waiting.
     pub fn kill_now(&self) -> Result<(), ProcessError> {
         self.send(|group| kill_process_group(group, Signal::KILL))
     }
 
-    /// The error that says how it ended, with the end of its log.
-    pub fn ended(&self, status: ExitStatus) -> ProcessError {
+    /// The error that describes its exit, with the end of its log.
+    pub fn ended_error(&self, status: ExitStatus) -> ProcessError {
         ProcessError::Ended {
             name: self.program.name().into(),
             status,
-            command: self.program.line(),
+            command: self.program.command_line(),
             log: self.log().into(),
             tail: self.tail(TAIL_LINES),
         }
@@ -145,7 +145,7 @@ impl Child {
             return Ok(());
         }
         match signal(self.group) {
-            // macOS answers EPERM for a zombie, which is as good as ended.
+            // macOS returns EPERM for a zombie, which has exited.
             Ok(()) | Err(rustix::io::Errno::SRCH | rustix::io::Errno::PERM) => Ok(()),
             Err(error) => Err(ProcessError::io(format!(
                 "signalling {} (pid {})",
@@ -164,7 +164,7 @@ impl Drop for Child {
     }
 }
 
-/// Reaps the child under the lock, so that nobody signals a pid that is already another's.
+/// Reaps the child under the lock, so that nobody signals a pid that belongs to another process.
 fn wait_for_end(
     mut child: std::process::Child,
     id: Pid,
@@ -181,7 +181,7 @@ fn wait_for_end(
     *reaped = true;
     drop(reaped);
     drop(input);
-    // An error here drops the sender unsent, which every waiter gets as an error.
+    // An error drops the sender, which every waiter receives as an error.
     if let Ok(ended) = ended {
         status.send_replace(Some(ended));
     }

@@ -1,66 +1,66 @@
-//! Why a process did not start or did not stay.
+//! Errors of child processes.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-/// Why a process did not start or did not stay.
+/// Why a process did not start or did not keep running.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The file is missing or not executable.
     #[error("cannot start {name}: {} is not an executable file", path.display())]
     NotExecutable {
-        /// The program's name in the lab.
+        /// Name of the program in the lab.
         name: String,
-        /// What was to be run.
+        /// Path of the program.
         path: PathBuf,
     },
-    /// The log file can't be opened.
+    /// The log file cannot be opened.
     #[error("cannot start {name}: cannot write its log {}: {source}", log.display())]
     Log {
-        /// The program's name in the lab.
+        /// Name of the program in the lab.
         name: String,
-        /// The log file.
+        /// Path of the log file.
         log: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system refused to make a process.
+    /// The process cannot be spawned.
     #[error("cannot start {name} through {}: {source} (the variable {} names the kmslab binary)", through.display(), super::BINARY_VARIABLE)]
     Spawn {
-        /// The program's name in the lab.
+        /// Name of the program in the lab.
         name: String,
-        /// The kmslab binary, or what was taken for it.
+        /// Path of the spawning kmslab binary.
         through: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It ended on its own.
+    /// The process exited by itself.
     #[error("{name} ended with {status}; its log {} ends with:\n{tail}\ncommand: {command}", log.display())]
     Ended {
-        /// The program's name in the lab.
+        /// Name of the program in the lab.
         name: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// The command line, to be tried by hand.
+        /// The command line, to try by hand.
         command: String,
-        /// Its log.
+        /// Path of its log.
         log: PathBuf,
-        /// The log's last lines.
+        /// Last lines of the log.
         tail: String,
     },
-    /// The system refused a signal or a file of the lab.
+    /// A signal or file operation failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl ProcessError {
-    /// Wraps an error of the system with what was tried.
+    /// Wraps a system error with the operation that failed.
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

@@ -1,5 +1,5 @@
-//! The hidden verb `kmslab exec-child`: what a child runs between being spawned and being the
-//! program.
+//! The hidden command `kmslab exec-child`: binds a spawned process to its parent and then executes
+//! the program.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,13 +11,13 @@ use crate::platform::{Guard, fallback};
 /// Arguments of `kmslab exec-child`.
 #[derive(Debug, clap::Args)]
 pub struct ExecChildArgs {
-    /// Pid of the process that starts the child; it is not started if that is gone.
+    /// Pid of the parent; the program is not started if it is gone.
     #[arg(long)]
     parent: u32,
-    /// How the child is bound to the parent's life.
+    /// How the child is bound to its parent.
     #[arg(long, value_enum, default_value_t = Guard::native())]
     guard: Guard,
-    /// Be the watcher of this pid instead, for --guard watch.
+    /// Watch this pid instead, for --guard watch.
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     watch: Option<u32>,
     /// The program and its arguments.
@@ -25,8 +25,8 @@ pub struct ExecChildArgs {
     command: Vec<OsString>,
 }
 
-/// Becomes the program. Returns only if it can't, with the exit code that shells use for the
-/// reason: 127 no such program, 126 not to be run, 125 not bound to its parent.
+/// Executes the program. Returns only on failure, with a shell's exit codes: 127 not found, 126 not
+/// executable, 125 not bound to its parent.
 pub fn run(args: ExecChildArgs) -> ExitCode {
     let ExecChildArgs {
         parent,
@@ -37,7 +37,7 @@ pub fn run(args: ExecChildArgs) -> ExitCode {
     if let Some(watched) = watch {
         return match fallback::watch(watched) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse(125, &format!("cannot watch {watched}: {error}")),
+            Err(error) => fail(125, &format!("cannot watch {watched}: {error}")),
         };
     }
     let error = guard.exec(parent, &command);
@@ -50,11 +50,11 @@ pub fn run(args: ExecChildArgs) -> ExitCode {
         io::ErrorKind::Other => 125,
         _ => 126,
     };
-    refuse(code, &format!("cannot run {program}: {error}"))
+    fail(code, &format!("cannot run {program}: {error}"))
 }
 
-/// Standard error is the child's log, where whoever waits for the child looks for the reason.
-fn refuse(code: u8, reason: &str) -> ExitCode {
+/// Standard error is the child's log, where the parent looks for the reason.
+fn fail(code: u8, reason: &str) -> ExitCode {
     say!("kmslab exec-child: {reason}");
     ExitCode::from(code)
 }

@@ -1,5 +1,5 @@
-//! A claim that keeps a service of another process's lab down: an flock'ed file, which the kernel
-//! gives back when the holder dies.
+//! A lock that keeps a service of another process's lab down: an flock'ed file, which the kernel
+//! releases when the holder dies.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,35 +9,34 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// How often a claim is looked at; there is no call that waits for an flock without blocking a
-/// thread.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Polling interval: waiting for an flock would block a thread.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// While this lives, the lab's supervisor does not start the service again.
+/// While this lives, the lab's supervisor does not restart the service.
 #[derive(Debug)]
 pub struct Hold {
     _file: File,
 }
 
 impl Hold {
-    /// Takes the claim on `service` in the lab's directory, waiting for whoever has it.
+    /// Locks `service` in the lab's directory, waiting for the current holder.
     pub async fn take(dir: &Path, service: &str) -> io::Result<Self> {
         let file = open(&path(dir, service), true)?;
         while !try_lock(&file)? {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(Self { _file: file })
     }
 
     /// Waits until nobody holds `service` down.
-    pub(super) async fn released(dir: &Path, service: &str) -> io::Result<()> {
+    pub(super) async fn wait_until_released(dir: &Path, service: &str) -> io::Result<()> {
         let file = match open(&path(dir, service), false) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         while !try_lock(&file)? {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
@@ -70,14 +69,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_service_is_down_while_it_is_held() {
+    async fn service_stays_down_while_it_is_held() {
         let dir = tempfile::tempdir().unwrap();
-        Hold::released(dir.path(), "etcd").await.unwrap();
+        Hold::wait_until_released(dir.path(), "etcd").await.unwrap();
         let hold = Hold::take(dir.path(), "etcd").await.unwrap();
-        let released = Hold::released(dir.path(), "etcd");
+        let released = Hold::wait_until_released(dir.path(), "etcd");
         tokio::pin!(released);
         assert!(futures::poll!(released.as_mut()).is_pending());
-        Hold::released(dir.path(), "other").await.unwrap();
+        Hold::wait_until_released(dir.path(), "other")
+            .await
+            .unwrap();
         drop(hold);
         released.await.unwrap();
     }

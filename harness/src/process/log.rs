@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// How much of a log is read for its last lines.
-const WINDOW: u64 = 64 * 1024;
-/// Longest line shown; Go programs print whole configurations in one.
-const WIDTH: usize = 600;
+/// Number of bytes that are read for the last lines.
+const MAX_TAIL_BYTES: u64 = 64 * 1024;
+/// Maximum length of a line; Go programs print whole configurations in one.
+const MAX_LINE_LEN: usize = 600;
 
-/// The last `lines` lines of the file that were written after offset `from`; empty where there is
-/// no such file.
+/// The last `lines` lines of the file that were written after offset `from`; empty if there is no
+/// such file.
 pub fn tail(path: &Path, from: u64, lines: usize) -> String {
     let Ok(bytes) = window(path, from) else {
         return String::new();
@@ -31,18 +31,18 @@ fn window(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let end = file.metadata()?.len();
     file.seek(SeekFrom::Start(
-        from.max(end.saturating_sub(WINDOW)).min(end),
+        from.max(end.saturating_sub(MAX_TAIL_BYTES)).min(end),
     ))?;
     let mut bytes = Vec::new();
-    file.take(WINDOW).read_to_end(&mut bytes)?;
+    file.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn cut(line: &str) -> String {
-    if line.chars().count() <= WIDTH {
+    if line.chars().count() <= MAX_LINE_LEN {
         line.into()
     } else {
-        line.chars().take(WIDTH).chain(['…']).collect()
+        line.chars().take(MAX_LINE_LEN).chain(['…']).collect()
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_lines_of_the_last_run_are_shown() {
+    fn tail_shows_last_lines_of_the_last_run() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("x.log");
         std::fs::write(&log, "old\none\n\ntwo\nthree\n").unwrap();
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(tail(&log, 4, 9), "one\ntwo\nthree");
         assert_eq!(tail(&log, 999, 9), "");
         assert_eq!(tail(&dir.path().join("none"), 0, 9), "");
-        std::fs::write(&log, "é".repeat(WINDOW as usize)).unwrap();
-        assert_eq!(tail(&log, 0, 1).chars().count(), WIDTH + 1);
+        std::fs::write(&log, "é".repeat(MAX_TAIL_BYTES as usize)).unwrap();
+        assert_eq!(tail(&log, 0, 1).chars().count(), MAX_LINE_LEN + 1);
     }
 }

@@ -21,22 +21,20 @@ pub use child::Child;
 pub use error::ProcessError;
 pub use hold::Hold;
 pub use log::tail;
-pub use program::{Program, quoted};
+pub use program::{Program, shell_quote};
 pub use rustix::process::Signal;
-pub use service::{Ended, Keep, Service};
+pub use service::{RestartPolicy, Service, UnexpectedExit};
 
-/// The variable that names the kmslab binary, for programs that use kmslab as a library and are not
-/// it.
+/// Variable with the path of the kmslab binary, for programs that use kmslab as a library.
 pub const BINARY_VARIABLE: &str = "KMSLAB_BIN";
 
-/// The kmslab binary that children are started through: `KMSLAB_BIN`, else the running program.
+/// The kmslab binary that spawns children: `KMSLAB_BIN`, else the running program.
 pub fn own_binary() -> io::Result<PathBuf> {
     if let Some(given) = std::env::var_os(BINARY_VARIABLE).filter(|given| !given.is_empty()) {
         return Ok(given.into());
     }
     let running = std::env::current_exe()?;
-    // A lab that stays may outlive the file it was started from, as after a rebuild; Linux still
-    // holds the program then.
+    // A lab may outlive its program's file, as after a rebuild; Linux still has the program open.
     let held = PathBuf::from("/proc/self/exe");
     Ok(if !running.exists() && held.exists() {
         held

@@ -1,4 +1,4 @@
-//! What is to be run: a program with its arguments, environment and log.
+//! A program with its arguments, environment and log.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 use super::{Child, ProcessError, own_binary, spawner};
 use crate::platform::Guard;
 
-/// Variables that a child takes over. All others stay outside: etcd reads every flag from `ETCD_*`,
-/// SDKs take keys from `AWS_*`.
-const INHERITED: [&str; 7] = [
+/// Variables that a child inherits. All others are removed: etcd reads every flag from `ETCD_*`,
+/// SDKs read keys from `AWS_*`.
+const INHERITED_VARIABLES: [&str; 7] = [
     "PATH",
     "HOME",
     "TMPDIR",
@@ -22,7 +22,7 @@ const INHERITED: [&str; 7] = [
     "RUST_BACKTRACE",
 ];
 
-/// A program to run, as often as needed.
+/// A program that can be started repeatedly.
 #[derive(Clone)]
 pub struct Program {
     name: String,
@@ -35,7 +35,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program, its name in this lab, and the file that its output is appended to.
+    /// Creates a program with its name in the lab and the file that its output is appended to.
     pub fn new(
         name: impl Into<String>,
         program: impl Into<PathBuf>,
@@ -52,7 +52,7 @@ impl Program {
         }
     }
 
-    /// Adds an argument. Secrets don't belong here: every user of the machine can read them.
+    /// Adds an argument. It must not be secret: every user of the machine can read it.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
@@ -73,56 +73,55 @@ impl Program {
         self
     }
 
-    /// Starts children through this kmslab binary instead of [`own_binary`], as tests must.
+    /// Spawns children with this kmslab binary instead of [`own_binary`], as tests must.
     #[must_use]
-    pub fn through(mut self, kmslab: impl Into<PathBuf>) -> Self {
+    pub fn spawner(mut self, kmslab: impl Into<PathBuf>) -> Self {
         self.through = Some(kmslab.into());
         self
     }
 
-    /// Binds children to the life of this process in this way instead of the system's best.
+    /// Sets how children are bound to this process, instead of the system's default.
     #[must_use]
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guard = guard;
         self
     }
 
-    /// Its name in this lab.
+    /// Its name in the lab.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The file that its output goes to.
+    /// The file that its output is written to.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// The command as a person would type it. Variables are left out: they may be secret.
-    pub fn line(&self) -> String {
+    /// The command line as typed in a shell, without variables: they may be secret.
+    pub fn command_line(&self) -> String {
         let words = std::iter::once(self.program.as_os_str())
             .chain(self.args.iter().map(OsString::as_os_str));
         words
-            .map(|word| quoted(&word.to_string_lossy()))
+            .map(|word| shell_quote(&word.to_string_lossy()))
             .collect::<Vec<_>>()
             .join(" ")
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub fn spawn(&self) -> Result<Child, ProcessError> {
         self.check_executable()?;
         let (log, from) = self.open_log()?;
         let through = match &self.through {
             Some(given) => given.clone(),
-            None => {
-                own_binary().map_err(|source| self.refused("the running program".into(), source))?
-            }
+            None => own_binary()
+                .map_err(|source| self.spawn_error("the running program".into(), source))?,
         };
         let command = self
             .command(&through, log)
-            .map_err(|source| self.refused(through.clone(), source))?;
+            .map_err(|source| self.spawn_error(through.clone(), source))?;
         let child =
-            spawner::spawn(command).map_err(|source| self.refused(through.clone(), source))?;
-        Child::new(self.clone(), child, from).map_err(|source| self.refused(through, source))
+            spawner::spawn(command).map_err(|source| self.spawn_error(through.clone(), source))?;
+        Child::new(self.clone(), child, from).map_err(|source| self.spawn_error(through, source))
     }
 
     fn command(&self, through: &Path, log: File) -> std::io::Result<Command> {
@@ -144,7 +143,7 @@ impl Program {
             .args(&self.args)
             .env_clear()
             .envs(
-                INHERITED
+                INHERITED_VARIABLES
                     .iter()
                     .filter_map(|name| Some((name, std::env::var_os(name)?))),
             )
@@ -156,8 +155,8 @@ impl Program {
             })
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Its own group, so that Ctrl-C at a terminal reaches only us and we end things in
-            // order.
+            // A process group of its own, so that Ctrl-C reaches only this process, which ends its
+            // children in order.
             .process_group(0);
         Ok(command)
     }
@@ -174,7 +173,7 @@ impl Program {
         })
     }
 
-    /// The log, and where this run's part of it begins.
+    /// Opens the log; returns where this run's part begins.
     fn open_log(&self) -> Result<(File, u64), ProcessError> {
         let failed = |source| ProcessError::Log {
             name: self.name.clone(),
@@ -191,7 +190,7 @@ impl Program {
         Ok((file, from))
     }
 
-    fn refused(&self, through: PathBuf, source: std::io::Error) -> ProcessError {
+    fn spawn_error(&self, through: PathBuf, source: std::io::Error) -> ProcessError {
         ProcessError::Spawn {
             name: self.name.clone(),
             through,
@@ -201,17 +200,17 @@ impl Program {
 }
 
 impl std::fmt::Debug for Program {
-    /// Without the environment, which may hold credentials.
+    /// Omits the environment, which may contain credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Program")
             .field("name", &self.name)
-            .field("line", &self.line())
+            .field("line", &self.command_line())
             .finish_non_exhaustive()
     }
 }
 
-/// Quoted for a shell, where it needs to be.
-pub fn quoted(word: &str) -> String {
+/// Quotes a word for a shell if needed.
+pub fn shell_quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.into()
@@ -225,16 +224,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_can_be_typed_and_shows_no_variable() {
+    fn command_line_is_quoted_and_has_no_variables() {
         let program = Program::new("x", "/bin/echo", "/tmp/x.log")
             .args(["a b", "", "it's", "--f=1"])
             .env("TOKEN", "s3cret");
-        assert_eq!(program.line(), r"/bin/echo 'a b' '' 'it'\''s' --f=1");
+        assert_eq!(
+            program.command_line(),
+            r"/bin/echo 'a b' '' 'it'\''s' --f=1"
+        );
         assert!(!format!("{program:?}").contains("s3cret"));
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn missing_program_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let error = Program::new("etcd", dir.path().join("etcd"), dir.path().join("etcd.log"))
             .spawn()

@@ -1,5 +1,5 @@
-//! A program over several runs: killed and started again on command, or, in a lab that stays,
-//! whenever it ends.
+//! A program over several runs: killed and restarted on request, or, in a lab that stays, whenever
+//! it exits.
 
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,35 +13,35 @@ use tokio::time::Instant;
 use super::{Child, Hold, ProcessError, Program};
 use crate::runtime_dir::RuntimeDir;
 
-/// Pause before a program that ended is started again: this, doubled each time up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A run of this length makes the next pause the first one again.
-const STEADY: Duration = Duration::from_secs(10);
-/// How long `start_again` waits for the supervisor: the longest pause and some.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+/// Minimum delay before a program is restarted; doubled each time up to the maximum.
+const MIN_RESTART_DELAY: Duration = Duration::from_millis(200);
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(10);
+/// A run of this length resets the delay.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How long `restart` waits for the supervisor: the maximum delay and a margin.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What happens when the program ends by itself.
+/// Whether a program that exits is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Nothing: who needs it notices.
-    Once,
-    /// It is started again, so that a person can restart it by killing its pid.
-    Again,
+pub enum RestartPolicy {
+    /// It is not restarted.
+    Never,
+    /// It is restarted, so that a person can restart it by killing its pid.
+    Always,
 }
 
-/// One end of the program that nobody here had asked for.
+/// An exit that was not requested.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub struct UnexpectedExit {
     /// Its pid.
     pub pid: u32,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// The last lines of its log.
+    /// Last lines of its log.
     pub tail: String,
 }
 
-/// A program of the lab. Dropped, it is killed.
+/// A program of the lab. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -52,20 +52,24 @@ pub struct Service {
 struct Inner {
     program: Program,
     dir: Arc<RuntimeDir>,
-    /// Whether it should run: not between `kill` and `start_again`.
+    /// Whether it should run: false between `kill` and `restart`.
     wanted: watch::Sender<bool>,
-    /// The current run, or the last.
+    /// The current run, or the last one.
     child: watch::Sender<Arc<Child>>,
-    /// The pid of the run that was last ended on command. `wanted` may be true again before the
-    /// supervisor hears of that end.
+    /// Pid of the run that was last ended on request. `wanted` may be true again before the
+    /// supervisor notices that exit.
     commanded: AtomicU32,
-    ended: Mutex<Vec<Ended>>,
+    ended: Mutex<Vec<UnexpectedExit>>,
 }
 
 impl Service {
-    /// Starts the program and notes its pid in the lab's state.
-    pub fn start(program: Program, keep: Keep, dir: Arc<RuntimeDir>) -> Result<Self, ProcessError> {
-        let child = start_noted(&program, &dir)?;
+    /// Starts the program and records its pid in the lab's state.
+    pub fn start(
+        program: Program,
+        keep: RestartPolicy,
+        dir: Arc<RuntimeDir>,
+    ) -> Result<Self, ProcessError> {
+        let child = spawn_recorded(&program, &dir)?;
         let inner = Arc::new(Inner {
             program,
             dir,
@@ -74,11 +78,12 @@ impl Service {
             commanded: AtomicU32::new(0),
             ended: Mutex::default(),
         });
-        let supervisor = (keep == Keep::Again).then(|| tokio::spawn(supervise(Arc::clone(&inner))));
+        let supervisor =
+            (keep == RestartPolicy::Always).then(|| tokio::spawn(supervise(Arc::clone(&inner))));
         Ok(Self { inner, supervisor })
     }
 
-    /// The current run, or the last.
+    /// The current run, or the last one.
     pub fn child(&self) -> Arc<Child> {
         Arc::clone(&self.inner.child.borrow())
     }
@@ -89,31 +94,31 @@ impl Service {
         child.status().is_none().then(|| child.pid())
     }
 
-    /// What it runs.
+    /// The program that it runs.
     pub fn program(&self) -> &Program {
         &self.inner.program
     }
 
-    /// The ends that led to a new start, in order.
-    pub fn ended(&self) -> Vec<Ended> {
+    /// The exits that led to a restart, in order.
+    pub fn unexpected_exits(&self) -> Vec<UnexpectedExit> {
         self.inner.ended().clone()
     }
 
-    /// SIGKILL, as a crash; it stays down until [`Service::start_again`].
+    /// Sends SIGKILL, like a crash; the program stays down until [`Service::restart`].
     pub async fn kill(&self) -> Result<ExitStatus, ProcessError> {
-        self.on_command().kill().await
+        self.mark_commanded().kill().await
     }
 
-    /// The run that is about to be ended because somebody here wants it.
-    fn on_command(&self) -> Arc<Child> {
+    /// The run that is about to be ended on request.
+    fn mark_commanded(&self) -> Arc<Child> {
         self.inner.wanted.send_replace(false);
         let child = self.child();
         self.inner.commanded.store(child.pid(), Ordering::SeqCst);
         child
     }
 
-    /// Starts it again after [`Service::kill`], or after it ended; nothing where it runs.
-    pub async fn start_again(&self) -> Result<(), ProcessError> {
+    /// Starts it again after [`Service::kill`] or an exit; does nothing if it runs.
+    pub async fn restart(&self) -> Result<(), ProcessError> {
         self.inner.wanted.send_replace(true);
         if self.pid().is_some() {
             return Ok(());
@@ -121,7 +126,7 @@ impl Service {
         if self.supervisor.is_none() {
             self.inner
                 .child
-                .send_replace(start_noted(&self.inner.program, &self.inner.dir)?);
+                .send_replace(spawn_recorded(&self.inner.program, &self.inner.dir)?);
             return Ok(());
         }
         let mut child = self.inner.child.subscribe();
@@ -131,23 +136,23 @@ impl Service {
                 .await
                 .is_ok()
         };
-        if tokio::time::timeout(START_PATIENCE, running)
+        if tokio::time::timeout(START_TIMEOUT, running)
             .await
             .unwrap_or(false)
         {
             return Ok(());
         }
         let last = self.child();
-        Err(last.ended(last.wait().await?))
+        Err(last.ended_error(last.wait().await?))
     }
 
     /// Ends it for good: SIGTERM, and SIGKILL after `grace`.
     pub async fn stop(&self, grace: Duration) -> Result<ExitStatus, ProcessError> {
-        let child = self.on_command();
+        let child = self.mark_commanded();
         let status = child.stop(grace).await?;
         self.inner
             .dir
-            .forget(self.inner.program.name())
+            .remove_process(self.inner.program.name())
             .map_err(ProcessError::io("writing the lab's state"))?;
         Ok(status)
     }
@@ -159,7 +164,7 @@ impl Drop for Service {
         if let Some(supervisor) = &self.supervisor {
             supervisor.abort();
         }
-        // The run itself is killed when the last handle to it goes; it must not wait for those.
+        // The run is killed when its last handle is dropped; this must not wait for other handles.
         if let Err(error) = self.child().kill_now() {
             tracing::warn!(%error, "a child may be left over");
         }
@@ -167,23 +172,23 @@ impl Drop for Service {
 }
 
 impl Inner {
-    fn ended(&self) -> MutexGuard<'_, Vec<Ended>> {
+    fn ended(&self) -> MutexGuard<'_, Vec<UnexpectedExit>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn start_noted(program: &Program, dir: &RuntimeDir) -> Result<Arc<Child>, ProcessError> {
+fn spawn_recorded(program: &Program, dir: &RuntimeDir) -> Result<Arc<Child>, ProcessError> {
     let child = Arc::new(program.spawn()?);
     if let Some(started) = child.started() {
-        let noted = dir.note(program.name(), child.pid(), started.clone());
+        let noted = dir.record_process(program.name(), child.pid(), started.clone());
         noted.map_err(ProcessError::io("writing the lab's state"))?;
     }
     Ok(child)
 }
 
-/// Starts the program again whenever it has ended, is wanted, and nobody holds it down.
+/// Restarts the program whenever it has exited, is wanted, and nobody holds it down.
 async fn supervise(service: Arc<Inner>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = MIN_RESTART_DELAY;
     let mut wanted = service.wanted.subscribe();
     loop {
         let child = Arc::clone(&service.child.borrow());
@@ -191,33 +196,35 @@ async fn supervise(service: Arc<Inner>) {
         let Ok(status) = child.wait().await else {
             return;
         };
-        pause = if since.elapsed() > STEADY {
-            FIRST_PAUSE
+        pause = if since.elapsed() > STABLE_AFTER {
+            MIN_RESTART_DELAY
         } else {
             pause
         };
         if service.commanded.load(Ordering::SeqCst) != child.pid() {
             tracing::warn!(name = service.program.name(), pid = child.pid(), %status, "ended; starting it again");
-            service.ended().push(Ended {
+            service.ended().push(UnexpectedExit {
                 pid: child.pid(),
                 status,
                 tail: child.tail(12),
             });
         } else {
-            // Killed on command, which is no reason to wait longer.
-            pause = FIRST_PAUSE;
+            // Ended on request, which does not increase the delay.
+            pause = MIN_RESTART_DELAY;
         }
         drop(child);
         loop {
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_RESTART_DELAY);
             if wanted.wait_for(|wanted| *wanted).await.is_err() {
                 return;
             }
-            if let Err(error) = Hold::released(service.dir.path(), service.program.name()).await {
+            if let Err(error) =
+                Hold::wait_until_released(service.dir.path(), service.program.name()).await
+            {
                 tracing::warn!(%error, name = service.program.name(), "cannot look at the claims on it");
             }
-            match start_noted(&service.program, &service.dir) {
+            match spawn_recorded(&service.program, &service.dir) {
                 Ok(child) => {
                     service.child.send_replace(child);
                     break;

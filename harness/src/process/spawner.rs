@@ -1,26 +1,26 @@
-//! The one thread that spawns children. PR_SET_PDEATHSIG follows the spawning *thread* (prctl(2)),
-//! and threads of an async runtime come and go, so this one stays until the process ends.
+//! The thread that spawns children. PR_SET_PDEATHSIG depends on the spawning *thread* (prctl(2)),
+//! and threads of an async runtime are temporary, so this one stays until the process ends.
 
 use std::io;
 use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
-type Order = (Command, SyncSender<io::Result<Child>>);
+type SpawnRequest = (Command, SyncSender<io::Result<Child>>);
 
-static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
+static SPAWNER: OnceLock<Sender<SpawnRequest>> = OnceLock::new();
 
 /// Spawns `command` on that thread.
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
-    let gone = || io::Error::other("the thread that spawns children is gone");
+    let removed = || io::Error::other("the thread that spawns children is gone");
     let (reply, answer) = sync_channel(1);
-    spawner()?.send((command, reply)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
+    spawner()?.send((command, reply)).map_err(|_| removed())?;
+    answer.recv().map_err(|_| removed())?
 }
 
-fn spawner() -> io::Result<&'static Sender<Order>> {
+fn spawner() -> io::Result<&'static Sender<SpawnRequest>> {
     if SPAWNER.get().is_none() {
-        let (orders, queue) = channel::<Order>();
+        let (orders, queue) = channel::<SpawnRequest>();
         std::thread::Builder::new()
             .name("spawner".into())
             .spawn(move || {
@@ -28,8 +28,7 @@ fn spawner() -> io::Result<&'static Sender<Order>> {
                     let _ = reply.send(command.spawn());
                 }
             })?;
-        // Where two came at once, one queue is dropped here and its thread ends without having
-        // spawned anything.
+        // If two threads race, one queue is dropped here and its thread ends unused.
         let _ = SPAWNER.set(orders);
     }
     Ok(SPAWNER

@@ -1,10 +1,10 @@
-//! The table on a terminal.
+//! Human-readable report.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::Report;
 
-/// One line per result, what was called, and each failure in full.
+/// One line per result with its traffic, then each failure in full.
 pub fn table(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -27,7 +27,7 @@ pub fn table(report: &Report) -> String {
     for row in &report.results {
         let stale = match (row.figures.stale_before, row.figures.stale_after) {
             (None, None) => "-".to_owned(),
-            (before, after) => format!("{} → {}", shown(before), shown(after)),
+            (before, after) => format!("{} → {}", format_row(before), format_row(after)),
         };
         table.add_row([
             Cell::new(row.scenario),
@@ -65,6 +65,6 @@ pub fn table(report: &Report) -> String {
     text
 }
 
-fn shown(value: Option<u64>) -> String {
+fn format_row(value: Option<u64>) -> String {
     value.map_or("?".to_owned(), |n| n.to_string())
 }

@@ -1,4 +1,4 @@
-//! What a run says when it is done: a table for people, JSON for programs.
+//! Reports of runs: a table for people, JSON for programs.
 
 mod human;
 
@@ -8,48 +8,47 @@ pub use human::table;
 
 use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
+use crate::environment::Traffic;
 use crate::scenario::{Figures, Outcome, StepFailure};
-use crate::world::Traffic;
 
-/// One run: `{"passed": …, "results": […]}`.
+/// The report of a run: `{"passed": …, "results": […]}`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Whether all held.
+    /// Whether all scenarios passed.
     pub passed: bool,
-    /// One per scenario, cloud and cluster.
-    pub results: Vec<Row>,
+    /// One result per scenario, cloud and cluster.
+    pub results: Vec<ScenarioResult>,
 }
 
-/// One scenario on one world.
+/// Result of a scenario in an environment.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// Its name.
+pub struct ScenarioResult {
+    /// Name of the scenario.
     pub scenario: &'static str,
-    /// Whose KMS.
+    /// The cloud.
     pub cloud: CloudKind,
-    /// Whose it was at the end, where a scenario migrates.
+    /// The target cloud of a migration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<CloudKind>,
-    /// Which cluster.
+    /// The cluster.
     pub cluster: ClusterKind,
-    /// `v1.36.3`.
+    /// Kubernetes version, such as `v1.36.3`.
     pub kubernetes: String,
-    /// Whether it held.
+    /// Whether the scenario passed.
     pub passed: bool,
-    /// How long it took, in real time.
+    /// Duration in seconds of real time.
     pub seconds: f64,
-    /// What it counted.
+    /// What the scenario counted.
     #[serde(flatten)]
     pub figures: Figures,
-    /// What was called from the start of the world to the end of this scenario.
+    /// Calls from the start of the environment to the end of the scenario.
     pub traffic: Option<Traffic>,
-    /// Why it did not hold.
+    /// Why the scenario failed.
     pub failure: Option<StepFailure>,
 }
 
-impl Row {
-    /// What came of a scenario, on which world. A scenario whose calls did not go the whole way has
-    /// not passed.
+impl ScenarioResult {
+    /// Creates a result. A scenario whose calls did not reach the cloud has not passed.
     pub fn new(
         outcome: Outcome,
         (cloud, to): (CloudKind, Option<CloudKind>),
@@ -79,7 +78,7 @@ impl Row {
     }
 }
 
-impl Row {
+impl ScenarioResult {
     /// `aws`, or `aws → gcp`.
     pub fn clouds(&self) -> String {
         self.to.map_or_else(
@@ -90,8 +89,8 @@ impl Row {
 }
 
 impl Report {
-    /// Of these results.
-    pub fn new(results: Vec<Row>) -> Self {
+    /// Creates a report.
+    pub fn new(results: Vec<ScenarioResult>) -> Self {
         Self {
             passed: results.iter().all(|row| row.passed),
             results,

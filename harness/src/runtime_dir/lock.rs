@@ -1,4 +1,4 @@
-//! The lock file of a lab: held by the owner, given back by the kernel when that dies.
+//! The lock file of a lab: locked by its owner, released by the kernel when that dies.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// The lock, held.
+/// A held lock.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
     _file: File,
 }
 
-/// Where the lock of the lab `name` is: beside its directory, so that it can be held while that is
+/// Path of the lock of lab `name`: next to its directory, so that it can be held while that is
 /// removed.
 pub(super) fn path(root: &Path, name: &str) -> PathBuf {
     root.join(format!("{name}.lock"))
 }
 
 impl Lock {
-    /// Takes the lock; `None` where another process holds it.
+    /// Takes the lock; `None` if another process holds it.
     pub(super) fn try_take(path: &Path) -> io::Result<Option<Self>> {
         loop {
             let file = OpenOptions::new()
@@ -36,8 +36,8 @@ impl Lock {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            // Between open and flock its holder may have unlinked it: then this lock guards a file
-            // that nobody else finds.
+            // The previous holder may have unlinked it between open and flock: the lock is then on
+            // a file that nobody else finds.
             if is_still(&file, path)? {
                 return Ok(Some(Self {
                     path: path.into(),
@@ -47,7 +47,7 @@ impl Lock {
         }
     }
 
-    /// Unlinks the file while it is held, then lets go.
+    /// Unlinks the file, then releases the lock.
     pub(super) fn remove(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "cannot remove a lock file");

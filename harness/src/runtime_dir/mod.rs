@@ -5,7 +5,7 @@
 //! The kernel frees the lock of whoever dies, and the next start sweeps what then belongs to
 //! nobody.
 
-mod kept;
+mod kept_logs;
 mod lock;
 mod roots;
 mod state;
@@ -19,56 +19,56 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use roots::Roots;
 pub use state::{LabState, Process};
-pub use sweep::{Swept, sweep, sweep_in};
+pub use sweep::{SweptLab, sweep, sweep_in};
 
-use crate::engine::Owned;
+use crate::engine::OwnedContainers;
 use crate::platform::{StartTime, start_time};
 use lock::Lock;
 
-/// What a lab needs at most: etcd allocates two write-ahead segments of 64 MB at start, and its
-/// database grows beside them.
-const ROOM: u64 = 256 << 20;
-/// Longest name of a lab, so that socket paths stay within what the system takes.
-const LONGEST_NAME: usize = 32;
+/// Free space that a lab needs, in bytes: etcd allocates two write-ahead segments of 64 MB at
+/// start, and its database grows.
+const MIN_FREE_BYTES: u64 = 256 << 20;
+/// Maximum length of a lab's name, so that socket paths stay within the system's limit.
+const MAX_NAME_LEN: usize = 32;
 
-/// Why there is no directory for a lab.
+/// Why a lab's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeDirError {
-    /// The name doesn't fit a path.
+    /// The name is invalid.
     #[error("{0:?} is no name for a lab: use 1 to 32 of a-z, 0-9 and '-', the first not '-'")]
     BadName(String),
-    /// Another process has it.
+    /// Another process uses it.
     #[error("the lab {name} is already up{}: `kmslab down {name}` ends it, or choose another name", owner.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     InUse {
-        /// The lab.
+        /// Name of the lab.
         name: String,
-        /// The process that owns it.
+        /// Pid of its owner.
         owner: Option<u32>,
     },
-    /// The root is another's, or open to others.
+    /// The root belongs to another user, or is accessible to others.
     #[error("{} {why}: remove it, or set XDG_RUNTIME_DIR to a directory of yours", path.display())]
     Root {
-        /// The root.
+        /// Path of the root.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         why: &'static str,
     },
     /// The disk is full.
-    #[error("{} has {} MiB left, and a lab takes up to {}: free some, or set XDG_RUNTIME_DIR to a directory with more room", path.display(), left >> 20, ROOM >> 20)]
+    #[error("{} has {} MiB left, and a lab takes up to {}: free some, or set XDG_RUNTIME_DIR to a directory with more room", path.display(), left >> 20, MIN_FREE_BYTES >> 20)]
     Full {
-        /// Where.
+        /// Path on that disk.
         path: PathBuf,
-        /// Bytes left.
+        /// Free bytes.
         left: u64,
     },
-    /// The system refused.
+    /// A file operation failed.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -80,8 +80,8 @@ impl RuntimeDirError {
     }
 }
 
-/// A lab's directory, of this process. Dropped, it is removed, after an end was made of the
-/// processes noted in it.
+/// The directory of a lab of this process. On drop it is removed, after killing the processes
+/// recorded in it.
 #[derive(Debug)]
 pub struct RuntimeDir {
     name: String,
@@ -93,13 +93,13 @@ pub struct RuntimeDir {
 }
 
 impl RuntimeDir {
-    /// The directory of the lab `name`. What a dead owner of this name left is swept first.
+    /// Creates the directory of lab `name`, after sweeping what a dead owner of this name left.
     pub fn create(name: &str) -> Result<Self, RuntimeDirError> {
         Self::create_in(&Roots::from_env(), name)
     }
 
-    /// A directory for a run that needs no name: `<prefix>-<pid>`, with a number where this process
-    /// has several.
+    /// Creates a directory for a run without a name: `<prefix>-<pid>`, with a number if this
+    /// process has several.
     pub fn create_unique(prefix: &str) -> Result<Self, RuntimeDirError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let pid = std::process::id();
@@ -109,7 +109,7 @@ impl RuntimeDir {
         }
     }
 
-    /// [`RuntimeDir::create`] below other roots than the environment's.
+    /// [`RuntimeDir::create`] below the given roots.
     pub fn create_in(roots: &Roots, name: &str) -> Result<Self, RuntimeDirError> {
         check_name(name)?;
         let root = roots.prepare()?;
@@ -153,22 +153,22 @@ impl RuntimeDir {
         self.state().write(&self.path)
     }
 
-    /// The lab's name.
+    /// Name of the lab.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The directory.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory of the lab's logs, removed with it: see [`RuntimeDir::keep_logs`].
+    /// Directory of the lab's logs, removed with it: see [`RuntimeDir::keep_logs`].
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
 
-    /// The path of a file in it.
+    /// Path of a file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -180,9 +180,9 @@ impl RuntimeDir {
         Ok(path)
     }
 
-    /// Notes a process of the lab, instead of an earlier one of that name: others find its pid, the
-    /// sweep ends it.
-    pub fn note(&self, name: &str, pid: u32, started: StartTime) -> io::Result<()> {
+    /// Records a process of the lab, replacing an earlier one of that name: others find its pid,
+    /// the sweep kills it.
+    pub fn record_process(&self, name: &str, pid: u32, started: StartTime) -> io::Result<()> {
         let mut state = self.state();
         state
             .processes
@@ -190,21 +190,21 @@ impl RuntimeDir {
         state.write(&self.path)
     }
 
-    /// Takes back the note of a process that has ended.
-    pub fn forget(&self, name: &str) -> io::Result<()> {
+    /// Removes the record of a process that has exited.
+    pub fn remove_process(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         state.processes.remove(name);
         state.write(&self.path)
     }
 
-    /// Notes what the lab is about to make in a container engine: the sweep removes it.
-    pub fn note_containers(&self, owned: Owned) -> io::Result<()> {
+    /// Records what the lab is about to create in a container engine, which the sweep removes.
+    pub fn record_containers(&self, owned: OwnedContainers) -> io::Result<()> {
         let mut state = self.state();
         state.containers = Some(owned);
         state.write(&self.path)
     }
 
-    /// Removes what the lab has in a container engine, and takes the note back. Blocks.
+    /// Removes what the lab has in a container engine, and the record. Blocks.
     pub fn remove_containers(&self) -> io::Result<()> {
         let owned = self.state().containers.clone();
         let Some(owned) = owned else { return Ok(()) };
@@ -214,9 +214,9 @@ impl RuntimeDir {
         state.write(&self.path)
     }
 
-    /// Copies the logs to where they outlast the lab, and says where that is: after a failure.
+    /// Copies the logs to where they outlive the lab, and returns that path. Used after a failure.
     pub fn keep_logs(&self) -> io::Result<PathBuf> {
-        kept::keep(&self.logs(), &self.state_root, &self.name)
+        kept_logs::keep(&self.logs(), &self.state_root, &self.name)
     }
 
     fn state(&self) -> MutexGuard<'_, LabState> {
@@ -226,7 +226,7 @@ impl RuntimeDir {
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        sweep::end_processes(&self.state());
+        sweep::kill_processes(&self.state());
         if let Err(error) = self.remove_containers() {
             tracing::warn!(%error, "cannot remove the lab's containers; the next start will");
             return;
@@ -244,11 +244,11 @@ impl Drop for RuntimeDir {
 /// A lab as another process sees it.
 #[derive(Debug, Clone)]
 pub struct Lab {
-    /// Its directory.
+    /// Path of its directory.
     pub path: PathBuf,
     /// Its owner and processes.
     pub state: LabState,
-    /// Whether its owner lives; if not, the next start sweeps it.
+    /// Whether its owner is alive; if not, the next start sweeps it.
     pub alive: bool,
 }
 
@@ -257,7 +257,7 @@ pub fn labs() -> Vec<Lab> {
     labs_in(&Roots::from_env())
 }
 
-/// [`labs`] below other roots than the environment's.
+/// [`labs`] below the given roots.
 pub fn labs_in(roots: &Roots) -> Vec<Lab> {
     let mut labs: Vec<Lab> = roots
         .names()
@@ -268,7 +268,7 @@ pub fn labs_in(roots: &Roots) -> Vec<Lab> {
     labs
 }
 
-/// The lab of that name, if there is one.
+/// Finds a lab by its name.
 pub fn find(name: &str) -> Option<Lab> {
     labs().into_iter().find(|lab| lab.state.name == name)
 }
@@ -282,9 +282,9 @@ fn lab(path: &Path) -> Option<Lab> {
     })
 }
 
-/// Whether a lab may be called so.
+/// Fails unless the name is valid.
 pub fn check_name(name: &str) -> Result<(), RuntimeDirError> {
-    let fits = (1..=LONGEST_NAME).contains(&name.len())
+    let fits = (1..=MAX_NAME_LEN).contains(&name.len())
         && !name.starts_with('-')
         && name
             .bytes()
@@ -296,7 +296,7 @@ pub fn check_name(name: &str) -> Result<(), RuntimeDirError> {
     }
 }
 
-/// Replaces the file as a whole, so that a reader sees the old one or the new one.
+/// Replaces the file atomically.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
     let mut file = std::fs::OpenOptions::new()
@@ -306,7 +306,7 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(&new)?;
     file.write_all(content)?;
-    // Or after a crash of the machine the new name may stand for an empty file.
+    // Otherwise, after a crash of the machine, the new name may refer to an empty file.
     file.sync_all()?;
     std::fs::rename(&new, path)
 }

@@ -1,23 +1,23 @@
-//! Where labs and kept logs are: the XDG directories, or /tmp where sockets in those would have too
-//! long a path.
+//! Directories of labs and kept logs: the XDG directories, or /tmp if socket paths in those would
+//! be too long.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{LONGEST_NAME, ROOM, RuntimeDirError};
+use super::{MAX_NAME_LEN, MIN_FREE_BYTES, RuntimeDirError};
 use crate::platform::SOCKET_PATH_LIMIT;
 
-/// Longest name of a socket in a lab's directory.
-const LONGEST_SOCKET: usize = 24;
+/// Maximum length of a socket's name in a lab's directory.
+const MAX_SOCKET_NAME_LEN: usize = 24;
 
-/// Where labs and kept logs are.
+/// Directories of labs and kept logs.
 #[derive(Debug, Clone)]
 pub struct Roots {
-    /// Where labs may be; new ones are made in the first.
+    /// Directories that may contain labs; new ones are created in the first.
     pub runtime: Vec<PathBuf>,
-    /// Where logs are kept.
+    /// Directory of kept logs.
     pub state: PathBuf,
 }
 
@@ -32,8 +32,8 @@ impl Roots {
         };
         let temporary = PathBuf::from(format!("/tmp/kmslab-{}", own_uid()));
         let runtime = match variable("XDG_RUNTIME_DIR").map(|dir| dir.join("kmslab")) {
-            Some(dir) if suits(&dir) => vec![dir, temporary],
-            // Labs may be there all the same, made when there was room.
+            Some(dir) if is_suitable(&dir) => vec![dir, temporary],
+            // It may contain labs from when it had enough space.
             Some(dir) => vec![temporary, dir],
             None => vec![temporary],
         };
@@ -43,7 +43,7 @@ impl Roots {
         Self { runtime, state }
     }
 
-    /// The root for new labs, made if it is not there, and surely this user's.
+    /// Returns the root for new labs; creates it, and checks that it belongs to this user.
     pub(super) fn prepare(&self) -> Result<PathBuf, RuntimeDirError> {
         let root = self
             .runtime
@@ -55,8 +55,7 @@ impl Roots {
             .mode(0o700)
             .create(&root);
         created.map_err(RuntimeDirError::io("creating", &root))?;
-        // In /tmp another user may have been first with this name: a link, or a directory of
-        // theirs.
+        // In /tmp another user may have created this name first, as a link or a directory.
         let found =
             std::fs::symlink_metadata(&root).map_err(RuntimeDirError::io("looking at", &root))?;
         let why = if !found.is_dir() {
@@ -73,8 +72,7 @@ impl Roots {
         })
     }
 
-    /// Names of labs, dead or alive, with the root that each is in: every directory and every lock
-    /// file.
+    /// Names of labs, dead or alive, with their roots: every directory and every lock file.
     pub(super) fn names(&self) -> BTreeSet<(PathBuf, String)> {
         let mut names = BTreeSet::new();
         for root in &self.runtime {
@@ -95,19 +93,20 @@ impl Roots {
     }
 }
 
-/// Whether labs in `dir` would have room and paths short enough. XDG_RUNTIME_DIR is often a small
+/// Whether `dir` has enough space and a path that is short enough. XDG_RUNTIME_DIR is often a small
 /// file system in memory.
-fn suits(dir: &Path) -> bool {
-    let short = dir.as_os_str().len() + 1 + LONGEST_NAME + 1 + LONGEST_SOCKET <= SOCKET_PATH_LIMIT;
+fn is_suitable(dir: &Path) -> bool {
+    let short =
+        dir.as_os_str().len() + 1 + MAX_NAME_LEN + 1 + MAX_SOCKET_NAME_LEN <= SOCKET_PATH_LIMIT;
     let base = dir.parent().unwrap_or(dir);
     let owned =
         std::fs::metadata(base).is_ok_and(|found| found.is_dir() && found.uid() == own_uid());
-    short && owned && left(base).is_ok_and(|left| left >= 4 * ROOM)
+    short && owned && free_bytes(base).is_ok_and(|left| left >= 4 * MIN_FREE_BYTES)
 }
 
 pub(super) fn check_room(root: &Path) -> Result<(), RuntimeDirError> {
-    let left = left(root).map_err(RuntimeDirError::io("asking for the room in", root))?;
-    if left >= ROOM {
+    let left = free_bytes(root).map_err(RuntimeDirError::io("asking for the room in", root))?;
+    if left >= MIN_FREE_BYTES {
         Ok(())
     } else {
         Err(RuntimeDirError::Full {
@@ -117,7 +116,7 @@ pub(super) fn check_room(root: &Path) -> Result<(), RuntimeDirError> {
     }
 }
 
-fn left(path: &Path) -> io::Result<u64> {
+fn free_bytes(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -1,4 +1,4 @@
-//! `state.json` in a lab's directory: who owns it, and which processes are its.
+//! `state.json` in a lab's directory: its owner and its processes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,17 +6,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Owned;
+use crate::engine::OwnedContainers;
 use crate::platform::{self, StartTime};
 
 const FILE: &str = "state.json";
 
-/// A process that is surely this one, however often its pid was used.
+/// A process, identified even if its pid is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// Its pid, and its process group's.
+    /// Its pid, also of its process group.
     pub pid: u32,
-    /// When it was started.
+    /// Its start time.
     pub started: StartTime,
 }
 
@@ -27,22 +27,22 @@ impl Process {
     }
 }
 
-/// Who owns a lab, and which processes are its.
+/// Owner and processes of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabState {
-    /// The lab's name.
+    /// Name of the lab.
     pub name: String,
     /// The kmslab process that owns it.
     pub owner: Process,
-    /// What it started, by the names of the programs in the lab.
+    /// Its processes, by the names of the programs in the lab.
     pub processes: BTreeMap<String, Process>,
     /// What it has in a container engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub containers: Option<Owned>,
+    pub containers: Option<OwnedContainers>,
 }
 
 impl LabState {
-    /// The state of the lab in `dir`.
+    /// Reads the state of the lab in `dir`.
     pub fn read(dir: &Path) -> io::Result<Self> {
         Ok(serde_json::from_slice(&std::fs::read(dir.join(FILE))?)?)
     }

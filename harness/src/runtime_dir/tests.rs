@@ -1,4 +1,4 @@
-//! What a lab's directory promises, with labs of dead owners made by hand.
+//! Directories of labs, including those of dead owners.
 
 use std::os::unix::process::CommandExt;
 
@@ -14,7 +14,7 @@ fn roots() -> (tempfile::TempDir, Roots) {
     (temp, roots)
 }
 
-/// What a SIGKILL leaves: the directory and the lock file, the lock free.
+/// What a SIGKILL leaves: the directory and the lock file, unlocked.
 fn leave_behind(dir: RuntimeDir) {
     let mut dir = std::mem::ManuallyDrop::new(dir);
     dir.lock = None;
@@ -29,7 +29,7 @@ fn sleeper() -> std::process::Child {
 }
 
 #[test]
-fn a_lab_is_private_has_one_owner_and_leaves_nothing() {
+fn lab_directory_is_private_exclusive_and_removed() {
     let (_temp, roots) = roots();
     let dir = RuntimeDir::create_in(&roots, "one").unwrap();
     let error = RuntimeDir::create_in(&roots, "one").unwrap_err();
@@ -49,12 +49,12 @@ fn a_lab_is_private_has_one_owner_and_leaves_nothing() {
 }
 
 #[test]
-fn what_a_dead_lab_left_is_swept_and_its_logs_are_kept() {
+fn dead_lab_is_swept_and_its_logs_are_kept() {
     let (_temp, roots) = roots();
     let dir = RuntimeDir::create_in(&roots, "dead").unwrap();
     std::fs::write(dir.logs().join("etcd.log"), "why").unwrap();
     let mut child = sleeper();
-    dir.note(
+    dir.record_process(
         "etcd",
         child.id(),
         platform::start_time(child.id()).unwrap().unwrap(),
@@ -76,19 +76,19 @@ fn what_a_dead_lab_left_is_swept_and_its_logs_are_kept() {
 }
 
 #[test]
-fn a_pid_that_is_another_process_by_now_is_left_alone() {
+fn reused_pid_is_not_killed() {
     let (_temp, roots) = roots();
     let dir = RuntimeDir::create_in(&roots, "reused").unwrap();
     let mut innocent = sleeper();
     let other = platform::start_time(std::process::id()).unwrap().unwrap();
     let before = platform::start_time(innocent.id()).unwrap().unwrap();
-    // Ticks of 10 ms: on a fast machine both could have the same.
+    // Ticks of 10 ms: on a fast machine both could be equal.
     let other = if other == before {
         serde_json::from_str("\"earlier\"").unwrap()
     } else {
         other
     };
-    dir.note("etcd", innocent.id(), other).unwrap();
+    dir.record_process("etcd", innocent.id(), other).unwrap();
     leave_behind(dir);
     assert_eq!(sweep_in(&roots)[0].killed, [""; 0]);
     assert!(innocent.try_wait().unwrap().is_none());
@@ -97,7 +97,7 @@ fn a_pid_that_is_another_process_by_now_is_left_alone() {
 }
 
 #[test]
-fn a_name_is_free_again_after_its_owner_died() {
+fn lab_name_is_free_after_its_owner_died() {
     let (_temp, roots) = roots();
     leave_behind(RuntimeDir::create_in(&roots, "again").unwrap());
     let dir = RuntimeDir::create_in(&roots, "again").unwrap();
@@ -105,7 +105,7 @@ fn a_name_is_free_again_after_its_owner_died() {
 }
 
 #[test]
-fn half_made_and_half_removed_labs_are_swept() {
+fn incomplete_labs_are_swept() {
     let (_temp, roots) = roots();
     drop(RuntimeDir::create_in(&roots, "x").unwrap());
     std::fs::create_dir(roots.runtime[0].join("no-state")).unwrap();
@@ -115,7 +115,7 @@ fn half_made_and_half_removed_labs_are_swept() {
 }
 
 #[test]
-fn names_and_roots_that_do_not_fit_are_refused() {
+fn invalid_lab_names_and_roots_are_rejected() {
     let (_temp, roots) = roots();
     for name in ["", "-a", "A", "a/b", "..", "a b", &"x".repeat(33)] {
         assert!(

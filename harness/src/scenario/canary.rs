@@ -1,12 +1,12 @@
-//! Canaries: random bytes put into an object, which must never be found in etcd's database, raw or
-//! as base64.
+//! Canaries: random bytes written into an object, which must not be found in etcd's database, raw
+//! or as base64.
 
 use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// 24 random bytes; 16 would do against chance (2^-128 per position), 24 leave 16 whole in every
-/// base64 alignment.
+/// 24 random bytes: 16 rule out chance (2^-128 per position), and of 24 at least 16 are intact in
+/// every base64 alignment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Canary([u8; 24]);
 
@@ -17,7 +17,7 @@ impl std::fmt::Debug for Canary {
 }
 
 impl Canary {
-    /// A canary of these bytes.
+    /// Creates a canary of these bytes.
     pub fn new(bytes: [u8; 24]) -> Self {
         Self(bytes)
     }
@@ -27,19 +27,19 @@ impl Canary {
         &self.0
     }
 
-    /// As text that JSON and YAML carry unchanged: hex.
+    /// The canary as hex, which JSON and YAML contain unchanged.
     pub fn text(&self) -> String {
         hex::encode(self.0)
     }
 
-    /// Every form in which it could stand in a database: raw, hex, and the base64 of both at each
-    /// of the three alignments.
+    /// Every form in which it could be in a database: raw, hex, and the base64 of both in each of
+    /// the three alignments.
     fn forms(&self) -> Vec<Vec<u8>> {
         let text = self.text().into_bytes();
         let mut forms = vec![self.0.to_vec(), text.clone()];
         for raw in [&self.0[..], &text] {
             for shift in 0..3 {
-                // The characters at both ends depend on the neighbours; those in between don't.
+                // The characters at both ends depend on adjacent bytes; those in between do not.
                 let padded = [vec![0; shift], raw.to_vec()].concat();
                 let encoded = STANDARD.encode(padded);
                 let from = [0, 2, 3][shift];
@@ -50,7 +50,7 @@ impl Canary {
         forms
     }
 
-    /// Where it first occurs in `haystack`, in any form.
+    /// Position of its first occurrence in `haystack`, in any form.
     pub fn find_in(&self, haystack: &[u8]) -> Option<usize> {
         Search::new([self]).first(haystack).map(|(_, at)| at)
     }
@@ -64,7 +64,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// For all forms of all these.
+    /// Builds a search for all forms of these canaries.
     pub fn new<'a>(canaries: impl IntoIterator<Item = &'a Canary>) -> Self {
         let forms: Vec<Vec<Vec<u8>>> = canaries.into_iter().map(Canary::forms).collect();
         let per_canary = forms.first().map_or(1, Vec::len);
@@ -73,7 +73,7 @@ impl Search {
         Self { forms, per_canary }
     }
 
-    /// The first one found: its place in the order in which they were given, and where it stands.
+    /// The first match: the canary's index and its position.
     pub fn first(&self, haystack: &[u8]) -> Option<(usize, usize)> {
         self.forms
             .find(haystack)
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_found_at_every_alignment() {
+    fn canary_is_found_in_every_form_and_alignment() {
         let canary = canary();
         for before in 0..7 {
             let mut raw = vec![7; before];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not_found() {
+    fn other_canaries_are_not_found() {
         assert_eq!(canary().find_in(&[0; 4096]), None);
         assert_eq!(canary().find_in(&canary().bytes()[..20]), None);
         assert_eq!(canary().find_in(b""), None);

@@ -1,18 +1,18 @@
-//! A check that did not hold: what was expected, and what was seen.
+//! Failed checks: expected and actual result.
 
-/// What a failed check says.
+/// A failed check.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}; saw {seen}")]
-pub struct Unmet {
-    /// What should have been.
+pub struct FailedCheck {
+    /// The expected result.
     pub expected: String,
-    /// What was.
+    /// The actual result.
     pub seen: String,
 }
 
-/// A failed check.
-pub fn unmet(expected: impl Into<String>, seen: impl Into<String>) -> anyhow::Error {
-    Unmet {
+/// Creates the error of a failed check.
+pub fn failed_check(expected: impl Into<String>, seen: impl Into<String>) -> anyhow::Error {
+    FailedCheck {
         expected: expected.into(),
         seen: seen.into(),
     }
@@ -28,6 +28,6 @@ pub fn expect(
     if holds {
         Ok(())
     } else {
-        Err(unmet(expected(), seen()))
+        Err(failed_check(expected(), seen()))
     }
 }

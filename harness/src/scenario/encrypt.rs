@@ -1,12 +1,12 @@
-//! What is written is encrypted: in etcd's bytes, by the cloud's key, and nowhere in clear.
+//! What is written is encrypted: in etcd's bytes, with the cloud's key, and nowhere in plaintext.
 
 use anyhow::Context;
 use futures::FutureExt;
 
 use super::canary::Search;
-use super::objects::{self, Planted, SIZES};
-use super::play::{encrypted, key_id_of, opens};
-use super::{Play, Scenario, Step, expect, unmet};
+use super::context::{decode_kms_v2, ensure_decrypts, kms_v2_key_id};
+use super::objects::{self, SIZES, TestObject};
+use super::{Scenario, ScenarioRun, Step, expect, failed_check};
 use crate::cluster::ClusterKind;
 use crate::etcd::value::recognise;
 
@@ -24,87 +24,87 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Step {
             name: "write",
             does: "write objects of every size in two namespaces",
-            run: |play| write(play).boxed(),
+            run: |run| write(run).boxed(),
         },
         Step {
             name: "stored",
             does: "look at the prefix and the key_id of what etcd holds",
-            run: |play| stored(play).boxed(),
+            run: |run| stored(run).boxed(),
         },
         Step {
             name: "open",
             does: "decrypt it with the vendor's SDK alone",
-            run: |play| open(play).boxed(),
+            run: |run| open(run).boxed(),
         },
         Step {
             name: "search",
             does: "search etcd's database for the plaintext",
-            run: |play| search(play).boxed(),
+            run: |run| search(run).boxed(),
         },
         Step {
             name: "read-back",
             does: "read all of it through the API",
-            run: |play| play.all_read_back().boxed(),
+            run: |run| run.ensure_all_readable().boxed(),
         },
     ],
 };
 
-async fn write(play: &mut Play) -> anyhow::Result<()> {
-    play.prepare("encrypt").await?;
-    for namespace in play.namespaces() {
+async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.prepare("encrypt").await?;
+    for namespace in run.namespaces() {
         for size in SIZES {
-            let canary = play.canary();
-            play.plant(
+            let canary = run.canary();
+            run.write(
                 objects::secret(&namespace, &format!("secret-of-{size}"), *size, &canary),
                 canary,
             )
             .await?;
         }
         for size in [1, 50_000] {
-            let canary = play.canary();
-            play.plant(
+            let canary = run.canary();
+            run.write(
                 objects::config_map(&namespace, &format!("config-of-{size}"), size, &canary),
                 canary,
             )
             .await?;
         }
-        let canary = play.canary();
-        play.plant(objects::widget(&namespace, "widget", &canary), canary)
+        let canary = run.canary();
+        run.write(objects::widget(&namespace, "widget", &canary), canary)
             .await?;
     }
-    play.figures.objects = Some(play.planted.len() as u64);
+    run.figures.objects = Some(run.written.len() as u64);
     Ok(())
 }
 
-async fn stored(play: &mut Play) -> anyhow::Result<()> {
-    let prefix = format!("k8s:enc:kms:v2:{}:", play.world.provider);
-    let current = play.world.plugin.key_id().await?;
-    for planted in &play.planted {
-        let value = play.stored(&planted.at).await?;
+async fn stored(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let prefix = format!("k8s:enc:kms:v2:{}:", run.environment.provider);
+    let current = run.environment.plugin.key_id().await?;
+    for written in &run.written {
+        let value = run.stored(&written.at).await?;
         expect(
             value.value.starts_with(prefix.as_bytes()),
             || format!("{} to begin with {prefix}", value.key),
             || recognise(&value.value).format().to_string(),
         )?;
-        let key_id = key_id_of(&value).unwrap_or_default();
+        let key_id = kms_v2_key_id(&value).unwrap_or_default();
         expect(
             key_id == current,
             || format!("{} under the plugin's key_id {current}", value.key),
             || key_id.clone(),
         )?;
     }
-    play.key_table().await?;
+    run.key_table().await?;
     Ok(())
 }
 
-async fn open(play: &mut Play) -> anyhow::Result<()> {
-    let mut openers = play.world.cloud.openers();
-    for planted in &play.planted {
-        let value = play.stored(&planted.at).await?;
-        opens(&mut openers, &value, planted).await?;
-        let moved = openers
-            .open(
-                &encrypted(&value)?,
+async fn open(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let mut decryptors = run.environment.cloud.decryptors();
+    for written in &run.written {
+        let value = run.stored(&written.at).await?;
+        ensure_decrypts(&mut decryptors, &value, written).await?;
+        let moved = decryptors
+            .decrypt(
+                &decode_kms_v2(&value)?,
                 format!("{}-moved", value.key).as_bytes(),
             )
             .await;
@@ -117,15 +117,20 @@ async fn open(play: &mut Play) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn search(play: &mut Play) -> anyhow::Result<()> {
-    let database = play.world.cluster.etcd().database().await?;
-    search_for(play, &database, &play.planted.iter().collect::<Vec<_>>())
+async fn search(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let database = run.environment.cluster.etcd().database().await?;
+    ensure_no_plaintext(run, &database, &run.written.iter().collect::<Vec<_>>())
 }
 
-/// Nothing of these is in a database of etcd's, where the same search finds what is in clear.
-pub(super) fn search_for(play: &Play, database: &[u8], all: &[&Planted]) -> anyhow::Result<()> {
-    let in_clear = play
-        .in_clear
+/// Fails if a database contains plaintext of these objects. The same search must find a canary that
+/// is stored in plaintext.
+pub(super) fn ensure_no_plaintext(
+    run: &ScenarioRun,
+    database: &[u8],
+    all: &[&TestObject],
+) -> anyhow::Result<()> {
+    let in_clear = run
+        .plaintext_canary
         .as_ref()
         .context("the scenario was not prepared")?;
     expect(
@@ -133,9 +138,9 @@ pub(super) fn search_for(play: &Play, database: &[u8], all: &[&Planted]) -> anyh
         || "the search to find what a Namespace, which is not encrypted, has in clear".into(),
         || format!("nothing in {} bytes of etcd's database", database.len()),
     )?;
-    match Search::new(all.iter().map(|planted| &planted.canary)).first(database) {
+    match Search::new(all.iter().map(|written| &written.canary)).first(database) {
         None => Ok(()),
-        Some((canary, at)) => Err(unmet(
+        Some((canary, at)) => Err(failed_check(
             "no plaintext in etcd's database",
             format!(
                 "content of {} at byte {at} of {}",

@@ -1,18 +1,18 @@
-//! From one cloud's key to another's while the API server runs, by provider lists: a reader is
-//! added, made the writer, everything is written again, and the old one goes.
+//! Migration from one cloud's key to another's without restarting the API server: a reader is added
+//! and made the writer, everything is rewritten, and the old provider is removed.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::play::{current_of, opens};
+use super::context::{current_key_of, ensure_decrypts};
 use super::rewrite::{summary, touch};
-use super::{Play, Scenario, Step, expect, objects};
+use super::{Scenario, ScenarioRun, Step, expect, objects};
 use crate::cluster::ClusterKind;
+use crate::environment::{Deployment, Environment};
 use crate::etcd::Stored;
 use crate::etcd::stale::{StaleReport, count_stale};
-use crate::world::{Side, World};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "migrate",
@@ -24,182 +24,187 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Step {
             name: "write",
             does: "write objects under the first cloud's key",
-            run: |play| write(play).boxed(),
+            run: |run| write(run).boxed(),
         },
         Step {
             name: "add-reader",
             does: "add the second cloud's plugin to the list: it reads, the first still writes",
-            run: |play| add_reader(play).boxed(),
+            run: |run| add_reader(run).boxed(),
         },
         Step {
             name: "make-writer",
             does: "put it first: it writes, the first still reads",
-            run: |play| make_writer(play).boxed(),
+            run: |run| make_writer(run).boxed(),
         },
         Step {
             name: "rewrite",
             does: "write everything again",
-            run: |play| rewrite(play).boxed(),
+            run: |run| rewrite(run).boxed(),
         },
         Step {
             name: "open",
             does: "decrypt what was written with the second cloud's SDK alone",
-            run: |play| open(play).boxed(),
+            run: |run| open(run).boxed(),
         },
         Step {
             name: "remove",
             does: "take the first plugin out of the list",
-            run: |play| remove(play).boxed(),
+            run: |run| remove(run).boxed(),
         },
         Step {
             name: "without-the-first",
             does: "disable the first key, start the API server anew, and read all of it",
-            run: |play| without_the_first(play).boxed(),
+            run: |run| without_first_provider(run).boxed(),
         },
     ],
 };
 
-/// From whom, and to whom.
-fn sides(play: &Play) -> anyhow::Result<(Side, Side)> {
-    let target = play
-        .world
+/// Source and target of the migration.
+fn deployments(run: &ScenarioRun) -> anyhow::Result<(Deployment, Deployment)> {
+    let target = run
+        .environment
         .target
         .clone()
         .context("this world has no second cloud")?;
-    Ok((play.world.source(), target))
+    Ok((run.environment.source(), target))
 }
 
-async fn write(play: &mut Play) -> anyhow::Result<()> {
-    play.prepare("migrate").await?;
-    play.plant_some().await?;
-    let (from, _) = sides(play)?;
-    all_under(&from, &own(play).await?).await
+async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.prepare("migrate").await?;
+    run.write_sample_objects().await?;
+    let (from, _) = deployments(run)?;
+    ensure_all_current(&from, &own_values(run).await?).await
 }
 
-async fn add_reader(play: &mut Play) -> anyhow::Result<()> {
-    let (from, to) = sides(play)?;
-    play.world
+async fn add_reader(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (from, to) = deployments(run)?;
+    run.environment
         .cluster
-        .reconfigure(World::encryption(&[&from, &to]))
+        .reconfigure(Environment::encryption(&[&from, &to]))
         .await?;
-    plant_one(play, "with-a-reader").await?;
-    all_under(&from, &own(play).await?).await?;
-    play.all_read_back().await
+    write_one(run, "with-a-reader").await?;
+    ensure_all_current(&from, &own_values(run).await?).await?;
+    run.ensure_all_readable().await
 }
 
-async fn make_writer(play: &mut Play) -> anyhow::Result<()> {
-    let (from, to) = sides(play)?;
-    let before = own(play).await?;
-    play.world
+async fn make_writer(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (from, to) = deployments(run)?;
+    let before = own_values(run).await?;
+    run.environment
         .cluster
-        .reconfigure(World::encryption(&[&to, &from]))
+        .reconfigure(Environment::encryption(&[&to, &from]))
         .await?;
-    plant_one(play, "under-the-new-writer").await?;
-    let mut now = own(play).await?;
+    write_one(run, "under-the-new-writer").await?;
+    let mut now = own_values(run).await?;
     let new = now.pop().context("nothing was written")?;
-    all_under(&to, &[new]).await?;
-    // A new list writes nothing by itself, so the first plugin has to stay.
+    ensure_all_current(&to, &[new]).await?;
+    // A new list alone rewrites nothing, so the first plugin has to stay.
     expect(
         now == before,
         || "older values as they were".into(),
         || "a change of them".into(),
     )?;
-    all_under(&from, &now).await?;
-    play.all_read_back().await
+    ensure_all_current(&from, &now).await?;
+    run.ensure_all_readable().await
 }
 
-async fn rewrite(play: &mut Play) -> anyhow::Result<()> {
-    let (_, to) = sides(play)?;
-    let values = play.values().await?;
-    let before = count_stale(&values, &current_of(&to, &values).await?);
-    let keys: BTreeSet<String> = play
-        .planted
+async fn rewrite(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (_, to) = deployments(run)?;
+    let values = run.values().await?;
+    let before = count_stale(&values, &current_key_of(&to, &values).await?);
+    let keys: BTreeSet<String> = run
+        .written
         .iter()
-        .map(|planted| planted.at.etcd_key())
+        .map(|written| written.at.etcd_key())
         .collect();
-    play.figures.objects = Some(before.total as u64);
-    play.figures.others = Some(
+    run.figures.objects = Some(before.total as u64);
+    run.figures.others = Some(
         values
             .iter()
             .filter(|stored| !keys.contains(&stored.key))
             .count() as u64,
     );
-    play.figures.stale_before = Some(before.stale as u64);
-    let old = play.planted.len() - 1;
+    run.figures.stale_before = Some(before.stale as u64);
+    let old = run.written.len() - 1;
     expect(
         before.stale >= old,
         || format!("at least {old} values under the first key"),
         || summary(&before),
     )?;
-    play.todo = play.listed().await?.into_iter().map(|(at, _)| at).collect();
-    touch(play).await?;
-    let values = play.values().await?;
-    let after = count_stale(&values, &current_of(&to, &values).await?);
-    play.figures.stale_after = Some(after.stale as u64);
-    none_stale(&after)?;
-    play.all_read_back().await
+    run.todo = run
+        .list_objects()
+        .await?
+        .into_iter()
+        .map(|(at, _)| at)
+        .collect();
+    touch(run).await?;
+    let values = run.values().await?;
+    let after = count_stale(&values, &current_key_of(&to, &values).await?);
+    run.figures.stale_after = Some(after.stale as u64);
+    ensure_none_stale(&after)?;
+    run.ensure_all_readable().await
 }
 
-/// Nobody's word for it but that of the second cloud.
-async fn open(play: &mut Play) -> anyhow::Result<()> {
-    let (_, to) = sides(play)?;
-    let mut openers = to.cloud.openers();
-    for planted in &play.planted {
-        let stored = play.stored(&planted.at).await?;
-        opens(&mut openers, &stored, planted).await?;
+/// Decrypted by the second cloud itself.
+async fn open(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (_, to) = deployments(run)?;
+    let mut decryptors = to.cloud.decryptors();
+    for written in &run.written {
+        let stored = run.stored(&written.at).await?;
+        ensure_decrypts(&mut decryptors, &stored, written).await?;
     }
     Ok(())
 }
 
-async fn remove(play: &mut Play) -> anyhow::Result<()> {
-    let (_, to) = sides(play)?;
-    play.world
+async fn remove(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (_, to) = deployments(run)?;
+    run.environment
         .cluster
-        .reconfigure(World::encryption(&[&to]))
+        .reconfigure(Environment::encryption(&[&to]))
         .await?;
-    play.all_read_back().await
+    run.ensure_all_readable().await
 }
 
-async fn without_the_first(play: &mut Play) -> anyhow::Result<()> {
-    let (from, to) = sides(play)?;
+async fn without_first_provider(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (from, to) = deployments(run)?;
     from.cloud.disable().await?;
-    // What the server has decrypted so far would hide what it can decrypt now.
-    let cluster = play.world.cluster.clone();
+    // Cached DEK sources would hide what the server can decrypt now.
+    let cluster = run.environment.cluster.clone();
     cluster.kill_server().await?;
     cluster.start_server().await?;
-    cluster.until_ready().await?;
-    play.all_read_back().await?;
-    plant_one(play, "without-the-first").await?;
-    let values = play.values().await?;
-    none_stale(&count_stale(&values, &current_of(&to, &values).await?))?;
+    cluster.wait_until_ready().await?;
+    run.ensure_all_readable().await?;
+    write_one(run, "without-the-first").await?;
+    let values = run.values().await?;
+    ensure_none_stale(&count_stale(&values, &current_key_of(&to, &values).await?))?;
     from.cloud.enable().await
 }
 
-async fn plant_one(play: &mut Play, name: &str) -> anyhow::Result<()> {
-    let namespace = play
+async fn write_one(run: &mut ScenarioRun, name: &str) -> anyhow::Result<()> {
+    let namespace = run
         .namespaces()
         .into_iter()
         .next()
         .context("the scenario was not prepared")?;
-    let canary = play.canary();
-    play.plant(objects::secret(&namespace, name, 32, &canary), canary)
+    let canary = run.canary();
+    run.write(objects::secret(&namespace, name, 32, &canary), canary)
         .await
 }
 
-/// What etcd holds of what this playing has written, in that order.
-async fn own(play: &Play) -> anyhow::Result<Vec<Stored>> {
+/// The stored values of this run, in the order of writing.
+async fn own_values(run: &ScenarioRun) -> anyhow::Result<Vec<Stored>> {
     let mut all = Vec::new();
-    for planted in &play.planted {
-        all.push(play.stored(&planted.at).await?);
+    for written in &run.written {
+        all.push(run.stored(&written.at).await?);
     }
     Ok(all)
 }
 
-/// Every one of these is under that side's current key, by its name and by what the cloud says of
-/// the ciphertext.
-async fn all_under(side: &Side, values: &[Stored]) -> anyhow::Result<()> {
-    let report = count_stale(values, &current_of(side, values).await?);
-    let (kind, total) = (side.cloud.kind(), report.total);
+/// Fails unless all values are encrypted with the deployment's current key, by its name and by what
+/// the cloud says of the ciphertext.
+async fn ensure_all_current(deployment: &Deployment, values: &[Stored]) -> anyhow::Result<()> {
+    let report = count_stale(values, &current_key_of(deployment, values).await?);
+    let (kind, total) = (deployment.cloud.kind(), report.total);
     expect(
         report.stale == 0 && total > 0,
         || format!("all {total} values under {kind}'s key"),
@@ -207,7 +212,7 @@ async fn all_under(side: &Side, values: &[Stored]) -> anyhow::Result<()> {
     )
 }
 
-fn none_stale(report: &StaleReport) -> anyhow::Result<()> {
+fn ensure_none_stale(report: &StaleReport) -> anyhow::Result<()> {
     expect(
         report.stale == 0,
         || "no value that needs the first key".into(),

@@ -1,12 +1,12 @@
-//! Scenarios are values: a name, what it shows, and named steps. One file each; the runner plays
-//! them on any world.
+//! Scenarios are values: a name, a claim, and named steps. Each has its own file; the runner runs
+//! them in any environment.
 
 mod canary;
 mod check;
+mod context;
 mod encrypt;
 mod migrate;
 pub mod objects;
-mod play;
 mod rewrite;
 mod rotate;
 mod runner;
@@ -15,37 +15,37 @@ mod snapshot_theft;
 use futures::future::BoxFuture;
 
 pub use canary::{Canary, Search};
-pub use check::{Unmet, expect, unmet};
-pub use play::{Figures, Play, key_id_of};
+pub use check::{FailedCheck, expect, failed_check};
+pub use context::{Figures, ScenarioRun, kms_v2_key_id};
 pub use runner::{Outcome, Pause, StepFailure, run};
 
 use crate::cluster::ClusterKind;
 
-/// One experiment with a promise.
+/// An experiment that proves a claim.
 #[derive(Debug)]
 pub struct Scenario {
-    /// What `run` calls it.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What holds when it passes.
+    /// The claim that holds if it passes.
     pub shows: &'static str,
-    /// Where the requirement comes from.
+    /// Source of the requirement.
     pub source: &'static str,
     /// Clusters that it runs on.
     pub clusters: &'static [ClusterKind],
-    /// Whether it needs a key in a second cloud. Such a scenario is played only when it is named.
+    /// Whether it needs a key in a second cloud. Such a scenario runs only when it is named.
     pub second_cloud: bool,
-    /// What is done, in order.
+    /// Its steps, in order.
     pub steps: &'static [Step],
 }
 
-/// One named step of a scenario: what `--pause-at` takes and what a failure names.
+/// A named step of a scenario, as `--pause-at` and failures name it.
 pub struct Step {
     /// Lower case, unique in its scenario.
     pub name: &'static str,
     /// What it does, for progress and `list`.
     pub does: &'static str,
-    /// How.
-    pub run: for<'a> fn(&'a mut Play) -> BoxFuture<'a, anyhow::Result<()>>,
+    /// The step's function.
+    pub run: for<'a> fn(&'a mut ScenarioRun) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
 impl std::fmt::Debug for Step {
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Step {
     }
 }
 
-/// Every scenario, in the order in which `run` plays them.
+/// All scenarios, in the order in which they run.
 pub const ALL: &[&Scenario] = &[
     &encrypt::SCENARIO,
     &rotate::SCENARIO,
@@ -66,14 +66,14 @@ pub const ALL: &[&Scenario] = &[
     &migrate::SCENARIO,
 ];
 
-/// Those that `run` plays when none is named, on a cluster that they run on.
+/// The scenarios that run by default on a cluster.
 pub fn by_default(on: ClusterKind) -> impl Iterator<Item = &'static Scenario> {
     ALL.iter()
         .copied()
         .filter(move |scenario| !scenario.second_cloud && scenario.clusters.contains(&on))
 }
 
-/// The scenario of that name.
+/// Finds a scenario by its name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().copied().find(|s| s.name == name)
 }
@@ -84,7 +84,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn names_are_unique() {
+    fn scenario_and_step_names_are_unique() {
         let names: BTreeSet<_> = ALL.iter().map(|s| s.name).collect();
         assert_eq!(names.len(), ALL.len());
         for scenario in ALL {

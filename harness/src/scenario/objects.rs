@@ -1,5 +1,5 @@
-//! The objects that scenarios write: Secrets, ConfigMaps and a custom resource, each with a canary
-//! of its own.
+//! The objects that scenarios write: Secrets, ConfigMaps and custom resources, each with its own
+//! canary.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 
 use super::Canary;
 use crate::cluster::{ObjectRef, Resource};
-use crate::world::World;
+use crate::environment::Environment;
 
-/// Most bytes of a Secret's or ConfigMap's data, as the API server has it.
-pub const LARGEST: usize = 1 << 20;
-/// Sizes of Secrets' data in the scenario `encrypt`, in bytes: the smallest, around a block of AES,
+/// The API server's limit on the data of a Secret or ConfigMap, in bytes.
+pub const MAX_DATA_BYTES: usize = 1 << 20;
+/// Sizes in bytes of Secrets' data in the scenario `encrypt`: the smallest, around an AES block,
 /// usual ones, the largest.
-pub const SIZES: &[usize] = &[1, 15, 16, 17, 256, 4096, 100_000, LARGEST];
-/// Where an object carries its canary besides its data.
+pub const SIZES: &[usize] = &[1, 15, 16, 17, 256, 4096, 100_000, MAX_DATA_BYTES];
+/// Annotation that contains the canary, besides the data.
 const ANNOTATION: &str = "kmslab.example.com/canary";
 
-/// An object that was written, and what must never be seen of it.
+/// An object that was written, and the canary that must not be found.
 #[derive(Debug, Clone)]
-pub struct Planted {
-    /// Where.
+pub struct TestObject {
+    /// Reference to the object.
     pub at: ObjectRef,
     /// In its data and in an annotation.
     pub canary: Canary,
-    /// As the API answered when it was created.
+    /// The API's response to its creation.
     pub created: Value,
 }
 
 /// The custom resource of kind-config/.
 pub fn widgets() -> Resource {
-    let [.., widgets] = World::resources();
+    let [.., widgets] = Environment::resources();
     widgets
 }
 
@@ -58,7 +58,8 @@ pub fn widget_definition() -> Value {
     })
 }
 
-/// A namespace; its annotation, which is stored in clear, has the canary that a search must find.
+/// A namespace; its annotation is stored in plaintext and contains the canary that a search must
+/// find.
 pub fn namespace(name: &str, canary: &Canary) -> Value {
     json!({
         "apiVersion": "v1",
@@ -67,9 +68,9 @@ pub fn namespace(name: &str, canary: &Canary) -> Value {
     })
 }
 
-/// A Secret whose one value has `size` bytes.
+/// A Secret with one value of `size` bytes.
 pub fn secret(namespace: &str, name: &str, size: usize, canary: &Canary) -> Value {
-    let value = STANDARD.encode(filled(size, canary));
+    let value = STANDARD.encode(fill(size, canary));
     object(
         &Resource::secrets(),
         namespace,
@@ -79,7 +80,7 @@ pub fn secret(namespace: &str, name: &str, size: usize, canary: &Canary) -> Valu
     )
 }
 
-/// A ConfigMap with a text of about `size` bytes.
+/// A ConfigMap with about `size` bytes of text.
 pub fn config_map(namespace: &str, name: &str, size: usize, canary: &Canary) -> Value {
     let text = canary.text().repeat(size / canary.text().len() + 1);
     object(
@@ -114,13 +115,13 @@ fn object(resource: &Resource, namespace: &str, name: &str, canary: &Canary, res
     object
 }
 
-/// `size` bytes that begin with the canary, as far as it fits, and repeat it.
-fn filled(size: usize, canary: &Canary) -> Vec<u8> {
+/// `size` bytes that repeat the canary.
+fn fill(size: usize, canary: &Canary) -> Vec<u8> {
     canary.bytes().iter().copied().cycle().take(size).collect()
 }
 
-/// What an object says, apart from what every write changes: its data, spec, type, labels and
-/// annotations, byte for byte.
+/// The content of an object that writes do not change: data, spec, type, labels and annotations,
+/// byte for byte.
 pub fn content(object: &Value) -> String {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_exact_and_the_largest_is_what_the_api_server_takes() {
+    fn object_sizes_are_exact_and_within_the_api_limit() {
         let canary = Canary::new([7; 24]);
         for size in [1, 24, 100] {
             let secret = secret("n", "s", size, &canary);
@@ -148,11 +149,11 @@ mod tests {
                 size
             );
         }
-        assert_eq!(SIZES.last(), Some(&LARGEST));
+        assert_eq!(SIZES.last(), Some(&MAX_DATA_BYTES));
     }
 
     #[test]
-    fn content_is_blind_to_what_a_write_changes_and_to_nothing_else() {
+    fn content_ignores_only_what_writes_change() {
         let mut object = json!({"metadata": {"name": "a", "resourceVersion": "1", "uid": "u"}, "data": {"k": "v"}});
         let before = content(&object);
         object["metadata"]["resourceVersion"] = "2".into();

@@ -1,5 +1,5 @@
-//! After a rotation, everything is written again until nothing is left under the old version, and
-//! nothing is lost on the way.
+//! After a rotation, everything is rewritten until nothing is encrypted with the old version, and
+//! nothing is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use anyhow::Context;
 use futures::FutureExt;
 
 use super::objects::content;
-use super::{Play, Scenario, Step, expect, rotate, unmet};
+use super::{Scenario, ScenarioRun, Step, expect, failed_check, rotate};
 use crate::cluster::{ClusterKind, ObjectRef};
 use crate::etcd::stale::{StaleReport, count_stale};
 
@@ -25,79 +25,79 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Step {
             name: "write",
             does: "write objects under the current version",
-            run: |play| write(play).boxed(),
+            run: |run| write(run).boxed(),
         },
         Step {
             name: "rotate",
             does: "rotate the key through the vendor's API",
-            run: |play| rotate::rotate(play).boxed(),
+            run: |run| rotate::rotate(run).boxed(),
         },
         Step {
             name: "notice",
             does: "wait until the API server writes under the new version",
-            run: |play| rotate::notice(play).boxed(),
+            run: |run| rotate::wait_for_rotation(run).boxed(),
         },
         Step {
             name: "count",
             does: "count what is stale, from etcd's bytes",
-            run: |play| count(play).boxed(),
+            run: |run| count(run).boxed(),
         },
         Step {
             name: "first-half",
             does: "write half of it again",
-            run: |play| first_half(play).boxed(),
+            run: |run| first_half(run).boxed(),
         },
         Step {
             name: "second-half",
             does: "write the rest again",
-            run: |play| second_half(play).boxed(),
+            run: |run| second_half(run).boxed(),
         },
         Step {
             name: "prove",
             does: "count again: nothing is stale",
-            run: |play| prove(play).boxed(),
+            run: |run| prove(run).boxed(),
         },
         Step {
             name: "compare",
             does: "compare what the API returns with what it returned before",
-            run: |play| compare(play).boxed(),
+            run: |run| compare(run).boxed(),
         },
         Step {
             name: "again",
             does: "rewrite once more, which must write nothing",
-            run: |play| again(play).boxed(),
+            run: |run| again(run).boxed(),
         },
     ],
 };
 
-async fn write(play: &mut Play) -> anyhow::Result<()> {
-    play.prepare("rewrite").await?;
-    play.plant_some().await
+async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.prepare("rewrite").await?;
+    run.write_sample_objects().await
 }
 
-async fn stale(play: &mut Play) -> anyhow::Result<StaleReport> {
-    let values = play.values().await?;
-    let current = play.current(&values).await?;
+async fn stale(run: &mut ScenarioRun) -> anyhow::Result<StaleReport> {
+    let values = run.values().await?;
+    let current = run.current_key(&values).await?;
     Ok(count_stale(&values, &current))
 }
 
-async fn count(play: &mut Play) -> anyhow::Result<()> {
-    let values = play.values().await?;
-    let current = play.current(&values).await?;
+async fn count(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let values = run.values().await?;
+    let current = run.current_key(&values).await?;
     let report = count_stale(&values, &current);
-    let own: BTreeSet<String> = play
-        .planted
+    let own: BTreeSet<String> = run
+        .written
         .iter()
         .map(|planted| planted.at.etcd_key())
         .collect();
-    play.figures.objects = Some(report.total as u64);
-    play.figures.others = Some(
+    run.figures.objects = Some(report.total as u64);
+    run.figures.others = Some(
         values
             .iter()
             .filter(|stored| !own.contains(&stored.key))
             .count() as u64,
     );
-    play.figures.stale_before = Some(report.stale as u64);
+    run.figures.stale_before = Some(report.stale as u64);
     expect(
         report.stale > 0,
         || "values under the old version".into(),
@@ -108,32 +108,32 @@ async fn count(play: &mut Play) -> anyhow::Result<()> {
         || "every key_id to tell the truth".into(),
         || summary(&report),
     )?;
-    let listed = play.listed().await?;
-    play.before = listed
+    let listed = run.list_objects().await?;
+    run.before = listed
         .into_iter()
         .map(|(at, object)| (at, content(&object)))
         .collect();
-    play.todo = play.before.iter().map(|(at, _)| at.clone()).collect();
+    run.todo = run.before.iter().map(|(at, _)| at.clone()).collect();
     Ok(())
 }
 
-async fn first_half(play: &mut Play) -> anyhow::Result<()> {
-    let half = play.todo.len() / 2;
-    let rest = play.todo.split_off(half);
-    touch(play).await?;
-    play.todo = rest;
+async fn first_half(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let half = run.todo.len() / 2;
+    let rest = run.todo.split_off(half);
+    touch(run).await?;
+    run.todo = rest;
     Ok(())
 }
 
-async fn second_half(play: &mut Play) -> anyhow::Result<()> {
-    touch(play).await
+async fn second_half(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    touch(run).await
 }
 
-/// Writes everything on the list again. What was deleted meanwhile needs no rewrite, and what
-/// somebody else writes at the same time is written.
-pub(super) async fn touch(play: &mut Play) -> anyhow::Result<()> {
-    let api = play.world.cluster.api();
-    for at in std::mem::take(&mut play.todo) {
+/// Rewrites everything on the list. Deleted objects need no rewrite, and objects that others write
+/// meanwhile are rewritten.
+pub(super) async fn touch(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let api = run.environment.cluster.api();
+    for at in std::mem::take(&mut run.todo) {
         match api.touch(&at).await {
             Err(error) if matches!(error.status, 404 | 409) => {}
             touched => drop(touched.with_context(|| format!("writing {at} again"))?),
@@ -142,9 +142,9 @@ pub(super) async fn touch(play: &mut Play) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prove(play: &mut Play) -> anyhow::Result<()> {
-    let report = stale(play).await?;
-    play.figures.stale_after = Some(report.stale as u64);
+async fn prove(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let report = stale(run).await?;
+    run.figures.stale_after = Some(report.stale as u64);
     expect(
         report.stale == 0,
         || "no value under an old version".into(),
@@ -152,33 +152,32 @@ async fn prove(play: &mut Play) -> anyhow::Result<()> {
     )
 }
 
-async fn compare(play: &mut Play) -> anyhow::Result<()> {
-    let now: BTreeMap<ObjectRef, String> = play
-        .listed()
+async fn compare(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let now: BTreeMap<ObjectRef, String> = run
+        .list_objects()
         .await?
         .into_iter()
         .map(|(at, object)| (at, content(&object)))
         .collect();
-    let own: BTreeSet<&ObjectRef> = play.planted.iter().map(|planted| &planted.at).collect();
-    // Others may have changed and deleted theirs meanwhile; what nobody else knows of must be as it
-    // was.
-    for (at, before) in play.before.iter().filter(|(at, _)| own.contains(at)) {
+    let own: BTreeSet<&ObjectRef> = run.written.iter().map(|planted| &planted.at).collect();
+    // Others may change and delete their objects meanwhile; those of this run must be unchanged.
+    for (at, before) in run.before.iter().filter(|(at, _)| own.contains(at)) {
         match now.get(at) {
-            None => return Err(unmet(format!("{at} still there"), "it is gone")),
+            None => return Err(failed_check(format!("{at} still there"), "it is gone")),
             Some(now) if now != before => {
-                return Err(unmet(format!("{at} as it was"), "another content"));
+                return Err(failed_check(format!("{at} as it was"), "another content"));
             }
             Some(_) => {}
         }
     }
-    play.all_read_back().await
+    run.ensure_all_readable().await
 }
 
-async fn again(play: &mut Play) -> anyhow::Result<()> {
-    let before = revisions(play).await?;
-    play.todo = play.before.iter().map(|(at, _)| at.clone()).collect();
-    touch(play).await?;
-    let after = revisions(play).await?;
+async fn again(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let before = revisions(run).await?;
+    run.todo = run.before.iter().map(|(at, _)| at.clone()).collect();
+    touch(run).await?;
+    let after = revisions(run).await?;
     let written: Vec<&String> = after
         .iter()
         .filter(|(key, at)| before.get(*key) != Some(at))
@@ -192,13 +191,13 @@ async fn again(play: &mut Play) -> anyhow::Result<()> {
 }
 
 /// Of the objects that nobody else writes.
-async fn revisions(play: &Play) -> anyhow::Result<BTreeMap<String, i64>> {
-    let own: BTreeSet<String> = play
-        .planted
+async fn revisions(run: &ScenarioRun) -> anyhow::Result<BTreeMap<String, i64>> {
+    let own: BTreeSet<String> = run
+        .written
         .iter()
         .map(|planted| planted.at.etcd_key())
         .collect();
-    let values = play
+    let values = run
         .values()
         .await?
         .into_iter()
@@ -208,7 +207,7 @@ async fn revisions(play: &Play) -> anyhow::Result<BTreeMap<String, i64>> {
         .collect())
 }
 
-/// What is there, by origin.
+/// The values by origin.
 pub(super) fn summary(report: &StaleReport) -> String {
     let groups = report.groups.iter().map(|group| {
         let reason = group.reason.map_or("current", |reason| reason.as_str());

@@ -1,10 +1,10 @@
-//! After a rotation in the cloud, new writes are under the new version, and old values still read.
+//! After a rotation in the cloud, new writes use the new version, and old values can still be read.
 
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::play::encrypted;
-use super::{Play, Scenario, Step, expect};
+use super::context::decode_kms_v2;
+use super::{Scenario, ScenarioRun, Step, expect};
 use crate::cluster::{ClusterKind, ObjectRef};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -21,43 +21,43 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Step {
             name: "write",
             does: "write objects under the current version",
-            run: |play| write(play).boxed(),
+            run: |run| write(run).boxed(),
         },
         Step {
             name: "rotate",
             does: "rotate the key through the vendor's API",
-            run: |play| rotate(play).boxed(),
+            run: |run| rotate(run).boxed(),
         },
         Step {
             name: "notice",
             does: "wait until the API server writes under the new version",
-            run: |play| notice(play).boxed(),
+            run: |run| wait_for_rotation(run).boxed(),
         },
         Step {
             name: "compare",
             does: "look at which version sealed each value",
-            run: |play| compare(play).boxed(),
+            run: |run| compare(run).boxed(),
         },
         Step {
             name: "read-back",
             does: "read all of it through the API",
-            run: |play| play.all_read_back().boxed(),
+            run: |run| run.ensure_all_readable().boxed(),
         },
     ],
 };
 
-pub(super) async fn write(play: &mut Play) -> anyhow::Result<()> {
-    play.prepare("rotate").await?;
-    play.plant_some().await?;
-    play.figures.objects = Some(play.planted.len() as u64);
+pub(super) async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.prepare("rotate").await?;
+    run.write_sample_objects().await?;
+    run.figures.objects = Some(run.written.len() as u64);
     Ok(())
 }
 
-pub(super) async fn rotate(play: &mut Play) -> anyhow::Result<()> {
-    play.old_key_id = play.world.plugin.key_id().await?;
-    let before = versions(play).await?;
-    play.world.cloud.rotate().await?;
-    let after = versions(play).await?;
+pub(super) async fn rotate(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.old_key_id = run.environment.plugin.key_id().await?;
+    let before = versions(run).await?;
+    run.environment.cloud.rotate().await?;
+    let after = versions(run).await?;
     expect(
         after == before + 1,
         || format!("{} versions of the key", before + 1),
@@ -65,66 +65,69 @@ pub(super) async fn rotate(play: &mut Play) -> anyhow::Result<()> {
     )
 }
 
-async fn versions(play: &mut Play) -> anyhow::Result<u64> {
-    play.key_table().await?;
-    play.figures.key_versions.context("the key has no versions")
+async fn versions(run: &mut ScenarioRun) -> anyhow::Result<u64> {
+    run.key_table().await?;
+    run.figures.key_versions.context("the key has no versions")
 }
 
-pub(super) async fn notice(play: &mut Play) -> anyhow::Result<()> {
-    let old = play.old_key_id.clone();
-    play.until_written_under_another(&old).await
+pub(super) async fn wait_for_rotation(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let old = run.old_key_id.clone();
+    run.wait_for_new_key_id(&old).await
 }
 
-/// The last object is the one written after the rotation.
-async fn compare(play: &mut Play) -> anyhow::Result<()> {
-    let (table, current) = (play.key_table().await?, play.world.plugin.key_id().await?);
+/// The last object was written after the rotation.
+async fn compare(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let (table, current) = (
+        run.key_table().await?,
+        run.environment.plugin.key_id().await?,
+    );
     let primary = table
         .rows
         .first()
         .map(|row| row.primary)
         .unwrap_or_default();
-    let last = play.planted.len().saturating_sub(1);
-    for (n, planted) in play.planted.iter().enumerate() {
-        let (key_id, version) = sealed_by(play, &planted.at, &table).await?;
-        let (wanted_id, wanted) = if n == last {
+    let last = run.written.len().saturating_sub(1);
+    for (n, written) in run.written.iter().enumerate() {
+        let (key_id, version) = encrypting_version(run, &written.at, &table).await?;
+        let (wanted_id, expected) = if n == last {
             (&current, primary)
         } else {
-            (&play.old_key_id, primary - 1)
+            (&run.old_key_id, primary - 1)
         };
         expect(
-            version == wanted && key_id == *wanted_id,
+            version == expected && key_id == *wanted_id,
             || {
                 format!(
-                    "{} sealed by version {wanted} under {wanted_id}",
-                    planted.at
+                    "{} sealed by version {expected} under {wanted_id}",
+                    written.at
                 )
             },
             || format!("version {version} under {key_id}"),
         )?;
     }
     expect(
-        current != play.old_key_id,
+        current != run.old_key_id,
         || "another key_id in the plugin's Status".into(),
         || current.clone(),
     )
 }
 
-/// The key_id that a value has, and the version of the key that its bytes show.
-async fn sealed_by(
-    play: &Play,
+/// The key_id of a value, and the key version that its ciphertext shows.
+async fn encrypting_version(
+    run: &ScenarioRun,
     at: &ObjectRef,
     table: &crate::etcd::keytable::KeyTable,
 ) -> anyhow::Result<(String, u64)> {
-    let stored = play.stored(at).await?;
-    let object = encrypted(&stored)?;
+    let stored = run.stored(at).await?;
+    let object = decode_kms_v2(&stored)?;
     let row = table
         .rows
         .first()
         .context("the key table has no row of the lab's key")?;
-    let version = play
-        .world
+    let version = run
+        .environment
         .cloud
-        .sealed_by(&object.encrypted_dek_source, row)
+        .encrypting_version(&object.encrypted_dek_source, row)
         .await?;
     let version = version.with_context(|| {
         format!("the DEK source of {at} was sealed by no version of the lab's key")

@@ -1,11 +1,11 @@
-//! Plays one scenario on a world: step by step, with pauses, and a failure that names its step.
+//! Runs a scenario in an environment, step by step, with pauses; a failure names its step.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Figures, Play, Scenario, Unmet};
+use super::{FailedCheck, Figures, Scenario, ScenarioRun};
+use crate::environment::Environment;
 use crate::exit::say;
-use crate::world::World;
 
 /// Where to wait for a person.
 #[derive(Debug, Clone)]
@@ -16,26 +16,25 @@ pub struct Pause {
     pub file: Option<PathBuf>,
 }
 
-/// Why a scenario did not pass.
+/// Why a scenario failed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StepFailure {
     /// The step that failed.
     pub step: String,
-    /// What it does.
+    /// What the step does.
     pub does: String,
-    /// What was expected, where a check failed.
+    /// The expected result of a failed check.
     pub expected: Option<String>,
-    /// What was seen, or the error.
+    /// The actual result, or the error.
     pub seen: String,
-    /// What the plugin says is wrong, where it says so: often the cause.
+    /// The plugin's own error, if it reports one: often the cause.
     pub plugin: Option<String>,
-    /// Where the logs are.
+    /// Directory of the logs.
     pub logs: Option<PathBuf>,
 }
 
 impl StepFailure {
-    /// The calls of a scenario whose checks all held did not go the whole way from the API server
-    /// to the cloud.
+    /// All checks passed, but calls did not go all the way from the API server to the cloud.
     pub fn of_traffic(seen: String) -> Self {
         Self {
             step: "traffic".into(),
@@ -67,52 +66,55 @@ impl std::fmt::Display for StepFailure {
     }
 }
 
-/// What came of one scenario.
+/// Result of a scenario.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// Its name.
     pub scenario: &'static str,
-    /// What it counted.
+    /// Its counts.
     pub figures: Figures,
     /// Why it failed, if it did.
     pub failure: Option<StepFailure>,
-    /// How long it took, in real time.
+    /// Duration in real time.
     pub took: Duration,
 }
 
-/// Plays `scenario` to its end or to its first failure.
-pub async fn run(scenario: &'static Scenario, world: &World, pause: Option<&Pause>) -> Outcome {
+/// Runs `scenario` to its end or its first failure.
+pub async fn run(
+    scenario: &'static Scenario,
+    environment: &Environment,
+    pause: Option<&Pause>,
+) -> Outcome {
     let started = tokio::time::Instant::now();
-    let mut play = Play::new(world.clone());
+    let mut run = ScenarioRun::new(environment.clone());
     let mut failure = None;
     for step in scenario.steps {
         if let Some(pause) = pause.filter(|p| p.step == step.name) {
             wait_for_person(scenario, pause).await;
         }
         tracing::info!(target: "kmslab::step", scenario = scenario.name, step = step.name, "{}", step.does);
-        if let Err(error) = (step.run)(&mut play).await {
-            let unmet = error.downcast_ref::<Unmet>();
+        if let Err(error) = (step.run)(&mut run).await {
+            let unmet = error.downcast_ref::<FailedCheck>();
             failure = Some(StepFailure {
                 step: step.name.into(),
                 does: step.does.into(),
                 expected: unmet.map(|u| u.expected.clone()),
                 seen: unmet.map_or_else(|| format!("{error:#}"), |u| u.seen.clone()),
-                plugin: world
+                plugin: environment
                     .plugin
                     .key_id()
                     .await
                     .err()
                     .map(|error| format!("{error:#}")),
-                logs: world.cluster.logs().await,
+                logs: environment.cluster.logs().await,
             });
             break;
         }
     }
-    // What a failed playing wrote stays, for a look at it; in a world that ends there is nothing to
-    // tidy.
+    // After a failure the objects stay for inspection; an environment that ends needs no clean-up.
     if failure.is_none()
-        && world.stays()
-        && let Err(error) = play.tidy().await
+        && environment.stays()
+        && let Err(error) = run.clean_up().await
     {
         say!(
             "warning: what {} wrote is left in the lab: {error:#}",
@@ -121,13 +123,14 @@ pub async fn run(scenario: &'static Scenario, world: &World, pause: Option<&Paus
     }
     Outcome {
         scenario: scenario.name,
-        figures: play.figures,
+        figures: run.figures,
         failure,
         took: started.elapsed(),
     }
 }
 
-/// Waits for Enter or for the file. Standard input that is at its end (CI) does not count as Enter.
+/// Waits for Enter or for the file. End of file on standard input, as in CI, does not count as
+/// Enter.
 async fn wait_for_person(scenario: &Scenario, pause: &Pause) {
     match &pause.file {
         Some(file) => {
@@ -148,8 +151,8 @@ async fn wait_for_person(scenario: &Scenario, pause: &Pause) {
                 pause.step
             );
             let (sender, pressed) = tokio::sync::oneshot::channel();
-            // A thread of its own: a read of a terminal cannot be cancelled, and must not hold the
-            // runtime's end up.
+            // On a thread of its own: reading a terminal cannot be cancelled and must not delay the
+            // runtime's shutdown.
             std::thread::spawn(move || {
                 let mut line = String::new();
                 if std::io::stdin().read_line(&mut line).is_ok_and(|n| n > 0) {

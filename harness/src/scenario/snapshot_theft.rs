@@ -1,18 +1,18 @@
-//! Whoever takes a snapshot of etcd has every value and their history, and nothing of what is in
-//! them without the cloud's key.
+//! A stolen etcd snapshot contains every value and its history, but reveals no plaintext without
+//! the cloud's key.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::encrypt::search_for;
-use super::objects::{self, Planted};
-use super::play::{encrypted, key_id_of};
-use super::{Play, Scenario, Step, expect};
+use super::context::{decode_kms_v2, kms_v2_key_id};
+use super::encrypt::ensure_no_plaintext;
+use super::objects::{self, TestObject};
+use super::{Scenario, ScenarioRun, Step, expect};
 use crate::cluster::{ClusterKind, ObjectRef};
 use crate::etcd::Stored;
-use crate::inspect::opener::Openers;
+use crate::inspect::decryptor::Decryptors;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "snapshot-theft",
@@ -28,94 +28,94 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Step {
             name: "write",
             does: "write objects, overwrite one, delete one",
-            run: |play| write(play).boxed(),
+            run: |run| write(run).boxed(),
         },
         Step {
             name: "steal",
             does: "take a snapshot of etcd with its history",
-            run: |play| steal(play).boxed(),
+            run: |run| take_snapshot(run).boxed(),
         },
         Step {
             name: "search",
             does: "search it for the plaintext",
-            run: |play| search(play).boxed(),
+            run: |run| search(run).boxed(),
         },
         Step {
             name: "as-a-stranger",
             does: "try to decrypt it with the vendor's SDK, as somebody whom the key's policy does not name",
-            run: |play| as_a_stranger(play).boxed(),
+            run: |run| decrypt_unauthorized(run).boxed(),
         },
         Step {
             name: "with-the-key-disabled",
             does: "disable the key, and try as its operator",
-            run: |play| with_the_key_disabled(play).boxed(),
+            run: |run| decrypt_with_key_disabled(run).boxed(),
         },
         Step {
             name: "with-the-key",
             does: "decrypt all of it, old and deleted values too, as the key's operator",
-            run: |play| with_the_key(play).boxed(),
+            run: |run| decrypt_with_key(run).boxed(),
         },
     ],
 };
 
-async fn write(play: &mut Play) -> anyhow::Result<()> {
-    play.prepare("theft").await?;
-    play.plant_some().await?;
-    let namespace = play
+async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.prepare("theft").await?;
+    run.write_sample_objects().await?;
+    let namespace = run
         .namespaces()
         .into_iter()
         .next()
         .context("the scenario was not prepared")?;
     for name in ["overwritten", "deleted"] {
-        let canary = play.canary();
-        play.plant(objects::secret(&namespace, name, 64, &canary), canary)
+        let canary = run.canary();
+        run.write(objects::secret(&namespace, name, 64, &canary), canary)
             .await?;
     }
-    let api = play.world.cluster.api();
-    let deleted = play.planted.pop().context("nothing was written")?;
+    let api = run.environment.cluster.api();
+    let deleted = run.written.pop().context("nothing was written")?;
     api.delete(&deleted.at)
         .await
         .with_context(|| format!("deleting {}", deleted.at))?;
-    let old = play.planted.pop().context("nothing was written")?;
-    let canary = play.canary();
+    let old = run.written.pop().context("nothing was written")?;
+    let canary = run.canary();
     let object = objects::secret(&namespace, "overwritten", 64, &canary);
     let created = api
         .replace(&object)
         .await
         .with_context(|| format!("overwriting {}", old.at))?;
-    play.planted.push(Planted {
+    run.written.push(TestObject {
         at: old.at.clone(),
         canary,
         created,
     });
-    play.gone = vec![old, deleted];
+    run.deleted = vec![old, deleted];
     Ok(())
 }
 
-async fn steal(play: &mut Play) -> anyhow::Result<()> {
-    play.stolen = play.world.cluster.etcd().snapshot().await?;
+async fn take_snapshot(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.snapshot = run.environment.cluster.etcd().snapshot().await?;
     let written: BTreeMap<&ObjectRef, usize> =
-        play.planted
+        run.written
             .iter()
-            .chain(&play.gone)
+            .chain(&run.deleted)
             .fold(BTreeMap::new(), |mut counts, planted| {
                 *counts.entry(&planted.at).or_default() += 1;
                 counts
             });
     for (at, times) in written {
-        let found = stolen(play, at).len();
+        let found = snapshot_values(run, at).len();
         expect(
             found >= times,
             || format!("{times} values of {at} in the snapshot"),
             || found.to_string(),
         )?;
     }
-    let current = play.world.plugin.key_id().await?;
-    for planted in &play.planted {
-        let key_id = stolen(play, &planted.at)
+    let current = run.environment.plugin.key_id().await?;
+    for planted in &run.written {
+        let key_id = snapshot_values(run, &planted.at)
             .last()
             .copied()
-            .and_then(key_id_of)
+            .and_then(kms_v2_key_id)
             .unwrap_or_default();
         expect(
             key_id == current,
@@ -126,11 +126,11 @@ async fn steal(play: &mut Play) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All that the snapshot has of an object, the oldest first.
-fn stolen<'a>(play: &'a Play, at: &ObjectRef) -> Vec<&'a Stored> {
+/// All values of an object in the snapshot, oldest first.
+fn snapshot_values<'a>(run: &'a ScenarioRun, at: &ObjectRef) -> Vec<&'a Stored> {
     let key = at.etcd_key();
-    let records = play
-        .stolen
+    let records = run
+        .snapshot
         .history
         .records
         .iter()
@@ -138,31 +138,34 @@ fn stolen<'a>(play: &'a Play, at: &ObjectRef) -> Vec<&'a Stored> {
     records.map(|record| &record.stored).collect()
 }
 
-async fn search(play: &mut Play) -> anyhow::Result<()> {
-    let all: Vec<&Planted> = play.planted.iter().chain(&play.gone).collect();
-    search_for(play, &play.stolen.database, &all)
+async fn search(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let all: Vec<&TestObject> = run.written.iter().chain(&run.deleted).collect();
+    ensure_no_plaintext(run, &run.snapshot.database, &all)
 }
 
-async fn as_a_stranger(play: &mut Play) -> anyhow::Result<()> {
-    let mut stranger = play.world.cloud.stranger().await?;
-    nothing_opens(play, &mut stranger).await
+async fn decrypt_unauthorized(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let mut stranger = run.environment.cloud.unauthorized_decryptors().await?;
+    ensure_nothing_decrypts(run, &mut stranger).await
 }
 
-async fn with_the_key_disabled(play: &mut Play) -> anyhow::Result<()> {
-    play.world.cloud.disable().await?;
-    let tried = nothing_opens(play, &mut play.world.cloud.openers()).await;
-    // In a lab that stays, the key must come back whatever was seen.
-    play.world.cloud.enable().await?;
+async fn decrypt_with_key_disabled(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    run.environment.cloud.disable().await?;
+    let tried = ensure_nothing_decrypts(run, &mut run.environment.cloud.decryptors()).await;
+    // In a lab that stays, the key must be enabled again whatever happened.
+    run.environment.cloud.enable().await?;
     tried?;
-    play.world.cluster.until_ready().await
+    run.environment.cluster.wait_until_ready().await
 }
 
-async fn nothing_opens(play: &Play, openers: &mut Openers) -> anyhow::Result<()> {
-    for planted in play.planted.iter().chain(&play.gone) {
-        for stored in stolen(play, &planted.at) {
-            let opened = open(stored, openers).await?;
+async fn ensure_nothing_decrypts(
+    run: &ScenarioRun,
+    decryptors: &mut Decryptors,
+) -> anyhow::Result<()> {
+    for planted in run.written.iter().chain(&run.deleted) {
+        for stored in snapshot_values(run, &planted.at) {
+            let decrypted = try_decrypt(stored, decryptors).await?;
             expect(
-                opened.is_err(),
+                decrypted.is_err(),
                 || format!("{} to stay closed", stored.key),
                 || "it opened".into(),
             )?;
@@ -171,18 +174,18 @@ async fn nothing_opens(play: &Play, openers: &mut Openers) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn with_the_key(play: &mut Play) -> anyhow::Result<()> {
-    let mut openers = play.world.cloud.openers();
-    let mut opened = 0;
-    for planted in play.planted.iter().chain(&play.gone) {
+async fn decrypt_with_key(run: &mut ScenarioRun) -> anyhow::Result<()> {
+    let mut decryptors = run.environment.cloud.decryptors();
+    let mut decrypted = 0;
+    for planted in run.written.iter().chain(&run.deleted) {
         let mut found = false;
-        for stored in stolen(play, &planted.at) {
-            let plaintext = open(stored, &mut openers)
+        for stored in snapshot_values(run, &planted.at) {
+            let plaintext = try_decrypt(stored, &mut decryptors)
                 .await?
                 .map_err(anyhow::Error::msg);
             let plaintext = plaintext.with_context(|| format!("decrypting {}", stored.key))?;
             found |= planted.canary.find_in(&plaintext).is_some();
-            opened += 1;
+            decrypted += 1;
         }
         expect(
             found,
@@ -190,16 +193,19 @@ async fn with_the_key(play: &mut Play) -> anyhow::Result<()> {
             || "none of it".into(),
         )?;
     }
-    play.figures.objects = Some(opened);
-    play.key_table().await?;
+    run.figures.objects = Some(decrypted);
+    run.key_table().await?;
     Ok(())
 }
 
-/// The plaintext, or the cloud's refusal.
-async fn open(stored: &Stored, openers: &mut Openers) -> anyhow::Result<Result<Vec<u8>, String>> {
-    let object = encrypted(stored)?;
-    Ok(openers
-        .open(&object, stored.key.as_bytes())
+/// The plaintext, or the cloud's error.
+async fn try_decrypt(
+    stored: &Stored,
+    decryptors: &mut Decryptors,
+) -> anyhow::Result<Result<Vec<u8>, String>> {
+    let object = decode_kms_v2(stored)?;
+    Ok(decryptors
+        .decrypt(&object, stored.key.as_bytes())
         .await
         .map(|plaintext| plaintext.to_vec()))
 }
@@ -207,27 +213,33 @@ async fn open(stored: &Stored, openers: &mut Openers) -> anyhow::Result<Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assets::Quiet;
+    use crate::assets::NoProgress;
     use crate::cloud::CloudKind;
-    use crate::world::{Plan, World};
+    use crate::environment::{Environment, EnvironmentSpec};
 
     #[tokio::test]
-    async fn a_key_that_anybody_may_use_would_be_noticed() {
-        let world = World::start(&Plan::new(CloudKind::Aws, ClusterKind::Embedded), &Quiet)
-            .await
-            .unwrap();
-        let mut play = Play::new(world.clone());
-        write(&mut play).await.unwrap();
-        steal(&mut play).await.unwrap();
-        let opened = nothing_opens(&play, &mut world.cloud.openers())
+    async fn publicly_usable_key_is_detected() {
+        let environment = Environment::start(
+            &EnvironmentSpec::new(CloudKind::Aws, ClusterKind::Embedded),
+            &NoProgress,
+        )
+        .await
+        .unwrap();
+        let mut run = ScenarioRun::new(environment.clone());
+        write(&mut run).await.unwrap();
+        take_snapshot(&mut run).await.unwrap();
+        let decrypted = ensure_nothing_decrypts(&run, &mut environment.cloud.decryptors())
             .await
             .unwrap_err()
             .to_string();
-        assert!(opened.contains("to stay closed; saw it opened"), "{opened}");
-        // What was deleted is in the snapshot, and nowhere else.
-        let deleted = play.gone.pop().unwrap().at;
-        assert_eq!(stolen(&play, &deleted).len(), 1);
-        assert!(play.stored(&deleted).await.is_err());
-        world.shutdown().await.unwrap();
+        assert!(
+            decrypted.contains("to stay closed; saw it opened"),
+            "{decrypted}"
+        );
+        // Deleted objects are only in the snapshot.
+        let deleted = run.deleted.pop().unwrap().at;
+        assert_eq!(snapshot_values(&run, &deleted).len(), 1);
+        assert!(run.stored(&deleted).await.is_err());
+        environment.shutdown().await.unwrap();
     }
 }

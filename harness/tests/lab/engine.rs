@@ -42,9 +42,9 @@ fn refused(script: &str, cache: &Path, args: &[&str]) -> String {
 }
 
 #[test]
-fn an_engine_that_refuses_is_told_with_the_remedy() {
+fn failing_container_engine_is_reported_with_a_remedy() {
     let run = ["run", "--cluster", "kind"];
-    for (said, remedy) in [
+    for (message, remedy) in [
         (
             "permission denied while trying to connect to the Docker daemon socket",
             "add it to the group docker",
@@ -55,11 +55,11 @@ fn an_engine_that_refuses_is_told_with_the_remedy() {
         ),
     ] {
         let error = refused(
-            &format!("echo '{said}' >&2; exit 1"),
+            &format!("echo '{message}' >&2; exit 1"),
             Path::new("/nonexistent"),
             &run,
         );
-        assert!(error.contains(said) && error.contains(remedy), "{error}");
+        assert!(error.contains(message) && error.contains(remedy), "{error}");
     }
     let small = "case $1 in ps) ;; info) echo 805306368 ;; *) exit 1 ;; esac";
     let error = refused(small, Path::new("/nonexistent"), &run);
@@ -70,7 +70,7 @@ fn an_engine_that_refuses_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_saved_node_image_that_is_broken_is_named() {
+fn invalid_saved_node_image_is_named() {
     let cache = tempfile::tempdir().unwrap();
     let saved =
         kmslab::assets::Cache::at(cache.path().join("kmslab")).node_image(&node::tag(), "docker");

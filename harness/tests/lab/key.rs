@@ -5,19 +5,20 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kmslab::cloud::{Access, Admin, AwsCloud, Cloud, Credentials};
+use kmslab::cloud::{AdminClient, AwsCloud, Cloud, Credentials, EmulatorAccess};
 use kmslab::cluster::apiserver::ApiServerCluster;
 use kmslab::cluster::{Cluster as _, ObjectRef};
+use kmslab::environment::Environment;
 use kmslab::lab::Description;
 use kmslab::runtime_dir::{LabState, Process};
 use kmslab::scenario::objects::content;
-use kmslab::world::World;
 use serde_json::Value;
 
 use super::support::{Kmslab, text};
 
 fn operator(lab: &Description) -> AwsCloud {
-    let access = Access::own(&lab.kms.endpoint, Admin::new(&lab.kms.admin).unwrap());
+    let access =
+        EmulatorAccess::of_lab(&lab.kms.endpoint, AdminClient::new(&lab.kms.admin).unwrap());
     AwsCloud::with_key(access, &lab.kms.key)
 }
 
@@ -29,9 +30,12 @@ fn server(lab: &Description) -> Process {
 async fn objects(cluster: &ApiServerCluster) -> BTreeMap<ObjectRef, String> {
     let api = cluster.api();
     let mut all = BTreeMap::new();
-    for resource in World::resources() {
+    for resource in Environment::resources() {
         for object in api.list(&resource, None).await.unwrap() {
-            all.insert(ObjectRef::of(&resource, &object).unwrap(), content(&object));
+            all.insert(
+                ObjectRef::from_object(&resource, &object).unwrap(),
+                content(&object),
+            );
         }
     }
     all
@@ -49,7 +53,7 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
+async fn key_disabled_during_rewrite_fails_it_and_loses_nothing() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&[]);
     let cluster = ApiServerCluster::attach(lab.cluster.clone()).await.unwrap();
@@ -69,11 +73,11 @@ async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(run.stderr.take().unwrap())
+    let mut message = BufReader::new(run.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok);
     assert!(
-        said.any(|line| line.starts_with("paused before rewrite / second-half")),
+        message.any(|line| line.starts_with("paused before rewrite / second-half")),
         "it ended before its pause"
     );
     let before = objects(&cluster).await;
@@ -134,7 +138,7 @@ async fn a_key_disabled_midway_fails_the_rewrite_and_loses_nothing() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lab_uses_a_persons_key_in_an_emulator_that_runs() {
+async fn lab_uses_a_users_key_in_a_running_emulator() {
     // Another access key, account and region than a lab's own.
     let (id, secret, region) = ("AKIAPERSON", "persons-secret", "eu-central-1");
     let kmslab = Kmslab::new()
@@ -151,15 +155,15 @@ async fn a_lab_uses_a_persons_key_in_an_emulator_that_runs() {
         id: id.into(),
         secret: secret.into(),
     };
-    let access = Access {
+    let access = EmulatorAccess {
         region: region.into(),
         operator: person,
-        ..Access::own(&endpoint, Admin::new(&admin).unwrap())
+        ..EmulatorAccess::of_lab(&endpoint, AdminClient::new(&admin).unwrap())
     };
     let cloud = AwsCloud::with_own_key(access).await.unwrap();
 
     let other = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-    let refused = kmslab.run(&[
+    let rejected = kmslab.run(&[
         "up",
         "--key",
         other,
@@ -168,11 +172,11 @@ async fn a_lab_uses_a_persons_key_in_an_emulator_that_runs() {
         "--admin-url",
         &admin,
     ]);
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(rejected.status.code(), Some(2));
     assert!(
-        text(&refused.stderr).contains("has no such key"),
+        text(&rejected.stderr).contains("has no such key"),
         "{}",
-        text(&refused.stderr)
+        text(&rejected.stderr)
     );
 
     let lab = kmslab.up(&[

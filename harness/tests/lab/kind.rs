@@ -50,7 +50,7 @@ fn signal(pid: u32, name: &str) {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[test]
-fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
+fn kind_lab_is_usable_by_others_and_swept_after_a_kill() {
     let kmslab = Kmslab::new();
     let volumes = docker(&["volume", "ls", "--quiet"]);
     let lab = kmslab.up(&["ci", "--cluster", "kind"]);
@@ -81,14 +81,14 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
         variables.trim()
     );
     let by_hand = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = format!(
+    let message = format!(
         "{}{}",
         String::from_utf8_lossy(&by_hand.stdout),
         String::from_utf8_lossy(&by_hand.stderr)
     );
     assert!(
-        by_hand.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"),
-        "{said}"
+        by_hand.status.success() && message.contains("k8s:enc:kms:v2:kmslab:"),
+        "{message}"
     );
 
     let report: Value =
@@ -132,7 +132,7 @@ fn a_kind_lab_is_up_for_others_and_a_killed_one_is_swept() {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[test]
-fn a_kind_network_of_somebody_else_s_is_named_and_left() {
+fn foreign_kind_network_is_named_and_kept() {
     let kmslab = Kmslab::new();
     let name = format!("taken-{}", std::process::id());
     let network = format!("kmslab-{name}");
@@ -180,7 +180,7 @@ fn in_the_middle(kmslab: &Kmslab) -> (Child, std::path::PathBuf, String) {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[test]
-fn an_interrupted_run_on_kind_leaves_nothing_and_a_killed_one_is_swept() {
+fn interrupted_run_on_kind_leaves_nothing_and_a_killed_one_is_swept() {
     let kmslab = Kmslab::new();
     for (name, code) in [("-INT", Some(130)), ("-TERM", Some(130)), ("-KILL", None)] {
         let (run, dir, cluster) = in_the_middle(&kmslab);

@@ -22,7 +22,7 @@ fn nothing_is_left_of(state: &LabState, dir: &Path) {
 const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 #[test]
-fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
+fn missing_lab_is_named_with_a_remedy() {
     let kmslab = Kmslab::new();
     for (args, code, says) in [
         (&["status", "ci"][..], 3, "`kmslab up ci` starts one"),
@@ -144,7 +144,7 @@ fn a_lab_that_is_not_there_is_told_by_name_and_remedy() {
 }
 
 #[test]
-fn a_key_of_an_emulator_that_does_not_run_is_told_with_the_remedy() {
+fn key_of_a_stopped_emulator_is_reported_with_a_remedy() {
     let kmslab = Kmslab::new();
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -167,7 +167,7 @@ fn a_key_of_an_emulator_that_does_not_run_is_told_with_the_remedy() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[test]
-fn a_lab_is_up_for_others_and_down_without_a_trace() {
+fn lab_is_usable_by_others_and_down_removes_everything() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&["ci"]);
     let dir = lab.cluster.dir.clone();
@@ -249,7 +249,7 @@ fn a_lab_is_up_for_others_and_down_without_a_trace() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[test]
-fn a_killed_lab_is_removed_by_the_next_down() {
+fn killed_lab_is_removed_by_down() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&[]);
     let state = LabState::read(&lab.cluster.dir).unwrap();
@@ -266,7 +266,7 @@ fn a_killed_lab_is_removed_by_the_next_down() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[test]
-fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
+fn azure_lab_has_its_variables_and_runs_a_scenario() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&["ci", "--cloud", "azure"]);
     assert_eq!(lab.kms.key, "https://kmslab.vault.azure.net/keys/kmslab");
@@ -284,18 +284,18 @@ fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
         variables.trim()
     );
     let typed = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = format!(
+    let message = format!(
         "{}{}",
         String::from_utf8_lossy(&typed.stdout),
         String::from_utf8_lossy(&typed.stderr)
     );
     assert!(
-        typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"),
-        "{said}"
+        typed.status.success() && message.contains("k8s:enc:kms:v2:kmslab:"),
+        "{message}"
     );
     assert!(
-        said.contains(r#""kid":"https://kmslab.vault.azure.net/keys/kmslab/"#),
-        "{said}"
+        message.contains(r#""kid":"https://kmslab.vault.azure.net/keys/kmslab/"#),
+        "{message}"
     );
 
     let report: Value =
@@ -315,7 +315,7 @@ fn a_lab_with_azure_has_its_variables_and_takes_a_scenario() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[test]
-fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
+fn google_lab_has_its_variables_and_rejects_a_migration() {
     let kmslab = Kmslab::new();
     let lab = kmslab.up(&["ci", "--cloud", "gcp"]);
     assert_eq!(
@@ -336,18 +336,18 @@ fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
         variables.trim()
     );
     let typed = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = format!(
+    let message = format!(
         "{}{}",
         String::from_utf8_lossy(&typed.stdout),
         String::from_utf8_lossy(&typed.stderr)
     );
     assert!(
-        typed.status.success() && said.contains("k8s:enc:kms:v2:kmslab:"),
-        "{said}"
+        typed.status.success() && message.contains("k8s:enc:kms:v2:kmslab:"),
+        "{message}"
     );
     assert!(
-        said.contains("/cryptoKeys/kmslab/cryptoKeyVersions/1") && said.contains("ENABLED"),
-        "{said}"
+        message.contains("/cryptoKeys/kmslab/cryptoKeyVersions/1") && message.contains("ENABLED"),
+        "{message}"
     );
 
     let report: Value = serde_json::from_str(&kmslab.ok(&[
@@ -366,10 +366,10 @@ fn a_lab_with_google_has_its_variables_and_takes_a_scenario_and_no_migration() {
         "{report}"
     );
     // A lab has one cloud's key.
-    let refused = kmslab.run(&["run", "migrate", "--lab", "ci"]);
-    assert_eq!(refused.status.code(), Some(2));
+    let rejected = kmslab.run(&["run", "migrate", "--lab", "ci"]);
+    assert_eq!(rejected.status.code(), Some(2));
     assert!(
-        String::from_utf8_lossy(&refused.stderr)
+        String::from_utf8_lossy(&rejected.stderr)
             .contains("a lab has one cloud's key, and migrate needs two")
     );
     let dir = lab.cluster.dir.clone();

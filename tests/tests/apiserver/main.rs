@@ -8,28 +8,28 @@ mod older_providers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kmslab::assets::Quiet;
+use kmslab::assets::NoProgress;
 use kmslab::clock::VirtualClock;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::embedded::{Config, EmbeddedCluster, ReadOutcome};
 use kmslab::cluster::{Cluster, ClusterKind, Encryption, ObjectRef, Resource};
-use kmslab::scenario::{self, Canary, key_id_of, objects};
-use kmslab::world::{Plan, World};
-use kmslab_e2e::built;
+use kmslab::environment::{Environment, EnvironmentSpec};
+use kmslab::scenario::{self, Canary, kms_v2_key_id, objects};
+use kmslab_e2e::binaries;
 use kmslab_keycore::{Clock, SystemClock};
 
-async fn world(cloud: CloudKind) -> World {
-    let plan = Plan {
-        kmslab: Some(built().join("kmslab")),
-        ..Plan::new(cloud, ClusterKind::Apiserver)
+async fn environment(cloud: CloudKind) -> Environment {
+    let spec = EnvironmentSpec {
+        kmslab: Some(binaries().join("kmslab")),
+        ..EnvironmentSpec::new(cloud, ClusterKind::Apiserver)
     };
-    World::start(&plan, &Quiet).await.unwrap()
+    Environment::start(&spec, &NoProgress).await.unwrap()
 }
 
 async fn every_scenario_holds(cloud: CloudKind) {
-    let world = world(cloud).await;
+    let environment = environment(cloud).await;
     for scenario in scenario::by_default(ClusterKind::Apiserver) {
-        let outcome = scenario::run(scenario, &world, None).await;
+        let outcome = scenario::run(scenario, &environment, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
         assert!(
             outcome.figures.objects.unwrap() >= 18,
@@ -41,62 +41,66 @@ async fn every_scenario_holds(cloud: CloudKind) {
             assert_eq!(outcome.figures.stale_after, Some(0));
         }
     }
-    let traffic = world.traffic().await.unwrap();
+    let traffic = environment.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_the_stock_server() {
+async fn scenarios_pass_on_the_stock_server() {
     every_scenario_holds(CloudKind::Aws).await;
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_the_stock_server_with_azure() {
+async fn scenarios_pass_on_the_stock_server_with_azure() {
     every_scenario_holds(CloudKind::Azure).await;
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_the_stock_server_with_google() {
+async fn scenarios_pass_on_the_stock_server_with_google() {
     every_scenario_holds(CloudKind::Gcp).await;
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_holds_on_the_stock_server_which_reloads_its_configuration() {
-    let kmslab = Some(built().join("kmslab"));
-    let plan = Plan {
+async fn migration_passes_on_the_stock_server() {
+    let kmslab = Some(binaries().join("kmslab"));
+    let spec = EnvironmentSpec {
         kmslab,
         target: Some(CloudKind::Gcp),
-        ..Plan::new(CloudKind::Aws, ClusterKind::Apiserver)
+        ..EnvironmentSpec::new(CloudKind::Aws, ClusterKind::Apiserver)
     };
-    let world = World::start(&plan, &Quiet).await.unwrap();
-    let outcome = scenario::run(scenario::find("migrate").unwrap(), &world, None).await;
+    let environment = Environment::start(&spec, &NoProgress).await.unwrap();
+    let outcome = scenario::run(scenario::find("migrate").unwrap(), &environment, None).await;
     assert_eq!(outcome.failure, None);
     let figures = outcome.figures;
     assert!(figures.stale_before.unwrap() > 18, "{figures:?}");
     assert_eq!(figures.stale_after, Some(0));
-    let traffic = world.traffic().await.unwrap();
+    let traffic = environment.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }
 
 /// A model on the plugin of `world`, with a namespace of its own.
-async fn model(world: &World) -> (EmbeddedCluster, Arc<VirtualClock>) {
-    let clock = VirtualClock::at(SystemClock.now());
+async fn model(environment: &Environment) -> (EmbeddedCluster, Arc<VirtualClock>) {
+    let clock = VirtualClock::starting_at(SystemClock.now());
     let config = Config {
         encryption: Encryption::kms(
-            &world.provider,
-            world.plugin.socket(),
-            World::resources()
+            &environment.provider,
+            environment.plugin.socket(),
+            Environment::resources()
                 .iter()
                 .map(Resource::group_resource)
                 .collect(),
         ),
-        ..Config::new(Arc::clone(&clock), world.plugin.socket(), &world.provider)
+        ..Config::new(
+            Arc::clone(&clock),
+            environment.plugin.socket(),
+            &environment.provider,
+        )
     };
     (EmbeddedCluster::start(config).await.unwrap(), clock)
 }
@@ -108,10 +112,10 @@ fn one_of_each(name: &str, canary: &Canary) -> Vec<(ObjectRef, serde_json::Value
         objects::config_map("default", name, 100, canary),
         objects::widget("default", name, canary),
     ];
-    World::resources()
+    Environment::resources()
         .iter()
         .zip(objects)
-        .map(|(r, object)| (ObjectRef::of(r, &object).unwrap(), object))
+        .map(|(r, object)| (ObjectRef::from_object(r, &object).unwrap(), object))
         .collect()
 }
 
@@ -140,38 +144,38 @@ async fn carried(from: &dyn Cluster, to: &dyn Cluster, name: &str) -> Vec<Object
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn model_and_server_read_each_other_before_and_after_a_rotation() {
-    let world = world(CloudKind::Aws).await;
-    let (model, clock) = model(&world).await;
-    for api in [world.cluster.api(), model.api()] {
+async fn model_and_stock_server_read_each_others_values() {
+    let environment = environment(CloudKind::Aws).await;
+    let (model, clock) = model(&environment).await;
+    for api in [environment.cluster.api(), model.api()] {
         api.create(&objects::widget_definition()).await.unwrap();
     }
-    let old = world.plugin.key_id().await.unwrap();
-    let from_model = carried(&model, &*world.cluster, "model-before").await;
-    let from_server = carried(&*world.cluster, &model, "server-before").await;
+    let old = environment.plugin.key_id().await.unwrap();
+    let from_model = carried(&model, &*environment.cluster, "model-before").await;
+    let from_server = carried(&*environment.cluster, &model, "server-before").await;
 
-    world.cloud.rotate().await.unwrap();
+    environment.cloud.rotate().await.unwrap();
     let noticed = async {
-        while world.plugin.key_id().await.unwrap() == old {
+        while environment.plugin.key_id().await.unwrap() == old {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // The server: written to until it writes under the new key.
         for n in 0.. {
             let canary = Canary::new([n; 24]);
             let object = objects::secret("default", &format!("probe-{n}"), 8, &canary);
-            world.cluster.api().create(&object).await.unwrap();
-            let at = ObjectRef::of(&Resource::secrets(), &object).unwrap();
-            let stored = world
+            environment.cluster.api().create(&object).await.unwrap();
+            let at = ObjectRef::from_object(&Resource::secrets(), &object).unwrap();
+            let stored = environment
                 .cluster
                 .etcd()
                 .get(&at.etcd_key())
                 .await
                 .unwrap()
                 .unwrap();
-            if key_id_of(&stored).unwrap() != old {
+            if kms_v2_key_id(&stored).unwrap() != old {
                 break;
             }
-            let _ = world.cluster.health("/readyz/kms-providers").await;
+            let _ = environment.cluster.health("/readyz/kms-providers").await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
@@ -182,8 +186,8 @@ async fn model_and_server_read_each_other_before_and_after_a_rotation() {
     let new = model.write_key_id().unwrap();
     assert_ne!(new, old);
 
-    carried(&model, &*world.cluster, "model-after").await;
-    carried(&*world.cluster, &model, "server-after").await;
+    carried(&model, &*environment.cluster, "model-after").await;
+    carried(&*environment.cluster, &model, "server-after").await;
     // What was written before is stale to both, and a no-op write heals it on both, under the same
     // key.
     for at in from_model.iter().chain(&from_server) {
@@ -192,11 +196,11 @@ async fn model_and_server_read_each_other_before_and_after_a_rotation() {
             ReadOutcome::Stale,
             "{at}"
         );
-        for cluster in [&model as &dyn Cluster, &*world.cluster] {
+        for cluster in [&model as &dyn Cluster, &*environment.cluster] {
             cluster.api().touch(at).await.unwrap();
             let stored = cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
             assert_eq!(
-                key_id_of(&stored).as_deref(),
+                kms_v2_key_id(&stored).as_deref(),
                 Some(new.as_str()),
                 "{at} on {}",
                 cluster.kind()
@@ -209,5 +213,5 @@ async fn model_and_server_read_each_other_before_and_after_a_rotation() {
         );
     }
     model.shutdown().await.unwrap();
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kmslab::assets::{Assets, Options, Quiet, Tool};
-use kmslab::cluster::apiserver::{ApiServerCluster, Config, Ready, Tools};
+use kmslab::assets::{Assets, NoProgress, Options, Tool};
+use kmslab::cluster::apiserver::{ApiServerCluster, Config, Programs, ReadyCondition};
 use kmslab::cluster::{
-    Cipher, Cluster as _, Encryption, Local, LocalKey, ObjectRef, Provider, Resource,
+    Cipher, Cluster as _, Encryption, LocalKey, LocalProvider, ObjectRef, Provider, Resource,
 };
-use kmslab::inspect::opener::Openers;
+use kmslab::inspect::decryptor::Decryptors;
 use kmslab::inspect::{self, inspect};
 use kmslab::runtime_dir::RuntimeDir;
 use kmslab::scenario::{Canary, objects};
-use kmslab_e2e::built;
+use kmslab_e2e::binaries;
 use kmslab_kmsv2::socket_v1::key_management_service_server::{
     KeyManagementService, KeyManagementServiceServer,
 };
@@ -84,9 +84,9 @@ fn serve_flip() -> PathBuf {
     Path::new("/").join(name)
 }
 
-async fn tools() -> Tools {
+async fn tools() -> Programs {
     let found = Assets::from_env(&Options::default())
-        .install(&[Tool::KubeApiserver, Tool::Etcd], &Quiet)
+        .install(&[Tool::KubeApiserver, Tool::Etcd], &NoProgress)
         .await
         .unwrap();
     let path = |tool| {
@@ -97,7 +97,7 @@ async fn tools() -> Tools {
             .path
             .clone()
     };
-    Tools {
+    Programs {
         kube_apiserver: path(Tool::KubeApiserver),
         etcd: path(Tool::Etcd),
     }
@@ -105,14 +105,14 @@ async fn tools() -> Tools {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn names_with_colons_are_read_whole_as_the_stock_server_writes_them() {
+async fn provider_names_with_colons_of_the_stock_server_are_read() {
     let socket = serve_flip();
     let local = |cipher, name: &str| {
         let key = LocalKey {
             name: name.to_owned(),
             secret: vec![7; 32].into(),
         };
-        Provider::Local(Local {
+        Provider::Local(LocalProvider {
             cipher,
             keys: vec![key],
         })
@@ -150,18 +150,18 @@ async fn names_with_colons_are_read_whole_as_the_stock_server_writes_them() {
         };
         let dir = Arc::new(RuntimeDir::create_unique("older").unwrap());
         let config = Config {
-            kmslab: Some(built().join("kmslab")),
+            kmslab: Some(binaries().join("kmslab")),
             ..Config::new(tools.clone(), dir, encryption)
         };
         let cluster = ApiServerCluster::start(config).await.unwrap();
 
         let object = objects::secret("default", "colons", 100, &Canary::new([3; 24]));
         cluster.api().create(&object).await.unwrap();
-        let at = ObjectRef::of(&Resource::secrets(), &object).unwrap();
+        let at = ObjectRef::from_object(&Resource::secrets(), &object).unwrap();
         let stored = cluster.etcd().get(&at.etcd_key()).await.unwrap().unwrap();
         let report = inspect(
             &[stored],
-            &mut Openers::default(),
+            &mut Decryptors::default(),
             &inspect::Options::default(),
         )
         .await;
@@ -176,10 +176,10 @@ async fn names_with_colons_are_read_whole_as_the_stock_server_writes_them() {
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stock_server_that_calls_kms_v1_makes_the_plugin_log_the_remedy() {
+async fn plugin_logs_a_remedy_for_a_stock_server_with_kms_v1() {
     let temp = tempfile::tempdir().unwrap();
     let (socket, log) = (temp.path().join("kms.sock"), temp.path().join("log"));
-    let mut plugin = tokio::process::Command::new(built().join("kmslab"))
+    let mut plugin = tokio::process::Command::new(binaries().join("kmslab"))
         .args([
             "plugin",
             "aws",
@@ -203,12 +203,12 @@ async fn a_stock_server_that_calls_kms_v1_makes_the_plugin_log_the_remedy() {
     };
     let dir = Arc::new(RuntimeDir::create_unique("older").unwrap());
     let config = Config {
-        kmslab: Some(built().join("kmslab")),
-        ready: Ready::Alive,
+        kmslab: Some(binaries().join("kmslab")),
+        ready: ReadyCondition::Alive,
         ..Config::new(tools().await, dir, encryption)
     };
     let cluster = ApiServerCluster::start(config).await.unwrap();
-    let said = async {
+    let message = async {
         while !std::fs::read_to_string(&log)
             .unwrap()
             .contains("set `apiVersion: v2`")
@@ -218,8 +218,12 @@ async fn a_stock_server_that_calls_kms_v1_makes_the_plugin_log_the_remedy() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let said = tokio::time::timeout(Duration::from_secs(30), said).await;
-    assert!(said.is_ok(), "{}", std::fs::read_to_string(&log).unwrap());
+    let message = tokio::time::timeout(Duration::from_secs(30), message).await;
+    assert!(
+        message.is_ok(),
+        "{}",
+        std::fs::read_to_string(&log).unwrap()
+    );
     cluster.shutdown().await.unwrap();
     plugin.kill().await.unwrap();
 }

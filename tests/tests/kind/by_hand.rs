@@ -4,7 +4,7 @@
 use kmslab::assets::{Assets, Options, Tool};
 use kmslab::cluster::kind::{Machine, config};
 use kmslab::engine::Engine;
-use kmslab_e2e::{Typed, root};
+use kmslab_e2e::{Shell, root};
 
 /// The commands of one heading, as a person copies them.
 fn commands(readme: &str, heading: &str) -> String {
@@ -39,10 +39,10 @@ fn copied(to: &std::path::Path) {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readme_of_kind_config_holds_command_by_command() {
+async fn kind_config_readme_works_command_by_command() {
     let readme = std::fs::read_to_string(root().join("kind-config/README.md")).unwrap();
     let script = commands(&readme, "An encrypted kind cluster by hand");
-    let typed = Typed::new(&[Tool::Kubectl, Tool::Kind]);
+    let typed = Shell::new(&[Tool::Kubectl, Tool::Kind]);
     copied(typed.dir());
     let file = typed.dir().join("kind-config/encrypted.yaml");
 
@@ -50,12 +50,12 @@ async fn the_readme_of_kind_config_holds_command_by_command() {
     // and nothing else.
     let engine = Engine::find().await.unwrap();
     let image = Assets::from_env(&Options::default())
-        .node_image(&engine, None, &kmslab::assets::Quiet)
+        .node_image(&engine, None, &kmslab::assets::NoProgress)
         .await
         .unwrap();
-    let machine = Machine::find(&engine, &image).await.unwrap();
-    if let Some(said) = machine.remedies.said() {
-        eprintln!("{said}");
+    let machine = Machine::detect(&engine, &image).await.unwrap();
+    if let Some(message) = machine.remedies.description() {
+        eprintln!("{message}");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(
             &file,

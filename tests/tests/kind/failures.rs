@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use kmslab::cluster::{ApiError, ObjectRef, Resource};
+use kmslab::environment::{Environment, KindOptions};
 use kmslab::scenario::{Canary, objects};
-use kmslab::world::{KindOptions, World};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::world;
+use super::environment;
 
 /// A world on kind, and the Secrets that its API server has accepted.
 struct Lab {
-    world: World,
+    environment: Environment,
     accepted: Vec<(ObjectRef, String)>,
     tried: u32,
 }
@@ -20,7 +20,7 @@ struct Lab {
 impl Lab {
     async fn new() -> Self {
         Self {
-            world: world(KindOptions::default()).await,
+            environment: environment(KindOptions::default()).await,
             accepted: Vec::new(),
             tried: 0,
         }
@@ -33,8 +33,8 @@ impl Lab {
             (self.tried >> (n % 4 * 8)) as u8 ^ n as u8
         }));
         let secret = objects::secret("default", &format!("secret-{}", self.tried), 64, &canary);
-        let written = self.world.cluster.api().create(&secret).await?;
-        let at = ObjectRef::of(&Resource::secrets(), &secret).unwrap();
+        let written = self.environment.cluster.api().create(&secret).await?;
+        let at = ObjectRef::from_object(&Resource::secrets(), &secret).unwrap();
         self.accepted.push((at, objects::content(&written)));
         Ok(())
     }
@@ -43,7 +43,7 @@ impl Lab {
     async fn none_is_lost(&self) {
         for (at, content) in &self.accepted {
             let read = self
-                .world
+                .environment
                 .cluster
                 .api()
                 .get(at)
@@ -51,7 +51,7 @@ impl Lab {
                 .unwrap_or_else(|error| panic!("{at}: {error}"));
             assert_eq!(objects::content(&read), *content, "{at}");
             let stored = self
-                .world
+                .environment
                 .cluster
                 .etcd()
                 .get(&at.etcd_key())
@@ -63,13 +63,13 @@ impl Lab {
     }
 
     async fn on_node(&self, command: &str) -> String {
-        let kind = self.world.kind().unwrap();
-        let said = kind
+        let kind = self.environment.kind().unwrap();
+        let message = kind
             .engine()
             .exec(kind.node(0).unwrap(), &["bash", "-c", command])
             .await
             .unwrap();
-        said.trim().to_owned()
+        message.trim().to_owned()
     }
 
     async fn restarts_of_the_plugin(&self) -> u32 {
@@ -80,7 +80,7 @@ impl Lab {
     }
 
     async fn health(&self, path: &str) -> u16 {
-        self.world
+        self.environment
             .cluster
             .health(path)
             .await
@@ -91,7 +91,7 @@ impl Lab {
     async fn until_the_plugin_is_well(&self, patience: Duration) -> Duration {
         let since = Instant::now();
         let well = async {
-            while self.world.plugin.key_id().await.is_err() {
+            while self.environment.plugin.key_id().await.is_err() {
                 sleep(Duration::from_millis(100)).await;
             }
         };
@@ -104,7 +104,7 @@ impl Lab {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kind_a_killed_plugin_and_a_restarted_node_lose_nothing() {
+async fn kind_killed_plugin_and_restarted_node_lose_nothing() {
     let mut lab = Lab::new().await;
     lab.write().await.unwrap();
 
@@ -113,14 +113,14 @@ async fn on_kind_a_killed_plugin_and_a_restarted_node_lose_nothing() {
     let before = lab.restarts_of_the_plugin().await;
     lab.on_node("systemctl kill --signal=KILL kmslab-plugin")
         .await;
-    let mut refused = 0;
+    let mut rejected = 0;
     let since = Instant::now();
-    while refused == 0 || lab.world.plugin.key_id().await.is_err() {
-        refused += u32::from(lab.world.plugin.key_id().await.is_err());
+    while rejected == 0 || lab.environment.plugin.key_id().await.is_err() {
+        rejected += u32::from(lab.environment.plugin.key_id().await.is_err());
         lab.write().await.unwrap();
         assert!(
             since.elapsed() < Duration::from_secs(10),
-            "killed {:?} ago, {refused} calls refused",
+            "killed {:?} ago, {rejected} calls refused",
             since.elapsed()
         );
     }
@@ -131,13 +131,13 @@ async fn on_kind_a_killed_plugin_and_a_restarted_node_lose_nothing() {
     let boot = lab
         .on_node("systemctl show --property=UserspaceTimestampMonotonic --value")
         .await;
-    let kind = lab.world.kind().unwrap();
+    let kind = lab.environment.kind().unwrap();
     kind.engine()
         .run(&["restart", kind.node(0).unwrap()])
         .await
         .unwrap();
     lab.until_the_plugin_is_well(Duration::from_secs(60)).await;
-    lab.world.cluster.until_ready().await.unwrap();
+    lab.environment.cluster.wait_until_ready().await.unwrap();
     assert_ne!(
         lab.on_node("systemctl show --property=UserspaceTimestampMonotonic --value")
             .await,
@@ -152,12 +152,12 @@ async fn on_kind_a_killed_plugin_and_a_restarted_node_lose_nothing() {
         );
     }
     lab.none_is_lost().await;
-    lab.world.shutdown().await.unwrap();
+    lab.environment.shutdown().await.unwrap();
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kind_a_stopped_plugin_stops_writes_after_three_minutes_and_nothing_is_lost() {
+async fn kind_stopped_plugin_stops_writes_after_three_minutes() {
     let mut lab = Lab::new().await;
     lab.write().await.unwrap();
     lab.on_node("systemctl stop kmslab-plugin").await;
@@ -212,15 +212,15 @@ async fn on_kind_a_stopped_plugin_stops_writes_after_three_minutes_and_nothing_i
     // Killed while the plugin is away, the API server has no seed at all: it reads and writes
     // nothing that is encrypted.
     lab.on_node("systemctl stop kmslab-plugin").await;
-    lab.world.cluster.kill_server().await.unwrap();
-    lab.world.cluster.start_server().await.unwrap();
-    let refused = lab.write().await.unwrap_err();
+    lab.environment.cluster.kill_server().await.unwrap();
+    lab.environment.cluster.start_server().await.unwrap();
+    let rejected = lab.write().await.unwrap_err();
     assert!(
-        refused.message.contains("got unexpected nil transformer"),
-        "{refused}"
+        rejected.message.contains("got unexpected nil transformer"),
+        "{rejected}"
     );
     let read = lab
-        .world
+        .environment
         .cluster
         .api()
         .get(&lab.accepted[0].0)
@@ -232,8 +232,8 @@ async fn on_kind_a_stopped_plugin_stops_writes_after_three_minutes_and_nothing_i
     );
     lab.on_node("systemctl start kmslab-plugin").await;
     lab.until_the_plugin_is_well(Duration::from_secs(20)).await;
-    lab.world.cluster.until_ready().await.unwrap();
+    lab.environment.cluster.wait_until_ready().await.unwrap();
     lab.write().await.unwrap();
     lab.none_is_lost().await;
-    lab.world.shutdown().await.unwrap();
+    lab.environment.shutdown().await.unwrap();
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use kmslab::cluster::kind::KindCluster;
 use kmslab::cluster::kind::files::PluginForm;
 use kmslab::cluster::{Api, ObjectRef, Resource};
+use kmslab::environment::{Environment, KindOptions};
 use kmslab::scenario::{self, Canary, objects};
-use kmslab::world::{KindOptions, World};
 use kmslab_e2e::root;
 use tokio::time::{Instant, sleep};
 
-use super::world;
+use super::environment;
 
 /// Secrets written through the load balancer.
 struct Writer<'a> {
@@ -34,16 +34,16 @@ impl Writer<'_> {
         let Ok(Ok(written)) = created else {
             return false;
         };
-        let at = ObjectRef::of(&Resource::secrets(), &secret).unwrap();
+        let at = ObjectRef::from_object(&Resource::secrets(), &secret).unwrap();
         self.accepted.push((at, objects::content(&written)));
         true
     }
 
     /// By every API server that is up.
-    async fn none_is_lost(&self, world: &World, servers: &[usize]) {
+    async fn none_is_lost(&self, environment: &Environment, servers: &[usize]) {
         let apis = kmslab::cluster::Cluster::apis(self.kind);
         for (at, content) in &self.accepted {
-            let stored = world
+            let stored = environment
                 .cluster
                 .etcd()
                 .get(&at.etcd_key())
@@ -75,15 +75,15 @@ async fn well_behind_the_balancer(kind: &KindCluster) -> usize {
 /// The guide's Service (G14): who watches the plugins' health finds every one of them.
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kind_the_health_service_has_one_endpoint_for_each_control_plane() {
+async fn kind_health_service_has_one_endpoint_per_control_plane() {
     let form = PluginForm::StaticPod;
-    let world = world(KindOptions {
+    let environment = environment(KindOptions {
         control_planes: 3,
         plugin_form: form,
         ..KindOptions::default()
     })
     .await;
-    let kind = world.kind().unwrap();
+    let kind = environment.kind().unwrap();
     let service = std::fs::read_to_string(root().join("kind-config/kms-health.yaml")).unwrap();
     let apply = format!(
         "kubectl --kubeconfig=/etc/kubernetes/admin.conf apply -f - <<'EOF'\n{service}\nEOF"
@@ -117,29 +117,32 @@ async fn on_kind_the_health_service_has_one_endpoint_for_each_control_plane() {
         assert!(since.elapsed() < Duration::from_secs(90), "{slices:?}");
         sleep(Duration::from_millis(500)).await;
     }
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of_a_part() {
+async fn kind_three_control_planes_rotate_rewrite_and_survive_losses() {
     let kind = KindOptions {
         control_planes: 3,
         ..KindOptions::default()
     };
-    let world = world(kind).await;
+    let environment = environment(kind).await;
     assert_eq!(
-        (world.cluster.apis().len(), world.plugin.each().count()),
+        (
+            environment.cluster.apis().len(),
+            environment.plugin.each().count()
+        ),
         (3, 3)
     );
     for name in ["rotate", "rewrite"] {
-        let outcome = scenario::run(scenario::find(name).unwrap(), &world, None).await;
+        let outcome = scenario::run(scenario::find(name).unwrap(), &environment, None).await;
         assert_eq!(outcome.failure, None, "{name}");
     }
-    let traffic = world.traffic().await.unwrap();
+    let traffic = environment.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
 
-    let kind = world.kind().unwrap();
+    let kind = environment.kind().unwrap();
     let mut writer = Writer {
         kind,
         tried: 0,
@@ -187,7 +190,7 @@ async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of
         );
         sleep(Duration::from_millis(200)).await;
     }
-    writer.none_is_lost(&world, &[0, 1, 2]).await;
+    writer.none_is_lost(&environment, &[0, 1, 2]).await;
 
     // One node killed: at most what was on its way there fails.
     let third = kind.node(2).unwrap();
@@ -211,7 +214,7 @@ async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of
         kind.api_of(2).unwrap().health("/healthz").await.is_err(),
         "the third node is not gone"
     );
-    writer.none_is_lost(&world, &[0, 1]).await;
+    writer.none_is_lost(&environment, &[0, 1]).await;
     engine.run(&["start", third]).await.unwrap();
     let (third, since) = (kind.api_of(2).unwrap(), Instant::now());
     while !third
@@ -225,6 +228,6 @@ async fn on_kind_three_control_planes_rotate_and_rewrite_and_survive_the_loss_of
         );
         sleep(Duration::from_millis(200)).await;
     }
-    writer.none_is_lost(&world, &[0, 1, 2]).await;
-    world.shutdown().await.unwrap();
+    writer.none_is_lost(&environment, &[0, 1, 2]).await;
+    environment.shutdown().await.unwrap();
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kmslab::assets::{Assets, Options, Quiet};
+use kmslab::assets::{Assets, NoProgress, Options};
 use kmslab::engine::Engine;
 use kmslab_e2e::root;
 
@@ -85,10 +85,10 @@ fn mounted_below(work: &Path) -> bool {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kind_an_interrupted_build_of_the_node_image_resumes() {
+async fn kind_node_image_build_resumes_after_an_interruption() {
     let assets = Assets::from_env(&Options::default());
     let engine = Engine::find().await.unwrap();
-    let parts = assets.node_parts(&Quiet).await.unwrap();
+    let parts = assets.node_parts(&NoProgress).await.unwrap();
     let recipe = Recipe {
         engine: engine.clone(),
         parts,
@@ -110,10 +110,10 @@ async fn on_kind_an_interrupted_build_of_the_node_image_resumes() {
         assert_eq!(finished.len(), kept.len().max(1), "{finished:?}");
 
         let ended = recipe.start().wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        let message = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert!(
-            ended.status.success() && !said.contains("== Debian"),
-            "{said}"
+            ended.status.success() && !message.contains("== Debian"),
+            "{message}"
         );
         assert_eq!(
             recipe.finished(),

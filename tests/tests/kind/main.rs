@@ -12,20 +12,20 @@ mod migration;
 mod node;
 mod other_people;
 
-use kmslab::assets::Quiet;
+use kmslab::assets::NoProgress;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::ClusterKind;
-use kmslab::world::{KindOptions, Plan, World};
-use kmslab_e2e::built;
+use kmslab::environment::{Environment, EnvironmentSpec, KindOptions};
+use kmslab_e2e::binaries;
 
-fn plan(kind: KindOptions) -> Plan {
-    Plan {
-        kmslab: Some(built().join("kmslab")),
+fn spec(kind: KindOptions) -> EnvironmentSpec {
+    EnvironmentSpec {
+        kmslab: Some(binaries().join("kmslab")),
         kind,
-        ..Plan::new(CloudKind::Aws, ClusterKind::Kind)
+        ..EnvironmentSpec::new(CloudKind::Aws, ClusterKind::Kind)
     }
 }
 
-async fn world(kind: KindOptions) -> World {
-    World::start(&plan(kind), &Quiet).await.unwrap()
+async fn environment(kind: KindOptions) -> Environment {
+    Environment::start(&spec(kind), &NoProgress).await.unwrap()
 }

@@ -1,15 +1,15 @@
 //! From plaintext to encrypted only, and back, with the files of kind-config/migration as they are.
 
 use kmslab::cluster::{Cluster as _, ObjectRef, Resource};
+use kmslab::environment::{Environment, KindOptions};
 use kmslab::scenario::{Canary, objects};
-use kmslab::world::{KindOptions, World};
 use kmslab_e2e::root;
 
-use super::world;
+use super::environment;
 
 /// Gives the API server another EncryptionConfiguration, and starts it again.
-async fn with(world: &World, name: &str) {
-    let kind = world.kind().unwrap();
+async fn with(environment: &Environment, name: &str) {
+    let kind = environment.kind().unwrap();
     let file = kind
         .description()
         .dir
@@ -17,7 +17,7 @@ async fn with(world: &World, name: &str) {
     std::fs::copy(root().join("kind-config/migration").join(name), file).unwrap();
     kind.kill_server().await.unwrap();
     kind.start_server().await.unwrap();
-    kind.until_ready().await.unwrap();
+    kind.wait_until_ready().await.unwrap();
 }
 
 struct Written {
@@ -25,28 +25,28 @@ struct Written {
     content: String,
 }
 
-async fn write(world: &World, name: &str) -> Written {
+async fn write(environment: &Environment, name: &str) -> Written {
     let canary = Canary::new(std::array::from_fn(|n| name.as_bytes()[n % name.len()]));
     let secret = objects::secret("default", name, 64, &canary);
-    let created = world.cluster.api().create(&secret).await.unwrap();
+    let created = environment.cluster.api().create(&secret).await.unwrap();
     Written {
-        at: ObjectRef::of(&Resource::secrets(), &secret).unwrap(),
+        at: ObjectRef::from_object(&Resource::secrets(), &secret).unwrap(),
         content: objects::content(&created),
     }
 }
 
-async fn reads(world: &World, all: &[&Written]) {
+async fn reads(environment: &Environment, all: &[&Written]) {
     for Written { at, content } in all {
         assert_eq!(
-            objects::content(&world.cluster.api().get(at).await.unwrap()),
+            objects::content(&environment.cluster.api().get(at).await.unwrap()),
             *content,
             "{at}"
         );
     }
 }
 
-async fn is_encrypted(world: &World, written: &Written) -> bool {
-    let stored = world
+async fn is_encrypted(environment: &Environment, written: &Written) -> bool {
+    let stored = environment
         .cluster
         .etcd()
         .get(&written.at.etcd_key())
@@ -62,11 +62,11 @@ async fn is_encrypted(world: &World, written: &Written) -> bool {
     encrypted
 }
 
-async fn rewrite(world: &World) {
-    let api = world.cluster.api();
-    for resource in World::resources().iter().take(2) {
+async fn rewrite(environment: &Environment) {
+    let api = environment.cluster.api();
+    for resource in Environment::resources().iter().take(2) {
         for object in api.list(resource, None).await.unwrap() {
-            api.touch(&ObjectRef::of(resource, &object).unwrap())
+            api.touch(&ObjectRef::from_object(resource, &object).unwrap())
                 .await
                 .unwrap();
         }
@@ -75,31 +75,31 @@ async fn rewrite(world: &World) {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kind_each_step_of_a_migration_reads_what_the_one_before_wrote() {
-    let world = world(KindOptions::default()).await;
-    with(&world, "1-read.yaml").await;
-    let plain = write(&world, "plain").await;
-    assert!(!is_encrypted(&world, &plain).await);
+async fn kind_migration_steps_read_earlier_values() {
+    let environment = environment(KindOptions::default()).await;
+    with(&environment, "1-read.yaml").await;
+    let plain = write(&environment, "plain").await;
+    assert!(!is_encrypted(&environment, &plain).await);
 
-    with(&world, "2-write.yaml").await;
-    let sealed = write(&world, "sealed").await;
-    assert!(is_encrypted(&world, &sealed).await && !is_encrypted(&world, &plain).await);
-    reads(&world, &[&plain, &sealed]).await;
-    let stored = world
+    with(&environment, "2-write.yaml").await;
+    let sealed = write(&environment, "sealed").await;
+    assert!(is_encrypted(&environment, &sealed).await && !is_encrypted(&environment, &plain).await);
+    reads(&environment, &[&plain, &sealed]).await;
+    let stored = environment
         .cluster
         .etcd()
         .get(&plain.at.etcd_key())
         .await
         .unwrap()
         .unwrap();
-    rewrite(&world).await;
-    assert!(is_encrypted(&world, &plain).await);
+    rewrite(&environment).await;
+    assert!(is_encrypted(&environment, &plain).await);
 
-    with(&world, "3-encrypted-only.yaml").await;
-    reads(&world, &[&plain, &sealed]).await;
+    with(&environment, "3-encrypted-only.yaml").await;
+    reads(&environment, &[&plain, &sealed]).await;
     // What somebody with access to etcd puts there in plaintext is no Secret any more.
     let forged = stored.key.replace("/plain", "/forged");
-    world
+    environment
         .cluster
         .etcd()
         .put(&forged, &stored.value)
@@ -109,14 +109,16 @@ async fn on_kind_each_step_of_a_migration_reads_what_the_one_before_wrote() {
         name: "forged".into(),
         ..plain.at.clone()
     };
-    let refused = world.cluster.api().get(&at).await.unwrap_err();
-    assert_eq!(refused.status, 500, "{refused}");
-    world.cluster.etcd().delete(&forged).await.unwrap();
+    let rejected = environment.cluster.api().get(&at).await.unwrap_err();
+    assert_eq!(rejected.status, 500, "{rejected}");
+    environment.cluster.etcd().delete(&forged).await.unwrap();
 
-    with(&world, "1-read.yaml").await;
-    reads(&world, &[&plain, &sealed]).await;
-    rewrite(&world).await;
-    assert!(!is_encrypted(&world, &plain).await && !is_encrypted(&world, &sealed).await);
-    reads(&world, &[&plain, &sealed]).await;
-    world.shutdown().await.unwrap();
+    with(&environment, "1-read.yaml").await;
+    reads(&environment, &[&plain, &sealed]).await;
+    rewrite(&environment).await;
+    assert!(
+        !is_encrypted(&environment, &plain).await && !is_encrypted(&environment, &sealed).await
+    );
+    reads(&environment, &[&plain, &sealed]).await;
+    environment.shutdown().await.unwrap();
 }

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use kmslab::assets::Quiet;
+use kmslab::assets::NoProgress;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::kind::KindCluster;
 use kmslab::cluster::kind::files::PluginForm;
 use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
+use kmslab::environment::{Environment, EnvironmentSpec, KindOptions};
 use kmslab::etcd::bbolt::Database;
 use kmslab::etcd::history::History;
 use kmslab::scenario::{self, Canary, objects};
-use kmslab::world::{KindOptions, Plan, World};
 
-use super::{plan, world};
+use super::{environment, spec};
 
 /// Runs a command on the first node, as `docker exec` does by hand.
 async fn on_node(kind: &KindCluster, script: &str) -> String {
@@ -25,11 +25,11 @@ async fn on_node(kind: &KindCluster, script: &str) -> String {
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
-    let world = world(KindOptions::default()).await;
-    let kind = world.kind().unwrap();
+async fn scenarios_pass_on_kind() {
+    let environment = environment(KindOptions::default()).await;
+    let kind = environment.kind().unwrap();
     for scenario in scenario::by_default(ClusterKind::Kind) {
-        let outcome = scenario::run(scenario, &world, None).await;
+        let outcome = scenario::run(scenario, &environment, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
         if scenario.name == "rewrite" {
             let (written, all) = (18 + 1, outcome.figures.objects.unwrap());
@@ -44,41 +44,41 @@ async fn the_scenarios_hold_on_kind_and_the_node_shows_it() {
             assert_eq!(outcome.figures.stale_after, Some(0));
         }
     }
-    let traffic = world.traffic().await.unwrap();
+    let traffic = environment.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
 
     the_unit_is_as_the_guide_installs_it(kind).await;
-    etcdctl_shows_the_prefix(&world, kind).await;
-    the_database_file_holds_what_a_snapshot_holds(&world, kind).await;
-    world.shutdown().await.unwrap();
+    etcdctl_shows_the_prefix(&environment, kind).await;
+    the_database_file_holds_what_a_snapshot_holds(&environment, kind).await;
+    environment.shutdown().await.unwrap();
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_kind_with_azure() {
+async fn scenarios_pass_on_kind_with_azure() {
     every_scenario_holds(CloudKind::Azure, "/etc/kmslab/azure.json").await;
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_hold_on_kind_with_google() {
+async fn scenarios_pass_on_kind_with_google() {
     every_scenario_holds(CloudKind::Gcp, "/etc/kmslab/gcp.json").await;
 }
 
 /// With the plugin's credentials in that file of the node.
 async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
-    let plan = Plan {
+    let spec = EnvironmentSpec {
         cloud,
-        ..plan(KindOptions::default())
+        ..spec(KindOptions::default())
     };
-    let world = World::start(&plan, &Quiet).await.unwrap();
+    let environment = Environment::start(&spec, &NoProgress).await.unwrap();
     for scenario in scenario::by_default(ClusterKind::Kind) {
-        let outcome = scenario::run(scenario, &world, None).await;
+        let outcome = scenario::run(scenario, &environment, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
     }
-    let traffic = world.traffic().await.unwrap();
+    let traffic = environment.traffic().await.unwrap();
     assert_eq!(traffic.broken(), None, "{traffic:?}");
-    let kind = world.kind().unwrap();
+    let kind = environment.kind().unwrap();
     assert_eq!(
         on_node(kind, &format!("stat --format=%a {credentials}")).await,
         "600\n"
@@ -89,41 +89,41 @@ async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
             .trim(),
         "active"
     );
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_plugin_runs_as_a_static_pod_on_kind_too() {
+async fn kind_plugin_runs_as_a_static_pod() {
     let kind = KindOptions {
         plugin_form: PluginForm::StaticPod,
         ..KindOptions::default()
     };
-    let world = world(kind).await;
-    let outcome = scenario::run(scenario::find("encrypt").unwrap(), &world, None).await;
+    let environment = environment(kind).await;
+    let outcome = scenario::run(scenario::find("encrypt").unwrap(), &environment, None).await;
     assert_eq!(outcome.failure, None);
-    let kind = world.kind().unwrap();
+    let kind = environment.kind().unwrap();
     // Its readiness is looked at every 5 s.
     let ready = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system wait pod --selector=component=kms-plugin \
                  --for=condition=Ready --timeout=60s";
     assert!(on_node(kind, ready).await.contains("condition met"));
     let unit = on_node(kind, "systemctl is-active kmslab-plugin || true").await;
     assert_eq!(unit.trim(), "inactive");
-    world.shutdown().await.unwrap();
+    environment.shutdown().await.unwrap();
 }
 
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_static_pod_on_kind_that_does_not_start_says_why() {
+async fn kind_static_pod_that_fails_to_start_is_explained() {
     let kind = KindOptions {
         plugin_form: PluginForm::StaticPod,
         ..KindOptions::default()
     };
-    let broken = Plan {
+    let broken = EnvironmentSpec {
         plugin_args: vec!["--no-such-flag".into()],
-        ..plan(kind)
+        ..spec(kind)
     };
-    let error = World::start(&broken, &Quiet).await.unwrap_err();
+    let error = Environment::start(&broken, &NoProgress).await.unwrap_err();
     let error = format!("{error:#}");
     assert!(
         error.contains("unexpected argument '--no-such-flag'"),
@@ -155,18 +155,18 @@ async fn the_unit_is_as_the_guide_installs_it(kind: &KindCluster) {
             .trim(),
         "enabled"
     );
-    let shown = on_node(
+    let displayed = on_node(
         kind,
         "systemctl show kmslab-plugin --property=Restart,RestartUSec,Type,After,Before",
     )
     .await;
-    for wanted in [
+    for expected in [
         "Restart=always",
         "RestartUSec=5s",
         "Type=notify",
         "kubelet.service",
     ] {
-        assert!(shown.contains(wanted), "{wanted} in {shown}");
+        assert!(displayed.contains(expected), "{expected} in {displayed}");
     }
     let log = on_node(kind, "journalctl --unit=kmslab-plugin --no-pager").await;
     assert!(log.contains("listening"), "{log}");
@@ -180,15 +180,15 @@ async fn the_unit_is_as_the_guide_installs_it(kind: &KindCluster) {
 
 /// The guide's own check (G12), typed on the node, also on a Secret that was there before any of
 /// ours.
-async fn etcdctl_shows_the_prefix(world: &World, kind: &KindCluster) {
+async fn etcdctl_shows_the_prefix(environment: &Environment, kind: &KindCluster) {
     let canary = Canary::new([5; 24]);
-    world
+    environment
         .cluster
         .api()
         .create(&objects::secret("default", "secret1", 32, &canary))
         .await
         .unwrap();
-    let tokens = world
+    let tokens = environment
         .cluster
         .api()
         .list(&Resource::secrets(), Some("kube-system"))
@@ -196,7 +196,7 @@ async fn etcdctl_shows_the_prefix(world: &World, kind: &KindCluster) {
         .unwrap();
     let token = tokens
         .iter()
-        .filter_map(|secret| ObjectRef::of(&Resource::secrets(), secret));
+        .filter_map(|secret| ObjectRef::from_object(&Resource::secrets(), secret));
     let token = token
         .into_iter()
         .find(|at| at.name.starts_with("bootstrap-token-"))
@@ -211,21 +211,27 @@ async fn etcdctl_shows_the_prefix(world: &World, kind: &KindCluster) {
             "export KUBECONFIG=/etc/kubernetes/admin.conf; \
              kubectl --namespace=kube-system exec etcd-$(hostname) -- {etcdctl} get {key} | od -A x -t x1z"
         );
-        let shown = on_node(kind, &script).await;
-        let text: String = shown
+        let displayed = on_node(kind, &script).await;
+        let text: String = displayed
             .lines()
             .filter_map(|line| line.split_once('>'))
             .map(|(_, text)| &text[..text.len() - 1])
             .collect();
-        assert!(text.contains("k8s:enc:kms:v2:kmslab:"), "{key}: {shown}");
+        assert!(
+            text.contains("k8s:enc:kms:v2:kmslab:"),
+            "{key}: {displayed}"
+        );
         assert!(!text.contains(&canary.text()), "{key}");
     }
 }
 
 /// etcd's own file on the node, as it lies there, against a snapshot by the API.
-async fn the_database_file_holds_what_a_snapshot_holds(world: &World, kind: &KindCluster) {
+async fn the_database_file_holds_what_a_snapshot_holds(
+    environment: &Environment,
+    kind: &KindCluster,
+) {
     // First the snapshot, for which etcd commits what it has.
-    let snapshot = world.cluster.etcd().database().await.unwrap();
+    let snapshot = environment.cluster.etcd().database().await.unwrap();
     let of_snapshot = value(snapshot).unwrap();
     let of_file = async {
         loop {

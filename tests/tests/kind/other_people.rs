@@ -3,25 +3,25 @@
 
 use std::process::Command;
 
-use kmslab::cloud::Admin;
+use kmslab::cloud::AdminClient;
 use kmslab::engine::Engine;
-use kmslab_e2e::built;
+use kmslab_e2e::binaries;
 
 #[ignore = "tier kind: needs a container engine, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
-async fn where_kind_runs_the_emulator_starts_in_a_container_for_other_people_s_tests() {
-    let made = Command::new(built().join("kmslab"))
+async fn kind_emulator_container_starts_for_rust_tests() {
+    let created = Command::new(binaries().join("kmslab"))
         .args(["assets", "image"])
         .output()
         .unwrap();
     assert!(
-        made.status.success(),
+        created.status.success(),
         "{}",
-        String::from_utf8_lossy(&made.stderr)
+        String::from_utf8_lossy(&created.stderr)
     );
 
     // The example as it stands, and as a person runs it.
-    let example = Command::new(built().join("examples/testcontainers"))
+    let example = Command::new(binaries().join("examples/testcontainers"))
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&example.stdout);
@@ -37,7 +37,7 @@ async fn where_kind_runs_the_emulator_starts_in_a_container_for_other_people_s_t
 
     let emulator = kmslab_emulator::testcontainers::start().await.unwrap();
     assert_eq!(
-        Admin::new(emulator.admin())
+        AdminClient::new(emulator.admin())
             .unwrap()
             .keys()
             .await
@@ -57,12 +57,12 @@ async fn where_kind_runs_the_emulator_starts_in_a_container_for_other_people_s_t
         );
     }
     drop(emulator);
-    let gone = async {
+    let removed = async {
         while engine.run(&["inspect", &id]).await.is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
+    tokio::time::timeout(std::time::Duration::from_secs(20), removed)
         .await
         .expect("the container is left over");
 }

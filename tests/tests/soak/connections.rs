@@ -58,12 +58,12 @@ async fn soak(count: usize, to_the_end: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn held_connections_cost_little() {
+async fn open_connections_use_little_memory() {
     soak(300, false).await;
 }
 
 #[ignore = "tier soak: takes minutes; just soak"]
 #[tokio::test(flavor = "multi_thread")]
-async fn held_connections_of_10_000_cost_little_and_end() {
+async fn open_connections_of_10_000_use_little_memory_and_close() {
     soak(10_000, true).await;
 }

@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 
 use fastrand::Rng;
 use kmslab::inspect::Options;
-use kmslab::inspect::opener::Openers;
+use kmslab::inspect::decryptor::Decryptors;
 use kmslab::inspect::source::from_file;
-use kmslab::inspect::stream::{Format, inspect_all};
+use kmslab::inspect::stream::{OutputFormat, inspect_all};
 
 use crate::requests::mutate;
 
@@ -24,7 +24,7 @@ fn snapshot() -> Vec<u8> {
 async fn soak(count: usize) {
     let whole = snapshot();
     let mut random = Rng::with_seed(3);
-    let (mut read, mut refused) = (0, 0);
+    let (mut read, mut rejected) = (0, 0);
     for _ in 0..count {
         let mut bytes = whole.clone();
         // Without its checksum, which would say that it was changed, it is a member's file, and is
@@ -50,12 +50,12 @@ async fn soak(count: usize) {
         let history = random.bool();
         let looked = async {
             let batches = from_file(file.path(), "/", history).await?;
-            let mut openers = Openers::default();
+            let mut decryptors = Decryptors::default();
             inspect_all(
                 batches,
-                &mut openers,
+                &mut decryptors,
                 &Options::default(),
-                Format::Json,
+                OutputFormat::Json,
                 &mut std::io::sink(),
             )
             .await
@@ -63,23 +63,26 @@ async fn soak(count: usize) {
         match looked.await {
             Ok(_) => read += 1,
             Err(error) => {
-                let said = format!("{error:#}");
-                assert!(said.contains("--snapshot") && said.len() < 4096, "{said}");
-                refused += 1;
+                let message = format!("{error:#}");
+                assert!(
+                    message.contains("--snapshot") && message.len() < 4096,
+                    "{message}"
+                );
+                rejected += 1;
             }
         }
     }
-    println!("{count} databases: {read} read, {refused} refused");
-    assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+    println!("{count} databases: {read} read, {rejected} refused");
+    assert!(read > 0 && rejected > 0, "{read} read, {rejected} refused");
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_read_or_refused_with_a_reason() {
+async fn damaged_database_is_read_or_rejected_with_a_reason() {
     soak(60).await;
 }
 
 #[ignore = "tier soak: takes minutes; just soak"]
 #[tokio::test]
-async fn each_of_6_000_damaged_databases_is_read_or_refused_with_a_reason() {
+async fn each_of_6_000_damaged_databases_is_read_or_rejected_with_a_reason() {
     soak(6_000).await;
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kmslab_e2e::{built, without_clouds};
+use kmslab_e2e::{binaries, without_clouds};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -21,7 +21,7 @@ impl Program {
     /// Starts `kmslab` with these arguments; gives what it prints, too.
     pub(crate) fn start(args: &[&str]) -> (Self, BufReader<tokio::process::ChildStdout>) {
         let errors = tempfile::NamedTempFile::new().unwrap();
-        let mut command = Command::new(built().join("kmslab"));
+        let mut command = Command::new(binaries().join("kmslab"));
         command
             .args(args)
             .stdin(Stdio::null())

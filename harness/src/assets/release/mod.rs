@@ -1,4 +1,4 @@
-//! The official release of test binaries, as setup-envtest fetches it: one archive per platform,
+//! The official release of test binaries, as setup-envtest downloads it: one archive per platform,
 //! checked against a pinned SHA-512.
 
 use std::fs::File;
@@ -15,16 +15,15 @@ use flate2::read::GzDecoder;
 use super::{Cache, Progress, Tool, is_program, platform};
 use crate::exit::environment;
 
-/// The release whose archives are pinned. Its etcd is 3.6.8, as in `harness/pins/`.
+/// The release whose archives are pinned. It contains etcd 3.6.8, as in `harness/pins/`.
 pub(super) const VERSION: &str = "v1.36.2";
-/// Programs that its archives hold, below `controller-tools/envtest/`.
+/// Programs in its archives, below `controller-tools/envtest/`.
 pub(super) const TOOLS: [Tool; 3] = [Tool::KubeApiserver, Tool::Etcd, Tool::Kubectl];
 
 const RELEASES: &str = "https://github.com/kubernetes-sigs/controller-tools/releases/download";
-/// A URL to fetch archives from instead of that, laid out alike. What comes from there is checked
-/// all the same.
+/// URL of a mirror with the same layout. Its archives are checked as well.
 const MIRROR_VARIABLE: &str = "KMSLAB_ASSETS_MIRROR";
-/// SHA-512 in base64 by platform, as controller-tools publishes them in `envtest-releases.yaml`.
+/// SHA-512 in base64 by platform, from controller-tools' `envtest-releases.yaml`.
 const PINNED: [(&str, &str, &str); 3] = [
     (
         "linux",
@@ -43,28 +42,28 @@ const PINNED: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Without a network this is over at once, and the build takes its place.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-const READ_PATIENCE: Duration = Duration::from_secs(30);
+/// Without a network this fails at once, and the programs are built instead.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An archive, and what it must hash to.
+/// An archive and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Release {
     pub(super) url: String,
     pub(super) sha512: Vec<u8>,
 }
 
-/// Why there is nothing of the release.
+/// Why the release cannot be used.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// It could not be fetched; another way may be tried.
+pub(super) enum ReleaseError {
+    /// It cannot be downloaded; another way may be tried.
     Unreachable(String),
-    /// What came is not what was published, or can't be kept; nobody should go on from here.
+    /// The archive is not the published one, or cannot be stored; do not continue.
     Bad(anyhow::Error),
 }
 
 impl Release {
-    /// That of this platform, if one is pinned.
+    /// The release for this platform, if one is pinned.
     pub(super) fn from_env() -> Option<Self> {
         let (os, arch) = platform()?;
         let (.., sha512) = PINNED
@@ -81,26 +80,26 @@ impl Release {
         })
     }
 
-    /// Fetches, checks and unpacks it into the cache; the caller holds the cache's lock.
+    /// Downloads, checks and unpacks it into the cache; the caller holds the cache's lock.
     pub(super) async fn fetch(
         &self,
         cache: &Cache,
         progress: &dyn Progress,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ReleaseError> {
         let bad = |error: io::Error| {
-            Failure::Bad(environment(format!(
+            ReleaseError::Bad(environment(format!(
                 "cannot write into the cache {}: {error}",
                 cache.root().display()
             )))
         };
         let mut archive = tempfile::tempfile_in(cache.root().join("assets")).map_err(bad)?;
-        progress.say(&format!(
+        progress.message(&format!(
             "fetching kube-apiserver, etcd and kubectl {VERSION} from {}",
             self.url
         ));
         let hash = self.download(&mut archive, progress).await?;
         if hash != self.sha512 {
-            return Err(Failure::Bad(environment(format!(
+            return Err(ReleaseError::Bad(environment(format!(
                 "{} is not what was published: its SHA-512 is {}, and {} is pinned. Nothing of it was kept. Something on the way \
                  alters downloads; `kmslab assets install --build` builds the programs from checked modules instead",
                 self.url,
@@ -116,18 +115,22 @@ impl Release {
             .map_err(bad)
     }
 
-    /// Writes the archive to `into` as it comes, and returns its SHA-512.
-    async fn download(&self, into: &mut File, progress: &dyn Progress) -> Result<Vec<u8>, Failure> {
+    /// Streams the archive to `into` and returns its SHA-512.
+    async fn download(
+        &self,
+        into: &mut File,
+        progress: &dyn Progress,
+    ) -> Result<Vec<u8>, ReleaseError> {
         let unreachable = |error: reqwest::Error| {
             let mut text = error.without_url().to_string();
             if text.is_empty() {
                 text = "no answer".into();
             }
-            Failure::Unreachable(text)
+            ReleaseError::Unreachable(text)
         };
         let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_PATIENCE)
-            .read_timeout(READ_PATIENCE)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
             .build();
         let answer = client
             .map_err(unreachable)?
@@ -141,7 +144,7 @@ impl Release {
         while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
             hash.update(&chunk);
             into.write_all(&chunk).map_err(|error| {
-                Failure::Bad(environment(format!("writing the download: {error}")))
+                ReleaseError::Bad(environment(format!("writing the download: {error}")))
             })?;
             done += chunk.len() as u64;
             progress.step(done >> 20, length >> 20, "MiB fetched");
@@ -150,7 +153,7 @@ impl Release {
     }
 }
 
-/// Takes the three programs out of the archive, all or none, into `target`.
+/// Extracts the three programs, all or none, into `target`.
 fn unpack(archive: impl Read, target: &Path) -> io::Result<()> {
     let parent = target.parent().unwrap_or(target);
     let partial = tempfile::Builder::new()
@@ -160,8 +163,7 @@ fn unpack(archive: impl Read, target: &Path) -> io::Result<()> {
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path: PathBuf = entry.path()?.into_owned();
-        // By name, to a path of ours: what an archive says of links, owners and directories does
-        // not count.
+        // By name, to our own paths: links, owners and directories in the archive are ignored.
         let name = path
             .file_name()
             .and_then(|name| name.to_str())

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::assets::Quiet;
+use crate::assets::NoProgress;
 use crate::exit;
 
 /// An archive with these files.
@@ -67,7 +67,7 @@ fn cache() -> (tempfile::TempDir, Cache) {
     (dir, cache)
 }
 
-/// What is in the cache, whole or in part.
+/// The files in the cache, complete or partial.
 fn left(cache: &Cache) -> Vec<String> {
     let entries = std::fs::read_dir(cache.root().join("assets")).unwrap();
     entries
@@ -76,11 +76,11 @@ fn left(cache: &Cache) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_hashes_right_is_unpacked_and_can_be_run() {
+async fn archive_with_the_pinned_hash_is_unpacked() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES);
     release(serving(&archive).await, &archive)
-        .fetch(&cache, &Quiet)
+        .fetch(&cache, &NoProgress)
         .await
         .unwrap();
     for tool in TOOLS {
@@ -91,13 +91,13 @@ async fn what_hashes_right_is_unpacked_and_can_be_run() {
 }
 
 #[tokio::test]
-async fn what_hashes_wrong_is_refused_and_nothing_of_it_kept() {
+async fn archive_with_another_hash_is_rejected() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES);
     let mut altered = archive.clone();
     altered[20] ^= 1;
-    let Err(Failure::Bad(error)) = release(serving(&altered).await, &archive)
-        .fetch(&cache, &Quiet)
+    let Err(ReleaseError::Bad(error)) = release(serving(&altered).await, &archive)
+        .fetch(&cache, &NoProgress)
         .await
     else {
         panic!("an altered archive was taken");
@@ -111,11 +111,11 @@ async fn what_hashes_wrong_is_refused_and_nothing_of_it_kept() {
 }
 
 #[tokio::test]
-async fn an_archive_without_a_program_is_refused_as_a_whole() {
+async fn incomplete_archive_is_rejected() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES[..2]);
-    let Err(Failure::Bad(error)) = release(serving(&archive).await, &archive)
-        .fetch(&cache, &Quiet)
+    let Err(ReleaseError::Bad(error)) = release(serving(&archive).await, &archive)
+        .fetch(&cache, &NoProgress)
         .await
     else {
         panic!("half an archive was taken");
@@ -125,7 +125,7 @@ async fn an_archive_without_a_program_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_fetched_leaves_the_way_to_another_source() {
+async fn unreachable_release_allows_another_source() {
     let (_dir, cache) = cache();
     let archive = archive(&FILES);
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
@@ -143,9 +143,9 @@ async fn what_cannot_be_fetched_leaves_the_way_to_another_source() {
     )
     .await;
     for address in [closed, cut, missing] {
-        let fetched = release(address, &archive).fetch(&cache, &Quiet).await;
+        let fetched = release(address, &archive).fetch(&cache, &NoProgress).await;
         assert!(
-            matches!(fetched, Err(Failure::Unreachable(_))),
+            matches!(fetched, Err(ReleaseError::Unreachable(_))),
             "{fetched:?}"
         );
         assert!(left(&cache).is_empty(), "{:?}", left(&cache));
@@ -153,7 +153,7 @@ async fn what_cannot_be_fetched_leaves_the_way_to_another_source() {
 }
 
 #[test]
-fn every_pinned_hash_is_a_sha_512() {
+fn pinned_hashes_are_sha_512() {
     for (os, arch, hash) in PINNED {
         assert_eq!(STANDARD.decode(hash).unwrap().len(), 64, "{os} {arch}");
     }

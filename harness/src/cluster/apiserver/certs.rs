@@ -1,13 +1,13 @@
-//! The cluster's own CA and what it signs: serving certificate, administrator's client certificate;
-//! and the key for service account tokens. All of it is thrown away with the lab.
+//! The cluster's CA, serving certificate, administrator's client certificate, and key for service
+//! account tokens. They exist as long as the lab.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-/// What the API server's certificate is good for, beside 127.0.0.1.
-const NAMES: [&str; 5] = [
+/// Names in the API server's certificate, besides 127.0.0.1.
+const SERVER_NAMES: [&str; 5] = [
     "127.0.0.1",
     "localhost",
     "kubernetes",
@@ -16,7 +16,7 @@ const NAMES: [&str; 5] = [
 ];
 
 /// A certificate with its key, as PEM.
-pub(super) struct Pair {
+pub(super) struct CertificateAndKey {
     pub(super) cert: String,
     pub(super) key: String,
 }
@@ -24,14 +24,14 @@ pub(super) struct Pair {
 /// All keys and certificates of a cluster, as PEM.
 pub(super) struct Certs {
     pub(super) ca: String,
-    pub(super) server: Pair,
-    pub(super) admin: Pair,
+    pub(super) server: CertificateAndKey,
+    pub(super) admin: CertificateAndKey,
     pub(super) service_account_key: String,
     pub(super) service_account_public: String,
 }
 
 impl Certs {
-    /// New ones.
+    /// Generates all of them.
     pub(super) fn generate() -> Result<Self, rcgen::Error> {
         let mut params = params("kmslab lab CA", Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ impl Certs {
             KeyUsagePurpose::DigitalSignature,
         ];
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let names = NAMES.map(String::from).to_vec();
+        let names = SERVER_NAMES.map(String::from).to_vec();
         let server = leaf(
             &ca,
             "kube-apiserver",
@@ -48,7 +48,7 @@ impl Certs {
             names,
             ExtendedKeyUsagePurpose::ServerAuth,
         )?;
-        // The API server gives the group system:masters every right, before any RBAC object exists.
+        // The API server grants the group system:masters everything, before any RBAC object exists.
         let admin = leaf(
             &ca,
             "kmslab-admin",
@@ -73,7 +73,7 @@ fn leaf(
     group: Option<&str>,
     names: Vec<String>,
     usage: ExtendedKeyUsagePurpose,
-) -> Result<Pair, rcgen::Error> {
+) -> Result<CertificateAndKey, rcgen::Error> {
     let mut params = params(name, names)?;
     if let Some(group) = group {
         params
@@ -84,7 +84,7 @@ fn leaf(
     params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
-    Ok(Pair {
+    Ok(CertificateAndKey {
         cert: params.signed_by(&key, ca)?.pem(),
         key: key.serialize_pem(),
     })
@@ -94,7 +94,7 @@ fn params(name: &str, names: Vec<String>) -> Result<CertificateParams, rcgen::Er
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    // Fixed, so that neither a clock that is wrong nor one that tests move ends a lab.
+    // Fixed, so that a wrong or moved clock does not end a lab.
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2120, 1, 1);
     Ok(params)

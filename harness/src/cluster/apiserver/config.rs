@@ -1,5 +1,5 @@
-//! The EncryptionConfiguration of the cluster, made from the file in kind-config/ that people also
-//! apply by hand.
+//! The cluster's EncryptionConfiguration, built from the file in kind-config/ that can also be
+//! applied by hand.
 
 use std::io;
 use std::path::Path;
@@ -10,20 +10,20 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::StartError;
-use crate::cluster::{Cipher, Encryption, Local, LocalKey, Provider as Wanted};
+use crate::cluster::{Cipher, Encryption, LocalKey, LocalProvider, Provider as Wanted};
 use crate::runtime_dir::write_private;
 
 const TEMPLATE: &str = include_str!("../../../../kind-config/encryption-configuration.yaml");
 const TEMPLATE_NAME: &str = "kind-config/encryption-configuration.yaml";
-/// Its name in a cluster's directory.
-pub(super) const FILE: &str = "encryption-configuration.yaml";
+/// File name in the cluster's directory.
+pub(super) const CONFIG_FILE: &str = "encryption-configuration.yaml";
 
-/// The resources that the file in kind-config/ names.
+/// The resources in the file of kind-config/.
 pub fn default_resources() -> Result<Vec<String>, StartError> {
     Ok(Template::read()?.rule.resources)
 }
 
-/// The file for kube-apiserver.
+/// Renders the file for kube-apiserver.
 pub(in crate::cluster) fn render(encryption: &Encryption) -> Result<String, StartError> {
     let Template {
         mut document,
@@ -41,7 +41,7 @@ pub(in crate::cluster) fn render(encryption: &Encryption) -> Result<String, Star
     let entry = |wanted: &Wanted| match wanted {
         Wanted::Kms { name, socket } => Provider::Kms(kms("v2", name, socket)),
         Wanted::KmsV1 { name, socket } => Provider::Kms(kms("v1", name, socket)),
-        Wanted::Local(local) => Provider::of(local),
+        Wanted::Local(local) => Provider::from_provider(local),
         Wanted::Identity => Provider::Identity(Identity {}),
     };
     rule.providers = encryption.providers.iter().map(entry).collect();
@@ -49,19 +49,19 @@ pub(in crate::cluster) fn render(encryption: &Encryption) -> Result<String, Star
     serde_saphyr::to_string(&document).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Puts another text in the place of a file that a server reads at any time; gives the text's hash,
-/// as the server's metrics show it.
+/// Replaces the file atomically while a server may read it. Returns the hash that the server's
+/// metrics show for it.
 pub(in crate::cluster) fn replace(dir: &Path, text: &str) -> io::Result<String> {
     let new = dir.join("encryption-configuration.new");
     write_private(&new, text.as_bytes())?;
-    std::fs::rename(new, dir.join(FILE))?;
+    std::fs::rename(new, dir.join(CONFIG_FILE))?;
     Ok(format!(
         "sha256:{}",
         hex::encode(digest(&SHA256, text.as_bytes()))
     ))
 }
 
-/// The file, and its one rule apart.
+/// The file's content, with its single rule separated.
 struct Template {
     document: EncryptionConfiguration,
     rule: Rule,
@@ -85,7 +85,7 @@ fn invalid(why: &str) -> StartError {
     }
 }
 
-/// apiserver.config.k8s.io/v1, as far as the file uses it.
+/// The part of apiserver.config.k8s.io/v1 that the file uses.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EncryptionConfiguration {
@@ -112,7 +112,7 @@ enum Provider {
 }
 
 impl Provider {
-    fn of(local: &Local) -> Self {
+    fn from_provider(local: &LocalProvider) -> Self {
         let key = |key: &LocalKey| Key {
             name: key.name.clone(),
             secret: STANDARD.encode(&*key.secret),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_for_people_encrypts_by_kms_v2_first_and_reads_plaintext_last() {
+    fn example_config_writes_with_kms_v2_and_reads_plaintext_last() {
         let file = parsed(TEMPLATE);
         let providers = file["resources"][0]["providers"].as_array().unwrap();
         assert_eq!(providers[0]["kms"]["apiVersion"], "v2");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_name_and_resources_are_filled_in_and_the_rest_stays() {
+    fn rendered_config_changes_only_socket_name_and_resources() {
         let config = Encryption::kms("aws-kms", "/run/lab/kms.sock", vec!["secrets".into()]);
         let mut expected = parsed(TEMPLATE);
         expected["resources"][0]["resources"] = serde_json::json!(["secrets"]);
@@ -196,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn the_step_of_a_migration_that_writes_is_the_file_for_people() {
+    fn migration_step_matches_the_example_config() {
         let step = include_str!("../../../../kind-config/migration/2-write.yaml");
         assert_eq!(parsed(step), parsed(TEMPLATE));
     }
 
     #[test]
-    fn providers_stand_in_their_order() {
+    fn rendered_providers_keep_their_order() {
         let resources = vec!["secrets".to_owned()];
         let file = parsed(&render(&Encryption::identity(resources.clone())).unwrap());
         assert_eq!(
@@ -230,13 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_configuration_and_kms_v1_are_written_as_the_api_has_them() {
+    fn rendered_local_keys_and_kms_v1_follow_the_api() {
         let key = |name: &str| LocalKey {
             name: name.into(),
             secret: (0..16).collect::<Vec<u8>>().into(),
         };
         let local = |cipher| {
-            Wanted::Local(Local {
+            Wanted::Local(LocalProvider {
                 cipher,
                 keys: vec![key("at 20:37:15Z"), key("old")],
             })
@@ -267,17 +267,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_at_once_and_known_by_its_hash() {
+    fn config_file_is_replaced_atomically_and_hashed() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(FILE), "old").unwrap();
+        std::fs::write(dir.path().join(CONFIG_FILE), "old").unwrap();
         let hash = replace(dir.path(), "new\n").unwrap();
-        // Of sha256sum.
+        // As computed by sha256sum.
         assert_eq!(
             hash,
             "sha256:7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c"
         );
         assert_eq!(
-            std::fs::read_to_string(dir.path().join(FILE)).unwrap(),
+            std::fs::read_to_string(dir.path().join(CONFIG_FILE)).unwrap(),
             "new\n"
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -1,5 +1,5 @@
-//! Kills and starts the processes of a cluster: children of this process, or, in a lab that another
-//! process keeps up, by the pids in its state.
+//! Stops and starts the processes of a cluster: children of this process, or, in a lab that another
+//! process supervises, by the pids in its state.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,47 +16,47 @@ use crate::platform::{PortReservation, pid};
 use crate::process::{Hold, Service};
 use crate::runtime_dir::{LabState, Process};
 
-/// kube-apiserver ends in about 0.2 s when asked to, etcd in less; the data goes with the lab, so
-/// there is nothing to wait for.
-const GRACE: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long a supervisor may take to start a server again: its longest pause is 10 s.
-const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(20);
+/// kube-apiserver ends within 0.2 s after SIGTERM, etcd sooner; the data is deleted with the lab,
+/// so nothing needs to be flushed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a supervisor may take to restart a server: its longest pause is 10 s.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long another command may hold a server down.
-const HOLD_PATIENCE: Duration = Duration::from_secs(60);
+const HOLD_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) enum Control {
-    Owned(Owned),
-    Attached(Attached),
+    Owned(OwnedProcesses),
+    Attached(AttachedProcesses),
 }
 
-/// Ours. Servers are dropped, and so killed, before their etcd.
+/// Children of this process. Servers are dropped, and so killed, before their etcd.
 #[derive(Debug)]
-pub(super) struct Owned {
+pub(super) struct OwnedProcesses {
     pub(super) servers: Vec<(Service, PortReservation)>,
     pub(super) etcd: Service,
 }
 
-/// Another process's.
+/// Processes of another process.
 #[derive(Debug)]
-pub(super) struct Attached {
+pub(super) struct AttachedProcesses {
     lab: String,
     dir: PathBuf,
     logs: PathBuf,
-    killed: Mutex<BTreeMap<usize, Killed>>,
+    killed: Mutex<BTreeMap<usize, HeldServer>>,
 }
 
-/// A server that was killed here, and the claim that keeps it down.
+/// A server that was killed, and the lock that keeps it down.
 #[derive(Debug)]
-struct Killed {
+struct HeldServer {
     process: Process,
     _hold: Hold,
 }
 
 impl Control {
     pub(super) fn attached(description: &Description) -> Self {
-        Self::Attached(Attached {
+        Self::Attached(AttachedProcesses {
             lab: description.lab.clone(),
             dir: description.dir.clone(),
             logs: description.logs.clone(),
@@ -82,20 +82,20 @@ impl Control {
         Ok(())
     }
 
-    /// Starts a server, and gives what is to be waited for.
+    /// Starts a server and returns the run to wait for.
     pub(super) async fn start(&self, server: usize) -> anyhow::Result<Run> {
         match self {
             Self::Owned(owned) => {
                 let service = owned.service(server)?;
-                service.start_again().await?;
+                service.restart().await?;
                 Ok(Run::of(service.child()))
             }
             Self::Attached(attached) => attached.start(server).await,
         }
     }
 
-    /// What is to be waited for: the current run of a server.
-    pub(super) fn run_of(&self, description: &Description, server: usize) -> Run {
+    /// The current run of a server.
+    pub(super) fn current_run(&self, description: &Description, server: usize) -> Run {
         let owned = match self {
             Self::Owned(owned) => owned
                 .service(server)
@@ -103,26 +103,29 @@ impl Control {
                 .map(|service| Run::of(service.child())),
             Self::Attached(_) => None,
         };
-        owned.unwrap_or_else(|| Run::of_another(&description.logs, server_name(server)))
+        owned.unwrap_or_else(|| Run::of_other_process(&description.logs, server_name(server)))
     }
 
     pub(super) async fn shutdown(&self) -> anyhow::Result<()> {
         match self {
             Self::Owned(owned) => {
-                let servers = owned.servers.iter().map(|(service, _)| service.stop(GRACE));
+                let servers = owned
+                    .servers
+                    .iter()
+                    .map(|(service, _)| service.stop(STOP_TIMEOUT));
                 for stopped in futures::future::join_all(servers).await {
                     stopped?;
                 }
-                owned.etcd.stop(GRACE).await?;
+                owned.etcd.stop(STOP_TIMEOUT).await?;
             }
-            // Not ours to end; but nothing stays held down.
+            // Another process's cluster is not shut down, but nothing stays held.
             Self::Attached(attached) => attached.killed.lock().await.clear(),
         }
         Ok(())
     }
 }
 
-impl Owned {
+impl OwnedProcesses {
     fn service(&self, server: usize) -> anyhow::Result<&Service> {
         let found = self.servers.get(server).map(|(service, _)| service);
         found.with_context(|| {
@@ -134,16 +137,16 @@ impl Owned {
     }
 }
 
-impl Attached {
+impl AttachedProcesses {
     fn process(&self, server: usize) -> anyhow::Result<Process> {
-        let state = LabState::read(&self.dir).with_context(|| self.gone())?;
-        anyhow::ensure!(state.owner.is_running(), self.gone());
+        let state = LabState::read(&self.dir).with_context(|| self.no_such_server())?;
+        anyhow::ensure!(state.owner.is_running(), self.no_such_server());
         let name = server_name(server);
         let process = state.processes.get(&name).cloned();
         process.with_context(|| format!("the lab {} has no {name}", self.lab))
     }
 
-    fn gone(&self) -> String {
+    fn no_such_server(&self) -> String {
         format!("the lab {} is gone: `kmslab up` starts one", self.lab)
     }
 
@@ -153,22 +156,22 @@ impl Attached {
             return Ok(());
         }
         let name = server_name(server);
-        let hold = tokio::time::timeout(HOLD_PATIENCE, Hold::take(&self.dir, &name)).await;
+        let hold = tokio::time::timeout(HOLD_TIMEOUT, Hold::take(&self.dir, &name)).await;
         let hold = hold.with_context(|| {
             format!("another command keeps {name} of the lab {} down", self.lab)
         })?;
-        let hold = hold.with_context(|| self.gone())?;
+        let hold = hold.with_context(|| self.no_such_server())?;
         let process = self.process(server)?;
         if let Some(group) = pid(process.pid).filter(|_| process.is_running()) {
             kill_process_group(group, Signal::KILL)
                 .with_context(|| format!("killing {name} (pid {})", process.pid))?;
         }
         while process.is_running() {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         killed.insert(
             server,
-            Killed {
+            HeldServer {
                 process,
                 _hold: hold,
             },
@@ -177,7 +180,7 @@ impl Attached {
     }
 
     async fn start(&self, server: usize) -> anyhow::Result<Run> {
-        // Letting go of the claim is what lets the supervisor start it.
+        // Releasing the lock lets the supervisor start it.
         let killed = self
             .killed
             .lock()
@@ -191,12 +194,12 @@ impl Attached {
                 if killed.as_ref() != Some(&process) && process.is_running() {
                     return anyhow::Ok(());
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        tokio::time::timeout(SUPERVISOR_PATIENCE, started)
+        tokio::time::timeout(RESTART_TIMEOUT, started)
             .await
             .with_context(|| format!("the lab {} has not started {name} again", self.lab))??;
-        Ok(Run::of_another(&self.logs, name))
+        Ok(Run::of_other_process(&self.logs, name))
     }
 }

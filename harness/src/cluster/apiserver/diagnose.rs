@@ -1,24 +1,24 @@
-//! What the last lines of a log of etcd or kube-apiserver mean, and what to do about it.
+//! Interprets the last lines of a log of etcd or kube-apiserver.
 
-/// A cause that the log names, with its remedy.
+/// A cause that the log shows, with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Another process has the port.
+    /// Another process uses the port.
     PortTaken,
     /// The disk is full.
     DiskFull,
-    /// The EncryptionConfiguration is refused.
+    /// The EncryptionConfiguration is rejected.
     EncryptionConfig(String),
-    /// The program is for another system.
+    /// The program is for another platform.
     WrongPlatform,
     /// etcd or a plugin is not reachable.
     Unreachable(String),
-    /// The program's own last word.
-    Said(String),
+    /// The program's last error message.
+    LastMessage(String),
 }
 
 impl Cause {
-    /// The most telling cause in the last lines of a log.
+    /// Returns the most specific cause in the last lines of a log.
     pub fn find(tail: &str) -> Option<Self> {
         let has = |words: &str| tail.to_ascii_lowercase().contains(words);
         if has("address already in use") {
@@ -30,7 +30,7 @@ impl Cause {
         if has("exec format error") || has("bad cpu type") {
             return Some(Self::WrongPlatform);
         }
-        let said = last_word(tail)?;
+        let said = last_message(tail)?;
         let lower = said.to_ascii_lowercase();
         if lower.contains("encryption provider config") || lower.contains("kms provider") {
             return Some(Self::EncryptionConfig(said));
@@ -38,7 +38,7 @@ impl Cause {
         if lower.contains("connection refused") || lower.contains("deadline exceeded") {
             return Some(Self::Unreachable(said));
         }
-        Some(Self::Said(said))
+        Some(Self::LastMessage(said))
     }
 }
 
@@ -56,14 +56,14 @@ impl std::fmt::Display for Cause {
                 "the program is for another system or processor: `kmslab assets install` gets the right one",
             ),
             Self::Unreachable(said) => write!(f, "what it needs does not answer: {said}"),
-            Self::Said(said) => f.write_str(said),
+            Self::LastMessage(said) => f.write_str(said),
         }
     }
 }
 
 /// The message of the last fatal line: klog's `F…`, cobra's `Error:` or `"command failed" err="…"`,
 /// zap's fatal and panic (etcd), or exec-child's.
-fn last_word(tail: &str) -> Option<String> {
+fn last_message(tail: &str) -> Option<String> {
     tail.lines().rev().find_map(|line| {
         if let Some((_, error)) = line.split_once("\"command failed\" err=") {
             return Some(error.trim_matches('"').replace("\\\"", "\""));
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_read_from_the_logs_of_the_real_programs() {
+    fn causes_are_found_in_real_logs() {
         let taken = r#"E1124 14:00:00.000000       1 run.go:72] "command failed" err="failed to create listener: failed to listen on 127.0.0.1:6443: listen tcp 127.0.0.1:6443: bind: address already in use""#;
         assert_eq!(Cause::find(taken), Some(Cause::PortTaken));
         let etcd = r#"{"level":"fatal","ts":"2026-11-24T14:00:00Z","caller":"etcdmain/etcd.go:183","msg":"discovery failed","error":"open x: permission denied"}"#;
         assert_eq!(
             Cause::find(etcd),
-            Some(Cause::Said(
+            Some(Cause::LastMessage(
                 "discovery failed: open x: permission denied".into()
             ))
         );
@@ -116,17 +116,17 @@ mod tests {
         assert_eq!(Cause::find(child), Some(Cause::WrongPlatform));
         assert_eq!(
             Cause::find("F1124 14:00:00.000000 1 a.go:1] boom"),
-            Some(Cause::Said("boom".into()))
+            Some(Cause::LastMessage("boom".into()))
         );
         assert_eq!(
             Cause::find("Error: unknown flag: --x"),
-            Some(Cause::Said("unknown flag: --x".into()))
+            Some(Cause::LastMessage("unknown flag: --x".into()))
         );
         assert_eq!(Cause::find("I1124 all is well\nFé"), None);
     }
 
     #[test]
-    fn a_refused_encryption_configuration_is_told_apart() {
+    fn rejected_encryption_configuration_is_recognised() {
         let line = r#"E1124 14:00:00.000000       1 run.go:72] "command failed" err="error while parsing encryption provider configuration file \"/x\": resources[0].providers[0].kms.name: Required value""#;
         let Some(Cause::EncryptionConfig(said)) = Cause::find(line) else {
             panic!("{line}")

@@ -1,4 +1,4 @@
-//! Why a cluster of real processes did not start.
+//! Errors of starting a cluster of real processes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,69 +10,69 @@ use crate::process::ProcessError;
 /// Why a cluster of real processes did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No API server was asked for.
+    /// The number of API servers is zero.
     #[error("a cluster needs at least 1 API server, 0 were asked for")]
     NoServers,
-    /// A process did not start, or ended.
+    /// A process did not start, or exited.
     #[error("{source}{}", hint(cause.as_ref()))]
     Process {
-        /// What happened.
+        /// The error.
         #[source]
         source: Box<ProcessError>,
-        /// What its log says about it, where that is known.
+        /// The cause in its log, if recognised.
         cause: Option<Cause>,
     },
-    /// It runs, but is not ready.
+    /// A process runs, but is not ready.
     #[error("{name} is not {what} after {seconds} s: {last}{}\nits log {} ends with:\n{tail}", hint(cause.as_ref()), log.display())]
     NotReady {
-        /// The program's name in the lab.
+        /// Name of the process in the lab.
         name: String,
-        /// What was waited for.
+        /// The awaited condition.
         what: &'static str,
-        /// How long.
+        /// How long it was awaited, in seconds.
         seconds: u64,
-        /// What was last seen.
+        /// The last result.
         last: String,
-        /// Its log.
+        /// Path of its log.
         log: PathBuf,
-        /// The log's last lines.
+        /// Last lines of the log.
         tail: String,
-        /// What its log says about it, where that is known.
+        /// The cause in its log, if recognised.
         cause: Option<Cause>,
     },
-    /// A file of the cluster can't be written or read.
+    /// A file of the cluster cannot be written or read.
     #[error("{what} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// On which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file is not what it should be.
+    /// A file has invalid content.
     #[error("{what} is not usable: {why}")]
     Invalid {
         /// The file.
         what: String,
-        /// What is wrong with it.
+        /// What is wrong.
         why: String,
     },
-    /// Certificates can't be made.
+    /// Certificates cannot be generated.
     #[error("cannot make the cluster's certificates: {0}")]
     Certificates(#[from] rcgen::Error),
-    /// No port to be had.
+    /// No free port was found.
     #[error("no free port on 127.0.0.1: {0}")]
     Port(io::Error),
-    /// The HTTP client can't be set up.
+    /// The HTTP client cannot be built.
     #[error("cannot set up a client for {url}: {source}")]
     Client {
-        /// The API server.
+        /// URL of the API server.
         url: String,
-        /// Why not.
+        /// The error.
         source: reqwest::Error,
     },
-    /// etcd does not answer.
+    /// etcd does not respond.
     #[error(transparent)]
     Etcd(Box<EtcdError>),
 }
@@ -87,7 +87,7 @@ impl StartError {
         move |source| Self::File { what, path, source }
     }
 
-    /// Whether the port was taken by another process between choice and use.
+    /// Whether another process took the port after it was chosen.
     pub(super) fn is_port_taken(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The API server's flags for encryption, from the kubeadm fragment in kind-config/.
+//! The API server's encryption flags, from the kubeadm fragment in kind-config/.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::StartError;
 
 const FRAGMENT: &str = include_str!("../../../../kind-config/api-server.yaml");
-/// The flag whose file is the cluster's own.
+/// The flag whose file belongs to the cluster.
 const ENCRYPTION_FLAG: &str = "encryption-provider-config";
 
-/// The fragment's flags, with `encryption` as the EncryptionConfiguration.
+/// Returns the fragment's flags, with `encryption` as the EncryptionConfiguration.
 pub(super) fn flags(encryption: &Path) -> Result<Vec<String>, StartError> {
     let invalid = |why: String| StartError::Invalid {
         what: "kind-config/api-server.yaml".into(),
@@ -29,7 +29,7 @@ pub(super) fn flags(encryption: &Path) -> Result<Vec<String>, StartError> {
     Ok(args.into_iter().map(flag).collect())
 }
 
-/// kubeadm.k8s.io/v1beta4, as far as the file uses it. Host paths are for containers only.
+/// The part of kubeadm.k8s.io/v1beta4 that the file uses. Host paths are for containers only.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ClusterConfiguration {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_names_the_cluster_s_own_file() {
+    fn encryption_flag_names_the_clusters_own_file() {
         let flags = flags(Path::new("/lab/enc.yaml")).unwrap();
         assert_eq!(
             flags,
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn by_hand_every_file_that_the_two_yaml_files_name_is_mounted() {
+    fn by_hand_every_referenced_file_is_mounted() {
         let fragment: serde_json::Value = serde_saphyr::from_str(FRAGMENT).unwrap();
         assert_eq!(fragment["apiVersion"], "kubeadm.k8s.io/v1beta4");
         let volumes = fragment["apiServer"]["extraVolumes"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! The kubeconfig: written for kubectl, read by those who attach.
+//! The kubeconfig file: written for kubectl, and read to attach to a cluster.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use super::StartError;
 use super::certs::Certs;
 use crate::runtime_dir::write_private;
 
-/// What a client shows, and trusts.
-pub(in crate::cluster) struct Access {
-    /// PEM of the cluster's CA.
+/// A client's certificate and trusted CA.
+pub(in crate::cluster) struct ClientAccess {
+    /// The cluster's CA as PEM.
     pub(super) ca: Vec<u8>,
-    /// PEM of the administrator's certificate, then of its key.
+    /// The administrator's certificate, then its key, as PEM.
     pub(super) identity: Vec<u8>,
 }
 
-impl Access {
+impl ClientAccess {
     pub(super) fn of(certs: &Certs) -> Self {
         Self {
             ca: certs.ca.clone().into(),
@@ -27,7 +27,7 @@ impl Access {
     }
 }
 
-/// Writes a kubeconfig for the API server at `url`, for this user's eyes only.
+/// Writes a kubeconfig for the API server at `url`, readable by this user only.
 pub(super) fn write(
     path: &Path,
     lab: &str,
@@ -75,8 +75,8 @@ pub(super) fn write(
     Ok(path.into())
 }
 
-/// Reads what [`write`] wrote, or kind.
-pub(in crate::cluster) fn read(path: &Path) -> Result<Access, StartError> {
+/// Reads a kubeconfig of [`write`] or of kind.
+pub(in crate::cluster) fn read(path: &Path) -> Result<ClientAccess, StartError> {
     let invalid = |why: String| StartError::Invalid {
         what: named(path),
         why,
@@ -92,13 +92,13 @@ pub(in crate::cluster) fn read(path: &Path) -> Result<Access, StartError> {
         decode(&user.client_key_data)?,
     ]
     .concat();
-    Ok(Access {
+    Ok(ClientAccess {
         ca: decode(&cluster.certificate_authority_data)?,
         identity,
     })
 }
 
-/// The server that it names.
+/// Returns the server in a kubeconfig.
 pub(in crate::cluster) fn server(path: &Path) -> Result<String, StartError> {
     Ok(parts(path)?.0.server)
 }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn kubeconfig_round_trips() {
         let dir = tempfile::tempdir().unwrap();
         let certs = Certs::generate().unwrap();
         let path = write(
@@ -183,11 +183,11 @@ mod tests {
         .unwrap();
         let access = read(&path).unwrap();
         assert_eq!(access.ca, certs.ca.as_bytes());
-        assert_eq!(access.identity, Access::of(&certs).identity);
+        assert_eq!(access.identity, ClientAccess::of(&certs).identity);
     }
 
     #[test]
-    fn a_file_that_is_none_is_named_and_not_shown() {
+    fn invalid_kubeconfig_is_named_without_its_content() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubeconfig");
         assert!(read(&path).is_err());

@@ -1,21 +1,21 @@
-//! Starts etcd, then the API servers on it.
+//! Starts etcd, then the API servers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::certs::Certs;
 use super::client::HttpApi;
-use super::control::{Control, Owned};
+use super::control::{Control, OwnedProcesses};
 use super::error::StartError;
-use super::kubeconfig::{self, Access};
+use super::kubeconfig::{self, ClientAccess};
 use super::ready::{self, Run};
-use super::{ApiServerCluster, Config, Ready, config, fragment};
+use super::{ApiServerCluster, Config, ReadyCondition, config, fragment};
 use crate::cluster::Description;
 use crate::platform::{PortReservation, check_socket_path};
 use crate::process::{Program, Service};
 
 /// How often another port is tried.
-const PORT_TRIES: u32 = 3;
+const MAX_PORT_ATTEMPTS: u32 = 3;
 
 pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartError> {
     if config.api_servers == 0 {
@@ -29,9 +29,9 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
         config.keep,
         Arc::clone(&config.dir),
     )?;
-    let etcd = ready::etcd(&Run::of(etcd_service.child()), &etcd_endpoint).await?;
+    let etcd = ready::wait_for_etcd(&Run::of(etcd_service.child()), &etcd_endpoint).await?;
 
-    let access = Access::of(&certs);
+    let access = ClientAccess::of(&certs);
     let mut servers = Vec::new();
     for number in 0..config.api_servers {
         servers.push(server(&config, number, &etcd_endpoint, &access).await?);
@@ -58,7 +58,7 @@ pub(super) async fn cluster(config: Config) -> Result<ApiServerCluster, StartErr
         .iter()
         .map(|server| Arc::clone(&server.api))
         .collect();
-    let owned = Owned {
+    let owned = OwnedProcesses {
         servers: servers
             .into_iter()
             .map(|server| (server.service, server.port))
@@ -85,15 +85,15 @@ async fn server(
     config: &Config,
     number: usize,
     etcd: &str,
-    access: &Access,
+    access: &ClientAccess,
 ) -> Result<Server, StartError> {
-    let mut tries = PORT_TRIES;
+    let mut tries = MAX_PORT_ATTEMPTS;
     loop {
         tries -= 1;
         let port = PortReservation::new().map_err(StartError::Port)?;
         match server_on(config, number, etcd, access, &port).await {
-            // The reservation keeps most others out, but not a socket of this user that shares
-            // ports as well.
+            // The reservation excludes most others, but not a socket of this user that shares ports
+            // as well.
             Err(error) if error.is_port_taken() && tries > 0 => {
                 tracing::warn!(%error, "trying another port")
             }
@@ -107,7 +107,7 @@ async fn server_on(
     config: &Config,
     number: usize,
     etcd: &str,
-    access: &Access,
+    access: &ClientAccess,
     port: &PortReservation,
 ) -> Result<(Service, Arc<HttpApi>), StartError> {
     let api = Arc::new(HttpApi::new(
@@ -118,8 +118,8 @@ async fn server_on(
     let service = Service::start(program, config.keep, Arc::clone(&config.dir))?;
     let run = Run::of(service.child());
     match config.ready {
-        Ready::Readyz => ready::ready(&run, &api).await?,
-        Ready::Alive => ready::alive(&run, &api).await?,
+        ReadyCondition::Readyz => ready::wait_until_ready(&run, &api).await?,
+        ReadyCondition::Alive => ready::wait_until_alive(&run, &api).await?,
     }
     Ok((service, api))
 }
@@ -131,7 +131,7 @@ fn write_files(config: &Config, certs: &Certs) -> Result<(), StartError> {
         ("server.key", &certs.server.key),
         ("service-account.key", &certs.service_account_key),
         ("service-account.pub", &certs.service_account_public),
-        (config::FILE, &config::render(&config.encryption)?),
+        (config::CONFIG_FILE, &config::render(&config.encryption)?),
     ];
     for (name, content) in files {
         let path = config.dir.file(name);
@@ -149,7 +149,7 @@ fn etcd_endpoint(config: &Config) -> Result<String, StartError> {
     Ok(format!("unix://{}", socket.display()))
 }
 
-/// On a unix socket for clients; the one peer port, of the system's choice, is never dialled.
+/// Clients use a unix socket; the peer port is chosen by the system and never used.
 fn etcd_program(config: &Config, endpoint: &str) -> Program {
     let data = config.dir.file("etcd");
     let program = Program::new(
@@ -160,13 +160,13 @@ fn etcd_program(config: &Config, endpoint: &str) -> Program {
     .args([
         format!("--data-dir={}", data.display()),
         format!("--listen-client-urls={endpoint}"),
-        // Must be a TCP URL; clients are told the socket.
+        // Must be a TCP URL; clients are given the socket.
         "--advertise-client-urls=http://127.0.0.1:0".to_owned(),
         "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
-        // The data ends with the lab, so only a crash of the machine could tell the difference.
+        // The data is deleted with the lab, so only a crash of the machine would matter.
         "--unsafe-no-fsync".to_owned(),
     ]);
-    through(config, program)
+    with_spawner(config, program)
 }
 
 pub(super) fn server_name(number: usize) -> String {
@@ -206,25 +206,25 @@ fn server_program(
             ),
             format!("--service-account-key-file={}", file("service-account.pub")),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-            // No controller makes default service accounts here.
+            // No controller creates default service accounts here.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
-            // Nothing in the cluster calls the API by its Service, and a loopback address may not
-            // be an endpoint.
+            // Nothing in the cluster calls the API by its Service, and a loopback address cannot be
+            // an endpoint.
             "--endpoint-reconciler-type=none".to_owned(),
         ])
-        .args(fragment::flags(&PathBuf::from(file(config::FILE)))?)
+        .args(fragment::flags(&PathBuf::from(file(config::CONFIG_FILE)))?)
         .args(
             config
                 .encryption
                 .has_kms_v1()
                 .then_some("--feature-gates=KMSv1=true"),
         );
-    Ok(through(config, program))
+    Ok(with_spawner(config, program))
 }
 
-fn through(config: &Config, program: Program) -> Program {
+fn with_spawner(config: &Config, program: Program) -> Program {
     match &config.kmslab {
-        Some(kmslab) => program.through(kmslab),
+        Some(kmslab) => program.spawner(kmslab),
         None => program,
     }
 }

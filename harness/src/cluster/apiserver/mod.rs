@@ -30,13 +30,13 @@ pub use error::StartError;
 use super::{Api, ApiError, Cluster, ClusterKind, Description, Encryption, Health};
 use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
-use crate::process::Keep;
+use crate::process::RestartPolicy;
 use crate::runtime_dir::RuntimeDir;
 use control::Control;
 
-/// The programs.
+/// Paths of the programs.
 #[derive(Debug, Clone)]
-pub struct Tools {
+pub struct Programs {
     /// kube-apiserver, 1.32 or later.
     pub kube_apiserver: PathBuf,
     /// etcd, 3.5 or later.
@@ -45,55 +45,55 @@ pub struct Tools {
 
 /// When a starting cluster counts as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ready {
-    /// `/readyz` is 200 and the namespace `default` is there: the plugin works.
+pub enum ReadyCondition {
+    /// `/readyz` is 200 and the namespace `default` exists, so the plugin works.
     Readyz,
-    /// Its port answers and it is alive, whatever the plugin does.
+    /// The server is alive, whatever the state of the plugin.
     Alive,
 }
 
-/// What to start.
+/// Configuration of a cluster.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The programs.
-    pub tools: Tools,
-    /// Where sockets, data and logs go.
+    pub tools: Programs,
+    /// Directory of sockets, data and logs.
     pub dir: Arc<RuntimeDir>,
-    /// What is encrypted by whom.
+    /// What is encrypted and by whom.
     pub encryption: Encryption,
-    /// API servers on the one etcd, at least 1.
+    /// Number of API servers on one etcd, at least 1.
     pub api_servers: usize,
-    /// Whether processes that end are started again, as in a lab that stays.
-    pub keep: Keep,
+    /// Whether processes are restarted when they exit, as in a lab that stays.
+    pub keep: RestartPolicy,
     /// What [`ApiServerCluster::start`] waits for.
-    pub ready: Ready,
-    /// The kmslab binary to start children through, where it is not [`crate::process::own_binary`].
+    pub ready: ReadyCondition,
+    /// The kmslab binary that spawns children, by default [`crate::process::own_binary`].
     pub kmslab: Option<PathBuf>,
 }
 
 impl Config {
-    /// One API server, started once and waited for until it is ready.
-    pub fn new(tools: Tools, dir: Arc<RuntimeDir>, encryption: Encryption) -> Self {
+    /// A cluster with one API server that is not restarted and is waited for until ready.
+    pub fn new(tools: Programs, dir: Arc<RuntimeDir>, encryption: Encryption) -> Self {
         Self {
             tools,
             dir,
             encryption,
             api_servers: 1,
-            keep: Keep::Once,
-            ready: Ready::Readyz,
+            keep: RestartPolicy::Never,
+            ready: ReadyCondition::Readyz,
             kmslab: None,
         }
     }
 }
 
-/// Real API servers on a real etcd. Dropped, those that it started are killed.
+/// API servers on an etcd. On drop, those that this value started are killed.
 #[derive(Debug)]
 pub struct ApiServerCluster {
     description: Description,
     apis: Vec<Arc<HttpApi>>,
     etcd: Arc<EtcdClient>,
     control: Control,
-    /// Where this process has started it.
+    /// Set if this process started the cluster.
     dir: Option<Arc<RuntimeDir>>,
 }
 
@@ -103,7 +103,7 @@ impl ApiServerCluster {
         launch::cluster(config).await
     }
 
-    /// Uses a cluster that another process keeps up.
+    /// Attaches to a cluster that another process supervises.
     pub async fn attach(description: Description) -> Result<Self, StartError> {
         let access = kubeconfig::read(&description.kubeconfig)?;
         let apis = description
@@ -125,17 +125,17 @@ impl ApiServerCluster {
         })
     }
 
-    /// What another process needs to use it.
+    /// What another process needs to attach to the cluster.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// The kubeconfig, for kubectl.
+    /// Path of the kubeconfig for kubectl.
     pub fn kubeconfig(&self) -> &Path {
         &self.description.kubeconfig
     }
 
-    /// How many API servers there are.
+    /// Number of API servers.
     pub fn api_servers(&self) -> usize {
         self.apis.len()
     }
@@ -150,18 +150,18 @@ impl ApiServerCluster {
         self.control.pid(server)
     }
 
-    /// [`Cluster::kill_server`] of one server, counted from 0.
+    /// [`Cluster::kill_server`] for one server, counted from 0.
     pub async fn kill_server_at(&self, server: usize) -> anyhow::Result<()> {
         self.control.kill(server).await
     }
 
-    /// [`Cluster::start_server`] of one server, counted from 0.
+    /// [`Cluster::start_server`] for one server, counted from 0.
     pub async fn start_server_at(&self, server: usize) -> anyhow::Result<()> {
         let api = self
             .api_of(server)
             .ok_or_else(|| anyhow::anyhow!("there is no API server {server}"))?;
         let run = self.control.start(server).await?;
-        Ok(ready::alive(&run, &api).await?)
+        Ok(ready::wait_until_alive(&run, &api).await?)
     }
 }
 
@@ -191,8 +191,12 @@ impl Cluster for ApiServerCluster {
         self.apis[0].health(path).await
     }
 
-    async fn until_ready(&self) -> anyhow::Result<()> {
-        Ok(ready::ready(&self.control.run_of(&self.description, 0), &self.apis[0]).await?)
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
+        Ok(ready::wait_until_ready(
+            &self.control.current_run(&self.description, 0),
+            &self.apis[0],
+        )
+        .await?)
     }
 
     async fn kill_server(&self) -> anyhow::Result<()> {
@@ -207,18 +211,23 @@ impl Cluster for ApiServerCluster {
         let hash = replace(&self.description.dir, &render(&encryption)?)
             .with_context(|| format!("writing in {}", self.description.dir.display()))?;
         for (number, api) in self.apis.iter().enumerate() {
-            ready::reloaded(&self.control.run_of(&self.description, number), api, &hash).await?;
+            ready::wait_until_reloaded(
+                &self.control.current_run(&self.description, number),
+                api,
+                &hash,
+            )
+            .await?;
         }
         Ok(())
     }
 
-    async fn pass(&self, time: Duration) {
+    async fn advance_time(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
     async fn logs(&self) -> Option<PathBuf> {
         match &self.dir {
-            // They outlast the processes that way.
+            // Logs are kept after the processes end.
             Some(dir) => dir.keep_logs().ok(),
             None => Some(self.description.logs.clone()),
         }

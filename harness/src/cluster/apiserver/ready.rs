@@ -1,5 +1,4 @@
-//! When etcd and kube-apiserver can be used: awaited conditions, with what was last seen where they
-//! don't come.
+//! Waits until etcd and kube-apiserver can be used; timeouts report what was seen last.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,32 +11,32 @@ use super::diagnose::Cause;
 use super::error::StartError;
 use crate::cluster::{Api, ObjectRef, Resource};
 use crate::etcd::client::EtcdClient;
+use crate::metrics_client;
 use crate::process::{Child, tail};
-use crate::scrape;
 
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// etcd takes half a second, kube-apiserver 5 s on 2 free cores; a CI machine under load ten times
-/// that.
-const ETCD_PATIENCE: Duration = Duration::from_secs(30);
-const SERVER_PATIENCE: Duration = Duration::from_secs(90);
-/// How much longer than for its being alive a restarted server is waited for, where its plugin is
-/// well: the watch caches fill in under a second, or, with one value that can't be read, never.
-const CACHES_PATIENCE: Duration = Duration::from_secs(10);
-/// A changed EncryptionConfiguration is looked for every 60 s, and then its plugins are asked for
-/// up to 10 s.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(100);
-const LAST_CONFIG: &str = "apiserver_encryption_config_controller_last_config_info";
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// etcd takes half a second and kube-apiserver 5 s on 2 idle cores; a CI machine under load up to
+/// ten times that.
+const ETCD_START_TIMEOUT: Duration = Duration::from_secs(30);
+const SERVER_START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How much longer to wait for a restarted server's watch caches if its plugin is healthy: they
+/// fill in under a second or, with an unreadable value, never.
+const CACHE_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
+/// A changed EncryptionConfiguration is detected every 60 s, then its plugins are called for up to
+/// 10 s.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(100);
+const CONFIG_HASH_METRIC: &str = "apiserver_encryption_config_controller_last_config_info";
 const TAIL_LINES: usize = 12;
-/// A check that fails for 60 s after a restart with a dead key; everything else of `/livez` tells
-/// that the server serves. The plugin included; says of every check how it is.
-pub(in crate::cluster) const READY: &str = "/readyz?verbose";
+/// Includes the plugin; the verbose form lists every check. (A dead key makes one check of `/livez`
+/// fail for 60 s after a restart; the others show that the server serves.)
+pub(in crate::cluster) const READYZ_PATH: &str = "/readyz?verbose";
 pub(in crate::cluster) const ALIVE: &str = "/livez?exclude=poststarthook%2Fstorage-readiness";
 
-/// A run that is waited for.
+/// A run of a process to wait for.
 pub(super) struct Run {
     pub(super) name: String,
     pub(super) log: PathBuf,
-    /// Where it is a child of this process, whose end is noticed.
+    /// Set if it is a child of this process, whose exit is noticed.
     pub(super) child: Option<Arc<Child>>,
 }
 
@@ -50,8 +49,8 @@ impl Run {
         }
     }
 
-    /// One that another process has started.
-    pub(super) fn of_another(logs: &Path, name: String) -> Self {
+    /// A run that another process started.
+    pub(super) fn of_other_process(logs: &Path, name: String) -> Self {
         Self {
             log: logs.join(format!("{name}.log")),
             name,
@@ -59,8 +58,8 @@ impl Run {
         }
     }
 
-    /// Looks until `probe` is `Ok`; its `Err` says what was seen instead.
-    async fn until<T, F>(
+    /// Polls until `probe` is `Ok`; its `Err` says what was seen instead.
+    async fn poll_until<T, F>(
         &self,
         what: &'static str,
         patience: Duration,
@@ -72,7 +71,7 @@ impl Run {
         let since = Instant::now();
         let mut last = "nothing seen".to_owned();
         while since.elapsed() < patience {
-            if let Some(ended) = self.ended() {
+            if let Some(ended) = self.process_ended() {
                 return Err(ended);
             }
             match tokio::time::timeout(patience.saturating_sub(since.elapsed()), probe()).await {
@@ -80,14 +79,14 @@ impl Run {
                 Ok(Err(seen)) => last = seen,
                 Err(_) => {}
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Err(self.not_ready(what, patience, last))
     }
 
-    fn ended(&self) -> Option<StartError> {
+    fn process_ended(&self) -> Option<StartError> {
         let child = self.child.as_ref()?;
-        Some(child.ended(child.status()?).into())
+        Some(child.ended_error(child.status()?).into())
     }
 
     fn not_ready(&self, what: &'static str, patience: Duration, last: String) -> StartError {
@@ -107,9 +106,9 @@ impl Run {
     }
 }
 
-/// etcd answers.
-pub(super) async fn etcd(run: &Run, endpoint: &str) -> Result<EtcdClient, StartError> {
-    run.until("answering", ETCD_PATIENCE, || async {
+/// Waits until etcd responds.
+pub(super) async fn wait_for_etcd(run: &Run, endpoint: &str) -> Result<EtcdClient, StartError> {
+    run.poll_until("answering", ETCD_START_TIMEOUT, || async {
         let client = EtcdClient::connect(endpoint)
             .await
             .map_err(|error| error.to_string())?;
@@ -119,12 +118,14 @@ pub(super) async fn etcd(run: &Run, endpoint: &str) -> Result<EtcdClient, StartE
     .await
 }
 
-/// Everything is in order, the plugin included, and the namespace `default` is there.
-pub(super) async fn ready(run: &Run, api: &HttpApi) -> Result<(), StartError> {
-    run.until("ready", SERVER_PATIENCE, || healthy(api, READY))
-        .await?;
+/// Waits until all checks pass, including the plugin's, and the namespace `default` exists.
+pub(super) async fn wait_until_ready(run: &Run, api: &HttpApi) -> Result<(), StartError> {
+    run.poll_until("ready", SERVER_START_TIMEOUT, || {
+        ensure_healthy(api, READYZ_PATH)
+    })
+    .await?;
     let default = ObjectRef::new(Resource::namespaces(), None, "default");
-    run.until("ready", SERVER_PATIENCE, || async {
+    run.poll_until("ready", SERVER_START_TIMEOUT, || async {
         api.get(&default)
             .await
             .map(drop)
@@ -133,14 +134,14 @@ pub(super) async fn ready(run: &Run, api: &HttpApi) -> Result<(), StartError> {
     .await
 }
 
-/// It serves what can be served. A dead key is no reason to wait, as it would keep `/livez` at 500
-/// for a minute and `/readyz` for good.
-pub(super) async fn alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
-    run.until("alive", SERVER_PATIENCE, || healthy(api, ALIVE))
+/// Waits until the server serves. A dead key is ignored: it would keep `/livez` at 500 for a minute
+/// and `/readyz` for good.
+pub(super) async fn wait_until_alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
+    run.poll_until("alive", SERVER_START_TIMEOUT, || ensure_healthy(api, ALIVE))
         .await?;
-    let filled = run.until("serving from its caches", CACHES_PATIENCE, || async {
-        match healthy(api, "/livez").await {
-            Err(_) if healthy(api, "/readyz/kms-providers").await.is_err() => Ok(()),
+    let filled = run.poll_until("serving from its caches", CACHE_SYNC_TIMEOUT, || async {
+        match ensure_healthy(api, "/livez").await {
+            Err(_) if ensure_healthy(api, "/readyz/kms-providers").await.is_err() => Ok(()),
             seen => seen,
         }
     });
@@ -150,35 +151,44 @@ pub(super) async fn alive(run: &Run, api: &HttpApi) -> Result<(), StartError> {
     }
 }
 
-/// It uses the EncryptionConfiguration whose file has this hash.
-pub(super) async fn reloaded(run: &Run, api: &HttpApi, hash: &str) -> Result<(), StartError> {
-    run.until(
+/// Waits until the server uses the EncryptionConfiguration with this hash.
+pub(super) async fn wait_until_reloaded(
+    run: &Run,
+    api: &HttpApi,
+    hash: &str,
+) -> Result<(), StartError> {
+    run.poll_until(
         "using the new EncryptionConfiguration",
-        RELOAD_PATIENCE,
-        || uses(api, hash),
+        RELOAD_TIMEOUT,
+        || ensure_config_hash(api, hash),
     )
     .await
 }
 
-/// Whether its metrics say so.
-pub(in crate::cluster) async fn uses(api: &HttpApi, hash: &str) -> Result<(), String> {
+/// Fails unless the server's metrics show this hash.
+pub(in crate::cluster) async fn ensure_config_hash(
+    api: &HttpApi,
+    hash: &str,
+) -> Result<(), String> {
     let metrics = api
         .health("/metrics")
         .await
         .map_err(|error| error.message)?;
     let label = format!("hash=\"{hash}\"");
-    match scrape::sum_of(&metrics.body, LAST_CONFIG, |labels| labels.contains(&label)) {
+    match metrics_client::sum_counter(&metrics.body, CONFIG_HASH_METRIC, |labels| {
+        labels.contains(&label)
+    }) {
         1 => Ok(()),
         _ => Err(format!(
-            "{LAST_CONFIG} shows another one; a plugin that it names may not be well"
+            "{CONFIG_HASH_METRIC} shows another one; a plugin that it names may not be well"
         )),
     }
 }
 
-/// 200, or which checks fail.
-pub(in crate::cluster) async fn healthy(api: &HttpApi, path: &str) -> Result<(), String> {
+/// Fails unless the path returns 200; the error lists the failing checks.
+pub(in crate::cluster) async fn ensure_healthy(api: &HttpApi, path: &str) -> Result<(), String> {
     api.health(path)
         .await
         .map_err(|error| error.message)?
-        .verdict(path)
+        .ensure_ok(path)
 }

@@ -1,4 +1,4 @@
-//! What can be said of the cluster without its programs; with them: tests/apiserver/.
+//! Tests without the programs; those with them are in tests/apiserver/.
 
 use super::*;
 use crate::process::ProcessError;
@@ -10,7 +10,7 @@ fn config(temp: &Path) -> Config {
         state: temp.join("state"),
     };
     let dir = Arc::new(RuntimeDir::create_in(&roots, "x").unwrap());
-    let tools = Tools {
+    let tools = Programs {
         kube_apiserver: temp.join("kube-apiserver"),
         etcd: temp.join("etcd"),
     };
@@ -18,7 +18,7 @@ fn config(temp: &Path) -> Config {
 }
 
 #[tokio::test]
-async fn missing_programs_are_named_and_nothing_is_left() {
+async fn missing_programs_are_named_and_leave_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let config = config(temp.path());
     let dir = config.dir.path().to_owned();
@@ -34,7 +34,7 @@ async fn missing_programs_are_named_and_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn no_servers_are_refused() {
+async fn zero_api_servers_are_rejected() {
     let temp = tempfile::tempdir().unwrap();
     let error = ApiServerCluster::start(Config {
         api_servers: 0,
@@ -46,7 +46,7 @@ async fn no_servers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_lab_that_is_gone_is_said_to_be() {
+async fn attaching_to_a_stopped_lab_names_it() {
     let temp = tempfile::tempdir().unwrap();
     let description = Description {
         lab: "x".into(),

@@ -1,4 +1,4 @@
-//! The verbs of the API, as a stock server answers them for the modelled resources.
+//! The API operations, as kube-apiserver implements them for the modelled resources.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -7,28 +7,28 @@ use super::super::{Api, ApiError, ObjectRef, Resource};
 use super::objects::defaults::{self, storage_version};
 use super::objects::json::{meta, metadata_mut, section_mut};
 use super::objects::{self, validate};
-use super::server::{Current, Server};
+use super::server::{CurrentObject, Server};
 use super::state::rfc3339;
 use super::{Shared, errors};
 
-/// Most bytes of a request's body.
-const MAX_BODY: usize = 3 * 1024 * 1024;
-/// Most bytes of one etcd request, `--max-request-bytes`.
-const MAX_ETCD: usize = 1536 * 1024;
+/// Maximum size of a request body in bytes.
+const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+/// Maximum size of an etcd request in bytes, `--max-request-bytes`.
+const MAX_ETCD_REQUEST_BYTES: usize = 1536 * 1024;
 /// Namespaces that cannot be deleted.
-const PROTECTED: [&str; 3] = ["default", "kube-public", "kube-system"];
+const PROTECTED_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
 
-/// The API of whichever server runs now.
+/// The API of the current server.
 #[derive(Debug)]
 pub(crate) struct ModelApi(pub(crate) std::sync::Arc<Shared>);
 
 /// A resource as it is served, and the version in which its objects are stored.
-struct Served {
+struct ServedResource {
     resource: Resource,
     stored: String,
 }
 
-impl Served {
+impl ServedResource {
     fn built_in(resource: Resource) -> Self {
         let stored = resource.api_version();
         Self { resource, stored }
@@ -45,8 +45,8 @@ fn built_ins() -> [Resource; 4] {
 }
 
 impl Server {
-    /// The resource in whose path this object is written.
-    async fn served_kind(&self, object: &Value) -> Result<Served, ApiError> {
+    /// The resource that an object belongs to.
+    async fn resource_of_object(&self, object: &Value) -> Result<ServedResource, ApiError> {
         let (api_version, kind) = (
             object["apiVersion"].as_str().unwrap_or_default(),
             object["kind"].as_str().unwrap_or_default(),
@@ -55,16 +55,16 @@ impl Server {
             .into_iter()
             .find(|r| r.kind == kind && r.api_version() == api_version)
         {
-            return Ok(Served::built_in(known));
+            return Ok(ServedResource::built_in(known));
         }
         let (group, version) = api_version.split_once('/').ok_or_else(errors::not_served)?;
         let crds = Resource::crds();
-        for (key, live) in self.store.below(&crds.etcd_prefix()).1 {
-            let opened = self
-                .open(&crds, &key, &live)
+        for (key, live) in self.store.range_below(&crds.etcd_prefix()).1 {
+            let decrypted = self
+                .decrypt(&crds, &key, &live)
                 .await
                 .map_err(errors::internal)?;
-            let definition = objects::decode(&opened.plaintext).map_err(errors::unknown)?;
+            let definition = objects::decode(&decrypted.plaintext).map_err(errors::unknown)?;
             if definition["spec"]["group"] == group && definition["spec"]["names"]["kind"] == kind {
                 return served_by(&definition, version).ok_or_else(errors::not_served);
             }
@@ -72,31 +72,34 @@ impl Server {
         Err(errors::not_served())
     }
 
-    /// The same, for a request that names the resource.
-    async fn served(&self, asked: &Resource) -> Result<Served, ApiError> {
+    /// The resource that a request names.
+    async fn resource_of_request(&self, requested: &Resource) -> Result<ServedResource, ApiError> {
         let same = |r: &Resource| {
-            (&r.group, &r.version, &r.plural) == (&asked.group, &asked.version, &asked.plural)
+            (&r.group, &r.version, &r.plural)
+                == (&requested.group, &requested.version, &requested.plural)
         };
         if let Some(known) = built_ins().into_iter().find(same) {
-            return Ok(Served::built_in(known));
+            return Ok(ServedResource::built_in(known));
         }
         let crds = Resource::crds();
-        let name = asked.group_resource();
+        let name = requested.group_resource();
         let definition = match self
             .state(&crds, &format!("{}{name}", crds.etcd_prefix()), &name)
             .await
         {
-            Ok(current) => objects::decode(&current.opened.plaintext).map_err(errors::unknown)?,
+            Ok(current) => {
+                objects::decode(&current.decrypted.plaintext).map_err(errors::unknown)?
+            }
             Err(err) if err.status == 404 => return Err(errors::not_served()),
             Err(err) => return Err(err),
         };
-        served_by(&definition, &asked.version).ok_or_else(errors::not_served)
+        served_by(&definition, &requested.version).ok_or_else(errors::not_served)
     }
 
-    /// The key of an object, which must have a namespace exactly if its resource has.
+    /// The key of an object, which must have a namespace exactly if its resource is namespaced.
     fn key(
         &self,
-        served: &Served,
+        served: &ServedResource,
         namespace: Option<&str>,
         name: &str,
     ) -> Result<String, ApiError> {
@@ -108,22 +111,31 @@ impl Server {
     }
 
     /// The object as clients see it.
-    fn shown(&self, served: &Served, plaintext: &[u8], revision: i64) -> Result<Value, ApiError> {
+    fn to_client_object(
+        &self,
+        served: &ServedResource,
+        plaintext: &[u8],
+        revision: i64,
+    ) -> Result<Value, ApiError> {
         let mut object = objects::decode(plaintext).map_err(errors::unknown)?;
         metadata_mut(&mut object).insert("resourceVersion".into(), revision.to_string().into());
         object["apiVersion"] = served.resource.api_version().into();
         Ok(object)
     }
 
-    /// The object in the version in which it is stored.
-    fn encoded(&self, served: &Served, object: &Value) -> Result<Vec<u8>, ApiError> {
+    /// The object in its storage version, serialized.
+    fn to_stored_plaintext(
+        &self,
+        served: &ServedResource,
+        object: &Value,
+    ) -> Result<Vec<u8>, ApiError> {
         let mut object = object.clone();
         object["apiVersion"] = served.stored.clone().into();
         objects::encode(&served.resource, &object).map_err(|why| unhandled(&served.resource, &why))
     }
 
-    /// The value for etcd, which has its own limit.
-    fn sealed(
+    /// The value for etcd, which has its own size limit.
+    fn encrypt(
         &self,
         resource: &Resource,
         key: &str,
@@ -133,13 +145,13 @@ impl Server {
             .chain(resource)
             .write(key, plaintext)
             .map_err(errors::internal)?;
-        if value.len() + key.len() > MAX_ETCD {
+        if value.len() + key.len() > MAX_ETCD_REQUEST_BYTES {
             return Err(errors::unknown("etcdserver: request is too large"));
         }
         Ok(value)
     }
 
-    /// Refuses what would be created in a namespace that is not there, or is being deleted.
+    /// Rejects creating an object in a namespace that does not exist or is being deleted.
     async fn check_namespace(
         &self,
         resource: &Resource,
@@ -149,7 +161,7 @@ impl Server {
         let namespaces = Resource::namespaces();
         let key = format!("{}{namespace}", namespaces.etcd_prefix());
         let current = self.state(&namespaces, &key, namespace).await?;
-        let object = objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
+        let object = objects::decode(&current.decrypted.plaintext).map_err(errors::unknown)?;
         if object["metadata"]["deletionTimestamp"].is_null() {
             return Ok(());
         }
@@ -159,12 +171,12 @@ impl Server {
         Err(errors::forbidden(resource, name, &why))
     }
 
-    async fn create(&self, asked: &Value) -> Result<Value, ApiError> {
-        check_size(asked)?;
-        let served = self.served_kind(asked).await?;
+    async fn create(&self, requested: &Value) -> Result<Value, ApiError> {
+        check_size(requested)?;
+        let served = self.resource_of_object(requested).await?;
         let resource = &served.resource;
         let mut object =
-            objects::normalise(resource, asked).map_err(|why| unhandled(resource, &why))?;
+            objects::normalise(resource, requested).map_err(|why| unhandled(resource, &why))?;
         if !meta(&object, "resourceVersion").is_empty() {
             return Err(errors::unknown(
                 "resourceVersion should not be set on objects to be created",
@@ -184,21 +196,21 @@ impl Server {
         if !faults.is_empty() {
             return Err(errors::invalid(resource, name, &faults));
         }
-        let plaintext = self.encoded(&served, &object)?;
-        // Sealing comes before the look whether the name is taken, as in the real server.
-        let value = self.sealed(resource, &key, &plaintext)?;
+        let plaintext = self.to_stored_plaintext(&served, &object)?;
+        // Encryption precedes the check whether the name is in use, as in kube-apiserver.
+        let value = self.encrypt(resource, &key, &plaintext)?;
         let revision = self
             .store
             .put_if(&key, 0, value)
             .ok_or_else(|| errors::already_exists(resource, name))?;
-        self.shown(&served, &plaintext, revision)
+        self.to_client_object(&served, &plaintext, revision)
     }
 
     async fn get(&self, at: &ObjectRef) -> Result<Value, ApiError> {
-        let served = self.served(&at.resource).await?;
+        let served = self.resource_of_request(&at.resource).await?;
         let key = self.key(&served, at.namespace.as_deref(), &at.name)?;
         let current = self.state(&served.resource, &key, &at.name).await?;
-        self.shown(&served, &current.opened.plaintext, current.revision)
+        self.to_client_object(&served, &current.decrypted.plaintext, current.revision)
     }
 
     async fn list(
@@ -206,60 +218,64 @@ impl Server {
         resource: &Resource,
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, ApiError> {
-        let served = self.served(resource).await?;
+        let served = self.resource_of_request(resource).await?;
         let mut prefix = served.resource.etcd_prefix();
         if let Some(namespace) = namespace.filter(|_| served.resource.namespaced) {
             prefix.push_str(namespace);
             prefix.push('/');
         }
         let mut objects = Vec::new();
-        for (key, live) in self.store.below(&prefix).1 {
-            let opened = self.open(&served.resource, &key, &live).await;
-            let opened = opened.map_err(|err| {
+        for (key, live) in self.store.range_below(&prefix).1 {
+            let decrypted = self.decrypt(&served.resource, &key, &live).await;
+            let decrypted = decrypted.map_err(|err| {
                 errors::internal(format!("unable to transform key {key:?}: {err}"))
             })?;
-            objects.push(self.shown(&served, &opened.plaintext, live.mod_revision)?);
+            objects.push(self.to_client_object(
+                &served,
+                &decrypted.plaintext,
+                live.mod_revision,
+            )?);
         }
         Ok(objects)
     }
 
-    async fn replace(&self, asked: &Value) -> Result<Value, ApiError> {
-        check_size(asked)?;
-        let served = self.served_kind(asked).await?;
+    async fn replace(&self, requested: &Value) -> Result<Value, ApiError> {
+        check_size(requested)?;
+        let served = self.resource_of_object(requested).await?;
         let resource = &served.resource;
         let normal =
-            objects::normalise(resource, asked).map_err(|why| unhandled(resource, &why))?;
+            objects::normalise(resource, requested).map_err(|why| unhandled(resource, &why))?;
         let name = meta(&normal, "name").to_owned();
         let key = self.key(&served, Some(meta(&normal, "namespace")), &name)?;
         loop {
             let current = self.state(resource, &key, &name).await?;
-            let plaintext = self.updated(&served, &normal, &name, &current)?;
-            if let Some(last) = self.released(&plaintext)? {
-                // The last finalizer of a deleted object is gone, and with it the object.
+            let plaintext = self.updated_plaintext(&served, &normal, &name, &current)?;
+            if let Some(last) = self.released_object(&plaintext)? {
+                // With its last finalizer removed, a deleted object is gone.
                 if self.store.delete_if(&key, current.revision) {
                     return Ok(last);
                 }
                 continue;
             }
             if let Some(revision) = self.guaranteed_update(resource, &key, &current, &plaintext)? {
-                return self.shown(&served, &plaintext, revision);
+                return self.to_client_object(&served, &plaintext, revision);
             }
         }
     }
 
-    /// The new plaintext. An update that changes nothing keeps the old bytes, with whatever the
+    /// The new plaintext. An update that changes nothing keeps the old bytes, including what the
     /// model does not know in them.
-    fn updated(
+    fn updated_plaintext(
         &self,
-        served: &Served,
-        asked: &Value,
+        served: &ServedResource,
+        requested: &Value,
         name: &str,
-        current: &Current,
+        current: &CurrentObject,
     ) -> Result<Vec<u8>, ApiError> {
         let resource = &served.resource;
-        let mut old = objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
+        let mut old = objects::decode(&current.decrypted.plaintext).map_err(errors::unknown)?;
         old["apiVersion"] = resource.api_version().into();
-        match meta(asked, "resourceVersion") {
+        match meta(requested, "resourceVersion") {
             // Custom resources have no unconditional update.
             "" if !built_ins().contains(resource) => {
                 let fault =
@@ -271,57 +287,57 @@ impl Server {
             version if version == current.revision.to_string() => {}
             _ => return Err(errors::conflict(resource, name)),
         }
-        let (uid, old_uid) = (meta(asked, "uid"), meta(&old, "uid"));
+        let (uid, old_uid) = (meta(requested, "uid"), meta(&old, "uid"));
         if !uid.is_empty() && uid != old_uid {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
             );
             return Err(errors::conflict_because(resource, name, &why));
         }
-        let new = defaults::update(resource, asked.clone(), &old);
+        let new = defaults::update(resource, requested.clone(), &old);
         let faults = validate::update(resource, &new, &old);
         if !faults.is_empty() {
             return Err(errors::invalid(resource, name, &faults));
         }
         if new == old {
-            Ok(current.opened.plaintext.to_vec())
+            Ok(current.decrypted.plaintext.to_vec())
         } else {
-            self.encoded(served, &new)
+            self.to_stored_plaintext(served, &new)
         }
     }
 
-    /// The object, if it was deleted before and no finalizer holds it any more. Namespaces have
-    /// finalizers of their own.
-    fn released(&self, plaintext: &[u8]) -> Result<Option<Value>, ApiError> {
+    /// The object, if it was deleted before and has no finalizer left. Namespaces have finalizers
+    /// of their own.
+    fn released_object(&self, plaintext: &[u8]) -> Result<Option<Value>, ApiError> {
         let object = objects::decode(plaintext).map_err(errors::unknown)?;
         let held = |finalizers: &Value| finalizers.as_array().is_some_and(|list| !list.is_empty());
         let held = held(&object["metadata"]["finalizers"]) || held(&object["spec"]["finalizers"]);
         Ok((!held && !object["metadata"]["deletionTimestamp"].is_null()).then_some(object))
     }
 
-    /// The end of an update: nothing is written if the bytes are the same and not stale. `None`:
-    /// another write was faster.
+    /// Finishes an update: nothing is written if the bytes are the same and not stale. `None` if
+    /// another write came first.
     fn guaranteed_update(
         &self,
         resource: &Resource,
         key: &str,
-        current: &Current,
+        current: &CurrentObject,
         plaintext: &[u8],
     ) -> Result<Option<i64>, ApiError> {
-        if !current.opened.stale && current.opened.plaintext.as_slice() == plaintext {
+        if !current.decrypted.stale && current.decrypted.plaintext.as_slice() == plaintext {
             return Ok(Some(current.revision));
         }
-        let value = self.sealed(resource, key, plaintext)?;
+        let value = self.encrypt(resource, key, plaintext)?;
         Ok(self.store.put_if(key, current.revision, value))
     }
 
     async fn touch(&self, at: &ObjectRef) -> Result<String, ApiError> {
-        let served = self.served(&at.resource).await?;
+        let served = self.resource_of_request(&at.resource).await?;
         let key = self.key(&served, at.namespace.as_deref(), &at.name)?;
         loop {
             let current = self.state(&served.resource, &key, &at.name).await?;
-            objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
-            let plaintext = &current.opened.plaintext;
+            objects::decode(&current.decrypted.plaintext).map_err(errors::unknown)?;
+            let plaintext = &current.decrypted.plaintext;
             if let Some(revision) =
                 self.guaranteed_update(&served.resource, &key, &current, plaintext)?
             {
@@ -331,11 +347,11 @@ impl Server {
     }
 
     async fn delete(&self, at: &ObjectRef) -> Result<(), ApiError> {
-        let served = self.served(&at.resource).await?;
+        let served = self.resource_of_request(&at.resource).await?;
         let resource = &served.resource;
         let key = self.key(&served, at.namespace.as_deref(), &at.name)?;
         let is_namespace = *resource == Resource::namespaces();
-        if is_namespace && PROTECTED.contains(&at.name.as_str()) {
+        if is_namespace && PROTECTED_NAMESPACES.contains(&at.name.as_str()) {
             return Err(errors::forbidden(
                 resource,
                 &at.name,
@@ -344,7 +360,8 @@ impl Server {
         }
         loop {
             let current = self.state(resource, &key, &at.name).await?;
-            let mut object = objects::decode(&current.opened.plaintext).map_err(errors::unknown)?;
+            let mut object =
+                objects::decode(&current.decrypted.plaintext).map_err(errors::unknown)?;
             let finalizers = object["metadata"]["finalizers"]
                 .as_array()
                 .is_some_and(|list| !list.is_empty());
@@ -359,7 +376,11 @@ impl Server {
             }
             if !object["metadata"]["deletionTimestamp"].is_null() {
                 return if is_namespace {
-                    Err(errors::conflict_because(resource, &at.name, TERMINATING))
+                    Err(errors::conflict_because(
+                        resource,
+                        &at.name,
+                        NAMESPACE_TERMINATING,
+                    ))
                 } else {
                     Ok(())
                 };
@@ -371,7 +392,7 @@ impl Server {
             } else {
                 metadata_mut(&mut object).insert("deletionGracePeriodSeconds".into(), 0.into());
             }
-            let plaintext = self.encoded(&served, &object)?;
+            let plaintext = self.to_stored_plaintext(&served, &object)?;
             if self
                 .guaranteed_update(resource, &key, &current, &plaintext)?
                 .is_some()
@@ -381,25 +402,25 @@ impl Server {
         }
     }
 
-    /// A definition takes the objects of its kind with it.
+    /// Deleting a definition deletes the objects of its kind.
     fn delete_instances(&self, definition: &Value) {
-        let Some(Served { resource, .. }) =
+        let Some(ServedResource { resource, .. }) =
             storage_version(definition).and_then(|version| served_by(definition, version))
         else {
             return;
         };
-        for (key, live) in self.store.below(&resource.etcd_prefix()).1 {
+        for (key, live) in self.store.range_below(&resource.etcd_prefix()).1 {
             self.store.delete_if(&key, live.mod_revision);
         }
     }
 }
 
 /// Why a namespace cannot be deleted twice.
-const TERMINATING: &str = "The system is ensuring all content is removed from this namespace.  Upon completion, this namespace will \
+const NAMESPACE_TERMINATING: &str = "The system is ensuring all content is removed from this namespace.  Upon completion, this namespace will \
     automatically be purged by the system.";
 
-/// What a CustomResourceDefinition serves under a version.
-fn served_by(definition: &Value, version: &str) -> Option<Served> {
+/// What a CustomResourceDefinition serves in a version.
+fn served_by(definition: &Value, version: &str) -> Option<ServedResource> {
     let spec = &definition["spec"];
     let stored = storage_version(definition)?;
     let found = spec["versions"]
@@ -407,7 +428,7 @@ fn served_by(definition: &Value, version: &str) -> Option<Served> {
         .iter()
         .find(|known| known["name"] == version)?;
     // The storage version of a definition that is being deleted may no longer be served; its
-    // objects go all the same.
+    // objects are deleted all the same.
     if found["served"] == false && version != stored {
         return None;
     }
@@ -420,15 +441,15 @@ fn served_by(definition: &Value, version: &str) -> Option<Served> {
         names["kind"].as_str()?,
         namespaced,
     );
-    Some(Served {
+    Some(ServedResource {
         stored: format!("{group}/{stored}"),
         resource,
     })
 }
 
-fn check_size(asked: &Value) -> Result<(), ApiError> {
-    if asked.to_string().len() > MAX_BODY {
-        Err(errors::too_large(MAX_BODY))
+fn check_size(requested: &Value) -> Result<(), ApiError> {
+    if requested.to_string().len() > MAX_BODY_BYTES {
+        Err(errors::too_large(MAX_BODY_BYTES))
     } else {
         Ok(())
     }

@@ -1,5 +1,4 @@
-//! Decrypted DEK sources, by what identifies their encrypted form: for as long as an entry is here,
-//! reads need no plugin.
+//! Decrypted DEK sources by their encrypted form. Reads of cached ones need no plugin.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +7,7 @@ use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-/// Kubernetes' `cacheTTL`. An entry past it still serves; it goes when the next one is set.
+/// Kubernetes' `cacheTTL`. An expired entry is still used; it is removed when the next one is set.
 const TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// SHA-256 over source type, encrypted source, key id and annotations.
@@ -23,8 +22,8 @@ impl CacheKey {
         annotations: &BTreeMap<String, Vec<u8>>,
     ) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        // Lengths stand before contents, so that no two inputs run together. Sizes are limited to
-        // 32 KiB by validation.
+        // Each content is preceded by its length, so that different inputs never give the same
+        // bytes. Validation limits sizes to 32 KiB.
         let mut prefixed = |bytes: &[u8]| {
             context.update(&(bytes.len() as u64).to_be_bytes());
             context.update(bytes);
@@ -42,18 +41,18 @@ impl CacheKey {
     }
 }
 
-/// The plaintext of a DEK source. Which layout it opens is told by each value's own source type,
-/// which is part of the key.
+/// A decrypted DEK source. Its layout follows from each value's source type, which is part of the
+/// cache key.
 pub(crate) type DekSource = Arc<Zeroizing<Vec<u8>>>;
 
-/// The cache of one provider in one server: it has no limit but its TTL.
+/// The cache of one provider in one server, limited by its TTL only.
 #[derive(Default)]
 pub(crate) struct DekCache(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
     by_key: HashMap<CacheKey, (DekSource, Timestamp)>,
-    /// No entry expires before this, so that most calls of `set` need not look.
+    /// No entry expires earlier, so that most calls of `set` need not search.
     earliest: Option<Timestamp>,
 }
 
@@ -75,7 +74,7 @@ impl DekCache {
             .map(|(source, _)| source.clone())
     }
 
-    /// Keeps a source for [`TTL`] from now, and drops those that are past theirs.
+    /// Caches a source for [`TTL`] and removes expired ones.
     pub(crate) fn set(&self, key: CacheKey, source: DekSource, now: Timestamp) {
         let expires = now.saturating_add(TTL).unwrap_or(Timestamp::MAX);
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_entry_serves_until_the_next_is_set() {
+    fn expired_entry_is_used_until_the_next_is_set() {
         let cache = DekCache::default();
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         cache.set(key("a"), DekSource::default(), start);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_again_prolongs() {
+    fn setting_an_entry_again_extends_it() {
         let cache = DekCache::default();
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         cache.set(key("a"), DekSource::default(), start);
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_run_together() {
+    fn cache_keys_are_unambiguous() {
         let with = |annotations: &[(&str, &str)]| {
             let map = annotations
                 .iter()

@@ -42,7 +42,7 @@ impl RpcError {
     }
 }
 
-/// One plugin, at its socket.
+/// A plugin at its socket.
 #[derive(Debug)]
 pub(crate) struct PluginClient {
     socket: PathBuf,
@@ -99,8 +99,7 @@ impl PluginClient {
         request
     }
 
-    /// One call under the provider's timeout. A connection that turns out to be dead is replaced
-    /// once.
+    /// Makes a call within the provider's timeout. A dead connection is replaced once.
     async fn call<T>(&self, f: impl Fn(Client) -> Answer<T> + Send + Sync) -> Result<T, RpcError> {
         let attempt = async {
             let kept = self
@@ -110,12 +109,12 @@ impl PluginClient {
                 .clone();
             if let Some(client) = kept {
                 match f(client).await {
-                    Err(status) if is_transport(&status) => self.keep(None),
+                    Err(status) if is_transport(&status) => self.keep_connection(None),
                     answer => return finish(answer),
                 }
             }
             let client = connect(&self.socket).await?;
-            self.keep(Some(client.clone()));
+            self.keep_connection(Some(client.clone()));
             finish(f(client).await)
         };
         match tokio::time::timeout(self.timeout, attempt).await {
@@ -124,7 +123,7 @@ impl PluginClient {
         }
     }
 
-    fn keep(&self, client: Option<Client>) {
+    fn keep_connection(&self, client: Option<Client>) {
         *self
             .connected
             .lock()
@@ -132,12 +131,12 @@ impl PluginClient {
     }
 }
 
-/// Whether the connection failed, in contrast to a status that the plugin sent.
+/// Whether the connection failed, as opposed to a status from the plugin.
 fn is_transport(status: &Status) -> bool {
     status.source().is_some() && !is_timeout(status)
 }
 
-/// tonic, on either side, ends a call at its `grpc-timeout` with this.
+/// Both sides of tonic end a call at its `grpc-timeout` with this.
 fn is_timeout(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message().contains("Timeout expired")
 }
@@ -157,7 +156,7 @@ fn finish<T>(answer: Result<Response<T>, Status>) -> Result<T, RpcError> {
     }
 }
 
-/// A channel over one connection, which does not connect again by itself.
+/// A channel over one connection that does not reconnect.
 async fn connect(socket: &Path) -> Result<Client, RpcError> {
     let not_ready = |why: String| {
         let dial = format!(
@@ -185,7 +184,7 @@ async fn connect(socket: &Path) -> Result<Client, RpcError> {
     Ok(Client::new(channel))
 }
 
-/// errno's words as Go prints them: lower case, without the number.
+/// An errno message as Go prints it: lower case, without the number.
 fn errno_text(err: &io::Error) -> String {
     let text = err.to_string();
     text.split(" (os error")
@@ -194,7 +193,7 @@ fn errno_text(err: &io::Error) -> String {
         .to_lowercase()
 }
 
-/// Code names as grpc-go prints them.
+/// Status codes as grpc-go prints them.
 fn go_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

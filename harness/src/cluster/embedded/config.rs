@@ -1,4 +1,4 @@
-//! What a model API server is started with: the part of an EncryptionConfiguration that it follows,
+//! Configuration of a model API server: the part of an EncryptionConfiguration that it supports,
 //! its clock and its randomness.
 
 use std::collections::BTreeSet;
@@ -9,18 +9,17 @@ use std::time::Duration;
 use super::super::{Encryption, Provider, Resource};
 use crate::clock::VirtualClock;
 
-/// A model API server and its surroundings.
+/// Configuration of a model API server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Time of everything but the plugin's answers.
+    /// Clock of everything but the plugin's responses.
     pub clock: Arc<VirtualClock>,
-    /// What is encrypted, and by whom, at the start.
+    /// Initial encryption configuration.
     pub encryption: Encryption,
-    /// `kms.timeout`: how long one call to the plugin may take, in real time. Kubernetes' default
-    /// is 3 s.
+    /// `kms.timeout`: timeout of a call to the plugin, in real time. Kubernetes' default is 3 s.
     pub timeout: Duration,
-    /// Where seeds, nonces, uids and generated names come from. Two clusters with one seed draw the
-    /// same: never for real data.
+    /// Seed of DEK seeds, nonces, uids and generated names. Two clusters with one seed generate the
+    /// same: never use it for real data.
     pub seed: u64,
     /// Deliberate faults of the model.
     #[doc(hidden)]
@@ -28,7 +27,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Secrets and ConfigMaps under `[kms, identity]`, timeout 3 s.
+    /// Secrets and ConfigMaps under `[kms, identity]` with timeout 3 s.
     pub fn new(
         clock: Arc<VirtualClock>,
         plugin_socket: impl Into<PathBuf>,
@@ -48,7 +47,7 @@ impl Config {
     }
 }
 
-/// Whether objects of `resource` go through the provider list.
+/// Whether objects of `resource` are encrypted by the provider list.
 pub(crate) fn covers(encryption: &Encryption, resource: &Resource) -> bool {
     let wildcard = format!("*.{}", resource.group);
     let exact = resource.group_resource();
@@ -58,7 +57,7 @@ pub(crate) fn covers(encryption: &Encryption, resource: &Resource) -> bool {
         .any(|name| *name == exact || *name == wildcard || name == "*.*")
 }
 
-/// What kube-apiserver refuses to start with, as far as this configuration can express it.
+/// Rejects what kube-apiserver rejects at start, as far as this configuration can express it.
 pub(crate) fn validate(encryption: &Encryption) -> anyhow::Result<()> {
     anyhow::ensure!(
         !encryption.providers.is_empty(),
@@ -91,7 +90,7 @@ pub(crate) fn validate(encryption: &Encryption) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Faults that a differential test switches on to show that it would notice them.
+/// Faults that a differential test injects to show that it detects them.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sabotage {
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resources_match_exactly_or_by_wildcard() {
+    fn resources_match_by_name_or_wildcard() {
         let of = |resources: &[&str]| {
             Encryption::identity(resources.iter().map(|&name| name.to_owned()).collect())
         };
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kube_apiserver_refuses_is_refused() {
+    fn configs_that_kube_apiserver_rejects_are_rejected() {
         let with = |providers| Encryption {
             resources: vec!["secrets".into()],
             providers,

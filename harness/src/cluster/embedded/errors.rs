@@ -1,10 +1,10 @@
-//! The API server's refusals, with the status, reason and words of k8s.io/apimachinery v0.36.3
-//! `pkg/api/errors`.
+//! Error responses of the API server, with status, reason and message of k8s.io/apimachinery
+//! v0.36.3 `pkg/api/errors`.
 
 use super::super::{ApiError, Resource};
 
-/// Where a request tells which object it changes, and another request was faster.
-const OPTIMISTIC_LOCK: &str =
+/// Used if a request names the object version it changes and another request came first.
+const CONFLICT_MESSAGE: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 fn status(status: u16, reason: &str, message: String) -> ApiError {
@@ -23,8 +23,8 @@ pub(crate) fn not_found(resource: &Resource, name: &str) -> ApiError {
     )
 }
 
-/// The path is none that this server serves: client-go's words, as the server itself only says "404
-/// page not found".
+/// The path is not served. The message is client-go's, since the server itself only says "404 page
+/// not found".
 pub(crate) fn not_served() -> ApiError {
     status(
         404,
@@ -50,7 +50,7 @@ pub(crate) fn already_exists(resource: &Resource, name: &str) -> ApiError {
 }
 
 pub(crate) fn conflict(resource: &Resource, name: &str) -> ApiError {
-    conflict_because(resource, name, OPTIMISTIC_LOCK)
+    conflict_because(resource, name, CONFLICT_MESSAGE)
 }
 
 pub(crate) fn conflict_because(resource: &Resource, name: &str, why: &str) -> ApiError {
@@ -69,8 +69,7 @@ pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> ApiError 
     )
 }
 
-/// What a transformer refuses arrives like this: `storage.InternalError` becomes reason
-/// InternalError.
+/// Errors of a transformer: `storage.InternalError` becomes reason InternalError.
 pub(crate) fn internal(why: impl std::fmt::Display) -> ApiError {
     status(
         500,
@@ -79,7 +78,7 @@ pub(crate) fn internal(why: impl std::fmt::Display) -> ApiError {
     )
 }
 
-/// An error that is no Status object inside the server: 500 without a reason.
+/// An error inside the server that is not a Status object: 500 without a reason.
 pub(crate) fn unknown(message: impl Into<String>) -> ApiError {
     status(500, "", message.into())
 }
@@ -96,7 +95,7 @@ pub(crate) fn too_large(limit: usize) -> ApiError {
     )
 }
 
-/// Field errors, each `path: what`.
+/// Field errors, each as `path: what`.
 pub(crate) fn invalid(resource: &Resource, name: &str, faults: &[String]) -> ApiError {
     let kind = if resource.group.is_empty() {
         resource.kind.clone()
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_upstreams() {
+    fn error_messages_match_upstream() {
         let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
         assert_eq!(
             not_found(&widgets, "w").message,

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::super::Health;
 use super::server::Server;
 
-/// `--storage-initialization-timeout`: how long the storage may keep `/livez` down.
+/// `--storage-initialization-timeout`: how long the storage may keep `/livez` failing.
 const STORAGE_INITIALIZATION: SignedDuration = SignedDuration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,34 +55,34 @@ impl Check {
     }
 }
 
-/// The checks of an endpoint. A sick plugin does not make the server unlive (kubernetes#93968).
-fn checks_of(endpoint: &str) -> Option<Vec<Check>> {
+/// The checks of an endpoint. An unhealthy plugin does not affect liveness (kubernetes#93968).
+fn endpoint_checks(endpoint: &str) -> Option<Vec<Check>> {
     let mut checks = match endpoint {
         "livez" => return Some(vec![Check::Ping, Check::Etcd, Check::StorageReadiness]),
         "healthz" => vec![Check::Ping, Check::Etcd],
         "readyz" => vec![Check::Ping, Check::Etcd, Check::InformerSync],
         _ => return None,
     };
-    // With automatic reload it is there whatever is configured.
+    // With automatic reload the check exists whatever is configured.
     checks.push(Check::KmsProviders);
     checks.push(Check::StorageReadiness);
     Some(checks)
 }
 
-/// GET of a health path, with `?verbose` and `?exclude=` if wanted.
-pub(crate) async fn answer(server: &Server, path: &str) -> Health {
+/// GET of a health path, optionally with `?verbose` and `?exclude=`.
+pub(crate) async fn respond(server: &Server, path: &str) -> Health {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let path = path.trim_start_matches('/');
     let (endpoint, single) = path
         .split_once('/')
         .map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
-    let Some(checks) = checks_of(endpoint) else {
+    let Some(checks) = endpoint_checks(endpoint) else {
         return unknown_path();
     };
     match single {
-        None => all(server, endpoint, &checks, query).await,
+        None => all_checks(server, endpoint, &checks, query).await,
         Some(name) => match checks.iter().find(|check| check.name() == name) {
-            Some(check) => one(server, *check).await,
+            Some(check) => single_check(server, *check).await,
             None => unknown_path(),
         },
     }
@@ -95,7 +95,7 @@ fn unknown_path() -> Health {
     }
 }
 
-async fn one(server: &Server, check: Check) -> Health {
+async fn single_check(server: &Server, check: Check) -> Health {
     match check.run(server).await {
         Ok(()) => Health {
             status: 200,
@@ -108,7 +108,7 @@ async fn one(server: &Server, check: Check) -> Health {
     }
 }
 
-async fn all(server: &Server, endpoint: &str, checks: &[Check], query: &str) -> Health {
+async fn all_checks(server: &Server, endpoint: &str, checks: &[Check], query: &str) -> Health {
     let mut unknown: Vec<&str> = query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("exclude="))

@@ -6,13 +6,13 @@
 //! checks (`health`). The plugin is a real one, reached over gRPC on its unix socket (`client`);
 //! the store is an MVCC map (`store`). The Go sources it follows are named file by file.
 
+mod active_config;
 mod api;
 mod cache;
 mod client;
 mod config;
 mod errors;
 mod health;
-mod loaded;
 mod objects;
 mod poll;
 mod random;
@@ -35,20 +35,20 @@ use random::Random;
 use server::Server;
 use store::Store;
 
-/// The version whose behaviour is modelled.
-const FOLLOWS: &str = "v1.36.3";
+/// The Kubernetes version whose behaviour is modelled.
+const KUBERNETES_VERSION: &str = "v1.36.3";
 
-/// A model cluster: one API server that can be killed and started again, on one store that stays.
+/// A model cluster: one API server that can be killed and restarted, on a persistent store.
 #[derive(Debug)]
 pub struct EmbeddedCluster {
     shared: Arc<Shared>,
 }
 
-/// What outlives a server, and the server that runs at the moment.
+/// What outlives a server, and the current server.
 #[derive(Debug)]
 pub(crate) struct Shared {
     config: Config,
-    /// The configuration as it is to be; a server that runs takes a change over by itself.
+    /// The configuration file; a running server reloads it.
     file: Arc<RwLock<Encryption>>,
     store: Arc<Store>,
     random: Arc<Random>,
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The running server, or what a client sees without one.
+    /// The running server, or the error that clients get without one.
     fn server(&self) -> Result<Arc<Server>, ApiError> {
         let server = self
             .running
@@ -66,7 +66,7 @@ impl Shared {
         let server = server.ok_or_else(|| {
             ApiError::no_answer("connection refused: the API server is not running")
         })?;
-        server.settle();
+        server.create_system_namespaces();
         Ok(server)
     }
 
@@ -78,20 +78,20 @@ impl Shared {
     }
 }
 
-/// How a stored value is to the running server.
+/// State of a stored value for the running server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// It opens, and a no-op update leaves it alone.
+    /// It decrypts, and a no-op update does not write it.
     Fresh,
-    /// It opens, and a no-op update writes it anew.
+    /// It decrypts, and a no-op update rewrites it.
     Stale,
-    /// It does not open; the API server's reason.
+    /// It does not decrypt; contains the API server's message.
     Unreadable(String),
 }
 
 impl EmbeddedCluster {
-    /// Starts a model API server on an empty store. As with the real one, a plugin that does not
-    /// answer is no obstacle.
+    /// Starts a model API server on an empty store. As with kube-apiserver, it starts without a
+    /// responding plugin.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         anyhow::ensure!(
             !config.timeout.is_zero(),
@@ -112,8 +112,7 @@ impl EmbeddedCluster {
         Ok(cluster)
     }
 
-    /// How the value of an object is to the running server: what its transformer says, without an
-    /// update.
+    /// Reads an object's value with the server's transformer, without an update.
     pub async fn read_outcome(&self, at: &ObjectRef) -> Result<ReadOutcome, ApiError> {
         let server = self.shared.server()?;
         let key = at.etcd_key();
@@ -122,15 +121,15 @@ impl EmbeddedCluster {
             .store
             .live(&key)
             .ok_or_else(|| errors::not_found(&at.resource, &at.name))?;
-        Ok(match server.open(&at.resource, &key, &live).await {
-            Ok(opened) if opened.stale => ReadOutcome::Stale,
+        Ok(match server.decrypt(&at.resource, &key, &live).await {
+            Ok(decrypted) if decrypted.stale => ReadOutcome::Stale,
             Ok(_) => ReadOutcome::Fresh,
             Err(why) => ReadOutcome::Unreadable(why),
         })
     }
 
-    /// Whether a write of an encrypted resource would go through now; the inner error is the
-    /// transformer's reason, such as that the seed has expired.
+    /// Whether a write of an encrypted resource would succeed now; the inner error is the
+    /// transformer's, such as an expired seed.
     pub fn write_outcome(&self) -> Result<Result<(), String>, ApiError> {
         Ok(self
             .shared
@@ -140,7 +139,7 @@ impl EmbeddedCluster {
             .map_or(Ok(()), |kms| kms.check_write()))
     }
 
-    /// The key id that the running server writes under, if it ever heard of one.
+    /// The key id that the running server encrypts with, if it has one.
     pub fn write_key_id(&self) -> Option<String> {
         let server = self.shared.server().ok()?;
         server
@@ -152,7 +151,7 @@ impl EmbeddedCluster {
             .map(|state| state.key_id.clone())
     }
 
-    /// How many decrypted DEK sources the running server holds: upstream's metric
+    /// Number of decrypted DEK sources in the running server: upstream's metric
     /// `dek_source_cache_size`.
     pub fn dek_source_cache_size(&self) -> usize {
         let server = self.shared.server().ok();
@@ -169,7 +168,7 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn kubernetes(&self) -> String {
-        FOLLOWS.to_owned()
+        KUBERNETES_VERSION.to_owned()
     }
 
     fn api(&self) -> Arc<dyn Api> {
@@ -182,10 +181,10 @@ impl Cluster for EmbeddedCluster {
 
     async fn health(&self, path: &str) -> Result<Health, ApiError> {
         let server = self.shared.server()?;
-        Ok(health::answer(&server, path).await)
+        Ok(health::respond(&server, path).await)
     }
 
-    async fn until_ready(&self) -> anyhow::Result<()> {
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
         self.readiness().await.map_err(anyhow::Error::msg)
     }
 
@@ -220,20 +219,20 @@ impl Cluster for EmbeddedCluster {
             .file
             .write()
             .unwrap_or_else(PoisonError::into_inner) = encryption.clone();
-        self.pass(reload::LOOK_EVERY).await;
+        self.advance_time(reload::POLL_INTERVAL).await;
         let Ok(server) = self.shared.server() else {
             return Ok(());
         };
         if server.loaded().encryption == encryption {
             return Ok(());
         }
-        // Asked once more for its reason.
+        // Called again for the error.
         server.reload().await.map_err(|why| {
             anyhow::anyhow!("the API server goes on with the providers before: {why}")
         })
     }
 
-    async fn pass(&self, time: Duration) {
+    async fn advance_time(&self, time: Duration) {
         self.shared.config.clock.advance(time).await;
     }
 

@@ -1,8 +1,8 @@
-//! The background loop that keeps the state fresh: every 60 s while the plugin is well, every 10 s
+//! The background loop that updates the state: every 60 s while the plugin is healthy, every 10 s
 //! while it is not.
 //!
-//! Follows `primeAndProbeKMSv2` in k8s.io/apiserver v0.36.3, whose two loops meet on the same
-//! seconds and so act as one.
+//! Follows `primeAndProbeKMSv2` in k8s.io/apiserver v0.36.3, whose two loops coincide and so act as
+//! one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use kmslab_plugin::time::{Ticker, Timer};
 
 use super::transformer::Kms;
 
-const OK: Duration = Duration::from_secs(60);
-const FAILED: Duration = Duration::from_secs(10);
+const HEALTHY_INTERVAL: Duration = Duration::from_secs(60);
+const UNHEALTHY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Polls for ever; `primed` says whether the check at the start went well. The loop's own ticks are
-/// at full minutes from its start, whatever happened between them. The ticker is made before the
-/// loop is spawned, so that no time passes before its first wait.
+/// Polls for ever; `primed` says whether the initial check succeeded. The loop ticks at full
+/// minutes from its start, whatever happens in between. The ticker is created before the loop is
+/// spawned, so that no time passes before its first wait.
 pub(crate) async fn run(
     kms: Arc<Kms>,
     timer: Arc<dyn Timer>,
@@ -29,7 +29,7 @@ pub(crate) async fn run(
         let pause = if well {
             until_next(timer.now() - origin)
         } else {
-            FAILED
+            UNHEALTHY_INTERVAL
         };
         ticker.wait(pause).await;
         let outcome = kms.probe.check().await;
@@ -40,11 +40,11 @@ pub(crate) async fn run(
     }
 }
 
-/// Time to the next full minute; a whole one where `elapsed` is a full minute.
+/// Time to the next full minute; a whole minute if `elapsed` is a full minute.
 fn until_next(elapsed: Duration) -> Duration {
-    let over = elapsed.as_nanos() % OK.as_nanos();
+    let over = elapsed.as_nanos() % HEALTHY_INTERVAL.as_nanos();
     // Less than a minute of nanoseconds fits a u64.
-    OK - Duration::from_nanos(over as u64)
+    HEALTHY_INTERVAL - Duration::from_nanos(over as u64)
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_stay_on_full_minutes() {
+    fn polls_stay_on_full_minutes() {
         let after = |seconds| until_next(Duration::from_secs(seconds)).as_secs();
         assert_eq!(
             (after(0), after(60), after(97), after(119)),

@@ -1,9 +1,9 @@
-//! Seeds, nonces, uids and generated names of one model cluster, all from one stream that goes on
-//! over restarts.
+//! Seeds, nonces, uids and generated names of a model cluster, from one stream that continues over
+//! restarts.
 
 use kmslab_keycore::{Entropy, SeededEntropy};
 
-/// What upstream draws generated names from: no vowels, so that no words come out.
+/// Upstream's alphabet of generated names: no vowels, so that no words result.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The cluster's randomness.
@@ -32,7 +32,7 @@ impl Random {
             .to_string()
     }
 
-    /// The five characters that follow `generateName`.
+    /// The five characters after `generateName`.
     pub(crate) fn suffix(&self) -> String {
         self.array::<5>()
             .iter()

@@ -13,13 +13,13 @@ use kmslab_plugin::time::Ticker;
 use super::server::Server;
 
 /// `EncryptionConfigFileChangePollDuration`.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Looks for as long as the server is there. The ticker is made before the loop is spawned, so that
-/// no time passes before its first wait.
+/// Polls for as long as the server exists. The ticker is created before the loop is spawned, so
+/// that no time passes before its first wait.
 pub(crate) async fn run(server: Weak<Server>, mut ticker: Box<dyn Ticker>) {
     loop {
-        ticker.wait(LOOK_EVERY).await;
+        ticker.wait(POLL_INTERVAL).await;
         let Some(server) = server.upgrade() else {
             return;
         };

@@ -1,4 +1,4 @@
-//! One running API server: everything that a kill loses.
+//! A running API server: everything that is lost when it is killed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,16 +10,16 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::super::{ApiError, Encryption, Resource};
+use super::active_config::ActiveConfig;
 use super::config::Config;
-use super::loaded::Loaded;
 use super::objects;
 use super::random::Random;
 use super::state::rfc3339;
-use super::store::{Live, Store};
-use super::transformer::{Chain, Opened};
+use super::store::{LiveValue, Store};
+use super::transformer::{Decrypted, ProviderChain};
 use super::{errors, reload};
 
-/// Namespaces that every API server makes.
+/// Namespaces that every API server creates.
 const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// A server between its start and its end.
@@ -28,19 +28,19 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) random: Arc<Random>,
-    /// What is configured: a file, to the real one.
+    /// The configured encryption: a file for kube-apiserver.
     file: Arc<RwLock<Encryption>>,
-    loaded: RwLock<Arc<Loaded>>,
+    loaded: RwLock<Arc<ActiveConfig>>,
     pub(crate) started: Timestamp,
-    /// Whether the informers have seen all objects once, as `/readyz` wants it.
+    /// Whether the informers have listed all objects once, which `/readyz` requires.
     synced: AtomicBool,
-    /// Whether the system namespaces are known to be there.
-    settled: AtomicBool,
+    /// Whether the system namespaces are known to exist.
+    namespaces_created: AtomicBool,
     reloads: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
-    /// Starts with what is configured now, and looks for changes of it from then on.
+    /// Starts with the current configuration and reloads it from then on.
     pub(crate) async fn start(
         config: Config,
         file: Arc<RwLock<Encryption>>,
@@ -49,7 +49,9 @@ impl Server {
     ) -> Arc<Self> {
         let started = Clock::now(&*config.clock);
         let encryption = file.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let loaded = RwLock::new(Arc::new(Loaded::start(encryption, &config, &random).await));
+        let loaded = RwLock::new(Arc::new(
+            ActiveConfig::start(encryption, &config, &random).await,
+        ));
         let ticker = config.clock.ticker();
         let (synced, settled, reloads) = (
             AtomicBool::new(false),
@@ -64,7 +66,7 @@ impl Server {
             loaded,
             started,
             synced,
-            settled,
+            namespaces_created: settled,
             reloads,
         });
         let looking = tokio::spawn(reload::run(Arc::downgrade(&server), ticker));
@@ -72,12 +74,12 @@ impl Server {
             .reloads
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(looking);
-        server.settle();
+        server.create_system_namespaces();
         server.sync().await;
         server
     }
 
-    /// Ends what runs beside, and waits until its tickers are gone.
+    /// Stops the background tasks and waits until their tickers are dropped.
     pub(crate) async fn stop(&self) {
         let reloads = self
             .reloads
@@ -86,31 +88,31 @@ impl Server {
             .take();
         if let Some(reloads) = reloads {
             reloads.abort();
-            // An error says that it was aborted.
+            // An error means that it was aborted.
             let _ = reloads.await;
         }
         self.loaded().stop().await;
     }
 
-    /// What is in use.
-    pub(crate) fn loaded(&self) -> Arc<Loaded> {
+    /// The configuration in use.
+    pub(crate) fn loaded(&self) -> Arc<ActiveConfig> {
         self.loaded
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Takes over what is configured, if that is not in use and all its plugins are well.
+    /// Applies the current configuration if it is not in use and all its plugins are healthy.
     pub(crate) async fn reload(&self) -> Result<(), String> {
-        let wanted = self
+        let expected = self
             .file
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        if self.loaded().encryption == wanted {
+        if self.loaded().encryption == expected {
             return Ok(());
         }
-        let new = Arc::new(Loaded::start(wanted, &self.config, &self.random).await);
+        let new = Arc::new(ActiveConfig::start(expected, &self.config, &self.random).await);
         if let Err(why) = new.health().await {
             new.stop().await;
             return Err(format!("health check for new transformers failed: {why}"));
@@ -128,30 +130,29 @@ impl Server {
     }
 
     /// The provider list of a resource.
-    pub(crate) fn chain(&self, resource: &Resource) -> Chain {
+    pub(crate) fn chain(&self, resource: &Resource) -> ProviderChain {
         self.loaded().chain(resource)
     }
 
-    /// A stored value's plaintext. The error is a transformer's text.
-    pub(crate) async fn open(
+    /// Decrypts a stored value; the error is the transformer's message.
+    pub(crate) async fn decrypt(
         &self,
         resource: &Resource,
         key: &str,
-        live: &Live,
-    ) -> Result<Opened, String> {
+        live: &LiveValue,
+    ) -> Result<Decrypted, String> {
         self.chain(resource).read(key, &live.value).await
     }
 
-    /// Makes the system namespaces that are missing. Where they are encrypted and nothing can be,
-    /// that is for later.
-    pub(crate) fn settle(&self) {
-        if self.settled.load(Ordering::Acquire) {
+    /// Creates missing system namespaces. If they cannot be encrypted now, they are created later.
+    pub(crate) fn create_system_namespaces(&self) {
+        if self.namespaces_created.load(Ordering::Acquire) {
             return;
         }
-        let made = SYSTEM_NAMESPACES
+        let created = SYSTEM_NAMESPACES
             .iter()
             .all(|name| self.make_namespace(name).is_ok());
-        self.settled.store(made, Ordering::Release);
+        self.namespaces_created.store(created, Ordering::Release);
     }
 
     fn make_namespace(&self, name: &str) -> Result<(), String> {
@@ -160,18 +161,22 @@ impl Server {
         if self.store.live(&key).is_some() {
             return Ok(());
         }
-        let asked = json!({"metadata": {"name": name}});
-        let object =
-            objects::defaults::create(&resource, asked, self.random.uuid(), rfc3339(self.now()));
+        let requested = json!({"metadata": {"name": name}});
+        let object = objects::defaults::create(
+            &resource,
+            requested,
+            self.random.uuid(),
+            rfc3339(self.now()),
+        );
         let plaintext = objects::encode(&resource, &object)?;
         let value = self.chain(&resource).write(&key, &plaintext)?;
-        // Somebody else may have made it meanwhile.
+        // Another writer may have created it meanwhile.
         let _ = self.store.put_if(&key, 0, value);
         Ok(())
     }
 
-    /// Whether the informers have synced: each needs one look at all its objects, and one
-    /// unreadable object fails it.
+    /// Whether the informers have synced: each lists its objects once, and one unreadable object
+    /// makes it fail.
     pub(crate) async fn sync(&self) -> bool {
         if self.synced.load(Ordering::Acquire) {
             return true;
@@ -190,43 +195,43 @@ impl Server {
     }
 
     async fn readable(&self, resource: &Resource) -> bool {
-        let (_, items) = self.store.below(&resource.etcd_prefix());
+        let (_, items) = self.store.range_below(&resource.etcd_prefix());
         for (key, live) in items {
-            let opened = self.open(resource, &key, &live).await;
-            if !opened.is_ok_and(|opened| objects::decode(&opened.plaintext).is_ok()) {
+            let decrypted = self.decrypt(resource, &key, &live).await;
+            if !decrypted.is_ok_and(|decrypted| objects::decode(&decrypted.plaintext).is_ok()) {
                 return false;
             }
         }
         true
     }
 
-    /// An object's present state.
+    /// The current state of an object.
     pub(crate) async fn state(
         &self,
         resource: &Resource,
         key: &str,
         name: &str,
-    ) -> Result<Current, ApiError> {
+    ) -> Result<CurrentObject, ApiError> {
         let live = self
             .store
             .live(key)
             .ok_or_else(|| errors::not_found(resource, name))?;
-        let opened = self
-            .open(resource, key, &live)
+        let decrypted = self
+            .decrypt(resource, key, &live)
             .await
             .map_err(errors::internal)?;
-        Ok(Current {
+        Ok(CurrentObject {
             revision: live.mod_revision,
-            opened,
+            decrypted,
         })
     }
 }
 
 /// A stored object as an update finds it.
 #[derive(Debug)]
-pub(crate) struct Current {
+pub(crate) struct CurrentObject {
     pub(crate) revision: i64,
-    pub(crate) opened: Opened,
+    pub(crate) decrypted: Decrypted,
 }
 
 impl Drop for Server {

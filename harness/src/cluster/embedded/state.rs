@@ -1,4 +1,4 @@
-//! The key_id state machine: which seed writes, under which key id, until when.
+//! The key_id state machine: which seed encrypts, with which key id, and until when.
 //!
 //! Follows `kmsv2PluginProbe` in k8s.io/apiserver v0.36.3,
 //! `pkg/server/options/encryptionconfig/config.go`.
@@ -16,17 +16,17 @@ use super::cache::CacheKey;
 use super::client::PluginClient;
 use super::random::Random;
 
-/// `kmsv2PluginWriteDEKSourceMaxTTL`: how long a seed may write after the last answer of Status.
+/// `kmsv2PluginWriteDEKSourceMaxTTL`: how long a seed may encrypt after the last Status response.
 const WRITE_TTL: SignedDuration = SignedDuration::from_mins(3);
-/// How long the result of a check stands for the next one.
+/// How long the result of a check is reused.
 const TTL_OK: SignedDuration = SignedDuration::from_secs(20);
 const TTL_FAILED: SignedDuration = SignedDuration::from_secs(3);
 /// The other name of the same API version.
 const API_VERSION_BETA: &str = "v2beta1";
-/// Source type of every seed made here. Kubernetes has written nothing else since 1.29.
+/// Source type of all seeds generated here; Kubernetes has written no other since 1.29.
 pub(crate) const SEED: i32 = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed as i32;
 
-/// The seed that writes.
+/// The seed that encrypts.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) seed: Zeroizing<[u8; 32]>,
@@ -47,12 +47,12 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
-    /// Why this seed may not write any more.
+    /// Fails if this seed may no longer encrypt.
     pub(crate) fn check_write(&self, now: Timestamp) -> Result<(), String> {
         if now <= self.expires {
             return Ok(());
         }
-        let hash = hash_of(&self.key_id);
+        let hash = key_id_hash(&self.key_id);
         let (at, now) = (rfc3339(self.expires), rfc3339(now));
         Err(format!(
             "encryptedDEKSource with keyID hash {hash:?} expired at {at} (current time is {now})"
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-/// Asks the plugin for its status and keeps the state that follows from the answers.
+/// Calls the plugin's Status and keeps the resulting state.
 #[derive(Debug)]
 pub(crate) struct Probe {
     provider: String,
@@ -68,15 +68,15 @@ pub(crate) struct Probe {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     state: RwLock<Option<Arc<State>>>,
-    /// One check at a time; the others wait and take its result.
-    last: tokio::sync::Mutex<Last>,
+    /// One check at a time; concurrent callers share its result.
+    last: tokio::sync::Mutex<LastCheck>,
 }
 
-/// The last check's result, until it is too old.
+/// Result of the last check, until it expires.
 #[derive(Debug, Default)]
-struct Last {
+struct LastCheck {
     outcome: Option<(Timestamp, Result<(), String>)>,
-    /// The version that the first good answer named; it may not change.
+    /// The version in the first healthy response; it must not change.
     version: Option<String>,
 }
 
@@ -98,8 +98,8 @@ impl Probe {
         }
     }
 
-    /// The state for reads, which has no end. A server that never heard of a key id has none, and
-    /// can read nothing.
+    /// The state for reads, which does not expire. Without a key id there is none, and nothing can
+    /// be read.
     pub(crate) fn state(&self) -> Result<Arc<State>, String> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state
@@ -111,8 +111,8 @@ impl Probe {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(state));
     }
 
-    /// Status, and a new seed if the key id is new. Takes the last result if that is less than 20 s
-    /// (after a failure 3 s) old.
+    /// Calls Status, and generates a seed if the key id is new. Reuses the last result for 20 s
+    /// (after a failure 3 s).
     pub(crate) async fn check(&self) -> Result<(), String> {
         let mut last = self.last.lock().await;
         if let Some((at, outcome)) = &last.outcome {
@@ -127,12 +127,12 @@ impl Probe {
                     "failed to perform status section of the healthz check for KMS Provider {}, error: {err}",
                     self.provider
                 );
-                // Only the first to see the failure gets the long text; upstream keeps the bare
-                // error.
+                // Only the first caller that sees the failure gets the long message; upstream keeps
+                // the bare error.
                 (Err(err.to_string()), Err(section))
             }
             Ok(status) => {
-                let outcome = self.follow(status, &mut last.version).await;
+                let outcome = self.apply_status(status, &mut last.version).await;
                 (outcome.clone(), outcome)
             }
         };
@@ -140,9 +140,9 @@ impl Probe {
         answer
     }
 
-    /// What a Status answer leads to. A well-formed key id is followed even if the plugin says that
-    /// it is unhealthy, or the version is wrong (kubernetes#138950).
-    async fn follow(
+    /// Applies a Status response. A valid key id is followed even if the plugin is unhealthy or its
+    /// version is wrong (kubernetes#138950).
+    async fn apply_status(
         &self,
         status: StatusResponse,
         version: &mut Option<String>,
@@ -169,7 +169,7 @@ impl Probe {
             Ok(()) => faults.extend(self.rotate_if_new(&status.key_id).await.err()),
             Err(err) => faults.push(format!(
                 "got invalid KMSv2 KeyID hash {:?}: {err}",
-                hash_of(&status.key_id)
+                key_id_hash(&status.key_id)
             )),
         }
         match faults.as_slice() {
@@ -186,8 +186,8 @@ impl Probe {
         }
     }
 
-    /// The same key id: its seed lives on, even one that had expired. A new one: a new seed, if
-    /// Encrypt answers with that same key id; else the old state stays as it is and runs out.
+    /// The same key id extends its seed, even an expired one. A new key id needs a new seed, if
+    /// Encrypt returns that same key id; else the old state stays and expires.
     async fn rotate_if_new(&self, key_id: &str) -> Result<(), String> {
         let before = self.state();
         // Taken before the call: 3 minutes are the upper bound.
@@ -223,13 +223,13 @@ impl Probe {
         Err(format!(
             "failed to rotate DEK uid={uid:?}, useSeed=true, errState={state_error}, errGen={error}, statusKeyIDHash={:?}, \
              encryptKeyIDHash={:?}, stateKeyIDHash={:?}, expirationTimestamp={state_expires}",
-            hash_of(key_id),
-            hash_of(&encrypt_key_id),
-            hash_of(state_key_id),
+            key_id_hash(key_id),
+            key_id_hash(&encrypt_key_id),
+            key_id_hash(state_key_id),
         ))
     }
 
-    /// A seed of its own, encrypted by the plugin, whose answer is checked.
+    /// Generates a seed and has the plugin encrypt it; the response is validated.
     async fn generate(&self, uid: &str, expires: Timestamp) -> Result<State, String> {
         let mut seed = Zeroizing::new([0; 32]);
         self.random.fill(seed.as_mut());
@@ -264,8 +264,8 @@ impl Probe {
     }
 }
 
-/// `sha256:<hex>`, as logs, metrics and errors name a key id; empty for an empty one.
-pub(crate) fn hash_of(key_id: &str) -> String {
+/// `sha256:<hex>`, as logs, metrics and errors show a key id; empty for an empty one.
+pub(crate) fn key_id_hash(key_id: &str) -> String {
     if key_id.is_empty() {
         return String::new();
     }
@@ -273,7 +273,7 @@ pub(crate) fn hash_of(key_id: &str) -> String {
     format!("sha256:{}", hex::encode(digest))
 }
 
-/// RFC 3339 in UTC and whole seconds, Go's `time.RFC3339` on a server in UTC.
+/// RFC 3339 in UTC and whole seconds, as Go's `time.RFC3339` on a server in UTC.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,4 +1,4 @@
-//! An MVCC store like etcd's: one revision per write, every old value kept.
+//! An MVCC store like etcd: one revision per write, all old values kept.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,15 +10,15 @@ use bytes::Bytes;
 use crate::etcd::history::{History, Record};
 use crate::etcd::{Etcd, Range, Snapshot, Stored};
 
-/// Keys and values with their history. Nothing is ever compacted.
+/// Keys and values with their history. Nothing is compacted.
 #[derive(Default)]
 pub(crate) struct Store(RwLock<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Write `n` has revision `n + 2`: an empty etcd stands at revision 1.
+    /// Write `n` has revision `n + 2`: an empty etcd is at revision 1.
     log: Vec<Write>,
-    live: BTreeMap<Arc<str>, Live>,
+    live: BTreeMap<Arc<str>, LiveValue>,
 }
 
 struct Write {
@@ -27,9 +27,9 @@ struct Write {
     value: Option<Bytes>,
 }
 
-/// A key's present value.
+/// The current value of a key.
 #[derive(Clone)]
-pub(crate) struct Live {
+pub(crate) struct LiveValue {
     pub(crate) value: Bytes,
     pub(crate) create_revision: i64,
     pub(crate) mod_revision: i64,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Store {
 
 impl Inner {
     fn revision(&self) -> i64 {
-        // A Vec's length fits an i64.
+        // The length of a Vec fits an i64.
         1 + self.log.len() as i64
     }
 
@@ -65,7 +65,7 @@ impl Inner {
         });
         self.live.insert(
             key,
-            Live {
+            LiveValue {
                 value,
                 create_revision,
                 mod_revision: revision,
@@ -104,7 +104,7 @@ impl Inner {
                 deleted,
                 stored: stored(
                     &write.key,
-                    Live {
+                    LiveValue {
                         value,
                         create_revision,
                         mod_revision: main,
@@ -140,7 +140,7 @@ impl Inner {
 }
 
 impl Store {
-    // Nothing below leaves the maps half-written when it panics, so a poisoned lock is still good.
+    // No panic below leaves the maps inconsistent, so a poisoned lock can be used.
     fn inner(&self) -> RwLockReadGuard<'_, Inner> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,12 +149,12 @@ impl Store {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn live(&self, key: &str) -> Option<Live> {
+    pub(crate) fn live(&self, key: &str) -> Option<LiveValue> {
         self.inner().live.get(key).cloned()
     }
 
     /// Everything below a prefix, at one revision.
-    pub(crate) fn below(&self, prefix: &str) -> (i64, Vec<(Arc<str>, Live)>) {
+    pub(crate) fn range_below(&self, prefix: &str) -> (i64, Vec<(Arc<str>, LiveValue)>) {
         let inner = self.inner();
         let from = inner
             .live
@@ -165,22 +165,22 @@ impl Store {
         (inner.revision(), items.collect())
     }
 
-    /// Writes if the key's last change is still `expected`, 0 for a key that must not exist.
-    /// `None`: it is another.
+    /// Writes if the key's last revision is still `expected`, 0 for a key that must not exist.
+    /// `None` if it is not.
     pub(crate) fn put_if(&self, key: &str, expected: i64, value: Vec<u8>) -> Option<i64> {
         let mut inner = self.inner_mut();
         (inner.mod_revision(key) == expected).then(|| inner.put(key, value.into()))
     }
 
-    /// Deletes if the key's last change is still `expected`.
+    /// Deletes if the key's last revision is still `expected`.
     pub(crate) fn delete_if(&self, key: &str, expected: i64) -> bool {
         let mut inner = self.inner_mut();
         inner.mod_revision(key) == expected && inner.delete(key)
     }
 }
 
-fn stored(key: &str, live: Live) -> Stored {
-    let Live {
+fn stored(key: &str, live: LiveValue) -> Stored {
+    let LiveValue {
         value,
         create_revision,
         mod_revision,
@@ -198,7 +198,7 @@ fn stored(key: &str, live: Live) -> Stored {
 #[async_trait]
 impl Etcd for Store {
     async fn range(&self, prefix: &str) -> anyhow::Result<Range> {
-        let (revision, items) = self.below(prefix);
+        let (revision, items) = self.range_below(prefix);
         Ok(Range {
             revision,
             items: items
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn revisions_versions_and_history_are_etcds() {
+    async fn revisions_versions_and_history_match_etcd() {
         let store = Store::default();
         assert_eq!(store.put("/a", b"one").await.unwrap(), 2);
         assert_eq!(store.put("/a", b"two").await.unwrap(), 3);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn conditional_writes_lose_against_faster_ones() {
+    async fn conditional_write_fails_after_another_write() {
         let store = Store::default();
         assert_eq!(store.put_if("/a", 0, b"one".to_vec()), Some(2));
         assert_eq!(store.put_if("/a", 0, b"again".to_vec()), None);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_range_ends_where_its_prefix_ends() {
+    async fn range_ends_with_its_prefix() {
         let store = Store::default();
         for key in [
             "/registry/secrets/a",

@@ -1,5 +1,5 @@
-//! Between plaintext and what etcd holds: the envelope of one KMS v2 provider, and the provider
-//! list of a resource.
+//! Transformers between plaintext and stored bytes: the envelope of a KMS v2 provider, and the
+//! provider list of a resource.
 //!
 //! Follows `envelopeTransformer` and `prefixTransformers` in k8s.io/apiserver v0.36.3,
 //! `pkg/storage/value`.
@@ -19,18 +19,18 @@ use super::random::Random;
 use super::state::{Probe, SEED};
 use crate::etcd::envelope;
 
-/// How every encrypted value begins, whoever encrypted it.
-const ENCRYPTED: &[u8] = b"k8s:enc:";
+/// Prefix of every encrypted value.
+const ENCRYPTED_PREFIX: &[u8] = b"k8s:enc:";
 
 /// A value read from etcd.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct Decrypted {
     pub(crate) plaintext: Zeroizing<Vec<u8>>,
-    /// A no-op update writes it anew.
+    /// A no-op update rewrites it.
     pub(crate) stale: bool,
 }
 
-/// One KMS v2 provider of one running server: its probe and what it has decrypted so far.
+/// A KMS v2 provider of a running server: its probe and its cache of decrypted DEK sources.
 #[derive(Debug)]
 pub(crate) struct Kms {
     provider: String,
@@ -59,7 +59,7 @@ impl Kms {
         }
     }
 
-    /// How many DEK sources are decrypted at the moment: upstream's metric `dek_source_cache_size`.
+    /// Number of decrypted DEK sources: upstream's metric `dek_source_cache_size`.
     pub(crate) fn cache_size(&self) -> usize {
         self.cache.len()
     }
@@ -72,23 +72,23 @@ impl Kms {
         }
     }
 
-    async fn read(&self, key: &str, payload: &[u8]) -> Result<Opened, String> {
+    async fn read(&self, key: &str, payload: &[u8]) -> Result<Decrypted, String> {
         let object = stored::decode(payload).map_err(|err| err.to_string())?;
         let state = self.probe.state()?;
         let source = self.dek_source(&object).await?;
-        let opened = envelope::open(&object, &source, self.aad(key));
+        let decrypted = envelope::decrypt(&object, &source, self.aad(key));
         // Values from before the sabotage stay readable.
-        let opened = if self.sabotage.aad {
-            opened.or_else(|_| envelope::open(&object, &source, key.as_bytes()))
+        let decrypted = if self.sabotage.aad {
+            decrypted.or_else(|_| envelope::decrypt(&object, &source, key.as_bytes()))
         } else {
-            opened
+            decrypted
         };
-        let plaintext = opened.map_err(|err| err.to_string())?;
+        let plaintext = decrypted.map_err(|err| err.to_string())?;
         let stale = object.key_id != state.key_id || object.encrypted_dek_source_type != SEED;
-        Ok(Opened { plaintext, stale })
+        Ok(Decrypted { plaintext, stale })
     }
 
-    /// The plaintext of a value's DEK source, from the cache or the plugin.
+    /// The decrypted DEK source of a value, from the cache or the plugin.
     async fn dek_source(&self, object: &EncryptedObject) -> Result<DekSource, String> {
         let kind = object.encrypted_dek_source_type;
         let key = CacheKey::new(
@@ -125,7 +125,7 @@ impl Kms {
         Ok(source)
     }
 
-    /// Whether a write would go through now.
+    /// Fails if a write would fail now.
     pub(crate) fn check_write(&self) -> Result<(), String> {
         let state = self.probe.state()?;
         if self.sabotage.expiry {
@@ -135,11 +135,11 @@ impl Kms {
         }
     }
 
-    /// Seals under the present seed; the plugin has no part in it.
+    /// Encrypts with the current seed, without the plugin.
     fn write(&self, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, String> {
         self.check_write()?;
         let state = self.probe.state()?;
-        // Reads of what this seed wrote need no plugin. Setting is also what drops expired entries.
+        // Reads of what this seed encrypted need no plugin. Setting also removes expired entries.
         self.cache.set(
             state.cache_key,
             Arc::new(Zeroizing::new(state.seed.to_vec())),
@@ -147,7 +147,7 @@ impl Kms {
         );
         let (info, nonce) = (self.random.array(), self.random.array());
         let object = EncryptedObject {
-            encrypted_data: envelope::seal_seed(
+            encrypted_data: envelope::encrypt_with_seed(
                 &state.seed,
                 &info,
                 &nonce,
@@ -163,30 +163,31 @@ impl Kms {
     }
 }
 
-/// One entry of a provider list, in use.
+/// A provider in use.
 #[derive(Debug, Clone)]
-pub(crate) enum Layer {
+pub(crate) enum ChainProvider {
     Kms(Arc<Kms>),
     Identity,
 }
 
-/// The provider list of a resource: the first writes, all read.
+/// The provider list of a resource: the first one writes, all read.
 #[derive(Debug, Clone)]
-pub(crate) enum Chain {
+pub(crate) enum ProviderChain {
     /// The resource is not in the EncryptionConfiguration.
     NotConfigured,
     /// Its list.
-    Configured(Vec<Layer>),
+    Configured(Vec<ChainProvider>),
 }
 
-impl Chain {
-    /// Tries every provider whose prefix the value has; what another than the first opens is stale.
-    pub(crate) async fn read(&self, key: &str, value: &[u8]) -> Result<Opened, String> {
-        let plain = |stale| Opened {
+impl ProviderChain {
+    /// Tries every provider whose prefix matches; values of another provider than the first are
+    /// stale.
+    pub(crate) async fn read(&self, key: &str, value: &[u8]) -> Result<Decrypted, String> {
+        let plain = |stale| Decrypted {
             plaintext: Zeroizing::new(value.to_vec()),
             stale,
         };
-        let encrypted = value.starts_with(ENCRYPTED);
+        let encrypted = value.starts_with(ENCRYPTED_PREFIX);
         let layers = match self {
             Self::NotConfigured if encrypted => {
                 return Err("identity transformer tried to read encrypted data".into());
@@ -194,29 +195,29 @@ impl Chain {
             Self::NotConfigured => return Ok(plain(false)),
             Self::Configured(layers) => layers,
         };
-        let mut refused = None;
+        let mut rejected = None;
         for (position, layer) in layers.iter().enumerate() {
             match layer {
-                // Identity's own refusal is not reported: the next provider may fit.
-                Layer::Identity if encrypted => {}
-                Layer::Identity => return Ok(plain(position != 0)),
-                Layer::Kms(kms) => {
+                // Identity's own error is not reported: a later provider may match.
+                ChainProvider::Identity if encrypted => {}
+                ChainProvider::Identity => return Ok(plain(position != 0)),
+                ChainProvider::Kms(kms) => {
                     let Some((_, payload)) =
                         stored::split(value).filter(|(provider, _)| *provider == kms.provider)
                     else {
                         continue;
                     };
                     match kms.read(key, payload).await {
-                        Ok(opened) => {
-                            let stale = (opened.stale || position != 0) && !kms.sabotage.stale;
-                            return Ok(Opened { stale, ..opened });
+                        Ok(decrypted) => {
+                            let stale = (decrypted.stale || position != 0) && !kms.sabotage.stale;
+                            return Ok(Decrypted { stale, ..decrypted });
                         }
-                        Err(err) => refused = Some(err),
+                        Err(err) => rejected = Some(err),
                     }
                 }
             }
         }
-        Err(refused.unwrap_or_else(|| "no matching prefix found".into()))
+        Err(rejected.unwrap_or_else(|| "no matching prefix found".into()))
     }
 
     /// The value to store under `key`.
@@ -224,8 +225,8 @@ impl Chain {
         match self {
             Self::NotConfigured => Ok(plaintext.to_vec()),
             Self::Configured(layers) => match layers.first() {
-                Some(Layer::Kms(kms)) => kms.write(key, plaintext),
-                Some(Layer::Identity) | None => Ok(plaintext.to_vec()),
+                Some(ChainProvider::Kms(kms)) => kms.write(key, plaintext),
+                Some(ChainProvider::Identity) | None => Ok(plaintext.to_vec()),
             },
         }
     }

@@ -1,6 +1,6 @@
-//! Stands in for envoy, kind's load balancer before several control planes, where its image can't
-//! be pulled: reads what kind writes for envoy, watches the health of each API server, and passes
-//! connections on to those that are well. Nothing else of envoy's.
+//! Replaces envoy, kind's load balancer for several control planes, if its image cannot be pulled:
+//! reads what kind writes for envoy, checks the health of each API server, and forwards connections
+//! to healthy ones. It has no other features of envoy.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,21 +15,21 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// kind writes the two files after it has started the balancer, and again after a change.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What kind wants: envoy's own configuration, as far as kind uses it.
+/// The part of envoy's configuration that kind uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
-    /// `0.0.0.0:6443`.
+struct BalancerConfig {
+    /// Listening address, such as `0.0.0.0:6443`.
     listen: String,
-    /// `node:6443`, each an API server.
+    /// API servers, such as `node:6443`.
     servers: Vec<String>,
-    health: Health,
+    health: HealthCheck,
 }
 
-/// How an API server's health is watched.
+/// How the health of an API server is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Health {
+struct HealthCheck {
     path: String,
     interval: Duration,
     timeout: Duration,
@@ -37,9 +37,9 @@ struct Health {
     connect_timeout: Duration,
 }
 
-/// Serves what the files that `bootstrap` names say, until it is ended.
+/// Serves the configuration in the files that `bootstrap` names, until it is stopped.
 pub async fn run(bootstrap: &Path) -> anyhow::Result<()> {
-    let files = Files::read(bootstrap)?;
+    let files = EnvoyFiles::read(bootstrap)?;
     let (mut current, mut serving) = (None, JoinSet::new());
     loop {
         if let Some(wanted) = files.wanted()
@@ -53,17 +53,17 @@ pub async fn run(bootstrap: &Path) -> anyhow::Result<()> {
             serving.spawn(serve(listener, wanted.clone()));
             current = Some(wanted);
         }
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Envoy's clusters and listeners.
-struct Files {
+struct EnvoyFiles {
     clusters: PathBuf,
     listeners: PathBuf,
 }
 
-impl Files {
+impl EnvoyFiles {
     fn read(bootstrap: &Path) -> anyhow::Result<Self> {
         let config = yaml(bootstrap)?;
         let path = |name: &str| {
@@ -80,8 +80,8 @@ impl Files {
         })
     }
 
-    /// `None` until both files say something.
-    fn wanted(&self) -> Option<Wanted> {
+    /// `None` until both files have content.
+    fn wanted(&self) -> Option<BalancerConfig> {
         wanted(&yaml(&self.clusters).ok()?, &yaml(&self.listeners).ok()?)
     }
 }
@@ -92,7 +92,7 @@ fn yaml(path: &Path) -> anyhow::Result<Value> {
     serde_saphyr::from_str(&text).with_context(|| format!("reading {}", path.display()))
 }
 
-fn wanted(clusters: &Value, listeners: &Value) -> Option<Wanted> {
+fn wanted(clusters: &Value, listeners: &Value) -> Option<BalancerConfig> {
     let cluster = clusters.pointer("/resources/0")?;
     let endpoints = cluster
         .pointer("/load_assignment/endpoints/0/lb_endpoints")?
@@ -101,7 +101,7 @@ fn wanted(clusters: &Value, listeners: &Value) -> Option<Wanted> {
         .iter()
         .map(|endpoint| address(endpoint.pointer("/endpoint/address")?));
     let check = cluster.pointer("/health_checks/0")?;
-    let health = Health {
+    let health = HealthCheck {
         path: check
             .pointer("/http_health_check/path")?
             .as_str()?
@@ -112,7 +112,7 @@ fn wanted(clusters: &Value, listeners: &Value) -> Option<Wanted> {
         connect_timeout: seconds(cluster.get("connect_timeout")?)?,
     };
     let listen = address(listeners.pointer("/resources/0/address")?)?;
-    Some(Wanted {
+    Some(BalancerConfig {
         listen,
         servers: servers.collect::<Option<_>>()?,
         health,
@@ -130,7 +130,7 @@ fn address(at: &Value) -> Option<String> {
     Some(format!("{host}:{}", at.get("port_value")?.as_u64()?))
 }
 
-/// `0.25s`.
+/// A duration such as `0.25s`.
 fn seconds(time: &Value) -> Option<Duration> {
     let seconds: f64 = time.as_str()?.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
@@ -142,7 +142,7 @@ struct Server {
     well: AtomicBool,
 }
 
-async fn serve(listener: TcpListener, wanted: Wanted) {
+async fn serve(listener: TcpListener, wanted: BalancerConfig) {
     let server = |address: &String| {
         Arc::new(Server {
             address: address.clone(),
@@ -159,15 +159,15 @@ async fn serve(listener: TcpListener, wanted: Wanted) {
         let Ok((client, _)) = listener.accept().await else {
             continue;
         };
-        let order = order(&servers, next.fetch_add(1, Ordering::Relaxed));
+        let order = targets(&servers, next.fetch_add(1, Ordering::Relaxed));
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
-        connections.spawn(pass_on(client, order, wanted.health.connect_timeout));
+        connections.spawn(forward(client, order, wanted.health.connect_timeout));
     }
 }
 
-/// Those that are well, in turn; all of them where none is, as envoy does in panic.
-fn order(servers: &[Arc<Server>], turn: usize) -> Vec<Arc<Server>> {
+/// The healthy servers in turn; all servers if none is healthy, like envoy in panic mode.
+fn targets(servers: &[Arc<Server>], turn: usize) -> Vec<Arc<Server>> {
     let mut order: Vec<_> = servers
         .iter()
         .filter(|server| server.well.load(Ordering::Relaxed))
@@ -183,8 +183,8 @@ fn order(servers: &[Arc<Server>], turn: usize) -> Vec<Arc<Server>> {
     order
 }
 
-/// To the first of them that takes the connection.
-async fn pass_on(mut client: TcpStream, order: Vec<Arc<Server>>, patience: Duration) {
+/// Forwards to the first server that accepts the connection.
+async fn forward(mut client: TcpStream, order: Vec<Arc<Server>>, patience: Duration) {
     for server in order {
         if let Ok(Ok(mut upstream)) = timeout(patience, TcpStream::connect(&server.address)).await {
             let _ = copy_bidirectional(&mut client, &mut upstream).await;
@@ -193,9 +193,9 @@ async fn pass_on(mut client: TcpStream, order: Vec<Arc<Server>>, patience: Durat
     }
 }
 
-async fn watch(server: Arc<Server>, health: Health) {
+async fn watch(server: Arc<Server>, health: HealthCheck) {
     let url = format!("https://{}{}", server.address, health.path);
-    // As kind tells envoy to: whether it answers well is asked, not who it is.
+    // As kind configures envoy: health is checked, not identity.
     let client = reqwest::Client::builder()
         .tls_danger_accept_invalid_certs(true)
         .no_proxy()
@@ -266,7 +266,7 @@ resources:
     }
 
     #[test]
-    fn what_kind_writes_for_envoy_is_read() {
+    fn envoy_configuration_of_kind_is_parsed() {
         let wanted = super::wanted(&value(CLUSTERS), &value(LISTENERS)).unwrap();
         assert_eq!(
             (wanted.listen.as_str(), &*wanted.servers),
@@ -294,7 +294,7 @@ resources:
     }
 
     #[test]
-    fn those_that_are_well_take_turns_and_all_do_where_none_is() {
+    fn healthy_servers_take_turns_and_all_do_if_none_is_healthy() {
         let server = |name: &str, well| {
             Arc::new(Server {
                 address: name.into(),
@@ -303,7 +303,7 @@ resources:
         };
         let servers = [server("a", true), server("b", false), server("c", true)];
         let names = |turn| {
-            order(&servers, turn)
+            targets(&servers, turn)
                 .iter()
                 .map(|server| server.address.clone())
                 .collect::<Vec<_>>()
@@ -314,6 +314,6 @@ resources:
             server.well.store(false, Ordering::Relaxed);
         }
         assert_eq!(names(1), "bca");
-        assert!(order(&[], 3).is_empty());
+        assert!(targets(&[], 3).is_empty());
     }
 }

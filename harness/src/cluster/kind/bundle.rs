@@ -1,6 +1,5 @@
-//! kmslab for containers and nodes: the program with the loader and the libraries that it was
-//! linked to, so that it runs whatever libc the container has, or none. A statically linked program
-//! is a bundle by itself.
+//! kmslab for containers and nodes: the program with its loader and libraries, so that it runs with
+//! any libc or none. A statically linked program is a bundle by itself.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,16 +9,16 @@ use anyhow::Context as _;
 
 use crate::engine::Engine;
 use crate::exit::environment;
-use crate::process::quoted;
+use crate::process::shell_quote;
 
-/// Where a bundle lies in containers and on nodes.
-pub const HOME: &str = "/opt/kmslab";
-/// Where the plugin's unit and its static pod look for it.
-const PLUGIN: &str = "/usr/local/bin/kmslab-plugin";
+/// Directory of a bundle in containers and on nodes.
+pub const BUNDLE_DIR: &str = "/opt/kmslab";
+/// Path at which the plugin's unit and static pod expect it.
+const PLUGIN_PATH: &str = "/usr/local/bin/kmslab-plugin";
 const PROGRAM: &str = "kmslab";
 const LOADER: &str = "loader";
 
-/// A directory that holds all of it.
+/// A directory with the program and its libraries.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     dir: PathBuf,
@@ -27,7 +26,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Makes one of `program` in `dir`.
+    /// Creates a bundle of `program` in `dir`.
     pub fn create(program: &Path, dir: &Path) -> anyhow::Result<Self> {
         if !cfg!(target_os = "linux") {
             return Err(environment(
@@ -43,7 +42,7 @@ impl Bundle {
             anyhow::Ok(())
         };
         copy(program, PROGRAM)?;
-        let needed = needed(program)?;
+        let needed = libraries(program)?;
         for library in &needed {
             let name = library
                 .file_name()
@@ -57,13 +56,17 @@ impl Bundle {
         })
     }
 
-    /// Makes one where a node's tree begins: at [`HOME`] below `root`, with [`PLUGIN`] beside it,
-    /// which starts it as the plugin.
+    /// Creates a bundle in the root directory of a node: in [`BUNDLE_DIR`] below `root`, with a
+    /// link for the plugin.
     pub fn for_node(program: &Path, root: &Path) -> anyhow::Result<Self> {
         let below = |path: &str| root.join(path.trim_start_matches('/'));
-        let bundle = Self::create(program, &below(HOME))?;
-        let plugin = below(PLUGIN);
-        let command: Vec<String> = bundle.command().iter().map(|word| quoted(word)).collect();
+        let bundle = Self::create(program, &below(BUNDLE_DIR))?;
+        let plugin = below(PLUGIN_PATH);
+        let command: Vec<String> = bundle
+            .command()
+            .iter()
+            .map(|word| shell_quote(word))
+            .collect();
         let written = || {
             std::fs::create_dir_all(plugin.parent().unwrap_or(root))?;
             std::fs::write(
@@ -76,19 +79,19 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Where it is on this machine.
+    /// Directory of the bundle on this machine.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The command that runs it where the bundle lies at [`HOME`].
+    /// The command that runs it if the bundle is in [`BUNDLE_DIR`].
     pub fn command(&self) -> Vec<String> {
-        let program = format!("{HOME}/{PROGRAM}");
+        let program = format!("{BUNDLE_DIR}/{PROGRAM}");
         if self.dynamic {
             vec![
-                format!("{HOME}/{LOADER}"),
+                format!("{BUNDLE_DIR}/{LOADER}"),
                 "--library-path".into(),
-                HOME.into(),
+                BUNDLE_DIR.into(),
                 program,
             ]
         } else {
@@ -96,8 +99,8 @@ impl Bundle {
         }
     }
 
-    /// Makes an image of it in the engine, which runs kmslab with what it is given, with labels
-    /// such as `dev.kmslab.lab=…`.
+    /// Creates an image in the engine that runs kmslab with the given arguments, with labels such
+    /// as `dev.kmslab.lab=…`.
     pub async fn image(&self, engine: &Engine, tag: &str, labels: &[String]) -> anyhow::Result<()> {
         let mut changes: Vec<String> = labels
             .iter()
@@ -112,8 +115,8 @@ impl Bundle {
             .import(tag, &changes, move |pipe| bundle.archive(pipe))
             .await?;
         match before {
-            // Without a name it would be left for good. One that a container runs from stays until
-            // that goes.
+            // Without a name it would never be removed. An image that a container uses is removed
+            // with that container.
             Some(before) if engine.image_id(tag).await?.as_ref() != Some(&before) => {
                 drop(engine.run(&["rmi", &before]).await)
             }
@@ -122,11 +125,11 @@ impl Bundle {
         Ok(())
     }
 
-    /// A file system with nothing but the bundle at [`HOME`], as a tar archive for `docker import`.
+    /// A file system with only the bundle in [`BUNDLE_DIR`], as a tar archive for `docker import`.
     pub fn archive(&self, into: impl std::io::Write) -> anyhow::Result<()> {
         let mut archive = tar::Builder::new(into);
-        archive.append_dir_all(HOME.trim_start_matches('/'), &self.dir)?;
-        // Where the emulator keeps what it makes for one run.
+        archive.append_dir_all(BUNDLE_DIR.trim_start_matches('/'), &self.dir)?;
+        // For the emulator's temporary files.
         let mut tmp = tar::Header::new_gnu();
         tmp.set_entry_type(tar::EntryType::Directory);
         tmp.set_mode(0o1777);
@@ -137,8 +140,8 @@ impl Bundle {
     }
 }
 
-/// The loader and the libraries of a program, by `ldd`; none where it is linked statically.
-fn needed(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Loader and libraries of a program, by `ldd`; none if it is statically linked.
+fn libraries(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let output = Command::new("ldd")
         .arg(program)
         .env("LC_ALL", "C")
@@ -159,12 +162,12 @@ fn needed(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
             error.trim()
         )));
     }
-    Ok(parse(&text))
+    Ok(parse_ldd(&text))
 }
 
-/// Lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)` and
-/// `/lib64/ld-linux-x86-64.so.2 (0x00007f…)`; the kernel's own, `linux-vdso.so.1`, has no path.
-fn parse(text: &str) -> Vec<PathBuf> {
+/// Parses lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)` and
+/// `/lib64/ld-linux-x86-64.so.2 (0x00007f…)`; the kernel's `linux-vdso.so.1` has no path.
+fn parse_ldd(text: &str) -> Vec<PathBuf> {
     let paths = text.lines().filter_map(|line| {
         let path = line
             .split_once(" => ")
@@ -185,11 +188,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ldd_is_read() {
+    fn ldd_output_is_parsed() {
         let text = "\tlinux-vdso.so.1 (0x00007f98c66b4000)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f98c481e000)\n\t\
                     /lib64/ld-linux-x86-64.so.2 (0x00007f98c66b6000)\n";
         assert_eq!(
-            parse(text),
+            parse_ldd(text),
             [
                 Path::new("/lib/x86_64-linux-gnu/libc.so.6"),
                 Path::new("/lib64/ld-linux-x86-64.so.2")
@@ -200,10 +203,10 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_bundle_runs_by_its_own_loader() {
+    fn bundle_runs_with_its_own_loader() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = Bundle::create(Path::new("/bin/true"), dir.path()).unwrap();
-        let here = |word: &String| word.replace(HOME, dir.path().to_str().unwrap());
+        let here = |word: &String| word.replace(BUNDLE_DIR, dir.path().to_str().unwrap());
         let command: Vec<String> = bundle.command().iter().map(here).collect();
         let status = Command::new(&command[0])
             .args(&command[1..])

@@ -1,5 +1,5 @@
-//! kind's own configuration: the files in kind-config/ that people also use by hand, and what a
-//! machine needs besides.
+//! kind's configuration: the files in kind-config/ that can also be used by hand, and patches for
+//! this machine.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ const ENCRYPTED: &str = include_str!("../../../../kind-config/encrypted.yaml");
 
 /// Where units are mounted.
 const SYSTEMD: &str = "/etc/systemd/";
-/// kubeadm's own steps that our node image has no images for.
-const LEFT_OUT: [&str; 2] = ["addon/coredns", "addon/kube-proxy"];
+/// kubeadm phases for which our node image has no images.
+const SKIPPED_PHASES: [&str; 2] = ["addon/coredns", "addon/kube-proxy"];
 
 /// A plain cluster of one node, for `kind create cluster --config`.
 pub fn plain(machine: &Machine) -> anyhow::Result<String> {
-    rendered(serde_saphyr::from_str(PLAIN)?, machine)
+    render(serde_saphyr::from_str(PLAIN)?, machine)
 }
 
-/// One whose API servers encrypt, with what is mounted below `files` instead of `node/`.
+/// A cluster whose API servers encrypt, with mounts from `files` instead of `node/`.
 pub fn encrypted(
     machine: &Machine,
     files: &Path,
@@ -56,11 +56,13 @@ pub fn encrypted(
             mount["hostPath"] = files.join(relative).display().to_string().into();
         }
     }
-    rendered(config, machine)
+    render(config, machine)
 }
 
-fn rendered(mut config: Value, machine: &Machine) -> anyhow::Result<String> {
-    if let (Some(config), Some(patches)) = (config.as_object_mut(), remedied(machine.remedies)) {
+fn render(mut config: Value, machine: &Machine) -> anyhow::Result<String> {
+    if let (Some(config), Some(patches)) =
+        (config.as_object_mut(), apply_remedies(machine.remedies))
+    {
         config.extend(patches);
     }
     if !machine.has_addons
@@ -73,16 +75,16 @@ fn rendered(mut config: Value, machine: &Machine) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(&config)?)
 }
 
-/// What is added to a configuration of kind's on a machine that lacks something, to be appended to
-/// its file; else nothing.
+/// What must be appended to a kind configuration on a machine with missing capabilities; else
+/// empty.
 pub fn patches(remedies: Remedies) -> anyhow::Result<String> {
-    Ok(remedied(remedies)
+    Ok(apply_remedies(remedies)
         .map(|patches| serde_saphyr::to_string(&patches))
         .transpose()?
         .unwrap_or_default())
 }
 
-fn remedied(remedies: Remedies) -> Option<serde_json::Map<String, Value>> {
+fn apply_remedies(remedies: Remedies) -> Option<serde_json::Map<String, Value>> {
     let patch = "[plugins.\"io.containerd.grpc.v1.cri\"]\n  restrict_oom_score_adj = true\n";
     let patches = ("containerdConfigPatches".to_owned(), json!([patch]));
     remedies
@@ -90,9 +92,9 @@ fn remedied(remedies: Remedies) -> Option<serde_json::Map<String, Value>> {
         .then(|| [patches].into_iter().collect())
 }
 
-/// kind leaves preflight out by itself; a patch replaces the whole list.
+/// kind skips preflight itself; a patch replaces the whole list.
 fn skip(version: &str) -> String {
-    let phases: Vec<&str> = ["preflight"].into_iter().chain(LEFT_OUT).collect();
+    let phases: Vec<&str> = ["preflight"].into_iter().chain(SKIPPED_PHASES).collect();
     format!(
         "kind: InitConfiguration\napiVersion: kubeadm.k8s.io/{version}\nskipPhases: [{}]\n",
         phases.join(", ")
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remedy_is_added_where_it_is_needed_and_the_rest_stays() {
+    fn remedies_are_added_only_where_needed() {
         let as_it_is = plain(&machine(false, true)).unwrap();
         assert_eq!(value(&as_it_is), value(PLAIN));
         let mut with = value(&plain(&machine(true, true)).unwrap());
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_comes_from_the_lab_and_nothing_else_changes() {
+    fn rendered_cluster_config_changes_only_mounts() {
         let by_hand = value(ENCRYPTED);
         let ours = encrypted(
             &machine(false, true),
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn by_hand_three_control_planes_are_what_one_is_three_times() {
+    fn ha_config_repeats_the_single_node_config() {
         let by_hand = value(include_str!("../../../../kind-config/ha.yaml"));
         let ours = encrypted(
             &machine(false, true),
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_the_patches_say_the_same_as_the_fragment_for_kubeadm_by_hand() {
+    fn kubeadm_patches_match_the_fragment() {
         let fragment = value(include_str!("../../../../kind-config/api-server.yaml"));
         let config = value(ENCRYPTED);
         let patches = config["kubeadmConfigPatches"].as_array().unwrap();
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_need_images_that_are_not_there_are_left_out() {
+    fn phases_without_images_are_skipped() {
         let config = value(&plain(&machine(false, false)).unwrap());
         let patches = config["kubeadmConfigPatches"].as_array().unwrap();
         let skips = patches

@@ -1,5 +1,5 @@
-//! What is mounted into a control-plane node: the tree `node/` of kind-config/encrypted.yaml,
-//! filled by a lab.
+//! The files mounted into a control-plane node: the tree `node/` of kind-config/encrypted.yaml,
+//! filled for a lab.
 
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::bundle::{Bundle, HOME};
+use super::bundle::{BUNDLE_DIR, Bundle};
 use crate::cloud::SecretFile;
 use crate::cluster::Encryption;
 use crate::cluster::apiserver::render;
@@ -15,42 +15,42 @@ use crate::cluster::apiserver::render;
 const UNIT: &str = include_str!("../../../../plugin/deploy/kmslab-plugin.service");
 const KUBELET: &str =
     include_str!("../../../../plugin/deploy/kubelet.service.d/10-kmslab-plugin.conf");
-/// The plugin's socket on the node, as the guide has it.
-pub const SOCKET: &str = "/var/run/kmsplugin/socket.sock";
+/// The plugin's socket on the node, as in the guide.
+pub const SOCKET_PATH: &str = "/var/run/kmsplugin/socket.sock";
 /// Its health port on the node.
 pub const HEALTH_PORT: u16 = 8080;
-/// Where the CA of the plugin's endpoint lies on the node.
-pub const CA: &str = "/etc/kmslab/ca.pem";
+/// Path of the CA of the plugin's endpoint on the node.
+pub const CA_PATH: &str = "/etc/kmslab/ca.pem";
 
 const POD: &str = include_str!("../../../../plugin/deploy/static-pod.yaml");
-/// The static pod's manifest on the node.
+/// Path of the static pod's manifest on the node.
 pub(super) const POD_MANIFEST: &str = "/etc/kubernetes/manifests/kmslab-plugin.yaml";
 
 /// How the plugin runs on a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum PluginForm {
-    /// A systemd unit, up before the kubelet
+    /// A systemd unit that starts before kubelet
     #[default]
     Systemd,
-    /// A static pod, which the kubelet starts beside the API server
+    /// A static pod, which kubelet starts next to the API server
     StaticPod,
 }
 
-/// What the plugin on the node is to be.
+/// Configuration of the plugin on the node.
 pub struct NodeFiles<'a> {
-    /// kmslab, which lies in the tree already.
+    /// kmslab, already in the tree.
     pub bundle: &'a Bundle,
-    /// `aws --key=… --endpoint-url=…`, and what names the credentials; the unit adds the socket.
+    /// `aws --key=… --endpoint-url=…` and credential flags; the unit adds the socket.
     pub plugin: Vec<String>,
-    /// Its environment, likewise.
+    /// Its environment.
     pub variables: Vec<(&'static str, String)>,
     /// The plugin's credentials.
     pub credentials: SecretFile,
     /// How it runs.
     pub form: PluginForm,
-    /// An image that is on the node, for a static pod: what it runs is mounted.
+    /// An image on the node, for a static pod; the program itself is mounted.
     pub image: &'a str,
-    /// The CA of its endpoint.
+    /// CA of its endpoint.
     pub ca: &'a [u8],
     /// `kms.name`.
     pub provider: &'a str,
@@ -59,7 +59,7 @@ pub struct NodeFiles<'a> {
 }
 
 impl std::fmt::Debug for NodeFiles<'_> {
-    /// Without the credentials.
+    /// Omits the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NodeFiles")
             .field("plugin", &self.plugin)
@@ -68,35 +68,35 @@ impl std::fmt::Debug for NodeFiles<'_> {
 }
 
 impl NodeFiles<'_> {
-    /// Writes all of it below `root`, which becomes what `node/` is by hand.
+    /// Writes all files below `root`, which corresponds to `node/` by hand.
     pub fn write(&self, root: &Path) -> anyhow::Result<()> {
-        let encryption = Encryption::kms(self.provider, SOCKET, self.resources.clone());
+        let encryption = Encryption::kms(self.provider, SOCKET_PATH, self.resources.clone());
         match self.form {
             PluginForm::Systemd => {
-                put(
+                write_file(
                     root,
                     "/etc/systemd/system/kmslab-plugin.service",
                     UNIT,
                     0o644,
                 )?;
-                put(
+                write_file(
                     root,
                     "/etc/systemd/system/kubelet.service.d/10-kmslab-plugin.conf",
                     KUBELET,
                     0o644,
                 )?;
-                put(root, "/etc/kmslab/plugin.env", &self.environment()?, 0o600)?;
+                write_file(root, "/etc/kmslab/plugin.env", &self.environment()?, 0o600)?;
             }
-            PluginForm::StaticPod => put(root, POD_MANIFEST, &self.pod()?, 0o600)?,
+            PluginForm::StaticPod => write_file(root, POD_MANIFEST, &self.pod()?, 0o600)?,
         }
-        put(
+        write_file(
             root,
-            &self.credentials.on_node(),
+            &self.credentials.node_path(),
             &self.credentials.content,
             0o600,
         )?;
-        put(root, CA, &String::from_utf8_lossy(self.ca), 0o644)?;
-        put(
+        write_file(root, CA_PATH, &String::from_utf8_lossy(self.ca), 0o644)?;
+        write_file(
             root,
             "/etc/kubernetes/enc/encryption-configuration.yaml",
             &render(&encryption)?,
@@ -118,12 +118,12 @@ impl NodeFiles<'_> {
                 !value.contains('\n'),
                 "the value of {name} has more than one line"
             );
-            text.push_str(&format!("{name}={}\n", quoted(value)));
+            text.push_str(&format!("{name}={}\n", quote(value)));
         }
         Ok(text)
     }
 
-    /// The manifest with the lab's key and the bundle as its program, and nothing else changed.
+    /// The manifest with the lab's key and the bundle as its program, otherwise unchanged.
     fn pod(&self) -> anyhow::Result<String> {
         let mut pod: Value = serde_saphyr::from_str(POD)?;
         let container = &mut pod["spec"]["containers"][0];
@@ -158,18 +158,18 @@ impl NodeFiles<'_> {
         };
         add(
             &mut container["volumeMounts"],
-            json!({ "name": "program", "mountPath": HOME, "readOnly": true }),
+            json!({ "name": "program", "mountPath": BUNDLE_DIR, "readOnly": true }),
         )?;
         add(
             &mut pod["spec"]["volumes"],
-            json!({ "name": "program", "hostPath": { "path": HOME } }),
+            json!({ "name": "program", "hostPath": { "path": BUNDLE_DIR } }),
         )?;
         Ok(serde_saphyr::to_string(&pod)?)
     }
 }
 
-/// In double quotes, where systemd and shells agree on what is to be escaped.
-fn quoted(value: &str) -> String {
+/// In double quotes, for which systemd and shells have the same escapes.
+fn quote(value: &str) -> String {
     let mut text = String::from('"');
     for c in value.chars() {
         if "\"\\`$".contains(c) {
@@ -181,13 +181,13 @@ fn quoted(value: &str) -> String {
     text
 }
 
-fn below(root: &Path, path: &str) -> PathBuf {
+fn join_path(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-fn put(root: &Path, path: &str, content: &str, mode: u32) -> anyhow::Result<()> {
+fn write_file(root: &Path, path: &str, content: &str, mode: u32) -> anyhow::Result<()> {
     use std::io::Write as _;
-    let path = below(root, path);
+    let path = join_path(root, path);
     let written = || {
         if let Some(parent) = path.parent() {
             std::fs::DirBuilder::new()
@@ -210,7 +210,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::cloud::NamedBy;
+    use crate::cloud::FileReference;
 
     const CREDENTIALS: &str = "/etc/kmslab/credentials";
 
@@ -224,7 +224,7 @@ mod tests {
             credentials: SecretFile {
                 name: "credentials",
                 content: "[default]\naws_secret_access_key = s3cret\n".into(),
-                named_by: NamedBy::Variable("AWS_SHARED_CREDENTIALS_FILE"),
+                reference: FileReference::Variable("AWS_SHARED_CREDENTIALS_FILE"),
             },
             ca: b"CA",
             provider: "kmslab",
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mount_of_the_configuration_is_there_and_credentials_are_private() {
+    fn every_mount_exists_and_credentials_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = Bundle::for_node(Path::new("/bin/true"), dir.path()).unwrap();
         files(&bundle, PluginForm::Systemd)
@@ -246,12 +246,12 @@ mod tests {
         let config = include_str!("../../../../kind-config/encrypted.yaml");
         let config: Value = serde_saphyr::from_str(config).unwrap();
         for mount in config["nodes"][0]["extraMounts"].as_array().unwrap() {
-            let path = below(dir.path(), mount["containerPath"].as_str().unwrap());
+            let path = join_path(dir.path(), mount["containerPath"].as_str().unwrap());
             assert!(path.exists(), "{}", path.display());
         }
         let (environment, credentials) = (
-            below(dir.path(), "/etc/kmslab/plugin.env"),
-            below(dir.path(), CREDENTIALS),
+            join_path(dir.path(), "/etc/kmslab/plugin.env"),
+            join_path(dir.path(), CREDENTIALS),
         );
         assert_eq!((mode(&environment), mode(&credentials)), (0o600, 0o600));
         assert!(
@@ -267,25 +267,25 @@ mod tests {
             .find_map(|line| line.strip_prefix("ExecStart="))
             .unwrap();
         assert!(
-            below(dir.path(), unit.split(' ').next().unwrap()).exists(),
+            join_path(dir.path(), unit.split(' ').next().unwrap()).exists(),
             "the unit as it is starts the lab's own program"
         );
         assert!(!format!("{:?}", files(&bundle, PluginForm::Systemd)).contains("s3cret"));
     }
 
     #[test]
-    fn a_value_is_quoted_as_systemd_reads_it() {
-        assert_eq!(quoted(r#"a "b" $c \ '"#), r#""a \"b\" \$c \\ '""#);
+    fn values_are_quoted_for_systemd() {
+        assert_eq!(quote(r#"a "b" $c \ '"#), r#""a \"b\" \$c \\ '""#);
     }
 
     #[test]
-    fn the_static_pod_is_the_file_with_the_lab_s_key_and_program() {
+    fn static_pod_manifest_changes_only_key_and_program() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = Bundle::for_node(Path::new("/bin/true"), dir.path()).unwrap();
         files(&bundle, PluginForm::StaticPod)
             .write(dir.path())
             .unwrap();
-        let path = below(dir.path(), POD_MANIFEST);
+        let path = join_path(dir.path(), POD_MANIFEST);
         assert_eq!(mode(&path), 0o600);
         let text = std::fs::read_to_string(path).unwrap();
         assert!(!text.contains("s3cret"), "the API shows what stands here");

@@ -1,4 +1,4 @@
-//! `kind create cluster`, and the ways to what then runs in it.
+//! Runs `kind create cluster` and connects to the cluster.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use crate::cluster::{Cluster as _, Description, Node, Nodes};
 use crate::engine::{Engine, KIND_LABEL, VARIABLES};
 use crate::etcd::client::TlsFiles;
 use crate::exit::environment;
-use crate::process::{Keep, Program, Service, tail};
+use crate::process::{Program, RestartPolicy, Service, tail};
 use crate::runtime_dir::RuntimeDir;
 
-/// How long kind waits for a node to be Ready: 15 s on 2 free cores with the image there.
-const WAIT: &str = "300s";
-/// How much of kind's log an error shows.
+/// How long kind waits for a node to be Ready: 15 s on 2 idle cores with the image present.
+const READY_TIMEOUT: &str = "300s";
+/// Number of lines of kind's log in an error.
 const TAIL_LINES: usize = 15;
-/// How long kind's command has to end after it was told to.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long kind's command may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What to start.
+/// Configuration of a cluster.
 #[derive(Debug)]
 pub struct Config {
-    /// Where nodes run.
+    /// Container engine of the nodes.
     pub engine: Engine,
     /// kind's command.
     pub kind: PathBuf,
@@ -35,17 +35,17 @@ pub struct Config {
     pub machine: Machine,
     /// How the plugin runs.
     pub form: PluginForm,
-    /// How many control-plane nodes.
+    /// Number of control-plane nodes.
     pub control_planes: usize,
-    /// Where configuration and logs go; the nodes' files stand in its `node/`.
+    /// Directory of configuration and logs; the nodes' files are in its `node/`.
     pub dir: Arc<RuntimeDir>,
-    /// The network, which is there, and the cluster's name as well.
+    /// Name of the network, which exists, and of the cluster.
     pub network: String,
-    /// The emulator's container, which is there.
+    /// The emulator's container, which exists.
     pub emulator: String,
-    /// The command that runs kmslab on the nodes.
+    /// Command that runs kmslab on the nodes.
     pub command: Vec<String>,
-    /// The kmslab binary to start children through, where it is not [`crate::process::own_binary`].
+    /// The kmslab binary that spawns children, by default [`crate::process::own_binary`].
     pub kmslab: Option<PathBuf>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
         .as_bytes(),
     )?;
     if let Err(error) = create(&config, &file, &kubeconfig).await {
-        // The node is still there, and knows more than kind.
+        // The node still exists and its logs say more than kind's.
         let nodes = nodes(&config).await.unwrap_or_default();
         let mut told = String::new();
         for name in &nodes {
@@ -122,14 +122,14 @@ pub(super) async fn cluster(config: Config) -> anyhow::Result<KindCluster> {
         }),
     };
     let cluster = KindCluster::attach(description, Some(Arc::clone(dir))).await?;
-    cluster.until_ready().await?;
+    cluster.wait_until_ready().await?;
     if config.form == PluginForm::Systemd {
         cluster.enable_plugin().await?;
     }
     Ok(cluster)
 }
 
-/// Runs `kind create cluster` to its end. A failed node is retained: what it says is wanted.
+/// Runs `kind create cluster`. A failed node is retained for its logs.
 async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Result<()> {
     let log = config.dir.logs().join("kind.log");
     let image = config.engine.full_name(&config.image);
@@ -139,7 +139,7 @@ async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Resu
             "cluster",
             "--retain",
             "--wait",
-            WAIT,
+            READY_TIMEOUT,
             "--name",
             &config.network,
             "--image",
@@ -163,38 +163,38 @@ async fn create(config: &Config, file: &Path, kubeconfig: &Path) -> anyhow::Resu
         }
     }
     if let Some(kmslab) = &config.kmslab {
-        program = program.through(kmslab);
+        program = program.spawner(kmslab);
     }
-    let service = Service::start(program, Keep::Once, Arc::clone(&config.dir))?;
+    let service = Service::start(program, RestartPolicy::Never, Arc::clone(&config.dir))?;
     let status = service.child().wait().await?;
-    service.stop(GRACE).await?;
+    service.stop(STOP_TIMEOUT).await?;
     if status.success() {
         return Ok(());
     }
-    Err(explained(&tail(&log, 0, usize::MAX), &config.network, &log))
+    Err(explain(&tail(&log, 0, usize::MAX), &config.network, &log))
 }
 
-/// kind's failure with its remedy, where it is known.
-fn explained(said: &str, cluster: &str, log: &Path) -> anyhow::Error {
-    let error = said
+/// kind's error with its remedy, if known.
+fn explain(message: &str, cluster: &str, log: &Path) -> anyhow::Error {
+    let error = message
         .lines()
         .find_map(|line| line.strip_prefix("ERROR: "))
         .unwrap_or("it has not said why");
-    if said.contains("already exist for a cluster with the name") {
+    if message.contains("already exist for a cluster with the name") {
         return environment(format!(
             "there are nodes of a kind cluster {cluster} already: `kind delete cluster --name {cluster}` removes them, or choose \
              another name for the lab"
         ));
     }
-    if said.contains("port is already allocated") {
+    if message.contains("port is already allocated") {
         return environment(format!(
             "{error}: another program took the port meanwhile; try again"
         ));
     }
-    if said.contains("failed to get docker info") || said.contains("failed to pull image") {
+    if message.contains("failed to get docker info") || message.contains("failed to pull image") {
         return environment(format!("kind: {error}"));
     }
-    let lines: Vec<&str> = said.lines().collect();
+    let lines: Vec<&str> = message.lines().collect();
     let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
     anyhow::anyhow!(
         "kind: {error}; its log {} ends with:\n{last}",
@@ -219,7 +219,7 @@ async fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Copies a file of the node to the lab, for this user's eyes only.
+/// Copies a file of the node to the lab, readable by this user only.
 async fn save(config: &Config, node: &str, from: &str, name: &str) -> anyhow::Result<PathBuf> {
     let content = config.engine.exec_bytes(node, &["cat", from]).await?;
     Ok(config.dir.write_private(name, &content)?)
@@ -230,10 +230,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_kind_says_is_told_with_a_remedy() {
+    fn errors_of_the_cluster_tool_have_a_remedy() {
         let log = Path::new("/x/kind.log");
         let taken = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"kmslab-x\"\n";
-        let error = explained(taken, "kmslab-x", log);
+        let error = explain(taken, "kmslab-x", log);
         assert!(
             error
                 .to_string()
@@ -242,8 +242,8 @@ mod tests {
         );
         assert_eq!(crate::exit::code(&error), 3);
         let port = "Bind for 127.0.0.1:6443 failed: port is already allocated\nERROR: failed to create cluster: x\n";
-        assert_eq!(crate::exit::code(&explained(port, "x", log)), 3);
-        let other = explained(
+        assert_eq!(crate::exit::code(&explain(port, "x", log)), 3);
+        let other = explain(
             "one\nERROR: failed to init node with kubeadm\ntwo\n",
             "x",
             log,

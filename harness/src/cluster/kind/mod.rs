@@ -5,13 +5,13 @@
 //! is what is done on a node.
 
 pub mod balancer;
+pub mod balancer_image;
 pub mod bundle;
 pub mod config;
 pub mod files;
 mod launch;
 mod node;
 mod remedies;
-pub mod standin;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,12 +34,11 @@ use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
 use crate::runtime_dir::RuntimeDir;
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A static pod takes 10 s to be there again, or a minute where its plugin keeps the caches from
-/// filling.
-const PATIENCE: Duration = Duration::from_secs(120);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// A static pod takes 10 s to return, or a minute if its plugin keeps the caches from filling.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A cluster of kind's.
+/// A kind cluster.
 #[derive(Debug)]
 pub struct KindCluster {
     description: Description,
@@ -47,17 +46,17 @@ pub struct KindCluster {
     engine: Engine,
     apis: Vec<Arc<HttpApi>>,
     etcd: Arc<EtcdClient>,
-    /// Where this process has started it.
+    /// Set if this process started the cluster.
     dir: Option<Arc<RuntimeDir>>,
 }
 
 impl KindCluster {
-    /// Starts it and waits until it is ready. What is started goes with the directory in `config`.
+    /// Starts a cluster and waits until it is ready. It is removed with the directory in `config`.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         launch::cluster(config).await
     }
 
-    /// Uses a cluster that runs; with `dir`, one of this process.
+    /// Attaches to a running cluster; with `dir`, one that this process started.
     pub(crate) async fn attach(
         mut description: Description,
         dir: Option<Arc<RuntimeDir>>,
@@ -89,13 +88,13 @@ impl KindCluster {
         })
     }
 
-    /// What another process needs to use it.
+    /// What another process needs to attach to the cluster.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// The API by new connections to where the kubeconfig leads: with several control planes to
-    /// kind's load balancer.
+    /// The API by new connections to the kubeconfig's server: with several control planes, kind's
+    /// load balancer.
     pub fn balanced(&self) -> anyhow::Result<HttpApi> {
         let path = &self.description.kubeconfig;
         Ok(HttpApi::new(&kubeconfig::server(path)?, &kubeconfig::read(path)?)?.with_controllers())
@@ -111,7 +110,7 @@ impl KindCluster {
         &self.nodes
     }
 
-    /// The engine that its nodes run in.
+    /// Container engine of its nodes.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -133,8 +132,8 @@ impl KindCluster {
         node.with_context(|| format!("there is no control-plane node {number}"))
     }
 
-    /// Looks until `probe` is `Ok`; else says what was seen last, and what the node says.
-    async fn until<F>(&self, what: &str, probe: impl Fn() -> F) -> anyhow::Result<()>
+    /// Polls until `probe` is `Ok`; a timeout reports what was seen last and the node's logs.
+    async fn poll_until<F>(&self, what: &str, probe: impl Fn() -> F) -> anyhow::Result<()>
     where
         F: Future<Output = Result<(), String>>,
     {
@@ -143,16 +142,16 @@ impl KindCluster {
             let Err(seen) = probe().await else {
                 return Ok(());
             };
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > READY_TIMEOUT {
                 let node = self.node(0)?;
                 node::save_logs(&self.engine, node, &self.description.logs).await;
                 let told = node::diagnose(&self.engine, node).await;
                 anyhow::bail!(
                     "the API server of {node} is not {what} after {} s: {seen}{told}",
-                    PATIENCE.as_secs()
+                    READY_TIMEOUT.as_secs()
                 );
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -183,8 +182,8 @@ impl Cluster for KindCluster {
         self.apis[0].health(path).await
     }
 
-    async fn until_ready(&self) -> anyhow::Result<()> {
-        self.until("ready", || self.readiness()).await?;
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
+        self.poll_until("ready", || self.readiness()).await?;
         let default = ObjectRef::new(Resource::namespaces(), None, "default");
         let there = || async {
             self.apis[0]
@@ -193,7 +192,8 @@ impl Cluster for KindCluster {
                 .map(drop)
                 .map_err(|error| error.to_string())
         };
-        self.until("serving the namespace default", there).await
+        self.poll_until("serving the namespace default", there)
+            .await
     }
 
     async fn kill_server(&self) -> anyhow::Result<()> {
@@ -204,30 +204,32 @@ impl Cluster for KindCluster {
                 Ok(_) => Err("it still answers".into()),
             }
         };
-        self.until("down", down).await
+        self.poll_until("down", down).await
     }
 
     async fn start_server(&self) -> anyhow::Result<()> {
         node::release_server(&self.engine, self.node(0)?).await?;
-        self.until("alive", || ready::healthy(&self.apis[0], ready::ALIVE))
-            .await
+        self.poll_until("alive", || {
+            ready::ensure_healthy(&self.apis[0], ready::ALIVE)
+        })
+        .await
     }
 
     async fn reconfigure(&self, encryption: Encryption) -> anyhow::Result<()> {
-        // What the nodes mount: the directory, so that another file in it is seen.
+        // The nodes mount the directory, so that a replaced file is visible.
         let dir = self.description.dir.join("node/etc/kubernetes/enc");
         let hash = replace(&dir, &render(&encryption)?)
             .with_context(|| format!("writing in {}", dir.display()))?;
         for api in &self.apis {
-            self.until("using the new EncryptionConfiguration", || {
-                ready::uses(api, &hash)
+            self.poll_until("using the new EncryptionConfiguration", || {
+                ready::ensure_config_hash(api, &hash)
             })
             .await?;
         }
         Ok(())
     }
 
-    async fn pass(&self, time: Duration) {
+    async fn advance_time(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
@@ -236,7 +238,7 @@ impl Cluster for KindCluster {
             node::save_logs(&self.engine, &node.container, &self.description.logs).await;
         }
         match &self.dir {
-            // They outlast the nodes that way.
+            // Logs are kept after the nodes are removed.
             Some(dir) => dir.keep_logs().ok(),
             None => Some(self.description.logs.clone()),
         }

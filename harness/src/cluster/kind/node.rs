@@ -1,4 +1,4 @@
-//! What is done on a node, by commands that the engine runs there.
+//! Operations on a node, by commands that the engine runs there.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use crate::engine::Engine;
 
 /// The API server's port on a node.
 pub(super) const API_PORT: u16 = 6443;
-/// etcd's.
+/// etcd's port on a node.
 pub(super) const ETCD_PORT: u16 = 2379;
-/// kubeadm's own places.
+/// kubeadm's paths.
 pub(super) const ETCD_CA: &str = "/etc/kubernetes/pki/etcd/ca.crt";
 pub(super) const ETCD_CERT: &str = "/etc/kubernetes/pki/etcd/server.crt";
 pub(super) const ETCD_KEY: &str = "/etc/kubernetes/pki/etcd/server.key";
 const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
-/// Where the manifest waits while the API server is held down.
-const HELD: &str = "/etc/kubernetes/kube-apiserver.yaml.held";
-/// Annotation that tells one start of the API server from another.
-const STARTED: &str = "kmslab.invalid\\/started";
+/// Where the manifest is kept while the API server is held down.
+const HELD_MANIFEST: &str = "/etc/kubernetes/kube-apiserver.yaml.held";
+/// Annotation that distinguishes the starts of the API server.
+const STARTED_ANNOTATION: &str = "kmslab.invalid\\/started";
 const UNIT: &str = "kmslab-plugin.service";
 
-/// A log of the node, the command that shows it, and whether an error quotes it.
+/// Logs of the node, and the commands that print them.
 const LOGS: [(&str, &str); 5] = [
     (
         "plugin.log",
@@ -43,27 +43,30 @@ const LOGS: [(&str, &str); 5] = [
         "cat /var/log/pods/kube-system_kmslab-plugin-*/*/*.log",
     ),
 ];
-/// Those that an error quotes the end of.
-const QUOTED: [&str; 3] = ["plugin.log", "plugin-pod.log", "kube-apiserver.log"];
+/// Logs whose end is quoted in errors.
+const QUOTED_LOGS: [&str; 3] = ["plugin.log", "plugin-pod.log", "kube-apiserver.log"];
 const QUOTED_LINES: usize = 6;
 
-/// The API server's process ends at once, and the kubelet finds no manifest to start it from.
+/// Kills the API server's process and moves its manifest away, so that kubelet does not restart it.
 pub(super) async fn kill_server(engine: &Engine, node: &str) -> anyhow::Result<()> {
-    let script = format!("mv {MANIFEST} {HELD}; pkill --signal KILL --exact kube-apiserver");
-    engine.exec(node, &["sh", "-c", &script]).await.map(drop)
-}
-
-/// The kubelet finds the manifest again, as another pod's: the one that was killed has crashed to
-/// it, and would have to wait, longer each time. A static pod is another one when anything in its
-/// manifest is.
-pub(super) async fn release_server(engine: &Engine, node: &str) -> anyhow::Result<()> {
-    let again = format!("/{STARTED}:/d; s|^  annotations:|&\\n    {STARTED}: \"'$(date +%s%N)'\"|");
     let script =
-        format!("test ! -e {HELD} || {{ sed -i '{again}' {HELD} && mv {HELD} {MANIFEST}; }}");
+        format!("mv {MANIFEST} {HELD_MANIFEST}; pkill --signal KILL --exact kube-apiserver");
     engine.exec(node, &["sh", "-c", &script]).await.map(drop)
 }
 
-/// The unit is started at boot by itself too, not only as a need of the kubelet's.
+/// Moves the manifest back as that of another pod: kubelet would delay the restart of the killed
+/// one, longer each time. Any change of a manifest makes it another pod.
+pub(super) async fn release_server(engine: &Engine, node: &str) -> anyhow::Result<()> {
+    let again = format!(
+        "/{STARTED_ANNOTATION}:/d; s|^  annotations:|&\\n    {STARTED_ANNOTATION}: \"'$(date +%s%N)'\"|"
+    );
+    let script = format!(
+        "test ! -e {HELD_MANIFEST} || {{ sed -i '{again}' {HELD_MANIFEST} && mv {HELD_MANIFEST} {MANIFEST}; }}"
+    );
+    engine.exec(node, &["sh", "-c", &script]).await.map(drop)
+}
+
+/// Starts the unit at boot by itself, not only as a dependency of kubelet.
 pub(super) async fn enable_plugin(engine: &Engine, node: &str) -> anyhow::Result<()> {
     engine
         .exec(node, &["systemctl", "enable", "--quiet", UNIT])
@@ -71,7 +74,7 @@ pub(super) async fn enable_plugin(engine: &Engine, node: &str) -> anyhow::Result
         .map(drop)
 }
 
-/// Copies the node's logs into `logs`, as far as there are any.
+/// Copies the node's logs into `logs`, as far as they exist.
 pub(super) async fn save_logs(engine: &Engine, node: &str, logs: &Path) {
     for (name, command) in LOGS {
         if let Some(text) = log(engine, node, command).await
@@ -82,10 +85,10 @@ pub(super) async fn save_logs(engine: &Engine, node: &str, logs: &Path) {
     }
 }
 
-/// The last words of the plugin and of the API server.
+/// The end of the logs of plugin and API server.
 pub(super) async fn diagnose(engine: &Engine, node: &str) -> String {
     let mut told = String::new();
-    for (name, command) in LOGS.iter().filter(|(name, _)| QUOTED.contains(name)) {
+    for (name, command) in LOGS.iter().filter(|(name, _)| QUOTED_LOGS.contains(name)) {
         let Some(text) = log(engine, node, command).await else {
             continue;
         };
@@ -96,13 +99,12 @@ pub(super) async fn diagnose(engine: &Engine, node: &str) -> String {
     told
 }
 
-/// A log, unless there is none or it can't be had: this comes after a failure, and must not hide
-/// it.
+/// A log, or `None`: this runs after a failure and must not hide it.
 async fn log(engine: &Engine, node: &str, command: &str) -> Option<String> {
     let script = format!("{command} 2>/dev/null");
     let command = ["sh", "-c", &script];
-    let asked = engine.exec(node, &command);
-    let text = tokio::time::timeout(Duration::from_secs(10), asked)
+    let requested = engine.exec(node, &command);
+    let text = tokio::time::timeout(Duration::from_secs(10), requested)
         .await
         .ok()?
         .ok()?;

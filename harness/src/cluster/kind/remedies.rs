@@ -1,38 +1,36 @@
-//! What a machine lacks for kind, and what is done about it: only where a look shows that it is
-//! needed.
+//! Limitations of a machine that kind needs workarounds for, applied only where they are detected.
 
 use crate::engine::Engine;
 
-/// What this machine lacks, and what is done about it.
+/// Workarounds for this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remedies {
-    /// Containers can't lower their oom_score_adj: containerd in the node must not try.
+    /// Containers cannot lower their oom_score_adj, so containerd in the node must not try.
     pub restrict_oom_score_adj: bool,
 }
 
-/// What differs between machines and between node images.
+/// Differences between machines and between node images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// What it lacks.
+    /// Workarounds that the machine needs.
     pub remedies: Remedies,
-    /// Whether the node image has what kubeadm installs besides: coredns and kube-proxy. Ours has
-    /// not.
+    /// Whether the node image contains kubeadm's addons, coredns and kube-proxy. Ours does not.
     pub has_addons: bool,
-    /// The image of pods' sandboxes, which is on every node.
+    /// The image of pod sandboxes, which is on every node.
     pub pause: String,
 }
 
-/// The bounding set that containers get, then of the node image its own network configurations and
-/// the name of its pause image.
-const LOOK: &str =
+/// Prints the bounding set of containers, then the node image's network configurations and the name
+/// of its pause image.
+const PROBE_COMMAND: &str =
     "cat /proc/self/status; ls /etc/cni/net.d; grep pause: /etc/containerd/config.toml || true";
-/// In images that kind-config/image/build has made.
-const OURS: &str = "10-kmslab.conflist";
+/// Present in images built by kind-config/image/build.
+const OWN_NETWORK_CONFIG: &str = "10-kmslab.conflist";
 
 impl Machine {
-    /// Looks into a privileged container of the node image, since it is the engine's rights that
-    /// count and not this process's.
-    pub async fn find(engine: &Engine, image: &str) -> anyhow::Result<Self> {
+    /// Runs a privileged container of the node image, since the engine's capabilities matter and
+    /// not this process's.
+    pub async fn detect(engine: &Engine, image: &str) -> anyhow::Result<Self> {
         let run = [
             "run",
             "--rm",
@@ -43,7 +41,7 @@ impl Machine {
             "/bin/sh",
             image,
             "-c",
-            LOOK,
+            PROBE_COMMAND,
         ];
         Ok(Self::read(&engine.run(&run).await?))
     }
@@ -59,15 +57,15 @@ impl Machine {
             .to_owned();
         Self {
             remedies,
-            has_addons: !look.lines().any(|line| line == OURS),
+            has_addons: !look.lines().any(|line| line == OWN_NETWORK_CONFIG),
             pause,
         }
     }
 }
 
 impl Remedies {
-    /// What is done, for a person to read.
-    pub fn said(self) -> Option<&'static str> {
+    /// A description for people.
+    pub fn description(self) -> Option<&'static str> {
         self.restrict_oom_score_adj.then_some(
             "containers get no CAP_SYS_RESOURCE here: containerd in the node is told not to lower oom_score_adj",
         )
@@ -86,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bounding_set_is_what_counts() {
+    fn bounding_set_decides_about_sys_resource() {
         assert!(has_sys_resource("CapEff:\t0\nCapBnd:\t000001ffffffffff\n"));
         assert!(!has_sys_resource(
             "CapEff:\t000001ffffffffff\nCapBnd:\t000001fffeffffff\n"
@@ -95,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn our_image_is_known_by_its_network() {
+    fn own_node_image_is_recognised_by_its_network() {
         let look = "CapBnd:\t000001ffffffffff\n10-kmslab.conflist\n  sandbox_image = \"registry.k8s.io/pause:3.10\"\n";
         let remedies = Remedies {
             restrict_oom_score_adj: false,
@@ -114,6 +112,6 @@ mod tests {
             "kindest/node gets its network later"
         );
         let conflist = include_str!("../../../../kind-config/image/Dockerfile");
-        assert!(conflist.contains(&format!("/etc/cni/net.d/{OURS}")));
+        assert!(conflist.contains(&format!("/etc/cni/net.d/{OWN_NETWORK_CONFIG}")));
     }
 }

@@ -1,4 +1,4 @@
-//! Where a database's bytes are: in memory, or in a file that is read as far as it is needed.
+//! The bytes of a database: in memory, or in a file that is read on demand.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 
 use super::BboltError;
 
-/// Read at a time, where all is read.
-const CHUNK: usize = 1 << 20;
+/// Chunk size in bytes for reading everything.
+const CHUNK_LEN: usize = 1 << 20;
 
 pub(super) enum Bytes {
     Memory(Vec<u8>),
@@ -34,7 +34,7 @@ impl Bytes {
         }
     }
 
-    /// Leaves off what is behind `end`.
+    /// Drops the bytes after `end`.
     pub(super) fn truncate(&mut self, end: u64) {
         match self {
             Self::Memory(bytes) => bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX)),
@@ -42,7 +42,7 @@ impl Bytes {
         }
     }
 
-    /// `length` bytes at `at`; `None` where they are not all there.
+    /// Returns `length` bytes at `at`; `None` if they are not all present.
     pub(super) fn read(&self, at: u64, length: usize) -> Result<Option<Cow<'_, [u8]>>, BboltError> {
         let Some(end) = at
             .checked_add(length as u64)
@@ -62,11 +62,17 @@ impl Bytes {
         }
     }
 
-    /// All bytes before `end`, a piece at a time.
-    pub(super) fn each(&self, end: u64, mut take: impl FnMut(&[u8])) -> Result<(), BboltError> {
+    /// Calls `take` with all bytes before `end`, chunk by chunk.
+    pub(super) fn for_each_chunk(
+        &self,
+        end: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), BboltError> {
         let mut at = 0;
         while at < end {
-            let length = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let length = usize::try_from(end - at)
+                .unwrap_or(CHUNK_LEN)
+                .min(CHUNK_LEN);
             let Some(piece) = self.read(at, length)? else {
                 return Ok(());
             };

@@ -1,5 +1,5 @@
-//! The two meta pages: bbolt writes them in turn, last in a transaction, so the newest whole one is
-//! the truth.
+//! The two meta pages. bbolt writes them alternately at the end of a transaction, so the newest
+//! intact one is current.
 
 use super::BboltError;
 use super::bytes::Bytes;
@@ -7,32 +7,34 @@ use super::page::{META, u16_at, u32_at, u64_at};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
-/// The fields begin behind the page header.
-const FIELDS: usize = 16;
-/// Bytes that the checksum covers.
-const SUMMED: usize = 56;
-/// bbolt's own range for the page size when the first meta page is broken: 1 KiB to 16 MiB.
-const PAGE_SIZES: std::ops::RangeInclusive<u32> = 10..=24;
+/// Offset of the fields, after the page header.
+const FIELDS_OFFSET: usize = 16;
+/// Number of bytes that the checksum covers.
+const CHECKSUMMED_LEN: usize = 56;
+/// bbolt's range of page sizes if the first meta page is broken: 1 KiB to 16 MiB, as exponents of
+/// 2.
+const PAGE_SIZE_EXPONENTS: std::ops::RangeInclusive<u32> = 10..=24;
 
-/// What the reader needs of a meta page.
+/// The fields of a meta page that the reader needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) page_size: usize,
-    /// Page of the root bucket.
+    /// Page number of the root bucket.
     pub(super) root: u64,
     /// First page number that was never used.
     pub(super) high_water: u64,
-    /// Number of the transaction that wrote it.
+    /// Id of the transaction that wrote it.
     pub(super) transaction: u64,
 }
 
-/// The valid meta page with the highest transaction.
+/// Returns the valid meta page of the newest transaction.
 pub(super) fn newest(file: &Bytes) -> Result<Meta, BboltError> {
     let first = read(file, 0);
     let second = match &first {
         Ok(meta) => read(file, meta.page_size),
-        // Without the first nothing tells the page size; the second stands at one of a few places.
-        Err(_) => PAGE_SIZES
+        // The page size is in the first meta page; without it, try each possible place of the
+        // second.
+        Err(_) => PAGE_SIZE_EXPONENTS
             .map(|bits| 1usize << bits)
             .find_map(|size| read(file, size).ok().filter(|meta| meta.page_size == size))
             .ok_or_else(|| "not found at any page size".to_owned()),
@@ -48,10 +50,10 @@ pub(super) fn newest(file: &Bytes) -> Result<Meta, BboltError> {
 
 fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
     let page = file
-        .read(at as u64, FIELDS + SUMMED + 8)
+        .read(at as u64, FIELDS_OFFSET + CHECKSUMMED_LEN + 8)
         .map_err(|error| error.to_string())?;
     let page = page.ok_or("the file ends before it")?;
-    let fields = &page[FIELDS..];
+    let fields = &page[FIELDS_OFFSET..];
     let flags = u16_at(&page, 8).unwrap_or_default();
     let word = |at| u32_at(fields, at).unwrap_or_default();
     let long = |at| u64_at(fields, at).unwrap_or_default();
@@ -64,11 +66,11 @@ fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
             word(4)
         ));
     }
-    if long(SUMMED) != fnv1a(&fields[..SUMMED]) {
+    if long(CHECKSUMMED_LEN) != fnv1a(&fields[..CHECKSUMMED_LEN]) {
         return Err("its checksum does not match".to_owned());
     }
     let page_size = word(8) as usize;
-    if !page_size.is_power_of_two() || page_size < 1 << PAGE_SIZES.start() {
+    if !page_size.is_power_of_two() || page_size < 1 << PAGE_SIZE_EXPONENTS.start() {
         return Err(format!("has page size {page_size}"));
     }
     Ok(Meta {
@@ -79,7 +81,7 @@ fn read(file: &Bytes, at: usize) -> Result<Meta, String> {
     })
 }
 
-/// FNV-1a, 64 bits, as Go's `hash/fnv`.
+/// 64-bit FNV-1a, as in Go's `hash/fnv`.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -16,24 +16,24 @@ mod page;
 
 use bytes::Bytes;
 use meta::Meta;
-use page::{Kind, Page};
+use page::{Page, PageKind};
 
-/// Bytes of the SHA-256 that `etcdctl snapshot save` appends.
+/// Length of the SHA-256 that `etcdctl snapshot save` appends.
 const CHECKSUM_LEN: usize = 32;
-/// A database is whole pages and a page is a multiple of this, so a remainder of 32 tells a
-/// checksum (as etcdutl does).
-const SECTOR: u64 = 512;
-/// A tree this deep would hold more pages than a 64-bit offset can reach.
+/// Databases consist of whole pages and pages are multiples of this, so a remainder of 32 is a
+/// checksum (etcdutl decides the same way).
+const PAGE_ALIGNMENT: u64 = 512;
+/// A deeper tree would have more pages than a 64-bit offset can address.
 const MAX_DEPTH: usize = 64;
 /// Flag of a leaf element whose value is a bucket.
 const BUCKET_ELEMENT: u32 = 1;
-/// Bucket header in a value: root page, sequence.
+/// Length of the bucket header in a value: root page, sequence.
 const BUCKET_HEADER: usize = 16;
 
 /// Why a file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BboltError {
-    /// Neither meta page is usable.
+    /// Neither meta page is valid.
     #[error("not a bbolt database, or not a whole one: {0}")]
     NoMeta(String),
     /// The checksum at the end does not match.
@@ -44,40 +44,40 @@ pub enum BboltError {
     /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Io(String),
-    /// A page breaks the format.
+    /// A page violates the format.
     #[error("page {page}: {reason}")]
     Page {
-        /// Its number.
+        /// Number of the page.
         page: u64,
-        /// What about it.
+        /// What is wrong.
         reason: String,
     },
-    /// Whoever reads it wants no more.
+    /// The caller stopped the iteration.
     #[error("stopped")]
     Stopped,
-    /// etcd always has this bucket.
+    /// The bucket, which etcd always has, is missing.
     #[error("no bucket {0:?}: a bbolt database, but not etcd's")]
     NoBucket(String),
-    /// An entry in a bucket is not what etcd writes there.
+    /// An entry of a bucket is not what etcd writes.
     #[error("bucket {bucket:?}, entry {entry}: {reason}")]
     Entry {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
-        /// Its key in hex, where that is a revision, or how long it is.
+        /// Key of the entry in hex if it is a revision, else its length.
         entry: String,
-        /// What about it.
+        /// What is wrong.
         reason: String,
     },
 }
 
-/// A database, in memory or read from its file page by page.
+/// A database in memory, or read from its file page by page.
 pub struct Database {
     bytes: Bytes,
     meta: Meta,
     checksum: Option<Checksum>,
 }
 
-/// What a file says is the SHA-256 of all before it.
+/// The SHA-256 at the end of a file.
 type Checksum = [u8; CHECKSUM_LEN];
 
 impl std::fmt::Debug for Database {
@@ -90,40 +90,40 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// Where a bucket's tree begins.
+/// Root of a bucket's tree.
 enum Root {
     Page(u64),
-    /// A bucket small enough to be one leaf inside the value that names it.
+    /// A small bucket: a leaf page inside its value.
     Inline(Page<'static>),
 }
 
 impl Database {
-    /// Checks the snapshot's checksum if there is one and picks the newest of the two meta pages
-    /// that is whole.
+    /// Parses a database: verifies the checksum if there is one, and selects the newer valid meta
+    /// page.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BboltError> {
         Self::new(Bytes::memory(bytes))
     }
 
-    /// The same of a file, of which no more than a page is in memory at a time. Blocks.
+    /// Opens a database file, reading at most one page at a time into memory. Blocks.
     pub fn open(file: File) -> Result<Self, BboltError> {
         Self::new(Bytes::file(file)?)
     }
 
-    /// The same without the checksum, which is the longer part: what is read from it counts once
-    /// [`Self::check`] has passed.
+    /// Opens a file without verifying the checksum, which takes longest. Do not rely on its content
+    /// until [`Self::verify_checksum`] succeeds.
     pub fn open_unchecked(file: File) -> Result<Self, BboltError> {
         Self::unchecked(Bytes::file(file)?)
     }
 
     fn new(bytes: Bytes) -> Result<Self, BboltError> {
         let database = Self::unchecked(bytes)?;
-        database.check()?;
+        database.verify_checksum()?;
         Ok(database)
     }
 
     fn unchecked(mut bytes: Bytes) -> Result<Self, BboltError> {
         let mut checksum = None;
-        if bytes.length() % SECTOR == CHECKSUM_LEN as u64 {
+        if bytes.length() % PAGE_ALIGNMENT == CHECKSUM_LEN as u64 {
             let end = bytes.length() - CHECKSUM_LEN as u64;
             checksum = bytes
                 .read(end, CHECKSUM_LEN)?
@@ -136,13 +136,13 @@ impl Database {
                 meta,
                 checksum,
             }),
-            // That it was changed or cut says more.
+            // A checksum error explains more than the errors that follow from it.
             Err(error) => Err(check(&bytes, checksum.as_ref()).err().unwrap_or(error)),
         }
     }
 
-    /// Reads all and compares it with the checksum at the end, where there is one. Blocks.
-    pub fn check(&self) -> Result<(), BboltError> {
+    /// Reads the file and verifies the checksum at its end, if there is one. Blocks.
+    pub fn verify_checksum(&self) -> Result<(), BboltError> {
         check(&self.bytes, self.checksum.as_ref())
     }
 
@@ -152,7 +152,7 @@ impl Database {
         self.checksum.is_some()
     }
 
-    /// Names of the buckets at the top.
+    /// Names of the top-level buckets.
     pub fn buckets(&self) -> Result<Vec<Vec<u8>>, BboltError> {
         let mut names = Vec::new();
         self.walk(Root::Page(self.meta.root), &mut |flags, key, _| {
@@ -164,8 +164,8 @@ impl Database {
         Ok(names)
     }
 
-    /// Calls `each` with the keys and values of a top bucket, in order. Buckets within it are left
-    /// out (etcd has none).
+    /// Calls `each` with the keys and values of a top-level bucket, in order. Nested buckets, which
+    /// etcd does not have, are skipped.
     pub fn for_each(&self, bucket: &str, each: &mut VisitEntry<'_>) -> Result<(), BboltError> {
         let root = self
             .bucket(bucket)?
@@ -191,14 +191,14 @@ impl Database {
     }
 
     fn page(&self, id: u64) -> Result<Page<'_>, BboltError> {
-        Page::at(&self.bytes, id, self.meta.page_size, self.meta.high_water)
+        Page::read(&self.bytes, id, self.meta.page_size, self.meta.high_water)
     }
 
-    /// Visits every leaf element below `root`, left to right.
+    /// Visits all leaf elements below `root` in order.
     fn walk(&self, root: Root, each: &mut Visit<'_>) -> Result<(), BboltError> {
         let page = match root {
             Root::Page(id) => self.page(id)?,
-            Root::Inline(page) if page.kind == Kind::Branch => {
+            Root::Inline(page) if page.kind == PageKind::Branch => {
                 return Err(page.broken("an inline bucket has no branches"));
             }
             Root::Inline(page) => page,
@@ -218,7 +218,7 @@ fn check(bytes: &Bytes, checksum: Option<&Checksum>) -> Result<(), BboltError> {
         return Ok(());
     };
     let mut sum = Context::new(&SHA256);
-    bytes.each(bytes.length(), |chunk| sum.update(chunk))?;
+    bytes.for_each_chunk(bytes.length(), |chunk| sum.update(chunk))?;
     if sum.finish().as_ref() == checksum {
         Ok(())
     } else {
@@ -242,15 +242,15 @@ fn root(name: &str, value: &[u8]) -> Result<Root, BboltError> {
     }
 }
 
-/// Takes key and value of an entry.
+/// Called with key and value of an entry.
 pub type VisitEntry<'f> = dyn FnMut(&[u8], &[u8]) -> Result<(), BboltError> + 'f;
-/// Takes flags, key and value of a leaf's element.
+/// Called with flags, key and value of a leaf element.
 type Visit<'f> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), BboltError> + 'f;
 
 struct Walk<'a, 'f, 'v> {
     database: &'a Database,
     visited: HashSet<u64>,
-    /// The key before; keys are never empty.
+    /// The previous key; keys are never empty.
     last: Vec<u8>,
     each: &'f mut Visit<'v>,
 }
@@ -264,13 +264,13 @@ impl Walk<'_, '_, '_> {
             return Err(page.broken(&format!("is more than {MAX_DEPTH} levels deep")));
         }
         match page.kind {
-            Kind::Branch => {
+            PageKind::Branch => {
                 for child in page.children() {
                     let child = self.database.page(child?)?;
                     self.page(&child, depth + 1)?;
                 }
             }
-            Kind::Leaf => {
+            PageKind::Leaf => {
                 for element in page.elements() {
                     let (flags, key, value) = element?;
                     if self.last.as_slice() >= key {

@@ -1,4 +1,4 @@
-//! One page: header, then 16-byte elements, then the keys and values that they point to.
+//! A page: header, elements of 16 bytes, then the keys and values that they point to.
 
 use std::borrow::Cow;
 
@@ -7,16 +7,16 @@ use super::bytes::Bytes;
 
 const HEADER: usize = 16;
 const ELEMENT: usize = 16;
-/// Bytes of a page with its overflow pages at the most. More than one page is for one large value,
-/// and etcd takes requests of 1.5 MiB (`--max-request-bytes`).
-const MOST: usize = 256 << 20;
+/// Maximum length in bytes of a page with its overflow pages. Overflow is for single large values,
+/// and etcd accepts requests of 1.5 MiB (`--max-request-bytes`).
+const MAX_PAGE_LEN: usize = 256 << 20;
 const BRANCH: u16 = 0x01;
 const LEAF: u16 = 0x02;
 pub(super) const META: u16 = 0x04;
 
-/// The two kinds of page that a tree is made of.
+/// The two kinds of pages that form a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PageKind {
     Branch,
     Leaf,
 }
@@ -24,17 +24,17 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Page<'a> {
     pub(super) id: u64,
-    pub(super) kind: Kind,
+    pub(super) kind: PageKind,
     count: usize,
-    /// The page with its overflow pages, header included.
+    /// The page with its overflow pages and header.
     bytes: Cow<'a, [u8]>,
 }
 
 type Element<'a> = (u32, &'a [u8], &'a [u8]);
 
 impl<'a> Page<'a> {
-    /// Page `id` of a file; `high_water` is the first page number that was never used.
-    pub(super) fn at(
+    /// Reads page `id`; `high_water` is the first page number that was never used.
+    pub(super) fn read(
         file: &'a Bytes,
         id: u64,
         page_size: usize,
@@ -55,16 +55,16 @@ impl<'a> Page<'a> {
             .checked_add(1)
             .and_then(|pages| pages.checked_mul(page_size));
         let length = length.ok_or_else(outside)?;
-        if length > MOST {
+        if length > MAX_PAGE_LEN {
             return Err(broken(format!(
-                "has {length} bytes, and one of more than {MOST} is not read"
+                "has {length} bytes, and one of more than {MAX_PAGE_LEN} is not read"
             )));
         }
         let bytes = file.read(start, length)?.ok_or_else(outside)?;
         Self::new(id, bytes)
     }
 
-    /// The page inside a bucket's value; it has no number of its own.
+    /// The page of an inline bucket, which has no page number.
     pub(super) fn inline(bytes: Vec<u8>) -> Result<Self, BboltError> {
         Self::new(0, Cow::Owned(bytes))
     }
@@ -80,8 +80,8 @@ impl<'a> Page<'a> {
             return Err(broken(format!("calls itself page {own}")));
         }
         let kind = match flags {
-            BRANCH => Kind::Branch,
-            LEAF => Kind::Leaf,
+            BRANCH => PageKind::Branch,
+            LEAF => PageKind::Leaf,
             other => {
                 return Err(broken(format!(
                     "has flags {other:#x}, a tree has branches (0x1) and leaves (0x2)"
@@ -103,7 +103,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Page numbers below a branch.
+    /// Page numbers of a branch's children.
     pub(super) fn children(&self) -> impl Iterator<Item = Result<u64, BboltError>> + use<'_, 'a> {
         (0..self.count).map(|index| {
             u64_at(&self.bytes, HEADER + index * ELEMENT + 8)
@@ -111,8 +111,8 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// Flags, key and value of a leaf's elements. bbolt writes them one behind the other, so none
-    /// may overlap: that also keeps what a small hostile file can unfold to below its own size.
+    /// Flags, key and value of a leaf's elements. bbolt writes them consecutively, so none may
+    /// overlap; this also keeps the output of a small malicious file below its own size.
     pub(super) fn elements(
         &self,
     ) -> impl Iterator<Item = Result<Element<'_>, BboltError>> + use<'_, 'a> {

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::etcd::history::History;
-use crate::etcd::live::each_live;
+use crate::etcd::live::for_each_live;
 
-/// fixtures/etcd/README.md says how it was made.
+/// See fixtures/etcd/README.md for its origin.
 fn snapshot() -> Vec<u8> {
     let mut bytes = Vec::new();
     GzDecoder::new(&include_bytes!("../../../../fixtures/etcd/snapshot.db.gz")[..])
@@ -18,7 +18,7 @@ fn snapshot() -> Vec<u8> {
     bytes
 }
 
-/// The same without its checksum, as the file in a member's directory is.
+/// The snapshot without its checksum, like the file in a member's data directory.
 fn database() -> Vec<u8> {
     let mut bytes = snapshot();
     bytes.truncate(bytes.len() - CHECKSUM_LEN);
@@ -37,7 +37,7 @@ struct Answer {
 }
 
 #[test]
-fn a_snapshot_holds_what_its_server_answered() {
+fn snapshot_contains_what_its_server_returned() {
     let expected: Answer =
         serde_json::from_str(include_str!("../../../../fixtures/etcd/snapshot.json")).unwrap();
     let range = history(snapshot()).unwrap().live("/");
@@ -56,7 +56,7 @@ fn a_snapshot_holds_what_its_server_answered() {
 }
 
 #[test]
-fn history_keeps_what_was_deleted_and_overwritten() {
+fn history_contains_deleted_and_overwritten_values() {
     let history = history(snapshot()).unwrap();
     let of = |key: &str| {
         let records = history.records.iter().filter(|one| one.stored.key == key);
@@ -64,9 +64,9 @@ fn history_keeps_what_was_deleted_and_overwritten() {
             .map(|one| (one.main, one.sub, one.deleted, &one.stored.value[..]))
             .collect::<Vec<_>>()
     };
-    let gone = of("/registry/secrets/default/gone");
+    let removed = of("/registry/secrets/default/gone");
     assert_eq!(
-        gone,
+        removed,
         [
             (126, 0, false, &b"first"[..]),
             (127, 0, false, b"second"),
@@ -80,7 +80,7 @@ fn history_keeps_what_was_deleted_and_overwritten() {
 }
 
 #[test]
-fn etcds_buckets_are_found_inline_ones_too() {
+fn buckets_are_found_including_inline_ones() {
     let database = Database::parse(snapshot()).unwrap();
     assert!(database.has_checksum());
     assert!(database.buckets().unwrap().contains(&b"key".to_vec()));
@@ -99,7 +99,7 @@ fn etcds_buckets_are_found_inline_ones_too() {
 }
 
 #[test]
-fn a_changed_byte_of_a_snapshot_is_noticed() {
+fn changed_byte_of_a_snapshot_is_detected() {
     let mut bytes = snapshot();
     let length = (bytes.len() - CHECKSUM_LEN) as u64;
     bytes[40_000] ^= 1;
@@ -110,7 +110,7 @@ fn a_changed_byte_of_a_snapshot_is_noticed() {
 }
 
 #[test]
-fn a_snapshot_that_was_changed_is_called_so_whatever_the_change_broke() {
+fn changed_snapshot_reports_its_checksum_first() {
     let length = (snapshot().len() - CHECKSUM_LEN) as u64;
     let live = |change: fn(&mut Vec<u8>)| {
         let mut bytes = snapshot();
@@ -119,14 +119,14 @@ fn a_snapshot_that_was_changed_is_called_so_whatever_the_change_broke() {
         std::io::Write::write_all(&mut file, &bytes).unwrap();
         let database = Database::open_unchecked(file)?;
         let mut values = 0;
-        let read = crate::etcd::live::each_live(&database, "/registry/", &mut |_| {
+        let read = crate::etcd::live::for_each_live(&database, "/registry/", &mut |_| {
             values += 1;
             Ok(())
         });
         read.map(|()| values)
     };
     assert!(live(|_| ()).unwrap() > 1);
-    // A value, both meta pages, and every page's header.
+    // A value, both meta pages, and the header of every page.
     let changes: [fn(&mut Vec<u8>); 3] = [
         |bytes| bytes[40_000] ^= 1,
         |bytes| bytes[..8192].fill(0),
@@ -138,9 +138,9 @@ fn a_snapshot_that_was_changed_is_called_so_whatever_the_change_broke() {
 }
 
 #[test]
-fn the_newest_whole_meta_page_counts() {
+fn newest_valid_meta_page_is_used() {
     let newest = Database::parse(database()).unwrap().meta;
-    // Transactions take turns, so breaking the newest leaves the one before, wherever it stands.
+    // The meta pages alternate, so with the newest broken the previous one is used, wherever it is.
     let mut bytes = database();
     let at = (newest.transaction % 2) as usize * newest.page_size;
     bytes[at + 64] ^= 1;
@@ -160,7 +160,7 @@ fn the_newest_whole_meta_page_counts() {
 }
 
 #[test]
-fn a_tree_that_bites_its_tail_is_refused() {
+fn cyclic_tree_is_rejected() {
     let mut bytes = database();
     let branch = (0..bytes.len() / 4096)
         .find(|page| bytes[page * 4096 + 8] == 1)
@@ -176,15 +176,15 @@ fn a_tree_that_bites_its_tail_is_refused() {
     );
 }
 
-/// What stands where a key should may be a Secret in plaintext, or a megabyte.
+/// Bytes in place of a key may be a plaintext Secret or a megabyte long.
 #[test]
-fn what_stands_in_place_of_a_revision_is_not_repeated() {
+fn invalid_revision_is_not_repeated_in_errors() {
     let mut bytes = database();
     let number =
         |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let mut swallowed = 0;
     for page in (0..bytes.len()).step_by(4096) {
-        // A leaf whose first key is a revision: the key now ends where its value does.
+        // A leaf whose first key is a revision: extend the key to the end of its value.
         let element = page + 16;
         let (is_leaf, key, value) = (
             bytes[page + 8] == 2,
@@ -207,7 +207,7 @@ fn what_stands_in_place_of_a_revision_is_not_repeated() {
 }
 
 #[test]
-fn a_file_cut_in_the_middle_names_the_page() {
+fn truncated_file_error_names_the_page() {
     let mut bytes = database();
     bytes.truncate(6 * 4096);
     let error = history(bytes).unwrap_err().to_string();
@@ -218,14 +218,14 @@ fn a_file_cut_in_the_middle_names_the_page() {
 }
 
 #[test]
-fn the_hash_is_fnv_1a() {
-    // From the test vectors of the FNV reference code.
+fn meta_checksum_is_fnv_1a() {
+    // Test vectors of the FNV reference code.
     assert_eq!(meta::fnv1a(b""), 0xcbf2_9ce4_8422_2325);
     assert_eq!(meta::fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
 }
 
 #[test]
-fn a_file_gives_what_its_bytes_in_memory_give() {
+fn file_and_memory_read_the_same() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&snapshot()).unwrap();
     let file = Database::open(file).unwrap();
@@ -233,7 +233,7 @@ fn a_file_gives_what_its_bytes_in_memory_give() {
     assert_eq!(History::read(&file).unwrap(), history(snapshot()).unwrap());
 
     let mut live = Vec::new();
-    each_live(&file, "/registry/", &mut |stored| {
+    for_each_live(&file, "/registry/", &mut |stored| {
         live.push(stored);
         Ok(())
     })
@@ -265,7 +265,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn mutated_files_never_panic_and_never_grow(
+    fn mutated_databases_never_panic_or_grow(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
         in_headers: bool,
         cut in prop::option::of(any::<prop::sample::Index>()),
@@ -274,7 +274,7 @@ proptest! {
         for (at, to) in changes {
             let mut at = at.index(bytes.len());
             if in_headers {
-                // Page headers and first elements decide where the reader goes.
+                // Page headers and first elements determine what the reader follows.
                 at = at / 4096 * 4096 + at % 64;
             }
             bytes[at] = to;
@@ -290,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_are_no_database(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
+    fn random_bytes_are_not_a_database(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
         prop_assert!(Database::parse(bytes).is_err());
     }
 }

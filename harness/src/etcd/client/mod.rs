@@ -1,8 +1,6 @@
-//! A small client of etcd's v3 API: ranges at one revision, single writes, and the whole database
-//! as a snapshot.
+//! A small client of etcd's v3 API: ranges at one revision, single writes, and snapshots.
 //!
-//! It reads and writes below the API server, so it takes full keys (`/registry/…`) and stored
-//! bytes.
+//! It works below the API server, with full keys (`/registry/…`) and stored bytes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,78 +22,78 @@ mod transport;
 
 pub use transport::TlsFiles;
 
-/// A range starts again this often when a compaction takes its revision away.
-pub(crate) const COMPACTED_TRIES: usize = 3;
-/// Deadline of one call, or of one message of a snapshot.
+/// How often a range restarts when a compaction removes its revision.
+pub(crate) const MAX_COMPACTED_RETRIES: usize = 3;
+/// Timeout of a call, or of one message of a snapshot.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// What etcd's own client accepts: a page has no other limit.
-const MAX_MESSAGE: usize = i32::MAX as usize;
+/// The limit of etcd's own client: pages have no other.
+const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 
-/// What goes wrong between here and etcd.
+/// Errors of the client.
 #[derive(Debug, thiserror::Error)]
 pub enum EtcdError {
-    /// The text is no endpoint.
+    /// The text is not an endpoint.
     #[error(
         "{endpoint:?} is no etcd endpoint: use http://HOST:PORT, https://HOST:PORT, unix:///PATH or unixs:///PATH ({reason})"
     )]
     Endpoint {
-        /// As given.
+        /// The endpoint as given.
         endpoint: String,
-        /// What about it.
+        /// What is wrong.
         reason: String,
     },
     /// A certificate or key file cannot be used.
     #[error("{file} for etcd's TLS: {reason}")]
     Tls {
-        /// Its path, or what is missing.
+        /// Path of the file, or what is missing.
         file: String,
-        /// What about it.
+        /// What is wrong.
         reason: String,
     },
-    /// Nothing answers there.
+    /// The endpoint cannot be connected to.
     #[error("etcd at {endpoint} cannot be reached: {reason}")]
     Connect {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// The chain of causes.
+        /// The errors, outermost first.
         reason: String,
     },
-    /// etcd refused or did not answer.
+    /// etcd returned an error or did not respond.
     #[error("etcd at {endpoint}, {call}: {} ({:?})", status.message(), status.code())]
     Call {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
         /// Call and key.
         call: String,
-        /// The answer.
+        /// The status.
         status: Box<Status>,
     },
     /// The snapshot is not what etcd sent.
     #[error("snapshot of etcd at {endpoint}: {reason}; take it again")]
     Snapshot {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What about it.
+        /// What is wrong.
         reason: String,
     },
     /// The snapshot's file cannot be written.
     #[error("snapshot file {path}: {source}")]
     File {
-        /// Its path.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 impl EtcdError {
-    /// Whether a compaction took away the revision at which a range was read.
+    /// Whether a compaction removed the revision of a range.
     pub(crate) fn is_compacted(&self) -> bool {
         matches!(self, Self::Call { status, .. } if status.code() == Code::OutOfRange)
     }
 }
 
-/// One connection to one etcd server.
+/// A connection to an etcd server.
 #[derive(Debug, Clone)]
 pub struct EtcdClient {
     endpoint: String,
@@ -103,39 +101,39 @@ pub struct EtcdClient {
     maintenance: pb::maintenance_client::MaintenanceClient<Channel>,
 }
 
-/// What the server says of itself.
+/// Status of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerStatus {
-    /// `3.6.16`.
+    /// Version, such as `3.6.16`.
     pub version: String,
-    /// Bytes of the database file.
+    /// Size of the database file in bytes.
     pub database_bytes: i64,
-    /// Newest revision of the store.
+    /// Newest revision.
     pub revision: i64,
 }
 
 impl EtcdClient {
-    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (system roots are not used: see
+    /// Connects to `http://HOST:PORT`, `https://HOST:PORT` (without the system's CAs: see
     /// [`TlsFiles`]), `unix:///PATH` or, with TLS, `unixs:///PATH`, whose certificate must be for
     /// the name of the socket's file.
     pub async fn connect(endpoint: &str) -> Result<Self, EtcdError> {
         Self::connect_with(endpoint, &TlsFiles::default()).await
     }
 
-    /// Connects with a CA and, where etcd asks for one, a client certificate.
+    /// Connects with a CA and, if etcd requires it, a client certificate.
     pub async fn connect_with(endpoint: &str, tls: &TlsFiles) -> Result<Self, EtcdError> {
         let channel = transport::channel(endpoint, tls).await?;
         Ok(Self {
             endpoint: endpoint.to_owned(),
             kv: pb::kv_client::KvClient::new(channel.clone())
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE),
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
             maintenance: pb::maintenance_client::MaintenanceClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE),
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
         })
     }
 
-    /// Version, size and revision: also the cheapest proof that etcd answers.
+    /// Returns version, size and revision; the cheapest way to check that etcd responds.
     pub async fn status(&self) -> Result<ServerStatus, EtcdError> {
         let answer = self
             .maintenance
@@ -153,8 +151,8 @@ impl EtcdClient {
         })
     }
 
-    /// Writes `value` if the key still is at `mod_revision` (0: does not exist). The new revision,
-    /// or `None` if it changed.
+    /// Writes `value` if the key is still at `mod_revision` (0: does not exist). Returns the new
+    /// revision, or `None` if the key has changed.
     pub async fn put_if_unchanged(
         &self,
         key: &str,
@@ -188,15 +186,15 @@ impl EtcdClient {
         Ok(answer.succeeded.then(|| revision(answer.header.as_ref())))
     }
 
-    /// The database as etcd streams it, its checksum verified and left off.
+    /// Returns the database as etcd streams it, after verifying and removing its checksum.
     pub async fn snapshot(&self) -> Result<Vec<u8>, EtcdError> {
         let mut bytes = snapshot::receive(self).await?;
         bytes.truncate(bytes.len() - snapshot::CHECKSUM_LEN);
         Ok(bytes)
     }
 
-    /// Writes the snapshot to `path` with its trailing checksum, as `etcdctl snapshot save` does;
-    /// the file appears whole or not at all. Returns its size.
+    /// Writes a snapshot to `path` atomically, with its checksum, as `etcdctl snapshot save` does.
+    /// Returns its size in bytes.
     pub async fn snapshot_to(&self, path: &Path) -> Result<u64, EtcdError> {
         let bytes = snapshot::receive(self).await?;
         snapshot::write(path, &bytes)
@@ -231,11 +229,11 @@ impl EtcdClient {
 #[async_trait]
 impl Etcd for EtcdClient {
     async fn range(&self, prefix: &str) -> anyhow::Result<Range> {
-        let mut left = COMPACTED_TRIES;
+        let mut left = MAX_COMPACTED_RETRIES;
         loop {
             left -= 1;
             match self.range_once(prefix).await {
-                // The pinned revision was compacted between two pages; the newest state is as good.
+                // The pinned revision was compacted between two pages; start again at the newest.
                 Err(error) if error.is_compacted() && left > 0 => {}
                 done => return Ok(done?),
             }
@@ -289,8 +287,7 @@ impl Etcd for EtcdClient {
 impl From<KeyValue> for Stored {
     fn from(kv: KeyValue) -> Self {
         Self {
-            // Kubernetes writes UTF-8 keys only; another program's key shows with U+FFFD instead of
-            // hiding the rest.
+            // Kubernetes writes UTF-8 keys only; other keys are shown with U+FFFD.
             key: String::from_utf8(kv.key)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
             value: kv.value,
@@ -311,8 +308,7 @@ fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
     header.map_or(0, |header| header.revision)
 }
 
-/// The first key that does not begin with `prefix`; a zero byte (every later key) where there is
-/// none.
+/// The first key that does not begin with `prefix`; a zero byte (all later keys) if there is none.
 fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
     match prefix.iter().rposition(|byte| *byte < 0xff) {
         Some(at) => {

@@ -11,19 +11,19 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::spacing::{Guess, Spacing};
+use super::spacing::{Guess, KeySpacing};
 use super::{
     CALL_TIMEOUT, EtcdClient, EtcdError, KeyValue, end_of_prefix, non_empty, pb, request, revision,
 };
 
-/// Pages on their way at once: etcd uses one processor for each.
-const AT_ONCE: usize = 3;
-/// Bytes that a page shall have about.
-const PAGE_BYTES: usize = 4 << 20;
-/// Keys of the first page, when nothing is known of their size: etcd takes values of 1.5 MiB.
-const FIRST: i64 = 64;
-/// Keys of a page at the most.
-const MOST: i64 = 10_000;
+/// Concurrent page requests: etcd uses one processor for each.
+const MAX_CONCURRENT_PAGES: usize = 3;
+/// Approximate size of a page in bytes.
+const TARGET_PAGE_BYTES: usize = 4 << 20;
+/// Keys of the first page, while value sizes are unknown: etcd accepts values of 1.5 MiB.
+const FIRST_PAGE_KEYS: i64 = 64;
+/// Maximum number of keys in a page.
+const MAX_PAGE_KEYS: i64 = 10_000;
 
 /// The keys under a prefix at one revision, page by page.
 #[derive(Debug)]
@@ -34,14 +34,13 @@ pub struct Pages {
     revision: i64,
     limit: i64,
     pub(super) page_bytes: usize,
-    spacing: Spacing,
-    /// What is left of the range, in order: pages that are asked for, and what is between and
-    /// behind them.
+    spacing: KeySpacing,
+    /// The rest of the range in order: requested pages, and what is between and after them.
     segments: VecDeque<Segment>,
-    /// Whether the server is etcd itself. kine, which k3s has instead, takes the end of a prefix
-    /// for a range's end and nothing else; it is known by its answers, which are of no cluster.
+    /// Whether the server is etcd. kine, used by k3s, supports only the end of the prefix as the
+    /// end of a range; its responses have cluster id 0.
     is_etcd: bool,
-    call: Call,
+    call: RangeCall,
     done: bool,
 }
 
@@ -49,20 +48,20 @@ pub struct Pages {
 struct Segment {
     from: Vec<u8>,
     end: Vec<u8>,
-    asked: Option<Asked>,
+    asked: Option<PendingPage>,
 }
 
-/// A page on its way.
+/// A requested page.
 #[derive(Debug)]
-struct Asked {
+struct PendingPage {
     answer: AbortOnDropHandle<Result<Response<pb::RangeResponse>, Status>>,
     guess: Guess,
     limit: i64,
 }
 
-/// By which call keys are read.
+/// The call that reads keys.
 #[derive(Debug)]
-enum Call {
+enum RangeCall {
     /// Not known yet.
     Any,
     RangeStream {
@@ -73,7 +72,7 @@ enum Call {
 }
 
 impl EtcdClient {
-    /// The keys under `prefix` at the newest revision, page by page.
+    /// Returns the keys under `prefix` at the newest revision, page by page.
     pub fn pages(&self, prefix: &str) -> Pages {
         let end = end_of_prefix(prefix.as_bytes());
         let whole = Segment {
@@ -86,44 +85,44 @@ impl EtcdClient {
             prefix: prefix.to_owned(),
             end,
             revision: 0,
-            limit: FIRST,
-            page_bytes: PAGE_BYTES,
-            spacing: Spacing::new(prefix.len()),
+            limit: FIRST_PAGE_KEYS,
+            page_bytes: TARGET_PAGE_BYTES,
+            spacing: KeySpacing::new(prefix.len()),
             segments: [whole].into(),
             is_etcd: false,
-            call: Call::Any,
+            call: RangeCall::Any,
             done: false,
         }
     }
 }
 
 impl Pages {
-    /// The next page, never an empty one; `None` after the last.
+    /// Returns the next page, never an empty one; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<KeyValue>>, EtcdError> {
-        if matches!(self.call, Call::Any) {
+        if matches!(self.call, RangeCall::Any) {
             self.call = self.open_stream().await?;
         }
         while !self.done {
             let page = match &mut self.call {
-                Call::RangeStream { stream, begun } => {
+                RangeCall::RangeStream { stream, begun } => {
                     let next = timeout(CALL_TIMEOUT, stream.message()).await;
                     let next = next.unwrap_or_else(|_| {
                         Err(Status::deadline_exceeded("nothing came for 30 s"))
                     });
                     match next {
-                        // Over TLS, etcd 3.6 says so behind the headers of an answer.
+                        // Over TLS, etcd 3.6 reports this after the headers of a response.
                         Err(status) if status.code() == Code::Unimplemented && !*begun => {
-                            self.call = Call::Range;
+                            self.call = RangeCall::Range;
                             continue;
                         }
                         Err(status) => return Err(self.failed("RangeStream", status)),
                         Ok(chunk) => {
                             *begun = true;
-                            self.streamed(chunk)
+                            self.next_streamed(chunk)
                         }
                     }
                 }
-                Call::Any | Call::Range => self.range().await?,
+                RangeCall::Any | RangeCall::Range => self.range().await?,
             };
             if !page.is_empty() {
                 return Ok(Some(page));
@@ -132,24 +131,24 @@ impl Pages {
         Ok(None)
     }
 
-    async fn open_stream(&self) -> Result<Call, EtcdError> {
+    async fn open_stream(&self) -> Result<RangeCall, EtcdError> {
         let range = pb::RangeRequest {
             key: non_empty(self.prefix.as_bytes()),
             range_end: self.end.clone(),
             ..Default::default()
         };
-        // No deadline: the stream as a whole takes as long as the range is large.
+        // No timeout of the whole: a stream takes as long as the range is large.
         match timeout(
             CALL_TIMEOUT,
             self.client.kv.clone().range_stream(Request::new(range)),
         )
         .await
         {
-            Ok(Ok(stream)) => Ok(Call::RangeStream {
+            Ok(Ok(stream)) => Ok(RangeCall::RangeStream {
                 stream: Box::new(stream.into_inner()),
                 begun: false,
             }),
-            Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Call::Range),
+            Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(RangeCall::Range),
             Ok(Err(status)) => Err(self.failed("RangeStream", status)),
             Err(_) => Err(self.failed(
                 "RangeStream",
@@ -158,7 +157,7 @@ impl Pages {
         }
     }
 
-    fn streamed(&mut self, chunk: Option<pb::RangeStreamResponse>) -> Vec<KeyValue> {
+    fn next_streamed(&mut self, chunk: Option<pb::RangeStreamResponse>) -> Vec<KeyValue> {
         self.done = chunk.is_none();
         let range = chunk
             .and_then(|chunk| chunk.range_response)
@@ -170,7 +169,7 @@ impl Pages {
     }
 
     async fn range(&mut self) -> Result<Vec<KeyValue>, EtcdError> {
-        self.ask();
+        self.request_pages();
         let Some(Segment {
             end,
             asked: Some(asked),
@@ -197,13 +196,14 @@ impl Pages {
         let kvs = answer.kvs;
         if let Some(last) = kvs.last() {
             let bytes: usize = kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
-            let fits = i64::try_from(self.page_bytes / (bytes / kvs.len()).max(1)).unwrap_or(MOST);
-            // Larger step by step: the next values may be others.
-            self.limit = fits.min(self.limit * 4).clamp(1, MOST);
+            let fits = i64::try_from(self.page_bytes / (bytes / kvs.len()).max(1))
+                .unwrap_or(MAX_PAGE_KEYS);
+            // Increased step by step: the next values may be larger.
+            self.limit = fits.min(self.limit * 4).clamp(1, MAX_PAGE_KEYS);
             if answer.more {
                 let from = [&last.key[..], &[0]].concat();
-                self.spacing.full(&kvs, &from, self.limit);
-                // What follows may not be asked for yet: then it is one piece with this rest.
+                self.spacing.record_full_page(&kvs, &from, self.limit);
+                // If the next segment is not requested yet, it is merged with this rest.
                 let end = match self.segments.pop_front_if(|next| next.asked.is_none()) {
                     Some(next) => next.end,
                     None => end,
@@ -216,12 +216,13 @@ impl Pages {
                 return Ok(kvs);
             }
         }
-        self.spacing.short(asked.guess, kvs.len(), asked.limit);
+        self.spacing
+            .record_short_page(asked.guess, kvs.len(), asked.limit);
         Ok(kvs)
     }
 
-    /// Asks for the next pages, as long as it is known where they begin.
-    fn ask(&mut self) {
+    /// Requests the next pages as far as their starts are known.
+    fn request_pages(&mut self) {
         while let Some(at) = self
             .segments
             .iter()
@@ -232,16 +233,16 @@ impl Pages {
                 .iter()
                 .filter(|segment| segment.asked.is_some())
                 .count();
-            if under_way >= AT_ONCE {
+            if under_way >= MAX_CONCURRENT_PAGES {
                 return;
             }
             let Segment { from, end, .. } = &self.segments[at];
-            let (guessed, guess) = self.spacing.end(from);
-            // A zero byte alone as the end means every later key.
+            let (guessed, guess) = self.spacing.page_end(from);
+            // A zero byte as the end means all later keys.
             let fits = |guessed: &Vec<u8>| self.is_etcd && (*end == [0] || guessed < end);
             let upper = guessed.filter(fits).unwrap_or_else(|| end.clone());
             if upper == self.end && under_way > 0 {
-                // The whole rest, of which more will be known.
+                // The whole rest, of which more will be known later.
                 return;
             }
             let (from, rest) = (
@@ -258,7 +259,7 @@ impl Pages {
             let mut kv = self.client.kv.clone();
             let answer =
                 AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request(range)).await }));
-            let asked = Some(Asked {
+            let asked = Some(PendingPage {
                 answer,
                 guess,
                 limit: self.limit,

@@ -1,4 +1,4 @@
-//! Receiving a snapshot: the database in pieces, then the SHA-256 over them.
+//! Receiving a snapshot: the database in pieces, then their SHA-256.
 
 use std::io;
 use std::path::Path;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::{CALL_TIMEOUT, EtcdClient, EtcdError, pb};
 
-/// Bytes of the checksum that ends a snapshot.
+/// Length in bytes of the checksum at the end of a snapshot.
 pub(super) const CHECKSUM_LEN: usize = 32;
 
-/// Database and checksum, verified.
+/// Returns the database and its checksum, verified.
 pub(super) async fn receive(client: &EtcdClient) -> Result<Vec<u8>, EtcdError> {
     let broken = |reason: String| EtcdError::Snapshot {
         endpoint: client.endpoint.clone(),
@@ -28,7 +28,7 @@ pub(super) async fn receive(client: &EtcdClient) -> Result<Vec<u8>, EtcdError> {
         .into_inner();
     let mut bytes = Vec::new();
     loop {
-        // The stream as a whole takes as long as the database is large; only silence is an error.
+        // The whole stream takes as long as the database is large; the timeout is for one message.
         let message = timeout(CALL_TIMEOUT, stream.message())
             .await
             .map_err(|_| broken(format!("nothing came for {} s", CALL_TIMEOUT.as_secs())))?
@@ -50,7 +50,7 @@ pub(super) async fn receive(client: &EtcdClient) -> Result<Vec<u8>, EtcdError> {
     Ok(bytes)
 }
 
-/// Writes beside `path` and renames, so that nobody finds half a snapshot.
+/// Writes a temporary file and renames it, so that `path` is never incomplete.
 pub(super) async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");

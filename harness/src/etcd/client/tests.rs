@@ -1,5 +1,4 @@
-//! The client against a server that keeps keys in a map and can misbehave; against the real etcd it
-//! runs in the e2e tests.
+//! The client against a fake server with injected faults; the e2e tests run it against etcd.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -20,19 +19,19 @@ use super::*;
 struct Store {
     keys: BTreeMap<Vec<u8>, KeyValue>,
     revision: i64,
-    /// Revisions that the pages of a range asked for.
+    /// Revisions that range requests asked for.
     asked: Vec<i64>,
-    /// Ranges that still find their revision compacted.
+    /// Number of range requests that fail with a compacted revision.
     compacted: usize,
-    /// Keys that ranges have walked over: etcd counts all keys of a range, however few it gives.
+    /// Number of keys that ranges visited: etcd counts all keys of a range, however few it returns.
     walked: usize,
     /// 0 as with kine.
     cluster: u64,
-    /// Whether it streams ranges, as 3.7 does.
+    /// Whether the server streams ranges, as etcd 3.7 does.
     streams: bool,
-    /// Whether it says so behind the headers of an answer where it does not, as over TLS.
+    /// Whether it reports missing support after the headers of a response, as over TLS.
     says_so_late: bool,
-    /// Flips a bit of the snapshot after its checksum was taken.
+    /// Flips a bit of the snapshot after computing its checksum.
     corrupt: bool,
 }
 
@@ -43,7 +42,7 @@ impl Fake {
     async fn serve(&self) -> EtcdClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // As etcd has it: without, an answer in two pieces waits 40 ms.
+        // As etcd does; otherwise a response in two segments waits 40 ms.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(self.on(Server::builder()).serve_with_incoming(incoming));
         EtcdClient::connect(&format!("http://{address}"))
@@ -245,7 +244,7 @@ impl pb::maintenance_server::Maintenance for Fake {
 }
 
 #[tokio::test]
-async fn a_range_of_several_pages_is_read_at_one_revision() {
+async fn paginated_range_is_read_at_one_revision() {
     let fake = Fake::default();
     let client = fake.serve().await;
     for number in 0..600 {
@@ -272,7 +271,7 @@ async fn a_range_of_several_pages_is_read_at_one_revision() {
 }
 
 #[tokio::test]
-async fn a_compaction_between_pages_starts_the_range_again() {
+async fn compaction_between_pages_restarts_the_range() {
     let fake = Fake::default();
     let client = fake.serve().await;
     for number in 0..300 {
@@ -293,7 +292,7 @@ async fn a_compaction_between_pages_starts_the_range_again() {
 }
 
 #[tokio::test]
-async fn one_key_is_written_read_and_deleted() {
+async fn key_is_written_read_and_deleted() {
     let client = Fake::default().serve().await;
     assert_eq!(client.get("/a").await.unwrap(), None);
     assert_eq!(client.put("/a", b"1").await.unwrap(), 1);
@@ -311,7 +310,7 @@ async fn one_key_is_written_read_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_conditional_put_loses_to_a_change() {
+async fn conditional_put_fails_after_a_change() {
     let client = Fake::default().serve().await;
     assert_eq!(
         client.put_if_unchanged("/a", b"1", 0).await.unwrap(),
@@ -325,7 +324,7 @@ async fn a_conditional_put_loses_to_a_change() {
 }
 
 #[tokio::test]
-async fn a_snapshot_is_the_database_and_is_checked() {
+async fn snapshot_is_the_database_with_a_verified_checksum() {
     let fake = Fake::default();
     let client = fake.serve().await;
     assert_eq!(client.database().await.unwrap(), b"the database");
@@ -349,7 +348,7 @@ async fn a_snapshot_is_the_database_and_is_checked() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_an_endpoint_too() {
+async fn unix_socket_endpoint_is_supported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etcd.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -365,7 +364,7 @@ async fn a_unix_socket_is_an_endpoint_too() {
 }
 
 #[tokio::test]
-async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
+async fn tls_requires_the_ca_and_mutual_tls_a_client_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, pem: &str| {
         let path = dir.path().join(name);
@@ -441,14 +440,14 @@ async fn tls_wants_the_right_ca_and_the_servers_wants_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn unusable_endpoints_are_named_with_the_remedy() {
-    let refused = EtcdClient::connect("http://127.0.0.1:1")
+async fn invalid_endpoints_are_named_with_a_remedy() {
+    let rejected = EtcdClient::connect("http://127.0.0.1:1")
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        refused.starts_with("etcd at http://127.0.0.1:1 cannot be reached"),
-        "{refused}"
+        rejected.starts_with("etcd at http://127.0.0.1:1 cannot be reached"),
+        "{rejected}"
     );
     let scheme = EtcdClient::connect("127.0.0.1:2379")
         .await
@@ -468,16 +467,16 @@ async fn unusable_endpoints_are_named_with_the_remedy() {
 }
 
 #[test]
-fn the_end_of_a_prefix_carries_over_0xff() {
+fn end_of_prefix_carries_over_0xff() {
     assert_eq!(end_of_prefix(b"/a/"), b"/a0");
     assert_eq!(end_of_prefix(b"/a\xff\xff"), b"/b");
     assert_eq!(end_of_prefix(b"\xff"), [0]);
     assert_eq!(end_of_prefix(b""), [0]);
 }
 
-/// Each layout of keys is walked over a few times, not once a page.
+/// Each layout of keys is visited a few times, not once per page.
 #[tokio::test]
-async fn pages_give_each_key_once_and_walk_over_few_others() {
+async fn pages_return_each_key_once_and_visit_few_others() {
     type KeyOf = fn(usize) -> String;
     let layouts: [(&str, KeyOf); 5] = [
         ("numbers", |number| {
@@ -510,7 +509,7 @@ async fn pages_give_each_key_once_and_walk_over_few_others() {
                 (store.cluster, store.streams, store.says_so_late) =
                     (cluster, streams, cluster == 0);
                 (0..30_000).for_each(|number| store.put(key(number).as_bytes(), b"value"));
-                // Beyond the prefix.
+                // Outside the prefix.
                 store.put(b"/registrz", b"");
             }
             let client = fake.serve().await;

@@ -1,4 +1,4 @@
-//! The connection below the client: TCP or a unix socket, either with TLS.
+//! Transport of the client: TCP or a unix socket, with or without TLS.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,18 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use super::EtcdError;
 
-/// Bytes that the server may send before it is told that they were read: HTTP/2's own 64 KiB would
-/// make large ranges wait.
-const WINDOW: u32 = 4 << 20;
+/// Flow-control window in bytes: HTTP/2's default of 64 KiB would delay large ranges.
+const FLOW_CONTROL_WINDOW: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// PEM files for `https://` and `unixs://` endpoints, under the names that `etcdctl` gives them.
+/// PEM files for `https://` and `unixs://` endpoints, named as in `etcdctl`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TlsFiles {
-    /// `--cacert`: who signed etcd's certificate.
+    /// `--cacert`: CA of etcd's certificate.
     pub ca: Option<PathBuf>,
-    /// `--cert`: the client's certificate.
+    /// `--cert`: client certificate.
     pub cert: Option<PathBuf>,
-    /// `--key`: the client's key.
+    /// `--key`: key of the client certificate.
     pub key: Option<PathBuf>,
 }
 
@@ -42,7 +41,7 @@ pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, E
         return Err(bad("its scheme is none of these".to_owned()));
     }
     let target = match socket {
-        // As etcd's own client does, which kine's certificate is made for.
+        // As etcd's own client does; kine's certificate is for this name.
         Some(socket) => format!(
             "https://{}",
             server_name(socket).ok_or_else(|| bad("it names no file".to_owned()))?
@@ -50,14 +49,14 @@ pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, E
         None => endpoint.to_owned(),
     };
     let mut target = Endpoint::from_shared(target)
-        .map_err(|error| bad(causes(&error)))?
+        .map_err(|error| bad(error_chain(&error)))?
         .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW);
+        .initial_stream_window_size(FLOW_CONTROL_WINDOW)
+        .initial_connection_window_size(FLOW_CONTROL_WINDOW);
     if secure {
         target = target
             .tls_config(tls_config(tls)?)
-            .map_err(|error| bad(causes(&error)))?;
+            .map_err(|error| bad(error_chain(&error)))?;
     }
     let connected = match socket {
         Some(socket) => {
@@ -74,11 +73,11 @@ pub(super) async fn channel(endpoint: &str, tls: &TlsFiles) -> Result<Channel, E
     };
     connected.map_err(|error| EtcdError::Connect {
         endpoint: endpoint.to_owned(),
-        reason: causes(&error),
+        reason: error_chain(&error),
     })
 }
 
-/// The name that a certificate for a socket has.
+/// The name in a socket's certificate.
 fn server_name(socket: &Path) -> Option<&str> {
     let name = socket.file_name()?.to_str()?;
     Some(name.split_once(':').map_or(name, |(host, _)| host))
@@ -114,8 +113,8 @@ fn read(path: &Path) -> Result<Vec<u8>, EtcdError> {
     })
 }
 
-/// The whole chain, since the outermost text of a transport error is just "transport error".
-fn causes(error: &dyn Error) -> String {
+/// All errors of the chain, since the outermost is only "transport error".
+fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

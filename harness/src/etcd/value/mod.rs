@@ -12,89 +12,88 @@ use std::fmt;
 use kmslab_kmsv2::stored::{self, EncryptedObject};
 use prost::Message;
 
-/// Begins every value that an encryption provider wrote; the API server's `identity` refuses to
-/// read such a value.
+/// Prefix of every encrypted value; the API server's `identity` provider rejects it.
 pub const ENCRYPTED: &[u8] = b"k8s:enc:";
-/// Begins a plaintext protobuf value.
+/// Prefix of a plaintext protobuf value.
 pub const PROTOBUF_MAGIC: &[u8] = b"k8s\0";
-/// CBOR's self-described tag (RFC 8949 §3.4.6), with which Kubernetes begins a CBOR value.
+/// CBOR's self-described tag (RFC 8949 §3.4.6), the prefix of a CBOR value in Kubernetes.
 pub const CBOR_MAGIC: &[u8] = &[0xd9, 0xd9, 0xf7];
 
 const GCM_OVERHEAD: usize = 12 + 16;
 const CBC_BLOCK: usize = 16;
 const SECRETBOX_OVERHEAD: usize = 24 + 16;
 
-/// One stored value, by format.
+/// A stored value, by format.
 #[derive(Clone, PartialEq)]
 pub enum Value<'a> {
     /// `k8s:enc:kms:v2:<provider>:` and an `EncryptedObject` that passes the API server's
     /// validation.
     KmsV2 {
-        /// `kms.name` of the configuration; never has a `:`.
+        /// `kms.name` of the configuration; never contains `:`.
         provider: &'a str,
         /// The decoded payload.
         object: Box<EncryptedObject>,
     },
     /// `k8s:enc:kms:v1:<provider>:`, u16 length, encrypted DEK, data.
     KmsV1 {
-        /// May have a `:`, which only the configuration tells for certain: see [`recognise`].
+        /// May contain `:`, so only the configuration identifies it for certain: see [`recognise`].
         provider: &'a str,
-        /// As the plugin returned it.
+        /// As returned by the plugin.
         encrypted_dek: &'a [u8],
         /// nonce ‖ AES-GCM (since 1.25) or IV ‖ AES-CBC.
         data: &'a [u8],
     },
     /// `k8s:enc:aesgcm:v1:<key>:`.
-    AesGcm(Local<'a>),
+    AesGcm(LocalKeyValue<'a>),
     /// `k8s:enc:aescbc:v1:<key>:`, not authenticated.
-    AesCbc(Local<'a>),
+    AesCbc(LocalKeyValue<'a>),
     /// `k8s:enc:secretbox:v1:<key>:`.
-    Secretbox(Local<'a>),
-    /// `k8s:enc:` and a scheme that is none of the above.
+    Secretbox(LocalKeyValue<'a>),
+    /// `k8s:enc:` with another scheme.
     UnknownEncrypted {
-        /// The text of the prefix as far as it is readable, at most 64 bytes.
+        /// Printable part of the prefix, at most 64 bytes.
         prefix: String,
     },
     /// `k8s\0` and a `runtime.Unknown`.
     Protobuf {
-        /// `v1`, `apps/v1`.
+        /// API version, such as `v1` or `apps/v1`.
         api_version: String,
-        /// `Secret`.
+        /// Kind, such as `Secret`.
         kind: String,
     },
     /// `{`: custom resources, CRDs, APIServices.
     Json {
-        /// Empty where the object has none.
+        /// Empty if the object has none.
         api_version: String,
-        /// Empty where the object has none.
+        /// Empty if the object has none.
         kind: String,
     },
     /// Self-described CBOR.
     Cbor,
-    /// A known beginning whose rest breaks the format.
+    /// A known prefix with an invalid payload.
     Malformed {
-        /// Whose beginning it is.
+        /// The format of the prefix.
         format: Format,
-        /// The provider's or key's name, where that much could be read.
+        /// Name of the provider or key, if it could be parsed.
         name: Option<&'a str>,
         /// What is wrong.
         reason: String,
     },
-    /// None of the beginnings; `identity` hands it to the object decoder, which fails.
+    /// No known prefix; `identity` passes it to the object decoder, which fails.
     Unrecognised,
 }
 
-/// What the three local AES and NaCl providers have in common.
+/// A value of the local AES and NaCl providers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Local<'a> {
-    /// Name of the key in the configuration. May have a `:`, which only the configuration tells for
-    /// certain: see [`recognise`].
+pub struct LocalKeyValue<'a> {
+    /// Name of the key in the configuration. May contain `:`, so only the configuration identifies
+    /// it for certain: see [`recognise`].
     pub key_name: &'a str,
     /// Nonce or IV, ciphertext, tag.
     pub data: &'a [u8],
 }
 
-/// The format that a value's beginning announces.
+/// The format that a value's prefix indicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are Value's")]
 pub enum Format {
@@ -111,7 +110,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The short name that tables, JSON and snapshots use.
+    /// Short name in tables, JSON and snapshots.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,7 +127,7 @@ impl Format {
         }
     }
 
-    /// Whether whoever reads the database reads the object.
+    /// Whether the stored bytes are the unencrypted object.
     #[must_use]
     pub fn is_plaintext(self) -> bool {
         matches!(self, Self::Protobuf | Self::Json | Self::Cbor)
@@ -142,7 +141,7 @@ impl fmt::Display for Format {
 }
 
 impl<'a> Value<'a> {
-    /// The format; a malformed value's is the one that it began as.
+    /// The format; for a malformed value, that of its prefix.
     #[must_use]
     pub fn format(&self) -> Format {
         match self {
@@ -174,7 +173,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Names formats, names and sizes; payloads and plaintext stay out.
+/// Prints formats, names and sizes, never payloads or plaintext.
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Value");
@@ -195,7 +194,7 @@ impl fmt::Debug for Value<'_> {
     }
 }
 
-impl fmt::Debug for Local<'_> {
+impl fmt::Debug for LocalKeyValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local")
             .field("key_name", &self.key_name)
@@ -204,10 +203,10 @@ impl fmt::Debug for Local<'_> {
     }
 }
 
-/// What `bytes` are. Never fails and never panics.
+/// Identifies the format of `bytes`. Never fails and never panics.
 ///
-/// A name with colons is read to its end where what follows each colon looks like the rest of a
-/// name, and the payload can be read after it.
+/// A name extends past a colon if what follows looks like the rest of a name and the payload after
+/// it is valid.
 #[must_use]
 pub fn recognise(bytes: &[u8]) -> Value<'_> {
     if bytes.starts_with(ENCRYPTED) {
@@ -245,7 +244,7 @@ fn encrypted(bytes: &[u8]) -> Value<'_> {
         });
     }
     Value::UnknownEncrypted {
-        prefix: readable(bytes),
+        prefix: printable_prefix(bytes),
     }
 }
 
@@ -268,7 +267,7 @@ fn kms_v1<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String>
     if encrypted_dek.is_empty() {
         return Err("the encrypted DEK is empty".to_owned());
     }
-    at_least(data, GCM_OVERHEAD, "nonce and tag")?;
+    ensure_len(data, GCM_OVERHEAD, "nonce and tag")?;
     Ok(Value::KmsV1 {
         provider,
         encrypted_dek,
@@ -277,28 +276,28 @@ fn kms_v1<'a>(provider: &'a str, payload: &'a [u8]) -> Result<Value<'a>, String>
 }
 
 fn aes_gcm<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
-    at_least(data, GCM_OVERHEAD, "nonce and tag")?;
-    Ok(Value::AesGcm(Local { key_name, data }))
+    ensure_len(data, GCM_OVERHEAD, "nonce and tag")?;
+    Ok(Value::AesGcm(LocalKeyValue { key_name, data }))
 }
 
 fn aes_cbc<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
-    // PKCS#7 always pads, so one block follows the IV even for an empty plaintext.
-    at_least(data, 2 * CBC_BLOCK, "IV and one block")?;
+    // PKCS#7 always pads, so at least one block follows the IV.
+    ensure_len(data, 2 * CBC_BLOCK, "IV and one block")?;
     if !data.len().is_multiple_of(CBC_BLOCK) {
         return Err(format!(
             "{} bytes are not whole blocks of {CBC_BLOCK}",
             data.len()
         ));
     }
-    Ok(Value::AesCbc(Local { key_name, data }))
+    Ok(Value::AesCbc(LocalKeyValue { key_name, data }))
 }
 
 fn secretbox<'a>(key_name: &'a str, data: &'a [u8]) -> Result<Value<'a>, String> {
-    at_least(data, SECRETBOX_OVERHEAD, "nonce and tag")?;
-    Ok(Value::Secretbox(Local { key_name, data }))
+    ensure_len(data, SECRETBOX_OVERHEAD, "nonce and tag")?;
+    Ok(Value::Secretbox(LocalKeyValue { key_name, data }))
 }
 
-fn at_least(data: &[u8], least: usize, what: &str) -> Result<(), String> {
+fn ensure_len(data: &[u8], least: usize, what: &str) -> Result<(), String> {
     if data.len() < least {
         return Err(format!(
             "{} bytes of data, {what} alone take {least}",
@@ -308,7 +307,8 @@ fn at_least(data: &[u8], least: usize, what: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `runtime.Unknown` of apimachinery as far as it names the object; prost skips the other fields.
+/// The part of apimachinery's `runtime.Unknown` that names the object; prost skips the other
+/// fields.
 #[derive(Clone, PartialEq, Message)]
 struct Unknown {
     #[prost(message, optional, tag = "1")]
@@ -345,7 +345,7 @@ struct JsonMeta {
 fn json(bytes: &[u8]) -> Value<'_> {
     match serde_json::from_slice(bytes) {
         Ok(JsonMeta { api_version, kind }) => Value::Json { api_version, kind },
-        // serde's message may quote the value, which may be a secret: its class and place are
+        // serde's message may quote the value, which may be secret; error class and position are
         // enough.
         Err(error) => malformed(
             Format::Json,
@@ -367,9 +367,9 @@ fn malformed<'a>(format: Format, reason: &dyn fmt::Display) -> Value<'a> {
     }
 }
 
-/// The start of a prefix nobody knows, up to its fourth `:` after `k8s:enc:` or its first
-/// unprintable byte.
-fn readable(bytes: &[u8]) -> String {
+/// The prefix of an unknown scheme, up to the fourth `:` after `k8s:enc:` or the first unprintable
+/// byte.
+fn printable_prefix(bytes: &[u8]) -> String {
     let mut colons = 0;
     bytes
         .iter()

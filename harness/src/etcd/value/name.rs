@@ -1,19 +1,19 @@
-//! Where the name in a prefix ends. Names of local keys and of KMS v1 providers may hold colons,
-//! which only the configuration tells apart from the one at the end: k3s and RKE2 write
+//! Finds the end of the name in a prefix. Names of local keys and of KMS v1 providers may contain
+//! colons; only the configuration distinguishes those from the final one. k3s and RKE2 write
 //! `aescbckey-2022-08-04T20:37:15Z`.
 
-/// Bytes of a name that is looked for; Kubernetes has no limit.
-const LONGEST: usize = 1024;
+/// Maximum length of a name in bytes; Kubernetes has no limit.
+const MAX_NAME_LEN: usize = 1024;
 
-/// A name and what follows it, for each place where the name may end: the shortest first.
+/// All possible splits into name and rest, the shortest name first.
 ///
-/// A name goes on past a colon if what follows looks like the rest of a name: two or more of the
-/// characters that names are made of, and another colon. Random bytes look so once in 3,000 values.
+/// A name extends past a colon if what follows looks like the rest of a name: two or more name
+/// characters and another colon. Random bytes look like that once in 3,000 values.
 fn candidates(rest: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
     let colons = rest
         .iter()
         .enumerate()
-        .take(LONGEST)
+        .take(MAX_NAME_LEN)
         .filter(|(_, byte)| **byte == b':')
         .map(|(at, _)| at);
     let mut before = None;
@@ -33,8 +33,8 @@ fn is_name(segment: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._+/@ ".contains(byte))
 }
 
-/// Reads a payload after the longest name with which it can be read. Where there is none, the name
-/// that there seems to be and the reason of that one.
+/// Parses a payload after the longest name with which it is valid. If there is none, returns the
+/// most likely name and the error for it.
 pub(super) fn split<'a, T>(
     rest: &'a [u8],
     read: impl Fn(&'a str, &'a [u8]) -> Result<T, String>,
@@ -46,14 +46,14 @@ pub(super) fn split<'a, T>(
     if let Some(("", _)) = found.first() {
         return Err((None, "the name in the prefix is empty".to_owned()));
     }
-    let mut refused = None;
+    let mut rejected = None;
     while let Some((name, payload)) = found.pop() {
         match read(name, payload) {
             Ok(value) => return Ok(value),
-            Err(reason) => refused.get_or_insert((Some(name), reason)),
+            Err(reason) => rejected.get_or_insert((Some(name), reason)),
         };
     }
-    Err(refused.unwrap_or_else(|| (None, "the name in the prefix is not UTF-8".to_owned())))
+    Err(rejected.unwrap_or_else(|| (None, "the name in the prefix is not UTF-8".to_owned())))
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_goes_on_past_a_colon_while_it_looks_like_one() {
+    fn provider_name_extends_past_colons() {
         let time = b"aescbckey-2022-08-04T20:37:15Z:\x8a\x01:data";
         assert_eq!(
             names(time),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_with_which_the_payload_can_be_read_is_taken() {
+    fn longest_name_with_a_valid_payload_is_used() {
         let even = |name: &'static str, payload: &[u8]| {
             if payload.len().is_multiple_of(2) {
                 Ok(name)

@@ -24,7 +24,7 @@ fn reason(bytes: &[u8]) -> (Format, String) {
 }
 
 #[test]
-fn kms_v2_gives_provider_and_object() {
+fn kms_v2_value_has_provider_and_object() {
     let bytes = stored::encode("p1", &object()).unwrap();
     let Value::KmsV2 {
         provider,
@@ -37,7 +37,7 @@ fn kms_v2_gives_provider_and_object() {
 }
 
 #[test]
-fn kms_v1_is_cut_at_the_length() {
+fn kms_v1_value_is_split_by_its_length() {
     let mut payload = vec![0, 3, 9, 9, 9];
     payload.extend([5; 28]);
     let bytes = value("k8s:enc:kms:v1:old:", &payload);
@@ -50,7 +50,7 @@ fn kms_v1_is_cut_at_the_length() {
 }
 
 #[test]
-fn local_providers_give_key_name_and_data() {
+fn local_provider_value_has_key_name_and_data() {
     for (prefix, length, format) in [
         ("k8s:enc:aesgcm:v1:key1:", 28, Format::AesGcm),
         ("k8s:enc:aescbc:v1:key1:", 32, Format::AesCbc),
@@ -65,7 +65,7 @@ fn local_providers_give_key_name_and_data() {
 }
 
 #[test]
-fn plaintext_rows_name_their_object() {
+fn plaintext_value_has_its_object_type() {
     let protobuf = b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x02hi\x1a\0\"\0";
     assert!(
         recognise(protobuf)
@@ -85,7 +85,7 @@ fn plaintext_rows_name_their_object() {
 }
 
 #[test]
-fn future_providers_and_other_bytes_are_told_apart() {
+fn unknown_providers_and_other_bytes_are_distinguished() {
     let future = recognise(b"k8s:enc:kms:v3:p1:\x00\x01");
     assert!(
         future
@@ -99,7 +99,7 @@ fn future_providers_and_other_bytes_are_told_apart() {
 }
 
 #[test]
-fn broken_payloads_say_what_is_wrong() {
+fn invalid_payloads_have_a_reason() {
     let whole = stored::encode("p1", &object()).unwrap();
     let cut = reason(&whole[..whole.len() - 9]);
     assert_eq!(cut.0, Format::KmsV2);
@@ -125,7 +125,7 @@ fn broken_payloads_say_what_is_wrong() {
 }
 
 #[test]
-fn the_reason_for_broken_json_does_not_quote_it() {
+fn invalid_json_is_not_quoted() {
     let (format, reason) = reason(b"{\"kind\": hunter2}");
     assert_eq!(format, Format::Json);
     assert!(!reason.contains("hunter2"), "{reason}");
@@ -133,7 +133,7 @@ fn the_reason_for_broken_json_does_not_quote_it() {
 
 proptest! {
     #[test]
-    fn any_bytes_after_any_prefix_are_recognised(
+    fn recognise_never_fails(
         prefix in prop::sample::select(vec![
             "", "k8s:enc:", "k8s:enc:kms:v2:p:", "k8s:enc:kms:v1:p:", "k8s:enc:kms:v2:", "k8s\0", "{",
             "k8s:enc:aesgcm:v1:k:", "k8s:enc:aescbc:v1:k:", "k8s:enc:secretbox:v1:k:",
@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_never_panics(at in 0usize..120, to in any::<u8>()) {
+    fn changed_value_never_panics(at in 0usize..120, to in any::<u8>()) {
         let mut bytes = stored::encode("p1", &object()).unwrap();
         let at = at % bytes.len();
         bytes[at] = to;
@@ -157,9 +157,9 @@ proptest! {
     }
 }
 
-/// As k3s and RKE2 leave them after `secrets-encrypt rotate`.
+/// As written by k3s and RKE2 after `secrets-encrypt rotate`.
 #[test]
-fn a_name_with_colons_is_read_whole() {
+fn provider_name_with_colons_is_read_completely() {
     for (scheme, length) in [("aescbc", 48), ("aesgcm", 60), ("secretbox", 80)] {
         let name = format!("{scheme}key-2022-08-04T20:37:15Z");
         let bytes = value(&format!("k8s:enc:{scheme}:v1:{name}:"), &vec![b'A'; length]);
@@ -181,7 +181,7 @@ fn a_name_with_colons_is_read_whole() {
                 data: &[5; 28]
             }
     );
-    // The API server takes no such name for KMS v2, other writers may.
+    // The API server rejects such a name for KMS v2; other writers may use it.
     let new = stored::encode("p1", &object()).unwrap();
     let new = value(
         "k8s:enc:kms:v2:p1:team-a:",
@@ -194,10 +194,10 @@ fn a_name_with_colons_is_read_whole() {
 }
 
 proptest! {
-    /// Ciphertext that looks like a name by chance moves the end of the name; it never makes a
+    /// Ciphertext that looks like a name by chance moves the end of the name, but never makes a
     /// readable value unreadable.
     #[test]
-    fn random_data_after_a_plain_name_is_read(data in proptest::collection::vec(any::<u8>(), 28..200)) {
+    fn random_data_after_a_plain_name_is_readable(data in proptest::collection::vec(any::<u8>(), 28..200)) {
         let bytes = value("k8s:enc:aesgcm:v1:key1:", &data);
         let found = recognise(&bytes);
         prop_assert!(matches!(found, Value::AesGcm(_)));

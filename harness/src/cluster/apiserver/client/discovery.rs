@@ -1,5 +1,4 @@
-//! From an object's apiVersion and kind to the path that it is served at, as the server itself
-//! says.
+//! Maps apiVersion and kind of an object to its path, by the server's discovery documents.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -12,19 +11,19 @@ use super::http::Http;
 use crate::cluster::{ApiError, Resource};
 
 /// A CustomResourceDefinition is served about a second after it is created.
-const SERVED_LOOKS: u32 = 100;
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const MAX_DISCOVERY_POLLS: u32 = 100;
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 type Kind = (String, String);
 
-/// What was found so far.
+/// The resources found so far.
 #[derive(Debug, Default)]
-pub(super) struct Kinds {
+pub(super) struct DiscoveredResources {
     known: RwLock<HashMap<Kind, Resource>>,
 }
 
-impl Kinds {
-    /// The resource of a kind. Waits for one whose CustomResourceDefinition exists but is not
+impl DiscoveredResources {
+    /// Returns the resource of a kind. Waits if its CustomResourceDefinition exists but is not
     /// served yet.
     pub(super) async fn find(
         &self,
@@ -32,25 +31,25 @@ impl Kinds {
         api_version: &str,
         kind: &str,
     ) -> Result<Resource, ApiError> {
-        let wanted = (api_version.to_owned(), kind.to_owned());
+        let expected = (api_version.to_owned(), kind.to_owned());
         if let Some(found) = self
             .known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&wanted)
+            .get(&expected)
         {
             return Ok(found.clone());
         }
-        for look in 0..SERVED_LOOKS {
+        for look in 0..MAX_DISCOVERY_POLLS {
             if let Some(found) = served(http, api_version, kind).await? {
                 let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-                known.insert(wanted, found.clone());
+                known.insert(expected, found.clone());
                 return Ok(found);
             }
             if look == 0 && !is_defined(http, api_version, kind).await? {
                 break;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         let message = format!("the server serves no {kind} in {api_version}");
         Err(ApiError {
@@ -69,15 +68,15 @@ async fn served(http: &Http, api_version: &str, kind: &str) -> Result<Option<Res
         format!("/apis/{group}/{version}")
     };
     match http.json(Method::GET, &path, &[], None).await {
-        Ok(list) => Ok(in_list(&list, group, version, kind)),
-        // 503: before the API server knows whether the group is an aggregated one.
+        Ok(list) => Ok(find_in_list(&list, group, version, kind)),
+        // 503 is returned before the API server knows whether a group is aggregated.
         Err(error) if matches!(error.status, 404 | 503) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// From an APIResourceList; names with a slash are subresources.
-fn in_list(list: &Value, group: &str, version: &str, kind: &str) -> Option<Resource> {
+/// Searches an APIResourceList; names with a slash are subresources.
+fn find_in_list(list: &Value, group: &str, version: &str, kind: &str) -> Option<Resource> {
     let resources = list.get("resources")?.as_array()?;
     resources.iter().find_map(|resource| {
         let name = resource.get("name")?.as_str()?;
@@ -125,21 +124,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subresources_are_not_the_resource() {
+    fn subresources_are_not_resources() {
         let list = serde_json::json!({"resources": [
             {"name": "namespaces/finalize", "kind": "Namespace", "namespaced": false},
             {"name": "namespaces", "kind": "Namespace", "namespaced": false},
             {"name": "secrets", "kind": "Secret", "namespaced": true},
         ]});
         assert_eq!(
-            in_list(&list, "", "v1", "Namespace"),
+            find_in_list(&list, "", "v1", "Namespace"),
             Some(Resource::namespaces())
         );
         assert_eq!(
-            in_list(&list, "", "v1", "Secret"),
+            find_in_list(&list, "", "v1", "Secret"),
             Some(Resource::secrets())
         );
-        assert_eq!(in_list(&list, "", "v1", "Pod"), None);
-        assert_eq!(in_list(&Value::Null, "", "v1", "Pod"), None);
+        assert_eq!(find_in_list(&list, "", "v1", "Pod"), None);
+        assert_eq!(find_in_list(&Value::Null, "", "v1", "Pod"), None);
     }
 }

@@ -1,5 +1,4 @@
-//! Requests and answers of one API server; refusals become [`ApiError`] with the server's own
-//! words.
+//! HTTP requests to one API server; error responses become [`ApiError`] with the server's message.
 
 use std::time::Duration;
 
@@ -9,15 +8,15 @@ use serde_json::Value;
 
 use crate::cluster::ApiError;
 use crate::cluster::apiserver::StartError;
-use crate::cluster::apiserver::kubeconfig::Access;
+use crate::cluster::apiserver::kubeconfig::ClientAccess;
 
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
-/// Metadata only: a client that asks so never sees a secret's value.
+/// Metadata only, so that the client never receives a secret's value.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-/// The API server ends a request after 60 s (`--request-timeout`); its answer is worth waiting for.
-const PATIENCE: Duration = Duration::from_secs(65);
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// The API server ends a request after 60 s (`--request-timeout`); wait for its response.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Http {
@@ -26,7 +25,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
+    pub(super) fn new(url: &str, access: &ClientAccess) -> Result<Self, StartError> {
         crate::tls::install_provider();
         let client = client(access).map_err(|source| StartError::Client {
             url: url.into(),
@@ -56,7 +55,7 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        answer(request).await
+        read_response(request).await
     }
 
     pub(super) async fn merge_patch_metadata(
@@ -68,7 +67,7 @@ impl Http {
             .client
             .patch(self.at(path, &[])?)
             .header(ACCEPT, METADATA_ONLY);
-        answer(
+        read_response(
             request
                 .header(CONTENT_TYPE, MERGE_PATCH)
                 .body(patch.to_string()),
@@ -76,7 +75,7 @@ impl Http {
         .await
     }
 
-    /// GET: status and body, whatever they are.
+    /// GET; returns status and body, whatever they are.
     pub(super) async fn text(&self, path: &str) -> Result<(u16, String), ApiError> {
         send(self.client.get(self.at(path, &[])?))
             .await
@@ -97,28 +96,28 @@ impl Http {
     }
 }
 
-fn client(access: &Access) -> reqwest::Result<Client> {
+fn client(access: &ClientAccess) -> reqwest::Result<Client> {
     Client::builder()
         .tls_certs_only([Certificate::from_pem(&access.ca)?])
         .identity(Identity::from_pem(&access.identity)?)
-        // The way to 127.0.0.1 must not lead through HTTPS_PROXY.
+        // Requests to 127.0.0.1 must not use HTTPS_PROXY.
         .no_proxy()
-        .timeout(PATIENCE)
-        .connect_timeout(CONNECT_PATIENCE)
+        .timeout(REQUEST_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .build()
 }
 
 async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
-    let no_answer = |error: reqwest::Error| ApiError::no_answer(with_causes(&error.without_url()));
+    let no_answer = |error: reqwest::Error| ApiError::no_answer(error_chain(&error.without_url()));
     let answer = request.send().await.map_err(no_answer)?;
     let status = answer.status().as_u16();
     Ok((status, answer.bytes().await.map_err(no_answer)?.to_vec()))
 }
 
-async fn answer(request: RequestBuilder) -> Result<Value, ApiError> {
+async fn read_response(request: RequestBuilder) -> Result<Value, ApiError> {
     let (status, body) = send(request).await?;
     if !(200..300).contains(&status) {
-        return Err(refusal(status, &body));
+        return Err(error_from_response(status, &body));
     }
     serde_json::from_slice(&body).map_err(|error| {
         ApiError::no_answer(format!(
@@ -128,8 +127,8 @@ async fn answer(request: RequestBuilder) -> Result<Value, ApiError> {
     })
 }
 
-/// A Status object, or what a handler in front of the API wrote.
-fn refusal(status: u16, body: &[u8]) -> ApiError {
+/// Parses a Status object, or the text of a handler in front of the API.
+fn error_from_response(status: u16, body: &[u8]) -> ApiError {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
     if text("kind").as_deref() == Some("Status") {
@@ -156,8 +155,8 @@ fn canonical(status: u16) -> String {
     known.unwrap_or("Unknown").replace(' ', "")
 }
 
-/// reqwest's own words say only that it failed; the reason is in the sources.
-fn with_causes(error: &dyn std::error::Error) -> String {
+/// reqwest's own message only says that it failed; the reason is in the sources.
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -172,12 +171,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_keeps_the_server_s_words() {
+    fn api_error_keeps_the_servers_message() {
         let status = r#"{"kind":"Status","status":"Failure","message":"secrets \"x\" not found","reason":"NotFound","code":404}"#;
-        let error = refusal(404, status.as_bytes());
+        let error = error_from_response(404, status.as_bytes());
         assert_eq!(error.to_string(), "404 NotFound: secrets \"x\" not found");
-        // A handler that fails to read etcd gives a Status without a reason.
-        let error = refusal(
+        // A handler that fails to read etcd returns a Status without a reason.
+        let error = error_from_response(
             500,
             br#"{"kind":"Status","message":"unable to transform key"}"#,
         );
@@ -185,7 +184,10 @@ mod tests {
             error.to_string(),
             "500 InternalServerError: unable to transform key"
         );
-        assert_eq!(refusal(502, b"bad\n").to_string(), "502 BadGateway: bad");
-        assert_eq!(refusal(599, b"").reason, "Unknown");
+        assert_eq!(
+            error_from_response(502, b"bad\n").to_string(),
+            "502 BadGateway: bad"
+        );
+        assert_eq!(error_from_response(599, b"").reason, "Unknown");
     }
 }

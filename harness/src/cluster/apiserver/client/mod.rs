@@ -1,4 +1,4 @@
-//! The Kubernetes API over HTTPS: what scenarios need of it, no more.
+//! The Kubernetes API over HTTPS, as far as scenarios use it.
 
 mod discovery;
 mod http;
@@ -7,34 +7,34 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use self::discovery::Kinds;
+use self::discovery::DiscoveredResources;
 use self::http::Http;
 use super::StartError;
-use super::kubeconfig::Access;
+use super::kubeconfig::ClientAccess;
 use crate::cluster::{Api, ApiError, Health, ObjectRef, Resource};
 
-/// Objects in one page of a list: what kubectl asks for.
-const PAGE: usize = 500;
+/// Objects per page of a list, as in kubectl.
+const PAGE_SIZE: usize = 500;
 
-/// One API server's API, as cluster administrator.
+/// The API of one API server, as cluster administrator.
 #[derive(Debug)]
 pub struct HttpApi {
     http: Http,
-    kinds: Kinds,
-    /// Whether a controller manager runs, which lets deleted namespaces go once they are empty.
+    kinds: DiscoveredResources,
+    /// Whether a controller manager runs, which finalizes deleted namespaces.
     controllers: bool,
 }
 
 impl HttpApi {
-    pub(in crate::cluster) fn new(url: &str, access: &Access) -> Result<Self, StartError> {
+    pub(in crate::cluster) fn new(url: &str, access: &ClientAccess) -> Result<Self, StartError> {
         Ok(Self {
             http: Http::new(url, access)?,
-            kinds: Kinds::default(),
+            kinds: DiscoveredResources::default(),
             controllers: false,
         })
     }
 
-    /// Of a cluster with a controller manager.
+    /// For a cluster with a controller manager.
     pub(in crate::cluster) fn with_controllers(mut self) -> Self {
         self.controllers = true;
         self
@@ -45,13 +45,13 @@ impl HttpApi {
         self.http.url()
     }
 
-    /// GET of a health path, with a query if it has one.
+    /// GET of a health path, optionally with a query.
     pub async fn health(&self, path: &str) -> Result<Health, ApiError> {
         let (status, body) = self.http.text(path).await?;
         Ok(Health { status, body })
     }
 
-    /// `v1.36.3`.
+    /// The server's version, such as `v1.36.3`.
     pub async fn version(&self) -> Result<String, ApiError> {
         let version = self.http.json(Method::GET, "/version", &[], None).await?;
         Ok(version["gitVersion"]
@@ -69,12 +69,12 @@ impl HttpApi {
         let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         if api_version.is_empty() || kind.is_empty() {
-            return Err(bad_object("it names no apiVersion and kind"));
+            return Err(invalid_object("it names no apiVersion and kind"));
         }
         self.kinds.find(&self.http, api_version, kind).await
     }
 
-    /// Lets an empty namespace that is being deleted go: no controller manager does it here.
+    /// Finalizes an empty namespace that is being deleted, in place of the controller manager.
     async fn finalize(&self, at: &ObjectRef, mut namespace: Value) -> Result<(), ApiError> {
         namespace["spec"]["finalizers"] = json!([]);
         self.http
@@ -88,10 +88,9 @@ impl HttpApi {
             .map(drop)
     }
 
-    /// One whole list, page by page; `None` where the list's revision was compacted between two
-    /// pages.
+    /// Reads a list page by page; `None` if its revision was compacted between two pages.
     async fn pages(&self, resource: &Resource, path: &str) -> Result<Option<Vec<Value>>, ApiError> {
-        let limit = PAGE.to_string();
+        let limit = PAGE_SIZE.to_string();
         let (mut items, mut next) = (Vec::new(), None::<String>);
         loop {
             let mut query = vec![("limit", limit.as_str())];
@@ -109,7 +108,7 @@ impl HttpApi {
     }
 }
 
-/// The items of a list, with the apiVersion and kind that the server leaves out of them.
+/// Returns the items of a list with apiVersion and kind, which the server omits.
 fn take_items(resource: &Resource, list: &mut Value) -> Vec<Value> {
     let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else {
         return Vec::new();
@@ -148,15 +147,15 @@ impl Api for HttpApi {
         if let Some(items) = self.pages(resource, &path).await? {
             return Ok(items);
         }
-        // As client-go's pager: the whole list at once can't expire.
+        // As client-go's pager: an unpaginated list does not expire.
         let mut list = self.http.json(Method::GET, &path, &[], None).await?;
         Ok(take_items(resource, &mut list))
     }
 
     async fn replace(&self, object: &Value) -> Result<Value, ApiError> {
         let resource = self.resource_of(object).await?;
-        let mut at = ObjectRef::of(&resource, object)
-            .ok_or_else(|| bad_object("it has no metadata.name"))?;
+        let mut at = ObjectRef::from_object(&resource, object)
+            .ok_or_else(|| invalid_object("it has no metadata.name"))?;
         if resource.namespaced {
             at.namespace.get_or_insert_with(|| "default".into());
         }
@@ -193,8 +192,8 @@ impl Api for HttpApi {
     }
 }
 
-/// The server would answer 400 as well, but can't be asked without a path.
-fn bad_object(why: &str) -> ApiError {
+/// The server would answer 400 as well, but there is no path to send the object to.
+fn invalid_object(why: &str) -> ApiError {
     ApiError {
         status: 400,
         reason: "BadRequest".into(),

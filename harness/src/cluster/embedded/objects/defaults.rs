@@ -1,4 +1,4 @@
-//! What the API server itself puts into an object: system fields of the metadata, defaults, status.
+//! What the API server adds to an object: system metadata, defaults, status.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::super::super::Resource;
 use super::json::{meta, metadata_mut};
 
-/// Label on every namespace, with its name.
+/// Label on every namespace with its name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// Fields of `metadata` that a client cannot set.
+/// Fields of `metadata` that clients cannot set.
 const SYSTEM_FIELDS: [&str; 7] = [
     "uid",
     "creationTimestamp",
@@ -48,7 +48,7 @@ pub(crate) fn create(resource: &Resource, mut object: Value, uid: String, now: S
     object
 }
 
-/// A new version of an object as it is stored: what clients cannot change comes from the old one.
+/// An updated object as it is stored; fields that clients cannot change come from the old one.
 pub(crate) fn update(resource: &Resource, mut object: Value, old: &Value) -> Value {
     let old_metadata = old["metadata"].as_object().cloned().unwrap_or_default();
     let metadata = metadata_mut(&mut object);
@@ -59,7 +59,7 @@ pub(crate) fn update(resource: &Resource, mut object: Value, old: &Value) -> Val
     for field in SYSTEM_FIELDS {
         kept(metadata, field);
     }
-    // A client that sends none leaves them as they are.
+    // A client that sends none leaves them unchanged.
     for field in ["managedFields", "generateName"] {
         if !metadata.contains_key(field) {
             kept(metadata, field);
@@ -85,7 +85,7 @@ pub(crate) fn update(resource: &Resource, mut object: Value, old: &Value) -> Val
     object
 }
 
-/// `stringData` goes into `data`; no type means Opaque.
+/// Merges `stringData` into `data`; the default type is Opaque.
 fn secret(object: &mut Value) {
     let Some(map) = object.as_object_mut() else {
         return;
@@ -109,8 +109,7 @@ fn namespace(object: &mut Value) {
     object["status"] = json!({"phase": "Active"});
 }
 
-/// Names that can be left out, and the status that the definition's controllers would set a moment
-/// later.
+/// Optional names, and the status that the definition's controllers would set a moment later.
 fn definition(object: &mut Value, now: &str) {
     let spec = &mut object["spec"];
     let kind = spec["names"]["kind"]
@@ -139,7 +138,7 @@ fn definition(object: &mut Value, now: &str) {
     });
 }
 
-/// The version under which a CustomResourceDefinition's objects are stored.
+/// The version in which a CustomResourceDefinition's objects are stored.
 pub(crate) fn storage_version(definition: &Value) -> Option<&str> {
     let versions = definition["spec"]["versions"].as_array()?;
     versions.iter().find(|version| version["storage"] == true)?["name"].as_str()
@@ -150,11 +149,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_secret_has_a_type_and_no_string_data() {
-        let asked = json!({"metadata": {"name": "s", "uid": "mine"}, "data": {"a": "YQ=="}, "stringData": {"a": "b", "c": "d"}});
-        let made = create(
+    fn new_secret_has_a_type_and_no_string_data() {
+        let requested = json!({"metadata": {"name": "s", "uid": "mine"}, "data": {"a": "YQ=="}, "stringData": {"a": "b", "c": "d"}});
+        let created = create(
             &Resource::secrets(),
-            asked,
+            requested,
             "u".into(),
             "2026-01-01T00:00:00Z".into(),
         );
@@ -162,11 +161,11 @@ mod tests {
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"a": "Yg==", "c": "ZA=="},
             "metadata": {"name": "s", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
         });
-        assert_eq!(made, expected);
+        assert_eq!(created, expected);
     }
 
     #[test]
-    fn an_update_keeps_what_the_server_owns() {
+    fn update_keeps_system_fields() {
         let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
         let old = create(
             &widgets,
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_may_come_as_a_definition() {
+    fn arbitrary_definitions_never_panic() {
         for spec in [
             json!(null),
             json!("text"),

@@ -1,8 +1,8 @@
-//! JSON as the API server stores it: Go's encoding, with sorted keys and HTML escapes.
+//! JSON as the API server stores it: Go's encoding with sorted keys and HTML escapes.
 
 use serde_json::{Map, Value};
 
-/// The stored form of an object: compact, keys in order, a newline at the end.
+/// The stored form of an object: compact, sorted keys, trailing newline.
 pub(crate) fn stored(object: &Value) -> Vec<u8> {
     let mut out = compact(object);
     out.push(b'\n');
@@ -11,7 +11,7 @@ pub(crate) fn stored(object: &Value) -> Vec<u8> {
 
 /// Go's `json.Marshal` of a map.
 pub(crate) fn compact(value: &Value) -> Vec<u8> {
-    // Outside of strings none of these characters occurs in JSON.
+    // Outside of strings, JSON contains none of these characters.
     let text = sorted(value).to_string();
     let mut out = Vec::with_capacity(text.len());
     for c in text.chars() {
@@ -25,7 +25,7 @@ pub(crate) fn compact(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The same value with its keys in order, whichever map serde_json was built with.
+/// The value with sorted keys, whichever map serde_json uses.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -43,7 +43,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// Go takes `null` for a field that is not there.
+/// Go treats `null` as an absent field.
 pub(crate) fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
@@ -56,12 +56,12 @@ pub(crate) fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// `metadata` as a map, made where there is none.
+/// `metadata` as a map, created if absent.
 pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     section_mut(object, "metadata")
 }
 
-/// A field of an object as a map; whatever else stood there is replaced.
+/// A field of an object as a map; any other value is replaced.
 pub(crate) fn section_mut<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
     as_map(as_map(object).entry(field).or_insert(Value::Null))
 }
@@ -73,7 +73,7 @@ fn as_map(value: &mut Value) -> &mut Map<String, Value> {
     value.as_object_mut().expect("made an object above")
 }
 
-/// A string inside `metadata`, empty where there is none.
+/// A string in `metadata`, empty if absent.
 pub(crate) fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_json_is_gos() {
+    fn stored_json_matches_go() {
         let object = json!({"spec": {"z": "<a&b>\u{2028}", "a": 1}, "apiVersion": "example.com/v1", "kind": "Widget"});
         let expected = "{\"apiVersion\":\"example.com/v1\",\"kind\":\"Widget\",\"spec\":{\"a\":1,\"z\":\"\\u003ca\\u0026b\\u003e\\u2028\"}}\n";
         assert_eq!(String::from_utf8(stored(&object)).unwrap(), expected);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_are_absent_fields() {
+    fn nulls_count_as_absent_fields() {
         assert_eq!(
             without_nulls(&json!({"a": null, "b": {"c": null, "d": [null]}})),
             json!({"b": {"d": [null]}})

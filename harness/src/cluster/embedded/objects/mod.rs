@@ -1,8 +1,8 @@
-//! Objects between the JSON of the API and the bytes that are stored.
+//! Conversion of objects between the API's JSON and the stored bytes.
 
 pub(crate) mod defaults;
 pub(crate) mod json;
-mod pairs;
+mod map_entries;
 mod protobuf;
 mod time;
 pub(crate) mod validate;
@@ -15,24 +15,24 @@ use serde_json::Value;
 use super::super::Resource;
 use protobuf::{ConfigMap, MAGIC, Namespace, Secret, Unknown};
 
-/// Why a plaintext is no object.
-const UNDECODABLE: &str = "object not decodable";
+/// The plaintext is not an object.
+const NOT_DECODABLE: &str = "object not decodable";
 
-/// An object of one of the modelled core kinds, or of any other.
-enum Typed {
+/// An object of a modelled core kind, or of any other.
+enum TypedObject {
     Secret(Secret),
     ConfigMap(ConfigMap),
     Namespace(Namespace),
 }
 
-impl Typed {
-    /// `None` for a kind that is stored as JSON.
+impl TypedObject {
+    /// `None` for kinds that are stored as JSON.
     fn from_json(kind: &str, object: &Value) -> Option<serde_json::Result<Self>> {
         let object = json::without_nulls(object);
         fn parse<T: DeserializeOwned>(
             object: Value,
-            wrap: fn(T) -> Typed,
-        ) -> Option<serde_json::Result<Typed>> {
+            wrap: fn(T) -> TypedObject,
+        ) -> Option<serde_json::Result<TypedObject>> {
             Some(serde_json::from_value(object).map(wrap))
         }
         match kind {
@@ -44,7 +44,7 @@ impl Typed {
     }
 
     fn from_protobuf(kind: &str, raw: &[u8]) -> Result<Self, String> {
-        let malformed = |err: prost::DecodeError| format!("{UNDECODABLE}: {err}");
+        let malformed = |err: prost::DecodeError| format!("{NOT_DECODABLE}: {err}");
         match kind {
             "Secret" => Secret::decode(raw).map(Self::Secret).map_err(malformed),
             "ConfigMap" => ConfigMap::decode(raw)
@@ -94,11 +94,11 @@ fn not_registered(kind: &str) -> String {
     format!("no kind {kind:?} is registered for version \"v1\" in this model")
 }
 
-/// An object as its type has it: fields that the type does not know are dropped, nulls too. Kinds
-/// that are stored as JSON stay as they are.
+/// Normalises an object to its type: drops unknown fields and nulls. Kinds that are stored as JSON
+/// are unchanged.
 pub(crate) fn normalise(resource: &Resource, object: &Value) -> Result<Value, String> {
     let typed = if resource.group.is_empty() {
-        Typed::from_json(&resource.kind, object)
+        TypedObject::from_json(&resource.kind, object)
     } else {
         None
     };
@@ -111,7 +111,7 @@ pub(crate) fn normalise(resource: &Resource, object: &Value) -> Result<Value, St
 /// The bytes to store: protobuf for the core group, else JSON.
 pub(crate) fn encode(resource: &Resource, object: &Value) -> Result<Vec<u8>, String> {
     let typed = if resource.group.is_empty() {
-        Typed::from_json(&resource.kind, object)
+        TypedObject::from_json(&resource.kind, object)
     } else {
         None
     };
@@ -121,32 +121,33 @@ pub(crate) fn encode(resource: &Resource, object: &Value) -> Result<Vec<u8>, Str
     }
 }
 
-/// The object that stored bytes are, protobuf or JSON, without its resourceVersion.
+/// Decodes stored bytes, protobuf or JSON, without resourceVersion.
 pub(crate) fn decode(plaintext: &[u8]) -> Result<Value, String> {
     if let Some(unknown) = plaintext.strip_prefix(MAGIC) {
-        let unknown = Unknown::decode(unknown).map_err(|err| format!("{UNDECODABLE}: {err}"))?;
+        let unknown = Unknown::decode(unknown).map_err(|err| format!("{NOT_DECODABLE}: {err}"))?;
         if unknown.type_meta.api_version != "v1" {
             return Err(format!(
                 "no version {:?} has been registered in this model",
                 unknown.type_meta.api_version
             ));
         }
-        let typed = Typed::from_protobuf(&unknown.type_meta.kind, &unknown.raw)?;
+        let typed = TypedObject::from_protobuf(&unknown.type_meta.kind, &unknown.raw)?;
         return typed
             .to_json()
-            .map_err(|err| format!("{UNDECODABLE}: {err}"));
+            .map_err(|err| format!("{NOT_DECODABLE}: {err}"));
     }
     match serde_json::from_slice(plaintext) {
         Ok(object @ Value::Object(_)) if object["apiVersion"] == "v1" => {
             let kind = object["kind"].as_str().unwrap_or_default();
-            let typed = Typed::from_json(kind, &object).ok_or_else(|| not_registered(kind))?;
+            let typed =
+                TypedObject::from_json(kind, &object).ok_or_else(|| not_registered(kind))?;
             typed
                 .and_then(|typed| typed.to_json())
-                .map_err(|_| UNDECODABLE.to_owned())
+                .map_err(|_| NOT_DECODABLE.to_owned())
         }
         Ok(object @ Value::Object(_)) => Ok(object),
-        // serde_json's text may quote the input.
-        Ok(_) | Err(_) => Err(UNDECODABLE.to_owned()),
+        // serde_json's message may quote the input.
+        Ok(_) | Err(_) => Err(NOT_DECODABLE.to_owned()),
     }
 }
 

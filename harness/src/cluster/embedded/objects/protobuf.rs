@@ -9,10 +9,10 @@
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{self, BytesEntry, StringEntry};
+use super::map_entries::{self, BytesEntry, StringEntry};
 use super::time::Time;
 
-/// How a value in protobuf begins.
+/// Prefix of a protobuf value.
 pub(crate) const MAGIC: &[u8] = b"k8s\0";
 
 /// `runtime.TypeMeta`.
@@ -83,7 +83,7 @@ pub(crate) struct ObjectMeta {
     #[prost(string, required, tag = "5")]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) uid: String,
-    /// Always empty in etcd, where the revision stands for it.
+    /// Always empty in etcd, where the revision takes its place.
     #[prost(string, required, tag = "6")]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) resource_version: String,
@@ -100,10 +100,10 @@ pub(crate) struct ObjectMeta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deletion_grace_period_seconds: Option<i64>,
     #[prost(message, repeated, tag = "11")]
-    #[serde(with = "pairs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "map_entries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) labels: Vec<StringEntry>,
     #[prost(message, repeated, tag = "12")]
-    #[serde(with = "pairs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "map_entries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) annotations: Vec<StringEntry>,
     #[prost(message, repeated, tag = "13")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -195,14 +195,14 @@ pub(crate) struct Secret {
     #[prost(message, required, tag = "1")]
     pub(crate) metadata: ObjectMeta,
     #[prost(message, repeated, tag = "2")]
-    #[serde(with = "pairs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "map_entries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) data: Vec<BytesEntry>,
     #[prost(string, required, tag = "3")]
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub(crate) kind: String,
-    /// Only in requests: merged into `data` before anything is stored.
+    /// Only in requests: merged into `data` before storing.
     #[prost(message, repeated, tag = "4")]
-    #[serde(with = "pairs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "map_entries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) string_data: Vec<StringEntry>,
     #[prost(bool, optional, tag = "5")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,10 +216,10 @@ pub(crate) struct ConfigMap {
     #[prost(message, required, tag = "1")]
     pub(crate) metadata: ObjectMeta,
     #[prost(message, repeated, tag = "2")]
-    #[serde(with = "pairs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "map_entries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) data: Vec<StringEntry>,
     #[prost(message, repeated, tag = "3")]
-    #[serde(with = "pairs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "map_entries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) binary_data: Vec<BytesEntry>,
     #[prost(bool, optional, tag = "4")]
     #[serde(skip_serializing_if = "Option::is_none")]

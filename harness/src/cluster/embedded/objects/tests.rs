@@ -1,4 +1,4 @@
-//! Stored bytes against Kubernetes' own marshaller, as written out by hand from its rules.
+//! Stored bytes compared with Kubernetes' own marshaller.
 
 use serde_json::json;
 
@@ -11,10 +11,10 @@ fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What kube-apiserver stores for a Secret: every scalar is there, the empty ones too, and maps are
-/// in order.
+/// Written by hand from the marshaller's rules: all scalars are present, even empty ones, and maps
+/// are sorted.
 #[test]
-fn a_secret_is_stored_as_kubernetes_stores_it() {
+fn stored_secret_matches_kubernetes() {
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"b": "", "a": "AQI="},
         "metadata": {"name": "s", "namespace": "ns", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"k": ""}}
@@ -54,9 +54,9 @@ fn a_secret_is_stored_as_kubernetes_stores_it() {
     assert_eq!(decode(&stored).unwrap(), object);
 }
 
-/// The same for what Kubernetes' marshaller itself wrote; the file says how.
+/// Bytes that Kubernetes' marshaller wrote; the fixture says how.
 #[test]
-fn stored_bytes_are_kubernetes() {
+fn stored_bytes_match_kubernetes_marshaller() {
     let file: Value = serde_json::from_str(include_str!("testdata/marshalled.json")).unwrap();
     for value in file["values"].as_array().unwrap() {
         let object = &value["object"];
@@ -76,7 +76,7 @@ fn stored_bytes_are_kubernetes() {
 }
 
 #[test]
-fn config_maps_namespaces_and_managed_fields_go_there_and_back() {
+fn config_maps_namespaces_and_managed_fields_round_trip() {
     let config_map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "data": {"text": "x"}, "binaryData": {"bytes": "AAE="}, "immutable": false,
         "metadata": {
@@ -103,13 +103,13 @@ fn config_maps_namespaces_and_managed_fields_go_there_and_back() {
 }
 
 #[test]
-fn json_is_stored_as_json_and_normalising_drops_what_a_type_does_not_have() {
+fn normalising_drops_unknown_fields_of_typed_objects_only() {
     let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
     let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"x": [1, null]}});
     assert_eq!(decode(&encode(&widgets, &widget).unwrap()).unwrap(), widget);
-    let asked = json!({"metadata": {"name": "s", "odd": 1}, "data": null, "more": {}});
+    let requested = json!({"metadata": {"name": "s", "odd": 1}, "data": null, "more": {}});
     assert_eq!(
-        normalise(&Resource::secrets(), &asked).unwrap(),
+        normalise(&Resource::secrets(), &requested).unwrap(),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})
     );
     let err = normalise(
@@ -124,7 +124,7 @@ fn json_is_stored_as_json_and_normalising_drops_what_a_type_does_not_have() {
 }
 
 #[test]
-fn what_is_no_object_is_an_error() {
+fn bytes_that_are_not_an_object_are_an_error() {
     for bytes in [
         &b""[..],
         b"k8s\0",

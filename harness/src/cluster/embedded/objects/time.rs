@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::state::rfc3339;
 
-/// A point in time, or Go's zero time.
+/// A timestamp, or Go's zero time.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct Time {
     #[prost(int64, optional, tag = "1")]
     seconds: Option<i64>,
-    /// Written as 0, ignored when read, as upstream does.
+    /// Written as 0 and ignored when read, as upstream does.
     #[prost(int32, optional, tag = "2")]
     nanos: Option<i32>,
 }

@@ -1,4 +1,4 @@
-//! The field checks of the modelled kinds, with the words of k8s.io/kubernetes v1.36.3
+//! Validation of the modelled kinds, with the messages of k8s.io/kubernetes v1.36.3
 //! `pkg/apis/core/validation`.
 
 use base64::Engine as _;
@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::super::super::Resource;
 use super::json::meta;
 
-/// Most bytes of all values of a Secret or ConfigMap together.
-pub(crate) const MAX_DATA: usize = 1024 * 1024;
-/// Most bytes of a DNS name (RFC 1123).
-const MAX_NAME: usize = 253;
-const MAX_LABEL: usize = 63;
+/// Maximum total size in bytes of the values of a Secret or ConfigMap.
+pub(crate) const MAX_DATA_BYTES: usize = 1024 * 1024;
+/// Maximum lengths in bytes of a DNS name and of its labels (RFC 1123).
+const MAX_DNS_NAME: usize = 253;
+const MAX_DNS_LABEL: usize = 63;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end \
     with an alphanumeric character (e.g. 'example.com', regex used for validation is \
@@ -22,20 +22,20 @@ const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alpha
 const DATA_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or \
     'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
-/// What is wrong with a new object, in upstream's words.
+/// Validates a new object; returns upstream's messages.
 pub(crate) fn create(resource: &Resource, object: &Value) -> Vec<String> {
     let mut faults = name(resource, meta(object, "name"));
     match resource.kind.as_str() {
         "Secret" if resource.group.is_empty() => {
             let size = data_size(object, "data", true, &mut faults);
-            if size > MAX_DATA {
+            if size > MAX_DATA_BYTES {
                 faults.push(too_long("data"));
             }
         }
         "ConfigMap" if resource.group.is_empty() => {
             let size = data_size(object, "data", false, &mut faults)
                 + data_size(object, "binaryData", true, &mut faults);
-            if size > MAX_DATA {
+            if size > MAX_DATA_BYTES {
                 // Go prints the empty path, which means the whole object, as brackets.
                 faults.push(too_long("[]"));
             }
@@ -46,7 +46,7 @@ pub(crate) fn create(resource: &Resource, object: &Value) -> Vec<String> {
     faults
 }
 
-/// What is wrong with a CustomResourceDefinition, as far as serving its objects needs it.
+/// Validates a CustomResourceDefinition, as far as serving its objects requires.
 fn definition(object: &Value) -> Vec<String> {
     let spec = &object["spec"];
     let mut faults = Vec::new();
@@ -100,7 +100,7 @@ fn definition(object: &Value) -> Vec<String> {
     faults
 }
 
-/// What is wrong with a new version of an object.
+/// Validates an update; returns upstream's messages.
 pub(crate) fn update(resource: &Resource, object: &Value, old: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     if resource.group.is_empty() && resource.kind == "Secret" && object["type"] != old["type"] {
@@ -124,10 +124,10 @@ pub(crate) fn update(resource: &Resource, object: &Value, old: &Value) -> Vec<St
 }
 
 fn too_long(path: &str) -> String {
-    format!("{path}: Too long: may not be more than {MAX_DATA} bytes")
+    format!("{path}: Too long: may not be more than {MAX_DATA_BYTES} bytes")
 }
 
-/// Checks the keys below `field` and adds up the values.
+/// Checks the keys in `field` and returns the total size of the values.
 fn data_size(object: &Value, field: &str, base64: bool, faults: &mut Vec<String>) -> usize {
     let Some(data) = object[field].as_object() else {
         return 0;
@@ -151,8 +151,8 @@ fn data_size(object: &Value, field: &str, base64: bool, faults: &mut Vec<String>
 
 fn data_key(key: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    if key.len() > MAX_NAME {
-        faults.push(format!("must be no more than {MAX_NAME} characters"));
+    if key.len() > MAX_DNS_NAME {
+        faults.push(format!("must be no more than {MAX_DNS_NAME} characters"));
     }
     if key.is_empty()
         || !key
@@ -175,9 +175,9 @@ fn name(resource: &Resource, name: &str) -> Vec<String> {
     }
     let namespace = resource.group.is_empty() && resource.kind == "Namespace";
     let (limit, well_formed, words) = if namespace {
-        (MAX_LABEL, is_label(name), LABEL)
+        (MAX_DNS_LABEL, is_label(name), LABEL)
     } else {
-        (MAX_NAME, name.split('.').all(is_label), SUBDOMAIN)
+        (MAX_DNS_NAME, name.split('.').all(is_label), SUBDOMAIN)
     };
     let mut faults = Vec::new();
     if name.len() > limit {
@@ -191,7 +191,7 @@ fn name(resource: &Resource, name: &str) -> Vec<String> {
     faults
 }
 
-/// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
+/// Matches `[a-z0-9]([-a-z0-9]*[a-z0-9])?`.
 fn is_label(label: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = label.as_bytes();
@@ -210,16 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_holds_one_mebibyte() {
-        let fits = secret(json!({"a": STANDARD.encode(vec![0; MAX_DATA])}));
+    fn secret_data_is_limited_to_one_mebibyte() {
+        let fits = secret(json!({"a": STANDARD.encode(vec![0; MAX_DATA_BYTES])}));
         assert_eq!(create(&Resource::secrets(), &fits), Vec::<String>::new());
-        let over =
-            secret(json!({"a": STANDARD.encode(vec![0; MAX_DATA]), "b": STANDARD.encode([0])}));
+        let over = secret(
+            json!({"a": STANDARD.encode(vec![0; MAX_DATA_BYTES]), "b": STANDARD.encode([0])}),
+        );
         assert_eq!(
             create(&Resource::secrets(), &over),
             ["data: Too long: may not be more than 1048576 bytes"]
         );
-        let text = json!({"metadata": {"name": "c"}, "data": {"a": "x".repeat(MAX_DATA + 1)}});
+        let text =
+            json!({"metadata": {"name": "c"}, "data": {"a": "x".repeat(MAX_DATA_BYTES + 1)}});
         assert_eq!(
             create(&Resource::config_maps(), &text),
             ["[]: Too long: may not be more than 1048576 bytes"]
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_keys() {
+    fn object_names_and_data_keys_are_validated() {
         let faults =
             |name: &str| create(&Resource::secrets(), &json!({"metadata": {"name": name}}));
         assert!(faults("a.b-c.1").is_empty());
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn immutable_stays() {
+    fn immutable_objects_cannot_change() {
         let mut old = secret(json!({"a": "YQ=="}));
         old["immutable"] = true.into();
         assert!(update(&Resource::secrets(), &old, &old).is_empty());

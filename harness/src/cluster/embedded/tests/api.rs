@@ -1,4 +1,4 @@
-//! The API apart from encryption: what a stock server refuses, and how.
+//! The API apart from encryption: which requests are rejected, and how.
 
 use proptest::prelude::*;
 
@@ -15,25 +15,25 @@ fn definition() -> Value {
 }
 
 #[tokio::test]
-async fn a_secret_is_made_changed_and_deleted() {
+async fn secret_is_created_updated_and_deleted() {
     let lab = Lab::new().await;
-    let made = lab.create("s").await.unwrap();
+    let created = lab.create("s").await.unwrap();
     assert_eq!(
-        (&made["type"], &made["data"]["password"]),
+        (&created["type"], &created["data"]["password"]),
         (&json!("Opaque"), &json!("Y2FuYXJ5LTdmM2E="))
     );
     assert_eq!(
-        made["metadata"]["creationTimestamp"],
+        created["metadata"]["creationTimestamp"],
         "2026-01-01T00:00:00Z"
     );
-    assert_eq!(made["metadata"]["uid"].as_str().unwrap().len(), 36);
-    assert_eq!(lab.api().get(&at("s")).await.unwrap(), made);
+    assert_eq!(created["metadata"]["uid"].as_str().unwrap().len(), 36);
+    assert_eq!(lab.api().get(&at("s")).await.unwrap(), created);
     assert_eq!(
         lab.api()
             .list(&Resource::secrets(), Some("default"))
             .await
             .unwrap(),
-        vec![made.clone()]
+        vec![created.clone()]
     );
     assert_eq!(
         lab.api()
@@ -49,11 +49,11 @@ async fn a_secret_is_made_changed_and_deleted() {
         (409, "AlreadyExists", "secrets \"s\" already exists")
     );
 
-    let mut changed = made.clone();
+    let mut changed = created.clone();
     changed["data"]["more"] = "AA==".into();
     let changed = lab.api().replace(&changed).await.unwrap();
-    assert_eq!(changed["metadata"]["uid"], made["metadata"]["uid"]);
-    let err = lab.api().replace(&made).await.unwrap_err();
+    assert_eq!(changed["metadata"]["uid"], created["metadata"]["uid"]);
+    let err = lab.api().replace(&created).await.unwrap_err();
     assert_eq!((err.status, err.reason.as_str()), (409, "Conflict"));
     // Without a resourceVersion the last write wins.
     lab.api().replace(&secret("s")).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_secret_is_made_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn bad_objects_are_refused() {
+async fn invalid_objects_are_rejected() {
     let lab = Lab::new().await;
     let mut big = secret("big");
     big["stringData"]["password"] = "x".repeat(1024 * 1024 + 1).into();
@@ -143,16 +143,16 @@ async fn bad_objects_are_refused() {
 }
 
 #[tokio::test]
-async fn names_can_be_generated_and_immutable_stays() {
+async fn names_are_generated_and_immutable_is_enforced() {
     let lab = Lab::new().await;
     let mut object = secret("");
     object["metadata"]["generateName"] = "s-".into();
     object["immutable"] = true.into();
-    let mut made = lab.api().create(&object).await.unwrap();
-    let name = made["metadata"]["name"].as_str().unwrap().to_owned();
+    let mut created = lab.api().create(&object).await.unwrap();
+    let name = created["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(name.starts_with("s-") && name.len() == 7);
-    made["data"]["password"] = "AA==".into();
-    let err = lab.api().replace(&made).await.unwrap_err();
+    created["data"]["password"] = "AA==".into();
+    let err = lab.api().replace(&created).await.unwrap_err();
     assert_eq!(
         err.message,
         format!(
@@ -162,20 +162,20 @@ async fn names_can_be_generated_and_immutable_stays() {
 }
 
 #[tokio::test]
-async fn a_deleted_namespace_takes_nothing_new() {
+async fn terminating_namespace_rejects_new_objects() {
     let lab = Lab::new().await;
     let namespace = |name: &str| ObjectRef::new(Resource::namespaces(), None, name);
-    let made = lab
+    let created = lab
         .api()
         .create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}))
         .await
         .unwrap();
     assert_eq!(
-        made["metadata"]["labels"],
+        created["metadata"]["labels"],
         json!({"kubernetes.io/metadata.name": "team"})
     );
     assert_eq!(
-        (&made["spec"], &made["status"]),
+        (&created["spec"], &created["status"]),
         (
             &json!({"finalizers": ["kubernetes"]}),
             &json!({"phase": "Active"})
@@ -207,7 +207,7 @@ async fn a_deleted_namespace_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn a_finalizer_keeps_an_object() {
+async fn finalizer_delays_deletion() {
     let lab = Lab::new().await;
     let mut object = secret("s");
     object["metadata"]["finalizers"] = json!(["example.com/hold"]);
@@ -227,7 +227,7 @@ async fn a_finalizer_keeps_an_object() {
 }
 
 #[tokio::test]
-async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
+async fn custom_resources_are_served_and_encrypted_as_json() {
     let lab =
         Lab::with(|config| config.encryption.resources = vec!["widgets.example.com".into()]).await;
     let widgets = Resource::new("example.com", "v1", "widgets", "Widget", true);
@@ -242,8 +242,8 @@ async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
         lab.api().list(&widgets, None).await.unwrap_err().status,
         404
     );
-    let made = lab.api().create(&definition()).await.unwrap();
-    assert_eq!(made["status"]["storedVersions"], json!(["v1"]));
+    let created = lab.api().create(&definition()).await.unwrap();
+    assert_eq!(created["status"]["storedVersions"], json!(["v1"]));
     let mut other = definition();
     other["metadata"]["name"] = "gadgets.example.com".into();
     assert!(
@@ -255,9 +255,9 @@ async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
             .contains("must be spec.names.plural+\".\"+spec.group")
     );
 
-    let made = lab.api().create(&widget).await.unwrap();
-    assert_eq!(made["metadata"]["generation"], 1);
-    let at = ObjectRef::of(&widgets, &made).unwrap();
+    let created = lab.api().create(&widget).await.unwrap();
+    assert_eq!(created["metadata"]["generation"], 1);
+    let at = ObjectRef::from_object(&widgets, &created).unwrap();
     assert_eq!(at.etcd_key(), "/registry/example.com/widgets/default/w");
     let plaintext = String::from_utf8(lab.plaintext(&at).await).unwrap();
     assert!(
@@ -270,7 +270,7 @@ async fn a_definition_makes_its_resource_servable_and_encrypted_as_json() {
     );
     assert!(!has(&lab.etcd().database().await.unwrap(), "canary"));
 
-    let mut changed = made.clone();
+    let mut changed = created.clone();
     changed["spec"]["text"] = "other".into();
     let changed = lab.api().replace(&changed).await.unwrap();
     assert_eq!(changed["metadata"]["generation"], 2);
@@ -339,7 +339,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Whatever is sent, and whatever another writer left in etcd, has an answer.
+/// Any request gets a response, whatever another writer left in etcd.
 #[test]
 fn parsing_arbitrary_input_never_panics() {
     let runtime = tokio::runtime::Builder::new_current_thread()

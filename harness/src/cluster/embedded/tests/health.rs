@@ -1,4 +1,4 @@
-//! Health, and starts with a plugin that is sick, dead or late.
+//! Health, and starts with an unhealthy, dead or late plugin.
 
 use super::*;
 
@@ -8,7 +8,7 @@ async fn health(lab: &Lab, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn probing_sees_a_new_key_within_twenty_seconds() {
+async fn readiness_probe_notices_a_new_key_within_twenty_seconds() {
     let lab = Lab::new().await;
     lab.plugin.script().key_id = "k2".into();
     lab.pass(19).await;
@@ -24,7 +24,7 @@ async fn probing_sees_a_new_key_within_twenty_seconds() {
 
 /// kubernetes#138950: the key id counts, whatever `healthz` says.
 #[tokio::test]
-async fn an_unhealthy_plugin_with_a_key_id_does_not_stop_writes() {
+async fn unhealthy_plugin_with_a_key_id_does_not_stop_writes() {
     let lab = Lab::new().await;
     lab.plugin.script().healthz = "kms key disabled".into();
     lab.pass(200).await;
@@ -54,7 +54,7 @@ async fn an_unhealthy_plugin_with_a_key_id_does_not_stop_writes() {
 }
 
 #[tokio::test]
-async fn the_first_to_see_a_failure_gets_the_long_text() {
+async fn first_caller_of_a_failed_check_gets_the_long_message() {
     let lab = Lab::new().await;
     lab.plugin.script().down = Some(Status::unavailable("gone"));
     lab.pass(20).await;
@@ -75,7 +75,7 @@ async fn the_first_to_see_a_failure_gets_the_long_text() {
 }
 
 #[tokio::test]
-async fn a_call_has_its_own_real_deadline() {
+async fn plugin_calls_have_a_real_timeout() {
     let lab = Lab::with(|config| config.timeout = Duration::from_millis(200)).await;
     lab.plugin.script().hangs = true;
     lab.pass(20).await;
@@ -91,7 +91,7 @@ async fn a_call_has_its_own_real_deadline() {
 }
 
 #[tokio::test]
-async fn the_version_must_not_change() {
+async fn plugin_version_must_not_change() {
     let lab = Lab::new().await;
     lab.plugin.script().version = "v2beta1".into();
     lab.pass(60).await;
@@ -110,7 +110,7 @@ async fn the_version_must_not_change() {
 }
 
 #[tokio::test]
-async fn a_restart_without_a_plugin_can_read_nothing_encrypted() {
+async fn restart_without_a_plugin_reads_nothing_encrypted() {
     let mut lab = Lab::new().await;
     lab.create("s").await.unwrap();
     lab.stop_plugin().await;
@@ -152,7 +152,7 @@ async fn a_restart_without_a_plugin_can_read_nothing_encrypted() {
         );
     }
     assert_eq!(health(&lab, "/livez").await.0, 500);
-    // `--storage-initialization-timeout`: after it the server lives, though it is not ready.
+    // After `--storage-initialization-timeout` the server is alive, but not ready.
     lab.pass(61).await;
     assert_eq!(
         (
@@ -170,7 +170,7 @@ async fn a_restart_without_a_plugin_can_read_nothing_encrypted() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_was_restarted_is_found_again() {
+async fn restarted_plugin_is_reconnected() {
     let mut lab = Lab::new().await;
     lab.stop_plugin().await;
     lab.start_plugin();
@@ -180,7 +180,7 @@ async fn a_plugin_that_was_restarted_is_found_again() {
 }
 
 #[tokio::test]
-async fn encrypted_namespaces_are_made_when_the_plugin_comes() {
+async fn encrypted_namespaces_are_created_once_the_plugin_responds() {
     let mut lab = Lab::with(|config| config.encryption.resources = vec!["*.*".into()]).await;
     lab.create("s").await.unwrap();
     lab.stop_plugin().await;
@@ -201,7 +201,7 @@ async fn encrypted_namespaces_are_made_when_the_plugin_comes() {
 }
 
 #[tokio::test]
-async fn a_killed_server_gives_no_answer_and_no_time_is_lost() {
+async fn killed_server_gives_no_response() {
     let lab = Lab::new().await;
     lab.cluster.kill_server().await.unwrap();
     lab.pass(600).await;
@@ -215,7 +215,7 @@ async fn a_killed_server_gives_no_answer_and_no_time_is_lost() {
 }
 
 #[tokio::test]
-async fn identity_needs_no_plugin_and_keeps_plaintext() {
+async fn identity_needs_no_plugin_and_stores_plaintext() {
     let lab = Lab::with(|config| config.encryption.providers = vec![Provider::Identity]).await;
     lab.create("s").await.unwrap();
     assert!(has(&lab.etcd().database().await.unwrap(), "canary-7f3a"));
@@ -230,7 +230,7 @@ async fn identity_needs_no_plugin_and_keeps_plaintext() {
         lab.api().get(&at("x")).await.unwrap_err().message,
         "Internal error occurred: no matching prefix found"
     );
-    // A ConfigMap is in the list too, a namespace is not.
+    // A ConfigMap is encrypted too, a namespace is not.
     let namespace = ObjectRef::new(Resource::namespaces(), None, "x");
     lab.etcd()
         .put(&namespace.etcd_key(), b"k8s:enc:kms:v2:p1:abc")
@@ -244,7 +244,7 @@ async fn identity_needs_no_plugin_and_keeps_plaintext() {
 }
 
 #[tokio::test]
-async fn the_order_of_providers_decides_who_writes() {
+async fn first_provider_writes() {
     let lab = Lab::with(|config| config.encryption.providers.reverse()).await;
     lab.create("plain").await.unwrap();
     assert!(has(&lab.etcd().database().await.unwrap(), "canary-7f3a"));

@@ -1,9 +1,9 @@
-//! Keys: rotation, expiry, staleness, what a restart loses.
+//! Keys: rotation, expiry, staleness, and what a restart loses.
 
 use super::*;
 
 #[tokio::test]
-async fn one_seed_serves_until_the_key_id_changes() {
+async fn seed_is_used_until_the_key_id_changes() {
     let lab = Lab::new().await;
     for name in ["a", "b", "c"] {
         lab.create(name).await.unwrap();
@@ -38,17 +38,17 @@ async fn one_seed_serves_until_the_key_id_changes() {
 }
 
 #[tokio::test]
-async fn a_seed_expires_three_minutes_after_the_last_status() {
+async fn seed_expires_three_minutes_after_the_last_status() {
     let lab = Lab::new().await;
     let before = lab.create("before").await.unwrap();
     lab.pass(60).await;
     lab.plugin.script().down = Some(Status::unavailable("gone"));
-    // The last good Status was at 60 s.
+    // The last successful Status was at 60 s.
     lab.pass(180).await;
     lab.create("last-second").await.unwrap();
     lab.pass(1).await;
     let err = lab.create("late").await.unwrap_err();
-    let hash = super::super::state::hash_of("k1");
+    let hash = super::super::state::key_id_hash("k1");
     let expected = format!(
         "Internal error occurred: encryptedDEKSource with keyID hash \"{hash}\" expired at 2026-01-01T00:04:00Z (current time is 2026-01-01T00:04:01Z)"
     );
@@ -58,7 +58,7 @@ async fn a_seed_expires_three_minutes_after_the_last_status() {
     );
     assert!(lab.cluster.write_outcome().unwrap().is_err());
 
-    // Reads, no-op writes and deletes go on.
+    // Reads, no-op writes and deletions continue.
     assert_eq!(
         lab.api().get(&at("before")).await.unwrap()["data"],
         json!({"password": "Y2FuYXJ5LTdmM2E="})
@@ -69,7 +69,7 @@ async fn a_seed_expires_three_minutes_after_the_last_status() {
     );
     lab.api().delete(&at("last-second")).await.unwrap();
 
-    // The same key id revives the same seed.
+    // The same key id extends the same seed.
     lab.plugin.script().down = None;
     lab.pass(10).await;
     lab.create("again").await.unwrap();
@@ -81,7 +81,7 @@ async fn a_seed_expires_three_minutes_after_the_last_status() {
 }
 
 #[tokio::test]
-async fn a_failed_plugin_is_asked_every_ten_seconds() {
+async fn failed_plugin_is_polled_every_ten_seconds() {
     let lab = Lab::new().await;
     lab.plugin.script().down = Some(Status::unavailable("gone"));
     lab.pass(59).await;
@@ -93,7 +93,7 @@ async fn a_failed_plugin_is_asked_every_ten_seconds() {
     lab.plugin.script().down = None;
     lab.pass(10).await;
     assert_eq!(lab.plugin.script().statuses, 6);
-    // Well again at 100 s: the next is at the full minute.
+    // Healthy again at 100 s: the next poll is at the full minute.
     lab.pass(19).await;
     assert_eq!(lab.plugin.script().statuses, 6);
     lab.pass(1).await;
@@ -101,7 +101,7 @@ async fn a_failed_plugin_is_asked_every_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_stale_value_is_rewritten_once_with_the_same_plaintext() {
+async fn stale_value_is_rewritten_once_with_the_same_plaintext() {
     let lab = Lab::new().await;
     let first = lab.create("s").await.unwrap();
     let plaintext = lab.plaintext(&at("s")).await;
@@ -123,7 +123,7 @@ async fn a_stale_value_is_rewritten_once_with_the_same_plaintext() {
     assert_eq!(lab.stored("s").await.key_id, "k2");
     assert_eq!(lab.plaintext(&at("s")).await, plaintext);
 
-    // The same with a PUT of what GET gave.
+    // The same with a PUT of what GET returned.
     lab.plugin.script().key_id = "k3".into();
     lab.pass(60).await;
     let got = lab.api().get(&at("s")).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_stale_value_is_rewritten_once_with_the_same_plaintext() {
 }
 
 #[tokio::test]
-async fn a_rewrite_keeps_bytes_that_the_model_does_not_know() {
+async fn rewrite_keeps_unknown_bytes() {
     let lab = Lab::new().await;
     lab.create("s").await.unwrap();
     let mut plaintext = lab.plaintext(&at("s")).await;
@@ -145,7 +145,7 @@ async fn a_rewrite_keeps_bytes_that_the_model_does_not_know() {
     plaintext.extend_from_slice(&[0xa2, 0x06, 0x03, b'n', b'e', b'w']);
     let key = at("from-elsewhere").etcd_key();
     let revision = lab.etcd().put(&key, &plaintext).await.unwrap();
-    // Identity stands second in the list: readable, but stale.
+    // Identity is second in the list: readable, but stale.
     assert_eq!(
         lab.cluster
             .read_outcome(&at("from-elsewhere"))
@@ -163,7 +163,7 @@ async fn a_rewrite_keeps_bytes_that_the_model_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_restart_decrypts_each_dek_source_once_and_makes_its_own() {
+async fn restart_decrypts_each_dek_source_once_and_generates_a_seed() {
     let lab = Lab::new().await;
     for name in ["a", "b", "c"] {
         lab.create(name).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_restart_decrypts_each_dek_source_once_and_makes_its_own() {
 }
 
 #[tokio::test]
-async fn a_deleted_key_shows_only_after_a_restart() {
+async fn deleted_key_is_noticed_only_after_a_restart() {
     let lab = Lab::new().await;
     lab.create("old").await.unwrap();
     lab.plugin.script().key_id = "k2".into();
@@ -234,13 +234,13 @@ async fn a_deleted_key_shows_only_after_a_restart() {
 }
 
 #[tokio::test]
-async fn encrypt_must_name_the_key_id_of_status() {
+async fn encrypt_must_return_the_key_id_of_status() {
     let lab = Lab::new().await;
     lab.plugin.script().key_id = "k2".into();
     lab.plugin.script().encrypt_key_id = Some("k3".into());
     lab.pass(60).await;
     let health = lab.cluster.health("/readyz/kms-providers").await.unwrap();
-    let hash = super::super::state::hash_of;
+    let hash = super::super::state::key_id_hash;
     let expected = format!(
         "useSeed=true, errState=<nil>, errGen=<nil>, statusKeyIDHash=\"{}\", encryptKeyIDHash=\"{}\", stateKeyIDHash=\"{}\", expirationTimestamp=2026-01-01T00:03:00Z\n",
         hash("k2"),
@@ -264,7 +264,7 @@ async fn encrypt_must_name_the_key_id_of_status() {
 }
 
 #[tokio::test]
-async fn answers_over_the_limits_are_refused() {
+async fn plugin_responses_over_the_limits_are_rejected() {
     let lab = Lab::new().await;
     lab.plugin.script().key_id = "k2".into();
     lab.plugin.script().annotations = vec![("nodots".into(), vec![])];
@@ -289,7 +289,7 @@ async fn answers_over_the_limits_are_refused() {
         .await
         .unwrap()
         .body;
-    let hash = super::super::state::hash_of(&"k".repeat(1025));
+    let hash = super::super::state::key_id_hash(&"k".repeat(1025));
     let expected = format!(
         "error: got invalid KMSv2 KeyID hash \"{hash}\": keyID is 1025 bytes, which exceeds the max size of 1024\n"
     );
@@ -298,7 +298,7 @@ async fn answers_over_the_limits_are_refused() {
 }
 
 #[tokio::test]
-async fn a_value_opens_only_under_its_own_key() {
+async fn value_decrypts_only_under_its_etcd_key() {
     let lab = Lab::new().await;
     lab.create("s").await.unwrap();
     let value = lab
@@ -319,9 +319,9 @@ async fn a_value_opens_only_under_its_own_key() {
     );
 }
 
-/// Each fault changes what a comparison with the real server looks at.
+/// Each fault changes what a comparison with kube-apiserver checks.
 #[tokio::test]
-async fn sabotage_shows() {
+async fn sabotage_is_detectable() {
     let lab = Lab::with(|config| {
         config.sabotage = Sabotage {
             expiry: true,
@@ -355,7 +355,7 @@ async fn sabotage_shows() {
 }
 
 #[tokio::test]
-async fn one_seed_one_run() {
+async fn seeded_clusters_are_repeatable() {
     let mut databases = Vec::new();
     for seed in [1, 1, 2] {
         let lab = Lab::with(|config| config.seed = seed).await;

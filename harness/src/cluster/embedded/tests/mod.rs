@@ -1,5 +1,5 @@
-//! The model against a scripted plugin: a real gRPC server on a unix socket whose every answer the
-//! test decides.
+//! The model with a scripted plugin: a gRPC server on a unix socket whose responses the test
+//! controls.
 
 mod api;
 mod health;
@@ -28,20 +28,20 @@ use super::{Config, EmbeddedCluster, ReadOutcome, Sabotage};
 use crate::clock::VirtualClock;
 use crate::etcd::Etcd;
 
-/// What the plugin answers, and how often it was asked.
+/// What the plugin returns, and how often it was called.
 #[derive(Debug, Default)]
 struct Script {
     key_id: String,
-    /// The key id of Encrypt, where it differs from Status'.
+    /// The key id of Encrypt, if it differs from Status.
     encrypt_key_id: Option<String>,
     healthz: String,
     version: String,
     annotations: Vec<(String, Vec<u8>)>,
-    /// What every call fails with.
+    /// The error of all calls.
     down: Option<Status>,
-    /// What Decrypt of this key id fails with.
+    /// The error of Decrypt for this key id.
     deleted: Option<(String, Status)>,
-    /// Status takes for ever.
+    /// Status never returns.
     hangs: bool,
     statuses: usize,
     encrypts: usize,
@@ -161,7 +161,7 @@ impl Lab {
             ..Script::default()
         };
         let serving = Some(serve(&dir.path().join("kms.sock"), &plugin));
-        let clock = VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+        let clock = VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let mut config = Config::new(clock, dir.path().join("kms.sock"), "p1");
         change(&mut config);
         let cluster = EmbeddedCluster::start(config).await.unwrap();
@@ -173,7 +173,7 @@ impl Lab {
         }
     }
 
-    /// Ends the plugin; its socket file stays behind.
+    /// Stops the plugin; its socket file stays.
     async fn stop_plugin(&mut self) {
         let (stop, task) = self.serving.take().unwrap();
         stop.send(()).unwrap();
@@ -186,7 +186,9 @@ impl Lab {
     }
 
     async fn pass(&self, seconds: u64) {
-        self.cluster.pass(Duration::from_secs(seconds)).await;
+        self.cluster
+            .advance_time(Duration::from_secs(seconds))
+            .await;
     }
 
     fn api(&self) -> Arc<dyn Api> {
@@ -223,7 +225,7 @@ impl Lab {
         let server = self.cluster.shared.server().unwrap();
         let live = self.cluster.shared.store.live(&at.etcd_key()).unwrap();
         server
-            .open(&at.resource, &at.etcd_key(), &live)
+            .decrypt(&at.resource, &at.etcd_key(), &live)
             .await
             .unwrap()
             .plaintext

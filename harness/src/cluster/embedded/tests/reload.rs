@@ -1,4 +1,5 @@
-//! Hot reload: provider lists that change while the server runs, and who writes and reads then.
+//! Reload: provider lists that change while the server runs, and which provider writes and reads
+//! then.
 
 use super::super::super::Encryption;
 use super::*;
@@ -56,7 +57,7 @@ async fn written_by(lab: &Lab, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_first_of_a_new_list_writes_and_what_another_wrote_is_stale() {
+async fn first_provider_of_a_new_list_writes_and_other_values_are_stale() {
     let (lab, second) = (Lab::new().await, Second::new());
     let _serving = second.serve();
     lab.create("before").await.unwrap();
@@ -114,7 +115,7 @@ async fn the_first_of_a_new_list_writes_and_what_another_wrote_is_stale() {
     for name in ["before", "reader-added", "writer-changed"] {
         lab.api().get(&at(name)).await.unwrap();
     }
-    // A restart reads the configuration as it is now.
+    // A restart reads the current configuration.
     lab.restart().await;
     assert_eq!(
         lab.cluster.read_outcome(&at("before")).await.unwrap(),
@@ -123,21 +124,21 @@ async fn the_first_of_a_new_list_writes_and_what_another_wrote_is_stale() {
 }
 
 #[tokio::test]
-async fn a_list_whose_plugin_does_not_answer_is_not_used_until_it_does() {
+async fn new_list_is_not_used_until_its_plugins_respond() {
     let (lab, second) = (Lab::new().await, Second::new());
-    let refused = lab
+    let rejected = lab
         .cluster
         .reconfigure(list(vec![second.provider(), first(&lab)]))
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        refused.contains("goes on with the providers before"),
-        "{refused}"
+        rejected.contains("goes on with the providers before"),
+        "{rejected}"
     );
     assert!(
-        refused.contains("health check for new transformers failed: kms-provider-0: "),
-        "{refused}"
+        rejected.contains("health check for new transformers failed: kms-provider-0: "),
+        "{rejected}"
     );
     lab.create("still").await.unwrap();
     assert_eq!(written_by(&lab, "still").await, "p1");
@@ -157,7 +158,7 @@ async fn a_list_whose_plugin_does_not_answer_is_not_used_until_it_does() {
 }
 
 #[tokio::test]
-async fn a_list_that_kube_apiserver_refuses_is_refused() {
+async fn list_that_kube_apiserver_rejects_is_rejected() {
     let lab = Lab::new().await;
     let twice = list(vec![first(&lab), first(&lab)]);
     let error = lab
@@ -171,7 +172,7 @@ async fn a_list_that_kube_apiserver_refuses_is_refused() {
 }
 
 #[tokio::test]
-async fn every_plugin_that_is_not_well_is_named() {
+async fn every_unhealthy_plugin_is_named() {
     let (lab, second) = (Lab::new().await, Second::new());
     let _serving = second.serve();
     lab.cluster

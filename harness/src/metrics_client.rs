@@ -1,11 +1,11 @@
-//! Reading a counter out of Prometheus' text format: the emulator's admin port and the plugin's
-//! health port both speak it.
+//! Counters in Prometheus' text format, from the emulator's admin port and the plugin's health
+//! port.
 
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-/// An HTTP client for ports of this machine: no proxy, and an answer within 10 s.
+/// An HTTP client for ports of this machine: no proxy, and a timeout of 10 s.
 pub fn local_client() -> anyhow::Result<reqwest::Client> {
     crate::tls::install_provider();
     reqwest::Client::builder()
@@ -16,7 +16,7 @@ pub fn local_client() -> anyhow::Result<reqwest::Client> {
 }
 
 /// GET of a port of this machine; `whose` names it in errors.
-pub async fn text(http: &reqwest::Client, whose: &str, url: &str) -> anyhow::Result<String> {
+pub async fn get_text(http: &reqwest::Client, whose: &str, url: &str) -> anyhow::Result<String> {
     let answer = http
         .get(url)
         .send()
@@ -30,15 +30,15 @@ pub async fn text(http: &reqwest::Client, whose: &str, url: &str) -> anyhow::Res
     Ok(body)
 }
 
-/// The sum of a counter's samples whose label text holds to `wanted`.
-pub fn sum_of(metrics: &str, name: &str, wanted: impl Fn(&str) -> bool) -> u64 {
+/// The sum of a counter's samples whose labels match `wanted`.
+pub fn sum_counter(metrics: &str, name: &str, expected: impl Fn(&str) -> bool) -> u64 {
     metrics
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (series_name, labels) = series.split_once('{').unwrap_or((series, ""));
-            (series_name == name && wanted(labels)).then(|| value.parse::<u64>().ok())?
+            (series_name == name && expected(labels)).then(|| value.parse::<u64>().ok())?
         })
         .sum()
 }
@@ -50,8 +50,11 @@ mod tests {
     #[test]
     fn counters_are_summed_by_label() {
         let text = "# TYPE a_total counter\na_total{caller=\"x\",code=\"200\"} 3\na_total{caller=\"y\"} 4\na_total{caller=\"x\",code=\"400\"} 2\nab_total{caller=\"x\"} 9\nplain_total 7\n";
-        assert_eq!(sum_of(text, "a_total", |l| l.contains("caller=\"x\"")), 5);
-        assert_eq!(sum_of(text, "plain_total", |_| true), 7);
-        assert_eq!(sum_of("garbage", "a_total", |_| true), 0);
+        assert_eq!(
+            sum_counter(text, "a_total", |l| l.contains("caller=\"x\"")),
+            5
+        );
+        assert_eq!(sum_counter(text, "plain_total", |_| true), 7);
+        assert_eq!(sum_counter("garbage", "a_total", |_| true), 0);
     }
 }

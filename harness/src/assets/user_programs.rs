@@ -1,4 +1,4 @@
-//! Programs that a person names by the variables of the field's other tools.
+//! Programs that a user names by the variables of other tools.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::{Tool, is_program};
 use crate::exit::environment;
 
-/// A directory with kube-apiserver, etcd and kubectl: controller-runtime's envtest and Kubebuilder
-/// read it.
+/// A directory with kube-apiserver, etcd and kubectl, read by controller-runtime's envtest and
+/// Kubebuilder.
 const DIRECTORY: &str = "KUBEBUILDER_ASSETS";
 
-/// The program that a variable names. One that is named and not there is an error: a run must not
-/// go on with another.
+/// Finds the program that a variable names. It is an error if it does not exist: a run must not
+/// continue with another.
 pub(super) fn find(
     tool: Tool,
     variable: &dyn Fn(&str) -> Option<OsString>,
@@ -21,7 +21,7 @@ pub(super) fn find(
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let own = own_variable(tool);
+    let own = tool_variable(tool);
     if let Some(path) = set(&own) {
         return if is_program(&path) {
             Ok(Some(path))
@@ -32,21 +32,21 @@ pub(super) fn find(
             )))
         };
     }
-    set(DIRECTORY).map_or(Ok(None), |dir| among(tool, &dir, DIRECTORY))
+    set(DIRECTORY).map_or(Ok(None), |dir| find_in(tool, &dir, DIRECTORY))
 }
 
-/// The program in the directory that `--assets` names.
+/// Finds the program in the directory of `--assets`.
 pub(super) fn in_directory(tool: Tool, dir: &Path) -> anyhow::Result<Option<PathBuf>> {
-    among(tool, dir, "--assets")
+    find_in(tool, dir, "--assets")
 }
 
-fn among(tool: Tool, dir: &Path, named_by: &str) -> anyhow::Result<Option<PathBuf>> {
+fn find_in(tool: Tool, dir: &Path, named_by: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = dir.join(tool.file());
     if is_program(&path) {
         return Ok(Some(path));
     }
     match tool {
-        // Every such directory has these; the others are kmslab's own addition.
+        // Every such directory has these; the others are specific to kmslab.
         Tool::KubeApiserver | Tool::Etcd => Err(environment(format!(
             "{named_by} is set, but {} is no program: fill the directory, for example with setup-envtest, or leave {named_by} out",
             path.display()
@@ -55,8 +55,8 @@ fn among(tool: Tool, dir: &Path, named_by: &str) -> anyhow::Result<Option<PathBu
     }
 }
 
-/// `TEST_ASSET_KUBE_APISERVER`, as controller-runtime has it.
-fn own_variable(tool: Tool) -> String {
+/// `TEST_ASSET_KUBE_APISERVER`, as in controller-runtime.
+fn tool_variable(tool: Tool) -> String {
     format!(
         "TEST_ASSET_{}",
         tool.file().to_uppercase().replace('-', "_")
@@ -71,7 +71,7 @@ mod tests {
     use crate::assets::tests::program;
 
     #[test]
-    fn a_programs_own_variable_wins_and_what_is_named_must_be_there() {
+    fn tool_variable_takes_precedence_and_must_exist() {
         let dir = tempfile::tempdir().unwrap();
         let (own, shared) = (dir.path().join("mine"), dir.path().join("etcd"));
         let mut set = BTreeMap::new();
@@ -101,7 +101,7 @@ mod tests {
         program(&own);
         assert_eq!(look(&set, Tool::Etcd).unwrap(), Some(own));
         assert_eq!(
-            own_variable(Tool::KubeApiserver),
+            tool_variable(Tool::KubeApiserver),
             "TEST_ASSET_KUBE_APISERVER"
         );
     }

@@ -1,4 +1,4 @@
-//! Ways to the plaintext of a DEK source: a KMS v2 plugin, the cloud itself, or a file of seeds.
+//! Decryption of DEK sources by a KMS v2 plugin, a cloud, or a file of decrypted seeds.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,25 +22,24 @@ use zeroize::Zeroizing;
 
 use crate::cloud::Credentials;
 use crate::etcd::envelope::{self, EnvelopeError};
-use crate::etcd::keytable::label_of;
+use crate::etcd::keytable::parse_label;
 use crate::exit::{environment, usage};
 
-/// A plugin that answers at all answers within the API server's 3 s; this leaves room for a slow
-/// cloud.
+/// A plugin responds within the API server's 3 s; this allows for a slow cloud.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Source = Result<Zeroizing<Vec<u8>>, String>;
 
-/// All ways that were given, tried in the order of their adding.
+/// The configured backends, tried in the order in which they were added.
 #[derive(Default)]
-pub struct Openers {
-    ways: Vec<Way>,
+pub struct Decryptors {
+    ways: Vec<Backend>,
     seeds: Option<Seeds>,
-    /// Failures too, so that a dead key is asked once per DEK source and not once per value.
+    /// Includes failures, so that a dead key is used once per DEK source and not once per value.
     known: HashMap<Vec<u8>, Source>,
 }
 
-enum Way {
+enum Backend {
     Plugin {
         path: PathBuf,
         client: KeyManagementServiceClient<Channel>,
@@ -58,26 +57,26 @@ struct Seeds {
     all: Vec<Zeroizing<Vec<u8>>>,
 }
 
-/// How AWS KMS is reached.
+/// How to reach AWS KMS.
 #[derive(Debug, Clone, Default)]
 pub struct AwsOptions {
-    /// An emulator or another endpoint; `None`: AWS itself.
+    /// An emulator or another endpoint; `None` means AWS itself.
     pub endpoint_url: Option<String>,
-    /// For keys whose ARN names no region.
+    /// Region of keys whose ARN names none.
     pub region: Option<String>,
-    /// The endpoint's CA.
+    /// CA of the endpoint's certificate.
     pub ca_file: Option<PathBuf>,
-    /// Who asks; without it, whom the environment names, as in any AWS tool.
+    /// Credentials; by default those of the environment, as in any AWS tool.
     pub credentials: Option<Credentials>,
 }
 
-/// Names the ways, holds back what they found.
-impl fmt::Debug for Openers {
+/// Names the backends without the decrypted DEK sources.
+impl fmt::Debug for Decryptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ways = self.ways.iter().map(|way| match way {
-            Way::Plugin { path, .. } => path.display().to_string(),
-            Way::Aws { .. } => "aws".to_owned(),
-            Way::Key(kek) => kek.provider().to_owned(),
+            Backend::Plugin { path, .. } => path.display().to_string(),
+            Backend::Aws { .. } => "aws".to_owned(),
+            Backend::Key(kek) => kek.provider().to_owned(),
         });
         f.debug_struct("Openers")
             .field("ways", &ways.collect::<Vec<_>>())
@@ -89,15 +88,15 @@ impl fmt::Debug for Openers {
     }
 }
 
-impl Openers {
-    /// One key in a cloud and no other way.
-    pub fn of_key(kek: Arc<dyn Kek>) -> Self {
-        let mut openers = Self::default();
-        openers.add_key(kek);
-        openers
+impl Decryptors {
+    /// A single cloud key.
+    pub fn with_kek(kek: Arc<dyn Kek>) -> Self {
+        let mut decryptors = Self::default();
+        decryptors.add_kek(kek);
+        decryptors
     }
 
-    /// Whether nothing was given.
+    /// Whether there is no backend.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ways.is_empty() && self.seeds.is_none()
@@ -125,7 +124,7 @@ impl Openers {
                         .map_or_else(|| error.to_string(), ToString::to_string),
                 )
             })?;
-        self.ways.push(Way::Plugin {
+        self.ways.push(Backend::Plugin {
             path,
             client: KeyManagementServiceClient::new(channel),
             calls: 0,
@@ -133,20 +132,20 @@ impl Openers {
         Ok(())
     }
 
-    /// Adds AWS KMS, for values that carry kmslab's annotation.
+    /// Adds AWS KMS, for values with kmslab's annotation.
     pub fn add_aws(&mut self, options: AwsOptions) {
-        self.ways.push(Way::Aws {
+        self.ways.push(Backend::Aws {
             options,
             keys: HashMap::new(),
         });
     }
 
-    /// Adds one key in a cloud, for values that carry kmslab's annotation.
-    pub fn add_key(&mut self, kek: Arc<dyn Kek>) {
-        self.ways.push(Way::Key(kek));
+    /// Adds a cloud key, for values with kmslab's annotation.
+    pub fn add_kek(&mut self, kek: Arc<dyn Kek>) {
+        self.ways.push(Backend::Key(kek));
     }
 
-    /// Adds a file with one decrypted DEK source a line, hex or base64; `#` begins a comment.
+    /// Adds a file with one decrypted DEK source per line, hex or base64; `#` starts a comment.
     pub fn add_seeds(&mut self, path: &Path) -> anyhow::Result<()> {
         let unusable = |why: String| usage(format!("--dek-seeds {}: {why}", path.display()));
         let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES)
@@ -179,8 +178,8 @@ impl Openers {
         Ok(())
     }
 
-    /// The plaintext of `object`, or why none of the ways leads to it.
-    pub async fn open(
+    /// Decrypts `object`, or returns why no backend can.
+    pub async fn decrypt(
         &mut self,
         object: &EncryptedObject,
         etcd_key: &[u8],
@@ -188,7 +187,7 @@ impl Openers {
         let mut failures = Vec::new();
         for way in 0..self.ways.len() {
             match self.source(way, object).await {
-                Ok(source) => match envelope::open(object, &source, etcd_key) {
+                Ok(source) => match envelope::decrypt(object, &source, etcd_key) {
                     Ok(plaintext) => return Ok(plaintext),
                     Err(error) => failures.push(explain(&error)),
                 },
@@ -196,11 +195,11 @@ impl Openers {
             }
         }
         if let Some(seeds) = &self.seeds {
-            let opened = seeds
+            let decrypted = seeds
                 .all
                 .iter()
-                .find_map(|seed| envelope::open(object, seed, etcd_key).ok());
-            match opened {
+                .find_map(|seed| envelope::decrypt(object, seed, etcd_key).ok());
+            match decrypted {
                 Some(plaintext) => return Ok(plaintext),
                 None => failures.push(format!(
                     "none of the {} keys in {} opens it",
@@ -227,23 +226,23 @@ impl Openers {
             return known.clone();
         }
         let source = match &mut self.ways[way] {
-            Way::Plugin {
+            Backend::Plugin {
                 path,
                 client,
                 calls,
             } => {
                 *calls += 1;
-                by_plugin(path, client, *calls, object).await
+                decrypt_with_plugin(path, client, *calls, object).await
             }
-            Way::Aws { options, keys } => by_aws(options, keys, object).await,
-            Way::Key(kek) => by_key(kek.as_ref(), object).await,
+            Backend::Aws { options, keys } => decrypt_with_aws(options, keys, object).await,
+            Backend::Key(kek) => decrypt_with_kek(kek.as_ref(), object).await,
         };
         self.known.insert(identity, source.clone());
         source
     }
 }
 
-/// What a failed tag can mean, since the bytes alone do not tell which.
+/// Possible causes of a tag that does not match; the bytes do not tell which.
 fn explain(error: &EnvelopeError) -> String {
     match error {
         EnvelopeError::Authentication => format!(
@@ -253,7 +252,7 @@ fn explain(error: &EnvelopeError) -> String {
     }
 }
 
-async fn by_plugin(
+async fn decrypt_with_plugin(
     path: &Path,
     client: &mut KeyManagementServiceClient<Channel>,
     call: u64,
@@ -277,40 +276,41 @@ async fn by_plugin(
     }
 }
 
-async fn by_key(kek: &dyn Kek, object: &EncryptedObject) -> Source {
-    let label = label_of(object).filter(|label| label.provider == kek.provider());
+async fn decrypt_with_kek(kek: &dyn Kek, object: &EncryptedObject) -> Source {
+    let label = parse_label(object).filter(|label| label.provider == kek.provider());
     let label = label
         .ok_or_else(|| format!("it has no annotation that names its {} key", kek.provider()))?;
-    let opened = kek
+    let decrypted = kek
         .unwrap(&object.encrypted_dek_source, &label.key_version())
         .await;
-    opened.map_err(|error| error.to_string())
+    decrypted.map_err(|error| error.to_string())
 }
 
-async fn by_aws(
+async fn decrypt_with_aws(
     options: &AwsOptions,
     keys: &mut HashMap<String, AwsKek>,
     object: &EncryptedObject,
 ) -> Source {
-    let label = label_of(object).filter(|label| label.provider == "aws").ok_or(
+    let label = parse_label(object).filter(|label| label.provider == "aws").ok_or(
         "it has no annotation that names its AWS key: decrypt it with the plugin that wrote it (--decrypt SOCKET)",
     )?;
     if !keys.contains_key(&label.key) {
         keys.insert(label.key.clone(), kek(options, &label).await?);
     }
-    let opened = keys[&label.key]
+    let decrypted = keys[&label.key]
         .unwrap(&object.encrypted_dek_source, &label.key_version())
         .await;
-    opened.map_err(|error| error.to_string())
+    decrypted.map_err(|error| error.to_string())
 }
 
 async fn kek(options: &AwsOptions, label: &Label) -> Result<AwsKek, String> {
-    // A multi-region key's label has no region; its id means the replica where we are.
+    // The label of a multi-Region key has no region; it refers to the replica in the configured
+    // region.
     let name = match label.key.splitn(6, ':').collect::<Vec<_>>()[..] {
         [_, _, _, "", _, resource] => resource.trim_start_matches("key/"),
         _ => &label.key,
     };
-    // An ARN with a region brings its own, and refuses another.
+    // An ARN with a region determines the region.
     let region = (name != label.key)
         .then(|| options.region.clone())
         .flatten();

@@ -1,5 +1,5 @@
-//! All of it in this process, on one virtual clock: the emulator on loopback, the plugin on a unix
-//! socket, the model between.
+//! Everything in this process, on one virtual clock: the emulator on loopback, the plugin on a unix
+//! socket, and the model.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,22 +10,24 @@ use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
 use kmslab_keycore::{Clock, LabClock, SystemClock};
 use kmslab_plugin::{Plugin, RunningPlugin};
 
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Side, TARGET, World};
+use super::{
+    Baseline, Deployment, Environment, EnvironmentSpec, PROVIDER, PluginPort, TARGET, Teardown,
+};
 use crate::clock::VirtualClock;
-use crate::cloud::{self, CloudKind, Reach};
+use crate::cloud::{self, CloudKind, EmulatorEndpoints};
 use crate::cluster::embedded::{Config, EmbeddedCluster};
 use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
 
-struct Tasks {
+struct EmbeddedTasks {
     plugins: Mutex<Vec<RunningPlugin>>,
     emulator: Mutex<Option<RunningEmulator>>,
-    /// Last, so that it goes last.
+    /// The last field, so that it is dropped last.
     _dir: Arc<RuntimeDir>,
 }
 
 #[async_trait]
-impl Parts for Tasks {
+impl Teardown for EmbeddedTasks {
     async fn shutdown(&self) -> anyhow::Result<()> {
         let plugins =
             std::mem::take(&mut *self.plugins.lock().unwrap_or_else(PoisonError::into_inner));
@@ -44,18 +46,18 @@ impl Parts for Tasks {
     }
 }
 
-pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
+pub(super) async fn start(spec: &EnvironmentSpec) -> anyhow::Result<Environment> {
     let any_port = Some(([127, 0, 0, 1], 0).into());
     drop(sweep());
     let dir =
         Arc::new(RuntimeDir::create_unique("run").map_err(|error| environment(error.to_string()))?);
-    let clock = VirtualClock::at(SystemClock.now());
+    let clock = VirtualClock::starting_at(SystemClock.now());
     let seed: SeedFile = serde_json::from_value(cloud::seed()).context("the seed of a lab")?;
     let emulator = Emulator::builder()
         .admin_listen(any_port)
         .seed(seed)
         .proxy_listen(
-            any_port.filter(|_| [Some(plan.cloud), plan.target].contains(&Some(CloudKind::Azure))),
+            any_port.filter(|_| [Some(spec.cloud), spec.target].contains(&Some(CloudKind::Azure))),
         )
         .lab_clock(Arc::new(
             LabClock::new(Arc::clone(&clock) as Arc<dyn Clock>),
@@ -64,7 +66,7 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
         .await
         .map_err(|error| environment(error.to_string()))?;
     let url = |address| format!("http://{address}");
-    let reach = Reach {
+    let endpoints = EmulatorEndpoints {
         http: url(emulator.http_addr()),
         https: None,
         proxy: emulator.proxy_addr().map(url),
@@ -74,31 +76,38 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
             .context("the emulator has no admin port")?),
         azure_tenant: emulator.azure_tenant(),
     };
-    let (source, plugin) =
-        side(plan.cloud, &reach, PROVIDER, &dir.file("kms.sock"), &clock).await?;
+    let (source, plugin) = deploy(
+        spec.cloud,
+        &endpoints,
+        PROVIDER,
+        &dir.file("kms.sock"),
+        &clock,
+    )
+    .await?;
     let (mut plugins, mut target) = (vec![plugin], None);
-    if let Some(cloud) = plan.target {
-        let (side, plugin) = side(cloud, &reach, TARGET, &dir.file("target.sock"), &clock).await?;
+    if let Some(cloud) = spec.target {
+        let (deployment, plugin) =
+            deploy(cloud, &endpoints, TARGET, &dir.file("target.sock"), &clock).await?;
         plugins.push(plugin);
-        target = Some(side);
+        target = Some(deployment);
     }
     let config = Config {
-        encryption: World::encryption(&[&source]),
-        sabotage: plan.sabotage,
+        encryption: Environment::encryption(&[&source]),
+        sabotage: spec.sabotage,
         ..Config::new(clock, source.plugin.socket(), PROVIDER)
     };
     let cluster = EmbeddedCluster::start(config).await?;
-    let parts = Tasks {
+    let parts = EmbeddedTasks {
         plugins: plugins.into(),
         emulator: Some(emulator).into(),
         _dir: dir,
     };
-    let Side {
+    let Deployment {
         cloud,
         plugin,
         provider,
     } = source;
-    Ok(World {
+    Ok(Environment {
         cloud,
         cluster: Arc::new(cluster),
         plugin,
@@ -110,15 +119,15 @@ pub(super) async fn start(plan: &Plan) -> anyhow::Result<World> {
     })
 }
 
-/// A key of that cloud, and a plugin on it.
-async fn side(
+/// Creates a key in a cloud and starts a plugin for it.
+async fn deploy(
     cloud: CloudKind,
-    reach: &Reach,
+    endpoints: &EmulatorEndpoints,
     provider: &str,
     socket: &Path,
     clock: &Arc<VirtualClock>,
-) -> anyhow::Result<(Side, RunningPlugin)> {
-    let cloud = cloud::with_own_key(cloud, reach).await?;
+) -> anyhow::Result<(Deployment, RunningPlugin)> {
+    let cloud = cloud::with_own_key(cloud, endpoints).await?;
     let plugin = Plugin::builder(cloud.kek().await?, socket)
         .timer(Arc::clone(clock) as _)
         .health_listen(([127, 0, 0, 1], 0).into())
@@ -134,7 +143,7 @@ async fn side(
         .context("the plugin has no health port")?;
     let port = PluginPort::new(socket, &format!("http://{health}"))?;
     Ok((
-        Side {
+        Deployment {
             cloud,
             plugin: port.into(),
             provider: provider.into(),

@@ -1,26 +1,26 @@
-//! Scripts as people type them, on a machine as theirs: kmslab and the field's own clients in PATH,
-//! an empty home, no credentials.
+//! Scripts as people type them: kmslab and other tools' clients in PATH, an empty home directory,
+//! no credentials.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kmslab::assets::{Assets, Options, Tool};
 
-use crate::built;
+use crate::binaries;
 
-/// A person at a shell, in an empty directory.
+/// A shell in an empty directory.
 #[derive(Debug)]
-pub struct Typed {
+pub struct Shell {
     home: tempfile::TempDir,
     path: Vec<PathBuf>,
 }
 
-impl Typed {
-    /// With these clients, and the clouds' CLIs that `tests/run` has got; others in PATH where a
-    /// person runs a test alone.
+impl Shell {
+    /// With these clients and the clouds' CLIs that `tests/run` installed; if a person runs a
+    /// single test, those in PATH.
     pub fn new(tools: &[Tool]) -> Self {
         let found = Assets::from_env(&Options::default())
-            .look(tools)
+            .find_installed(tools)
             .expect("assets can be looked for");
         let dirs = found.into_iter().map(|(tool, found)| {
             let found =
@@ -31,14 +31,14 @@ impl Typed {
                 .expect("a program is in a directory")
                 .to_owned()
         });
-        let mut path: Vec<PathBuf> = std::iter::once(built()).chain(dirs).collect();
+        let mut path: Vec<PathBuf> = std::iter::once(binaries()).chain(dirs).collect();
         for clis in ["KMSLAB_AWS_CLI", "KMSLAB_AZURE_CLI"] {
             path.extend(std::env::var_os(clis).map(PathBuf::from));
         }
         path.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));
-        // Short: unix sockets lie below it.
+        // Short, because unix sockets are below it.
         let home = tempfile::Builder::new()
             .prefix("k")
             .tempdir_in("/tmp")
@@ -51,7 +51,7 @@ impl Typed {
         self.home.path()
     }
 
-    /// Runs a script by bash, and gives what it printed; a command that fails ends the test.
+    /// Runs a bash script and returns its output; a failing command fails the test.
     pub fn run(&self, script: &str) -> String {
         let mut command = Command::new("bash");
         command
@@ -78,7 +78,7 @@ impl Typed {
     }
 }
 
-/// Takes from a command what this shell holds of clouds, and its proxies.
+/// Removes cloud and proxy variables of this shell from a command's environment.
 pub fn without_clouds(command: &mut Command) {
     for (name, _) in std::env::vars() {
         let cloud = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_"]
@@ -90,7 +90,7 @@ pub fn without_clouds(command: &mut Command) {
     }
 }
 
-/// Where kube-apiserver and its clients are cached, although HOME is another.
+/// The cache of kube-apiserver and its clients, although HOME is changed.
 fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
     std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from)

@@ -1,4 +1,4 @@
-//! A kind cluster with the plugin on its node and the emulator in a container beside it.
+//! A kind cluster with the plugin on its nodes and the emulator in a container.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,20 +6,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::emulator_container::{self, EmulatorContainer};
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, processes};
+use super::{
+    Baseline, Environment, EnvironmentSpec, PROVIDER, PluginPort, PluginSet, Teardown, processes,
+};
 use crate::assets::{Assets, Progress, Tool, requirements};
 use crate::cloud::{self, Cloud, CloudKind};
 use crate::cluster::Nodes;
+use crate::cluster::kind::balancer_image::ensure;
 use crate::cluster::kind::bundle::Bundle;
-use crate::cluster::kind::files::{HEALTH_PORT, NodeFiles, PluginForm, SOCKET};
-use crate::cluster::kind::standin::balancer_image;
+use crate::cluster::kind::files::{HEALTH_PORT, NodeFiles, PluginForm, SOCKET_PATH};
 use crate::cluster::kind::{Config, KindCluster, Machine};
-use crate::engine::{Engine, Owned, Way};
+use crate::engine::{ContainerSocket, Engine, OwnedContainers};
 use crate::exit::{environment, usage};
 use crate::runtime_dir::{RuntimeDir, sweep};
 
-/// What a cluster needs, got where it is not there.
-pub(super) struct Ready {
+/// What a cluster needs, installed if missing.
+pub(super) struct KindPrerequisites {
     pub(super) cloud: CloudKind,
     pub(super) engine: Engine,
     pub(super) kind: PathBuf,
@@ -31,32 +33,38 @@ pub(super) struct Ready {
     pub(super) offline: bool,
 }
 
-/// All of it, running.
-pub(super) struct Joined {
+/// The running environment.
+pub(super) struct StartedKind {
     pub(super) cloud: Arc<dyn Cloud>,
     pub(super) emulator: EmulatorContainer,
-    /// Of each node, the first one's first.
-    pub(super) plugins: Plugins,
+    /// One per node, the first node's first.
+    pub(super) plugins: PluginSet,
     pub(super) cluster: Arc<KindCluster>,
     pub(super) parts: Emulator,
 }
 
-/// Gets what is missing: kind, a node image.
-pub(super) async fn ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
-    if plan.target.is_some() {
+/// Installs what is missing: kind, a node image.
+pub(super) async fn prepare(
+    spec: &EnvironmentSpec,
+    progress: &dyn Progress,
+) -> anyhow::Result<KindPrerequisites> {
+    if spec.target.is_some() {
         return Err(usage(
             "a kind cluster has one plugin on its nodes: for a second cloud use --cluster apiserver",
         ));
     }
-    get_ready(plan, progress)
+    prepare_with(spec, progress)
         .await
         .map_err(requirements::with_all_for_kind)
 }
 
-async fn get_ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready> {
+async fn prepare_with(
+    spec: &EnvironmentSpec,
+    progress: &dyn Progress,
+) -> anyhow::Result<KindPrerequisites> {
     let engine = Engine::find().await?;
-    enough_memory(engine.memory().await?, plan.kind.control_planes)?;
-    let assets = Assets::from_env(&plan.assets);
+    ensure_memory(engine.memory().await?, spec.kind.control_planes)?;
+    let assets = Assets::from_env(&spec.assets);
     let kind = assets
         .install(&[Tool::Kind], progress)
         .await?
@@ -66,21 +74,21 @@ async fn get_ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready
     let kind =
         kind.ok_or_else(|| environment("kind is not there: `kmslab assets install kind`"))?;
     let image = assets
-        .node_image(&engine, plan.kind.node_image.as_deref(), progress)
+        .node_image(&engine, spec.kind.node_image.as_deref(), progress)
         .await?;
-    let machine = Machine::find(&engine, &image).await?;
-    if plan.kind.plugin_form == PluginForm::StaticPod && machine.pause.is_empty() {
+    let machine = Machine::detect(&engine, &image).await?;
+    if spec.kind.plugin_form == PluginForm::StaticPod && machine.pause.is_empty() {
         return Err(environment(format!(
             "the node image {image} names no pause image, which a static pod runs in here: use --plugin-form systemd"
         )));
     }
-    if let Some(said) = machine.remedies.said() {
-        progress.say(said);
+    if let Some(message) = machine.remedies.description() {
+        progress.message(message);
     }
-    let (form, plugin_args) = (plan.kind.plugin_form, plan.plugin_args.clone());
-    let (control_planes, offline) = (plan.kind.control_planes, plan.assets.offline);
-    Ok(Ready {
-        cloud: plan.cloud,
+    let (form, plugin_args) = (spec.kind.plugin_form, spec.plugin_args.clone());
+    let (control_planes, offline) = (spec.kind.control_planes, spec.assets.offline);
+    Ok(KindPrerequisites {
+        cloud: spec.cloud,
         engine,
         kind,
         image,
@@ -92,19 +100,22 @@ async fn get_ready(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Ready
     })
 }
 
-pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
-    let ready = ready(plan, progress).await?;
+pub(super) async fn start(
+    spec: &EnvironmentSpec,
+    progress: &dyn Progress,
+) -> anyhow::Result<Environment> {
+    let ready = prepare(spec, progress).await?;
     drop(sweep());
-    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::unusable)?);
-    let kmslab = processes::kmslab(plan.kmslab.as_ref())?;
-    let Joined {
+    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(processes::directory_error)?);
+    let kmslab = processes::kmslab(spec.kmslab.as_ref())?;
+    let StartedKind {
         cloud,
         plugins,
         cluster,
         parts,
         ..
-    } = join(ready, kmslab, &dir, progress).await?;
-    Ok(World {
+    } = start_environment(ready, kmslab, &dir, progress).await?;
+    Ok(Environment {
         cloud,
         cluster: Arc::clone(&cluster) as _,
         kind: Some(cluster),
@@ -116,14 +127,14 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     })
 }
 
-/// What a node takes at least: its components rest at 0.4 to 0.5 GB. The engine's own, and this
-/// program, come on top.
-const MEMORY_OF_A_NODE: u64 = 512 << 20;
-const MEMORY_BESIDES: u64 = 512 << 20;
+/// Minimum memory of a node: its idle components take 0.4 to 0.5 GB. The engine and this program
+/// need more.
+const MIN_NODE_MEMORY: u64 = 512 << 20;
+const RESERVED_MEMORY: u64 = 512 << 20;
 
-/// Said before anything is made: the kernel would end one of Kubernetes' parts, over and over.
-fn enough_memory(there: u64, nodes: usize) -> anyhow::Result<()> {
-    let needed = MEMORY_BESIDES + MEMORY_OF_A_NODE * nodes as u64;
+/// Checked before anything is created: the kernel would kill Kubernetes' components repeatedly.
+fn ensure_memory(there: u64, nodes: usize) -> anyhow::Result<()> {
+    let needed = RESERVED_MEMORY + MIN_NODE_MEMORY * nodes as u64;
     if there >= needed {
         return Ok(());
     }
@@ -135,27 +146,27 @@ fn enough_memory(there: u64, nodes: usize) -> anyhow::Result<()> {
     )))
 }
 
-/// Starts all of it. Where that fails the logs are kept, and said to be.
-pub(super) async fn join(
-    ready: Ready,
+/// Starts everything. On failure the logs are kept and the error names them.
+pub(super) async fn start_environment(
+    ready: KindPrerequisites,
     kmslab: PathBuf,
     dir: &Arc<RuntimeDir>,
     progress: &dyn Progress,
-) -> anyhow::Result<Joined> {
-    let joined = join_in(ready, kmslab, dir, progress).await;
-    joined.map_err(|error| match dir.keep_logs() {
+) -> anyhow::Result<StartedKind> {
+    let started = start_in(ready, kmslab, dir, progress).await;
+    started.map_err(|error| match dir.keep_logs() {
         Ok(logs) => error.context(format!("logs are kept in {}", logs.display())),
         Err(_) => error,
     })
 }
 
-async fn join_in(
-    ready: Ready,
+async fn start_in(
+    ready: KindPrerequisites,
     kmslab: PathBuf,
     dir: &Arc<RuntimeDir>,
     progress: &dyn Progress,
-) -> anyhow::Result<Joined> {
-    let Ready {
+) -> anyhow::Result<StartedKind> {
+    let KindPrerequisites {
         cloud,
         engine,
         kind,
@@ -167,12 +178,12 @@ async fn join_in(
         offline,
     } = ready;
     let network = format!("kmslab-{}", dir.name());
-    let owned = Owned::new(engine.program(), dir.path(), &network);
-    dir.note_containers(owned.clone())?;
+    let owned = OwnedContainers::new(engine.program(), dir.path(), &network);
+    dir.record_containers(owned.clone())?;
     engine
         .run(&["network", "create", "--label", &owned.label(), &network])
         .await
-        .map_err(|error| taken(error, &network))?;
+        .map_err(|error| name_in_use(error, &network))?;
     if !engine.has_names(&network).await? {
         return Err(environment(
             "containers of this Podman do not find each other by name: `sudo apt-get install netavark aardvark-dns`, and in \
@@ -180,19 +191,18 @@ async fn join_in(
         ));
     }
 
-    progress.say("starting the emulator in a container");
+    progress.message("starting the emulator in a container");
     let node = dir.file("node");
     let bundle = Bundle::for_node(&kmslab, &node)?;
     let emulator = emulator_container::start(&engine, &bundle, &network, &owned, dir).await?;
-    let cloud = cloud::with_own_key(cloud, &emulator.reach).await?;
+    let cloud = cloud::with_own_key(cloud, &emulator.endpoints).await?;
 
     if control_planes > 1
-        && let Some(said) =
-            balancer_image(&engine, &image, &bundle, &owned, dir.path(), offline).await?
+        && let Some(message) = ensure(&engine, &image, &bundle, &owned, dir.path(), offline).await?
     {
-        progress.say(said);
+        progress.message(message);
     }
-    progress.say("creating the kind cluster");
+    progress.message("creating the kind cluster");
     let mut files = node_files(&bundle, &*cloud, &emulator)?;
     files.plugin.extend(plugin_args);
     NodeFiles {
@@ -220,7 +230,7 @@ async fn join_in(
         engine,
         container: emulator.container.clone(),
     };
-    Ok(Joined {
+    Ok(StartedKind {
         cloud,
         emulator,
         plugins,
@@ -229,8 +239,8 @@ async fn join_in(
     })
 }
 
-/// A network of that name is somebody else's, and stays.
-fn taken(error: anyhow::Error, network: &str) -> anyhow::Error {
+/// A network of that name belongs to somebody else and stays.
+fn name_in_use(error: anyhow::Error, network: &str) -> anyhow::Error {
     if !error.to_string().contains("already exists") {
         return error;
     }
@@ -241,17 +251,17 @@ fn taken(error: anyhow::Error, network: &str) -> anyhow::Error {
 }
 
 /// The plugin of each node.
-pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<Plugins> {
+pub(super) fn ports(nodes: &Nodes) -> anyhow::Result<PluginSet> {
     let ports = nodes.control_planes.iter().map(|node| {
-        let way = Way::new(
+        let way = ContainerSocket::new(
             &nodes.engine,
             &node.container,
             &nodes.kmslab,
-            SOCKET.as_ref(),
+            SOCKET_PATH.as_ref(),
         );
-        PluginPort::inside(way, SOCKET, &node.health)
+        PluginPort::in_container(way, SOCKET_PATH, &node.health)
     });
-    Plugins::new(ports.collect::<anyhow::Result<_>>()?)
+    PluginSet::new(ports.collect::<anyhow::Result<_>>()?)
 }
 
 fn node_files<'a>(
@@ -259,8 +269,8 @@ fn node_files<'a>(
     cloud: &dyn Cloud,
     emulator: &'a EmulatorContainer,
 ) -> anyhow::Result<NodeFiles<'a>> {
-    let settings = cloud.plugin_settings(&emulator.inside)?;
-    let (mut plugin, variables) = settings.by_file(&settings.file.on_node());
+    let settings = cloud.plugin_settings(&emulator.from_nodes)?;
+    let (mut plugin, variables) = settings.with_secret_file(&settings.file.node_path());
     plugin.extend([
         "--probe-interval=1s".into(),
         format!("--health-listen=0.0.0.0:{HEALTH_PORT}"),
@@ -274,7 +284,7 @@ fn node_files<'a>(
         credentials: settings.file,
         ca: &emulator.ca,
         provider: PROVIDER,
-        resources: World::resources()
+        resources: Environment::resources()
             .iter()
             .map(|resource| resource.group_resource())
             .collect(),
@@ -288,13 +298,13 @@ pub(super) struct Emulator {
 }
 
 #[async_trait]
-impl Parts for Emulator {
+impl Teardown for Emulator {
     async fn shutdown(&self) -> anyhow::Result<()> {
-        // With the cluster's network, and so with the cluster.
+        // Removed with the cluster's network.
         Ok(())
     }
 
-    async fn emulator_ended(&self) -> anyhow::Error {
+    async fn wait_for_emulator_exit(&self) -> anyhow::Error {
         match self.engine.run(&["wait", &self.container]).await {
             Ok(code) => {
                 let log = self.engine.logs(&self.container).await;
@@ -314,9 +324,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_memory_is_said_before_anything_is_made() {
-        assert!(enough_memory(1 << 30, 1).is_ok());
-        let error = enough_memory(1 << 30, 3).unwrap_err();
+    fn too_little_memory_is_reported_before_anything_is_created() {
+        assert!(ensure_memory(1 << 30, 1).is_ok());
+        let error = ensure_memory(1 << 30, 3).unwrap_err();
         assert!(
             error.to_string().contains("has 1024 MiB of memory")
                 && error.to_string().contains("takes 2048"),

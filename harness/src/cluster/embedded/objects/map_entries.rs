@@ -1,4 +1,4 @@
-//! Maps as protobuf has them on the wire, lists of entries, and as JSON has them, objects.
+//! Maps: lists of entries in protobuf, objects in JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ pub(crate) struct StringEntry {
     pub(crate) value: String,
 }
 
-/// An entry of `map<string, bytes>`. Go's marshaller leaves a nil value out.
+/// An entry of `map<string, bytes>`. Go's marshaller omits nil values.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub(crate) struct BytesEntry {
@@ -47,7 +47,7 @@ impl fmt::Debug for BytesEntry {
     }
 }
 
-/// An entry whose value JSON has as a string.
+/// An entry whose JSON value is a string.
 pub(crate) trait Entry: Sized {
     fn parts(&self) -> (&str, String);
     fn from_parts(key: String, text: String) -> Result<Self, String>;
@@ -70,7 +70,7 @@ impl Entry for BytesEntry {
         )
     }
     fn from_parts(key: String, text: String) -> Result<Self, String> {
-        // Neither the text nor what is wrong with which byte: it may be a secret.
+        // The message contains neither the text nor the position of the error: it may be secret.
         let value = STANDARD
             .decode(&text)
             .map_err(|_| format!("illegal base64 data in {key:?}"))?;
@@ -88,7 +88,7 @@ pub(crate) fn serialize<T: Entry, S: Serializer>(
     serializer.collect_map(entries.iter().map(Entry::parts))
 }
 
-/// Entries in the order of their keys.
+/// Entries sorted by key.
 pub(crate) fn deserialize<'de, T: Entry, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {

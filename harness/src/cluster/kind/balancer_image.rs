@@ -1,33 +1,33 @@
-//! The image of kind's load balancer, where envoy's can't be pulled: the node image with kmslab's
-//! [`super::balancer`] as `envoy`, for one lab, under the name that kind asks for.
+//! The image of kind's load balancer if envoy's cannot be pulled: the node image with kmslab's
+//! [`super::balancer`] as `envoy`, for one lab, under the name that kind uses.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::bundle::{Bundle, HOME};
-use crate::engine::{Engine, Owned};
-use crate::process::quoted;
+use super::bundle::{BUNDLE_DIR, Bundle};
+use crate::engine::{Engine, OwnedContainers};
+use crate::process::shell_quote;
 
-/// What kind 0.33 runs before several control planes.
-const ENVOY: &str = "docker.io/envoyproxy/envoy:v1.36.2";
+/// The image that kind 0.33 runs for several control planes.
+const ENVOY_IMAGE: &str = "docker.io/envoyproxy/envoy:v1.36.2";
 
-/// Sees to it that the image is there; what is said where it is the stand-in.
-pub async fn balancer_image(
+/// Ensures that the image exists; returns a notice if it is the replacement.
+pub async fn ensure(
     engine: &Engine,
     node_image: &str,
     bundle: &Bundle,
-    owned: &Owned,
+    owned: &OwnedContainers,
     lab: &Path,
     offline: bool,
 ) -> anyhow::Result<Option<&'static str>> {
-    if is_the_real_one(engine).await?
-        || (!offline && engine.run(&["pull", "--quiet", ENVOY]).await.is_ok())
+    if has_envoy(engine).await?
+        || (!offline && engine.run(&["pull", "--quiet", ENVOY_IMAGE]).await.is_ok())
     {
         return Ok(None);
     }
-    make(engine, node_image, bundle, owned, lab)
+    build(engine, node_image, bundle, owned, lab)
         .await
         .context("making an image in place of envoy's")?;
     Ok(Some(
@@ -35,27 +35,31 @@ pub async fn balancer_image(
     ))
 }
 
-/// Whether the image is there, and not another lab's stand-in, which goes with that lab.
-async fn is_the_real_one(engine: &Engine) -> anyhow::Result<bool> {
-    if !engine.has_image(ENVOY).await? {
+/// Whether the image exists and is not another lab's replacement, which is removed with that lab.
+async fn has_envoy(engine: &Engine) -> anyhow::Result<bool> {
+    if !engine.has_image(ENVOY_IMAGE).await? {
         return Ok(false);
     }
     let format = format!("{{{{index .Config.Labels \"{}\"}}}}", crate::engine::LABEL);
     let lab = engine
-        .run(&["image", "inspect", "--format", &format, ENVOY])
+        .run(&["image", "inspect", "--format", &format, ENVOY_IMAGE])
         .await?;
     Ok(lab.trim().is_empty() || lab.trim() == "<no value>")
 }
 
-async fn make(
+async fn build(
     engine: &Engine,
     node_image: &str,
     bundle: &Bundle,
-    owned: &Owned,
+    owned: &OwnedContainers,
     lab: &Path,
 ) -> anyhow::Result<()> {
     let script = lab.join("envoy");
-    let command: Vec<String> = bundle.command().iter().map(|word| quoted(word)).collect();
+    let command: Vec<String> = bundle
+        .command()
+        .iter()
+        .map(|word| shell_quote(word))
+        .collect();
     std::fs::write(
         &script,
         format!(
@@ -65,7 +69,7 @@ async fn make(
     )?;
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
     let label = owned.label();
-    // The node's own signal to end by is systemd's.
+    // The node's own stop signal is systemd's.
     let create = [
         "create",
         "--label",
@@ -82,7 +86,7 @@ async fn make(
         .run(&[
             "cp",
             &bundle.dir().display().to_string(),
-            &format!("{container}:{HOME}"),
+            &format!("{container}:{BUNDLE_DIR}"),
         ])
         .await?;
     engine
@@ -92,11 +96,17 @@ async fn make(
             &format!("{container}:/usr/local/bin/envoy"),
         ])
         .await?;
-    // Runs what it is given: an empty one would not take the node's own away.
+    // Runs its arguments: an empty entrypoint would not replace the node's own.
     let (label, entry) = (format!("LABEL {label}"), "ENTRYPOINT [\"/usr/bin/env\"]");
     engine
         .run(&[
-            "commit", "--change", &label, "--change", entry, container, ENVOY,
+            "commit",
+            "--change",
+            &label,
+            "--change",
+            entry,
+            container,
+            ENVOY_IMAGE,
         ])
         .await?;
     engine.run(&["rm", "--volumes", container]).await.map(drop)

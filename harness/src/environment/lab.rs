@@ -1,4 +1,4 @@
-//! A lab that stays: started by one process, used by others.
+//! Labs that stay: started by one process, used by others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,14 @@ use async_trait::async_trait;
 use kmslab_plugin::kek::aws::region_of_key_arn;
 use tokio::time::{Instant, sleep};
 
-use super::processes::{self, Kms, Settings};
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, World, kind};
+use super::processes::{self, EmulatorSource, Settings};
+use super::{
+    Baseline, Environment, EnvironmentSpec, PROVIDER, PluginPort, PluginSet, Teardown, kind,
+};
 use crate::assets::Progress;
-use crate::cloud::{self, Access, Admin, AwsCloud, Cloud, CloudKind, Reach};
+use crate::cloud::{
+    self, AdminClient, AwsCloud, Cloud, CloudKind, EmulatorAccess, EmulatorEndpoints,
+};
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::cluster::kind::KindCluster;
 use crate::cluster::{self, Cluster, ClusterKind, Nodes};
@@ -18,40 +22,40 @@ use crate::engine::Engine;
 use crate::etcd::client::EtcdError;
 use crate::exit::{environment, usage};
 use crate::lab::{self, Description};
-use crate::process::Keep;
+use crate::process::RestartPolicy;
 use crate::runtime_dir::{RuntimeDir, sweep, write_private};
 
-/// How long a lab's etcd may take to be there again.
-const REACHABLE_WITHIN: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a lab's etcd may take to respond again.
+const ETCD_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A person's key, in an emulator that runs.
+/// A user's key in a running emulator.
 #[derive(Debug, Clone)]
-pub struct GivenKey {
-    /// Its ARN.
+pub struct UserKey {
+    /// ARN of the key.
     pub arn: String,
-    /// The emulator.
+    /// URL of the emulator.
     pub endpoint: String,
-    /// Its admin port.
+    /// URL of its admin port.
     pub admin: String,
 }
 
-/// What is to stay.
+/// Configuration of a lab.
 #[derive(Debug, Clone)]
-pub struct LabPlan {
-    /// The lab's name.
+pub struct LabSpec {
+    /// Name of the lab.
     pub name: String,
-    /// The key; without it the lab starts an emulator and makes one.
-    pub key: Option<GivenKey>,
-    /// What is joined.
-    pub world: Plan,
+    /// The key; without it the lab starts an emulator and creates one.
+    pub key: Option<UserKey>,
+    /// The environment.
+    pub environment: EnvironmentSpec,
 }
 
-/// A lab of this process. Dropped, it is ended as a crash ends it.
+/// A lab of this process. Dropping it kills everything.
 pub struct RunningLab {
     description: Description,
     cluster: Arc<dyn Cluster>,
-    parts: Arc<dyn Parts>,
+    parts: Arc<dyn Teardown>,
 }
 
 impl std::fmt::Debug for RunningLab {
@@ -63,20 +67,20 @@ impl std::fmt::Debug for RunningLab {
 }
 
 impl RunningLab {
-    /// Starts all of it and tells others where it is. `progress` hears of programs that are built
+    /// Starts a lab and publishes its description. `progress` reports programs that are built
     /// first.
-    pub async fn start(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Self> {
-        let mut lab = match plan.world.cluster {
+    pub async fn start(spec: &LabSpec, progress: &dyn Progress) -> anyhow::Result<Self> {
+        let mut lab = match spec.environment.cluster {
             ClusterKind::Embedded => {
                 return Err(usage(
                     "the embedded model lives in one run: a lab that stays has none",
                 ));
             }
-            ClusterKind::Apiserver => of_processes(plan, progress).await?,
-            ClusterKind::Kind => on_kind(plan, progress).await?,
+            ClusterKind::Apiserver => start_processes(spec, progress).await?,
+            ClusterKind::Kind => start_kind(spec, progress).await?,
         };
         let dir = lab.description.cluster.dir.clone();
-        if let kms @ lab::Kms {
+        if let kms @ lab::KmsDescription {
             cloud: CloudKind::Gcp,
             own: true,
             ..
@@ -89,25 +93,25 @@ impl RunningLab {
             kms.gcp_key_file = Some(path);
         }
         lab.description
-            .publish(lab::programs(&plan.world.assets).as_deref())
+            .publish(lab::client_programs(&spec.environment.assets).as_deref())
             .map_err(|error| environment(format!("writing in {}: {error}", dir.display())))?;
         Ok(lab)
     }
 
-    /// What others know of it.
+    /// Its published description.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// Waits until the lab can't go on: its emulator has ended by itself, and the keys with it.
-    pub async fn broken(&self) -> anyhow::Error {
+    /// Waits until the lab cannot continue because its emulator, and with it the keys, has exited.
+    pub async fn wait_until_broken(&self) -> anyhow::Error {
         self.parts
-            .emulator_ended()
+            .wait_for_emulator_exit()
             .await
             .context("the emulator has ended, and the lab's key is gone with it")
     }
 
-    /// Ends everything, in order.
+    /// Stops everything, in order.
     pub async fn shutdown(&self) -> anyhow::Result<()> {
         let cluster = self.cluster.shutdown().await;
         self.parts.shutdown().await?;
@@ -115,46 +119,46 @@ impl RunningLab {
     }
 }
 
-/// Before anything is built, so that a name that is taken is said at once.
-fn directory(plan: &LabPlan) -> anyhow::Result<Arc<RuntimeDir>> {
+/// Before anything is built, so that a name in use is reported at once.
+fn directory(spec: &LabSpec) -> anyhow::Result<Arc<RuntimeDir>> {
     drop(sweep());
     Ok(Arc::new(
-        RuntimeDir::create(&plan.name).map_err(processes::unusable)?,
+        RuntimeDir::create(&spec.name).map_err(processes::directory_error)?,
     ))
 }
 
-async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
-    if plan.key.is_some() && plan.world.cloud != CloudKind::Aws {
+async fn start_processes(spec: &LabSpec, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
+    if spec.key.is_some() && spec.environment.cloud != CloudKind::Aws {
         return Err(usage(
             "--key takes the ARN of a key in AWS KMS: leave it out, and the lab makes a key of its own",
         ));
     }
-    let kms = match &plan.key {
-        None => Kms::Own {
-            cloud: plan.world.cloud,
+    let kms = match &spec.key {
+        None => EmulatorSource::Own {
+            cloud: spec.environment.cloud,
         },
-        Some(given) => Kms::Given {
+        Some(given) => EmulatorSource::Given {
             access: access(given).await?,
             key: given.arn.clone(),
         },
     };
-    let dir = directory(plan)?;
-    let tools = processes::tools(&plan.world.assets, progress).await?;
-    let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let processes::Joined {
+    let dir = directory(spec)?;
+    let tools = processes::find_programs(&spec.environment.assets, progress).await?;
+    let kmslab = processes::kmslab(spec.environment.kmslab.as_ref())?;
+    let processes::StartedProcesses {
         cloud,
-        reach,
+        endpoints,
         own,
         plugin,
         cluster,
         parts,
         ..
-    } = processes::join(
+    } = processes::start_environment(
         Settings {
             kmslab,
             kms,
             target: None,
-            keep: Keep::Again,
+            keep: RestartPolicy::Always,
         },
         tools,
         &dir,
@@ -162,7 +166,7 @@ async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result
     .await?;
     let emulator = Emulator {
         cloud: &*cloud,
-        reach,
+        endpoints,
         own,
     };
     let description = describe(emulator, &plugin, cluster.description().clone());
@@ -173,26 +177,26 @@ async fn of_processes(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result
     })
 }
 
-async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
-    if plan.key.is_some() {
+async fn start_kind(spec: &LabSpec, progress: &dyn Progress) -> anyhow::Result<RunningLab> {
+    if spec.key.is_some() {
         return Err(usage(
             "--key takes a key of an emulator on this machine's loopback, which a kind node cannot reach: leave it out, and the lab \
              starts an emulator that it can, or use --cluster apiserver",
         ));
     }
-    let dir = directory(plan)?;
-    let ready = kind::ready(&plan.world, progress).await?;
-    let kmslab = processes::kmslab(plan.world.kmslab.as_ref())?;
-    let kind::Joined {
+    let dir = directory(spec)?;
+    let ready = kind::prepare(&spec.environment, progress).await?;
+    let kmslab = processes::kmslab(spec.environment.kmslab.as_ref())?;
+    let kind::StartedKind {
         cloud,
         emulator,
         plugins,
         cluster,
         parts,
-    } = kind::join(ready, kmslab, &dir, progress).await?;
+    } = kind::start_environment(ready, kmslab, &dir, progress).await?;
     let emulator = Emulator {
         cloud: &*cloud,
-        reach: emulator.reach,
+        endpoints: emulator.endpoints,
         own: true,
     };
     let description = describe(emulator, &plugins, cluster.description().clone());
@@ -203,34 +207,38 @@ async fn on_kind(plan: &LabPlan, progress: &dyn Progress) -> anyhow::Result<Runn
     })
 }
 
-/// Whose emulator it is, and where it answers.
+/// The emulator and its endpoints.
 struct Emulator<'a> {
     cloud: &'a dyn Cloud,
-    reach: Reach,
+    endpoints: EmulatorEndpoints,
     own: bool,
 }
 
 fn describe(
     emulator: Emulator<'_>,
-    plugin: &Plugins,
+    plugin: &PluginSet,
     cluster: cluster::Description,
 ) -> Description {
-    let Emulator { cloud, reach, own } = emulator;
-    let kms = lab::Kms {
+    let Emulator {
+        cloud,
+        endpoints,
+        own,
+    } = emulator;
+    let kms = lab::KmsDescription {
         cloud: cloud.kind(),
-        endpoint: reach.http,
-        https: reach.https,
-        proxy: reach.proxy,
-        azure_tenant: Some(reach.azure_tenant).filter(|tenant| !tenant.is_empty()),
+        endpoint: endpoints.http,
+        https: endpoints.https,
+        proxy: endpoints.proxy,
+        azure_tenant: Some(endpoints.azure_tenant).filter(|tenant| !tenant.is_empty()),
         gcp_key_file: None,
-        ca: reach.ca,
-        admin: reach.admin,
-        // An ARN has its region; other clouds' keys have none.
+        ca: endpoints.ca,
+        admin: endpoints.admin,
+        // An ARN contains its region; other clouds' keys have none.
         region: region_of_key_arn(cloud.key()).unwrap_or_default(),
         key: cloud.key().to_owned(),
         own,
     };
-    let plugin = lab::Plugin {
+    let plugin = lab::PluginDescription {
         provider: PROVIDER.into(),
         socket: plugin.socket().to_owned(),
         health: plugin.health().to_owned(),
@@ -243,10 +251,10 @@ fn describe(
     }
 }
 
-/// How a person's key is reached, with the credentials of the environment, once it has answered.
-async fn access(given: &GivenKey) -> anyhow::Result<Access> {
+/// Connects to a user's emulator with the credentials of the environment.
+async fn access(given: &UserKey) -> anyhow::Result<EmulatorAccess> {
     let region = region_of_key_arn(&given.arn).map_err(|error| usage(error.to_string()))?;
-    let admin = Admin::new(&given.admin)?;
+    let admin = AdminClient::new(&given.admin)?;
     let known = admin.keys().await.map_err(|error| {
         environment(format!(
             "{error:#}; --key takes a key of a running `kmslab emulator`, whose admin port --admin-url names"
@@ -258,34 +266,34 @@ async fn access(given: &GivenKey) -> anyhow::Result<Access> {
             given.arn, given.admin
         )));
     }
-    Ok(Access::given(&given.endpoint, admin, region))
+    Ok(EmulatorAccess::of_user(&given.endpoint, admin, region))
 }
 
-/// Nothing here was started by who attaches, so nothing is ended.
-struct Attached;
+/// An attached process started nothing, so it stops nothing.
+struct AttachedTeardown;
 
 #[async_trait]
-impl Parts for Attached {
+impl Teardown for AttachedTeardown {
     async fn shutdown(&self) -> anyhow::Result<()> {
         Ok(())
     }
 }
 
-/// The plugins of a lab that another process keeps up.
-pub fn plugin_of(description: &Description) -> anyhow::Result<Plugins> {
-    let lab::Plugin { socket, health, .. } = &description.plugin;
+/// The plugins of a lab that another process supervises.
+pub fn attach_plugins(description: &Description) -> anyhow::Result<PluginSet> {
+    let lab::PluginDescription { socket, health, .. } = &description.plugin;
     match &description.cluster.kind {
         None => Ok(PluginPort::new(socket, health)?.into()),
         Some(nodes) => kind::ports(nodes),
     }
 }
 
-/// A lab that another process keeps up, as scenarios see it, once its API server is ready.
-pub async fn attach(description: &Description) -> anyhow::Result<World> {
-    let cloud = cloud_of(&description.kms).await?;
-    let plugin = plugin_of(description)?;
-    let (cluster, kind) = once_reachable(&description.cluster).await?;
-    if let Err(error) = cluster.until_ready().await {
+/// Attaches to a lab that another process supervises, once its API server is ready.
+pub async fn attach(description: &Description) -> anyhow::Result<Environment> {
+    let cloud = attach_cloud(&description.kms).await?;
+    let plugin = attach_plugins(description)?;
+    let (cluster, kind) = attach_when_reachable(&description.cluster).await?;
+    if let Err(error) = cluster.wait_until_ready().await {
         let plugin = plugin
             .key_id()
             .await
@@ -297,8 +305,8 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
             description.cluster.lab
         )));
     }
-    // The emulator's count first: what is sent in between is then in the later difference, not
-    // missing from it.
+    // The emulator's count first: requests in between then increase the later difference, and are
+    // not missing from it.
     let emulator_requests = cloud.plugin_requests().await?;
     let baseline = Baseline {
         emulator_requests,
@@ -306,7 +314,7 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
         stays: true,
     };
     let provider = description.plugin.provider.clone();
-    Ok(World {
+    Ok(Environment {
         cloud,
         cluster,
         plugin,
@@ -314,13 +322,13 @@ pub async fn attach(description: &Description) -> anyhow::Result<World> {
         target: None,
         baseline,
         kind,
-        parts: Arc::new(Attached),
+        parts: Arc::new(AttachedTeardown),
     })
 }
 
-/// The key of a lab that another process keeps up, and its operator.
-async fn cloud_of(kms: &lab::Kms) -> anyhow::Result<Arc<dyn Cloud>> {
-    let lab::Kms {
+/// Attaches to the key of a lab that another process supervises.
+async fn attach_cloud(kms: &lab::KmsDescription) -> anyhow::Result<Arc<dyn Cloud>> {
+    let lab::KmsDescription {
         endpoint,
         admin,
         region,
@@ -330,11 +338,11 @@ async fn cloud_of(kms: &lab::Kms) -> anyhow::Result<Arc<dyn Cloud>> {
     } = kms;
     if !own {
         return Ok(Arc::new(AwsCloud::with_key(
-            Access::given(endpoint, Admin::new(admin)?, region),
+            EmulatorAccess::of_user(endpoint, AdminClient::new(admin)?, region),
             key,
         )));
     }
-    let reach = Reach {
+    let endpoints = EmulatorEndpoints {
         http: endpoint.clone(),
         https: kms.https.clone(),
         proxy: kms.proxy.clone(),
@@ -342,11 +350,12 @@ async fn cloud_of(kms: &lab::Kms) -> anyhow::Result<Arc<dyn Cloud>> {
         admin: admin.clone(),
         azure_tenant: kms.azure_tenant.clone().unwrap_or_default(),
     };
-    cloud::with_lab_key(kms.cloud, &reach, key).await
+    cloud::with_lab_key(kms.cloud, &endpoints, key).await
 }
 
-/// The cluster of a lab that another process keeps up; the same once more where it is kind's.
-async fn clusters(
+/// Attaches to the cluster of a lab that another process supervises; returns it again as a kind
+/// cluster if it is one.
+async fn attach_cluster(
     description: &cluster::Description,
 ) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
     let Some(nodes) = &description.kind else {
@@ -355,21 +364,21 @@ async fn clusters(
             None,
         ));
     };
-    are_running(nodes).await?;
+    ensure_running(nodes).await?;
     let cluster = Arc::new(KindCluster::attach(description.clone(), None).await?);
     Ok((Arc::clone(&cluster) as _, Some(cluster)))
 }
 
-/// [`clusters`], as soon as etcd takes connections: a node that has just been started needs 10 s
+/// [`attach_cluster`] as soon as etcd accepts connections: a node that was just started needs 10 s
 /// for it.
-async fn once_reachable(
+async fn attach_when_reachable(
     description: &cluster::Description,
 ) -> anyhow::Result<(Arc<dyn Cluster>, Option<Arc<KindCluster>>)> {
     let since = Instant::now();
     loop {
-        match clusters(description).await {
-            Err(error) if is_unreachable(&error) && since.elapsed() < REACHABLE_WITHIN => {
-                sleep(LOOK_EVERY).await
+        match attach_cluster(description).await {
+            Err(error) if is_unreachable(&error) && since.elapsed() < ETCD_TIMEOUT => {
+                sleep(POLL_INTERVAL).await
             }
             done => return done,
         }
@@ -382,8 +391,8 @@ fn is_unreachable(error: &anyhow::Error) -> bool {
         .any(|cause| matches!(cause.downcast_ref(), Some(EtcdError::Connect { .. })))
 }
 
-/// A node that was stopped is no reason to guess at what does not answer.
-async fn are_running(nodes: &Nodes) -> anyhow::Result<()> {
+/// A stopped node is reported as such.
+async fn ensure_running(nodes: &Nodes) -> anyhow::Result<()> {
     let engine = Engine::at(&nodes.engine);
     for node in &nodes.control_planes {
         if let Err(state) = engine.state(&node.container).await {
@@ -396,7 +405,7 @@ async fn are_running(nodes: &Nodes) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// [`clusters`], where it is enough to know it by the trait.
-pub async fn cluster_of(description: &Description) -> anyhow::Result<Arc<dyn Cluster>> {
-    Ok(clusters(&description.cluster).await?.0)
+/// [`attach_cluster`] as a trait object only.
+pub async fn attach_any_cluster(description: &Description) -> anyhow::Result<Arc<dyn Cluster>> {
+    Ok(attach_cluster(&description.cluster).await?.0)
 }

@@ -1,4 +1,4 @@
-//! The emulator in a container of its own, beside kind's nodes, which reach it by name over TLS.
+//! The emulator in a container next to kind's nodes, which reach it by name over TLS.
 
 use std::time::Duration;
 
@@ -6,36 +6,36 @@ use anyhow::Context as _;
 use kmslab_emulator::azure::identity::DEFAULT_TENANT;
 use tokio::time::Instant;
 
-use crate::cloud::{self, Admin, Reach};
+use crate::cloud::{self, AdminClient, EmulatorEndpoints};
 use crate::cluster::kind::bundle::Bundle;
-use crate::cluster::kind::files::CA;
-use crate::engine::{Engine, Owned};
+use crate::cluster::kind::files::CA_PATH;
+use crate::engine::{Engine, OwnedContainers};
 use crate::runtime_dir::RuntimeDir;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Ports in the container: those of `kmslab emulator` by default.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Ports in the container: the defaults of `kmslab emulator`.
 const HTTP: u16 = 7600;
 const HTTPS: u16 = 7643;
 const PROXY: u16 = 7680;
 const ADMIN: u16 = 7690;
-/// In the container: where the emulator keeps its CA, and who may call.
+/// Paths in the container: the emulator's CA, and its seed.
 const TLS_DIR: &str = "/tmp/tls";
 const SEED: &str = "/tmp/seed.json";
 
-/// It runs, and ends with the lab's network.
+/// A running emulator, removed with the lab's network.
 pub(super) struct EmulatorContainer {
-    /// The container's name.
+    /// Name of the container.
     pub(super) container: String,
-    /// As this machine reaches it.
-    pub(super) reach: Reach,
-    /// As a node reaches it, by name and over TLS.
-    pub(super) inside: Reach,
-    /// The CA's certificate, PEM.
+    /// Endpoints from this machine.
+    pub(super) endpoints: EmulatorEndpoints,
+    /// Endpoints from a node, by name and over TLS.
+    pub(super) from_nodes: EmulatorEndpoints,
+    /// CA certificate, PEM.
     pub(super) ca: Vec<u8>,
 }
 
-/// What the container is called, and its name on the network.
+/// Name of the container, also on the network.
 pub(super) fn name(network: &str) -> String {
     format!("{network}-emulator")
 }
@@ -44,11 +44,11 @@ pub(super) async fn start(
     engine: &Engine,
     bundle: &Bundle,
     network: &str,
-    owned: &Owned,
+    owned: &OwnedContainers,
     dir: &RuntimeDir,
 ) -> anyhow::Result<EmulatorContainer> {
     let (name, label) = (name(network), owned.label());
-    // The lab's own, by its label, so that it goes with the lab.
+    // Labelled with the lab, so that it is removed with it.
     let image = format!("kmslab-emulator:{network}");
     bundle
         .image(engine, &image, std::slice::from_ref(&label))
@@ -88,7 +88,7 @@ pub(super) async fn start(
         "json",
     ]);
     engine.run(&create).await?;
-    // By copy and not as a flag: everybody who may use the engine can read those.
+    // As a copied file and not as a flag, which every user of the engine can read.
     let seed = cloud::seed();
     let seed = dir.write_private("emulator-seed.json", seed.to_string().as_bytes())?;
     engine
@@ -97,7 +97,7 @@ pub(super) async fn start(
     engine.run(&["start", &name]).await?;
 
     let admin = format!("http://{}", engine.port(&name, ADMIN).await?);
-    answers(engine, &name, &Admin::new(&admin)?).await?;
+    wait_until_ready(engine, &name, &AdminClient::new(&admin)?).await?;
     let ca = dir.file("emulator-ca.pem");
     engine
         .run(&[
@@ -107,7 +107,7 @@ pub(super) async fn start(
         ])
         .await?;
     let https = engine.port(&name, HTTPS).await?;
-    let reach = Reach {
+    let endpoints = EmulatorEndpoints {
         http: format!("http://{}", engine.port(&name, HTTP).await?),
         // The certificate is for names.
         https: https
@@ -118,23 +118,23 @@ pub(super) async fn start(
         admin,
         azure_tenant: DEFAULT_TENANT.to_owned(),
     };
-    let inside = Reach {
+    let inside = EmulatorEndpoints {
         http: format!("https://{name}:{HTTPS}"),
         proxy: Some(format!("http://{name}:{PROXY}")),
-        ca: Some(CA.into()),
-        ..reach.clone()
+        ca: Some(CA_PATH.into()),
+        ..endpoints.clone()
     };
     let ca = std::fs::read(&ca).with_context(|| format!("reading {}", ca.display()))?;
     Ok(EmulatorContainer {
         container: name,
-        reach,
-        inside,
+        endpoints,
+        from_nodes: inside,
         ca,
     })
 }
 
-/// Asks until the admin port answers; a container that has ended says why in its log.
-async fn answers(engine: &Engine, name: &str, admin: &Admin) -> anyhow::Result<()> {
+/// Polls until the admin port responds; if the container has exited, returns its log.
+async fn wait_until_ready(engine: &Engine, name: &str, admin: &AdminClient) -> anyhow::Result<()> {
     let since = Instant::now();
     loop {
         let Err(error) = admin.keys().await else {
@@ -143,13 +143,13 @@ async fn answers(engine: &Engine, name: &str, admin: &Admin) -> anyhow::Result<(
         let running = engine
             .run(&["inspect", "--format", "{{.State.Running}}", name])
             .await?;
-        if running.trim() != "true" || since.elapsed() > PATIENCE {
+        if running.trim() != "true" || since.elapsed() > START_TIMEOUT {
             let log = engine.logs(name).await;
             return Err(error.context(format!(
                 "the emulator in the container {name} does not answer; its log:\n{log}"
             )));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_name_is_a_host_name_for_the_longest_lab() {
+    fn container_name_is_a_host_name_for_the_longest_lab_name() {
         let longest = format!("kmslab-{}", "a".repeat(32));
         assert!(name(&longest).len() <= 63);
     }

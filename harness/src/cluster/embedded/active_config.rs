@@ -1,4 +1,4 @@
-//! An EncryptionConfiguration in use: its provider list with a probe for each plugin, until it is
+//! An EncryptionConfiguration in use: its provider list and the probes of its plugins, until it is
 //! replaced.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,18 @@ use super::super::{Encryption, Provider, Resource};
 use super::config::{Config, covers};
 use super::poll;
 use super::random::Random;
-use super::transformer::{Chain, Kms, Layer};
+use super::transformer::{ChainProvider, Kms, ProviderChain};
 
-/// A provider list with its plugins polled.
+/// A provider list whose plugins are polled.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct ActiveConfig {
     pub(crate) encryption: Encryption,
-    layers: Vec<Layer>,
+    layers: Vec<ChainProvider>,
     polls: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Loaded {
-    /// Asks each plugin once, without insisting on an answer, then begins to poll it.
+impl ActiveConfig {
+    /// Calls each plugin once, ignoring failures, then starts polling.
     pub(crate) async fn start(
         encryption: Encryption,
         config: &Config,
@@ -30,7 +30,7 @@ impl Loaded {
         let (mut layers, mut polls) = (Vec::new(), Vec::new());
         for provider in &encryption.providers {
             let Provider::Kms { name, socket } = provider else {
-                layers.push(Layer::Identity);
+                layers.push(ChainProvider::Identity);
                 continue;
             };
             let kms = Arc::new(Kms::new(name, socket, config, random.clone()));
@@ -38,7 +38,7 @@ impl Loaded {
             let primed = kms.probe.check().await.is_ok();
             let ticker = timer.ticker();
             polls.push(tokio::spawn(poll::run(kms.clone(), timer, ticker, primed)));
-            layers.push(Layer::Kms(kms));
+            layers.push(ChainProvider::Kms(kms));
         }
         Self {
             encryption,
@@ -47,23 +47,23 @@ impl Loaded {
         }
     }
 
-    /// The plugins, in the order of the list.
+    /// The plugins in the order of the list.
     pub(crate) fn kms(&self) -> impl Iterator<Item = &Arc<Kms>> {
         self.layers.iter().filter_map(|layer| match layer {
-            Layer::Kms(kms) => Some(kms),
-            Layer::Identity => None,
+            ChainProvider::Kms(kms) => Some(kms),
+            ChainProvider::Identity => None,
         })
     }
 
-    /// The plugin that writes, where one does.
+    /// The plugin that encrypts, if the first provider is one.
     pub(crate) fn writer(&self) -> Option<&Arc<Kms>> {
         match self.layers.first() {
-            Some(Layer::Kms(kms)) => Some(kms),
+            Some(ChainProvider::Kms(kms)) => Some(kms),
             _ => None,
         }
     }
 
-    /// The check `kms-providers`: every plugin's own, in the order of the list.
+    /// The check `kms-providers`: all plugins in the order of the list.
     pub(crate) async fn health(&self) -> Result<(), String> {
         let mut faults = Vec::new();
         for (number, kms) in self.kms().enumerate() {
@@ -79,26 +79,26 @@ impl Loaded {
     }
 
     /// The provider list of a resource.
-    pub(crate) fn chain(&self, resource: &Resource) -> Chain {
+    pub(crate) fn chain(&self, resource: &Resource) -> ProviderChain {
         if covers(&self.encryption, resource) {
-            Chain::Configured(self.layers.clone())
+            ProviderChain::Configured(self.layers.clone())
         } else {
-            Chain::NotConfigured
+            ProviderChain::NotConfigured
         }
     }
 
-    /// Ends the polls, and waits until their tickers are gone.
+    /// Stops polling and waits until the tickers are dropped.
     pub(crate) async fn stop(&self) {
         let polls = std::mem::take(&mut *self.polls.lock().unwrap_or_else(PoisonError::into_inner));
         for poll in polls {
             poll.abort();
-            // An error says that it was aborted.
+            // An error means that it was aborted.
             let _ = poll.await;
         }
     }
 }
 
-impl Drop for Loaded {
+impl Drop for ActiveConfig {
     fn drop(&mut self) {
         for poll in self
             .polls

@@ -1,4 +1,4 @@
-//! Emulator, plugin and cluster joined: what a scenario plays on.
+//! An environment: emulator, plugin and cluster, in which scenarios run.
 
 mod embedded;
 mod emulator_container;
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use lab::{GivenKey, LabPlan, RunningLab, attach, cluster_of, plugin_of};
-pub use plugin::{Counts, PluginPort, Plugins};
+pub use lab::{LabSpec, RunningLab, UserKey, attach, attach_any_cluster, attach_plugins};
+pub use plugin::{Counts, PluginPort, PluginSet};
 
 use crate::assets::{Options, Progress};
 use crate::cloud::{Cloud, CloudKind};
@@ -22,24 +22,24 @@ use crate::cluster::kind::files::PluginForm;
 use crate::cluster::{Cluster, ClusterKind, Encryption, Provider, Resource};
 use crate::exit::usage;
 
-/// `kms.name` of every lab's EncryptionConfiguration, as in kind-config/.
+/// `kms.name` in every lab's EncryptionConfiguration, as in kind-config/.
 pub const PROVIDER: &str = "kmslab";
 
 /// `kms.name` of the plugin that a scenario migrates to.
 const TARGET: &str = "kmslab-target";
 
-/// What only kind clusters have.
+/// Options of kind clusters.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct KindOptions {
-    /// The node image of a kind cluster; by default kindest/node, or one that is built where that
-    /// can't be pulled
+    /// Node image of a kind cluster; by default kindest/node, or one that is built if that cannot
+    /// be pulled
     #[arg(long, value_name = "IMAGE")]
     pub node_image: Option<String>,
-    /// How the plugin runs on the node of a kind cluster
+    /// How the plugin runs on the nodes of a kind cluster
     #[arg(long, value_enum, default_value_t)]
     pub plugin_form: PluginForm,
-    /// How many control-plane nodes a kind cluster has, each with an API server, a member of etcd
-    /// and a plugin
+    /// Number of control-plane nodes of a kind cluster, each with an API server, an etcd member and
+    /// a plugin
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = control_planes)]
     pub control_planes: usize,
 }
@@ -54,7 +54,7 @@ impl Default for KindOptions {
     }
 }
 
-/// More than five members make no etcd safer.
+/// More than five members do not make etcd safer.
 fn control_planes(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
@@ -63,7 +63,7 @@ fn control_planes(text: &str) -> Result<usize, String> {
 }
 
 impl KindOptions {
-    /// Refuses them for another cluster.
+    /// Rejects them for other clusters.
     pub fn check(&self, cluster: ClusterKind) -> anyhow::Result<()> {
         let flag = match self {
             Self {
@@ -89,31 +89,31 @@ impl KindOptions {
     }
 }
 
-/// What is to be joined.
+/// Configuration of an environment.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// Whose KMS.
+pub struct EnvironmentSpec {
+    /// The cloud.
     pub cloud: CloudKind,
     /// A second cloud, with a key and a plugin that no configuration names yet.
     pub target: Option<CloudKind>,
-    /// Which kind of cluster.
+    /// The kind of cluster.
     pub cluster: ClusterKind,
     /// Where kube-apiserver and etcd come from.
     pub assets: Options,
-    /// What only kind clusters have.
+    /// Options of kind clusters.
     pub kind: KindOptions,
-    /// More flags of the plugin, for tests that show what a broken one leads to.
+    /// Additional flags of the plugin, for tests of a broken plugin.
     #[doc(hidden)]
     pub plugin_args: Vec<String>,
-    /// The kmslab binary to run as emulator and plugin, where it is not the running program.
+    /// The kmslab binary to run as emulator and plugin, by default the running program.
     pub kmslab: Option<PathBuf>,
-    /// Faults of the model, for tests that show they would be noticed.
+    /// Faults of the model, for tests that show that they are detected.
     #[doc(hidden)]
     pub sabotage: Sabotage,
 }
 
-impl Plan {
-    /// A world of that cloud and that cluster.
+impl EnvironmentSpec {
+    /// An environment of that cloud and cluster.
     pub fn new(cloud: CloudKind, cluster: ClusterKind) -> Self {
         Self {
             cloud,
@@ -128,32 +128,32 @@ impl Plan {
     }
 }
 
-/// What was called, and whether all of it arrived.
+/// Calls that were made, and whether all of them arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Traffic {
     /// gRPC calls that the plugin answered.
     pub grpc_calls: u64,
     /// Requests that the plugin's SDK sent.
     pub sdk_requests: u64,
-    /// Requests under the plugin's credentials that the emulator saw.
+    /// Requests with the plugin's credentials that the emulator counted.
     pub emulator_requests: u64,
-    /// Whether others may have sent some of those: in a lab that stays, which people use besides.
+    /// Whether others may have sent some of them, in a lab that stays.
     #[serde(skip)]
     pub others: bool,
 }
 
-/// What had been called before a run began: nothing, but in a lab that stays.
+/// Counts before a run: zero except in a lab that stays.
 #[derive(Debug, Clone, Copy, Default)]
 struct Baseline {
     plugin: Counts,
     emulator_requests: u64,
-    /// Whether the lab stays, and so has others who call.
+    /// Whether the lab stays, so that others may call as well.
     stays: bool,
 }
 
 impl Baseline {
-    /// What came since. A plugin that was started again meanwhile counts from 0 again.
-    fn taken_from(&self, plugin: Counts, emulator_requests: u64) -> Traffic {
+    /// The calls since the baseline. A plugin that was restarted meanwhile counts from 0 again.
+    fn traffic_since(&self, plugin: Counts, emulator_requests: u64) -> Traffic {
         let restarted = plugin.grpc_calls < self.plugin.grpc_calls
             || plugin.sdk_requests < self.plugin.sdk_requests;
         let before = if restarted {
@@ -171,8 +171,8 @@ impl Baseline {
 }
 
 impl Traffic {
-    /// Why these counts show no way from the API server through the plugin to the cloud; `None`
-    /// where they do.
+    /// Why these counts do not prove that calls went from the API server through the plugin to the
+    /// cloud; `None` if they do.
     pub fn broken(&self) -> Option<String> {
         let Self {
             grpc_calls,
@@ -197,18 +197,18 @@ impl Traffic {
     }
 }
 
-/// A key, and the plugins that use it.
+/// A key and the plugins that use it.
 #[derive(Clone)]
-pub struct Side {
-    /// The key and its operator.
+pub struct Deployment {
+    /// Operates the key.
     pub cloud: Arc<dyn Cloud>,
     /// The plugins.
-    pub plugin: Plugins,
+    pub plugin: PluginSet,
     /// `kms.name`.
     pub provider: String,
 }
 
-impl std::fmt::Debug for Side {
+impl std::fmt::Debug for Deployment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cloud = self.cloud.kind();
         f.debug_struct("Side")
@@ -218,32 +218,32 @@ impl std::fmt::Debug for Side {
     }
 }
 
-impl Side {
+impl Deployment {
     /// Its entry in a provider list.
     pub fn entry(&self) -> Provider {
         Provider::kms(&self.provider, self.plugin.socket())
     }
 }
 
-/// One emulator, one plugin, one cluster.
+/// An emulator, a plugin and a cluster.
 #[derive(Clone)]
-pub struct World {
-    /// The key and its operator.
+pub struct Environment {
+    /// Operates the key.
     pub cloud: Arc<dyn Cloud>,
     /// The API server and its etcd.
     pub cluster: Arc<dyn Cluster>,
     /// The plugins.
-    pub plugin: Plugins,
+    pub plugin: PluginSet,
     /// `kms.name`.
     pub provider: String,
-    /// A second cloud's key and plugin, which no configuration names at the start.
-    pub target: Option<Side>,
+    /// A second cloud's key and plugin, which no configuration names at first.
+    pub target: Option<Deployment>,
     baseline: Baseline,
-    parts: Arc<dyn Parts>,
+    parts: Arc<dyn Teardown>,
     kind: Option<Arc<KindCluster>>,
 }
 
-impl std::fmt::Debug for World {
+impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (cloud, cluster) = (self.cloud.kind(), self.cluster.kind());
         f.debug_struct("World")
@@ -253,55 +253,57 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// What a world has started besides its cluster. Dropped, it is ended as a crash ends it.
+/// What an environment started besides its cluster. Dropping it kills it.
 #[async_trait::async_trait]
-trait Parts: Send + Sync {
-    /// Ends plugin and emulator, in this order, once the cluster has ended.
+trait Teardown: Send + Sync {
+    /// Stops plugin and emulator, in this order, after the cluster has stopped.
     async fn shutdown(&self) -> anyhow::Result<()>;
-    /// Waits until an emulator that was started here has ended by itself; for ever where there is
-    /// none.
-    async fn emulator_ended(&self) -> anyhow::Error {
+    /// Waits until an emulator that was started here exits; for ever if there is none.
+    async fn wait_for_emulator_exit(&self) -> anyhow::Error {
         std::future::pending().await
     }
 }
 
 /// How often counts are read again until they agree.
-const COUNT_TRIES: u32 = 20;
+const MAX_COUNT_READS: u32 = 20;
 
-impl World {
-    /// Starts all of it. `progress` hears of programs that are built first.
+impl Environment {
+    /// Starts an environment. `progress` reports programs that are built first.
     ///
-    /// Google's SDK sends requests to 127.0.0.1 through `HTTP_PROXY` where the environment of this
-    /// process names one: a program that embeds this has `127.0.0.1` in `NO_PROXY`, as the command
-    /// kmslab sees to.
-    pub async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<Self> {
-        match plan.cluster {
-            ClusterKind::Embedded => embedded::start(plan).await,
-            ClusterKind::Apiserver => processes::start(plan, progress).await,
-            ClusterKind::Kind => kind::start(plan, progress).await,
+    /// Google's SDK sends requests to 127.0.0.1 through `HTTP_PROXY` if the environment of this
+    /// process sets it: a program that embeds this needs `127.0.0.1` in `NO_PROXY`, which the
+    /// kmslab command ensures.
+    pub async fn start(spec: &EnvironmentSpec, progress: &dyn Progress) -> anyhow::Result<Self> {
+        match spec.cluster {
+            ClusterKind::Embedded => embedded::start(spec).await,
+            ClusterKind::Apiserver => processes::start(spec, progress).await,
+            ClusterKind::Kind => kind::start(spec, progress).await,
         }
     }
 
-    /// Gets what such a world needs, and starts nothing. `progress` hears what takes long.
-    pub async fn prepare(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<()> {
-        match plan.cluster {
+    /// Installs what an environment needs, without starting anything. `progress` reports what takes
+    /// long.
+    pub async fn prepare(spec: &EnvironmentSpec, progress: &dyn Progress) -> anyhow::Result<()> {
+        match spec.cluster {
             ClusterKind::Embedded => Ok(()),
-            ClusterKind::Apiserver => processes::tools(&plan.assets, progress).await.map(drop),
-            ClusterKind::Kind => kind::ready(plan, progress).await.map(drop),
+            ClusterKind::Apiserver => processes::find_programs(&spec.assets, progress)
+                .await
+                .map(drop),
+            ClusterKind::Kind => kind::prepare(spec, progress).await.map(drop),
         }
     }
 
-    /// Whether it stays when this run is over, so that the run must clean up after itself.
+    /// Whether it stays after this run, which must then clean up after itself.
     pub fn stays(&self) -> bool {
         self.baseline.stays
     }
 
-    /// The cluster, where it is kind's: for what only that has, its nodes.
+    /// The cluster, if it is a kind cluster.
     pub fn kind(&self) -> Option<&KindCluster> {
         self.kind.as_deref()
     }
 
-    /// What is encrypted, as kind-config/ has it.
+    /// The encrypted resources, as in kind-config/.
     pub fn resources() -> [Resource; 3] {
         [
             Resource::secrets(),
@@ -310,9 +312,9 @@ impl World {
         ]
     }
 
-    /// The key that encrypts at the start.
-    pub fn source(&self) -> Side {
-        Side {
+    /// The deployment that encrypts at first.
+    pub fn source(&self) -> Deployment {
+        Deployment {
             cloud: Arc::clone(&self.cloud),
             plugin: self.plugin.clone(),
             provider: self.provider.clone(),
@@ -320,14 +322,14 @@ impl World {
     }
 
     /// The encrypted resources under that provider list, with plaintext read last.
-    pub fn encryption(sides: &[&Side]) -> Encryption {
+    pub fn encryption(deployments: &[&Deployment]) -> Encryption {
         let resources = Self::resources()
             .iter()
             .map(Resource::group_resource)
             .collect();
-        let providers = sides
+        let providers = deployments
             .iter()
-            .map(|side| side.entry())
+            .map(|deployment| deployment.entry())
             .chain([Provider::Identity])
             .collect();
         Encryption {
@@ -336,19 +338,18 @@ impl World {
         }
     }
 
-    /// What was called so far. A probe of the plugin may be under way at any time; the counts are
-    /// read until none is between the plugin and the emulator, or until it is sure that one was
-    /// lost.
+    /// Returns the calls so far. A probe of the plugin may be running at any time; counts are read
+    /// until none is between plugin and emulator, or until one was certainly lost.
     pub async fn traffic(&self) -> anyhow::Result<Traffic> {
-        let mut tries = COUNT_TRIES;
+        let mut tries = MAX_COUNT_READS;
         loop {
             let mut counts = self.plugin.counts().await?;
             let mut emulator_requests = self.cloud.plugin_requests().await?;
-            if let Some(Side { cloud, plugin, .. }) = &self.target {
-                counts = counts.and(plugin.counts().await?);
+            if let Some(Deployment { cloud, plugin, .. }) = &self.target {
+                counts = counts.plus(plugin.counts().await?);
                 emulator_requests += cloud.plugin_requests().await?;
             }
-            let traffic = self.baseline.taken_from(counts, emulator_requests);
+            let traffic = self.baseline.traffic_since(counts, emulator_requests);
             tries -= 1;
             if traffic.broken().is_none() || tries == 0 {
                 return Ok(traffic);
@@ -357,7 +358,7 @@ impl World {
         }
     }
 
-    /// Ends everything, in order: API server and etcd, plugin, emulator.
+    /// Stops everything, in order: API server and etcd, plugin, emulator.
     pub async fn shutdown(&self) -> anyhow::Result<()> {
         let cluster = self.cluster.shutdown().await;
         self.parts.shutdown().await?;
@@ -370,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_a_lab_that_stays_only_what_came_since_counts_and_others_may_call() {
+    fn traffic_in_a_lab_counts_from_the_baseline_and_allows_others() {
         let before = Counts {
             grpc_calls: 100,
             sdk_requests: 50,
@@ -380,7 +381,7 @@ mod tests {
             emulator_requests: 80,
             stays: true,
         };
-        let traffic = baseline.taken_from(
+        let traffic = baseline.traffic_since(
             Counts {
                 grpc_calls: 103,
                 sdk_requests: 54,
@@ -396,7 +397,7 @@ mod tests {
             (3, 4, 10)
         );
         assert_eq!(traffic.broken(), None);
-        let lost = baseline.taken_from(
+        let lost = baseline.traffic_since(
             Counts {
                 grpc_calls: 103,
                 sdk_requests: 54,
@@ -409,11 +410,11 @@ mod tests {
                 .contains("sent 4 requests, and the emulator saw 3")
         );
         assert!(
-            baseline.taken_from(before, 90).broken().is_some(),
+            baseline.traffic_since(before, 90).broken().is_some(),
             "nothing was called since"
         );
-        // A plugin that was started again has counted from 0.
-        let restarted = baseline.taken_from(
+        // A plugin that was restarted has counted from 0.
+        let restarted = baseline.traffic_since(
             Counts {
                 grpc_calls: 2,
                 sdk_requests: 3,

@@ -1,5 +1,4 @@
-//! All of it as processes: emulator and plugin are kmslab run again, kube-apiserver and etcd the
-//! stock ones.
+//! Everything as processes: kmslab as emulator and plugin, and the stock kube-apiserver and etcd.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,53 +7,58 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 
-use super::{Baseline, PROVIDER, Parts, Plan, PluginPort, Plugins, Side, TARGET, World};
+use super::{
+    Baseline, Deployment, Environment, EnvironmentSpec, PROVIDER, PluginPort, PluginSet, TARGET,
+    Teardown,
+};
 use crate::assets::{Assets, Options, Progress, Tool};
-use crate::cloud::{self, Access, AwsCloud, Cloud, CloudKind, PluginSettings, Reach};
-use crate::cluster::apiserver::{ApiServerCluster, Config, Tools};
+use crate::cloud::{
+    self, AwsCloud, Cloud, CloudKind, EmulatorAccess, EmulatorEndpoints, PluginSettings,
+};
+use crate::cluster::apiserver::{ApiServerCluster, Config, Programs};
 use crate::exit::{environment, usage};
 use crate::platform::free_port;
-use crate::process::{Keep, Program, Service, own_binary};
+use crate::process::{Program, RestartPolicy, Service, own_binary};
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError, sweep};
 
-/// How long emulator and plugin have to answer, and to end.
-const PATIENCE: Duration = Duration::from_secs(20);
-const STEP: Duration = Duration::from_millis(20);
+/// How long emulator and plugin may take to start and to stop.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whose emulator it is.
-pub(super) enum Kms {
-    /// Started here, with a key of its own.
+/// Where the emulator comes from.
+pub(super) enum EmulatorSource {
+    /// Started here, with its own key.
     Own {
-        /// Whose KMS it is there.
+        /// The cloud.
         cloud: CloudKind,
     },
-    /// Somebody's that runs, with somebody's key in it.
+    /// A user's running emulator with the user's key.
     Given {
-        /// How it is reached.
-        access: Access,
-        /// The key's ARN.
+        /// How to reach it.
+        access: EmulatorAccess,
+        /// ARN of the key.
         key: String,
     },
 }
 
-/// What to start, and how.
+/// What to start.
 pub(super) struct Settings {
     pub(super) kmslab: PathBuf,
-    pub(super) kms: Kms,
-    /// A second cloud of our own emulator.
+    pub(super) kms: EmulatorSource,
+    /// A second cloud in our own emulator.
     pub(super) target: Option<CloudKind>,
-    /// Whether what ends is started again. Not the emulator, whose keys are gone then.
-    pub(super) keep: Keep,
+    /// Whether processes are restarted. The emulator is not, since its keys would be lost.
+    pub(super) keep: RestartPolicy,
 }
 
-/// All of it, running.
-pub(super) struct Joined {
+/// The running environment.
+pub(super) struct StartedProcesses {
     pub(super) cloud: Arc<dyn Cloud>,
     /// The emulator, and whether it was started here.
-    pub(super) reach: Reach,
+    pub(super) endpoints: EmulatorEndpoints,
     pub(super) own: bool,
-    pub(super) plugin: Plugins,
-    pub(super) target: Option<Side>,
+    pub(super) plugin: PluginSet,
+    pub(super) target: Option<Deployment>,
     pub(super) cluster: ApiServerCluster,
     pub(super) parts: Processes,
 }
@@ -62,36 +66,39 @@ pub(super) struct Joined {
 pub(super) struct Processes {
     plugins: Vec<Service>,
     emulator: Option<Service>,
-    /// Last, so that it goes last.
+    /// The last field, so that it is dropped last.
     _dir: Arc<RuntimeDir>,
 }
 
 #[async_trait]
-impl Parts for Processes {
+impl Teardown for Processes {
     async fn shutdown(&self) -> anyhow::Result<()> {
         for plugin in &self.plugins {
-            plugin.stop(PATIENCE).await?;
+            plugin.stop(START_TIMEOUT).await?;
         }
         if let Some(emulator) = &self.emulator {
-            emulator.stop(PATIENCE).await?;
+            emulator.stop(START_TIMEOUT).await?;
         }
         Ok(())
     }
 
-    async fn emulator_ended(&self) -> anyhow::Error {
+    async fn wait_for_emulator_exit(&self) -> anyhow::Error {
         let Some(emulator) = &self.emulator else {
             return std::future::pending().await;
         };
         let child = emulator.child();
         match child.wait().await {
-            Ok(status) => child.ended(status).into(),
+            Ok(status) => child.ended_error(status).into(),
             Err(error) => error.into(),
         }
     }
 }
 
-/// kube-apiserver and etcd, got where they are not there.
-pub(super) async fn tools(options: &Options, progress: &dyn Progress) -> anyhow::Result<Tools> {
+/// Finds or installs kube-apiserver and etcd.
+pub(super) async fn find_programs(
+    options: &Options,
+    progress: &dyn Progress,
+) -> anyhow::Result<Programs> {
     let found = Assets::from_env(options)
         .install(&[Tool::KubeApiserver, Tool::Etcd], progress)
         .await?;
@@ -102,13 +109,13 @@ pub(super) async fn tools(options: &Options, progress: &dyn Progress) -> anyhow:
             .map(|found| found.path.clone())
             .context("an asset is missing")
     };
-    Ok(Tools {
+    Ok(Programs {
         kube_apiserver: path(Tool::KubeApiserver)?,
         etcd: path(Tool::Etcd)?,
     })
 }
 
-/// The kmslab binary that children are started through.
+/// The kmslab binary that spawns children.
 pub(super) fn kmslab(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     given.cloned().map_or_else(
         || own_binary().context("cannot find the kmslab binary to run again"),
@@ -116,26 +123,29 @@ pub(super) fn kmslab(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     )
 }
 
-pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Result<World> {
-    let tools = tools(&plan.assets, progress).await?;
+pub(super) async fn start(
+    spec: &EnvironmentSpec,
+    progress: &dyn Progress,
+) -> anyhow::Result<Environment> {
+    let tools = find_programs(&spec.assets, progress).await?;
     drop(sweep());
-    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(unusable)?);
-    let kms = Kms::Own { cloud: plan.cloud };
+    let dir = Arc::new(RuntimeDir::create_unique("run").map_err(directory_error)?);
+    let kms = EmulatorSource::Own { cloud: spec.cloud };
     let settings = Settings {
-        kmslab: kmslab(plan.kmslab.as_ref())?,
+        kmslab: kmslab(spec.kmslab.as_ref())?,
         kms,
-        target: plan.target,
-        keep: Keep::Once,
+        target: spec.target,
+        keep: RestartPolicy::Never,
     };
-    let Joined {
+    let StartedProcesses {
         cloud,
         plugin,
         target,
         cluster,
         parts,
         ..
-    } = join(settings, tools, &dir).await?;
-    Ok(World {
+    } = start_environment(settings, tools, &dir).await?;
+    Ok(Environment {
         cloud,
         cluster: Arc::new(cluster),
         plugin,
@@ -147,55 +157,55 @@ pub(super) async fn start(plan: &Plan, progress: &dyn Progress) -> anyhow::Resul
     })
 }
 
-/// Starts all of it in `dir`. Where that fails the logs are kept, and said to be.
-pub(super) async fn join(
+/// Starts everything in `dir`. On failure the logs are kept and the error names them.
+pub(super) async fn start_environment(
     settings: Settings,
-    tools: Tools,
+    tools: Programs,
     dir: &Arc<RuntimeDir>,
-) -> anyhow::Result<Joined> {
-    let joined = join_in(settings, tools, dir).await;
-    // The directory goes with whatever was started; its logs tell why it was not all of it.
-    joined.map_err(|error| match dir.keep_logs() {
+) -> anyhow::Result<StartedProcesses> {
+    let started = start_in(settings, tools, dir).await;
+    // The directory is removed with whatever was started; its logs explain the failure.
+    started.map_err(|error| match dir.keep_logs() {
         Ok(logs) => error.context(format!("logs are kept in {}", logs.display())),
         Err(_) => error,
     })
 }
 
-async fn join_in(
+async fn start_in(
     settings: Settings,
-    tools: Tools,
+    tools: Programs,
     dir: &Arc<RuntimeDir>,
-) -> anyhow::Result<Joined> {
+) -> anyhow::Result<StartedProcesses> {
     let Settings {
         kmslab,
         kms,
         target,
         keep,
     } = settings;
-    let (emulator, reach, cloud) = match kms {
-        Kms::Own { cloud } => {
-            let (emulator, reach) = start_emulator(&kmslab, dir).await?;
-            let cloud = cloud::with_own_key(cloud, &reach).await?;
-            (Some(emulator), reach, cloud)
+    let (emulator, endpoints, cloud) = match kms {
+        EmulatorSource::Own { cloud } => {
+            let (emulator, endpoints) = start_emulator(&kmslab, dir).await?;
+            let cloud = cloud::with_own_key(cloud, &endpoints).await?;
+            (Some(emulator), endpoints, cloud)
         }
-        Kms::Given { access, key } => {
-            let reach = access.reach();
+        EmulatorSource::Given { access, key } => {
+            let endpoints = access.endpoints();
             (
                 None,
-                reach,
+                endpoints,
                 Arc::new(AwsCloud::with_key(access, key)) as Arc<dyn Cloud>,
             )
         }
     };
-    let (plugin, source) = side(&kmslab, dir, (PROVIDER, cloud), &reach, keep).await?;
+    let (plugin, source) = deploy(&kmslab, dir, (PROVIDER, cloud), &endpoints, keep).await?;
     let (mut plugins, mut second) = (vec![plugin], None);
     if let Some(target) = target {
-        let cloud = cloud::with_own_key(target, &reach).await?;
-        let (plugin, side) = side(&kmslab, dir, (TARGET, cloud), &reach, keep).await?;
+        let cloud = cloud::with_own_key(target, &endpoints).await?;
+        let (plugin, deployment) = deploy(&kmslab, dir, (TARGET, cloud), &endpoints, keep).await?;
         plugins.push(plugin);
-        second = Some(side);
+        second = Some(deployment);
     }
-    let encryption = World::encryption(&[&source]);
+    let encryption = Environment::encryption(&[&source]);
     let config = Config {
         kmslab: Some(kmslab),
         keep,
@@ -208,10 +218,10 @@ async fn join_in(
         emulator,
         _dir: Arc::clone(dir),
     };
-    let Side { cloud, plugin, .. } = source;
-    Ok(Joined {
+    let Deployment { cloud, plugin, .. } = source;
+    Ok(StartedProcesses {
         cloud,
-        reach,
+        endpoints,
         own,
         plugin,
         target: second,
@@ -220,24 +230,24 @@ async fn join_in(
     })
 }
 
-/// A plugin on that key, under that provider's name.
-async fn side(
+/// Starts a plugin for a key under a provider name.
+async fn deploy(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
     (provider, cloud): (&str, Arc<dyn Cloud>),
-    reach: &Reach,
-    keep: Keep,
-) -> anyhow::Result<(Service, Side)> {
+    endpoints: &EmulatorEndpoints,
+    keep: RestartPolicy,
+) -> anyhow::Result<(Service, Deployment)> {
     let names = if provider == TARGET {
         ("plugin-target", "target.sock")
     } else {
         ("plugin", "kms.sock")
     };
     let (plugin, port) =
-        start_plugin(kmslab, dir, names, cloud.plugin_settings(reach)?, keep).await?;
+        start_plugin(kmslab, dir, names, cloud.plugin_settings(endpoints)?, keep).await?;
     Ok((
         plugin,
-        Side {
+        Deployment {
             cloud,
             plugin: port.into(),
             provider: provider.into(),
@@ -245,8 +255,8 @@ async fn side(
     ))
 }
 
-/// A name that doesn't fit is the caller's, everything else the machine's.
-pub(super) fn unusable(error: RuntimeDirError) -> anyhow::Error {
+/// An invalid name is a usage error, everything else an environment error.
+pub(super) fn directory_error(error: RuntimeDirError) -> anyhow::Error {
     match error {
         RuntimeDirError::BadName(_) => usage(error.to_string()),
         _ => environment(error.to_string()),
@@ -256,8 +266,8 @@ pub(super) fn unusable(error: RuntimeDirError) -> anyhow::Error {
 async fn start_emulator(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
-) -> anyhow::Result<(Service, Reach)> {
-    // Not as a flag: other users of the machine can read those.
+) -> anyhow::Result<(Service, EmulatorEndpoints)> {
+    // Not as a flag, which other users of the machine can read.
     let seed = dir.write_private("emulator-seed.json", cloud::seed().to_string().as_bytes())?;
     let log = dir.logs().join("emulator.log");
     let free = "127.0.0.1:0";
@@ -277,15 +287,15 @@ async fn start_emulator(
         .arg(seed)
         .args(["--tls-dir"])
         .arg(dir.file("tls"))
-        .through(kmslab);
-    let service = Service::start(program, Keep::Once, Arc::clone(dir))?;
-    let addresses = wait(
+        .spawner(kmslab);
+    let service = Service::start(program, RestartPolicy::Never, Arc::clone(dir))?;
+    let addresses = poll_until(
         "the emulator to print its addresses",
         &service,
         async || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             text.lines()
-                .find_map(|line| serde_json::from_str::<Reach>(line).ok())
+                .find_map(|line| serde_json::from_str::<EmulatorEndpoints>(line).ok())
                 .ok_or_else(|| "nothing yet".to_owned())
         },
     );
@@ -298,9 +308,9 @@ async fn start_plugin(
     dir: &Arc<RuntimeDir>,
     (name, socket): (&str, &str),
     settings: PluginSettings,
-    keep: Keep,
+    keep: RestartPolicy,
 ) -> anyhow::Result<(Service, PluginPort)> {
-    // Credentials by the environment, where the SDK takes them from there.
+    // Credentials as variables if the SDK reads them.
     let (args, variables) = match settings.secrets.is_empty() {
         false => (
             settings.args,
@@ -308,7 +318,7 @@ async fn start_plugin(
         ),
         true => {
             let path = dir.write_private(settings.file.name, settings.file.content.as_bytes())?;
-            settings.by_file(&path.display().to_string())
+            settings.with_secret_file(&path.display().to_string())
         }
     };
     let socket = dir.file(socket);
@@ -324,21 +334,21 @@ async fn start_plugin(
             "--listen",
         ])
         .arg(&socket)
-        .through(kmslab);
+        .spawner(kmslab);
     for (name, value) in variables {
         program = program.env(name, value);
     }
     let service = Service::start(program, keep, Arc::clone(dir))?;
     let port = PluginPort::new(&socket, &format!("http://{health}"))?;
-    wait("the plugin's Status to be ok", &service, async || {
+    poll_until("the plugin's Status to be ok", &service, async || {
         port.key_id().await.map_err(|error| error.to_string())
     })
     .await?;
     Ok((service, port))
 }
 
-/// Asks until there is an answer, or the process has ended, or it takes too long.
-async fn wait<T>(
+/// Polls until there is a result, the process has exited, or the time is up.
+async fn poll_until<T>(
     what: &str,
     service: &Service,
     ask: impl AsyncFn() -> Result<T, String>,
@@ -351,13 +361,13 @@ async fn wait<T>(
                 Ok(answer) => return answer,
                 Err(why) => last = why,
             }
-            tokio::time::sleep(STEP).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     tokio::select! {
-        answer = tokio::time::timeout(PATIENCE, asking) => answer.ok().with_context(|| {
-            format!("waited {} s for {what}: {last}; its log {} ends with:\n{}", PATIENCE.as_secs(), child.log().display(), child.tail(12))
+        answer = tokio::time::timeout(START_TIMEOUT, asking) => answer.ok().with_context(|| {
+            format!("waited {} s for {what}: {last}; its log {} ends with:\n{}", START_TIMEOUT.as_secs(), child.log().display(), child.tail(12))
         }),
-        ended = child.wait() => Err(child.ended(ended?).into()),
+        ended = child.wait() => Err(child.ended_error(ended?).into()),
     }
 }

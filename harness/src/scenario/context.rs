@@ -1,4 +1,4 @@
-//! One playing of a scenario: its world, what it has written so far, what it has counted.
+//! A run of a scenario: its environment, what it has written, and what it has counted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,56 +9,55 @@ use kmslab_keycore::{Entropy, SystemEntropy};
 use kmslab_kmsv2::stored::EncryptedObject;
 use serde_json::{Value, json};
 
-use super::objects::{self, Planted};
-use super::{Canary, expect, unmet};
+use super::objects::{self, TestObject};
+use super::{Canary, expect, failed_check};
 use crate::cloud::Cloud;
 use crate::cluster::{Api, ApiError, ObjectRef};
+use crate::environment::{Deployment, Environment};
 use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::etcd::stale::CurrentKey;
 use crate::etcd::value::{Value as StoredValue, recognise};
 use crate::etcd::{Snapshot, Stored};
-use crate::inspect::opener::Openers;
-use crate::world::{Side, World};
+use crate::inspect::decryptor::Decryptors;
 
-/// A rotation is noticed by the plugin within its probe interval, 10 s, and by the API server
-/// within a minute of that.
-const NOTICED_WITHIN: Duration = Duration::from_secs(90);
+/// The plugin notices a rotation within its probe interval of 10 s, the API server within another
+/// minute.
+const ROTATION_TIMEOUT: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_secs(1);
 
-/// What a scenario counted.
+/// Counts of a scenario.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {
-    /// Values in etcd that were looked at.
+    /// Values in etcd that were checked.
     pub objects: Option<u64>,
-    /// Those of them that the scenario did not write: what the cluster or its users had there
-    /// before.
+    /// How many of them the scenario did not write.
     pub others: Option<u64>,
-    /// Versions that the key has had.
+    /// Number of versions of the key.
     pub key_versions: Option<u64>,
-    /// Values that were not under the current key when the rewrite began.
+    /// Number of values not encrypted with the current key when the rewrite started.
     pub stale_before: Option<u64>,
-    /// And when it had ended.
+    /// The same when it ended.
     pub stale_after: Option<u64>,
 }
 
-/// One playing of a scenario.
+/// A run of a scenario.
 #[derive(Debug)]
-pub struct Play {
-    /// Where it plays.
-    pub world: World,
-    /// What it counted.
+pub struct ScenarioRun {
+    /// The environment.
+    pub environment: Environment,
+    /// The counts.
     pub figures: Figures,
-    /// What it has written, in order.
-    pub planted: Vec<Planted>,
-    /// What it has overwritten or deleted: only the history of the store still has it.
-    pub gone: Vec<Planted>,
-    /// A copy of the store, history included.
-    pub stolen: Snapshot,
-    /// A canary in a resource that is not encrypted, which a search must find.
-    pub in_clear: Option<Canary>,
+    /// Objects that it has written, in order.
+    pub written: Vec<TestObject>,
+    /// Objects that it has overwritten or deleted: only the store's history still contains them.
+    pub deleted: Vec<TestObject>,
+    /// A snapshot of the store with its history.
+    pub snapshot: Snapshot,
+    /// A canary in an unencrypted resource, which a search must find.
+    pub plaintext_canary: Option<Canary>,
     /// The key_id before the rotation.
     pub old_key_id: String,
-    /// What is still to be re-encrypted.
+    /// Objects still to be re-encrypted.
     pub todo: Vec<ObjectRef>,
     /// Objects and their content before a rewrite.
     pub before: Vec<(ObjectRef, String)>,
@@ -66,16 +65,16 @@ pub struct Play {
     entropy: Arc<dyn Entropy>,
 }
 
-impl Play {
-    /// A new one.
-    pub fn new(world: World) -> Self {
+impl ScenarioRun {
+    /// Creates a run.
+    pub fn new(environment: Environment) -> Self {
         Self {
-            world,
+            environment,
             figures: Figures::default(),
-            planted: Vec::new(),
-            gone: Vec::new(),
-            stolen: Snapshot::default(),
-            in_clear: None,
+            written: Vec::new(),
+            deleted: Vec::new(),
+            snapshot: Snapshot::default(),
+            plaintext_canary: None,
             old_key_id: String::new(),
             todo: Vec::new(),
             before: Vec::new(),
@@ -84,18 +83,18 @@ impl Play {
         }
     }
 
-    /// A canary that nobody has seen.
+    /// Generates a canary.
     pub fn canary(&self) -> Canary {
         let mut bytes = [0; 24];
         self.entropy.fill(&mut bytes);
         Canary::new(bytes)
     }
 
-    /// Makes two namespaces of this playing's own, and the custom resource where it is missing.
+    /// Creates two namespaces for this run, and the custom resource definition if it is missing.
     pub async fn prepare(&mut self, scenario: &str) -> anyhow::Result<()> {
         let mut suffix = [0; 3];
         self.entropy.fill(&mut suffix);
-        let api = self.world.cluster.api();
+        let api = self.environment.cluster.api();
         let canary = self.canary();
         for letter in ["a", "b"] {
             let name = format!("kmslab-{scenario}-{}-{letter}", hex::encode(suffix));
@@ -104,7 +103,7 @@ impl Play {
                 .with_context(|| format!("making namespace {name}"))?;
             self.namespaces.push(name);
         }
-        self.in_clear = Some(canary);
+        self.plaintext_canary = Some(canary);
         match api.create(&objects::widget_definition()).await {
             Ok(_) => Ok(()),
             Err(ApiError { status: 409, .. }) => Ok(()),
@@ -112,28 +111,28 @@ impl Play {
         }
     }
 
-    /// The namespaces of this playing.
+    /// The namespaces of this run.
     pub fn namespaces(&self) -> Vec<String> {
         self.namespaces.clone()
     }
 
     /// Writes an object through the API.
-    pub async fn plant(&mut self, object: Value, canary: Canary) -> anyhow::Result<()> {
+    pub async fn write(&mut self, object: Value, canary: Canary) -> anyhow::Result<()> {
         let kind = object["kind"].as_str().unwrap_or_default();
-        let resource = World::resources()
+        let resource = Environment::resources()
             .into_iter()
             .find(|resource| resource.kind == kind);
         let resource =
             resource.with_context(|| format!("{kind} is none of the encrypted resources"))?;
-        let at = ObjectRef::of(&resource, &object).context("an object without a name")?;
+        let at = ObjectRef::from_object(&resource, &object).context("an object without a name")?;
         let created = self
-            .world
+            .environment
             .cluster
             .api()
             .create(&object)
             .await
             .with_context(|| format!("creating {at}"))?;
-        self.planted.push(Planted {
+        self.written.push(TestObject {
             at,
             canary,
             created,
@@ -141,22 +140,22 @@ impl Play {
         Ok(())
     }
 
-    /// A few objects of each resource in each namespace.
-    pub async fn plant_some(&mut self) -> anyhow::Result<()> {
+    /// Writes a few objects of each resource in each namespace.
+    pub async fn write_sample_objects(&mut self) -> anyhow::Result<()> {
         for namespace in self.namespaces() {
             for n in 0..3 {
                 let (one, two, three) = (self.canary(), self.canary(), self.canary());
-                self.plant(
+                self.write(
                     objects::secret(&namespace, &format!("secret-{n}"), 32 + n, &one),
                     one,
                 )
                 .await?;
-                self.plant(
+                self.write(
                     objects::config_map(&namespace, &format!("config-{n}"), 300, &two),
                     two,
                 )
                 .await?;
-                self.plant(
+                self.write(
                     objects::widget(&namespace, &format!("widget-{n}"), &three),
                     three,
                 )
@@ -166,10 +165,10 @@ impl Play {
         Ok(())
     }
 
-    /// What etcd holds of an object.
+    /// Returns the stored value of an object.
     pub async fn stored(&self, at: &ObjectRef) -> anyhow::Result<Stored> {
         let key = at.etcd_key();
-        self.world
+        self.environment
             .cluster
             .etcd()
             .get(&key)
@@ -177,38 +176,40 @@ impl Play {
             .with_context(|| format!("etcd has no {key}"))
     }
 
-    /// What etcd holds of all encrypted resources, of whomever.
+    /// Returns the stored values of all encrypted resources, whoever wrote them.
     pub async fn values(&self) -> anyhow::Result<Vec<Stored>> {
-        let etcd = self.world.cluster.etcd();
+        let etcd = self.environment.cluster.etcd();
         let mut all = Vec::new();
-        for resource in World::resources() {
+        for resource in Environment::resources() {
             all.extend(etcd.range(&resource.etcd_prefix()).await?.items);
         }
         Ok(all)
     }
 
-    /// All objects of the encrypted resources, as the API lists them.
-    pub async fn listed(&self) -> anyhow::Result<Vec<(ObjectRef, Value)>> {
-        let api = self.world.cluster.api();
+    /// Lists all objects of the encrypted resources through the API.
+    pub async fn list_objects(&self) -> anyhow::Result<Vec<(ObjectRef, Value)>> {
+        let api = self.environment.cluster.api();
         let mut all = Vec::new();
-        for resource in World::resources() {
+        for resource in Environment::resources() {
             let items = api
                 .list(&resource, None)
                 .await
                 .with_context(|| format!("listing {}", resource.plural))?;
             all.extend(
-                items
-                    .into_iter()
-                    .filter_map(|object| Some((ObjectRef::of(&resource, &object)?, object))),
+                items.into_iter().filter_map(|object| {
+                    Some((ObjectRef::from_object(&resource, &object)?, object))
+                }),
             );
         }
         Ok(all)
     }
 
-    /// The row of our key in the emulator's table, and the figure that comes of it.
+    /// Returns the emulator's key table and updates the counts.
     pub async fn key_table(&mut self) -> anyhow::Result<KeyTable> {
-        let mut table = self.world.cloud.key_table().await?;
-        table.rows.retain(|row| row.key == self.world.cloud.key());
+        let mut table = self.environment.cloud.key_table().await?;
+        table
+            .rows
+            .retain(|row| row.key == self.environment.cloud.key());
         let row = table
             .rows
             .first()
@@ -217,46 +218,46 @@ impl Play {
         Ok(table)
     }
 
-    /// What a value must show to be under the current key: by the plugin's word and by the cloud's.
-    /// The cloud says which of the DEK sources of `values` it sealed with the current version.
-    pub async fn current(&mut self, values: &[Stored]) -> anyhow::Result<CurrentKey> {
+    /// Returns what values must have to be current, by the plugin's Status and by the cloud. The
+    /// cloud tells which DEK sources of `values` its current version encrypted.
+    pub async fn current_key(&mut self, values: &[Stored]) -> anyhow::Result<CurrentKey> {
         self.key_table().await?;
-        current_of(&self.world.source(), values).await
+        current_key_of(&self.environment.source(), values).await
     }
 
-    /// Lets time pass until every API server writes under another key_id than `old`.
-    pub async fn until_written_under_another(&mut self, old: &str) -> anyhow::Result<()> {
+    /// Lets time pass until every API server encrypts with another key_id than `old`.
+    pub async fn wait_for_new_key_id(&mut self, old: &str) -> anyhow::Result<()> {
         let namespace = self
             .namespaces
             .first()
             .cloned()
             .context("the scenario was not prepared")?;
         let canary = self.canary();
-        self.plant(
+        self.write(
             objects::secret(&namespace, "under-the-new-key", 32, &canary),
             canary,
         )
         .await?;
-        let cluster = Arc::clone(&self.world.cluster);
+        let cluster = Arc::clone(&self.environment.cluster);
         let mut waited = Duration::ZERO;
         for (server, api) in cluster.apis().iter().enumerate() {
-            self.until_one_writes_under_another(old, server, &**api, &mut waited)
+            self.wait_for_new_key_id_on(old, server, &**api, &mut waited)
                 .await?;
         }
         Ok(())
     }
 
-    /// Writes the latest object through one API server until it is under another key_id.
-    async fn until_one_writes_under_another(
+    /// Rewrites the latest object through one API server until it has another key_id.
+    async fn wait_for_new_key_id_on(
         &mut self,
         old: &str,
         server: usize,
         api: &dyn Api,
         waited: &mut Duration,
     ) -> anyhow::Result<()> {
-        let cluster = Arc::clone(&self.world.cluster);
+        let cluster = Arc::clone(&self.environment.cluster);
         let at = self
-            .planted
+            .written
             .last()
             .map(|planted| planted.at.clone())
             .context("the object was not written")?;
@@ -265,59 +266,62 @@ impl Play {
                 .get(&at)
                 .await
                 .with_context(|| format!("reading {at}"))?;
-            // Another text each time: a write that changes nothing leaves what the last server
-            // wrote.
+            // A different label each time: a write that changes nothing keeps the value of the last
+            // server.
             object["metadata"]["labels"] =
                 json!({ "written-after": format!("{}s-by-{server}", waited.as_secs()) });
             let replaced = api
                 .replace(&object)
                 .await
                 .with_context(|| format!("writing {at} anew"))?;
-            if let Some(planted) = self.planted.last_mut() {
+            if let Some(planted) = self.written.last_mut() {
                 planted.created = replaced;
             }
-            let written = key_id_of(&self.stored(&at).await?);
+            let written = kms_v2_key_id(&self.stored(&at).await?);
             if written.as_deref().is_some_and(|id| id != old) {
                 return Ok(());
             }
-            if *waited >= NOTICED_WITHIN {
+            if *waited >= ROTATION_TIMEOUT {
                 let expected = format!(
                     "a write under another key_id than {old} within {} s",
-                    NOTICED_WITHIN.as_secs()
+                    ROTATION_TIMEOUT.as_secs()
                 );
-                return Err(unmet(
+                return Err(failed_check(
                     expected,
                     format!("the latest write is under {}", written.unwrap_or_default()),
                 ));
             }
-            // The check asks the plugin for its Status, as a load balancer's probe of /readyz does.
+            // The check calls the plugin's Status, as a load balancer's probe of /readyz does.
             let _ = cluster.health("/readyz/kms-providers").await;
-            cluster.pass(TICK).await;
+            cluster.advance_time(TICK).await;
             *waited += TICK;
         }
     }
 
-    /// Every object that this playing wrote still reads as it was written.
-    pub async fn all_read_back(&self) -> anyhow::Result<()> {
-        let api = self.world.cluster.api();
-        for Planted { at, created, .. } in &self.planted {
+    /// Fails unless every object of this run reads as it was written.
+    pub async fn ensure_all_readable(&self) -> anyhow::Result<()> {
+        let api = self.environment.cluster.api();
+        for TestObject { at, created, .. } in &self.written {
             let read = api.get(at).await.with_context(|| format!("reading {at}"))?;
             if objects::content(&read) != objects::content(created) {
-                return Err(unmet(format!("{at} as it was written"), "another content"));
+                return Err(failed_check(
+                    format!("{at} as it was written"),
+                    "another content",
+                ));
             }
         }
         Ok(())
     }
 
-    /// Deletes what it wrote, in a lab that stays. What is already gone is no error.
-    pub async fn tidy(&mut self) -> anyhow::Result<()> {
-        let api = self.world.cluster.api();
+    /// Deletes what it wrote, in a lab that stays. Missing objects are ignored.
+    pub async fn clean_up(&mut self) -> anyhow::Result<()> {
+        let api = self.environment.cluster.api();
         let namespaces = self
             .namespaces
             .drain(..)
             .map(|name| ObjectRef::new(crate::cluster::Resource::namespaces(), None, &name));
         for at in self
-            .planted
+            .written
             .drain(..)
             .map(|planted| planted.at)
             .chain(namespaces)
@@ -332,17 +336,20 @@ impl Play {
 }
 
 /// The same for one of two keys.
-pub(super) async fn current_of(side: &Side, values: &[Stored]) -> anyhow::Result<CurrentKey> {
-    let Side {
+pub(super) async fn current_key_of(
+    deployment: &Deployment,
+    values: &[Stored],
+) -> anyhow::Result<CurrentKey> {
+    let Deployment {
         cloud,
         plugin,
         provider,
-    } = side;
+    } = deployment;
     let table = cloud.key_table().await?;
     let row = table.rows.iter().find(|row| row.key == cloud.key());
     let row =
         row.with_context(|| format!("the emulator does not know {} any more", cloud.key()))?;
-    let sources = Some(sealed_by(&**cloud, row, values).await?);
+    let sources = Some(current_dek_sources(&**cloud, row, values).await?);
     Ok(CurrentKey {
         provider: provider.clone(),
         key_id: Some(plugin.key_id().await?),
@@ -351,8 +358,8 @@ pub(super) async fn current_of(side: &Side, values: &[Stored]) -> anyhow::Result
     })
 }
 
-/// The DEK sources among `values` that the current version of a key has sealed.
-async fn sealed_by(
+/// The DEK sources in `values` that a key's current version encrypted.
+async fn current_dek_sources(
     cloud: &dyn Cloud,
     row: &KeyRow,
     values: &[Stored],
@@ -366,33 +373,33 @@ async fn sealed_by(
         .collect();
     let mut current = BTreeSet::new();
     for source in sources {
-        if cloud.sealed_by(&source, row).await? == Some(row.primary) {
+        if cloud.encrypting_version(&source, row).await? == Some(row.primary) {
             current.insert(source);
         }
     }
     Ok(current)
 }
 
-/// What a value holds that must be encrypted by a KMS v2 plugin.
-pub(super) fn encrypted(stored: &Stored) -> anyhow::Result<EncryptedObject> {
+/// Decodes a value that a KMS v2 plugin must have encrypted.
+pub(super) fn decode_kms_v2(stored: &Stored) -> anyhow::Result<EncryptedObject> {
     match recognise(&stored.value) {
         StoredValue::KmsV2 { object, .. } => Ok(*object),
-        other => Err(unmet(
+        other => Err(failed_check(
             format!("{} encrypted by KMS v2", stored.key),
             other.format().to_string(),
         )),
     }
 }
 
-/// Decrypts a value with a cloud's SDK alone, and finds in it what was written.
-pub(super) async fn opens(
-    openers: &mut Openers,
+/// Decrypts a value with a cloud's SDK only and checks its content.
+pub(super) async fn ensure_decrypts(
+    decryptors: &mut Decryptors,
     stored: &Stored,
-    planted: &Planted,
+    planted: &TestObject,
 ) -> anyhow::Result<()> {
-    let object = encrypted(stored)?;
-    let plaintext = openers
-        .open(&object, stored.key.as_bytes())
+    let object = decode_kms_v2(stored)?;
+    let plaintext = decryptors
+        .decrypt(&object, stored.key.as_bytes())
         .await
         .map_err(anyhow::Error::msg);
     let plaintext =
@@ -405,8 +412,8 @@ pub(super) async fn opens(
     )
 }
 
-/// The key_id of a value that a KMS v2 plugin's key sealed.
-pub fn key_id_of(stored: &Stored) -> Option<String> {
+/// The key_id of a KMS v2 value.
+pub fn kms_v2_key_id(stored: &Stored) -> Option<String> {
     match recognise(&stored.value) {
         StoredValue::KmsV2 { object, .. } => Some(object.key_id),
         _ => None,

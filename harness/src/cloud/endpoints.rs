@@ -1,83 +1,82 @@
-//! How an emulator is reached, and what a plugin is told about its key: flags, variables, a file.
+//! Endpoints of an emulator, and the flags, variables and files of a plugin that uses it.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// The addresses of an emulator, as its own command prints them.
+/// The endpoints of an emulator, as its command prints them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Reach {
-    /// `http://127.0.0.1:7600`: AWS and Google; over HTTPS where that is another machine's.
+pub struct EmulatorEndpoints {
+    /// `http://127.0.0.1:7600`: AWS and Google; HTTPS on another machine.
     pub http: String,
     /// `https://localhost:7643`: AWS and Google.
     pub https: Option<String>,
-    /// `http://127.0.0.1:7680`: the vendors' own names.
+    /// `http://127.0.0.1:7680`: proxy for the vendors' host names.
     pub proxy: Option<String>,
-    /// The CA of both, PEM.
+    /// CA of HTTPS and proxy, PEM.
     pub ca: Option<PathBuf>,
-    /// The admin port.
+    /// URL of the admin port.
     pub admin: String,
-    /// Azure's tenant.
+    /// Azure tenant id.
     #[serde(rename = "azureTenant")]
     pub azure_tenant: String,
 }
 
-/// What starts a plugin on a lab's key: the subcommand and its flags, without those that every
-/// cloud has.
+/// Settings of a plugin for a lab's key: the subcommand and its flags, without those that all
+/// clouds share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PluginSettings {
-    /// `aws --key …`.
+    /// Arguments: `aws --key …`.
     pub args: Vec<String>,
-    /// What else the vendor's SDK reads from the environment, and everybody may see.
+    /// Variables for the vendor's SDK that are not secret.
     pub variables: Vec<(&'static str, String)>,
-    /// Credentials, as the vendor's SDKs read them from the environment; none where they read a
-    /// file only.
+    /// Credentials as variables for the vendor's SDK; empty if it reads them from a file only.
     pub secrets: Vec<(&'static str, String)>,
-    /// The same for a node, where what stands in a manifest can be read by everybody.
+    /// The credentials as a file for nodes, whose manifests everyone can read.
     pub file: SecretFile,
 }
 
-/// Credentials in a file.
+/// A file with credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretFile {
-    /// Its name, without a directory.
+    /// File name without directory.
     pub name: &'static str,
-    /// What.
+    /// Content of the file.
     pub content: String,
-    /// How the plugin learns where it is.
-    pub named_by: NamedBy,
+    /// How the plugin is told its path.
+    pub reference: FileReference,
 }
 
-/// What names a file.
+/// How a file is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedBy {
-    /// A flag of the plugin.
+pub enum FileReference {
+    /// By a flag of the plugin.
     Flag(&'static str),
-    /// A variable, which the vendor's SDK reads.
+    /// By a variable that the vendor's SDK reads.
     Variable(&'static str),
 }
 
 impl PluginSettings {
     /// Flags and variables of a plugin whose credentials are in the file at `path`.
-    pub fn by_file(&self, path: &str) -> (Vec<String>, Vec<(&'static str, String)>) {
+    pub fn with_secret_file(&self, path: &str) -> (Vec<String>, Vec<(&'static str, String)>) {
         let (mut args, mut variables) = (self.args.clone(), self.variables.clone());
-        match self.file.named_by {
-            NamedBy::Flag(flag) => args.push(format!("{flag}={path}")),
-            NamedBy::Variable(name) => variables.push((name, path.to_owned())),
+        match self.file.reference {
+            FileReference::Flag(flag) => args.push(format!("{flag}={path}")),
+            FileReference::Variable(name) => variables.push((name, path.to_owned())),
         }
         (args, variables)
     }
 }
 
 impl SecretFile {
-    /// Where it lies on a node.
-    pub fn on_node(&self) -> String {
+    /// Path of the file on a node.
+    pub fn node_path(&self) -> String {
         format!("/etc/kmslab/{}", self.name)
     }
 }
 
 impl std::fmt::Debug for PluginSettings {
-    /// Without the credentials.
+    /// Omits the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PluginSettings")
             .field("args", &self.args)
@@ -86,7 +85,7 @@ impl std::fmt::Debug for PluginSettings {
 }
 
 impl std::fmt::Debug for SecretFile {
-    /// Without the credentials.
+    /// Omits the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SecretFile")
             .field("name", &self.name)

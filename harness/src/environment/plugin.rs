@@ -1,5 +1,4 @@
-//! The plugin as a run sees it: its socket and its health port, the same whether it is a task or a
-//! process.
+//! Access to a running plugin by its socket and health port, whether it is a task or a process.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,24 +10,24 @@ use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceCli
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::engine::Way;
-use crate::scrape;
+use crate::engine::ContainerSocket;
+use crate::metrics_client;
 
-/// kube-apiserver gives a call as much.
+/// kube-apiserver's default timeout.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the plugin has answered and sent.
+/// Counts of a plugin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// gRPC calls answered, ours and the API server's.
+    /// gRPC calls answered, including those of this process.
     pub grpc_calls: u64,
-    /// Requests that its SDK sent to the cloud, retries included.
+    /// Requests that its SDK sent to the cloud, including retries.
     pub sdk_requests: u64,
 }
 
 impl Counts {
-    /// Both together.
-    pub fn and(self, other: Self) -> Self {
+    /// The sum of both.
+    pub fn plus(self, other: Self) -> Self {
         Self {
             grpc_calls: self.grpc_calls + other.grpc_calls,
             sdk_requests: self.sdk_requests + other.sdk_requests,
@@ -57,25 +56,29 @@ impl PluginPort {
         Ok(Self {
             socket,
             health: health.to_owned(),
-            http: scrape::local_client()?,
+            http: metrics_client::local_client()?,
             client,
         })
     }
 
-    /// The plugin in a container: `way` leads to its socket, whose path there is `socket`.
-    pub fn inside(way: Way, socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
-        // The connector knows where to; the URI is a form.
+    /// A plugin in a container: `way` connects to its socket, whose path there is `socket`.
+    pub fn in_container(
+        way: ContainerSocket,
+        socket: impl Into<PathBuf>,
+        health: &str,
+    ) -> anyhow::Result<Self> {
+        // The connector determines the target; the URI is required only formally.
         let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CALL_TIMEOUT);
         let connector = tower::service_fn(move |_: Uri| {
-            let opened = way.open();
-            async move { opened.map(TokioIo::new) }
+            let decrypted = way.open();
+            async move { decrypted.map(TokioIo::new) }
         });
         let client =
             KeyManagementServiceClient::new(endpoint.connect_with_connector_lazy(connector));
         Ok(Self {
             socket: socket.into(),
             health: health.to_owned(),
-            http: scrape::local_client()?,
+            http: metrics_client::local_client()?,
             client,
         })
     }
@@ -85,12 +88,12 @@ impl PluginPort {
         &self.socket
     }
 
-    /// `http://127.0.0.1:8080`, of its health port.
+    /// `http://127.0.0.1:8080` of its health port.
     pub fn health(&self) -> &str {
         &self.health
     }
 
-    /// The key_id in its Status now; else the plugin's own words for why there is none.
+    /// The key_id in its Status; else the plugin's error.
     pub async fn key_id(&self) -> anyhow::Result<String> {
         let mut request = Request::new(StatusRequest {});
         request.set_timeout(CALL_TIMEOUT);
@@ -100,29 +103,37 @@ impl PluginPort {
         Ok(answer.into_inner().key_id)
     }
 
-    /// What it has answered and sent so far.
+    /// Its counts so far.
     pub async fn counts(&self) -> anyhow::Result<Counts> {
-        let metrics = scrape::text(
+        let metrics = metrics_client::get_text(
             &self.http,
             "the plugin's health port",
             &format!("{}/metrics", self.health),
         )
         .await?;
         Ok(Counts {
-            grpc_calls: scrape::sum_of(&metrics, "kmslab_plugin_requests_total", |_| true),
-            sdk_requests: scrape::sum_of(&metrics, "kmslab_plugin_cloud_requests_total", |_| true),
+            grpc_calls: metrics_client::sum_counter(
+                &metrics,
+                "kmslab_plugin_requests_total",
+                |_| true,
+            ),
+            sdk_requests: metrics_client::sum_counter(
+                &metrics,
+                "kmslab_plugin_cloud_requests_total",
+                |_| true,
+            ),
         })
     }
 }
 
 /// The plugins of a cluster: one for each control-plane node, all with the same key.
 #[derive(Debug, Clone)]
-pub struct Plugins {
+pub struct PluginSet {
     first: PluginPort,
     others: Vec<PluginPort>,
 }
 
-impl From<PluginPort> for Plugins {
+impl From<PluginPort> for PluginSet {
     fn from(first: PluginPort) -> Self {
         Self {
             first,
@@ -131,8 +142,8 @@ impl From<PluginPort> for Plugins {
     }
 }
 
-impl Plugins {
-    /// Several; `Err` where there is none.
+impl PluginSet {
+    /// Several plugins; fails if there are none.
     pub fn new(ports: Vec<PluginPort>) -> anyhow::Result<Self> {
         let mut ports = ports.into_iter();
         let first = ports
@@ -149,18 +160,17 @@ impl Plugins {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// The socket of the first.
+    /// Socket of the first.
     pub fn socket(&self) -> &Path {
         self.first.socket()
     }
 
-    /// The health port of the first.
+    /// Health port of the first.
     pub fn health(&self) -> &str {
         self.first.health()
     }
 
-    /// The key_id that all of them have in their Status; they disagree for a probe's time after a
-    /// rotation.
+    /// The key_id that all of them return; after a rotation they disagree until their next probe.
     pub async fn key_id(&self) -> anyhow::Result<String> {
         let key_id = self.first.key_id().await?;
         for (number, other) in self.others.iter().enumerate() {
@@ -177,11 +187,11 @@ impl Plugins {
         Ok(key_id)
     }
 
-    /// What all of them have answered and sent so far.
+    /// The sum of all counts.
     pub async fn counts(&self) -> anyhow::Result<Counts> {
         let mut all = Counts::default();
         for port in self.each() {
-            all = all.and(port.counts().await?);
+            all = all.plus(port.counts().await?);
         }
         Ok(all)
     }

@@ -1,13 +1,13 @@
-//! Logs of labs that failed, kept where the next start does not sweep them.
+//! Logs of failed labs, kept where the next start does not sweep them.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// How many labs' logs are kept. One of a lab with kube-apiserver has 1 to 10 MB.
-const KEPT: usize = 20;
+/// Maximum number of labs whose logs are kept. Logs of a lab with kube-apiserver take 1 to 10 MB.
+const MAX_KEPT_LOGS: usize = 20;
 
-/// Copies the files in `logs` to a new directory for `name` below `state`, and returns that.
+/// Copies the files in `logs` to a new directory for `name` below `state`, which is returned.
 pub(super) fn keep(logs: &Path, state: &Path, name: &str) -> io::Result<PathBuf> {
     let files: Vec<PathBuf> = std::fs::read_dir(logs)?
         .flatten()
@@ -31,7 +31,7 @@ pub(super) fn keep(logs: &Path, state: &Path, name: &str) -> io::Result<PathBuf>
             std::fs::copy(&file, target.join(name))?;
         }
     }
-    forget_oldest(&root)?;
+    remove_oldest(&root)?;
     Ok(target)
 }
 
@@ -52,13 +52,13 @@ fn new_dir(root: &Path, name: &str) -> io::Result<PathBuf> {
     }
 }
 
-fn forget_oldest(root: &Path) -> io::Result<()> {
+fn remove_oldest(root: &Path) -> io::Result<()> {
     let mut kept: Vec<_> = std::fs::read_dir(root)?
         .flatten()
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     kept.sort();
-    for (_, path) in &kept[..kept.len().saturating_sub(KEPT)] {
+    for (_, path) in &kept[..kept.len().saturating_sub(MAX_KEPT_LOGS)] {
         std::fs::remove_dir_all(path)?;
     }
     Ok(())
