@@ -123,7 +123,7 @@ impl CredentialArg {
 fn tls_name(text: &str) -> Result<String, String> {
     let name = rustls::pki_types::ServerName::try_from(text);
     name.map(|_| text.to_owned())
-        .map_err(|_| format!("{text:?} is no host name or IP address"))
+        .map_err(|_| format!("{text:?} is not a host name or IP address"))
 }
 
 fn host_name(text: &str) -> Result<String, String> {
@@ -139,7 +139,7 @@ fn host_name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "{text:?} is no host name such as kms.example.com or *.example.com, without a port"
+            "{text:?} is not a host name such as kms.example.com or *.example.com, without a port"
         ))
     }
 }

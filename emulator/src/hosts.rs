@@ -118,13 +118,13 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
         None => (authority, None),
     };
     if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
-        return Err("the host's port is no number");
+        return Err("the host's port is not a number");
     }
     let is_name = host
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if !is_name && (!host.starts_with('[') || address(host).is_none()) {
-        return Err("the host is no name and no address");
+        return Err("the host is neither a name nor an address");
     }
     Ok(host.to_owned())
 }

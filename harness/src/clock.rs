@@ -11,11 +11,11 @@ use kmslab_keycore::Clock;
 use kmslab_plugin::time::{BoxFuture, Ticker, Timer};
 use tokio::sync::{Notify, oneshot};
 
-/// A clock that stands still until [`VirtualClock::advance`].
+/// A clock that changes only by [`VirtualClock::advance`].
 ///
-/// Tasks that sleep on it hold a [`Ticker`]. A ticker whose owner is not waiting counts as busy,
-/// from its making on, and time does not move while one is: so what a task does at a deadline is
-/// done before the next deadline comes, and a run repeats.
+/// Tasks that sleep on it hold a [`Ticker`]. From its creation on, a ticker counts as busy unless
+/// its owner waits, and time does not advance while one is busy. So a task finishes its work at a
+/// deadline before the next deadline comes, and runs are repeatable.
 pub struct VirtualClock {
     base: Timestamp,
     shared: Arc<Shared>,

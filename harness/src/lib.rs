@@ -1,8 +1,8 @@
-//! Kubernetes encryption at rest with a cloud KMS, as an experiment that one command runs:
-//! emulator, plugin, API server, etcd.
+//! Kubernetes encryption at rest with a cloud KMS, in one command: emulator, plugin, API server,
+//! etcd.
 //!
-//! The modules are in the order in which a run uses them: find the tools, start the processes, join
-//! them into a world, play a scenario in it, read what etcd holds, report.
+//! The modules in the order in which a run uses them: find the programs, start the processes, build
+//! an environment, run scenarios in it, read etcd, report.
 
 pub mod assets;
 pub mod cli;

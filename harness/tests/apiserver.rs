@@ -15,7 +15,7 @@ use kmslab::runtime_dir::{Roots, RuntimeDir};
 use kmslab::scenario::objects::{widget_definition, widgets};
 use serde_json::{Value, json};
 
-/// The pinned programs, which tests/run has got.
+/// The pinned programs, installed by tests/run.
 fn tools() -> Programs {
     let found = Assets::from_env(&Options::default())
         .find_installed(&[Tool::KubeApiserver, Tool::Etcd])
@@ -34,7 +34,7 @@ fn tools() -> Programs {
     }
 }
 
-/// A directory for one lab, and the configuration of a cluster in it.
+/// A lab's directory and a cluster configuration in it.
 fn config(encryption: Encryption) -> (tempfile::TempDir, Config) {
     let temp = tempfile::Builder::new()
         .prefix("kmslab-")
@@ -101,7 +101,7 @@ async fn cluster_serves_survives_a_crash_and_leaves_nothing() {
     let rejected = api.create(&json!({"kind": "Secret"})).await.unwrap_err();
     assert_eq!(rejected.status, 400);
 
-    // etcd below it, by key and by prefix.
+    // etcd, by key and by prefix.
     let stored = cluster
         .etcd()
         .get(&at("s1").etcd_key())
@@ -112,7 +112,7 @@ async fn cluster_serves_survives_a_crash_and_leaves_nothing() {
         stored.value.starts_with(b"k8s\0") && stored.value.windows(5).any(|part| part == b"other")
     );
 
-    // More than one page; items carry their kind.
+    // More than one page; items have their kind.
     for batch in (0..520).collect::<Vec<_>>().chunks(20) {
         let creates = batch.iter().map(|n| {
             let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{n}")}});
@@ -145,7 +145,7 @@ async fn cluster_serves_survives_a_crash_and_leaves_nothing() {
         .unwrap();
     assert_eq!(stored.items.len(), 1);
 
-    // A crash: no answer, then everything as before, on the same port.
+    // A crash: no response, then everything as before, on the same port.
     let (pid, url) = (
         cluster.server_pid(0).unwrap(),
         cluster.description().servers[0].clone(),

@@ -1,4 +1,4 @@
-//! However a run ends, nothing of it is left: no process, no socket, no port, no directory.
+//! However a run ends, it leaves nothing: no process, socket, port or directory.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use kmslab::platform::{StartTime, is_running};
 use kmslab::runtime_dir::LabState;
 
-/// A run that waits in the middle of a rewrite, and the processes of its lab.
+/// A run that is paused during a rewrite, and the processes of its lab.
 struct Paused {
     child: Child,
     dir: PathBuf,

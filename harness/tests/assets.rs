@@ -1,5 +1,4 @@
-//! `kmslab assets`: what it builds, fetches and refuses. A script stands in for Go, which would
-//! take minutes.
+//! `kmslab assets`: builds, downloads and errors. A script replaces Go, which would take minutes.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Notes its GOPROXY, and makes what the pinned modules make; where `hang` exists, only a part, and
-/// then it never ends.
+/// Records its GOPROXY and creates the files of a build; if `hang` exists, only some of them, and
+/// then it never exits.
 const GO: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "GOPROXY=$GOPROXY" >> "$here/calls"
@@ -30,8 +29,8 @@ for program in kube-apiserver server kubectl etcdctl etcdutl kind; do
 done
 "#;
 
-/// A machine with a cache of its own, perhaps with a Go, and with a mirror of releases that counts
-/// who asks.
+/// A machine with its own cache, optionally with Go, and with a mirror of releases that counts
+/// requests.
 struct Machine {
     root: tempfile::TempDir,
     mirror: SocketAddr,
@@ -48,7 +47,7 @@ impl Machine {
             Arc::new(AtomicUsize::new(0)),
         );
         let count = Arc::clone(&asked);
-        // Ends with the test's process; every connection is closed without an answer.
+        // Ends with the test's process; every connection is closed without a response.
         std::thread::spawn(move || {
             listener.incoming().for_each(|_| {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -94,7 +93,7 @@ impl Machine {
         self.command(args).output().unwrap()
     }
 
-    /// What the script was called with, one line a call.
+    /// The arguments of the script, one line per call.
     fn calls(&self) -> Vec<String> {
         let calls = std::fs::read_to_string(self.bin().join("calls")).unwrap_or_default();
         calls.lines().map(str::to_owned).collect()
@@ -128,7 +127,7 @@ fn missing_programs_are_built_once_and_then_found() {
     );
     let path = text(&machine.run(&["path"]).stdout);
     assert_eq!(std::fs::read_dir(path.trim()).unwrap().count(), 6);
-    // A build has all six, so no release is asked for.
+    // A build provides all six programs, so no release is requested.
     assert_eq!(machine.asked.load(Ordering::SeqCst), 0);
 }
 

@@ -1,4 +1,4 @@
-//! The command as people type it: what it prints, and its exit codes.
+//! The command: output and exit codes.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

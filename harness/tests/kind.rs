@@ -1,4 +1,4 @@
-//! kind with the node image that is built where kindest/node can't be pulled.
+//! kind with the node image that is built if kindest/node cannot be pulled.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -9,7 +9,7 @@ use kmslab::assets::{Assets, NoProgress, Options, Tool};
 use kmslab::cluster::kind::{Machine, config};
 use kmslab::engine::Engine;
 
-/// A cluster by kind's own command, gone with this.
+/// A cluster created by kind's own command, deleted on drop.
 struct Kind {
     program: PathBuf,
     name: String,
@@ -38,7 +38,7 @@ impl Kind {
 impl Drop for Kind {
     fn drop(&mut self) {
         let deleted = self.run(&["delete", "cluster"]);
-        // Of two failures the first is the one to see.
+        // If the test has failed, its failure matters more.
         assert!(deleted.is_ok() || std::thread::panicking(), "{deleted:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! Children of a lab: they never outlive it, and end and start as they are told. Their parent is
-//! this test program, which starts itself again where a parent is to be killed.
+//! Child processes of a lab: they never outlive it, and stop and start on request. Their parent is
+//! this test program, which executes itself where a parent is to be killed.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ use kmslab::process::{Child, Hold, ProcessError, Program, RestartPolicy, Service
 use kmslab::runtime_dir::{Roots, RuntimeDir};
 
 const KMSLAB: &str = env!("CARGO_BIN_EXE_kmslab");
-/// Tells the started-again test program which directory to use and which guard.
+/// Tells the executed test program which directory and which guard to use.
 const PARENT_DIR: &str = "KMSLAB_TEST_PARENT_DIR";
 const PARENT_GUARD: &str = "KMSLAB_TEST_PARENT_GUARD";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Waits until the child's script has said `ready`.
+/// Waits until the child's script prints `ready`.
 async fn ready(child: &Child) {
     until("the script says ready", || child.tail(1) == "ready").await;
 }
@@ -53,7 +53,7 @@ fn signal_of(status: ExitStatus) -> Option<i32> {
     std::os::unix::process::ExitStatusExt::signal(&status)
 }
 
-/// Whether any watcher process of `pid` runs.
+/// Whether a watcher process of `pid` runs.
 #[cfg(target_os = "linux")]
 fn is_watched(pid: u32) -> bool {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
@@ -144,7 +144,7 @@ async fn pid_is_the_programs_own_and_receives_signals() {
         assert_eq!(child.stop(PATIENCE).await.unwrap().code(), Some(7));
         assert_eq!(child.status().unwrap().code(), Some(7));
         assert_eq!(start_time(own).unwrap(), None);
-        // Signals to what has ended are nobody's.
+        // Signals to an exited process are ignored.
         child.signal(Signal::KILL).unwrap();
         #[cfg(target_os = "linux")]
         until("its watcher is gone", || !is_watched(own)).await;
@@ -330,7 +330,7 @@ async fn killed_service_of_a_lab_is_restarted() {
         (1, first, Some(9))
     );
 
-    // Killed on command it stays down until it is wanted again, and that is no failure.
+    // Killed on request, it stays down until it is restarted, which is not a failure.
     service.kill().await.unwrap();
     assert_eq!(service.pid(), None);
     service.restart().await.unwrap();
@@ -356,7 +356,7 @@ async fn held_service_stays_down_until_released() {
         service.unexpected_exits().len() == 1
     })
     .await;
-    // One that ends after it, with the same pause before its next run, is back; so it would be too,
+    // A service that exits later with the same delay is restarted by now; this one would be as well
     // if it were not held.
     let ended = free.pid().unwrap();
     kill(ended);

@@ -1,4 +1,4 @@
-//! A run reaches its own emulator and nothing else, whatever the SDKs find in the environment.
+//! A run reaches only its own emulator, whatever the SDKs find in the environment.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kmslab::cloud::sdk_variables;
 
-/// A server that the poisoned variables name; it counts who comes.
+/// A server that the variables point to; it counts connections.
 struct Trap {
     address: String,
     visits: Arc<AtomicUsize>,
@@ -56,7 +56,7 @@ impl Trap {
         }
     }
 
-    /// Something that leads here, in the form that the variable has.
+    /// A value in the variable's form that points here.
     fn bait(&self, variable: &str) -> String {
         let Self { address, .. } = self;
         match variable {
@@ -80,12 +80,12 @@ impl Drop for Trap {
 
 fn run_under_poison(args: &[&str]) {
     let (dir, trap) = (tempfile::tempdir().unwrap(), Trap::set());
-    // A login of the person whose laptop it is.
+    // A login of the user.
     let login = dir.path().join(".config/gcloud");
     std::fs::create_dir_all(&login).unwrap();
     let refresh = r#"{"type":"authorized_user","client_id":"made-up","client_secret":"made-up","refresh_token":"made-up"}"#;
     std::fs::write(login.join("application_default_credentials.json"), refresh).unwrap();
-    // Programs of real clusters stay where they are.
+    // The cache of programs is not moved.
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"),
         Into::into,

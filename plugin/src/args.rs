@@ -1,4 +1,5 @@
 //! The command line: the flags of the plugins in the vendors' guides, and those of kmslab.
+#![allow(rustdoc::bare_urls, reason = "these comments are the help texts")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,8 +45,8 @@ Examples:
     AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
     kmslab plugin aws --key=alias/kmslab --region=us-east-1 --endpoint-url=http://127.0.0.1:7600 --listen=/tmp/kms.sock
 
-Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
-A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
+Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or in use, 1 anything else.
+It does not exit because of an unusable key: the plugin serves, Status reports the cause, and it recovers by itself.")]
 pub struct AwsArgs {
     /// Key: an ARN, a key id, or alias/NAME. An ARN also sets the region.
     #[arg(long, value_name = "ARN")]
@@ -77,10 +78,10 @@ Examples:
     kmslab plugin azure --keyvault-name=kmslab --key-name=k8s-secrets --proxy=http://127.0.0.1:7680 --ca-file=ca.pem --listen=/tmp/kms.sock
 
 The identity needs the key permissions encrypt and decrypt, or wrapKey and unwrapKey, and no other. The key is RSA; without
---key-version its newest version encrypts, so that a rotation is followed, and older ones go on decrypting.
+--key-version its newest version encrypts, so rotations are followed, and older versions still decrypt.
 
-Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
-A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
+Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or in use, 1 anything else.
+It does not exit because of an unusable key: the plugin serves, Status reports the cause, and it recovers by itself.")]
 pub struct AzureArgs {
     /// Name of the vault, as in https://NAME.vault.azure.net
     #[arg(long, value_name = "NAME", required_unless_present = "vault_url")]
@@ -141,11 +142,11 @@ Examples:
     kmslab plugin gcp --key-uri=projects/kmslab/locations/global/keyRings/k8s-secrets/cryptoKeys/k8s-secrets-key --endpoint=http://127.0.0.1:7600 --listen=/tmp/kms.sock
 
 The service account needs roles/cloudkms.cryptoKeyEncrypterDecrypter on the key, and no other. The key's purpose is encryption; its
-primary version encrypts, so that a rotation is followed, and older ones go on decrypting.
+primary version encrypts, so rotations are followed, and older versions still decrypt.
 Google's SDK takes CAs from the system, or from the file in SSL_CERT_FILE.
 
-Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or taken, 1 anything else.
-A key that cannot be used is no reason to exit: the plugin serves, Status says why, and it heals by itself.")]
+Exit codes: 0 ended by SIGTERM or SIGINT, 2 wrong usage, 3 something on this machine is missing or in use, 1 anything else.
+It does not exit because of an unusable key: the plugin serves, Status reports the cause, and it recovers by itself.")]
 pub struct GcpArgs {
     /// Key: projects/P/locations/L/keyRings/R/cryptoKeys/K
     #[arg(long, value_name = "NAME")]

@@ -1,4 +1,4 @@
-//! deny.toml, held to what cargo resolves.
+//! deny.toml compared with what cargo resolves.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,12 +13,12 @@ struct Package {
     name: String,
     version: String,
     license: String,
-    /// `None`: a registry.
+    /// `None` for a registry.
     source: Option<String>,
 }
 
-/// What cargo resolves. Not by `cargo metadata`, which also lists what only unused features want,
-/// as rustls' ring.
+/// The packages that cargo resolves. Not by `cargo metadata`, which also lists dependencies of
+/// unused features, such as rustls' ring.
 fn packages() -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -42,7 +42,7 @@ fn packages() -> Vec<Package> {
         String::from_utf8_lossy(&output.stderr)
     );
     let tree = String::from_utf8(output.stdout).unwrap();
-    // `name v1.2.3`, `(proc-macro)` and `(*)` perhaps, `(path or URL)` where it is from no
+    // `name v1.2.3`, optionally `(proc-macro)` and `(*)`, and `(path or URL)` if it is not from a
     // registry.
     let packages = tree.lines().filter_map(|line| {
         let (package, license) = line.split_once('|')?;

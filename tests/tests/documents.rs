@@ -1,4 +1,4 @@
-//! What the documents claim.
+//! Statements in documents.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -23,7 +23,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names of all test functions.
+/// Names of all test functions.
 fn tests() -> BTreeSet<String> {
     let mut files = Vec::new();
     sources(root(), &mut files);

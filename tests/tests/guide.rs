@@ -1,12 +1,11 @@
-//! The guide's steps as a person types them, with the vendors' unmodified command lines.
+//! The guides' steps as a person types them, with the vendors' unmodified commands.
 
 use kmslab::assets::Tool;
 use kmslab_e2e::{Shell, root};
 
-/// Runs a script by bash, with labs of its own, and gives what it printed.
+/// Runs a bash script with its own labs and returns its output.
 fn run(script: &str) -> String {
-    // What a step leaves running when the script fails: its labs by name, the rest with its process
-    // group.
+    // Stops what a failing script leaves running: its labs by name, the rest by process group.
     let script =
         format!("trap 'kmslab down --all; kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
     Shell::new(&[Tool::Kubectl, Tool::Etcdctl]).run(&script)
@@ -40,8 +39,8 @@ fn azure_python_sdk_works_with_the_emulator() {
 #[ignore = "tier guide: needs Microsoft's tests of its SDK for Go, which tests/run builds"]
 #[test]
 fn azure_go_sdk_tests_pass() {
-    // Left out: what asks an attestation service for a token, to release a key by it, which no key
-    // here can be.
+    // Excluded: a test that requests a token from an attestation service for releasing a key, which
+    // the emulator does not support.
     let command = r#"export AZURE_RECORD_MODE=live AZURE_KEYVAULT_URL=https://kmslab.vault.azure.net
         export AZURE_MANAGEDHSM_URL=https://kmslab.managedhsm.azure.net
         "$KMSLAB_AZURE_GO" -test.v -test.skip TestReleaseKey"#;
@@ -118,8 +117,8 @@ fn google_java_client_works_with_the_metadata_server() {
 #[ignore = "tier guide: needs curl with HTTP/2, which tests/run looks for"]
 #[test]
 fn curl_reads_early_errors_over_http_2() {
-    // Refused by its path, for want of a token, as no service's, and by its host, each before the
-    // body is looked at; which of the two sides is faster differs from time to time.
+    // Rejected by its path, for a missing token, as an unknown service and by its host, each before
+    // the body is read; which side is faster varies.
     let script = r#"url=$(sed -n 's/.* and \(https:[^,]*\),.*/\1/p' emulator.env)
         for size in 10 1000 100000; do
           head -c $size /dev/zero >body
@@ -138,8 +137,8 @@ fn curl_reads_early_errors_over_http_2() {
     );
 }
 
-/// Runs a command with the variables that an emulator prints, the vendors' own host names among
-/// them.
+/// Runs a command with the variables that an emulator prints, including the vendors' own host
+/// names.
 fn with_an_emulator(command: &str) -> String {
     run(&format!(
         r#"free=127.0.0.1:0
@@ -151,9 +150,9 @@ fn with_an_emulator(command: &str) -> String {
     ))
 }
 
-/// What stands between a README's reader and this test: cargo has built kmslab already, this is one
-/// of the tests that `tests/run` runs, and there is one terminal, so what stays in the foreground
-/// goes behind.
+/// Differences between a reader of the README and this test: cargo has built kmslab already,
+/// `tests/run` runs this test, and there is one terminal, so foreground commands run in the
+/// background.
 const READER: &str = r#"
 cargo() { test "$1 $2" = "run --"; shift 2; kmslab "$@"; }
 kmslab() {

@@ -1,4 +1,4 @@
-//! The scenarios on the embedded cluster: they hold, and they fail when a part is broken on
+//! The scenarios on the embedded cluster: they pass, and they fail when a part is broken on
 //! purpose.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -61,8 +61,7 @@ async fn every_scenario_passes_alone_with_complete_traffic() {
     }
 }
 
-/// As controllers do: objects that are there before the rewrite are changed and deleted all the
-/// time.
+/// As controllers do: existing objects are changed and deleted during the rewrite.
 #[tokio::test]
 async fn rewrite_passes_while_others_write_and_delete() {
     let environment = Environment::start(&spec(), &NoProgress).await.unwrap();
@@ -83,7 +82,7 @@ async fn rewrite_passes_while_others_write_and_delete() {
         for round in 1.. {
             for (number, name) in names.iter().enumerate() {
                 let at = ObjectRef::new(Resource::secrets(), Some("default"), name);
-                // Each is made again when it was deleted.
+                // Each is created again after it was deleted.
                 if (number + round) % 3 == 0 {
                     let _ = api.delete(&at).await;
                 } else if api.replace(&secret(name, round)).await.is_err() {
@@ -136,8 +135,8 @@ async fn migration_passes_between_all_clouds() {
             .await;
             assert_eq!(outcome.failure, None, "{from} to {to}");
             assert_eq!(traffic.broken(), None, "{from} to {to}: {traffic:?}");
-            // 18 objects and one while the second plugin only read; one more was written by it
-            // already.
+            // 18 objects and one while the second plugin was only a reader; one more was written
+            // with it already.
             let figures = outcome.figures;
             assert_eq!(
                 (figures.objects, figures.stale_before, figures.stale_after),

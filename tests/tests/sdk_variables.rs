@@ -1,4 +1,4 @@
-//! The list of variables that the vendors' SDKs read, held to their sources.
+//! The list of variables that the vendors' SDKs read, compared with their sources.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 use kmslab::cloud::sdk_variables;
 use kmslab_e2e::root;
 
-/// The crates of the SDKs that read the environment.
+/// The SDK crates that read the environment.
 const CRATES: &[&str] = &[
     "aws-config",
     "aws-runtime",
@@ -28,8 +28,8 @@ const PREFIXES: &[&str] = &[
     "IMDS_",
     "MSI_",
 ];
-/// In their sources, and read by nothing: examples in documentation and tests, settings of live
-/// tests and of the build.
+/// In their sources, but not read: examples in documentation and tests, settings of live tests and
+/// of the build.
 const NOT_READ: &[&str] = &[
     "AWS_SDK_RUST_BUILD_UA_METADATA",
     "AWS_SOME_KEY",
@@ -41,7 +41,7 @@ const NOT_READ: &[&str] = &[
     "IDENTITY_USER_ASSIGNED_IDENTITY_CLIENT_ID",
 ];
 
-/// Where cargo has unpacked a crate that this workspace is built from.
+/// Where cargo has unpacked a crate of this workspace.
 fn source(metadata: &serde_json::Value, name: &str) -> PathBuf {
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages
@@ -51,7 +51,7 @@ fn source(metadata: &serde_json::Value, name: &str) -> PathBuf {
     Path::new(package["manifest_path"].as_str().unwrap()).with_file_name("src")
 }
 
-/// Every string literal in a crate's sources that is a whole variable's name.
+/// Every string literal in a crate's sources that is the full name of a variable.
 fn names(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -72,7 +72,7 @@ fn names(dir: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// This machine's platform. What others are built from need not be on it.
+/// This machine's platform; dependencies of other platforms may be missing.
 fn host() -> String {
     let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
         .arg("-vV")

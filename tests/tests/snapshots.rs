@@ -1,7 +1,7 @@
-//! What etcd holds before and after a rotation and a rewrite, as a snapshot that reads the same on
+//! The content of etcd before and after a rotation and a rewrite, as a snapshot that is the same on
 //! the model and on the stock server.
 //!
-//! `cargo insta review` shows what changed. Names such as `key#1/v2` are given by first appearance,
+//! `cargo insta review` shows changes. Names such as `key#1/v2` are assigned by first appearance,
 //! so every run has the same text.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -20,8 +20,8 @@ use kmslab::scenario::{Canary, kms_v2_key_id, objects};
 use kmslab_e2e::binaries;
 use serde_json::json;
 
-/// A world with a few objects in it, and the names that its keys, DEK sources and plaintexts have
-/// been given so far.
+/// An environment with a few objects, and the names assigned to its keys, DEK sources and
+/// plaintexts.
 struct Lab {
     environment: Environment,
     decryptors: Decryptors,
@@ -84,7 +84,7 @@ impl Lab {
             .unwrap()
     }
 
-    /// Everything of the encrypted resources in `default`, decrypted with the vendor's SDK alone.
+    /// Everything of the encrypted resources in `default`, decrypted with the vendor's SDK only.
     async fn text(&mut self) -> String {
         let (etcd, mut items) = (self.environment.cluster.etcd(), Vec::new());
         for resource in Environment::resources() {
@@ -114,7 +114,7 @@ impl Lab {
         self.names.render(&items, &table, &plaintexts)
     }
 
-    /// Rotates the key, and waits until the API server writes under the new version.
+    /// Rotates the key and waits until the API server uses the new version.
     async fn rotate(&self) {
         let old = self.environment.plugin.key_id().await.unwrap();
         self.environment.cloud.rotate().await.unwrap();
@@ -150,7 +150,7 @@ impl Lab {
     }
 }
 
-/// The snapshots, and what each kind of tampering does to the last of them.
+/// The snapshots, and how each kind of tampering changes the last of them.
 async fn snapshots(cluster: ClusterKind) {
     let mut lab = Lab::new(cluster).await;
     insta::assert_snapshot!("before", lab.text().await);
@@ -183,7 +183,7 @@ async fn snapshots(cluster: ClusterKind) {
         assert_eq!(lab.text().await, rewritten);
     }
 
-    // A restarted API server makes a new DEK source under the same key.
+    // A restarted API server generates a new DEK source with the same key.
     lab.environment.cluster.kill_server().await.unwrap();
     lab.environment.cluster.start_server().await.unwrap();
     let api = lab.environment.cluster.api();
@@ -199,7 +199,7 @@ async fn snapshots(cluster: ClusterKind) {
     lab.environment.shutdown().await.unwrap();
 }
 
-/// The line about the value under an etcd key.
+/// The line about the value of an etcd key.
 fn line_of<'a>(text: &'a str, key: &str) -> &'a str {
     text.lines().skip_while(|line| *line != key).nth(1).unwrap()
 }

@@ -301,17 +301,17 @@ fn check_time(text: &str, now: Timestamp) -> Result<String, AwsError> {
         );
         return Err(refused("IncompleteSignatureException", &message));
     };
-    let listed = sigv4::format_time;
+    let format = sigv4::format_time;
     let earliest = now.saturating_sub(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MIN);
     let latest = now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
     if time < earliest {
-        let (earliest, now) = (listed(earliest), listed(now));
+        let (earliest, now) = (format(earliest), format(now));
         return Err(invalid_signature(&format!(
             "Signature expired: {text} is now earlier than {earliest} ({now} - 5 min.)"
         )));
     }
     if time > latest {
-        let (latest, now) = (listed(latest), listed(now));
+        let (latest, now) = (format(latest), format(now));
         return Err(invalid_signature(&format!(
             "Signature not yet current: {text} is still later than {latest} ({now} + 5 min.)"
         )));

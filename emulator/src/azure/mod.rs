@@ -1,6 +1,6 @@
 //! Azure Key Vault over the key core, with the identity platform that its callers log in to.
 //!
-//! Each vault is a realm. [`auth`] verifies tokens before an operation is called; the vault's
+//! Each vault is a realm. `auth` verifies tokens before an operation is called; the vault's
 //! access policies or roles decide what a caller may do.
 
 mod auth;

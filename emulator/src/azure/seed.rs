@@ -161,7 +161,7 @@ impl AzureSeed {
         for issuer in &self.issuers {
             let keys: JwkSet = serde_json::from_str(&issuer.jwks).map_err(|error| {
                 format!(
-                    "issuer {}: jwks is no JSON Web Key Set: {error}",
+                    "issuer {}: jwks is not a JSON Web Key Set: {error}",
                     issuer.url
                 )
             })?;
@@ -180,8 +180,9 @@ impl AzureSeed {
 impl SeedApplication {
     fn made(&self) -> Result<Application, String> {
         for (what, id) in [("clientId", &self.client_id), ("objectId", &self.object_id)] {
-            uuid::Uuid::parse_str(id)
-                .map_err(|_| format!("application {}: {what} {id} is no GUID", self.client_id))?;
+            uuid::Uuid::parse_str(id).map_err(|_| {
+                format!("application {}: {what} {id} is not a GUID", self.client_id)
+            })?;
         }
         let certificate = self.certificate.as_deref().map(certificate_der).transpose();
         let certificate =

@@ -1,6 +1,6 @@
 //! Google Cloud KMS over the key core, for gRPC and REST alike.
 //!
-//! Each key ring is a realm. [`auth`] verifies tokens before an operation is called; IAM policies
+//! Each key ring is a realm. `auth` verifies tokens before an operation is called; IAM policies
 //! on projects, key rings and keys decide what a caller may do.
 
 mod admin;

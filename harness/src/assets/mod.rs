@@ -1,10 +1,10 @@
-//! The programs of real clusters: kube-apiserver, etcd, kubectl and their like. Found where a
-//! person has them, else got once.
+//! Programs of real clusters: kube-apiserver, etcd, kubectl and others. Found on this machine, or
+//! installed once.
 //!
-//! Looked for in this order, never in PATH: a directory named by `--assets`, then variables that
-//! name them ([`given`]); kmslab's cache ([`cache`]); what setup-envtest has put on this machine
-//! ([`store`]). Got in this order, into the cache: the official release, checked against a pinned
-//! hash ([`release`]); else built with Go from the modules pinned in `harness/pins/` ([`build`]).
+//! Searched in this order, never in PATH: the directory of `--assets`; variables that name them
+//! (`user_programs`); kmslab's cache (`cache`); the store of setup-envtest (`store`). Installed
+//! into the cache in this order: the official release, checked against a pinned hash (`release`); a
+//! build with Go from the modules pinned in `harness/pins/` (`build`).
 
 mod build;
 mod cache;

@@ -27,7 +27,7 @@ pub(super) fn find(
             Ok(Some(path))
         } else {
             Err(environment(format!(
-                "{own} names {}, which is no program: correct or unset it",
+                "{own} names {}, which is not an executable file: correct or unset it",
                 path.display()
             )))
         };
@@ -48,7 +48,7 @@ fn find_in(tool: Tool, dir: &Path, named_by: &str) -> anyhow::Result<Option<Path
     match tool {
         // Every such directory has these; the others are specific to kmslab.
         Tool::KubeApiserver | Tool::Etcd => Err(environment(format!(
-            "{named_by} is set, but {} is no program: fill the directory, for example with setup-envtest, or leave {named_by} out",
+            "{named_by} is set, but {} is not an executable file: fill the directory, for example with setup-envtest, or leave {named_by} out",
             path.display()
         ))),
         Tool::Kubectl | Tool::Etcdctl | Tool::Etcdutl | Tool::Kind => Ok(None),

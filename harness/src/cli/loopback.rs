@@ -1,8 +1,8 @@
-//! Keeps requests to this machine away from the proxies that the environment names.
+//! Exempts requests to this machine from the proxies of the environment.
 //!
-//! Google's SDK builds its HTTP client itself, and that client takes `HTTP_PROXY` for requests to
-//! 127.0.0.1, too. A process cannot change its own environment once it has threads, so the command
-//! starts itself anew, before it has any. The proxies themselves stay: downloads need them.
+//! Google's SDK builds its own HTTP client, which uses `HTTP_PROXY` for requests to 127.0.0.1 as
+//! well. A process cannot safely change its environment once it has threads, so the command
+//! executes itself again before it has any. The proxies stay set: downloads need them.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,4 +1,4 @@
-//! `kmslab relay`, hidden: the inner end of [`crate::engine::Way`].
+//! `kmslab relay`, hidden: the container side of [`crate::engine::ContainerSocket`].
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -49,8 +49,10 @@ pub struct RunArgs {
     /// Run on a lab started by `kmslab up`, with its cloud and cluster
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "to", "cluster", "assets", "offline", "node_image", "plugin_form", "control_planes"])]
     pub lab: Option<String>,
+    /// Options of kind clusters.
     #[command(flatten)]
     pub kind: KindOptions,
+    /// Where programs are searched and installed.
     #[command(flatten)]
     pub assets: Options,
     /// Wait before this step until Enter is pressed
@@ -191,7 +193,7 @@ fn selected_scenarios(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> 
         }
         if args.pause_file.is_none() && !io::stdin().is_terminal() {
             return Err(usage(format!(
-                "--pause-at {step}: standard input is no terminal, so nobody could press Enter: give --pause-file FILE, and make that file \
+                "--pause-at {step}: standard input is not a terminal, so nobody could press Enter: give --pause-file FILE, and make that file \
                  to go on"
             )));
         }

@@ -58,8 +58,10 @@ pub struct UpArgs {
     /// http://127.0.0.1:7690
     #[arg(long, value_name = "URL", requires = "key")]
     pub admin_url: Option<String>,
+    /// Options of kind clusters.
     #[command(flatten)]
     pub kind: KindOptions,
+    /// Where programs are searched and installed.
     #[command(flatten)]
     pub assets: Options,
     /// Return when the lab is ready and leave it running until `kmslab down`

@@ -1,8 +1,8 @@
 //! Credentials of the emulator's service accounts, for Google's SDK in this process.
 //!
-//! The SDK's own ones read the environment and let it win: `GCE_METADATA_HOST` over the endpoint
-//! that a program gives, `HTTP_PROXY` for the request, `GOOGLE_CLOUD_UNIVERSE_DOMAIN` over the
-//! client's. These reach the endpoint that they were made for.
+//! The SDK's own credentials prefer the environment: `GCE_METADATA_HOST` over the configured
+//! endpoint, `HTTP_PROXY` for the request, `GOOGLE_CLOUD_UNIVERSE_DOMAIN` over the client's. These
+//! credentials use the endpoint that they were created for.
 
 use std::time::Duration;
 

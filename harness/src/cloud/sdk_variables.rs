@@ -1,9 +1,8 @@
 //! The environment variables that the vendors' SDKs for Rust read.
 //!
-//! A lab must reach its own emulator and nothing else, whatever the shell holds. Children are
-//! started with an environment of their own (`process::Program`), and clients in this process are
-//! built from explicit settings. This list is what both are tested against;
-//! `tests/tests/sdk_variables.rs` compares it with the sources of the SDKs.
+//! A lab must reach only its own emulator, whatever the shell has set. Children get their own
+//! environment (`process::Program`), and clients in this process use explicit settings. Both are
+//! tested with this list; `tests/tests/sdk_variables.rs` compares it with the sources of the SDKs.
 
 /// aws-config 1.13, aws-runtime 1.10. A variable `AWS_ENDPOINT_URL_<SERVICE>` exists for every
 /// service; KMS is the one used here.

@@ -405,7 +405,7 @@ async fn ensure_running(nodes: &Nodes) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// [`attach_cluster`] as a trait object only.
+/// `attach_cluster` as a trait object only.
 pub async fn attach_any_cluster(description: &Description) -> anyhow::Result<Arc<dyn Cluster>> {
     Ok(attach_cluster(&description.cluster).await?.0)
 }

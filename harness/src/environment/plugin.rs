@@ -49,8 +49,13 @@ impl PluginPort {
     /// `http://127.0.0.1:8080`.
     pub fn new(socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
         let socket = socket.into();
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
-            .with_context(|| format!("the plugin's socket {} is no endpoint", socket.display()))?;
+        let endpoint =
+            Endpoint::from_shared(format!("unix://{}", socket.display())).with_context(|| {
+                format!(
+                    "the plugin's socket {} is not an endpoint",
+                    socket.display()
+                )
+            })?;
         let client =
             KeyManagementServiceClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy());
         Ok(Self {

@@ -1,14 +1,15 @@
-//! The data layer of KMS v2: from a decrypted DEK source and a stored object to the plaintext, and
-//! back.
+//! The data layer of KMS v2: decrypts a stored object with its decrypted DEK source, and encrypts
+//! it again.
 //!
-//! Two layouts of `encryptedData` exist, told apart by the object's source type:
+//! There are two layouts of `encryptedData`, distinguished by the object's source type:
 //!
 //! | source type | `encryptedData` | AES-256-GCM key |
 //! |---|---|---|
 //! | `AES_GCM_KEY` (written by 1.25–1.27) | nonce (12) ‖ ciphertext ‖ tag (16) | the DEK itself |
 //! | `HKDF_SHA256_XNONCE_AES_GCM_SEED` (since 1.28) | info (32) ‖ nonce (12) ‖ ciphertext ‖ tag (16) | HKDF-Expand(seed, info) |
 //!
-//! The additional data is always the full etcd key, so a value only opens where it was written.
+//! The additional data is the full etcd key, so a value decrypts only under the key it was written
+//! to.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::aes::Aes192;

@@ -1,10 +1,8 @@
-//! The keys in etcd's database: every revision that the bucket `key` still holds, and the state
-//! that they end in.
+//! The keys in etcd's database: every revision in the bucket `key`, and the resulting state.
 //!
-//! A bucket key is the revision, `u64be main ‖ '_' ‖ u64be sub`, with a `t` behind it where the key
-//! was deleted; its value is a `mvccpb.KeyValue`. What etcd has only in its write-ahead log is not
-//! in the file: a snapshot has everything, a copy of the file of a server that crashed may lack the
-//! last tenth of a second.
+//! A bucket key is the revision, `u64be main ‖ '_' ‖ u64be sub`, followed by `t` for a deletion;
+//! its value is a `mvccpb.KeyValue`. The write-ahead log is not in the file: a snapshot is
+//! complete, a copy of a crashed server's file may lack the last tenth of a second.
 
 use std::collections::BTreeMap;
 
@@ -148,7 +146,7 @@ pub(super) fn for_each_entry<M: EntryMessage>(
         let (main, sub, deleted) = revision(key).ok_or_else(|| {
             broken(
                 format!("of {} bytes", key.len()),
-                "its key is no revision".to_owned(),
+                "its key is not a revision".to_owned(),
             )
         })?;
         let broken = |reason: String| broken(hex::encode(key), reason);

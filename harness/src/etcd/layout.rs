@@ -1,10 +1,10 @@
-//! Which resource a key belongs to, and under which keys a resource is, as the API server's storage
-//! factory decides it.
+//! Maps etcd keys to resources and resources to keys, as the API server's storage factory does.
 //!
-//! Resources of built-in groups stand under their name alone, but for those of
-//! `apiextensions.k8s.io` and `apiregistration.k8s.io`, which other servers keep; custom resources
-//! stand under group and name. Sources: `pkg/kubeapiserver/default_storage_factory_builder.go` and
-//! `test/integration/etcd/data.go` of Kubernetes 1.34, `getRESTOptions` of apiextensions-apiserver.
+//! Resources of built-in groups are stored under their name only, except for those of
+//! `apiextensions.k8s.io` and `apiregistration.k8s.io`, which other servers store; custom resources
+//! are stored under group and name. Sources: `pkg/kubeapiserver/default_storage_factory_builder.go`
+//! and `test/integration/etcd/data.go` of Kubernetes 1.34, `getRESTOptions` of
+//! apiextensions-apiserver.
 
 /// Default of kube-apiserver's `--etcd-prefix`.
 pub const DEFAULT_PREFIX: &str = "/registry";
@@ -62,11 +62,11 @@ pub fn resource_path(group: &str, resource: &str) -> String {
     }
 }
 
-/// The part of a key that names its resource, prefix included: `/registry/secrets`,
+/// The part of a key that names its resource, including the prefix: `/registry/secrets`,
 /// `/registry/example.com/widgets`.
 ///
-/// `prefix` is the API server's `--etcd-prefix`. Without one it is `/registry`,
-/// `/ANYTHING/registry`, or else the key's first part, as OpenShift's `/kubernetes.io`.
+/// `prefix` is the API server's `--etcd-prefix`. By default it is inferred: `/registry`,
+/// `/ANYTHING/registry`, or else the first part of the key, such as OpenShift's `/kubernetes.io`.
 pub fn resource_prefix<'a>(key: &'a str, prefix: Option<&str>) -> &'a str {
     let given = prefix
         .map(|prefix| prefix.trim_end_matches('/'))

@@ -1,17 +1,17 @@
-//! etcd's contents as text for insta: what differs from run to run is renamed by first appearance,
-//! never left out.
+//! The content of etcd as text for insta. What differs between runs is renamed by first appearance,
+//! never omitted.
 //!
-//! One key is two lines:
+//! A key takes two lines:
 //!
 //! ```text
 //! /registry/secrets/default/s1
 //!     kms-v2 kmslab key#1/v1 id#1 dek#1 seed -> protobuf v1 Secret plaintext#1
 //! ```
 //!
-//! `key#1/v1` is the key and the version number that the emulator's table gives for the DEK
-//! source's ciphertext, so a value that only claims a version does not show it. The names live as
-//! long as the [`Names`], so that the text before and the text after a rotation speak of the same
-//! keys, DEK sources and plaintexts.
+//! `key#1/v1` is the key and version number that the emulator's table has for the DEK source's
+//! ciphertext, so a value that only claims a version does not show it. Names stay assigned as long
+//! as [`Names`] lives, so that texts from before and after a rotation use the same names for keys,
+//! DEK sources and plaintexts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

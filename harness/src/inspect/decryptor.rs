@@ -162,7 +162,7 @@ impl Decryptors {
                 .or_else(|| STANDARD.decode(line).ok())
                 .filter(|seed| seed.len() >= 16);
             let seed = seed.ok_or_else(|| {
-                unusable(format!("line {} is no key in hex or base64", number + 1))
+                unusable(format!("line {} is not a key in hex or base64", number + 1))
             })?;
             all.push(Zeroizing::new(seed));
         }

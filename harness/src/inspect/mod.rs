@@ -1,9 +1,9 @@
-//! The inspector: what every value in etcd is, which key it needs, and, given keys, whether it
-//! opens.
+//! The inspector: the format of every value in etcd, which key it needs, and, given keys, whether
+//! it decrypts.
 //!
-//! [`source`] reads values from a server or a snapshot, [`pipe`] what etcdctl printed; [`opener`]
-//! turns DEK sources into plaintext by a plugin, a cloud or a file; [`report`] is what comes out,
-//! [`table`] how a person sees it. Plaintext never leaves here unless asked for.
+//! [`source`] reads values from a server or a file, [`pipe`] the output of etcdctl; [`decryptor`]
+//! decrypts DEK sources with a plugin, a cloud or a file; [`report`] is the result, [`table`] its
+//! human-readable form. Plaintext is only output on request.
 
 pub mod decryptor;
 pub mod pipe;

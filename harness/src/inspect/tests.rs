@@ -347,7 +347,7 @@ async fn unusable_keys_are_rejected_with_a_remedy() {
     let line = seeds("zz\n").unwrap_err();
     assert!(
         line.to_string()
-            .contains("line 1 is no key in hex or base64"),
+            .contains("line 1 is not a key in hex or base64"),
         "{line}"
     );
     assert!(

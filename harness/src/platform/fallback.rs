@@ -58,7 +58,10 @@ fn prepare(parent: u32, command: &[OsString]) -> io::Result<Command> {
 /// Ends with either.
 pub(crate) fn watch(watched: u32) -> io::Result<()> {
     let group = pid(watched).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("{watched} is no pid"))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{watched} is not a pid"),
+        )
     })?;
     let (ended, end) = channel();
     std::thread::Builder::new()

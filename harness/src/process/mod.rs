@@ -1,8 +1,7 @@
-//! Real child processes that can be killed, restarted and measured, and that never outlive the
-//! process which started them.
+//! Child processes that can be killed, restarted and measured, and that never outlive their parent.
 //!
-//! A child is started through `kmslab exec-child` ([`exec_child`]), which binds its life to ours
-//! and then becomes the program, so the pid is the program's own. [`Child`] is one run of it;
+//! A child is started through `kmslab exec-child` ([`exec_child`]), which binds it to its parent
+//! and then executes the program, so that the pid is the program's own. [`Child`] is one run;
 //! [`Service`] is a program over several runs.
 
 mod child;

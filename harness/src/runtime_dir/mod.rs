@@ -1,9 +1,8 @@
-//! The directory of one lab: sockets, data, logs, and who owns it, so that nothing is left behind
-//! even by a SIGKILL.
+//! The directory of a lab: sockets, data, logs and its owner, so that nothing is left behind even
+//! after a SIGKILL.
 //!
 //! `<root>/<name>.lock` is flock'ed by the owner as long as it lives; `<root>/<name>/` is the lab.
-//! The kernel frees the lock of whoever dies, and the next start sweeps what then belongs to
-//! nobody.
+//! The kernel releases the lock of a dead owner, and the next start sweeps what it left.
 
 mod kept_logs;
 mod lock;
@@ -35,7 +34,7 @@ const MAX_NAME_LEN: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeDirError {
     /// The name is invalid.
-    #[error("{0:?} is no name for a lab: use 1 to 32 of a-z, 0-9 and '-', the first not '-'")]
+    #[error("{0:?} is not a name for a lab: use 1 to 32 of a-z, 0-9 and '-', the first not '-'")]
     BadName(String),
     /// Another process uses it.
     #[error("the lab {name} is already up{}: `kmslab down {name}` ends it, or choose another name", owner.map(|pid| format!(" (process {pid})")).unwrap_or_default())]

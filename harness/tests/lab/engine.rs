@@ -1,5 +1,4 @@
-//! A container engine that does not do what is wanted: said with the remedy, before anything is
-//! made.
+//! A failing container engine is reported with a remedy, before anything is created.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -8,8 +7,7 @@ use kmslab::assets::node;
 
 use super::support::{Kmslab, text};
 
-/// PATH with a `docker` that is this script, and a `podman` that does not answer, whatever this
-/// machine has.
+/// A PATH with this script as `docker`, and a `podman` that does not respond.
 fn docker(dir: &Path, script: &str) -> String {
     for (name, script) in [
         ("docker", script),

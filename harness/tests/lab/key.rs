@@ -1,4 +1,4 @@
-//! The key of a lab: disabled in the middle of a rewrite, and a person's own.
+//! The key of a lab: disabled during a rewrite, and a user's own.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -26,7 +26,7 @@ fn server(lab: &Description) -> Process {
     LabState::read(&lab.cluster.dir).unwrap().processes["kube-apiserver"].clone()
 }
 
-/// Every object of the encrypted resources, with what is in it.
+/// Every object of the encrypted resources with its content.
 async fn objects(cluster: &ApiServerCluster) -> BTreeMap<ObjectRef, String> {
     let api = cluster.api();
     let mut all = BTreeMap::new();
@@ -197,7 +197,7 @@ async fn lab_uses_a_users_key_in_a_running_emulator() {
     .unwrap();
     assert_eq!(report["passed"], true, "{report}");
     kmslab.ok(&["down"]);
-    // It outlives the lab, with the rotation that the scenario made.
+    // It outlives the lab, with the rotation made by the scenario.
     let table = cloud.key_table().await.unwrap();
     assert_eq!((table.rows.len(), table.rows[0].versions.len()), (1, 2));
     emulator.shutdown().await;

@@ -1,4 +1,4 @@
-//! A lab on a kind cluster, and that it goes without a trace however it ends.
+//! A lab on a kind cluster, which leaves nothing however it ends.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::support::{Kmslab, text};
 
-/// What the engine says.
+/// Output of the container engine.
 fn docker(args: &[&str]) -> String {
     let output = Command::new("docker").args(args).output().unwrap();
     assert!(
@@ -19,7 +19,7 @@ fn docker(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Containers, networks, volumes and images of the lab in `dir`, and of its cluster.
+/// Containers, networks, volumes and images of the lab in `dir` and of its cluster.
 fn in_the_engine(dir: &Path, cluster: &str) -> Vec<String> {
     let (ours, kinds) = (
         format!("label=dev.kmslab.lab={}", dir.display()),
@@ -70,7 +70,7 @@ fn kind_lab_is_usable_by_others_and_swept_after_a_kill() {
         "{status}"
     );
 
-    // With the variables that it gives, as a person would.
+    // With the lab's variables, as a person would.
     let variables = kmslab.ok(&["status", "ci", "--variables"]);
     let program = env!("CARGO_BIN_EXE_kmslab");
     let script = format!(
@@ -102,7 +102,7 @@ fn kind_lab_is_usable_by_others_and_swept_after_a_kill() {
         (&true.into(), &"kind".into())
     );
 
-    // A node that somebody has stopped, and started again.
+    // A node that is stopped and started again.
     let node = &nodes.control_planes[0].container;
     docker(&["stop", node]);
     let run = kmslab.run(&["run", "encrypt", "--lab", "ci"]);
@@ -158,7 +158,7 @@ fn foreign_kind_network_is_named_and_kept() {
     );
 }
 
-/// `kmslab run --cluster kind`, at the moment when kind has made its node.
+/// Starts `kmslab run --cluster kind` and waits until kind has created its node.
 fn in_the_middle(kmslab: &Kmslab) -> (Child, std::path::PathBuf, String) {
     let run = kmslab
         .command(&["run", "encrypt", "--cluster", "kind"])

@@ -1,4 +1,4 @@
-//! A lab by hand and in the background: what it tells, and that it goes without a trace.
+//! A lab in the foreground and in the background: its output, and that it leaves nothing.
 
 use std::path::Path;
 use std::process::Command;
@@ -108,7 +108,7 @@ fn missing_lab_is_named_with_a_remedy() {
             "cannot be used with",
         ),
     ] {
-        // With nothing cached and no Go: what is wrong must be said before anything would be got.
+        // With an empty cache and without Go: the error must come before anything is installed.
         let output = kmslab
             .command(args)
             .env("XDG_CACHE_HOME", "/nonexistent")
@@ -196,7 +196,7 @@ fn lab_is_usable_by_others_and_down_removes_everything() {
         serde_json::from_str(&kmslab.ok(&["status", "ci", "--format", "json"])).unwrap();
     assert_eq!(status["labs"][0]["healthy"], true, "{status}");
 
-    // A part that hangs is there, and does not answer.
+    // A part that hangs exists, but does not respond.
     for name in ["emulator", "etcd"] {
         let signal = |signal: &str| {
             let pid = state.processes[name].pid.to_string();
@@ -232,7 +232,7 @@ fn lab_is_usable_by_others_and_down_removes_everything() {
         "the scenario has left objects or namespaces in the lab"
     );
 
-    // The same etcd by its lab, and by being the only one.
+    // The same etcd by its lab's name, and as the only one.
     for args in [
         &["inspect", "--lab", "ci", "--format", "json"][..],
         &["inspect", "--format", "json"],
@@ -271,7 +271,8 @@ fn azure_lab_has_its_variables_and_runs_a_scenario() {
     let lab = kmslab.up(&["ci", "--cloud", "azure"]);
     assert_eq!(lab.kms.key, "https://kmslab.vault.azure.net/keys/kmslab");
     let variables = kmslab.ok(&["status", "ci", "--variables"]);
-    // The vendor's own names, through the lab's proxy: a token, and the key that the plugin uses.
+    // The vendor's own host names through the lab's proxy: a token, and the key that the plugin
+    // uses.
     let script = format!(
         r#". {}; set -e
         kubectl create secret generic by-hand --from-literal=password=s3cret
@@ -365,7 +366,7 @@ fn google_lab_has_its_variables_and_rejects_a_migration() {
         (&true.into(), &"gcp".into()),
         "{report}"
     );
-    // A lab has one cloud's key.
+    // A lab has the key of one cloud only.
     let rejected = kmslab.run(&["run", "migrate", "--lab", "ci"]);
     assert_eq!(rejected.status.code(), Some(2));
     assert!(

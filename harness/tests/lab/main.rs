@@ -1,4 +1,4 @@
-//! A lab that stays.
+//! Labs that stay.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

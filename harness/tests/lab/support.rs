@@ -1,10 +1,10 @@
-//! The command, with labs of the test's own.
+//! The command with labs of the test's own.
 
 use std::process::{Command, Output};
 
 use kmslab::lab::Description;
 
-/// kmslab with labs of its own below `root`.
+/// kmslab with its labs below `root`.
 pub(crate) struct Kmslab {
     root: tempfile::TempDir,
     env: Vec<(&'static str, &'static str)>,
@@ -45,7 +45,7 @@ impl Kmslab {
         command
     }
 
-    /// With one more variable.
+    /// Adds a variable.
     pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.env.push((name, value));
         self

@@ -8,6 +8,7 @@ mod generated {
     #![allow(
         clippy::all,
         missing_debug_implementations,
+        missing_docs,
         unreachable_pub,
         reason = "generated code"
     )]

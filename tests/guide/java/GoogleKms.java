@@ -28,7 +28,7 @@ public final class GoogleKms {
       check(kms.decrypt(key.getName(), sealed).getPlaintext().equals(text), "the first version's ciphertext is read as another");
       try {
         kms.decrypt(key.getName(), ByteString.copyFromUtf8("nothing"));
-        throw new AssertionError("what is no ciphertext was decrypted");
+        throw new AssertionError("what is not a ciphertext was decrypted");
       } catch (InvalidArgumentException expected) {
         // As the service refuses it.
       }

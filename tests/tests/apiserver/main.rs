@@ -1,5 +1,5 @@
 //! The stock kube-apiserver and etcd with our plugin and emulator as processes: the same scenarios,
-//! and the model held to the server.
+//! and the model compared with the server.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -84,7 +84,7 @@ async fn migration_passes_on_the_stock_server() {
     environment.shutdown().await.unwrap();
 }
 
-/// A model on the plugin of `world`, with a namespace of its own.
+/// A model with the plugin of `environment` and its own namespace.
 async fn model(environment: &Environment) -> (EmbeddedCluster, Arc<VirtualClock>) {
     let clock = VirtualClock::starting_at(SystemClock.now());
     let config = Config {
@@ -119,8 +119,7 @@ fn one_of_each(name: &str, canary: &Canary) -> Vec<(ObjectRef, serde_json::Value
         .collect()
 }
 
-/// Writes on `from`, carries etcd's bytes over to `to`, and reads there; both ways must show the
-/// same object.
+/// Writes on `from`, copies etcd's bytes to `to` and reads there; both must return the same object.
 async fn carried(from: &dyn Cluster, to: &dyn Cluster, name: &str) -> Vec<ObjectRef> {
     let canary = Canary::new(std::array::from_fn(|n| {
         name.as_bytes()[n % name.len()] ^ n as u8
@@ -159,7 +158,7 @@ async fn model_and_stock_server_read_each_others_values() {
         while environment.plugin.key_id().await.unwrap() == old {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        // The server: written to until it writes under the new key.
+        // The server: write until it uses the new key.
         for n in 0.. {
             let canary = Canary::new([n; 24]);
             let object = objects::secret("default", &format!("probe-{n}"), 8, &canary);
@@ -188,7 +187,7 @@ async fn model_and_stock_server_read_each_others_values() {
 
     carried(&model, &*environment.cluster, "model-after").await;
     carried(&*environment.cluster, &model, "server-after").await;
-    // What was written before is stale to both, and a no-op write heals it on both, under the same
+    // Earlier values are stale for both, and a no-op write rewrites them on both, with the same
     // key.
     for at in from_model.iter().chain(&from_server) {
         assert_eq!(

@@ -1,5 +1,5 @@
-//! What the stock kube-apiserver writes with keys of its configuration and by KMS v1, under names
-//! with colons: k3s and RKE2 name keys by time.
+//! Values that the stock kube-apiserver writes with keys of its configuration and with KMS v1,
+//! under names with colons: k3s and RKE2 name keys by time.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::SocketAddr;
@@ -28,7 +28,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-/// A KMS v1 plugin whose cipher turns bits over.
+/// A KMS v1 plugin whose cipher flips bits.
 #[derive(Debug)]
 struct Flip;
 
@@ -70,8 +70,8 @@ impl KeyManagementService for Flip {
     }
 }
 
-/// Serves it on a socket of the abstract namespace: kube-apiserver sends the socket's path as
-/// `:authority`, and `h2`, which tonic has, refuses one with slashes.
+/// Serves it on an abstract socket: kube-apiserver sends the socket's path as `:authority`, and
+/// `h2`, used by tonic, rejects one with slashes.
 fn serve_flip() -> PathBuf {
     let name = format!("@kmslab-v1-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name[1..]).unwrap();

@@ -1,12 +1,11 @@
-//! kind-config/README.md, command by command as it is typed, with plain kind, kubectl, docker and
-//! the AWS CLI.
+//! kind-config/README.md, command by command, with plain kind, kubectl, docker and the AWS CLI.
 
 use kmslab::assets::{Assets, Options, Tool};
 use kmslab::cluster::kind::{Machine, config};
 use kmslab::engine::Engine;
 use kmslab_e2e::{Shell, root};
 
-/// The commands of one heading, as a person copies them.
+/// The commands of a section.
 fn commands(readme: &str, heading: &str) -> String {
     let section = readme
         .split("\n## ")
@@ -19,7 +18,7 @@ fn commands(readme: &str, heading: &str) -> String {
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-/// The directory as a person has it, and plugin/deploy beside it.
+/// Copies the directory, and plugin/deploy next to it.
 fn copied(to: &std::path::Path) {
     for (from, to_dir) in [
         ("kind-config", "kind-config"),
@@ -46,8 +45,7 @@ async fn kind_config_readme_works_command_by_command() {
     copied(typed.dir());
     let file = typed.dir().join("kind-config/encrypted.yaml");
 
-    // A machine that kind alone would not do for: what the harness does about it, added to the file
-    // and nothing else.
+    // On a machine where kind alone would fail, the harness's workarounds are added to the file.
     let engine = Engine::find().await.unwrap();
     let image = Assets::from_env(&Options::default())
         .node_image(&engine, None, &kmslab::assets::NoProgress)

@@ -1,5 +1,5 @@
-//! What breaks on a kind node, and that nothing is lost: the plugin killed and stopped, the API
-//! server killed while it is away, the node restarted.
+//! Failures on a kind node lose nothing: the plugin killed and stopped, the API server killed
+//! meanwhile, the node restarted.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::environment;
 
-/// A world on kind, and the Secrets that its API server has accepted.
+/// A kind environment, and the Secrets that its API server has accepted.
 struct Lab {
     environment: Environment,
     accepted: Vec<(ObjectRef, String)>,
@@ -26,7 +26,7 @@ impl Lab {
         }
     }
 
-    /// Writes one more Secret.
+    /// Writes another Secret.
     async fn write(&mut self) -> Result<(), ApiError> {
         self.tried += 1;
         let canary = Canary::new(std::array::from_fn(|n| {
@@ -39,7 +39,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Every Secret that was accepted reads as it was written, and is encrypted in etcd.
+    /// Every accepted Secret reads as it was written and is encrypted in etcd.
     async fn none_is_lost(&self) {
         for (at, content) in &self.accepted {
             let read = self
@@ -87,7 +87,7 @@ impl Lab {
             .map_or(0, |health| health.status)
     }
 
-    /// Waits until the plugin's Status is ok; how long that took.
+    /// Waits until the plugin's Status is ok; returns how long that took.
     async fn until_the_plugin_is_well(&self, patience: Duration) -> Duration {
         let since = Instant::now();
         let well = async {
@@ -108,8 +108,8 @@ async fn kind_killed_plugin_and_restarted_node_lose_nothing() {
     let mut lab = Lab::new().await;
     lab.write().await.unwrap();
 
-    // Killed: systemd starts it again. The API server has its seed and goes on meanwhile, so only
-    // the socket shows the gap.
+    // Killed: systemd restarts it. The API server keeps its seed meanwhile, so only the socket
+    // shows the gap.
     let before = lab.restarts_of_the_plugin().await;
     lab.on_node("systemctl kill --signal=KILL kmslab-plugin")
         .await;
@@ -127,7 +127,7 @@ async fn kind_killed_plugin_and_restarted_node_lose_nothing() {
     assert_eq!(lab.restarts_of_the_plugin().await, before + 1);
     lab.none_is_lost().await;
 
-    // The node restarted: plugin, then kubelet, then API server come up again by themselves.
+    // The node restarted: plugin, kubelet and API server start again by themselves.
     let boot = lab
         .on_node("systemctl show --property=UserspaceTimestampMonotonic --value")
         .await;
@@ -143,7 +143,7 @@ async fn kind_killed_plugin_and_restarted_node_lose_nothing() {
             .await,
         boot
     );
-    // The API server answers before it has loaded who may do what.
+    // The API server responds before it has loaded the RBAC rules.
     let since = Instant::now();
     while let Err(error) = lab.write().await {
         assert!(
@@ -163,8 +163,8 @@ async fn kind_stopped_plugin_stops_writes_after_three_minutes() {
     lab.on_node("systemctl stop kmslab-plugin").await;
     let since = Instant::now();
     let mut unready = None;
-    // Writes go on with the seed that the API server has, until that expires: three minutes after
-    // its last good Status.
+    // Writes continue with the API server's seed until it expires, three minutes after its last
+    // successful Status.
     let error = loop {
         if let Err(error) = lab.write().await {
             break error;
@@ -175,7 +175,7 @@ async fn kind_stopped_plugin_stops_writes_after_three_minutes() {
         assert_eq!(
             lab.health("/livez").await,
             200,
-            "a dead plugin is no reason to restart the API server"
+            "a dead plugin is not a reason to restart the API server"
         );
         assert!(
             since.elapsed() < Duration::from_secs(240),
@@ -209,8 +209,8 @@ async fn kind_stopped_plugin_stops_writes_after_three_minutes() {
         .expect("writes do not come back");
     lab.none_is_lost().await;
 
-    // Killed while the plugin is away, the API server has no seed at all: it reads and writes
-    // nothing that is encrypted.
+    // Killed while the plugin is down, the API server has no seed: it can neither read nor write
+    // encrypted objects.
     lab.on_node("systemctl stop kmslab-plugin").await;
     lab.environment.cluster.kill_server().await.unwrap();
     lab.environment.cluster.start_server().await.unwrap();

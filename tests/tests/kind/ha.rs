@@ -1,5 +1,5 @@
-//! Three control planes on kind, each with an API server, a member of etcd and a plugin: rotation
-//! and rewrite, and what happens when a part of it goes away.
+//! Three control planes on kind, each with an API server, an etcd member and a plugin: rotation,
+//! rewrite, and losses of parts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,7 +22,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// One more, by a connection of its own; whether it was accepted within a few seconds.
+    /// Writes another one on a new connection; returns whether it was accepted within a few
+    /// seconds.
     async fn write(&mut self) -> bool {
         self.tried += 1;
         let canary = Canary::new(std::array::from_fn(|n| {
@@ -39,7 +40,7 @@ impl Writer<'_> {
         true
     }
 
-    /// By every API server that is up.
+    /// By every running API server.
     async fn none_is_lost(&self, environment: &Environment, servers: &[usize]) {
         let apis = kmslab::cluster::Cluster::apis(self.kind);
         for (at, content) in &self.accepted {
@@ -62,7 +63,7 @@ impl Writer<'_> {
     }
 }
 
-/// How many of as many new connections as there are servers, and some, get a server that is well.
+/// How many of some more new connections than there are servers reach a healthy server.
 async fn well_behind_the_balancer(kind: &KindCluster) -> usize {
     let mut well = 0;
     for _ in 0..6 {
@@ -72,7 +73,7 @@ async fn well_behind_the_balancer(kind: &KindCluster) -> usize {
     well
 }
 
-/// The guide's Service (G14): who watches the plugins' health finds every one of them.
+/// The guide's Service (G14): a monitor of the plugins' health finds all of them.
 #[ignore = "tier kind: needs a container engine, and a node image, which tests/run gets"]
 #[tokio::test(flavor = "multi_thread")]
 async fn kind_health_service_has_one_endpoint_per_control_plane() {
@@ -150,8 +151,8 @@ async fn kind_three_control_planes_rotate_rewrite_and_survive_losses() {
     };
     assert_eq!(well_behind_the_balancer(kind).await, 6);
 
-    // One node's plugin stopped: its API server is unwell, and the balancer sends nobody there any
-    // more.
+    // One node's plugin stopped: its API server is unhealthy, and the balancer sends it no
+    // connections.
     let engine = kind.engine();
     engine
         .exec(
@@ -192,7 +193,7 @@ async fn kind_three_control_planes_rotate_rewrite_and_survive_losses() {
     }
     writer.none_is_lost(&environment, &[0, 1, 2]).await;
 
-    // One node killed: at most what was on its way there fails.
+    // One node killed: at most what was sent to it fails.
     let third = kind.node(2).unwrap();
     let before = writer.tried;
     engine.run(&["kill", third]).await.unwrap();

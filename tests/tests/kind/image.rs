@@ -1,5 +1,4 @@
-//! The recipe of the node image, broken off where it hurts most: what it has finished stays, what
-//! it has not is never taken for finished.
+//! The recipe of the node image, interrupted: finished steps are kept, unfinished ones never used.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -34,7 +33,7 @@ impl Recipe {
             .unwrap()
     }
 
-    /// Runs until a step begins, and until `then` holds; then all of it is killed.
+    /// Runs until a step starts and `then` holds, then kills everything.
     fn killed_at(&self, step: &str, then: impl Fn(&Path) -> bool) {
         let mut recipe = self.start();
         let mut lines = BufReader::new(recipe.stdout.take().unwrap())
@@ -95,12 +94,11 @@ async fn kind_node_image_build_resumes_after_an_interruption() {
         work: tempfile::tempdir().unwrap(),
     };
     let recipe = tokio::task::spawn_blocking(move || {
-        // Debootstrap has the kernel's file systems mounted in its tree, which nothing unmounts
-        // when it is killed.
+        // Debootstrap mounts the kernel's file systems in its tree, and nothing unmounts them when
+        // it is killed.
         recipe.killed_at("== Debian", mounted_below);
         assert!(recipe.finished().is_empty(), "half a tree counts as one");
-        // Its end was seen often enough: the tree that this machine has is as good, where it has
-        // one.
+        // Its end is tested elsewhere: use the tree of this machine's image, if there is one.
         let kept = kept_trees();
         for tree in &kept {
             std::fs::copy(tree, recipe.work.path().join(tree.file_name().unwrap())).unwrap();
@@ -130,7 +128,7 @@ async fn kind_node_image_build_resumes_after_an_interruption() {
     engine.run(&["rmi", TAG]).await.unwrap();
 }
 
-/// Root file systems that this machine's own image was made from.
+/// Root file systems that this machine's own image was built from.
 fn kept_trees() -> Vec<PathBuf> {
     let cache = kmslab::assets::Cache::from_env()
         .root()

@@ -1,6 +1,6 @@
-//! Kind clusters with the plugin on their nodes: real kubelets, real systemd, real static pods. In
-//! one program, so that a test that waits three minutes for a deadline of Kubernetes' own does so
-//! beside others.
+//! Kind clusters with the plugin on their nodes: real kubelets, systemd and static pods. In one
+//! program, so that a test that waits three minutes for Kubernetes' own timeout runs concurrently
+//! with others.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! From plaintext to encrypted only, and back, with the files of kind-config/migration as they are.
+//! From plaintext to encrypted only, and back, with the unmodified files of kind-config/migration.
 
 use kmslab::cluster::{Cluster as _, ObjectRef, Resource};
 use kmslab::environment::{Environment, KindOptions};
@@ -7,7 +7,7 @@ use kmslab_e2e::root;
 
 use super::environment;
 
-/// Gives the API server another EncryptionConfiguration, and starts it again.
+/// Replaces the API server's EncryptionConfiguration and restarts it.
 async fn with(environment: &Environment, name: &str) {
     let kind = environment.kind().unwrap();
     let file = kind
@@ -97,7 +97,7 @@ async fn kind_migration_steps_read_earlier_values() {
 
     with(&environment, "3-encrypted-only.yaml").await;
     reads(&environment, &[&plain, &sealed]).await;
-    // What somebody with access to etcd puts there in plaintext is no Secret any more.
+    // Plaintext that somebody with access to etcd writes is not accepted as a Secret any more.
     let forged = stored.key.replace("/plain", "/forged");
     environment
         .cluster

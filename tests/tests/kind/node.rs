@@ -1,5 +1,5 @@
-//! A kind cluster with the plugin as a systemd unit of its node: the same scenarios, and what a
-//! person sees on the node.
+//! A kind cluster with the plugin as a systemd unit of its node: the same scenarios, and what is
+//! visible on the node.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn kind_plugin_runs_as_a_static_pod() {
     let outcome = scenario::run(scenario::find("encrypt").unwrap(), &environment, None).await;
     assert_eq!(outcome.failure, None);
     let kind = environment.kind().unwrap();
-    // Its readiness is looked at every 5 s.
+    // Its readiness is polled every 5 s.
     let ready = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system wait pod --selector=component=kms-plugin \
                  --for=condition=Ready --timeout=60s";
     assert!(on_node(kind, ready).await.contains("condition met"));
@@ -178,8 +178,7 @@ async fn the_unit_is_as_the_guide_installs_it(kind: &KindCluster) {
     assert_eq!(mode, "600\n600\n");
 }
 
-/// The guide's own check (G12), typed on the node, also on a Secret that was there before any of
-/// ours.
+/// The guide's own check (G12) on the node, also with a Secret from before encryption.
 async fn etcdctl_shows_the_prefix(environment: &Environment, kind: &KindCluster) {
     let canary = Canary::new([5; 24]);
     environment
@@ -225,12 +224,12 @@ async fn etcdctl_shows_the_prefix(environment: &Environment, kind: &KindCluster)
     }
 }
 
-/// etcd's own file on the node, as it lies there, against a snapshot by the API.
+/// etcd's file on the node compared with a snapshot by the API.
 async fn the_database_file_holds_what_a_snapshot_holds(
     environment: &Environment,
     kind: &KindCluster,
 ) {
-    // First the snapshot, for which etcd commits what it has.
+    // The snapshot first: etcd commits pending writes for it.
     let snapshot = environment.cluster.etcd().database().await.unwrap();
     let of_snapshot = value(snapshot).unwrap();
     let of_file = async {
@@ -242,7 +241,7 @@ async fn the_database_file_holds_what_a_snapshot_holds(
                     &["cat", "/var/lib/etcd/member/snap/db"],
                 )
                 .await;
-            // etcd writes on while it is read, so that a copy may be torn; another one is not.
+            // etcd writes while it is read, so a copy may be torn; take another one.
             if let Some(found) = value(db.unwrap()) {
                 return found;
             }
@@ -255,7 +254,7 @@ async fn the_database_file_holds_what_a_snapshot_holds(
     assert!(of_file.starts_with(b"k8s:enc:kms:v2:kmslab:"));
 }
 
-/// What a database has for the Secret `secret1`.
+/// The value of the Secret `secret1` in a database.
 fn value(database: Vec<u8>) -> Option<Vec<u8>> {
     let history = History::read(&Database::parse(database).ok()?).ok()?;
     history

@@ -1,5 +1,4 @@
-//! The emulator's container for other people's Rust tests: the module that the emulator's crate
-//! offers with the feature `testcontainers`.
+//! The emulator's container in Rust tests: the module `testcontainers` of the emulator's crate.
 
 use std::process::Command;
 
@@ -20,7 +19,7 @@ async fn kind_emulator_container_starts_for_rust_tests() {
         String::from_utf8_lossy(&created.stderr)
     );
 
-    // The example as it stands, and as a person runs it.
+    // Runs the example unmodified.
     let example = Command::new(binaries().join("examples/testcontainers"))
         .output()
         .unwrap();

@@ -7,10 +7,10 @@ use tokio::net::TcpStream;
 
 use crate::program::Emulator;
 
-/// KiB of the emulator's memory that a held connection may take.
+/// Maximum memory of the emulator per connection, in KiB.
 const EACH: u64 = 40;
 
-/// Holds so many connections, each within its first request, and asks others meanwhile.
+/// Holds connections, each within its first request, and sends other requests meanwhile.
 async fn soak(count: usize, to_the_end: bool) {
     let may_open = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
@@ -39,14 +39,14 @@ async fn soak(count: usize, to_the_end: bool) {
         (most - before) * 1024 <= EACH * count as u64 + 16 * 1024,
         "{before} MiB became {most} MiB"
     );
-    // A head that does not end is waited for, and not for ever.
+    // An incomplete request times out.
     if !to_the_end {
         held.clear();
     }
     let ended = async {
         for stream in &mut held {
             let mut answer = Vec::new();
-            // Ended with an answer, without one, or reset: ended.
+            // Closed with a response, without one, or reset.
             let _ = stream.read_to_end(&mut answer).await;
         }
     };

@@ -1,4 +1,4 @@
-//! Databases of etcd that were damaged on their way.
+//! Damaged etcd databases.
 
 use std::io::{Read as _, Write as _};
 
@@ -27,11 +27,10 @@ async fn soak(count: usize) {
     let (mut read, mut rejected) = (0, 0);
     for _ in 0..count {
         let mut bytes = whole.clone();
-        // Without its checksum, which would say that it was changed, it is a member's file, and is
-        // read.
+        // Without its checksum, which would reveal the change, it is read like a member's file.
         bytes.truncate(whole.len() - CHECKSUM);
         for _ in 0..random.usize(1..6) {
-            // Where pages are: their heads, their elements, or anywhere.
+            // In pages: their headers, their elements, or anywhere.
             let page = random.usize(..bytes.len() / 4096) * 4096;
             let at = match random.u8(0..3) {
                 0 => page + random.usize(..16),

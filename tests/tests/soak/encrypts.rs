@@ -1,4 +1,4 @@
-//! Encrypts through the plugin: each answered, each opens again, each counted once.
+//! Encrypts through the plugin: each succeeds, decrypts and is counted once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::program::{Emulator, Program, listens};
 
 const CLIENTS: usize = 16;
-/// MiB by which each program may be larger at the end than after a tenth.
+/// Maximum growth in MiB of each program from a tenth of the calls to the end.
 const GROWTH: u64 = 16;
 
 async fn encrypt(client: KeyManagementServiceClient<Channel>, count: usize) {
@@ -94,7 +94,7 @@ async fn soak(count: usize) {
     let counted: usize = ours
         .and_then(|line| line.rsplit(' ').next()?.parse().ok())
         .unwrap_or_else(|| panic!("{metrics}"));
-    // The plugin's own looks at the key come on top.
+    // In addition to the plugin's own calls.
     assert!(counted >= count, "{counted} of {count} were counted");
     println!("{count} Encrypts: MiB of plugin and emulator {before:?}, then {after:?}");
     assert!(

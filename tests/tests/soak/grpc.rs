@@ -1,4 +1,4 @@
-//! gRPC calls whose messages are almost those that clients send.
+//! gRPC calls whose messages are similar to those that clients send.
 
 use bytes::{Buf as _, BufMut as _};
 use fastrand::Rng;
@@ -32,10 +32,10 @@ const TEXTS: &[&str] = &[
     "\u{0}\u{202e}",
 ];
 
-/// Messages within messages.
+/// Depth of nested messages.
 const DEPTH: usize = 2;
 
-/// A message of that type, some of its fields filled.
+/// A message of that type with some of its fields set.
 fn message(of: &MessageDescriptor, random: &mut Rng, depth: usize) -> DynamicMessage {
     let mut message = DynamicMessage::new(of.clone());
     for field in of.fields() {
@@ -44,7 +44,7 @@ fn message(of: &MessageDescriptor, random: &mut Rng, depth: usize) -> DynamicMes
             continue;
         }
         let value = match field.kind() {
-            // What a request is about is mostly something that there is.
+            // Requests mostly name existing resources.
             Kind::String if depth == DEPTH && ["parent", "name"].contains(&field.name()) => {
                 Value::String(TEXTS[random.usize(1..5)].to_owned())
             }
@@ -174,7 +174,7 @@ async fn soak(count: usize) {
             mutate(&mut random, &mut bytes);
         }
         let code = call(&channel, method.name(), &token, bytes.clone()).await;
-        // What is no message of that type is INTERNAL in gRPC; all else would be a failure of the
+        // Bytes that do not decode are INTERNAL in gRPC; any other internal error would be the
         // service's own.
         let is_message = DynamicMessage::decode(method.input(), bytes.as_slice()).is_ok();
         let failed = match code {

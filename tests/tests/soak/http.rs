@@ -1,4 +1,4 @@
-//! HTTP that means no good.
+//! Malicious HTTP requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,10 @@ use crate::program::Emulator;
 use crate::requests::{Request, mutate, request};
 
 const CLIENTS: usize = 8;
-/// MiB by which memory may be larger at the end than after a tenth of the requests: allocators keep
-/// some.
+/// Maximum growth in MiB from a tenth of the requests to the end: allocators keep some memory.
 const GROWTH: u64 = 48;
 
-/// Sends so many requests, a tenth of them with bytes changed that make them no HTTP.
+/// Sends requests, a tenth of them with changes that make them invalid HTTP.
 async fn send(emulator: &Arc<Emulator>, count: usize, seed: u64) {
     let left = Arc::new(AtomicUsize::new(count));
     let clients = (0..CLIENTS as u64).map(|number| {
@@ -51,7 +50,7 @@ async fn by_client(emulator: &Emulator, request: &Request) -> u16 {
     for (name, value) in &request.headers {
         sending = sending.header(*name, value);
     }
-    // A header that is too long ends the connection, perhaps before all is sent.
+    // A too long header closes the connection, perhaps before everything is sent.
     match sending.body(request.body.clone()).send().await {
         Ok(answer) => answer.status().as_u16(),
         Err(error) => {
@@ -74,7 +73,7 @@ async fn by_bytes(emulator: &Emulator, request: &Request, random: &mut Rng) -> u
     bytes.extend_from_slice(&request.body);
     mutate(random, &mut bytes);
     let mut stream = TcpStream::connect(emulator.http).await.unwrap();
-    // It may be refused before all is written.
+    // It may be rejected before everything is written.
     let _ = stream.write_all(&bytes).await;
     let _ = stream.shutdown().await;
     let mut answer = Vec::new();
@@ -83,14 +82,14 @@ async fn by_bytes(emulator: &Emulator, request: &Request, random: &mut Rng) -> u
         .split(|byte| *byte == b' ')
         .nth(1)
         .and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
-    // Whoever does not speak HTTP may get no answer.
+    // Invalid HTTP may get no response.
     status.unwrap_or_default()
 }
 
 async fn soak(count: usize, auth: &str) {
     let emulator = Arc::new(Emulator::start(&["--auth", auth]).await);
-    // Where nobody is refused, keys are made, which a reset lets go. Where everybody is, there is
-    // nothing to let go.
+    // With auth off keys are created, which a reset removes; with auth on there is nothing to
+    // remove.
     let memory = async || {
         if auth == "off" {
             emulator.admin("POST", "/reset").await;

@@ -1,6 +1,6 @@
-//! What holds for one request holds for hundreds of thousands: no panic, no 5xx, nothing lost, no
-//! memory that grows. Each test runs with small numbers in the tier `base`; `just soak` runs it
-//! with those that its name says.
+//! What holds for one request holds for hundreds of thousands: no panic, no 5xx, no loss, no memory
+//! growth. Each test runs with small numbers in the tier `base`; `just soak` runs it with the
+//! numbers in its name.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,4 @@
-//! Programs of kmslab as processes of their own, whose memory can be measured and whose panics
-//! show.
+//! kmslab as a process of its own, whose memory can be measured and whose panics are visible.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +17,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts `kmslab` with these arguments; gives what it prints, too.
+    /// Starts `kmslab` with these arguments; returns its output as well.
     pub(crate) fn start(args: &[&str]) -> (Self, BufReader<tokio::process::ChildStdout>) {
         let errors = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new(binaries().join("kmslab"));
@@ -60,8 +59,7 @@ impl Program {
         std::fs::read_to_string(self.errors.path()).unwrap()
     }
 
-    /// Asks it to end, which it does in good time, without an error and without ever having
-    /// panicked.
+    /// Stops it, and checks that it exits soon, without an error and without having panicked.
     pub(crate) async fn stop(mut self) {
         let pid =
             rustix::process::Pid::from_raw(self.child.id().expect("it runs").try_into().unwrap())
@@ -76,7 +74,7 @@ impl Program {
     }
 }
 
-/// An emulator and where it listens.
+/// An emulator and its addresses.
 pub(crate) struct Emulator {
     pub(crate) program: Program,
     pub(crate) http: SocketAddr,
@@ -123,7 +121,7 @@ impl Emulator {
         }
     }
 
-    /// The answer of the admin port, which must be there at once, whatever goes on.
+    /// A response of the admin port, which must be immediate under any load.
     pub(crate) async fn admin(&self, method: &str, path: &str) -> String {
         let request = self.client.request(
             method.parse().unwrap(),
@@ -137,7 +135,7 @@ impl Emulator {
         answer.text().await.unwrap()
     }
 
-    /// Of a token from Google's metadata server, which stands for the well-known service account.
+    /// An access token of the well-known service account, from Google's metadata server.
     pub(crate) async fn google_token(&self) -> String {
         let url = format!(
             "http://{}/computeMetadata/v1/instance/service-accounts/default/token",
@@ -155,7 +153,7 @@ impl Emulator {
     }
 }
 
-/// A socket's path below `dir`, when something listens there.
+/// Path of a socket below `dir`, once something listens on it.
 pub(crate) async fn listens(socket: &Path, program: &Program) {
     for _ in 0..600 {
         if std::os::unix::net::UnixStream::connect(socket).is_ok() {

@@ -1,9 +1,8 @@
-//! HTTP requests as clients make them, and what becomes of them at the hands of somebody who means
-//! no good.
+//! HTTP requests as clients make them, and their malicious variants.
 
 use fastrand::Rng;
 
-/// A request, well-formed as HTTP.
+/// A well-formed HTTP request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: &'static str,
@@ -153,7 +152,7 @@ const FORMS: &[(&str, &str)] = &[
         "",
     ),
 ];
-/// What stands in place of a value.
+/// Replacements of values.
 const VALUES: &[&str] = &[
     "null",
     "true",
@@ -200,7 +199,7 @@ pub(crate) fn request(random: &mut Rng) -> Request {
     match random.u8(0..8) {
         0 => {}
         1 => headers.push(("user-agent", "x".repeat(random.usize(1..20_000)))),
-        // Whoever it says it is, it is counted under that name.
+        // It is counted under the name that it states.
         2 => {
             let who = name(random);
             headers.retain(|(name, _)| *name != "authorization");
@@ -224,7 +223,7 @@ pub(crate) fn request(random: &mut Rng) -> Request {
     }
 }
 
-/// One value of a JSON body becomes another.
+/// Replaces a value of a JSON body.
 fn value(random: &mut Rng, body: &mut Vec<u8>) {
     let places: Vec<usize> = body
         .iter()

@@ -55,7 +55,7 @@ impl KeyFile {
     /// Parses a key file; the error says what is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let file: Value =
-            serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
+            serde_json::from_slice(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let field = |name: &str| {
             file[name]
                 .as_str()
@@ -69,7 +69,7 @@ impl KeyFile {
             .decode(lines.collect::<String>())
             .map(Zeroizing::new);
         let pair = der.ok().and_then(|der| RsaKeyPair::from_pkcs8(&der).ok());
-        let pair = pair.ok_or("its private_key is no RSA key in PKCS #8")?;
+        let pair = pair.ok_or("its private_key is not an RSA key in PKCS #8")?;
         let (email, key_id) = (
             field("client_email")?.to_owned(),
             field("private_key_id")?.to_owned(),

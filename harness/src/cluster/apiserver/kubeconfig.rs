@@ -75,7 +75,7 @@ pub(super) fn write(
     Ok(path.into())
 }
 
-/// Reads a kubeconfig of [`write`] or of kind.
+/// Reads a kubeconfig of [`write()`] or of kind.
 pub(in crate::cluster) fn read(path: &Path) -> Result<ClientAccess, StartError> {
     let invalid = |why: String| StartError::Invalid {
         what: named(path),

@@ -1,8 +1,8 @@
-//! The stock kube-apiserver and etcd as processes of this machine: real means real.
+//! The stock kube-apiserver and etcd as processes of this machine.
 //!
-//! `launch` starts them, `ready` says when they can be used and `diagnose` why not; `client` is the
-//! API. [`ApiServerCluster`] is the same for a lab of this process and, by its [`Description`], for
-//! one that another process keeps up.
+//! `launch` starts them, `ready` waits for them, `diagnose` explains failures, and `client` is the
+//! API. [`ApiServerCluster`] is used for a lab of this process and, by its [`Description`], for one
+//! that another process supervises.
 
 mod certs;
 mod client;

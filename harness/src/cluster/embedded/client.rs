@@ -1,9 +1,9 @@
-//! The API server's gRPC client of the plugin, with grpc-go's habits and words where they show in
-//! errors.
+//! The API server's gRPC client of the plugin, with grpc-go's behaviour and messages where they
+//! appear in errors.
 //!
-//! kube-apiserver calls with `WaitForReady`: a connection that is broken is made anew, and a call
-//! waits for that until its deadline. Nobody can bring a plugin back while the virtual clock
-//! stands, so a socket where nobody listens fails at once here.
+//! kube-apiserver calls with `WaitForReady`: a broken connection is replaced, and a call waits for
+//! that until its timeout. A plugin cannot return while the virtual clock does not advance, so a
+//! socket on which nothing listens fails at once here.
 
 use std::error::Error as _;
 use std::io;

@@ -1,8 +1,8 @@
-//! `/livez`, `/readyz`, `/healthz` and their checks, in the words of k8s.io/apiserver v0.36.3
+//! `/livez`, `/readyz`, `/healthz` and their checks, with the messages of k8s.io/apiserver v0.36.3
 //! `pkg/server/healthz`.
 //!
-//! Of the real server's some fifty checks these are here: `ping`, `etcd` (always well),
-//! `kms-providers`, `informer-sync`, `poststarthook/storage-readiness`.
+//! Of the real server's approximately fifty checks the model has `ping`, `etcd` (always healthy),
+//! `kms-providers`, `informer-sync` and `poststarthook/storage-readiness`.
 
 use jiff::SignedDuration;
 

@@ -2,9 +2,9 @@
 //!
 //! It re-implements what Kubernetes 1.36 does between its API, a KMS v2 plugin and etcd: the status
 //! probe and its key_id state machine (`state`, `poll`), the envelope and the provider list
-//! (`transformer`, `cache`), the no-op write rule (`api`), the stored bytes (`objects`), the health
-//! checks (`health`). The plugin is a real one, reached over gRPC on its unix socket (`client`);
-//! the store is an MVCC map (`store`). The Go sources it follows are named file by file.
+//! (`transformer`, `cache`), the rule for no-op writes (`api`), the stored bytes (`objects`), and
+//! the health checks (`health`). The plugin is a real one, called by gRPC on its unix socket
+//! (`client`); the store is an MVCC map (`store`). Each file names the Go sources that it follows.
 
 mod active_config;
 mod api;

@@ -1,9 +1,9 @@
-//! Hot reload: another EncryptionConfiguration is taken over while the server runs, once all its
-//! plugins are well.
+//! Automatic reload: a changed EncryptionConfiguration is applied while the server runs, once all
+//! its plugins are healthy.
 //!
 //! Follows `DynamicEncryptionConfigContent` in k8s.io/apiserver v0.36.3,
-//! `pkg/server/options/encryptionconfig/controller`, which looks at the file every 60 s and tries
-//! one that fails again after 5 ms, 10 ms … 1000 s; here it is tried again at the next look.
+//! `pkg/server/options/encryptionconfig/controller`, which checks the file every 60 s and retries a
+//! failing one after 5 ms, 10 ms … 1000 s; the model retries at its next check.
 
 use std::sync::Weak;
 use std::time::Duration;

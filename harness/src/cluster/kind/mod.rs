@@ -1,8 +1,8 @@
 //! kind: a Kubernetes cluster whose nodes are containers of this machine's engine, with the plugin
-//! on each control-plane node as a systemd unit that is up before the API server.
+//! on each control-plane node as a systemd unit that starts before the API server.
 //!
-//! `files` is what is mounted into a node, `config` what kind is told, `launch` starts it, `node`
-//! is what is done on a node.
+//! `files` contains what is mounted into a node, `config` the configuration of kind; `launch`
+//! starts the cluster, `node` runs commands on a node.
 
 pub mod balancer;
 pub mod balancer_image;

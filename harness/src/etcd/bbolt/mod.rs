@@ -1,8 +1,8 @@
-//! Read-only reader of bbolt files, which is what etcd's `member/snap/db` and its snapshots are.
+//! A read-only reader of bbolt files: etcd's `member/snap/db` and its snapshots.
 //!
 //! Nothing in the file is trusted: offsets are checked before they are followed, a page is visited
 //! once, keys must ascend. The layout is bbolt's `internal/common` (v1.4.3), little-endian as on
-//! every platform etcd supports. A running etcd writes to its file in place; take a snapshot of it
+//! every platform that etcd supports. A running etcd writes to its file in place; take a snapshot
 //! instead.
 
 use std::collections::HashSet;

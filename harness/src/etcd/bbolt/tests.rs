@@ -200,7 +200,7 @@ fn invalid_revision_is_not_repeated_in_errors() {
     assert!(swallowed > 100, "no page was changed");
     let error = history(bytes).unwrap_err().to_string();
     assert!(
-        error.contains("entry of ") && error.contains(" bytes: its key is no revision"),
+        error.contains("entry of ") && error.contains(" bytes: its key is not a revision"),
         "{error}"
     );
     assert!(error.len() < 100, "{error}");

@@ -34,7 +34,7 @@ const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 pub enum EtcdError {
     /// The text is not an endpoint.
     #[error(
-        "{endpoint:?} is no etcd endpoint: use http://HOST:PORT, https://HOST:PORT, unix:///PATH or unixs:///PATH ({reason})"
+        "{endpoint:?} is not an etcd endpoint: use http://HOST:PORT, https://HOST:PORT, unix:///PATH or unixs:///PATH ({reason})"
     )]
     Endpoint {
         /// The endpoint as given.

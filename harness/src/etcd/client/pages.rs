@@ -1,9 +1,9 @@
-//! A large range in pages that cost what they hold.
+//! Reads a large range in pages whose cost depends on their own size only.
 //!
-//! etcd counts all keys of a range for each page of it (etcd#11057): pages that all end where the
-//! range ends cost the square of its length. etcd 3.7 streams a range, which has no such cost. From
-//! older servers, a page ends where about as many keys are expected as it takes, and some are asked
-//! for at once.
+//! For each page, etcd counts all keys up to the end of the range (etcd#11057), so pages that all
+//! end with the range take quadratic time. etcd 3.7 can stream a range without that cost. On older
+//! servers, each page ends where about as many keys are expected as it may hold, and several pages
+//! are requested at once.
 
 use std::collections::VecDeque;
 

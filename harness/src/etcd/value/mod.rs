@@ -1,9 +1,8 @@
-//! What a stored value is, told from its first bytes: one row of Kubernetes' storage formats each.
+//! Formats of stored values, recognised by their prefix.
 //!
-//! An encrypted value is `k8s:enc:<scheme>:<version>:<name>:` and a payload; what it decrypts to is
-//! one of the plaintext rows again. Values come from a database that anything may have written to,
-//! so [`recognise`] is total: it never fails, it names what it sees, and a payload that breaks its
-//! format is [`Value::Malformed`] with the reason.
+//! An encrypted value is `k8s:enc:<scheme>:<version>:<name>:` and a payload, which decrypts to one
+//! of the plaintext formats. Anything may have written to the database, so [`recognise`] is total:
+//! it never fails, and a payload that violates its format is [`Value::Malformed`] with the reason.
 
 mod name;
 

@@ -51,7 +51,7 @@ pub enum ConfigError {
     #[error(transparent)]
     CaFile(#[from] CaFileError),
     /// The proxy's URL is invalid.
-    #[error("--proxy {url:?} is no URL of a proxy such as http://127.0.0.1:7680: {reason}")]
+    #[error("--proxy {url:?} is not a URL of a proxy such as http://127.0.0.1:7680: {reason}")]
     Proxy {
         /// The URL as given.
         url: String,

@@ -154,7 +154,7 @@ impl AzureKek {
         let ciphertext = answer.result.ok_or_else(|| missing_field("value"))?;
         let kid = answer.kid.ok_or_else(|| missing_field("kid"))?;
         let (key, version) = split_kid(&kid).ok_or_else(|| KekError::Unexpected {
-            detail: format!("the vault's answer names {kid:?}, which is no version of a key"),
+            detail: format!("the vault's answer names {kid:?}, which is not a version of a key"),
         })?;
         let key = self.canonical_name.set(key);
         Ok(Wrapped {

@@ -54,7 +54,7 @@ impl KeyName {
                 let bad = |reason| error("--vault-url", given, reason);
                 let url: Url = given
                     .parse()
-                    .map_err(|_| bad("it is no URL such as https://my-vault.vault.azure.net"))?;
+                    .map_err(|_| bad("it is not a URL such as https://my-vault.vault.azure.net"))?;
                 if url.scheme() != "https" {
                     return Err(bad("Key Vault is reached by https:// only"));
                 }

@@ -35,7 +35,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// The endpoint is not a URL.
-    #[error("--endpoint {0:?} is no URL such as {ENDPOINT}")]
+    #[error("--endpoint {0:?} is not a URL such as {ENDPOINT}")]
     Endpoint(String),
     /// The credentials file cannot be used.
     #[error(

@@ -118,7 +118,7 @@ impl GcpKek {
     fn key_version(&self, answer: &EncryptResponse) -> Result<KeyVersion, KekError> {
         let (key, version) = split_version(&answer.name).ok_or_else(|| KekError::Unexpected {
             detail: format!(
-                "the answer to Encrypt names {:?}, which is no version of a key",
+                "the answer to Encrypt names {:?}, which is not a version of a key",
                 answer.name
             ),
         })?;

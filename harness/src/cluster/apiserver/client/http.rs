@@ -87,7 +87,7 @@ impl Http {
 
     fn at(&self, path: &str, query: &[(&str, &str)]) -> Result<Url, ApiError> {
         let mut url = Url::parse(&format!("{}{path}", self.url)).map_err(|error| {
-            ApiError::no_answer(format!("{}{path} is no URL: {error}", self.url))
+            ApiError::no_answer(format!("{}{path} is not a URL: {error}", self.url))
         })?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);

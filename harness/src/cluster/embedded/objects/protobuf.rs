@@ -2,9 +2,9 @@
 //! byte as kube-apiserver writes them. Field numbers are those of k8s.io/api and
 //! k8s.io/apimachinery v0.36.3, `generated.proto`.
 //!
-//! Kubernetes' marshaller writes every field that is no pointer, list or map even when it is empty
-//! (`required` here), and maps as entries in the order of their keys, with key and value always
-//! there (lists of entries here).
+//! Kubernetes' marshaller writes every field that is not a pointer, list or map even if it is empty
+//! (`required` here), and maps as entries sorted by key, each with key and value (lists of entries
+//! here).
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
