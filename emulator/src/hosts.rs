@@ -166,7 +166,7 @@ fn forbidden(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCod
     foreign.then(|| {
         (
             StatusCode::FORBIDDEN,
-            "requests of web pages from another origin are refused".to_owned(),
+            "requests from web pages of another origin are rejected".to_owned(),
         )
     })
 }

@@ -232,7 +232,7 @@ async fn rejected_encryption_configuration_is_reported_as_the_cause() {
     assert!(matches!(error, StartError::Process { .. }), "{error}");
     let text = error.to_string();
     assert!(
-        text.contains("cause: the EncryptionConfiguration is refused"),
+        text.contains("cause: the EncryptionConfiguration is rejected"),
         "{text}"
     );
     assert!(

@@ -202,7 +202,7 @@ fn missing_go_and_empty_directories_have_a_remedy() {
     let empty = machine.root.path().display().to_string();
     for (args, says) in [
         (&["install"][..], "install Go 1.26 or later"),
-        (&["path"], "kmslab assets install gets it"),
+        (&["path"], "run kmslab assets install"),
         (&["--assets", &empty, "install"], "--assets is set"),
         (&["--assets", &empty, "path"], "--assets is set"),
     ] {

@@ -202,14 +202,14 @@ impl KeyMonitor {
         let started = self.timer.now();
         match self.probe_round_trip().await {
             Ok(version) => {
-                let healed = self.health.load().failure.is_some();
+                let recovered = self.health.load().failure.is_some();
                 self.adopt(memory, version);
                 self.health.rcu(|old| Health {
                     failure: None,
                     verified: Some(started),
                     ..Health::clone(old)
                 });
-                if healed {
+                if recovered {
                     tracing::info!("the key is usable again");
                 }
             }
@@ -246,7 +246,7 @@ impl KeyMonitor {
             if now.saturating_sub(since) < REVERT_GRACE {
                 tracing::debug!(
                     version = version.version,
-                    "the cloud answered with a version that was replaced; waiting for it to settle"
+                    "the cloud answered with a version that was replaced; waiting for it to become consistent"
                 );
                 return;
             }

@@ -21,7 +21,7 @@ kmslab up guide --detach --key "$arn"
 . "$(kmslab status guide --variables)"
 kubectl version >version.txt
 
-step "a new secret is encrypted in etcd, and reads as it was written"
+step "a new secret is encrypted in etcd, and can be read"
 kubectl create secret generic test-secret --namespace default --from-literal=key1=supersecret
 etcdctl get /registry/secrets/default/test-secret --print-value-only >stored
 head -c 23 stored | grep -qx k8s:enc:kms:v2:kmslab:
@@ -30,7 +30,7 @@ test "$(kubectl get secret test-secret --namespace default -o 'jsonpath={.data.k
 kmslab inspect - --key /registry/secrets/default/test-secret --kms-endpoint "$AWS_ENDPOINT_URL_KMS" --show-values <stored \
   | grep -q supersecret
 
-step "a rotation policy, and a year in which it fires"
+step "a rotation policy, and a rotation after a year"
 test "$(aws kms get-key-rotation-status --key-id "$arn" --query KeyRotationEnabled --output text)" = False
 aws kms enable-key-rotation --key-id "$arn" --rotation-period-in-days 90
 test "$(aws kms get-key-rotation-status --key-id "$arn" --query '[KeyRotationEnabled, RotationPeriodInDays]' --output text)" = \
@@ -49,21 +49,21 @@ for n in $(seq 1 90); do
 done
 grep -Eq ', [1-9][0-9]* stale' summary.txt
 
-step "everything encrypted anew under the new version"
+step "everything is re-encrypted with the new version"
 kubectl get secrets --all-namespaces -o json | kubectl replace -f - >replaced.txt
 kmslab inspect --etcd "$ETCDCTL_ENDPOINTS" --prefix /registry/secrets/ --format summary | tee summary.txt
 grep -q ', 0 stale' summary.txt
 test "$(kubectl get secret test-secret --namespace default -o 'jsonpath={.data.key1}' | base64 -d)" = supersecret
 kmslab run rewrite --lab guide
 
-step "the same from a snapshot and from the data directory, with no server asked"
+step "the same from a snapshot and from the data directory, without a server"
 etcdctl snapshot save snapshot.db >saved.txt 2>&1
 kmslab inspect --snapshot snapshot.db --prefix /registry/secrets/ --format summary | grep -q ', 0 stale'
 kmslab inspect --snapshot "$(dirname "$KUBECONFIG")/etcd" --prefix /registry/secrets/ --format summary 2>member.txt \
   | grep -Eq ', [1-9][0-9]* encrypted'
 grep -q "a member's file and no snapshot" member.txt
 
-step "a disabled key is told, and heals"
+step "a disabled key is reported, and works again once enabled"
 aws kms disable-key --key-id "$arn"
 for n in $(seq 1 60); do
   if ! kmslab status guide >status.txt; then break; fi
@@ -72,7 +72,7 @@ done
 grep -q "$arn is disabled" status.txt
 aws kms enable-key --key-id "$arn"
 
-step "nothing is left"
+step "nothing is left behind"
 kmslab down guide
 test -z "$(kmslab status | grep -v 'no lab is up' || true)"
 echo "all steps held"

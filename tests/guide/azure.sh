@@ -34,7 +34,7 @@ az keyvault key create --vault-name k8s-kms-vault --name k8s-secrets-key --kty R
 kid=$(az keyvault key show --vault-name k8s-kms-vault --name k8s-secrets-key --query key.kid -o tsv)
 grep -Eq '^https://k8s-kms-vault.vault.azure.net/keys/k8s-secrets-key/[0-9a-f]{32}$' <<<"$kid"
 
-step "an identity, and what it may do"
+step "an identity and its permissions"
 az identity create --name k8s-kms-identity --resource-group k8s-kms-rg >identity.json
 principal=$(az identity show --name k8s-kms-identity --resource-group k8s-kms-rg --query principalId -o tsv)
 identity=$(az identity show --name k8s-kms-identity --resource-group k8s-kms-rg --query clientId -o tsv)
@@ -62,7 +62,7 @@ refused "does not have keys decrypt permission on key vault 'k8s-kms-vault;locat
 refused AuthorizationFailed az group create --name other-rg --location eastus --subscription "$AZURE_TENANT_ID"
 export AZURE_CONFIG_DIR=$PWD/azure
 
-step "a rotation policy, and ninety days after which it fires"
+step "a rotation policy, and a rotation after ninety days"
 az keyvault key rotation-policy update --vault-name k8s-kms-vault --name k8s-secrets-key --value \
   '{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P90D"},"action":{"type":"Rotate"}}],"attributes":{"expiryTime":"P1Y"}}' >rotation.json
 test "$(az keyvault key rotation-policy show --vault-name k8s-kms-vault --name k8s-secrets-key --query expiresIn -o tsv)" = P1Y
@@ -73,7 +73,7 @@ az keyvault key rotate --vault-name k8s-kms-vault --name k8s-secrets-key >rotate
 until test "$(grep -c 'current key version' plugin.log)" = 3; do sleep 0.1; done
 test "$(az keyvault key list-versions --vault-name k8s-kms-vault --name k8s-secrets-key --query 'length(@)')" = 3
 
-step "a disabled version is told, and heals"
+step "a disabled version is reported, and works again once enabled"
 az keyvault key set-attributes --vault-name k8s-kms-vault --name k8s-secrets-key --enabled false >disabled.json
 until grep -q 'is disabled: enable it again' plugin.log; do sleep 0.1; done
 az keyvault key set-attributes --vault-name k8s-kms-vault --name k8s-secrets-key --enabled true >enabled.json
@@ -91,7 +91,7 @@ az role assignment create --role "Key Vault Crypto User" --assignee-object-id "$
 az keyvault key create --vault-name k8s-rbac-vault --name k --kty RSA --size 2048 >rbac-key.json
 AZURE_CONFIG_DIR=$PWD/as-identity az keyvault key show --vault-name k8s-rbac-vault --name k >shown.json
 
-step "a deleted vault comes back with its keys, and goes for good"
+step "a deleted vault is recovered with its keys, and purged"
 az keyvault delete --name k8s-rbac-vault >deleted.txt
 refused "" az keyvault key show --vault-name k8s-rbac-vault --name k
 az keyvault recover --name k8s-rbac-vault >recovered.json

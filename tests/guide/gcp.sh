@@ -54,7 +54,7 @@ call POST "$kms/$ring/cryptoKeys?cryptoKeyId=k8s-secrets-key" '{"purpose":"ENCRY
 key=$ring/cryptoKeys/k8s-secrets-key
 test "$(field answer.json primary name)" = "$key/cryptoKeyVersions/1"
 
-step "a service account, what it may do, and a key file of it"
+step "a service account, its role, and its key file"
 # gcloud iam service-accounts create k8s-kms --display-name "Kubernetes KMS": surface/iam/service_accounts/create.py
 call POST "$iam/$project/serviceAccounts" '{"accountId":"k8s-kms","serviceAccount":{"displayName":"Kubernetes KMS"}}'
 account=$(field answer.json email)
@@ -107,7 +107,7 @@ refused 403 "Permission 'cloudkms.cryptoKeys.get' denied" GET "$kms/$key"
 refused 403 "Permission 'cloudkms.keyRings.create' denied" POST "$kms/$location/keyRings?keyRingId=other" '{}'
 token=$owner
 
-step "a rotation period, and ninety days after which it fires"
+step "a rotation period, and a rotation after ninety days"
 # gcloud kms keys update k8s-secrets-key … --rotation-period 90d --next-rotation-time TIME: surface/kms/keys/update.py, which reads the key first
 call GET "$kms/$key"
 next=$(python3 -c 'import datetime; print((datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=90)).strftime("%Y-%m-%dT%H:%M:%SZ"))')
@@ -121,7 +121,7 @@ test "$(field answer.json primary name)" = "$key/cryptoKeyVersions/2"
 call POST "$kms/$key:decrypt" "{\"ciphertext\":\"$sealed\"}"
 test "$(field answer.json plaintext | base64 --decode)" = s3cret
 
-step "a disabled version is told, and heals"
+step "a disabled version is reported, and works again once enabled"
 # gcloud kms keys versions disable 2 …: surface/kms/keys/versions/disable.py
 call PATCH "$kms/$key/cryptoKeyVersions/2?updateMask=state" '{"state":"DISABLED"}'
 until grep -q 'is disabled: enable it again' plugin.log; do sleep 0.1; done

@@ -41,15 +41,15 @@ pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Resp
         Ok(ClockMove::Set(to)) => lab.set(to).map_err(|error| error.to_string()),
         Err(error) => Err(format!("not a move of the clock ({error}); {EXAMPLES}")),
     };
-    let settled = match state.apply_due(moved).await {
-        Ok(settled) => settled,
+    let applied = match state.apply_due(moved).await {
+        Ok(applied) => applied,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
     let mut answer = to_json(&state);
-    answer["rotated"] = settled.rotated.into();
-    answer["deleted"] = settled.deleted.into();
-    answer["skipped"] = settled.skipped.into();
-    if settled.skipped > 0 {
+    answer["rotated"] = applied.rotated.into();
+    answer["deleted"] = applied.deleted.into();
+    answer["skipped"] = applied.skipped.into();
+    if applied.skipped > 0 {
         answer["note"] = SKIPPED.into();
     }
     Json(answer).into_response()

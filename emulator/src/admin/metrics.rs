@@ -37,7 +37,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut requests = encoder.encode_descriptor(
             "kmslab_emulator_requests",
-            "Requests by operation, claimed access key id and outcome, refused ones included",
+            "Requests by operation, stated caller and outcome, including rejected ones",
             None,
             MetricType::Counter,
         )?;

@@ -51,9 +51,9 @@ impl Admin {
         let waits = CancellationToken::new();
         let _waits = waits.clone().drop_guard();
         let core = Arc::clone(&self.core);
-        let settled =
+        let applied =
             tokio::task::spawn_blocking(move || core.apply_due_while(&|| !waits.is_cancelled()));
-        Ok(settled.await.unwrap_or_default())
+        Ok(applied.await.unwrap_or_default())
     }
 
     /// All keys of all clouds, after their due rotations.
@@ -159,7 +159,7 @@ async fn same_origin(headers: HeaderMap, request: Request, next: Next) -> Respon
     match headers.get(ORIGIN) {
         Some(origin) if origin.as_bytes() != format!("http://{host}").as_bytes() => problem(
             StatusCode::FORBIDDEN,
-            "requests of web pages from another origin are refused",
+            "requests from web pages of another origin are rejected",
         ),
         _ => next.run(request).await,
     }

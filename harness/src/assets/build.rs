@@ -220,7 +220,7 @@ fn go() -> anyhow::Result<PathBuf> {
         .find(|go| super::is_program(go));
     found.ok_or_else(|| {
         environment(
-            "kube-apiserver and etcd are not there, and there is no go to build them with: install Go 1.26 or later, or set \
+            "kube-apiserver and etcd are not installed, and Go, which builds them, is missing: install Go 1.26 or later, or set \
              KUBEBUILDER_ASSETS to a directory with both",
         )
     })

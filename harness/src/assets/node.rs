@@ -229,7 +229,7 @@ fn shell(path: &Path) -> String {
 fn invalid_image(saved: &Path, error: &anyhow::Error) -> anyhow::Error {
     let saved = saved.display();
     environment(format!(
-        "the node image in {saved} can't be loaded: {error:#}\nwhere that file is broken, `rm {saved}` and run this again: it is built anew"
+        "the node image in {saved} can't be loaded: {error:#}\nwhere that file is broken, `rm {saved}` and run this again: it is built again"
     ))
 }
 
@@ -241,7 +241,7 @@ fn ensure_buildable(cache: &Cache) -> anyhow::Result<()> {
     )?;
     if !rustix::process::geteuid().is_root() {
         return Err(environment(
-            "kindest/node can't be had, and debootstrap, which makes a node image's root file system, needs root: run \
+            "kindest/node is not available, and debootstrap, which makes a node image's root file system, needs root: run \
              `sudo kmslab assets node` once, or give an image that is on this machine with --node-image",
         ));
     }

@@ -142,7 +142,7 @@ fn list(assets: &Assets) -> anyhow::Result<String> {
     let mut text = String::new();
     for (tool, found) in assets.find_installed(&Tool::ALL)? {
         let where_ = found.map_or(
-            "not there: kmslab assets install gets it".to_owned(),
+            "not installed: run kmslab assets install".to_owned(),
             |found| found.path.display().to_string(),
         );
         text.push_str(&format!("{:<15} {where_}\n", tool.file()));
@@ -158,7 +158,7 @@ fn path(tool: Option<Tool>, assets: &Assets) -> anyhow::Result<String> {
         .find_map(|(_, found)| found);
     let found = found.ok_or_else(|| {
         environment(format!(
-            "{} is not there: kmslab assets install gets it",
+            "{} is not installed: run kmslab assets install",
             expected.file()
         ))
     })?;

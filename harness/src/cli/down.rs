@@ -21,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Flags of `kmslab down`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  kmslab down\n  kmslab down ci\n  kmslab down --all      # and whatever dead labs have left"
+    after_help = "Examples:\n  kmslab down\n  kmslab down ci\n  kmslab down --all      # and sweep dead labs"
 )]
 pub struct DownArgs {
     /// Name of the lab
@@ -62,7 +62,7 @@ pub async fn run(args: DownArgs) -> anyhow::Result<ExitCode> {
             .await
             .map_err(|_| {
                 environment(format!(
-                    "{} is left over: see what holds it, and remove it",
+                    "{} is left over: find out what uses it, and remove it",
                     lab.path.display()
                 ))
             })?;

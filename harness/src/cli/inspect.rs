@@ -187,7 +187,7 @@ async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
             !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
         if decrypts && read.iter().any(|stored| stored.key == pipe::NO_KEY) {
             return Err(usage(
-                "a value only opens under its own etcd key: add --key /registry/…",
+                "a value decrypts only under its own etcd key: add --key /registry/…",
             ));
         }
         return Ok(Batches::from_items(read));

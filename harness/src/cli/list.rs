@@ -58,7 +58,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
             table.set_header(["name", "shows", "clusters", "clouds", "source"]);
             for scenario in scenario::ALL {
                 let clouds = if scenario.second_cloud {
-                    "two; played when named"
+                    "two; run when named"
                 } else {
                     "one"
                 };

@@ -26,9 +26,9 @@ Examples:
   kmslab run --cluster apiserver                      # on the stock kube-apiserver and etcd
   kmslab run --cluster kind                           # on a kind cluster, with the plugin as a unit of its node
   kmslab run rewrite --lab default                    # on the lab that `kmslab up` keeps
-  kmslab run rewrite --pause-at second-half           # waits in the middle, for a look at it or a blow to it
+  kmslab run rewrite --pause-at second-half           # waits in the middle, to inspect or break something
 
-Exit code 1: something did not hold; the step, what was expected and what was seen are named.";
+Exit code 1: a scenario failed; the report names the step, the expected and the actual result.";
 
 /// Flags of `kmslab run`.
 #[derive(Debug, Clone, Args)]
@@ -114,15 +114,15 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = selected_scenarios(&args)?;
     args.kind.check(args.cluster)?;
     let mut interrupted = std::pin::pin!(kmslab_emulator::args::signals()?);
-    let played = tokio::select! {
-        played = run_all(&args, &scenarios) => played?,
+    let results = tokio::select! {
+        results = run_all(&args, &scenarios) => results?,
         // Dropping the future stops what was started.
         () = &mut interrupted => {
-            say!("interrupted: everything that was started is ended");
+            say!("interrupted: everything that was started has been stopped");
             return Ok(ExitCode::from(130));
         }
     };
-    let report = Report::new(played);
+    let report = Report::new(results);
     print(&report, args.format)?;
     Ok(ExitCode::from(u8::from(!report.passed)))
 }

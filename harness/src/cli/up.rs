@@ -126,7 +126,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let lab = tokio::select! {
         started = RunningLab::start(&spec, &displayed) => started?,
         () = &mut told_to_end => {
-            say!("interrupted: everything that was started is ended");
+            say!("interrupted: everything that was started has been stopped");
             return Ok(ExitCode::from(130));
         }
     };

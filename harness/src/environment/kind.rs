@@ -72,7 +72,7 @@ async fn prepare_with(
         .map(|found| found.path)
         .next();
     let kind =
-        kind.ok_or_else(|| environment("kind is not there: `kmslab assets install kind`"))?;
+        kind.ok_or_else(|| environment("kind is not installed: run `kmslab assets install kind`"))?;
     let image = assets
         .node_image(&engine, spec.kind.node_image.as_deref(), progress)
         .await?;
@@ -245,7 +245,7 @@ fn name_in_use(error: anyhow::Error, network: &str) -> anyhow::Error {
         return error;
     }
     environment(format!(
-        "a network {network} is there already, of a lab of that name in this engine or of another's making: choose another name for the \
+        "a network {network} exists already, from another lab of that name or created by somebody else: choose another name for the \
          lab, or `docker network rm {network}`"
     ))
 }

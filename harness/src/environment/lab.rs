@@ -73,7 +73,7 @@ impl RunningLab {
         let mut lab = match spec.environment.cluster {
             ClusterKind::Embedded => {
                 return Err(usage(
-                    "the embedded model lives in one run: a lab that stays has none",
+                    "the embedded model exists within one run only: choose another cluster for a lab",
                 ));
             }
             ClusterKind::Apiserver => start_processes(spec, progress).await?,

@@ -273,7 +273,7 @@ impl ScenarioRun {
             let replaced = api
                 .replace(&object)
                 .await
-                .with_context(|| format!("writing {at} anew"))?;
+                .with_context(|| format!("rewriting {at}"))?;
             if let Some(planted) = self.written.last_mut() {
                 planted.created = replaced;
             }

@@ -12,7 +12,7 @@ use crate::etcd::value::recognise;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "encrypt",
-    shows: "Secrets, ConfigMaps and custom objects of 1 B to 1 MiB are encrypted in etcd, open with the cloud's key, and read back",
+    shows: "Secrets, ConfigMaps and custom objects of 1 B to 1 MiB are encrypted in etcd, decrypt with the cloud's key, and can be read",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Verify that newly written data is encrypted\"",
     clusters: &[
         ClusterKind::Embedded,
@@ -28,22 +28,22 @@ pub(super) const SCENARIO: Scenario = Scenario {
         },
         Step {
             name: "stored",
-            does: "look at the prefix and the key_id of what etcd holds",
+            does: "check the prefix and the key_id of the stored values",
             run: |run| stored(run).boxed(),
         },
         Step {
             name: "open",
-            does: "decrypt it with the vendor's SDK alone",
+            does: "decrypt it with the vendor's SDK only",
             run: |run| open(run).boxed(),
         },
         Step {
             name: "search",
-            does: "search etcd's database for the plaintext",
+            does: "search etcd's database for plaintext",
             run: |run| search(run).boxed(),
         },
         Step {
             name: "read-back",
-            does: "read all of it through the API",
+            does: "read everything through the API",
             run: |run| run.ensure_all_readable().boxed(),
         },
     ],

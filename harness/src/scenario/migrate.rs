@@ -16,7 +16,7 @@ use crate::etcd::stale::{StaleReport, count_stale};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "migrate",
-    shows: "from one cloud's key to another's without a restart: nothing is lost, and nothing is left that needs the first",
+    shows: "a migration from one cloud's key to another's without a restart loses nothing and leaves nothing that needs the first",
     source: "Kubernetes docs, Decrypt or rotate: add the new key as a reader, make it the first, rewrite, remove the old",
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
     second_cloud: true,
@@ -43,17 +43,17 @@ pub(super) const SCENARIO: Scenario = Scenario {
         },
         Step {
             name: "open",
-            does: "decrypt what was written with the second cloud's SDK alone",
+            does: "decrypt the values with the second cloud's SDK only",
             run: |run| open(run).boxed(),
         },
         Step {
             name: "remove",
-            does: "take the first plugin out of the list",
+            does: "remove the first plugin from the list",
             run: |run| remove(run).boxed(),
         },
         Step {
             name: "without-the-first",
-            does: "disable the first key, start the API server anew, and read all of it",
+            does: "disable the first key, restart the API server, and read everything",
             run: |run| without_first_provider(run).boxed(),
         },
     ],
@@ -65,7 +65,7 @@ fn deployments(run: &ScenarioRun) -> anyhow::Result<(Deployment, Deployment)> {
         .environment
         .target
         .clone()
-        .context("this world has no second cloud")?;
+        .context("this environment has no second cloud")?;
     Ok((run.environment.source(), target))
 }
 

@@ -13,7 +13,7 @@ use crate::etcd::stale::{StaleReport, count_stale};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rewrite",
-    shows: "after a rotation a rewrite leaves no value under the old version, changes nothing else, and a second one writes nothing",
+    shows: "after a rotation, a rewrite leaves no value under the old version and changes nothing else, and a second one writes nothing",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: \"Ensure all relevant data are encrypted\"",
     clusters: &[
         ClusterKind::Embedded,
@@ -39,17 +39,17 @@ pub(super) const SCENARIO: Scenario = Scenario {
         },
         Step {
             name: "count",
-            does: "count what is stale, from etcd's bytes",
+            does: "count stale values from etcd's bytes",
             run: |run| count(run).boxed(),
         },
         Step {
             name: "first-half",
-            does: "write half of it again",
+            does: "rewrite the first half",
             run: |run| first_half(run).boxed(),
         },
         Step {
             name: "second-half",
-            does: "write the rest again",
+            does: "rewrite the rest",
             run: |run| second_half(run).boxed(),
         },
         Step {

@@ -9,7 +9,7 @@ use crate::cluster::{ClusterKind, ObjectRef};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rotate",
-    shows: "a rotation of the cloud key reaches new writes without a restart, and old values still read",
+    shows: "after a rotation of the cloud key, new writes use it without a restart, and old values can be read",
     source: "KEP-3299, KMS v2 improvements: rotation by key_id",
     clusters: &[
         ClusterKind::Embedded,
@@ -35,12 +35,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
         },
         Step {
             name: "compare",
-            does: "look at which version sealed each value",
+            does: "check which version encrypted each value",
             run: |run| compare(run).boxed(),
         },
         Step {
             name: "read-back",
-            does: "read all of it through the API",
+            does: "read everything through the API",
             run: |run| run.ensure_all_readable().boxed(),
         },
     ],
@@ -98,7 +98,7 @@ async fn compare(run: &mut ScenarioRun) -> anyhow::Result<()> {
             version == expected && key_id == *wanted_id,
             || {
                 format!(
-                    "{} sealed by version {expected} under {wanted_id}",
+                    "{} encrypted by version {expected} under {wanted_id}",
                     written.at
                 )
             },
@@ -129,8 +129,7 @@ async fn encrypting_version(
         .cloud
         .encrypting_version(&object.encrypted_dek_source, row)
         .await?;
-    let version = version.with_context(|| {
-        format!("the DEK source of {at} was sealed by no version of the lab's key")
-    })?;
+    let version = version
+        .with_context(|| format!("no version of the lab's key encrypted the DEK source of {at}"))?;
     Ok((object.key_id, version))
 }

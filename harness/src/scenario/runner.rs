@@ -38,9 +38,9 @@ impl StepFailure {
     pub fn of_traffic(seen: String) -> Self {
         Self {
             step: "traffic".into(),
-            does: "compare what the plugin answered and sent with what the emulator saw".into(),
+            does: "compare the plugin's calls and requests with the emulator's counts".into(),
             expected: Some(
-                "every call to go the whole way from the API server to the emulator".into(),
+                "every call to go all the way from the API server to the emulator".into(),
             ),
             seen,
             plugin: None,

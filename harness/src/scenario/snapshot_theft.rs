@@ -16,7 +16,7 @@ use crate::inspect::decryptor::Decryptors;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "snapshot-theft",
-    shows: "a stolen snapshot of etcd yields nothing without the cloud's key, of old and deleted values either, and everything with it",
+    shows: "a stolen snapshot of etcd reveals nothing without the cloud's key, not even old and deleted values, and everything with it",
     source: "Kubernetes docs, Encrypting Confidential Data at Rest: a compromised etcd or its backups",
     clusters: &[
         ClusterKind::Embedded,
@@ -37,22 +37,22 @@ pub(super) const SCENARIO: Scenario = Scenario {
         },
         Step {
             name: "search",
-            does: "search it for the plaintext",
+            does: "search it for plaintext",
             run: |run| search(run).boxed(),
         },
         Step {
             name: "as-a-stranger",
-            does: "try to decrypt it with the vendor's SDK, as somebody whom the key's policy does not name",
+            does: "try to decrypt it with the vendor's SDK, as a caller without permission on the key",
             run: |run| decrypt_unauthorized(run).boxed(),
         },
         Step {
             name: "with-the-key-disabled",
-            does: "disable the key, and try as its operator",
+            does: "disable the key, and try to decrypt as its operator",
             run: |run| decrypt_with_key_disabled(run).boxed(),
         },
         Step {
             name: "with-the-key",
-            does: "decrypt all of it, old and deleted values too, as the key's operator",
+            does: "enable the key, and decrypt everything as its operator, including old and deleted values",
             run: |run| decrypt_with_key(run).boxed(),
         },
     ],
@@ -166,8 +166,8 @@ async fn ensure_nothing_decrypts(
             let decrypted = try_decrypt(stored, decryptors).await?;
             expect(
                 decrypted.is_err(),
-                || format!("{} to stay closed", stored.key),
-                || "it opened".into(),
+                || format!("{} to stay encrypted", stored.key),
+                || "it was decrypted".into(),
             )?;
         }
     }
@@ -228,13 +228,13 @@ mod tests {
         let mut run = ScenarioRun::new(environment.clone());
         write(&mut run).await.unwrap();
         take_snapshot(&mut run).await.unwrap();
-        let decrypted = ensure_nothing_decrypts(&run, &mut environment.cloud.decryptors())
+        let error = ensure_nothing_decrypts(&run, &mut environment.cloud.decryptors())
             .await
             .unwrap_err()
             .to_string();
         assert!(
-            decrypted.contains("to stay closed; saw it opened"),
-            "{decrypted}"
+            error.contains("to stay encrypted; saw it was decrypted"),
+            "{error}"
         );
         // Deleted objects are only in the snapshot.
         let deleted = run.deleted.pop().unwrap().at;

@@ -219,7 +219,7 @@ pub enum KekError {
         detail: String,
     },
     /// The cloud had an internal error.
-    #[error("the cloud had a fault of its own ({detail}): it is tried again")]
+    #[error("the cloud had an internal error ({detail}): it is tried again")]
     ServiceError {
         /// The cloud's message.
         detail: String,

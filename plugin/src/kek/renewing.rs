@@ -75,7 +75,7 @@ impl Renewing {
             }
             Err(reason) => {
                 tracing::warn!(
-                    "the credentials cannot be read anew, the old ones are used on: {reason}"
+                    "the credentials cannot be read again, still using the old ones: {reason}"
                 );
                 false
             }

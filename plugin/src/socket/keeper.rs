@@ -28,7 +28,7 @@ impl SocketHealth {
 pub(crate) async fn keep(
     mut bound: SocketFile,
     access: Access,
-    door: CloseableListener,
+    listener: CloseableListener,
     standing: SocketHealth,
     stop: CancellationToken,
 ) -> SocketFile {
@@ -44,18 +44,18 @@ pub(crate) async fn keep(
         }
         let path = bound.path().display().to_string();
         match bind(bound.path(), access).await {
-            Ok((listener, created)) => {
-                door.replace(listener);
+            Ok((new, created)) => {
+                listener.replace(new);
                 bound = created;
                 standing.0.store(None);
                 tracing::warn!(
                     socket = path,
-                    "the socket's file was removed by somebody; it is bound anew"
+                    "the socket's file was removed; binding it again"
                 );
             }
             Err(error) => {
                 let failure = format!(
-                    "the socket {path} was removed or replaced, nobody can connect, and it cannot be bound anew: {error}"
+                    "the socket {path} was removed or replaced, no client can connect, and it cannot be bound again: {error}"
                 );
                 if standing.failure().as_deref() != Some(&failure) {
                     tracing::error!("{failure}");

@@ -161,12 +161,12 @@ async fn remove_stale_socket(path: &Path) -> Result<(), SocketError> {
     }
     match timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await {
         Ok(Err(err)) if err.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "removing the stale socket of a plugin that is gone");
+            tracing::info!(path = %path.display(), "removing the stale socket of a plugin that has exited");
             fs::remove_file(path).map_err(io("remove the stale socket"))
         }
         // A full backlog returns WouldBlock: the listener is alive and busy.
         Ok(Err(err)) if err.kind() != io::ErrorKind::WouldBlock => {
-            Err(io("tell whether somebody listens on")(err))
+            Err(io("check for a listener on")(err))
         }
         _ => Err(SocketError::InUse {
             path: path.to_owned(),

@@ -47,13 +47,13 @@ impl Machine {
 
     /// Whether Status fails with this code while `file` is `before`, and recovers once it is
     /// `after`.
-    async fn is_mended_by(
+    async fn recovers_with(
         &self,
         flags: &[&str],
         file: &Path,
         before: Option<&str>,
         after: &str,
-        mended: Code,
+        recovered: Code,
     ) {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         if let Some(before) = before {
@@ -72,7 +72,7 @@ impl Machine {
         let mut last = rejected;
         for _ in 0..600 {
             last = client.status(StatusRequest {}).await.unwrap_err();
-            if last.code() == mended {
+            if last.code() == recovered {
                 child.kill().await.unwrap();
                 std::fs::remove_file(socket).unwrap();
                 return;
@@ -84,7 +84,7 @@ impl Machine {
 }
 
 /// The key does not exist; that the cloud says so shows that the credentials are accepted.
-const MENDED: Code = Code::FailedPrecondition;
+const RECOVERED: Code = Code::FailedPrecondition;
 
 #[tokio::test]
 async fn corrected_aws_profile_is_picked_up() {
@@ -96,17 +96,17 @@ async fn corrected_aws_profile_is_picked_up() {
         format!("[default]\naws_access_key_id=test\naws_secret_access_key={secret}\n")
     };
     machine
-        .is_mended_by(
+        .recovers_with(
             &flags,
             &file,
             Some(&profile("wrong")),
             &profile("test"),
-            MENDED,
+            RECOVERED,
         )
         .await;
     std::fs::remove_file(&file).unwrap();
     machine
-        .is_mended_by(&flags, &file, None, &profile("test"), MENDED)
+        .recovers_with(&flags, &file, None, &profile("test"), RECOVERED)
         .await;
 }
 
@@ -138,12 +138,12 @@ async fn corrected_azure_client_secret_is_picked_up() {
         )
     };
     machine
-        .is_mended_by(
+        .recovers_with(
             &flags,
             &file,
             Some(&json("wrong")),
             &json(DEFAULT_SECRET),
-            MENDED,
+            RECOVERED,
         )
         .await;
 }
@@ -171,6 +171,6 @@ async fn replaced_google_key_file_is_picked_up() {
         .json(&format!("http://{}/token", machine.emulator.http_addr()))
         .to_string();
     machine
-        .is_mended_by(&flags, &file, Some(&wrong), &right, MENDED)
+        .recovers_with(&flags, &file, Some(&wrong), &right, RECOVERED)
         .await;
 }

@@ -72,7 +72,7 @@ async fn unbindable_socket_fails_status_and_probes_until_bound() {
     }
     let rejected = status(&mut client).await.unwrap_err();
     assert!(
-        rejected.message().contains("it cannot be bound anew"),
+        rejected.message().contains("it cannot be bound again"),
         "{rejected}"
     );
     assert_eq!(

@@ -164,9 +164,9 @@ impl KeyCore {
                     return done;
                 }
                 let known = key.versions.len();
-                let (settled, skipped) = self.apply_due_to_while(key, should_continue);
+                let (applied, skipped) = self.apply_due_to_while(key, should_continue);
                 done.skipped += skipped;
-                match settled {
+                match applied {
                     Some(key) => done.rotated += key.versions.len().saturating_sub(known),
                     None => done.deleted += 1,
                 }
@@ -218,13 +218,13 @@ impl KeyCore {
                 .iter()
                 .any(|version| version.state.is_destruction_due(now)) =>
             {
-                let settled = self.store.update(&key.realm, &key.id, &mut |key| {
+                let applied = self.store.update(&key.realm, &key.id, &mut |key| {
                     key.versions
                         .iter_mut()
                         .for_each(|version| version.destroy_if_due(now));
                     Ok(())
                 });
-                settled.map_or((None, 0), |key| {
+                applied.map_or((None, 0), |key| {
                     self.apply_due_to_while(key, should_continue)
                 })
             }

@@ -50,7 +50,7 @@ impl std::fmt::Display for Cause {
                 f.write_str("the disk is full: free some room, or set XDG_RUNTIME_DIR to a directory with more")
             }
             Self::EncryptionConfig(said) => {
-                write!(f, "the EncryptionConfiguration is refused: {said}; check resources, provider name and socket")
+                write!(f, "the EncryptionConfiguration is rejected: {said}; check resources, provider name and socket")
             }
             Self::WrongPlatform => f.write_str(
                 "the program is for another system or processor: `kmslab assets install` gets the right one",

@@ -53,7 +53,7 @@ impl Server {
             ActiveConfig::start(encryption, &config, &random).await,
         ));
         let ticker = config.clock.ticker();
-        let (synced, settled, reloads) = (
+        let (synced, namespaces_created, reloads) = (
             AtomicBool::new(false),
             AtomicBool::new(false),
             Mutex::default(),
@@ -66,7 +66,7 @@ impl Server {
             loaded,
             started,
             synced,
-            namespaces_created: settled,
+            namespaces_created,
             reloads,
         });
         let looking = tokio::spawn(reload::run(Arc::downgrade(&server), ticker));

@@ -31,7 +31,7 @@ pub async fn ensure(
         .await
         .context("making an image in place of envoy's")?;
     Ok(Some(
-        "envoy's image can't be pulled: kmslab's own TCP balancer takes its place",
+        "envoy's image cannot be pulled: using kmslab's own TCP balancer",
     ))
 }
 

@@ -73,7 +73,7 @@ impl KindCluster {
         let nodes = description
             .kind
             .clone()
-            .context("the cluster is none of kind's")?;
+            .context("the cluster is not a kind cluster")?;
         if description.kubernetes.is_empty() {
             description.kubernetes = first.version().await?;
         }

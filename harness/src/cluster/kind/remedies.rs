@@ -67,7 +67,7 @@ impl Remedies {
     /// A description for people.
     pub fn description(self) -> Option<&'static str> {
         self.restrict_oom_score_adj.then_some(
-            "containers get no CAP_SYS_RESOURCE here: containerd in the node is told not to lower oom_score_adj",
+            "containers get no CAP_SYS_RESOURCE here: containerd in the node is configured not to lower oom_score_adj",
         )
     }
 }

@@ -111,7 +111,7 @@ async fn renew(fresh: Weak<RenewingCredential>, pause: Duration) {
                 .map(|kept| kept.scope.clone())
                 .unwrap_or_default();
             if let Err(error) = there.request(&scope, None).await {
-                tracing::warn!(%error, "no new token yet; the one that is there is used until it ends");
+                tracing::warn!(%error, "no new token yet; using the current one until it expires");
             }
         }
         drop(there);
