@@ -18,7 +18,7 @@ use crate::aws::{Aws, Ids, RandomIds};
 use crate::azure::{self, Azure};
 use crate::counts::Counter;
 use crate::gcp::{self, Gcp};
-use crate::hosts::Hosts;
+use crate::http::host::Hosts;
 use crate::proxy;
 use crate::router::Services;
 use crate::running::{BoundPorts, RunningEmulator};

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::hosts;
+use crate::http::host;
 use crate::server::{self, ServedRouter};
 
 /// Names in the certificate; `*` matches one label.
@@ -51,7 +51,7 @@ async fn handle(
     tls: TlsAcceptor,
     room: Arc<Semaphore>,
 ) -> Response {
-    let host = match hosts::requested_host(request.uri(), request.headers()) {
+    let host = match host::requested_host(request.uri(), request.headers()) {
         Ok(host) => host,
         Err(reason) => return text(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")),
     };

@@ -20,10 +20,11 @@ use crate::azure::identity::Identity;
 use crate::azure::names::vault_at;
 use crate::azure::service::{ControlPlane, VaultRequest};
 use crate::counts::Counter;
-use crate::drain::{self, SharedBody};
 use crate::gcp::Gcp;
 use crate::gcp::identity::Identity as GcpIdentity;
 use crate::gcp::service as gcp;
+use crate::http::drain::{self, SharedBody};
+use crate::http::host::{host, without_port};
 use crate::keytable::KeyRow;
 
 /// Hosts of Microsoft's identity platform.
@@ -183,26 +184,6 @@ fn destination(parts: &Parts) -> Destination {
         }),
         _ => Destination::Aws,
     }
-}
-
-/// The host of a request in lower case, with its port if given.
-pub(crate) fn host(parts: &Parts) -> String {
-    let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let header = || {
-        parts
-            .headers
-            .get(HOST)
-            .and_then(|value| value.to_str().ok())
-    };
-    authority
-        .or_else(header)
-        .unwrap_or_default()
-        .to_ascii_lowercase()
-}
-
-/// A host without its port.
-pub(crate) fn without_port(host: &str) -> &str {
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 #[cfg(test)]

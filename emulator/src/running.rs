@@ -15,7 +15,7 @@ use crate::admin::{self, Admin};
 use crate::builder::BoundListener;
 use crate::counts::RequestCounts;
 use crate::gcp::identity::KeyFile;
-use crate::hosts::{self, Hosts};
+use crate::http::host::{self, Hosts};
 use crate::keytable::KeyRow;
 use crate::proxy;
 use crate::router::{self, Services};
@@ -64,7 +64,7 @@ impl RunningEmulator {
         } = listening;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let guard = from_fn_with_state(hosts, hosts::guard);
+        let guard = from_fn_with_state(hosts, host::guard);
         let router = router::router(services.clone()).layer(guard.clone());
         let room = server::connection_slots();
         let served = |router| ServedRouter {

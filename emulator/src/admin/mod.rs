@@ -18,7 +18,7 @@ use kmslab_keycore::{DueChanges, KeyCore, LabClock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::http_body::{self, BodyError};
+use crate::http::body::{self as http_body, BodyError};
 use crate::keytable::KeyRow;
 use crate::router::Services;
 use crate::seed::SeedFile;

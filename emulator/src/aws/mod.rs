@@ -65,7 +65,7 @@ impl RandomIds {
 
 impl Ids for RandomIds {
     fn next(&self) -> Uuid {
-        crate::http_body::random_uuid(self.0.as_ref())
+        crate::ids::random_uuid(self.0.as_ref())
     }
 }
 

@@ -16,7 +16,8 @@ use kmslab_keycore::{Clock, Entropy};
 use super::auth::{Authenticator, claimed_access_key};
 use super::{Aws, AwsError, query};
 use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http_body::{self, BodyError, random_uuid};
+use crate::http::body::{self as http_body, BodyError};
+use crate::ids::random_uuid;
 
 /// Well above the largest request of the API: 32 KiB of policy, or 6 KiB of ciphertext, as base64
 /// in JSON.

@@ -7,7 +7,7 @@ use super::AzureError;
 use super::identity::{
     Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, InvalidToken, issuer,
 };
-use crate::http_body::bearer_token;
+use crate::http::bearer::bearer_token;
 
 /// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]

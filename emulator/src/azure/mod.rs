@@ -31,7 +31,7 @@ use serde_json::Value;
 pub use error::AzureError;
 
 use crate::Auth;
-use crate::http_body::random_uuid;
+use crate::ids::random_uuid;
 use crate::keytable::{KeyRow, VersionRow};
 use identity::Identity;
 use management::Management;

@@ -19,7 +19,9 @@ use super::vaults::Vault;
 use super::wire::Input;
 use super::{Azure, AzureError, RequestContext, auth};
 use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http_body::{self, BodyError};
+use crate::http::bearer::bearer_token;
+use crate::http::body::{self as http_body, BodyError};
+use crate::http::host;
 
 /// Well above the largest body of the service, a backup.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -186,7 +188,7 @@ impl Azure {
             ControlPlane::ResourceManager => ("ResourceManager", ARM_RESOURCES),
             ControlPlane::Graph => ("Graph", GRAPH_RESOURCES),
         };
-        let who = match http_body::bearer_token(&parts.headers) {
+        let who = match bearer_token(&parts.headers) {
             _ if self.identity.auth.is_off() => Ok(auth::caller_without_verification(
                 &self.identity,
                 &parts,
@@ -335,8 +337,8 @@ fn is_challenge_probe(parts: &Parts, body: &Body, path: &str) -> bool {
 /// Where to get tokens: Microsoft's login host if the request used Microsoft's names, else this
 /// server.
 fn authority(parts: &Parts) -> String {
-    let host = crate::router::host(parts);
-    if names::vault_at(crate::router::without_port(&host)).is_some() {
+    let host = host::host(parts);
+    if names::vault_at(host::without_port(&host)).is_some() {
         "https://login.microsoftonline.com".to_owned()
     } else {
         format!("https://{host}")

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use super::GcpError;
 use super::identity::{Identity, InvalidToken};
-use crate::http_body::bearer_token;
+use crate::http::bearer::bearer_token;
 
 /// The service account with all permissions on everything.
 pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";

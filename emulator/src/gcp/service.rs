@@ -32,7 +32,7 @@ use super::{
     transcode, versions,
 };
 use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http_body;
+use crate::http::body as http_body;
 
 const CLOUD: &str = "gcp";
 /// A signed assertion has about 1 KiB.
@@ -183,7 +183,7 @@ pub(crate) async fn serve_identity(
         method: &parts.method,
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
-        host: &crate::router::host(&parts),
+        host: &crate::http::host::host(&parts),
         forwarded: parts.headers.contains_key("x-forwarded-for"),
         flavor,
         body: &body,

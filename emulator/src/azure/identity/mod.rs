@@ -22,7 +22,7 @@ pub(crate) use directory::{Directory, managed_identity_id};
 pub(crate) use token::{Claims, InvalidToken, issuer};
 
 use crate::Auth;
-use crate::http_body::random_uuid;
+use crate::ids::random_uuid;
 use error::LoginError;
 use token::{Subject, Tokens};
 

@@ -22,7 +22,7 @@ use tonic::Code;
 use tower::ServiceExt as _;
 
 use super::GcpError;
-use crate::http_body::{self, BodyError};
+use crate::http::body::{self, BodyError};
 
 /// Well above 64 KiB of plaintext with as much additional data, as base64 in JSON.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -35,7 +35,7 @@ pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
     let outcome = async {
         let (rule, variables) =
             rules::find(&parts.method, parts.uri.path()).ok_or_else(not_found)?;
-        let body = http_body::read(body, MAX_BODY_BYTES)
+        let body = body::read(body, MAX_BODY_BYTES)
             .await
             .map_err(|unread| match unread {
                 BodyError::TooLarge => GcpError::invalid(format!(

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, Uri, header};
 
-use crate::drain::{self, SharedBody};
+use crate::http::drain::{self, SharedBody};
 
 /// Domains that the vendors own; clients use them through the proxy, a hosts file or a cluster's
 /// DNS.
@@ -106,6 +107,26 @@ pub(crate) fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<String, &
         }
         (uri, header) => Ok(uri.or(header).unwrap_or_default()),
     }
+}
+
+/// The host of a request in lower case, with its port if given.
+pub(crate) fn host(parts: &Parts) -> String {
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let header = || {
+        parts
+            .headers
+            .get(header::HOST)
+            .and_then(|value| value.to_str().ok())
+    };
+    authority
+        .or_else(header)
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+}
+
+/// A host without its port.
+pub(crate) fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 fn host_of(authority: &str) -> Result<String, &'static str> {

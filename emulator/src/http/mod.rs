@@ -1,0 +1,6 @@
+//! HTTP requests, independent of any cloud: host names, bodies and bearer tokens.
+
+pub(crate) mod bearer;
+pub(crate) mod body;
+pub(crate) mod drain;
+pub(crate) mod host;
