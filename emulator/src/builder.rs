@@ -16,9 +16,9 @@ use crate::aws::auth::{Authenticator, Credential, CredentialError, Credentials};
 use crate::aws::service::AwsService;
 use crate::aws::{Aws, Ids, RandomIds};
 use crate::azure::{self, Azure};
-use crate::counts::Counter;
 use crate::gcp::{self, Gcp};
 use crate::http::host::Hosts;
+use crate::pipeline::Pipeline;
 use crate::proxy;
 use crate::router::Services;
 use crate::running::{BoundPorts, RunningEmulator};
@@ -292,21 +292,20 @@ impl EmulatorBuilder {
         );
         let gcp = Arc::new(gcp);
         self.seed.apply(&aws, &azure, &gcp)?;
-        let counter = Arc::new(Counter::default());
+        let pipeline = Pipeline::default();
         let service = Arc::new(AwsService {
             aws,
             authenticator: Authenticator::new(self.auth, credentials),
             wall: self.wall,
             entropy: self.entropy,
-            counter: Arc::clone(&counter),
         });
-        let grpc = gcp::service::Service::router(Arc::clone(&gcp), Arc::clone(&counter));
+        let grpc = gcp::service::Service::router(Arc::clone(&gcp), pipeline.clone());
         let services = Services {
             aws: service,
             azure: Arc::new(azure),
             gcp,
             grpc,
-            counter,
+            pipeline,
         };
         let admin_state = Arc::new(Admin {
             services: services.clone(),

@@ -26,6 +26,7 @@ mod http;
 mod ids;
 mod keytable;
 mod oauth;
+mod pipeline;
 mod private_file;
 mod proxy;
 mod router;

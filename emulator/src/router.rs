@@ -14,44 +14,13 @@ use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
 
-use crate::aws::service::{self as aws, AwsService};
-use crate::azure::Azure;
-use crate::azure::identity::Identity;
-use crate::azure::names::vault_at;
-use crate::azure::service::{ControlPlane, VaultRequest};
-use crate::counts::Counter;
-use crate::gcp::Gcp;
-use crate::gcp::identity::Identity as GcpIdentity;
-use crate::gcp::service as gcp;
+use crate::aws::{self, service::AwsService};
+use crate::azure::{self, Azure};
+use crate::gcp::{self, Gcp};
 use crate::http::drain::{self, SharedBody};
-use crate::http::host::{host, without_port};
+use crate::http::host::Target;
 use crate::keytable::KeyRow;
-
-/// Hosts of Microsoft's identity platform.
-const LOGIN_HOSTS: &[&str] = &[
-    "login.microsoftonline.com",
-    "login.windows.net",
-    "login.microsoft.com",
-    "sts.windows.net",
-];
-/// Host of Azure Resource Manager.
-const MANAGEMENT_HOST: &str = "management.azure.com";
-/// Host of Microsoft Graph.
-const GRAPH_HOST: &str = "graph.microsoft.com";
-/// Address of the instance metadata services of Azure and Google.
-const METADATA_HOST: &str = "169.254.169.254";
-/// Host of Cloud KMS.
-const CLOUD_KMS_HOST: &str = "cloudkms.googleapis.com";
-/// Host of Google's IAM API.
-const IAM_HOST: &str = "iam.googleapis.com";
-/// Hosts of Google's token endpoints and metadata server.
-const GOOGLE_HOSTS: &[&str] = &[
-    "oauth2.googleapis.com",
-    "www.googleapis.com",
-    "accounts.google.com",
-    "metadata.google.internal",
-    "metadata",
-];
+use crate::pipeline::Pipeline;
 
 /// The front ends and what they share.
 #[derive(Debug, Clone)]
@@ -61,7 +30,7 @@ pub(crate) struct Services {
     pub(crate) gcp: Arc<Gcp>,
     /// The gRPC services of Google.
     pub(crate) grpc: Router,
-    pub(crate) counter: Arc<Counter>,
+    pub(crate) pipeline: Pipeline,
 }
 
 impl Services {
@@ -101,94 +70,45 @@ async fn handle(State(services): State<Services>, request: http::Request<Body>) 
 }
 
 async fn respond(services: Services, parts: Parts, body: Body) -> Response {
-    let counter = &*services.counter;
+    let Services {
+        aws,
+        azure,
+        gcp,
+        grpc,
+        pipeline,
+    } = services;
     match destination(&parts) {
-        Destination::Aws => aws::answer(&services.aws, parts, body).await,
-        Destination::Identity => {
-            let base = format!("https://{}", host(&parts));
-            services
-                .azure
-                .serve_identity(counter, base, parts, body)
-                .await
-        }
-        Destination::Management(what) => {
-            services
-                .azure
-                .serve_management(counter, what, parts, body)
-                .await
-        }
-        Destination::GcpAdmin => {
-            gcp::serve_admin(Arc::clone(&services.gcp), counter, parts, body).await
-        }
-        Destination::Gcp => gcp::serve(services.grpc.clone(), parts, body).await,
-        Destination::GcpIdentity => {
-            gcp::serve_identity(&services.gcp.identity, counter, parts, body).await
-        }
-        Destination::Vault(at) => services.azure.serve_vault(counter, at, parts, body).await,
+        Destination::Aws(route) => route.serve(aws, &pipeline, parts, body).await,
+        Destination::Azure(route) => route.serve(azure, &pipeline, parts, body).await,
+        Destination::Gcp(route) => route.serve(gcp, grpc, &pipeline, parts, body).await,
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Destination {
-    Aws,
-    Identity,
-    Management(ControlPlane),
-    Vault(VaultRequest),
-    Gcp,
-    GcpAdmin,
-    GcpIdentity,
+    Aws(aws::route::Route),
+    Azure(azure::route::Route),
+    Gcp(gcp::route::Route),
 }
 
+/// Asks each front end whether a request is its own. Host names come before paths.
 fn destination(parts: &Parts) -> Destination {
-    let (host, path) = (host(parts), parts.uri.path());
-    let name = without_port(&host);
-    // Google's clients first check for a metadata server at its root.
-    let flavored = parts.headers.contains_key("metadata-flavor");
-    if GOOGLE_HOSTS.contains(&name) || (flavored && (name == METADATA_HOST || path == "/")) {
-        return Destination::GcpIdentity;
-    }
-    if LOGIN_HOSTS.contains(&name) || name == METADATA_HOST {
-        return Destination::Identity;
-    }
-    match name {
-        CLOUD_KMS_HOST => return Destination::Gcp,
-        IAM_HOST => return Destination::GcpAdmin,
-        MANAGEMENT_HOST => return Destination::Management(ControlPlane::ResourceManager),
-        GRAPH_HOST => return Destination::Management(ControlPlane::Graph),
-        _ => {}
-    }
-    if let Some(vault) = vault_at(name) {
-        return Destination::Vault(VaultRequest {
-            vault: vault.to_owned(),
-            path: path.to_owned(),
-        });
-    }
-    if parts.headers.contains_key("x-amz-target") || path == "/" {
-        return Destination::Aws;
-    }
-    if gcp::is_iam_path(path) {
-        return Destination::GcpAdmin;
-    }
-    if gcp::is_grpc(parts) || path.starts_with("/v1/projects/") {
-        return Destination::Gcp;
-    }
-    if GcpIdentity::is_identity_path(&parts.method, path) {
-        return Destination::GcpIdentity;
-    }
-    if Identity::is_identity_path(path) {
-        return Destination::Identity;
-    }
-    match path.trim_start_matches('/').split_once('/') {
-        Some((vault, rest)) if VaultRequest::has(rest) => Destination::Vault(VaultRequest {
-            vault: vault.to_owned(),
-            path: format!("/{rest}"),
-        }),
-        _ => Destination::Aws,
-    }
+    let target = Target::new(parts);
+    let aws = |route: Option<aws::route::Route>| route.map(Destination::Aws);
+    let azure = |route: Option<azure::route::Route>| route.map(Destination::Azure);
+    let google = |route: Option<gcp::route::Route>| route.map(Destination::Gcp);
+    google(gcp::route::Route::by_host(&target))
+        .or_else(|| azure(azure::route::Route::by_host(&target)))
+        .or_else(|| aws(aws::route::Route::by_path(&target)))
+        .or_else(|| google(gcp::route::Route::by_path(&target)))
+        .or_else(|| azure(azure::route::Route::by_path(&target)))
+        .unwrap_or_else(|| Destination::Aws(aws::route::Route::of(&target)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::azure::service::VaultRequest;
 
     fn of(host: &str, path: &str, target: bool) -> String {
         let mut request = http::Request::builder().uri(path).header(HOST, host);
@@ -196,22 +116,24 @@ mod tests {
             request = request.header("x-amz-target", "TrentService.ListKeys");
         }
         match destination(&request.body(()).unwrap().into_parts().0) {
-            Destination::Aws => "aws".into(),
-            Destination::Identity => "identity".into(),
-            Destination::Management(what) => format!("{what:?}"),
-            Destination::Vault(VaultRequest { vault, path }) => format!("{vault} {path}"),
-            Destination::Gcp => "gcp".into(),
-            Destination::GcpAdmin => "gcp admin".into(),
-            Destination::GcpIdentity => "gcp identity".into(),
+            Destination::Aws(route) => format!("aws {route:?}"),
+            Destination::Azure(azure::route::Route::Vault(VaultRequest { vault, path })) => {
+                format!("{vault} {path}")
+            }
+            Destination::Azure(azure::route::Route::Identity) => "identity".into(),
+            Destination::Azure(azure::route::Route::Management(plane)) => format!("{plane:?}"),
+            Destination::Gcp(gcp::route::Route::Kms) => "gcp".into(),
+            Destination::Gcp(gcp::route::Route::Admin) => "gcp admin".into(),
+            Destination::Gcp(gcp::route::Route::Identity) => "gcp identity".into(),
         }
     }
 
     #[test]
     fn host_and_path_select_the_front_end() {
         for (host, path, wanted) in [
-            ("localhost:7600", "/", "aws"),
-            ("localhost:7600", "/unknown/path", "aws"),
-            ("kms.us-east-1.amazonaws.com", "/", "aws"),
+            ("localhost:7600", "/", "aws Json"),
+            ("localhost:7600", "/unknown/path", "aws Json"),
+            ("kms.us-east-1.amazonaws.com", "/", "aws Json"),
             (
                 "abc.vault.azure.net",
                 "/keys/k/?api-version=7.6",
@@ -229,7 +151,7 @@ mod tests {
                 "abc /keys/k//wrapkey",
             ),
             ("localhost:7643", "/abc/deletedkeys", "abc /deletedkeys"),
-            ("localhost:7643", "/abc/secrets/s", "aws"),
+            ("localhost:7643", "/abc/secrets/s", "aws Json"),
             ("login.microsoftonline.com", "/anything", "identity"),
             ("localhost:7643", "/t/oauth2/v2.0/token", "identity"),
             (
@@ -275,13 +197,13 @@ mod tests {
         ] {
             assert_eq!(of(host, path, false), wanted, "{host} {path}");
         }
-        assert_eq!(of("localhost", "/abc/keys/k", true), "aws");
+        assert_eq!(of("localhost", "/abc/keys/k", true), "aws Json");
         let ping = http::Request::get("/")
             .header(HOST, "127.0.0.1:7600")
             .header("metadata-flavor", "Google");
-        assert!(matches!(
+        assert_eq!(
             destination(&ping.body(()).unwrap().into_parts().0),
-            Destination::GcpIdentity
-        ));
+            Destination::Gcp(gcp::route::Route::Identity)
+        );
     }
 }

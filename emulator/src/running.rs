@@ -166,7 +166,7 @@ impl RunningEmulator {
 
     /// Request counts, including rejected requests.
     pub fn requests(&self) -> RequestCounts {
-        self.services.counter.snapshot()
+        self.services.pipeline.counter.snapshot()
     }
 
     /// The clock that keys live by.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
-use crate::aws::{Aws, AwsError, Caller};
+use crate::aws::{Aws, AwsError, Caller, Operation};
 use crate::azure::Azure;
 use crate::azure::seed::AzureSeed;
 use crate::gcp::Gcp;
@@ -238,7 +238,8 @@ fn call(
     operation: &'static str,
     request: &Value,
 ) -> Result<Value, (&'static str, AwsError)> {
-    let answer = aws.call(caller, operation, request.to_string().as_bytes());
-    let answer = answer.map_err(|error| (operation, error))?;
-    Ok(serde_json::from_slice(&answer).unwrap_or_default())
+    Operation::find(operation)
+        .ok_or_else(AwsError::unknown_operation)
+        .and_then(|operation| aws.call(caller, operation, request.to_string().as_bytes()))
+        .map_err(|error| (operation, error))
 }

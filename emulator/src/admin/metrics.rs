@@ -17,7 +17,7 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(super) fn render(state: &Admin, keys: usize) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
-        requests: state.services.counter.snapshot(),
+        requests: state.services.pipeline.counter.snapshot(),
         keys: keys as u64,
         lab_seconds: state.lab.now().as_second(),
     }));

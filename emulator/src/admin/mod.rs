@@ -97,7 +97,7 @@ async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.core.reset();
     state.services.azure.reset();
     state.services.gcp.reset();
-    state.services.counter.clear();
+    state.services.pipeline.counter.clear();
     match state.seed.apply(
         &state.services.aws.aws,
         &state.services.azure,

@@ -76,7 +76,12 @@ pub(super) fn re_encrypt(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
         "SourceEncryptionContext",
         "SourceEncryptionAlgorithm",
     ];
-    let destination = aws.resolve_member(caller, input, "DestinationKeyId", Accept::Aliases)?;
+    let destination = aws.resolve_key(
+        caller,
+        "kms:ReEncryptTo",
+        input.required_string("DestinationKeyId", 1..=2048)?,
+        Accept::Aliases,
+    )?;
     ensure_symmetric_algorithm(input, "DestinationEncryptionAlgorithm")?;
     if input.ignores_ciphertext()? {
         ensure_usable(&aws.resolve_member(caller, input, "SourceKeyId", Accept::Aliases)?)?;

@@ -92,12 +92,12 @@ impl AwsError {
     }
 
     /// A key of another account. Key policies are not evaluated, so none allows it.
-    pub(crate) fn access_denied(user_arn: &str, operation: &str, resource: &str) -> Self {
+    pub(crate) fn access_denied(user_arn: &str, permission: &str, resource: &str) -> Self {
         Self::new(
             "AccessDeniedException",
             format!(
-                "User: {user_arn} is not authorized to perform: kms:{operation} on resource: {resource} because no \
-                 resource-based policy allows the kms:{operation} action"
+                "User: {user_arn} is not authorized to perform: {permission} on resource: {resource} because no \
+                 resource-based policy allows the {permission} action"
             ),
         )
     }

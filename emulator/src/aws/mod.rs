@@ -11,11 +11,13 @@ mod crypto;
 mod error;
 mod keys;
 mod names;
+mod operation;
 mod other_usages;
 mod page;
 mod policy;
 mod query;
 mod rotation;
+pub(crate) mod route;
 pub(crate) mod service;
 pub mod sigv4;
 mod tags;
@@ -33,6 +35,7 @@ pub use error::AwsError;
 use crate::keytable::{KeyRow, VersionRow};
 use blob::CiphertextIndex;
 use names::{Arn, Name};
+pub(crate) use operation::Operation;
 use wire::Input;
 
 /// The caller of a request.
@@ -68,83 +71,6 @@ impl Ids for RandomIds {
         crate::ids::random_uuid(self.0.as_ref())
     }
 }
-
-type Operation = fn(&Aws, &Caller, &Input) -> Result<Value, AwsError>;
-
-const TABLE: &[(&str, Operation)] = &[
-    ("CancelKeyDeletion", keys::cancel_key_deletion),
-    ("ConnectCustomKeyStore", other_usages::not_implemented),
-    ("CreateAlias", aliases::create_alias),
-    ("CreateCustomKeyStore", other_usages::not_implemented),
-    ("CreateGrant", other_usages::not_implemented),
-    ("CreateKey", keys::create_key),
-    ("Decapsulate", other_usages::wrong_usage),
-    ("Decrypt", crypto::decrypt),
-    ("DeleteAlias", aliases::delete_alias),
-    ("DeleteCustomKeyStore", other_usages::not_implemented),
-    ("DeleteImportedKeyMaterial", other_usages::not_implemented),
-    ("DeriveSharedSecret", other_usages::wrong_usage),
-    ("DescribeCustomKeyStores", other_usages::not_implemented),
-    ("DescribeKey", keys::describe_key),
-    ("DisableKey", keys::disable_key),
-    ("DisableKeyRotation", rotation::disable_key_rotation),
-    ("DisconnectCustomKeyStore", other_usages::not_implemented),
-    ("EnableKey", keys::enable_key),
-    ("EnableKeyRotation", rotation::enable_key_rotation),
-    ("Encapsulate", other_usages::wrong_usage),
-    ("Encrypt", crypto::encrypt),
-    ("GenerateDataKey", crypto::generate_data_key),
-    ("GenerateDataKeyPair", other_usages::not_implemented),
-    (
-        "GenerateDataKeyPairWithoutPlaintext",
-        other_usages::not_implemented,
-    ),
-    (
-        "GenerateDataKeyWithoutPlaintext",
-        crypto::generate_data_key_without_plaintext,
-    ),
-    ("GenerateMac", other_usages::wrong_usage),
-    ("GenerateRandom", crypto::generate_random),
-    ("GetKeyLastUsage", other_usages::not_implemented),
-    ("GetKeyPolicy", policy::get_key_policy),
-    ("GetKeyRotationStatus", rotation::get_key_rotation_status),
-    ("GetParametersForImport", other_usages::not_implemented),
-    ("GetPublicKey", other_usages::get_public_key),
-    ("ImportKeyMaterial", other_usages::not_implemented),
-    ("ListAliases", aliases::list_aliases),
-    ("ListGrants", other_usages::list_grants),
-    ("ListKeyPolicies", policy::list_key_policies),
-    ("ListKeyRotations", rotation::list_key_rotations),
-    ("ListKeys", keys::list_keys),
-    ("ListResourceTags", tags::list_resource_tags),
-    ("ListRetirableGrants", other_usages::list_retirable_grants),
-    ("PutKeyPolicy", policy::put_key_policy),
-    ("ReEncrypt", crypto::re_encrypt),
-    ("ReplicateKey", other_usages::not_implemented),
-    ("RetireGrant", other_usages::not_implemented),
-    ("RevokeGrant", other_usages::not_implemented),
-    ("RotateKeyOnDemand", rotation::rotate_key_on_demand),
-    ("ScheduleKeyDeletion", keys::schedule_key_deletion),
-    ("Sign", other_usages::wrong_usage),
-    ("TagResource", tags::tag_resource),
-    ("UntagResource", tags::untag_resource),
-    ("UpdateAlias", aliases::update_alias),
-    ("UpdateCustomKeyStore", other_usages::not_implemented),
-    ("UpdateKeyDescription", keys::update_key_description),
-    ("UpdatePrimaryRegion", other_usages::not_implemented),
-    ("Verify", other_usages::wrong_usage),
-    ("VerifyMac", other_usages::wrong_usage),
-];
-
-const NAMES: [&str; TABLE.len()] = {
-    let mut names = [""; TABLE.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = TABLE[index].0;
-        index += 1;
-    }
-    names
-};
 
 /// How an operation accepts a key to be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,9 +120,6 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Names of all operations.
-    pub const OPERATIONS: &'static [&'static str] = &NAMES;
-
     /// Creates a front end over a core.
     pub fn new(core: Arc<KeyCore>, ids: Arc<dyn Ids>) -> Self {
         Self {
@@ -206,14 +129,14 @@ impl Aws {
         }
     }
 
-    /// Runs an authenticated request. `operation` is the target without `TrentService.`; the result
-    /// is JSON.
-    pub fn call(&self, caller: &Caller, operation: &str, body: &[u8]) -> Result<Vec<u8>, AwsError> {
-        let known = TABLE.iter().find(|(name, _)| *name == operation);
-        let (name, run) = *known.ok_or_else(AwsError::unknown_operation)?;
-        let input = Input::parse(name, body)?;
-        let answer = run(self, caller, &input)?;
-        serde_json::to_vec(&answer).map_err(AwsError::internal)
+    /// Runs an operation for an authenticated caller. `body` is JSON.
+    pub(crate) fn call(
+        &self,
+        caller: &Caller,
+        operation: &'static Operation,
+        body: &[u8],
+    ) -> Result<Value, AwsError> {
+        operation.run(self, caller, &Input::parse(operation, body)?)
     }
 
     /// Lists all keys with their versions, without key material.
@@ -234,22 +157,23 @@ impl Aws {
     ) -> Result<ResolvedKey, AwsError> {
         self.resolve_key(
             caller,
-            input.operation(),
+            input.operation().permission,
             input.required_string(member, 1..=2048)?,
             accept,
         )
     }
 
-    /// Resolves a key id, ARN or alias, whatever the state of the key.
+    /// Resolves a key id, ARN or alias, whatever the state of the key. `permission` is the IAM
+    /// action that the caller needs.
     pub(crate) fn resolve_key(
         &self,
         caller: &Caller,
-        operation: &'static str,
+        permission: &'static str,
         text: &str,
         accept: Accept,
     ) -> Result<ResolvedKey, AwsError> {
         let name = match text.starts_with("arn:") {
-            true => resolve_arn(caller, operation, text)?,
+            true => resolve_arn(caller, permission, text)?,
             false if text.starts_with("alias/") => Name::Alias(text),
             false => Name::Id(text),
         };
@@ -275,7 +199,7 @@ impl Aws {
 }
 
 /// Parses an ARN; fails if it is of another account or region.
-fn resolve_arn<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Name<'a>, AwsError> {
+fn resolve_arn<'a>(caller: &Caller, permission: &str, text: &'a str) -> Result<Name<'a>, AwsError> {
     let arn = Arn::parse(text).ok_or_else(|| AwsError::invalid_arn(text))?;
     if arn.region != caller.region {
         return Err(AwsError::invalid_arn(arn.region));
@@ -283,7 +207,7 @@ fn resolve_arn<'a>(caller: &Caller, operation: &str, text: &'a str) -> Result<Na
     if arn.account != caller.account {
         return Err(AwsError::access_denied(
             &names::user_arn(caller),
-            operation,
+            permission,
             text,
         ));
     }

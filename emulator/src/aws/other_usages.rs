@@ -12,7 +12,7 @@ use super::{Accept, Aws, AwsError, Caller};
 pub(super) fn wrong_usage(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     input.dry_run()?;
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Aliases)?;
-    Err(AwsError::wrong_usage(&resolved.arn, input.operation()))
+    Err(AwsError::wrong_usage(&resolved.arn, input.operation().name))
 }
 
 /// GetPublicKey: a symmetric key has none. The service's message is not recorded.
@@ -46,7 +46,7 @@ fn no_grants() -> Value {
 pub(super) fn not_implemented(_: &Aws, _: &Caller, input: &Input) -> Result<Value, AwsError> {
     let message = format!(
         "The kmslab emulator does not implement {}.",
-        input.operation()
+        input.operation().name
     );
     Err(AwsError::new("UnsupportedOperationException", message))
 }

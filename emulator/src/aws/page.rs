@@ -61,10 +61,15 @@ fn invalid_marker() -> AwsError {
 mod tests {
     use serde_json::json;
 
+    use super::super::Operation;
     use super::*;
 
     fn ask(request: &Value, items: &[u32]) -> Result<Value, AwsError> {
-        let input = Input::parse("ListKeys", request.to_string().as_bytes()).unwrap();
+        let input = Input::parse(
+            Operation::find("ListKeys").unwrap(),
+            request.to_string().as_bytes(),
+        )
+        .unwrap();
         page(
             &input,
             "Items",

@@ -153,14 +153,21 @@ fn default_policy(caller: &Caller) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Operation;
     use super::*;
 
     fn refused(policy: &Value) -> Option<String> {
         let body =
             json!({ "Policy": policy.as_str().map_or_else(|| policy.to_string(), str::to_owned) });
-        policy_input(&Input::parse("PutKeyPolicy", body.to_string().as_bytes()).unwrap())
-            .err()
-            .map(|error| error.kind)
+        policy_input(
+            &Input::parse(
+                Operation::find("PutKeyPolicy").unwrap(),
+                body.to_string().as_bytes(),
+            )
+            .unwrap(),
+        )
+        .err()
+        .map(|error| error.kind)
     }
 
     #[test]

@@ -1,11 +1,20 @@
 //! The AWS Query protocol of STS and IAM: a form with an `Action`, answered in XML. The emulator
 //! serves only KMS and says so in that protocol.
 
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
+
+use super::service::{AwsService, CLOUD, MAX_BODY_BYTES, claimed_caller};
+use crate::http::body::BodyError;
+use crate::pipeline::{Exchange, Failure, Labels};
 
 /// Reports whether a request uses the Query protocol.
 pub(super) fn is_query(parts: &Parts) -> bool {
@@ -19,36 +28,115 @@ pub(super) fn is_query(parts: &Parts) -> bool {
         && !parts.headers.contains_key("x-amz-target")
 }
 
-/// The error response. `InvalidAction` is a code of the protocol (STS API Reference, "Common
-/// Errors"); the message is the emulator's own.
-pub(super) fn error_response(body: &[u8], request_id: &str) -> Response {
-    let fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
-    let field = |name: &str| {
-        fields
-            .iter()
-            .find(|(key, _)| key == name)
-            .map_or("", |(_, value)| value.as_str())
-    };
-    // Both values come from the request; only characters that need no escaping in XML are kept.
-    let plain = |text: &str| {
-        text.chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-            .take(64)
-            .collect::<String>()
-    };
-    let (action, version) = (plain(field("Action")), plain(field("Version")));
-    let text = format!(
-        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>InvalidAction</Code>\
-         <Message>The kmslab emulator serves AWS KMS only, not the action {action} (version {version}) of another service: set \
-         AWS_ENDPOINT_URL_KMS, and not AWS_ENDPOINT_URL.</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
-    );
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        response.headers_mut().insert("x-amzn-requestid", id);
+/// A request in the Query protocol.
+#[derive(Debug)]
+pub(super) struct QueryExchange(Arc<AwsService>);
+
+impl QueryExchange {
+    pub(super) fn new(service: Arc<AwsService>) -> Self {
+        Self(service)
     }
-    response
+}
+
+/// Why a request failed. The codes are those of the STS API Reference, "Common Errors".
+#[derive(Debug)]
+pub(super) enum QueryError {
+    /// An action of another service. Both values are empty if the body could not be read.
+    InvalidAction {
+        action: String,
+        version: String,
+    },
+    InternalFailure,
+}
+
+impl Exchange for QueryExchange {
+    const CLOUD: &'static str = CLOUD;
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Request = Infallible;
+    type Output = Infallible;
+    type Error = QueryError;
+
+    fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), QueryError> {
+        labels.caller = claimed_caller(parts);
+        Ok(())
+    }
+
+    fn accept(&mut self, _: &Parts, body: Bytes, _: &mut Labels) -> Result<Infallible, QueryError> {
+        let field = |name: &str| {
+            let mut fields = form_urlencoded::parse(&body);
+            fields
+                .find(|(key, _)| key == name)
+                .map_or_else(String::new, |(_, value)| without_markup(&value))
+        };
+        Err(QueryError::InvalidAction {
+            action: field("Action"),
+            version: field("Version"),
+        })
+    }
+
+    fn run(request: Infallible) -> Result<Infallible, QueryError> {
+        match request {}
+    }
+
+    fn encode(&self, _: &Parts, outcome: Result<Infallible, QueryError>) -> Response {
+        let Err(error) = outcome;
+        let (status, fault, message) = match &error {
+            QueryError::InvalidAction { action, version } => (
+                StatusCode::BAD_REQUEST,
+                "Sender",
+                format!(
+                    "The kmslab emulator serves AWS KMS only, not the action {action} (version {version}) of another service: \
+                     set AWS_ENDPOINT_URL_KMS, and not AWS_ENDPOINT_URL."
+                ),
+            ),
+            QueryError::InternalFailure => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Receiver",
+                "The request processing has failed because of an unknown error, exception or failure."
+                    .to_owned(),
+            ),
+        };
+        let (code, request_id) = (error.code(), self.0.request_id());
+        let text = format!(
+            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>{fault}</Type><Code>{code}</Code>\
+             <Message>{message}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+        );
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert("x-amzn-requestid", id);
+        }
+        response
+    }
+}
+
+impl Failure for QueryError {
+    fn unread(_: BodyError, _: usize) -> Self {
+        Self::InvalidAction {
+            action: String::new(),
+            version: String::new(),
+        }
+    }
+
+    fn panicked() -> Self {
+        Self::InternalFailure
+    }
+
+    fn code(&self) -> Cow<'_, str> {
+        match self {
+            Self::InvalidAction { .. } => "InvalidAction".into(),
+            Self::InternalFailure => "InternalFailure".into(),
+        }
+    }
+}
+
+/// Keeps only characters that need no escaping in XML.
+fn without_markup(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(64)
+        .collect()
 }

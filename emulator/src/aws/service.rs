@@ -1,9 +1,7 @@
 //! The HTTP side of the AWS front end: from a request to the response of the service.
 
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::task::Poll;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -14,15 +12,17 @@ use http::{HeaderValue, Method, StatusCode};
 use kmslab_keycore::{Clock, Entropy};
 
 use super::auth::{Authenticator, claimed_access_key};
-use super::{Aws, AwsError, query};
-use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http::body::{self as http_body, BodyError};
+use super::wire::Input;
+use super::{Aws, AwsError, Caller, Operation};
+use crate::counts::UNKNOWN;
+use crate::http::body::BodyError;
 use crate::ids::random_uuid;
+use crate::pipeline::{Cost, Exchange, Failure, Labels};
 
+pub(super) const CLOUD: &str = "aws";
 /// Well above the largest request of the API: 32 KiB of policy, or 6 KiB of ciphertext, as base64
 /// in JSON.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-const CLOUD: &str = "aws";
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 const TARGET_PREFIX: &str = "TrentService.";
 
 /// State that requests need.
@@ -32,29 +32,148 @@ pub(crate) struct AwsService {
     pub(crate) authenticator: Authenticator,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) counter: Arc<Counter>,
 }
 
-/// Answers a request. Everything but `POST /` gets the error of the service.
-pub(crate) async fn answer(service: &AwsService, parts: Parts, body: Body) -> Response {
-    if query::is_query(&parts) {
-        let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
-        service
-            .counter
-            .count(CLOUD, UNKNOWN, caller, "InvalidAction");
-        let body = read(body).await.unwrap_or_default();
-        return query::error_response(&body, &service.request_id());
+impl AwsService {
+    /// A version 4 UUID, as the service returns.
+    pub(super) fn request_id(&self) -> String {
+        random_uuid(self.entropy.as_ref()).to_string()
     }
-    let operation = target(&parts).filter(|name| Aws::OPERATIONS.contains(name));
-    let outcome = catch_panic(service.answer(&parts, operation, body)).await;
-    let code = outcome
-        .as_ref()
-        .map_or_else(|error| error.kind.as_str(), |_| OK);
-    let caller = claimed_access_key(&parts).unwrap_or(UNKNOWN);
-    service
-        .counter
-        .count(CLOUD, operation.unwrap_or(UNKNOWN), caller, code);
-    response(outcome, service.request_id())
+}
+
+/// A request in the JSON protocol of AWS KMS.
+#[derive(Debug)]
+pub(crate) struct JsonExchange {
+    service: Arc<AwsService>,
+    operation: Option<&'static Operation>,
+}
+
+impl JsonExchange {
+    pub(crate) fn new(service: Arc<AwsService>) -> Self {
+        Self {
+            service,
+            operation: None,
+        }
+    }
+}
+
+/// An authenticated request.
+pub(crate) struct Request {
+    service: Arc<AwsService>,
+    operation: &'static Operation,
+    caller: Caller,
+    input: Input,
+}
+
+impl Exchange for JsonExchange {
+    const CLOUD: &'static str = CLOUD;
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Request = Request;
+    type Output = Vec<u8>;
+    type Error = AwsError;
+
+    fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), AwsError> {
+        self.operation = target(parts).and_then(Operation::find);
+        labels.operation = self
+            .operation
+            .map_or(UNKNOWN, |operation| operation.name)
+            .into();
+        labels.caller = claimed_caller(parts);
+        // Everything but `POST /` gets the error of the service.
+        if parts.method != Method::POST || parts.uri.path() != "/" {
+            return Err(error(
+                StatusCode::NOT_FOUND,
+                "UnknownOperationException",
+                None,
+            ));
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, parts: &Parts, body: Bytes, _: &mut Labels) -> Result<Request, AwsError> {
+        let operation = self.operation.ok_or_else(AwsError::unknown_operation)?;
+        let service = Arc::clone(&self.service);
+        let caller = service
+            .authenticator
+            .authenticate(parts, &body, service.wall.now())?;
+        let input = Input::parse(operation, &body)?;
+        Ok(Request {
+            service,
+            operation,
+            caller,
+            input,
+        })
+    }
+
+    fn cost(&self, _: &Request) -> Cost {
+        // All keys are symmetric.
+        Cost::Inline
+    }
+
+    fn run(request: Request) -> Result<Vec<u8>, AwsError> {
+        let Request {
+            service,
+            operation,
+            caller,
+            input,
+        } = request;
+        let response = operation.run(&service.aws, &caller, &input)?;
+        serde_json::to_vec(&response).map_err(AwsError::internal)
+    }
+
+    fn encode(&self, _: &Parts, outcome: Result<Vec<u8>, AwsError>) -> Response {
+        let (status, body) = match outcome {
+            Ok(body) => (StatusCode::OK, body),
+            Err(error) => {
+                let mut body = serde_json::json!({ "__type": error.kind });
+                if let Some(message) = error.message {
+                    body["message"] = message.into();
+                }
+                let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+                (status, body.to_string().into_bytes())
+            }
+        };
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-amz-json-1.1"),
+        );
+        if let Ok(id) = HeaderValue::from_str(&self.service.request_id()) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        response
+    }
+}
+
+impl Failure for AwsError {
+    fn unread(unread: BodyError, limit: usize) -> Self {
+        match unread {
+            BodyError::TooLarge => error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLargeException",
+                Some(format!("The request body is larger than {limit} bytes.")),
+            ),
+            BodyError::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
+        }
+    }
+
+    fn panicked() -> Self {
+        Self::internal("a request made the emulator panic")
+    }
+
+    fn code(&self) -> Cow<'_, str> {
+        self.kind.as_str().into()
+    }
+}
+
+/// The access key that an unverified request states.
+pub(super) fn claimed_caller(parts: &Parts) -> Cow<'static, str> {
+    match claimed_access_key(parts) {
+        Some(id) => id.to_owned().into(),
+        None => UNKNOWN.into(),
+    }
 }
 
 fn target(parts: &Parts) -> Option<&str> {
@@ -66,118 +185,10 @@ fn target(parts: &Parts) -> Option<&str> {
         .strip_prefix(TARGET_PREFIX)
 }
 
-impl AwsService {
-    async fn answer(
-        &self,
-        parts: &Parts,
-        operation: Option<&str>,
-        body: Body,
-    ) -> Result<Vec<u8>, AwsError> {
-        if parts.method != Method::POST || parts.uri.path() != "/" {
-            return Err(error(
-                StatusCode::NOT_FOUND,
-                "UnknownOperationException",
-                None,
-            ));
-        }
-        let body = read(body).await?;
-        let Some(operation) = operation else {
-            return Err(error(
-                StatusCode::BAD_REQUEST,
-                "UnknownOperationException",
-                None,
-            ));
-        };
-        let caller = self
-            .authenticator
-            .authenticate(parts, &body, self.wall.now())?;
-        self.aws.call(&caller, operation, &body)
-    }
-
-    /// A version 4 UUID, as the service returns.
-    fn request_id(&self) -> String {
-        random_uuid(self.entropy.as_ref()).to_string()
-    }
-}
-
-async fn read(body: Body) -> Result<Bytes, AwsError> {
-    http_body::read(body, MAX_BODY_BYTES)
-        .await
-        .map_err(|unread| match unread {
-            BodyError::TooLarge => {
-                let message = format!("The request body is larger than {MAX_BODY_BYTES} bytes.");
-                error(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "RequestEntityTooLargeException",
-                    Some(message),
-                )
-            }
-            BodyError::Broken => error(StatusCode::BAD_REQUEST, "RequestAbortedException", None),
-        })
-}
-
 fn error(status: StatusCode, kind: &str, message: Option<String>) -> AwsError {
     AwsError {
         kind: kind.to_owned(),
         message,
         status: status.as_u16(),
-    }
-}
-
-/// Runs an operation. A panic is a bug of the emulator: the caller gets the service's internal
-/// error and the process keeps running.
-async fn catch_panic(
-    work: impl Future<Output = Result<Vec<u8>, AwsError>>,
-) -> Result<Vec<u8>, AwsError> {
-    let mut work = Box::pin(work);
-    poll_fn(move |context| {
-        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|_| {
-            tracing::error!("a request made the emulator panic; the panic message is above");
-            let message =
-                "The request was rejected because an internal exception occurred. The request can be retried.";
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Poll::Ready(Err(error(status, "KMSInternalException", Some(message.to_owned()))))
-        })
-    })
-    .await
-}
-
-fn response(outcome: Result<Vec<u8>, AwsError>, request_id: String) -> Response {
-    let (status, body) = match outcome {
-        Ok(body) => (StatusCode::OK, body),
-        Err(error) => {
-            let mut body = serde_json::json!({ "__type": error.kind });
-            if let Some(message) = error.message {
-                body["message"] = message.into();
-            }
-            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-            (status, body.to_string().into_bytes())
-        }
-    };
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
-    );
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        headers.insert("x-amzn-requestid", id);
-    }
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn panic_returns_the_vendors_internal_error() {
-        let error = catch_panic(async { panic!("a bug") }).await.unwrap_err();
-        assert_eq!(
-            (error.kind.as_str(), error.status),
-            ("KMSInternalException", 500)
-        );
-        assert_eq!(catch_panic(async { Ok(vec![1]) }).await.unwrap(), [1]);
     }
 }

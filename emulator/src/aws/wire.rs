@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::AwsError;
+use super::{AwsError, Operation};
 
 const NUMBER_CLASS: &str = "class com.amazon.coral.value.json.numbers.TruncatingBigNumber";
 const BOOLEAN_CLASS: &str = "class java.lang.Boolean";
@@ -25,7 +25,7 @@ const STRING_CLASS: &str = "class java.lang.String";
 
 /// The members of a request, or of a structure in it. `null` counts as absent.
 pub(crate) struct Input {
-    operation: &'static str,
+    operation: &'static Operation,
     /// Path of this structure in the request, as error messages show it: empty, or
     /// `tags.1.member.`.
     path: String,
@@ -43,7 +43,7 @@ impl fmt::Debug for Input {
 }
 
 impl Input {
-    pub(crate) fn parse(operation: &'static str, body: &[u8]) -> Result<Self, AwsError> {
+    pub(crate) fn parse(operation: &'static Operation, body: &[u8]) -> Result<Self, AwsError> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(Self {
                 operation,
@@ -55,7 +55,7 @@ impl Input {
     }
 
     /// The operation that was called.
-    pub(crate) fn operation(&self) -> &'static str {
+    pub(crate) fn operation(&self) -> &'static Operation {
         self.operation
     }
 
@@ -371,7 +371,11 @@ mod tests {
     use super::*;
 
     fn input(value: &Value) -> Input {
-        Input::parse("Encrypt", value.to_string().as_bytes()).unwrap()
+        Input::parse(
+            Operation::find("Encrypt").unwrap(),
+            value.to_string().as_bytes(),
+        )
+        .unwrap()
     }
 
     fn words<T: fmt::Debug>(answer: Result<T, AwsError>) -> String {
@@ -460,7 +464,8 @@ mod tests {
     #[test]
     fn body_that_is_not_an_object_is_malformed() {
         for body in ["", "{", "[]", "null", "\"x\"", "{\"a\":1}}"] {
-            let error = Input::parse("Encrypt", body.as_bytes()).unwrap_err();
+            let error =
+                Input::parse(Operation::find("Encrypt").unwrap(), body.as_bytes()).unwrap_err();
             assert_eq!(error, AwsError::bare("SerializationException"), "{body}");
         }
     }
@@ -468,7 +473,7 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_arbitrary_input_never_panics(body in proptest::collection::vec(any::<u8>(), 0..200), text in ".*", number in any::<f64>()) {
-            let _ = Input::parse("Encrypt", &body);
+            let _ = Input::parse(Operation::find("Encrypt").unwrap(), &body);
             let given = input(&json!({ "T": text, "N": number, "M": { &text: text }, "L": [text] }));
             for name in ["T", "N", "M", "L"] {
                 let _ = (given.string(name, 1..=3), given.integer(name, 1..=3), given.blob(name, 1..=3), given.boolean(name));

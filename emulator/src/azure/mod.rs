@@ -15,6 +15,7 @@ pub(crate) mod names;
 mod operation;
 mod page;
 mod rotation;
+pub(crate) mod route;
 pub mod seed;
 pub(crate) mod service;
 pub mod vaults;

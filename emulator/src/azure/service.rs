@@ -1,6 +1,6 @@
-//! The HTTP side of the Azure front ends: bounded bodies, the service's headers, and contained
-//! panics.
+//! The HTTP side of the vaults: from a request to the response with the service's headers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
@@ -11,33 +11,22 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, InvalidToken, Request};
-use super::management::{self, ArmError};
-use super::names;
-use super::operation::Operation;
+use super::operation::{Call, Operation};
 use super::vaults::Vault;
-use super::wire::Input;
-use super::{Azure, AzureError, RequestContext, auth};
-use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http::bearer::bearer_token;
-use crate::http::body::{self as http_body, BodyError};
+use super::wire::{ApiVersion, Input};
+use super::{Azure, AzureError, RequestContext, auth, names};
+use crate::http::body::BodyError;
 use crate::http::host;
+use crate::pipeline::{Exchange, Failure, Labels};
 
+pub(super) const CLOUD: &str = "azure";
 /// Well above the largest body of the service, a backup.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-const CLOUD: &str = "azure";
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 const SERVICE_VERSION: &str = "1.9.1720.1";
 const NETWORK_INFO: &str = "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=InterNetwork;";
 
-/// The control planes besides the vaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ControlPlane {
-    ResourceManager,
-    Graph,
-}
-
 /// A request to a vault: the vault's name and the path inside the vault.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VaultRequest {
     pub(crate) vault: String,
     pub(crate) path: String,
@@ -46,225 +35,128 @@ pub(crate) struct VaultRequest {
 impl VaultRequest {
     /// Reports whether a path is one of a vault.
     pub(crate) fn has(path: &str) -> bool {
-        super::Call::is_vault_path(path)
+        Call::is_vault_path(path)
+    }
+}
+
+/// A request to a vault.
+#[derive(Debug)]
+pub(crate) struct VaultExchange {
+    azure: Arc<Azure>,
+    at: VaultRequest,
+    /// Set once the vault is found.
+    vault: Option<Arc<Vault>>,
+    /// Set once the caller is authorized.
+    authorized: Option<(Call, ApiVersion)>,
+}
+
+impl VaultExchange {
+    pub(crate) fn new(azure: Arc<Azure>, at: VaultRequest) -> Self {
+        Self {
+            azure,
+            at,
+            vault: None,
+            authorized: None,
+        }
+    }
+}
+
+/// An authorized request.
+pub(crate) struct AuthorizedRequest {
+    azure: Arc<Azure>,
+    vault: Arc<Vault>,
+    call: Call,
+    version: ApiVersion,
+    query: String,
+    input: Input,
+}
+
+impl Exchange for VaultExchange {
+    const CLOUD: &'static str = CLOUD;
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Request = AuthorizedRequest;
+    /// A response; `None` means no body.
+    type Output = (StatusCode, Option<Value>);
+    type Error = AzureError;
+
+    fn admit(&mut self, parts: &Parts, body: &Body, labels: &mut Labels) -> Result<(), AzureError> {
+        let found = self.azure.vaults.get(&self.at.vault);
+        let vault = found.ok_or_else(|| AzureError::no_vault(&self.at.vault))?;
+        self.vault = Some(Arc::clone(&vault));
+        let identity = &self.azure.identity;
+        if let Ok(call) = Call::parse(&parts.method, &self.at.path) {
+            labels.operation = call.operation.name().into();
+        }
+        if identity.auth.is_off() && is_challenge_probe(parts, body, &self.at.path) {
+            return Err(AzureError::no_token());
+        }
+        let caller = auth::authenticate(identity, parts, names::resource(&vault.name))?;
+        labels.caller = caller.client_id.clone().into();
+        self.authorized = Some(
+            self.azure
+                .authorize(&vault, &caller, parts, &self.at.path)?,
+        );
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        parts: &Parts,
+        body: Bytes,
+        _: &mut Labels,
+    ) -> Result<AuthorizedRequest, AzureError> {
+        let (Some(vault), Some((call, version))) = (&self.vault, self.authorized.take()) else {
+            return Err(AzureError::no_token());
+        };
+        Ok(AuthorizedRequest {
+            azure: Arc::clone(&self.azure),
+            vault: Arc::clone(vault),
+            call,
+            version,
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            input: Input::parse(&body)?,
+        })
+    }
+
+    fn run(request: AuthorizedRequest) -> Result<Self::Output, AzureError> {
+        let response = request.azure.run(&RequestContext {
+            vault: &request.vault,
+            call: &request.call,
+            input: &request.input,
+            query: &request.query,
+            version: request.version,
+        })?;
+        Ok(match request.call.operation {
+            Operation::Purge => (StatusCode::NO_CONTENT, None),
+            _ => (StatusCode::OK, Some(response)),
+        })
+    }
+
+    fn encode(&self, parts: &Parts, outcome: Result<Self::Output, AzureError>) -> Response {
+        self.azure.respond(parts, self.vault.as_deref(), outcome)
+    }
+}
+
+impl Failure for AzureError {
+    fn unread(unread: BodyError, limit: usize) -> Self {
+        match unread {
+            BodyError::TooLarge => Self::too_large(limit),
+            BodyError::Broken => Self::bad_parameter("The request body ended too early."),
+        }
+    }
+
+    fn panicked() -> Self {
+        Self::internal("a request made the emulator panic")
+    }
+
+    fn code(&self) -> Cow<'_, str> {
+        self.inner.unwrap_or(self.code).into()
     }
 }
 
 impl Azure {
-    /// Answers a request to a vault.
-    pub(crate) async fn serve_vault(
-        self: Arc<Self>,
-        counter: &Counter,
-        at: VaultRequest,
-        parts: Parts,
-        body: Body,
-    ) -> Response {
-        let Some(vault) = self.vaults.get(&at.vault) else {
-            counter.count(CLOUD, UNKNOWN, UNKNOWN, "VaultNotFound");
-            return self.answer(&parts, None, Err(AzureError::no_vault(&at.vault)));
-        };
-        let refused = |who: &str, error: AzureError| {
-            counter.count(
-                CLOUD,
-                self.claimed_operation(&parts, &at.path),
-                who,
-                error.inner.unwrap_or(error.code),
-            );
-            self.answer(&parts, Some(&vault), Err(error))
-        };
-        if self.identity.auth.is_off() && is_challenge_probe(&parts, &body, &at.path) {
-            return refused(UNKNOWN, AzureError::no_token());
-        }
-        // Before the body is read: clients send their first request without one, to learn where to
-        // get a token.
-        let who = match auth::authenticate(&self.identity, &parts, names::resource(&vault.name)) {
-            Ok(who) => who,
-            Err(error) => return refused(UNKNOWN, error),
-        };
-        let (call, version) = match self.authorize(&vault, &who, &parts, &at.path) {
-            Ok(admitted) => admitted,
-            Err(error) => return refused(&who.client_id, error),
-        };
-        let operation = call.operation;
-        let outcome = match read(body).await {
-            Ok(body) => {
-                // Off the async worker, since RSA is slow.
-                let (azure, vault, query) = (
-                    Arc::clone(&self),
-                    Arc::clone(&vault),
-                    parts.uri.query().unwrap_or_default().to_owned(),
-                );
-                let ran = tokio::task::spawn_blocking(move || {
-                    let input = Input::parse(&body)?;
-                    azure.run(&RequestContext {
-                        vault: &vault,
-                        call: &call,
-                        input: &input,
-                        query: &query,
-                        version,
-                    })
-                });
-                ran.await.unwrap_or_else(|_| {
-                    Err(AzureError::internal("a request made the emulator panic"))
-                })
-            }
-            Err(error) => Err(error),
-        };
-        let code = outcome
-            .as_ref()
-            .map_or_else(|error| error.inner.unwrap_or(error.code), |_| OK);
-        counter.count(CLOUD, operation.name(), &who.client_id, code);
-        let empty = operation == Operation::Purge;
-        let outcome = outcome.map(|body| {
-            if empty {
-                (StatusCode::NO_CONTENT, None)
-            } else {
-                (StatusCode::OK, Some(body))
-            }
-        });
-        self.answer(&parts, Some(&vault), outcome)
-    }
-
-    /// The operation that an unauthenticated request states, for the request counts.
-    fn claimed_operation(&self, parts: &Parts, path: &str) -> &'static str {
-        super::Call::parse(&parts.method, path).map_or(UNKNOWN, |call| call.operation.name())
-    }
-
-    /// Answers a request to the identity platform.
-    pub(crate) async fn serve_identity(
-        self: Arc<Self>,
-        counter: &Counter,
-        base: String,
-        parts: Parts,
-        body: Body,
-    ) -> Response {
-        let body = match read(body).await {
-            Ok(body) => body,
-            Err(error) => {
-                counter.count(CLOUD, UNKNOWN, UNKNOWN, error.code);
-                return self.answer(&parts, None, Err(error));
-            }
-        };
-        let request = Request {
-            method: &parts.method,
-            path: parts.uri.path(),
-            query: parts.uri.query().unwrap_or_default(),
-            base: &base,
-            metadata: parts
-                .headers
-                .get("metadata")
-                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
-            body: &body,
-        };
-        let answer = self.identity.respond(request);
-        counter.count(
-            CLOUD,
-            answer.operation,
-            answer.caller.as_deref().unwrap_or(UNKNOWN),
-            &answer.code,
-        );
-        let mut response = json(answer.status, &answer.body);
-        let headers = response.headers_mut();
-        headers.insert(
-            "cache-control",
-            HeaderValue::from_static("no-store, no-cache"),
-        );
-        headers.insert("pragma", HeaderValue::from_static("no-cache"));
-        if let Ok(id) = HeaderValue::from_str(&self.guid()) {
-            headers.insert("x-ms-request-id", id);
-        }
-        response
-    }
-
-    /// Answers a request to Resource Manager or Graph.
-    pub(crate) async fn serve_management(
-        self: Arc<Self>,
-        counter: &Counter,
-        what: ControlPlane,
-        parts: Parts,
-        body: Body,
-    ) -> Response {
-        let (operation, resources) = match what {
-            ControlPlane::ResourceManager => ("ResourceManager", ARM_RESOURCES),
-            ControlPlane::Graph => ("Graph", GRAPH_RESOURCES),
-        };
-        let who = match bearer_token(&parts.headers) {
-            _ if self.identity.auth.is_off() => Ok(auth::caller_without_verification(
-                &self.identity,
-                &parts,
-                resources,
-            )),
-            None => Err(ArmError::no_token()),
-            Some(token) => self
-                .identity
-                .verify(token, resources)
-                .map(auth::Principal::from)
-                .map_err(|why| match why {
-                    InvalidToken::Expired | InvalidToken::NotYetValid => ArmError::expired_token(),
-                    _ => ArmError::invalid_token(),
-                }),
-        };
-        let caller = who
-            .as_ref()
-            .map_or_else(|_| UNKNOWN.to_owned(), |who| who.client_id.clone());
-        let outcome = match (who, read(body).await) {
-            (Err(error), _) => Err(error),
-            (Ok(_), Err(error)) => {
-                counter.count(CLOUD, operation, &caller, error.code);
-                return self.answer(&parts, None, Err(error));
-            }
-            (Ok(who), Ok(body)) => {
-                let azure = Arc::clone(&self);
-                let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-                let query = parts.uri.query().unwrap_or_default().to_owned();
-                let ran = tokio::task::spawn_blocking(move || {
-                    let request = management::Request {
-                        method: &method,
-                        path: &path,
-                        query: &query,
-                        body: &body,
-                        who: &who,
-                    };
-                    match what {
-                        ControlPlane::ResourceManager => azure.manage(request),
-                        ControlPlane::Graph => azure.graph(request),
-                    }
-                });
-                ran.await.unwrap_or_else(|_| Err(ArmError::internal()))
-            }
-        };
-        counter.count(
-            CLOUD,
-            operation,
-            &caller,
-            outcome.as_ref().map_or_else(|error| error.code, |_| OK),
-        );
-        let (status, body) = match outcome {
-            Ok(answer) => (answer.status, answer.body),
-            Err(error) => (error.status, error.body()),
-        };
-        let mut response = json(status, &body);
-        if body.is_null() {
-            *response.body_mut() = Body::empty();
-        }
-        let headers = response.headers_mut();
-        headers.insert("cache-control", HeaderValue::from_static("no-cache"));
-        if let Ok(id) = HeaderValue::from_str(&self.guid()) {
-            headers.insert("x-ms-request-id", id.clone());
-            headers.insert("x-ms-correlation-request-id", id);
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            let tenant = &self.identity.directory.tenant;
-            let challenge =
-                format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\"");
-            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-                headers.insert(WWW_AUTHENTICATE, challenge);
-            }
-        }
-        response
-    }
-
-    fn answer(
+    /// A response with the headers of Key Vault.
+    pub(super) fn respond(
         &self,
         parts: &Parts,
         vault: Option<&Vault>,
@@ -331,7 +223,7 @@ impl Azure {
 fn is_challenge_probe(parts: &Parts, body: &Body, path: &str) -> bool {
     !parts.headers.contains_key(AUTHORIZATION)
         && body.is_end_stream()
-        && super::Call::parse(&parts.method, path).is_ok_and(|call| call.operation.has_body())
+        && Call::parse(&parts.method, path).is_ok_and(|call| call.operation.has_body())
 }
 
 /// Where to get tokens: Microsoft's login host if the request used Microsoft's names, else this
@@ -345,16 +237,7 @@ fn authority(parts: &Parts) -> String {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, AzureError> {
-    http_body::read(body, MAX_BODY_BYTES)
-        .await
-        .map_err(|unread| match unread {
-            BodyError::TooLarge => AzureError::too_large(MAX_BODY_BYTES),
-            BodyError::Broken => AzureError::bad_parameter("The request body ended too early."),
-        })
-}
-
-fn json(status: StatusCode, body: &Value) -> Response {
+pub(super) fn json(status: StatusCode, body: &Value) -> Response {
     with_body(status, Body::from(body.to_string()))
 }
 

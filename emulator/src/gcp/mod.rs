@@ -21,6 +21,7 @@ mod raw;
 mod retired;
 mod rings;
 mod roles;
+pub(crate) mod route;
 pub mod seed;
 pub(crate) mod service;
 mod transcode;

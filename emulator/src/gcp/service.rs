@@ -1,13 +1,9 @@
-//! The calls of the Google front end: authentication, authorization, execution and counting, once
-//! for both wires.
+//! The gRPC services of Google, which REST is transcoded to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
-use http::HeaderValue;
-use http::request::Parts;
 use kmslab_googleapis::google::cloud::location::locations_server::{Locations, LocationsServer};
 use kmslab_googleapis::google::cloud::location::{
     GetLocationRequest, ListLocationsRequest, ListLocationsResponse, Location,
@@ -26,29 +22,34 @@ use kmslab_googleapis::kms::key_management_service_server::{
 use tonic::{Request, Status};
 
 use super::auth::{self, Caller};
-use super::identity::{self, Identity};
+use super::identity;
 use super::{
-    Gcp, GcpError, admin, asymmetric, crypto, iam, import_jobs, keys, raw, retired, rings,
-    transcode, versions,
+    Gcp, GcpError, asymmetric, crypto, iam, import_jobs, keys, raw, retired, rings, transcode,
+    versions,
 };
-use crate::counts::{Counter, OK, UNKNOWN};
-use crate::http::body as http_body;
+use crate::http::body::BodyError;
+use crate::pipeline::{Cost, Failure, Labels, Pipeline};
 
-const CLOUD: &str = "gcp";
-/// A signed assertion has about 1 KiB.
-const MAX_TOKEN_REQUEST_BYTES: usize = 64 * 1024;
+pub(super) const CLOUD: &str = "gcp";
+/// Message about a body that broke off.
+pub(super) const BODY_BROKEN: &str = "The request body ended too early.";
+
+/// Message about a body of more than `limit` bytes.
+pub(super) fn body_too_large(limit: usize) -> String {
+    format!("Request payload size exceeds the limit: {limit} bytes.")
+}
 
 /// The services of an emulator.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     gcp: Arc<Gcp>,
-    counter: Arc<Counter>,
+    pipeline: Pipeline,
 }
 
 impl Service {
     /// A tonic router with all services.
-    pub(crate) fn router(gcp: Arc<Gcp>, counter: Arc<Counter>) -> Router {
-        let service = Self { gcp, counter };
+    pub(crate) fn router(gcp: Arc<Gcp>, pipeline: Pipeline) -> Router {
+        let service = Self { gcp, pipeline };
         tonic::service::Routes::new(KeyManagementServiceServer::new(service.clone()))
             .add_service(IamPolicyServer::new(service.clone()))
             .add_service(LocationsServer::new(service.clone()))
@@ -76,157 +77,38 @@ impl Service {
             &method,
             identity::CLOUD_KMS,
         );
-        let email = caller
-            .as_ref()
-            .map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
-        let outcome = match caller {
-            Err(error) => Err(error),
-            Ok(caller) => {
-                // Off the async worker, since RSA is slow.
-                let gcp = Arc::clone(&self.gcp);
-                let ran = tokio::task::spawn_blocking(move || run(&gcp, &caller, message));
-                ran.await.unwrap_or_else(|_| {
-                    Err(GcpError::internal("a request made the emulator panic"))
-                })
-            }
+        let mut labels = Labels {
+            operation: call.into(),
+            ..Labels::default()
         };
-        let code = outcome
-            .as_ref()
-            .map_or_else(|error| transcode::code_name(error.code), |_| OK);
-        self.counter.count(CLOUD, call, &email, code);
+        if let Ok(caller) = &caller {
+            labels.caller = caller.email.clone().into();
+        }
+        let gcp = Arc::clone(&self.gcp);
+        let accepted = caller.map(|caller| move || run(&gcp, &caller, message));
+        let outcome = self
+            .pipeline
+            .call(CLOUD, labels, Cost::Blocking, accepted)
+            .await;
         outcome.map(tonic::Response::new).map_err(Status::from)
     }
 }
 
-/// Reports whether a request is a gRPC call.
-pub(crate) fn is_grpc(parts: &Parts) -> bool {
-    parts
-        .headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Answers a request: `application/grpc` as gRPC, everything else as REST.
-pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
-    if !is_grpc(&parts) {
-        return transcode::serve(grpc, parts, body).await;
-    }
-    match tower::ServiceExt::oneshot(grpc, http::Request::from_parts(parts, body)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
-}
-
-/// Reports whether a path belongs to the IAM API.
-pub(crate) fn is_iam_path(path: &str) -> bool {
-    admin::is_admin_path(path)
-}
-
-/// Answers a request to the IAM API.
-pub(crate) async fn serve_admin(
-    gcp: Arc<Gcp>,
-    counter: &Counter,
-    parts: Parts,
-    body: Body,
-) -> Response {
-    let operation = admin::operation(&parts.method, parts.uri.path());
-    let method = format!("google.iam.admin.v1.IAM.{operation}");
-    let caller = auth::authenticate(&gcp.identity, &parts.headers, &method, identity::IAM);
-    let email = caller
-        .as_ref()
-        .map_or_else(|_| UNKNOWN.to_owned(), |caller| caller.email.clone());
-    let body = http_body::read(body, MAX_TOKEN_REQUEST_BYTES)
-        .await
-        .unwrap_or_default();
-    let outcome = match caller {
-        Err(error) => Err(error),
-        Ok(caller) => {
-            // Off the async worker, since a new key is RSA.
-            let ran = tokio::task::spawn_blocking(move || {
-                let path = parts.uri.path();
-                gcp.administer(admin::Request {
-                    method: &parts.method,
-                    path,
-                    body: &body,
-                    caller: &caller,
-                })
-            });
-            ran.await
-                .unwrap_or_else(|_| Err(GcpError::internal("a request made the emulator panic")))
-        }
-    };
-    let code = outcome
-        .as_ref()
-        .map_or_else(|error| transcode::code_name(error.code), |_| OK);
-    counter.count(CLOUD, operation, &email, code);
-    match outcome {
-        Ok(body) => transcode::response(http::StatusCode::OK, &body),
-        Err(error) => transcode::error_response(&error),
-    }
-}
-
-/// Answers a request to the token endpoint or the metadata server.
-pub(crate) async fn serve_identity(
-    identity: &Identity,
-    counter: &Counter,
-    parts: Parts,
-    body: Body,
-) -> Response {
-    let body = http_body::read(body, MAX_TOKEN_REQUEST_BYTES)
-        .await
-        .unwrap_or_default();
-    let flavor = parts
-        .headers
-        .get("metadata-flavor")
-        .and_then(|value| value.to_str().ok());
-    let request = identity::Request {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
-        host: &crate::http::host::host(&parts),
-        forwarded: parts.headers.contains_key("x-forwarded-for"),
-        flavor,
-        body: &body,
-    };
-    let answer = identity.respond(request);
-    let code = if answer.status.is_success() {
-        OK.to_owned()
-    } else {
-        answer.status.as_u16().to_string()
-    };
-    counter.count(
-        CLOUD,
-        answer.operation,
-        answer.caller.as_deref().unwrap_or(UNKNOWN),
-        &code,
-    );
-    let (kind, text) = match &answer.body {
-        identity::Content::Json(value) => ("application/json", value.to_string()),
-        identity::Content::Text(text) => ("application/text", text.clone()),
-    };
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    if answer.operation == identity::METADATA {
-        headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
-        headers.insert(
-            http::header::SERVER,
-            HeaderValue::from_static("Metadata Server for VM"),
-        );
-        headers.insert("x-xss-protection", HeaderValue::from_static("0"));
-        headers.insert("x-frame-options", HeaderValue::from_static("SAMEORIGIN"));
-        if let Ok(tag) = HeaderValue::from_str(&identity::etag(&answer.body)) {
-            headers.insert(http::header::ETAG, tag);
+impl Failure for GcpError {
+    fn unread(unread: BodyError, limit: usize) -> Self {
+        match unread {
+            BodyError::TooLarge => Self::invalid(body_too_large(limit)),
+            BodyError::Broken => Self::invalid(BODY_BROKEN),
         }
     }
-    if let Some(location) = answer
-        .location
-        .and_then(|location| HeaderValue::from_str(&location).ok())
-    {
-        headers.insert(http::header::LOCATION, location);
+
+    fn panicked() -> Self {
+        Self::internal("a request made the emulator panic")
     }
-    response
+
+    fn code(&self) -> Cow<'_, str> {
+        transcode::code_name(self.code).into()
+    }
 }
 
 /// Implements a service by functions of its messages.

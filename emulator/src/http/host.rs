@@ -129,6 +129,39 @@ pub(crate) fn without_port(host: &str) -> &str {
     host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
+/// What routing looks at: the host of a request and its other parts.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    host: String,
+    parts: &'a Parts,
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn new(parts: &'a Parts) -> Self {
+        Self {
+            host: host(parts),
+            parts,
+        }
+    }
+
+    /// The host without its port, in lower case.
+    pub(crate) fn name(&self) -> &str {
+        without_port(&self.host)
+    }
+
+    pub(crate) fn path(&self) -> &'a str {
+        self.parts.uri.path()
+    }
+
+    pub(crate) fn has_header(&self, name: &str) -> bool {
+        self.parts.headers.contains_key(name)
+    }
+
+    pub(crate) fn parts(&self) -> &'a Parts {
+        self.parts
+    }
+}
+
 fn host_of(authority: &str) -> Result<String, &'static str> {
     if authority.contains('@') {
         return Err("the host has a user in front");

@@ -11,6 +11,7 @@ mod azure_management;
 mod azure_owners;
 mod azure_refusals;
 mod azure_sdk;
+mod bodies;
 mod command;
 mod contract;
 mod crypto;

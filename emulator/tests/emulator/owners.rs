@@ -360,6 +360,26 @@ async fn aws_account_cannot_reach_keys_of_another_account() {
             );
         }
     }
+    // The permissions of ReEncrypt are those of its two keys.
+    let blob = call(
+        false,
+        "Encrypt",
+        &json!({ "KeyId": mine, "Plaintext": "AAAA" }),
+    )
+    .await;
+    for (to, from, permission) in [
+        (&theirs, &mine, "kms:ReEncryptTo"),
+        (&mine, &theirs, "kms:ReEncryptFrom"),
+    ] {
+        let body = json!({
+            "CiphertextBlob": blob.json["CiphertextBlob"], "SourceKeyId": from, "DestinationKeyId": to,
+        });
+        let message = call(false, "ReEncrypt", &body).await.message().to_owned();
+        assert!(
+            message.contains(&format!("is not authorized to perform: {permission} on")),
+            "{message}"
+        );
+    }
     for (operation, body) in [
         (
             "CreateAlias",

@@ -5,6 +5,7 @@ mod assertion;
 mod directory;
 mod error;
 mod imds;
+pub(crate) mod service;
 mod token;
 
 use std::sync::Arc;
@@ -47,6 +48,13 @@ pub(crate) const ARM_RESOURCES: &[&str] = &[
 /// Resources whose tokens Graph accepts.
 pub(crate) const GRAPH_RESOURCES: &[&str] =
     &["https://graph.microsoft.com", "https://graph.windows.net"];
+/// Hosts of the identity platform, as instance discovery lists them.
+pub(crate) const LOGIN_HOSTS: &[&str] = &[
+    "login.microsoftonline.com",
+    "login.windows.net",
+    "login.microsoft.com",
+    "sts.windows.net",
+];
 const LOGIN: &str = "https://login.microsoftonline.com";
 
 /// A JSON response.
@@ -345,18 +353,12 @@ impl Identity {
             .base
             .trim_start_matches("https://")
             .trim_start_matches("http://");
-        let microsofts = [
-            "login.microsoftonline.com",
-            "login.windows.net",
-            "login.microsoft.com",
-            "sts.windows.net",
-        ];
         let mut metadata = vec![json!({
-            "preferred_network": microsofts[0],
-            "preferred_cache": microsofts[1],
-            "aliases": microsofts,
+            "preferred_network": LOGIN_HOSTS[0],
+            "preferred_cache": LOGIN_HOSTS[1],
+            "aliases": LOGIN_HOSTS,
         })];
-        if !microsofts.contains(&host) {
+        if !LOGIN_HOSTS.contains(&host) {
             metadata.push(
                 json!({ "preferred_network": host, "preferred_cache": host, "aliases": [host] }),
             );

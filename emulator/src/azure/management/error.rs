@@ -108,6 +108,13 @@ impl ArmError {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// The message is the emulator's own.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("The request body is larger than {limit} bytes.");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        Self::new(status, "RequestEntityTooLarge", message)
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -10,6 +10,7 @@ mod graph;
 mod groups;
 mod identities;
 mod roles;
+pub(crate) mod service;
 mod vaults;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

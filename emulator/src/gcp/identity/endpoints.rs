@@ -95,7 +95,7 @@ impl Identity {
     }
 
     pub(crate) fn respond(&self, request: Request<'_>) -> IdentityResponse {
-        if request.path.starts_with("/computeMetadata") || request.path == "/" {
+        if is_metadata_path(request.path) {
             return self.metadata(request);
         }
         if TOKEN_PATHS.contains(&request.path) && request.method == Method::POST {
@@ -216,6 +216,11 @@ impl Identity {
         let left = ends - self.wall.now().as_second();
         json!({ "access_token": token, "expires_in": left, "token_type": "Bearer" })
     }
+}
+
+/// Reports whether a path is the metadata server's.
+pub(super) fn is_metadata_path(path: &str) -> bool {
+    path.starts_with("/computeMetadata") || path == "/"
 }
 
 /// Reports whether an assertion's audience is a token endpoint: one of Google's, or this server as

@@ -5,6 +5,7 @@ mod accounts;
 mod certificates;
 mod endpoints;
 mod metadata;
+pub(crate) mod service;
 mod token;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,6 @@ use serde_json::{Value, json};
 
 pub(crate) use accounts::{Account, Accounts, client_id, email_address, project_of};
 pub use accounts::{KeyFile, TOKEN_URI};
-pub(crate) use endpoints::{Content, METADATA, Request};
-pub(crate) use metadata::etag;
 pub(crate) use token::InvalidToken;
 
 use super::auth::OWNER;

@@ -22,7 +22,8 @@ use tonic::Code;
 use tower::ServiceExt as _;
 
 use super::GcpError;
-use crate::http::body::{self, BodyError};
+use crate::http::body;
+use crate::pipeline::Failure as _;
 
 /// Well above 64 KiB of plaintext with as much additional data, as base64 in JSON.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -37,12 +38,7 @@ pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
             rules::find(&parts.method, parts.uri.path()).ok_or_else(not_found)?;
         let body = body::read(body, MAX_BODY_BYTES)
             .await
-            .map_err(|unread| match unread {
-                BodyError::TooLarge => GcpError::invalid(format!(
-                    "Request payload size exceeds the limit: {MAX_BODY_BYTES} bytes."
-                )),
-                BodyError::Broken => GcpError::invalid("The request body ended too early."),
-            })?;
+            .map_err(|unread| GcpError::unread(unread, MAX_BODY_BYTES))?;
         let message = request::to_message(
             rule,
             variables,

@@ -1,6 +1,8 @@
 //! The IAM API for service accounts and their keys, as far as the guide's commands use it, over
 //! REST with JSON.
 
+pub(crate) mod service;
+
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};

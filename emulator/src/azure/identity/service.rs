@@ -1,0 +1,104 @@
+//! The HTTP side of the identity platform.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method};
+
+use super::super::service::{CLOUD, MAX_BODY_BYTES, json};
+use super::super::{Azure, AzureError};
+use super::{IdentityResponse, Request};
+use crate::http::host;
+use crate::pipeline::{Exchange, Labels};
+
+/// A request to the identity platform.
+#[derive(Debug)]
+pub(crate) struct IdentityExchange(Arc<Azure>);
+
+impl IdentityExchange {
+    pub(crate) fn new(azure: Arc<Azure>) -> Self {
+        Self(azure)
+    }
+}
+
+/// A request with its body.
+pub(crate) struct ReadRequest {
+    azure: Arc<Azure>,
+    method: Method,
+    path: String,
+    query: String,
+    base: String,
+    metadata: bool,
+    body: Bytes,
+}
+
+impl Exchange for IdentityExchange {
+    const CLOUD: &'static str = CLOUD;
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Request = ReadRequest;
+    type Output = IdentityResponse;
+    type Error = AzureError;
+
+    fn admit(&mut self, _: &Parts, _: &Body, _: &mut Labels) -> Result<(), AzureError> {
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        parts: &Parts,
+        body: Bytes,
+        _: &mut Labels,
+    ) -> Result<ReadRequest, AzureError> {
+        let metadata = parts.headers.get("metadata");
+        Ok(ReadRequest {
+            azure: Arc::clone(&self.0),
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            base: format!("https://{}", host::host(parts)),
+            metadata: metadata.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            body,
+        })
+    }
+
+    fn run(request: ReadRequest) -> Result<IdentityResponse, AzureError> {
+        Ok(request.azure.identity.respond(Request {
+            method: &request.method,
+            path: &request.path,
+            query: &request.query,
+            base: &request.base,
+            metadata: request.metadata,
+            body: &request.body,
+        }))
+    }
+
+    fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
+        labels.operation = response.operation.into();
+        if let Some(caller) = &response.caller {
+            labels.caller = caller.clone().into();
+        }
+        response.code.clone().into()
+    }
+
+    fn encode(&self, parts: &Parts, outcome: Result<IdentityResponse, AzureError>) -> Response {
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(error) => return self.0.respond(parts, None, Err(error)),
+        };
+        let mut response = json(answer.status, &answer.body);
+        let headers = response.headers_mut();
+        headers.insert(
+            "cache-control",
+            HeaderValue::from_static("no-store, no-cache"),
+        );
+        headers.insert("pragma", HeaderValue::from_static("no-cache"));
+        if let Ok(id) = HeaderValue::from_str(&self.0.guid()) {
+            headers.insert("x-ms-request-id", id);
+        }
+        response
+    }
+}

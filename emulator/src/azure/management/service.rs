@@ -1,0 +1,172 @@
+//! The HTTP side of Resource Manager and Graph.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::super::Azure;
+use super::super::auth::{Principal, caller_without_verification};
+use super::super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, InvalidToken};
+use super::super::service::{CLOUD, MAX_BODY_BYTES, json};
+use super::{ArmError, ManagementResponse, Request};
+use crate::http::bearer::bearer_token;
+use crate::http::body::BodyError;
+use crate::pipeline::{Exchange, Failure, Labels};
+
+/// The control planes besides the vaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ControlPlane {
+    ResourceManager,
+    Graph,
+}
+
+/// A request to a control plane.
+#[derive(Debug)]
+pub(crate) struct ManagementExchange {
+    azure: Arc<Azure>,
+    plane: ControlPlane,
+    /// Set once the caller is authenticated.
+    caller: Option<Principal>,
+}
+
+impl ManagementExchange {
+    pub(crate) fn new(azure: Arc<Azure>, plane: ControlPlane) -> Self {
+        Self {
+            azure,
+            plane,
+            caller: None,
+        }
+    }
+
+    fn authenticate(&self, parts: &Parts) -> Result<Principal, ArmError> {
+        let identity = &self.azure.identity;
+        let resources = match self.plane {
+            ControlPlane::ResourceManager => ARM_RESOURCES,
+            ControlPlane::Graph => GRAPH_RESOURCES,
+        };
+        if identity.auth.is_off() {
+            return Ok(caller_without_verification(identity, parts, resources));
+        }
+        let token = bearer_token(&parts.headers).ok_or_else(ArmError::no_token)?;
+        match identity.verify(token, resources) {
+            Ok(claims) => Ok(claims.into()),
+            Err(InvalidToken::Expired | InvalidToken::NotYetValid) => {
+                Err(ArmError::expired_token())
+            }
+            Err(
+                InvalidToken::Signature(_) | InvalidToken::Issuer(_) | InvalidToken::Audience(_),
+            ) => Err(ArmError::invalid_token()),
+        }
+    }
+}
+
+/// An authenticated request.
+pub(crate) struct AuthenticatedRequest {
+    azure: Arc<Azure>,
+    plane: ControlPlane,
+    caller: Principal,
+    method: Method,
+    path: String,
+    query: String,
+    body: Bytes,
+}
+
+impl Exchange for ManagementExchange {
+    const CLOUD: &'static str = CLOUD;
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Request = AuthenticatedRequest;
+    type Output = ManagementResponse;
+    type Error = ArmError;
+
+    fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), ArmError> {
+        labels.operation = match self.plane {
+            ControlPlane::ResourceManager => "ResourceManager".into(),
+            ControlPlane::Graph => "Graph".into(),
+        };
+        let caller = self.authenticate(parts)?;
+        labels.caller = caller.client_id.clone().into();
+        self.caller = Some(caller);
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        parts: &Parts,
+        body: Bytes,
+        _: &mut Labels,
+    ) -> Result<AuthenticatedRequest, ArmError> {
+        Ok(AuthenticatedRequest {
+            azure: Arc::clone(&self.azure),
+            plane: self.plane,
+            caller: self.caller.take().ok_or_else(ArmError::no_token)?,
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            body,
+        })
+    }
+
+    fn run(request: AuthenticatedRequest) -> Result<ManagementResponse, ArmError> {
+        let azure = &request.azure;
+        let inner = Request {
+            method: &request.method,
+            path: &request.path,
+            query: &request.query,
+            body: &request.body,
+            who: &request.caller,
+        };
+        match request.plane {
+            ControlPlane::ResourceManager => azure.manage(inner),
+            ControlPlane::Graph => azure.graph(inner),
+        }
+    }
+
+    fn encode(&self, _: &Parts, outcome: Result<ManagementResponse, ArmError>) -> Response {
+        let (status, body) = match outcome {
+            Ok(answer) => (answer.status, answer.body),
+            Err(error) => (error.status, error.body()),
+        };
+        let mut response = json(status, &body);
+        if body.is_null() {
+            *response.body_mut() = Body::empty();
+        }
+        let headers = response.headers_mut();
+        headers.insert("cache-control", HeaderValue::from_static("no-cache"));
+        if let Ok(id) = HeaderValue::from_str(&self.azure.guid()) {
+            headers.insert("x-ms-request-id", id.clone());
+            headers.insert("x-ms-correlation-request-id", id);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let tenant = &self.azure.identity.directory.tenant;
+            let challenge =
+                format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\"");
+            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+        }
+        response
+    }
+}
+
+impl Failure for ArmError {
+    fn unread(unread: BodyError, limit: usize) -> Self {
+        match unread {
+            BodyError::TooLarge => Self::too_large(limit),
+            BodyError::Broken => Self::bad_request("The request body ended too early."),
+        }
+    }
+
+    fn panicked() -> Self {
+        Self::internal()
+    }
+
+    fn code(&self) -> Cow<'_, str> {
+        self.code.into()
+    }
+}
