@@ -23,6 +23,7 @@ use crate::proxy;
 use crate::router::Services;
 use crate::running::{BoundPorts, RunningEmulator};
 use crate::seed::{SeedError, SeedFile};
+use crate::server::BoundListener;
 use crate::tls::{Tls, TlsError};
 
 /// Why an emulator did not start.
@@ -296,7 +297,7 @@ impl EmulatorBuilder {
         let service = Arc::new(AwsService {
             aws,
             authenticator: Authenticator::new(self.auth, credentials),
-            wall: self.wall,
+            wall: Arc::clone(&self.wall),
             entropy: self.entropy,
         });
         let grpc = gcp::service::Service::router(Arc::clone(&gcp), pipeline.clone());
@@ -311,6 +312,7 @@ impl EmulatorBuilder {
             services: services.clone(),
             core,
             lab,
+            wall: Arc::clone(&self.wall),
             seed: self.seed,
             applying_due: tokio::sync::Mutex::default(),
         });
@@ -331,9 +333,6 @@ impl EmulatorBuilder {
         ))
     }
 }
-
-/// A bound listener and its address, with the port resolved.
-pub(crate) type BoundListener = (TcpListener, SocketAddr);
 
 async fn bind_optional(
     flag: &'static str,

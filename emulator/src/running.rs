@@ -12,14 +12,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admin::{self, Admin};
-use crate::builder::BoundListener;
 use crate::counts::RequestCounts;
 use crate::gcp::identity::KeyFile;
 use crate::http::host::{self, Hosts};
 use crate::keytable::KeyRow;
 use crate::proxy;
 use crate::router::{self, Services};
-use crate::server::{self, Deadlines, ServedRouter, serve};
+use crate::server::{self, BoundListener, Deadlines, ServedRouter, serve};
 use crate::tls::Tls;
 
 /// How often due rotations and deletions are applied to keys that nobody uses.

@@ -2,6 +2,7 @@
 //! connections and closes them when it is dropped, which `axum::serve` does not do.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+/// A bound listener and its address, with the port resolved.
+pub(crate) type BoundListener = (TcpListener, SocketAddr);
 
 /// Timeouts of connections.
 #[derive(Debug, Clone, Copy)]

@@ -56,7 +56,7 @@ pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Resp
 }
 
 fn to_json(state: &Admin) -> Value {
-    json!({ "lab": state.lab.now().to_string(), "wall": state.services.aws.wall.now().to_string() })
+    json!({ "lab": state.lab.now().to_string(), "wall": state.wall.now().to_string() })
 }
 
 /// Seconds as a number, or a duration: `365d`, `2h 30m`, ISO 8601. Days have 24 hours; months and

@@ -14,7 +14,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
-use kmslab_keycore::{DueChanges, KeyCore, LabClock};
+use kmslab_keycore::{Clock, DueChanges, KeyCore, LabClock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ pub(crate) struct Admin {
     pub(crate) services: Services,
     pub(crate) core: Arc<KeyCore>,
     pub(crate) lab: Arc<LabClock>,
+    pub(crate) wall: Arc<dyn Clock>,
     pub(crate) seed: SeedFile,
     /// Held while due changes are applied to all keys, so that the result of a clock move counts
     /// its own changes only.

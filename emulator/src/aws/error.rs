@@ -1,6 +1,9 @@
 //! Errors of AWS KMS, with messages as recorded from the service, and the translation of
 //! [`KeyError`].
 
+// A new error of the core must be translated here, and not become an internal one by default.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use std::fmt::Display;
 
 use kmslab_keycore::KeyError;

@@ -17,8 +17,6 @@ use super::page::page;
 use super::wire::{ApiVersion, Input, encode_base64url, epoch_seconds};
 use super::{Azure, AzureError, RequestContext};
 
-/// Key attribute: the name as it was first written.
-pub(super) const NAME_ATTRIBUTE: &str = "name";
 /// Version attribute: the key type, with or without `-HSM`.
 pub(super) const KTY_ATTRIBUTE: &str = "kty";
 /// Version attribute: key operations, separated by commas.
@@ -94,7 +92,7 @@ fn create_version(
                 .map_err(refused)?
         }
         Err(_) => {
-            let attributes = BTreeMap::from([(NAME_ATTRIBUTE.to_owned(), name.to_string())]);
+            let attributes = BTreeMap::from([(names::NAME_ATTRIBUTE.to_owned(), name.to_string())]);
             let new = NewKey {
                 id: id.clone(),
                 algorithm: kind.algorithm,

@@ -6,6 +6,9 @@ use kmslab_keycore::{Key, KeyId, Realm, Version, VersionId};
 
 use super::identity::{HSM_RESOURCE, VAULT_RESOURCE};
 
+/// Key attribute: the name as it was first written.
+pub(super) const NAME_ATTRIBUTE: &str = "name";
+
 const VAULT_SUFFIX: &str = ".vault.azure.net";
 /// Suffix of all Key Vault hosts. A managed HSM's name here includes [`HSM`], so that no vault can
 /// have it.
@@ -105,7 +108,7 @@ pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> 
 /// The key's name as it was first written.
 pub(crate) fn display_name(key: &Key) -> &str {
     key.attributes
-        .get(super::keys::NAME_ATTRIBUTE)
+        .get(NAME_ATTRIBUTE)
         .map_or(key.id.as_str(), String::as_str)
 }
 

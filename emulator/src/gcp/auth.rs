@@ -3,11 +3,8 @@
 use http::HeaderMap;
 
 use super::GcpError;
-use super::identity::{Identity, InvalidToken};
+use super::identity::{Identity, InvalidToken, OWNER};
 use crate::http::bearer::bearer_token;
-
-/// The service account with all permissions on everything.
-pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";
 
 /// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! Errors of Cloud KMS: a gRPC code, a message and details, for gRPC and REST alike.
 
+// A new error of the core must be translated here, and not become an internal one by default.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use kmslab_googleapis::google::rpc::{
     BadRequest, ErrorInfo, PreconditionFailure, Status, bad_request, precondition_failure,
 };
@@ -176,49 +179,70 @@ impl GcpError {
 
     /// Translates an error of the core about a key.
     pub(crate) fn from_key_error(name: &KeyName, error: KeyError) -> Self {
-        match error {
-            KeyError::NotFound { .. } => Self::not_found("CryptoKey", name),
-            KeyError::AlreadyExists { .. } => Self::already_exists("CryptoKey", name),
-            KeyError::NoPrimary { .. } => {
-                Self::precondition(format!("CryptoKey {name} has no primary version."))
-            }
-            KeyError::DecryptionFailed => Self::decryption_failed(),
-            KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported => {
-                Self::precondition(format!("{name} has another purpose than the call is for."))
-            }
-            error => Self::from_input_error(error),
-        }
+        Self::translate(name, None, error)
     }
 
     /// Translates an error of the core about a version.
     pub(crate) fn from_version_error(name: &VersionName, error: KeyError) -> Self {
-        match error {
-            KeyError::VersionNotFound => Self::not_found("CryptoKeyVersion", name),
-            KeyError::VersionUnusable { state } => Self::not_enabled(name, state),
-            KeyError::WrongAlgorithm { .. } => {
-                Self::precondition(format!("{name} has an algorithm that the call is not for."))
-            }
-            error => Self::from_key_error(&name.key, error),
-        }
+        Self::translate(&name.key, Some(name), error)
     }
 
-    /// Translates an error of the core about the caller's input.
-    fn from_input_error(error: KeyError) -> Self {
-        match error {
-            KeyError::TooLong { max } => {
+    fn translate(key: &KeyName, version: Option<&VersionName>, error: KeyError) -> Self {
+        match (error, version) {
+            (KeyError::NotFound { .. }, _) => Self::not_found("CryptoKey", key),
+            (KeyError::AlreadyExists { .. }, _) => Self::already_exists("CryptoKey", key),
+            (KeyError::NoPrimary { .. }, _) => {
+                Self::precondition(format!("CryptoKey {key} has no primary version."))
+            }
+            (KeyError::DecryptionFailed, _) => Self::decryption_failed(),
+            (KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported, _) => {
+                Self::precondition(format!("{key} has another purpose than the call is for."))
+            }
+            (KeyError::VersionNotFound, Some(version)) => {
+                Self::not_found("CryptoKeyVersion", version)
+            }
+            (KeyError::VersionUnusable { state }, Some(version)) => {
+                Self::not_enabled(version, state)
+            }
+            (KeyError::WrongAlgorithm { .. }, Some(version)) => Self::precondition(format!(
+                "{version} has an algorithm that the call is not for."
+            )),
+            (KeyError::TooLong { max }, _) => {
                 Self::invalid(format!("The input is too long: at most {max} bytes fit."))
             }
-            KeyError::BadLength { what, expected } => {
+            (KeyError::BadLength { what, expected }, _) => {
                 Self::invalid(format!("The {what} must have {expected} bytes."))
             }
-            KeyError::BadDigestLength => {
+            (KeyError::BadDigestLength, _) => {
                 Self::invalid("The digest has another length than the algorithm's.")
             }
-            KeyError::BadMaterial => {
+            (KeyError::BadMaterial, _) => {
                 Self::invalid("The key material is not of the algorithm's kind.")
             }
-            KeyError::OutOfRange => Self::invalid("The time is out of range."),
-            error => Self::internal(error),
+            (KeyError::OutOfRange, _) => Self::invalid("The time is out of range."),
+            // Requests cannot cause these: versions are named where they are looked up, and Google
+            // has neither disabled or deleted keys nor aliases, limits and backups.
+            (
+                error @ (KeyError::VersionNotFound
+                | KeyError::VersionUnusable { .. }
+                | KeyError::WrongAlgorithm { .. }),
+                None,
+            )
+            | (
+                error @ (KeyError::Disabled { .. }
+                | KeyError::PendingDeletion { .. }
+                | KeyError::NotPendingDeletion { .. }
+                | KeyError::HasVersions { .. }
+                | KeyError::NotYetValid { .. }
+                | KeyError::Expired { .. }
+                | KeyError::BadBackup
+                | KeyError::RotationLimit { .. }
+                | KeyError::AliasNotFound { .. }
+                | KeyError::AliasExists { .. }
+                | KeyError::InvalidTransition { .. }
+                | KeyError::Internal { .. }),
+                _,
+            ) => Self::internal(error),
         }
     }
 

@@ -9,7 +9,8 @@ use kmslab_googleapis::google::iam::v1::{
 };
 use tonic::Code;
 
-use super::auth::{Caller, OWNER};
+use super::auth::Caller;
+use super::identity::OWNER;
 use super::names::{ImportJobName, KeyName, RingName};
 use super::{Gcp, GcpError, roles};
 

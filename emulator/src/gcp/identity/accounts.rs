@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 use crate::gcp::wire::pem;
 use crate::oauth::PublicRsaKey;
 
+/// The service account with all permissions on everything.
+pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";
+
 /// The `token_uri` of Google's key files.
 pub const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 

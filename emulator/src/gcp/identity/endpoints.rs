@@ -3,10 +3,9 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::auth::OWNER;
 use super::access_token::LIFETIME;
 use super::token::{self, InvalidAssertion};
-use super::{CLOUD_PLATFORM_SCOPE, Identity};
+use super::{CLOUD_PLATFORM_SCOPE, Identity, OWNER};
 
 /// Operation name of metadata requests in the request counts.
 pub(crate) const METADATA: &str = "Metadata";

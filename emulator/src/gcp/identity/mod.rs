@@ -15,11 +15,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
-pub(crate) use accounts::{Account, Accounts, client_id, email_address, project_of};
+pub(crate) use accounts::{Account, Accounts, OWNER, client_id, email_address, project_of};
 pub use accounts::{KeyFile, TOKEN_URI};
 pub(crate) use token::InvalidToken;
 
-use super::auth::OWNER;
 use crate::Auth;
 use crate::oauth::SigningKey;
 use access_token::{Grant, LIFETIME, TokenKey};

@@ -9,7 +9,6 @@ use anyhow::Context;
 use rustix::process::{Signal, kill_process_group};
 use tokio::sync::Mutex;
 
-use super::launch::server_name;
 use super::ready::Run;
 use crate::cluster::Description;
 use crate::platform::{PortReservation, pid};
@@ -24,6 +23,15 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const RESTART_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long another command may hold a server down.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Name of a process, in the state and as its log file.
+pub(super) fn server_name(number: usize) -> String {
+    if number == 0 {
+        "kube-apiserver".into()
+    } else {
+        format!("kube-apiserver-{}", number + 1)
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum Control {

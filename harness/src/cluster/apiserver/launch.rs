@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::certs::Certs;
 use super::client::HttpApi;
-use super::control::{Control, OwnedProcesses};
+use super::control::{Control, OwnedProcesses, server_name};
 use super::error::StartError;
 use super::kubeconfig::{self, ClientAccess};
 use super::ready::{self, Run};
@@ -167,14 +167,6 @@ fn etcd_program(config: &Config, endpoint: &str) -> Program {
         "--unsafe-no-fsync".to_owned(),
     ]);
     with_spawner(config, program)
-}
-
-pub(super) fn server_name(number: usize) -> String {
-    if number == 0 {
-        "kube-apiserver".into()
-    } else {
-        format!("kube-apiserver-{}", number + 1)
-    }
 }
 
 fn server_program(

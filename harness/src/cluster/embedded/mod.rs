@@ -227,7 +227,7 @@ impl Cluster for EmbeddedCluster {
             return Ok(());
         }
         // Called again for the error.
-        server.reload().await.map_err(|why| {
+        reload::Reload::reload(&*server).await.map_err(|why| {
             anyhow::anyhow!("the API server goes on with the providers before: {why}")
         })
     }

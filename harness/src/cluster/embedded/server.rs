@@ -12,12 +12,13 @@ use tokio::task::JoinHandle;
 use super::super::{ApiError, Encryption, Resource};
 use super::active_config::ActiveConfig;
 use super::config::Config;
+use super::errors;
 use super::objects;
 use super::random::Random;
+use super::reload::{self, Reload};
 use super::state::rfc3339;
 use super::store::{LiveValue, Store};
 use super::transformer::{Decrypted, ProviderChain};
-use super::{errors, reload};
 
 /// Namespaces that every API server creates.
 const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -37,6 +38,31 @@ pub(crate) struct Server {
     /// Whether the system namespaces are known to exist.
     namespaces_created: AtomicBool,
     reloads: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Reload for Server {
+    /// Applies the current configuration if it is not in use and all its plugins are healthy.
+    async fn reload(&self) -> Result<(), String> {
+        let expected = self
+            .file
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if self.loaded().encryption == expected {
+            return Ok(());
+        }
+        let new = Arc::new(ActiveConfig::start(expected, &self.config, &self.random).await);
+        if let Err(why) = new.health().await {
+            new.stop().await;
+            return Err(format!("health check for new transformers failed: {why}"));
+        }
+        let old = std::mem::replace(
+            &mut *self.loaded.write().unwrap_or_else(PoisonError::into_inner),
+            new,
+        );
+        old.stop().await;
+        Ok(())
+    }
 }
 
 impl Server {
@@ -100,29 +126,6 @@ impl Server {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// Applies the current configuration if it is not in use and all its plugins are healthy.
-    pub(crate) async fn reload(&self) -> Result<(), String> {
-        let expected = self
-            .file
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if self.loaded().encryption == expected {
-            return Ok(());
-        }
-        let new = Arc::new(ActiveConfig::start(expected, &self.config, &self.random).await);
-        if let Err(why) = new.health().await {
-            new.stop().await;
-            return Err(format!("health check for new transformers failed: {why}"));
-        }
-        let old = std::mem::replace(
-            &mut *self.loaded.write().unwrap_or_else(PoisonError::into_inner),
-            new,
-        );
-        old.stop().await;
-        Ok(())
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -5,54 +5,24 @@
 //! Config", and `GetServicePrincipalToken`). Unsupported fields that concern the login are rejected
 //! by name. The other fields, some sixty, do not concern a plugin.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use azure_core::cloud::CloudConfiguration;
 use azure_core::credentials::Secret;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::client::ConfigError;
+use super::cloud::AzureCloud;
 use super::login::Login;
 use kmslab_program::file;
 
-/// An Azure cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum AzureCloud {
-    #[default]
-    Public,
-    UsGovernment,
-    China,
-}
-
-impl AzureCloud {
-    /// Parses the names that Azure's tools use, in any case.
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name.to_ascii_lowercase().as_str() {
-            "" | "azurecloud" | "azurepubliccloud" => Self::Public,
-            "azureusgovernment" | "azureusgovernmentcloud" => Self::UsGovernment,
-            "azurechinacloud" => Self::China,
-            _ => return None,
-        })
-    }
-
-    /// Suffix of vault host names.
-    pub(super) fn vault_suffix(self) -> &'static str {
-        match self {
-            Self::Public => ".vault.azure.net",
-            Self::UsGovernment => ".vault.usgovcloudapi.net",
-            Self::China => ".vault.azure.cn",
-        }
-    }
-
-    /// Its login host, for the SDK.
-    pub(super) fn configuration(self) -> CloudConfiguration {
-        match self {
-            Self::Public => CloudConfiguration::AzurePublic,
-            Self::UsGovernment => CloudConfiguration::AzureGovernment,
-            Self::China => CloudConfiguration::AzureChina,
-        }
-    }
+/// Why an `azure.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--config-file {}: {reason}", path.display())]
+pub struct ConfigFileError {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// The settings that the plugin takes from the file.
@@ -64,8 +34,8 @@ pub(super) struct AzureJson {
 
 impl AzureJson {
     /// Reads the file. Errors name the file and the field.
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let error = |reason: String| ConfigError::ConfigFile {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigFileError> {
+        let error = |reason: String| ConfigFileError {
             path: path.to_owned(),
             reason,
         };

@@ -16,7 +16,7 @@ use azure_core::http::{
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 
 use super::AzureKek;
-use super::azure_json::AzureJson;
+use super::azure_json::{AzureJson, ConfigFileError};
 use super::login::Login;
 use super::name::{KeyName, NameError, Vault};
 use super::token::RenewingCredential;
@@ -40,13 +40,8 @@ pub enum ConfigError {
     )]
     Credential(String),
     /// The `azure.json` cannot be used.
-    #[error("--config-file {}: {reason}", path.display())]
-    ConfigFile {
-        /// Path of the file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    ConfigFile(#[from] ConfigFileError),
     /// The CA file cannot be used.
     #[error(transparent)]
     CaFile(#[from] CaFileError),
@@ -253,11 +248,11 @@ impl AzureKekBuilder {
                 cloud: Some(Arc::new(file.cloud.configuration())),
                 ..options
             };
-            let rejected = |error: azure_core::Error| ConfigError::ConfigFile {
+            let rejected = |error: azure_core::Error| ConfigFileError {
                 path: path.clone(),
                 reason: error.to_string(),
             };
-            return file.login.credential(options).map_err(rejected);
+            return Ok(file.login.credential(options).map_err(rejected)?);
         }
         let (login, cloud) = match &self.secret {
             Some((tenant, client_id, secret)) => {

@@ -2,6 +2,7 @@
 
 mod azure_json;
 mod client;
+mod cloud;
 mod error;
 mod login;
 mod name;
@@ -19,6 +20,7 @@ use azure_security_keyvault_keys::models::{
 };
 use zeroize::Zeroizing;
 
+pub use azure_json::ConfigFileError;
 pub use client::{AuthMethod, AzureKekBuilder, ConfigError};
 pub use name::{NameError, Vault};
 

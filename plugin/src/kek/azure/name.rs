@@ -2,7 +2,7 @@
 
 use azure_core::http::Url;
 
-use super::azure_json::AzureCloud;
+use super::cloud::AzureCloud;
 
 /// Why the flags do not name a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
