@@ -61,7 +61,12 @@ impl Exchange for QueryExchange {
         Ok(())
     }
 
-    fn accept(&mut self, _: &Parts, body: Bytes, _: &mut Labels) -> Result<Infallible, QueryError> {
+    fn accept(
+        &mut self,
+        _: &Arc<Parts>,
+        body: Bytes,
+        _: &mut Labels,
+    ) -> Result<Infallible, QueryError> {
         let field = |name: &str| {
             let mut fields = form_urlencoded::parse(&body);
             fields

@@ -90,7 +90,12 @@ impl Exchange for JsonExchange {
         Ok(())
     }
 
-    fn accept(&mut self, parts: &Parts, body: Bytes, _: &mut Labels) -> Result<Request, AwsError> {
+    fn accept(
+        &mut self,
+        parts: &Arc<Parts>,
+        body: Bytes,
+        _: &mut Labels,
+    ) -> Result<Request, AwsError> {
         let operation = self.operation.ok_or_else(AwsError::unknown_operation)?;
         let service = Arc::clone(&self.service);
         let caller = service

@@ -24,7 +24,6 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 
-use http::request::Parts;
 use jiff::SignedDuration;
 use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyState, VersionState};
 use serde_json::Value;
@@ -163,18 +162,15 @@ impl Azure {
         }
     }
 
-    /// Authenticates and authorizes a request, using everything but its body.
+    /// Fails unless the caller may call an operation of a vault.
     fn authorize(
         &self,
         vault: &Vault,
         caller: &auth::Principal,
-        parts: &Parts,
-        path: &str,
-    ) -> Result<(Call, ApiVersion), AzureError> {
-        let version = wire::api_version(parts.uri.query().unwrap_or_default())?;
-        let call = Call::parse(&parts.method, path)?;
+        call: &Call,
+    ) -> Result<(), AzureError> {
         if self.identity.auth.is_off() {
-            return Ok((call, version));
+            return Ok(());
         }
         let assigned = if vault.rbac {
             self.vaults.assignments()
@@ -186,8 +182,7 @@ impl Azure {
             call.operation,
             call.key.as_ref().map(ToString::to_string).as_deref(),
             &assigned,
-        )?;
-        Ok((call, version))
+        )
     }
 
     /// A version 4 UUID.

@@ -12,15 +12,13 @@ use super::identity::{Identity, LOGIN_HOSTS};
 use super::management::service::{ControlPlane, ManagementExchange};
 use super::names::vault_at;
 use super::service::{VaultExchange, VaultRequest};
-use crate::http::host::Target;
+use crate::http::host::{METADATA_HOST, Target};
 use crate::pipeline::Pipeline;
 
 /// Host of Azure Resource Manager.
 const MANAGEMENT_HOST: &str = "management.azure.com";
 /// Host of Microsoft Graph.
 const GRAPH_HOST: &str = "graph.microsoft.com";
-/// Address of the instance metadata service.
-const METADATA_HOST: &str = "169.254.169.254";
 
 /// A service of Azure.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::operation::{Call, Operation};
 use super::vaults::Vault;
-use super::wire::{ApiVersion, Input};
+use super::wire::{self, ApiVersion, Input};
 use super::{Azure, AzureError, RequestContext, auth, names};
 use crate::http::body::BodyError;
 use crate::http::host;
@@ -67,7 +67,7 @@ pub(crate) struct AuthorizedRequest {
     vault: Arc<Vault>,
     call: Call,
     version: ApiVersion,
-    query: String,
+    parts: Arc<Parts>,
     input: Input,
 }
 
@@ -84,24 +84,25 @@ impl Exchange for VaultExchange {
         let vault = found.ok_or_else(|| AzureError::no_vault(&self.at.vault))?;
         self.vault = Some(Arc::clone(&vault));
         let identity = &self.azure.identity;
-        if let Ok(call) = Call::parse(&parts.method, &self.at.path) {
+        let call = Call::parse(&parts.method, &self.at.path);
+        if let Ok(call) = &call {
             labels.operation = call.operation.name().into();
-        }
-        if identity.auth.is_off() && is_challenge_probe(parts, body, &self.at.path) {
-            return Err(AzureError::no_token());
+            if identity.auth.is_off() && is_challenge_probe(parts, body, call.operation) {
+                return Err(AzureError::no_token());
+            }
         }
         let caller = auth::authenticate(identity, parts, names::resource(&vault.name))?;
         labels.caller = caller.client_id.clone().into();
-        self.authorized = Some(
-            self.azure
-                .authorize(&vault, &caller, parts, &self.at.path)?,
-        );
+        let version = wire::api_version(parts.uri.query().unwrap_or_default())?;
+        let call = call?;
+        self.azure.authorize(&vault, &caller, &call)?;
+        self.authorized = Some((call, version));
         Ok(())
     }
 
     fn accept(
         &mut self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
     ) -> Result<AuthorizedRequest, AzureError> {
@@ -113,7 +114,7 @@ impl Exchange for VaultExchange {
             vault: Arc::clone(vault),
             call,
             version,
-            query: parts.uri.query().unwrap_or_default().to_owned(),
+            parts: Arc::clone(parts),
             input: Input::parse(&body)?,
         })
     }
@@ -123,7 +124,7 @@ impl Exchange for VaultExchange {
             vault: &request.vault,
             call: &request.call,
             input: &request.input,
-            query: &request.query,
+            query: request.parts.uri.query().unwrap_or_default(),
             version: request.version,
         })?;
         Ok(match request.call.operation {
@@ -220,10 +221,8 @@ impl Azure {
 
 /// Reports whether a request is an SDK's first one, which it sends without token and body to learn
 /// where to get a token. Carrying it out would reject a request that was not sent yet.
-fn is_challenge_probe(parts: &Parts, body: &Body, path: &str) -> bool {
-    !parts.headers.contains_key(AUTHORIZATION)
-        && body.is_end_stream()
-        && Call::parse(&parts.method, path).is_ok_and(|call| call.operation.has_body())
+fn is_challenge_probe(parts: &Parts, body: &Body, operation: Operation) -> bool {
+    !parts.headers.contains_key(AUTHORIZATION) && body.is_end_stream() && operation.has_body()
 }
 
 /// Where to get tokens: Microsoft's login host if the request used Microsoft's names, else this

@@ -188,61 +188,57 @@ impl GcpError {
     }
 
     fn translate(key: &KeyName, version: Option<&VersionName>, error: KeyError) -> Self {
-        match (error, version) {
-            (KeyError::NotFound { .. }, _) => Self::not_found("CryptoKey", key),
-            (KeyError::AlreadyExists { .. }, _) => Self::already_exists("CryptoKey", key),
-            (KeyError::NoPrimary { .. }, _) => {
+        match error {
+            KeyError::NotFound { .. } => Self::not_found("CryptoKey", key),
+            KeyError::AlreadyExists { .. } => Self::already_exists("CryptoKey", key),
+            KeyError::NoPrimary { .. } => {
                 Self::precondition(format!("CryptoKey {key} has no primary version."))
             }
-            (KeyError::DecryptionFailed, _) => Self::decryption_failed(),
-            (KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported, _) => {
+            KeyError::DecryptionFailed => Self::decryption_failed(),
+            KeyError::WrongPurpose { .. } | KeyError::RotationUnsupported => {
                 Self::precondition(format!("{key} has another purpose than the call is for."))
             }
-            (KeyError::VersionNotFound, Some(version)) => {
-                Self::not_found("CryptoKeyVersion", version)
-            }
-            (KeyError::VersionUnusable { state }, Some(version)) => {
-                Self::not_enabled(version, state)
-            }
-            (KeyError::WrongAlgorithm { .. }, Some(version)) => Self::precondition(format!(
-                "{version} has an algorithm that the call is not for."
-            )),
-            (KeyError::TooLong { max }, _) => {
+            KeyError::VersionNotFound => match version {
+                Some(version) => Self::not_found("CryptoKeyVersion", version),
+                None => Self::internal(error),
+            },
+            KeyError::VersionUnusable { state } => match version {
+                Some(version) => Self::not_enabled(version, state),
+                None => Self::internal(error),
+            },
+            KeyError::WrongAlgorithm { .. } => match version {
+                Some(version) => Self::precondition(format!(
+                    "{version} has an algorithm that the call is not for."
+                )),
+                None => Self::internal(error),
+            },
+            KeyError::TooLong { max } => {
                 Self::invalid(format!("The input is too long: at most {max} bytes fit."))
             }
-            (KeyError::BadLength { what, expected }, _) => {
+            KeyError::BadLength { what, expected } => {
                 Self::invalid(format!("The {what} must have {expected} bytes."))
             }
-            (KeyError::BadDigestLength, _) => {
+            KeyError::BadDigestLength => {
                 Self::invalid("The digest has another length than the algorithm's.")
             }
-            (KeyError::BadMaterial, _) => {
+            KeyError::BadMaterial => {
                 Self::invalid("The key material is not of the algorithm's kind.")
             }
-            (KeyError::OutOfRange, _) => Self::invalid("The time is out of range."),
-            // Requests cannot cause these: versions are named where they are looked up, and Google
-            // has neither disabled or deleted keys nor aliases, limits and backups.
-            (
-                error @ (KeyError::VersionNotFound
-                | KeyError::VersionUnusable { .. }
-                | KeyError::WrongAlgorithm { .. }),
-                None,
-            )
-            | (
-                error @ (KeyError::Disabled { .. }
-                | KeyError::PendingDeletion { .. }
-                | KeyError::NotPendingDeletion { .. }
-                | KeyError::HasVersions { .. }
-                | KeyError::NotYetValid { .. }
-                | KeyError::Expired { .. }
-                | KeyError::BadBackup
-                | KeyError::RotationLimit { .. }
-                | KeyError::AliasNotFound { .. }
-                | KeyError::AliasExists { .. }
-                | KeyError::InvalidTransition { .. }
-                | KeyError::Internal { .. }),
-                _,
-            ) => Self::internal(error),
+            KeyError::OutOfRange => Self::invalid("The time is out of range."),
+            // Requests cannot cause these: Google has neither disabled or deleted keys nor aliases,
+            // limits and backups.
+            KeyError::Disabled { .. }
+            | KeyError::PendingDeletion { .. }
+            | KeyError::NotPendingDeletion { .. }
+            | KeyError::HasVersions { .. }
+            | KeyError::NotYetValid { .. }
+            | KeyError::Expired { .. }
+            | KeyError::BadBackup
+            | KeyError::RotationLimit { .. }
+            | KeyError::AliasNotFound { .. }
+            | KeyError::AliasExists { .. }
+            | KeyError::InvalidTransition { .. }
+            | KeyError::Internal { .. } => Self::internal(error),
         }
     }
 

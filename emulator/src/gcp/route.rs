@@ -13,7 +13,7 @@ use super::admin::service::AdminExchange;
 use super::identity::Identity;
 use super::identity::service::IdentityExchange;
 use super::{Gcp, transcode};
-use crate::http::host::Target;
+use crate::http::host::{METADATA_HOST, Target};
 use crate::pipeline::Pipeline;
 
 /// Host of Cloud KMS.
@@ -28,8 +28,6 @@ const IDENTITY_HOSTS: &[&str] = &[
     "metadata.google.internal",
     "metadata",
 ];
-/// Address of the metadata server.
-const METADATA_HOST: &str = "169.254.169.254";
 
 /// A service of Google.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,9 @@ const VENDOR_DOMAINS: &[&str] = &[
     "internal",
 ];
 
+/// Link-local address at which every cloud serves its instance metadata.
+pub(crate) const METADATA_HOST: &str = "169.254.169.254";
+
 /// Additional names in lower case; `*.example.com` matches every name below it.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts(Vec<String>);

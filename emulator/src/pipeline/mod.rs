@@ -66,7 +66,7 @@ pub(crate) trait Exchange: Send + 'static {
     /// Completes authentication and authorization with the body, and parses it.
     fn accept(
         &mut self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         body: Bytes,
         labels: &mut Labels,
     ) -> Result<Self::Request, Self::Error>;
@@ -102,6 +102,7 @@ impl Pipeline {
         parts: Parts,
         body: Body,
     ) -> Response {
+        let parts = Arc::new(parts);
         let mut labels = Labels::default();
         let outcome = outcome(&mut exchange, &parts, body, &mut labels).await;
         let code = match &outcome {
@@ -144,7 +145,7 @@ impl Pipeline {
 
 async fn outcome<X: Exchange>(
     exchange: &mut X,
-    parts: &Parts,
+    parts: &Arc<Parts>,
     body: Body,
     labels: &mut Labels,
 ) -> Result<X::Output, X::Error> {

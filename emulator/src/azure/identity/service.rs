@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderValue, Method};
 
 use super::super::service::{CLOUD, MAX_BODY_BYTES, json};
 use super::super::{Azure, AzureError};
@@ -28,11 +28,7 @@ impl IdentityExchange {
 /// A request with its body.
 pub(crate) struct ReadRequest {
     azure: Arc<Azure>,
-    method: Method,
-    path: String,
-    query: String,
-    base: String,
-    metadata: bool,
+    parts: Arc<Parts>,
     body: Bytes,
 }
 
@@ -49,29 +45,26 @@ impl Exchange for IdentityExchange {
 
     fn accept(
         &mut self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
     ) -> Result<ReadRequest, AzureError> {
-        let metadata = parts.headers.get("metadata");
         Ok(ReadRequest {
             azure: Arc::clone(&self.0),
-            method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().unwrap_or_default().to_owned(),
-            base: format!("https://{}", host::host(parts)),
-            metadata: metadata.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            parts: Arc::clone(parts),
             body,
         })
     }
 
     fn run(request: ReadRequest) -> Result<IdentityResponse, AzureError> {
+        let parts = &request.parts;
+        let metadata = parts.headers.get("metadata");
         Ok(request.azure.identity.respond(Request {
-            method: &request.method,
-            path: &request.path,
-            query: &request.query,
-            base: &request.base,
-            metadata: request.metadata,
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            base: &format!("https://{}", host::host(parts)),
+            metadata: metadata.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
             body: &request.body,
         }))
     }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::super::Azure;
 use super::super::auth::{Principal, caller_without_verification};
@@ -71,9 +71,7 @@ pub(crate) struct AuthenticatedRequest {
     azure: Arc<Azure>,
     plane: ControlPlane,
     caller: Principal,
-    method: Method,
-    path: String,
-    query: String,
+    parts: Arc<Parts>,
     body: Bytes,
 }
 
@@ -97,7 +95,7 @@ impl Exchange for ManagementExchange {
 
     fn accept(
         &mut self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
     ) -> Result<AuthenticatedRequest, ArmError> {
@@ -105,19 +103,17 @@ impl Exchange for ManagementExchange {
             azure: Arc::clone(&self.azure),
             plane: self.plane,
             caller: self.caller.take().ok_or_else(ArmError::no_token)?,
-            method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().unwrap_or_default().to_owned(),
+            parts: Arc::clone(parts),
             body,
         })
     }
 
     fn run(request: AuthenticatedRequest) -> Result<ManagementResponse, ArmError> {
-        let azure = &request.azure;
+        let (azure, parts) = (&request.azure, &request.parts);
         let inner = Request {
-            method: &request.method,
-            path: &request.path,
-            query: &request.query,
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
             body: &request.body,
             who: &request.caller,
         };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use http::StatusCode;
 use http::request::Parts;
-use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::super::auth::{self, Caller};
@@ -37,8 +37,7 @@ impl AdminExchange {
 pub(crate) struct AuthenticatedRequest {
     gcp: Arc<Gcp>,
     caller: Caller,
-    method: Method,
-    path: String,
+    parts: Arc<Parts>,
     body: Bytes,
 }
 
@@ -65,7 +64,7 @@ impl Exchange for AdminExchange {
 
     fn accept(
         &mut self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
     ) -> Result<AuthenticatedRequest, GcpError> {
@@ -73,16 +72,15 @@ impl Exchange for AdminExchange {
         Ok(AuthenticatedRequest {
             gcp: Arc::clone(&self.gcp),
             caller: caller.ok_or_else(|| GcpError::internal("the caller is not known"))?,
-            method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
+            parts: Arc::clone(parts),
             body,
         })
     }
 
     fn run(request: AuthenticatedRequest) -> Result<Value, GcpError> {
         request.gcp.administer(Request {
-            method: &request.method,
-            path: &request.path,
+            method: &request.parts.method,
+            path: request.parts.uri.path(),
             body: &request.body,
             caller: &request.caller,
         })

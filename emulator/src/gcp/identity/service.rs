@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION, SERVER};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::super::Gcp;
@@ -36,12 +36,7 @@ impl IdentityExchange {
 /// A request with its body.
 pub(crate) struct ReadRequest {
     gcp: Arc<Gcp>,
-    method: Method,
-    path: String,
-    query: String,
-    host: String,
-    forwarded: bool,
-    flavor: Option<String>,
+    parts: Arc<Parts>,
     body: Bytes,
 }
 
@@ -66,31 +61,27 @@ impl Exchange for IdentityExchange {
 
     fn accept(
         &mut self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
     ) -> Result<ReadRequest, NotServed> {
-        let flavor = parts.headers.get("metadata-flavor");
         Ok(ReadRequest {
             gcp: Arc::clone(&self.0),
-            method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().unwrap_or_default().to_owned(),
-            host: host::host(parts),
-            forwarded: parts.headers.contains_key("x-forwarded-for"),
-            flavor: flavor.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+            parts: Arc::clone(parts),
             body,
         })
     }
 
     fn run(request: ReadRequest) -> Result<IdentityResponse, NotServed> {
+        let parts = &request.parts;
+        let flavor = parts.headers.get("metadata-flavor");
         Ok(request.gcp.identity.respond(Request {
-            method: &request.method,
-            path: &request.path,
-            query: &request.query,
-            host: &request.host,
-            forwarded: request.forwarded,
-            flavor: request.flavor.as_deref(),
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            host: &host::host(parts),
+            forwarded: parts.headers.contains_key("x-forwarded-for"),
+            flavor: flavor.and_then(|value| value.to_str().ok()),
             body: &request.body,
         }))
     }
