@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use serde_json::json;
+use kmslab_emulator_api::Endpoints;
 use tempfile::TempDir;
 
 use crate::RunningEmulator;
@@ -73,107 +73,69 @@ pub(crate) fn print_addresses(
     gcp_key_file: Option<&GcpKeyFile>,
     format: OutputFormat,
 ) {
-    let gcp_key_file = gcp_key_file.map(|file| file.path.as_path());
+    let endpoints = Endpoints {
+        gcp_key_file: gcp_key_file.map(|file| file.path.clone()),
+        ..emulator.endpoints()
+    };
     let text = match format {
-        OutputFormat::Json => Addresses::of(emulator).json(gcp_key_file),
-        OutputFormat::Human => Addresses::of(emulator).shell(gcp_key_file),
+        OutputFormat::Json => serde_json::to_string(&endpoints).unwrap_or_default(),
+        OutputFormat::Human => shell_lines(&endpoints).join("\n"),
     };
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-struct Addresses {
-    http: String,
-    https: Option<String>,
-    proxy: Option<String>,
-    admin: Option<String>,
-    ca: Option<PathBuf>,
-    azure_tenant: String,
+fn shell_lines(endpoints: &Endpoints) -> Vec<String> {
+    let http = &endpoints.http;
+    let mut lines = vec![format!("# AWS KMS at {http}")];
+    if let (Some(https), Some(ca)) = (&endpoints.https, &endpoints.ca) {
+        lines.push(format!("#        and {https}, CA {}", ca.display()));
+    }
+    lines.push("# the lab clock, reset, keys, metrics".into());
+    lines.extend(
+        endpoints
+            .admin
+            .iter()
+            .map(|admin| format!("export KMSLAB_ADMIN={admin}")),
+    );
+    lines.push(UNSET_AWS.into());
+    lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
+    // The SDKs read the first, the AWS CLI the second.
+    lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));
+    lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
+    lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
+    lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
+    lines.push(format!(
+        "# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
+    ));
+    lines.push(UNSET_GOOGLE.into());
+    // Otherwise a login by `gcloud auth application-default login` takes precedence over the
+    // metadata server and is sent to Google.
+    lines.extend(
+        endpoints
+            .gcp_key_file
+            .iter()
+            .map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())),
+    );
+    let host = http.trim_start_matches("http://");
+    // The second is what Python clients ask first.
+    lines.push(format!("export GCE_METADATA_HOST={host}"));
+    lines.push(format!("export GCE_METADATA_IP={host}"));
+    lines.push(format!(
+        "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"
+    ));
+    lines.push(format!(
+        "export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"
+    ));
+    if let (Some(proxy), Some(ca)) = (&endpoints.proxy, &endpoints.ca) {
+        lines.extend(azure_lines(proxy, ca, &endpoints.azure_tenant));
+    }
+    lines
 }
 
-impl Addresses {
-    fn of(emulator: &RunningEmulator) -> Self {
-        let https = emulator
-            .https_addr()
-            .map(|address| match address.ip().is_loopback() {
-                true => format!("https://localhost:{}", address.port()),
-                false => format!("https://{address}"),
-            });
-        let url = |address| format!("http://{address}");
-        Self {
-            http: url(emulator.http_addr()),
-            https,
-            proxy: emulator.proxy_addr().map(url),
-            admin: emulator.admin_addr().map(url),
-            ca: emulator.ca_path(),
-            azure_tenant: emulator.azure_tenant(),
-        }
-    }
-
-    fn json(&self, gcp_key_file: Option<&Path>) -> String {
-        let Self {
-            http,
-            https,
-            proxy,
-            admin,
-            ca,
-            azure_tenant,
-        } = self;
-        json!({
-            "http": http, "https": https, "proxy": proxy, "admin": admin, "ca": ca, "azureTenant": azure_tenant,
-            "gcpKeyFile": gcp_key_file,
-        })
-        .to_string()
-    }
-
-    fn shell(&self, gcp_key_file: Option<&Path>) -> String {
-        let http = &self.http;
-        let mut lines = vec![format!("# AWS KMS at {http}")];
-        if let (Some(https), Some(ca)) = (&self.https, &self.ca) {
-            lines.push(format!("#        and {https}, CA {}", ca.display()));
-        }
-        lines.push("# the lab clock, reset, keys, metrics".into());
-        lines.extend(
-            self.admin
-                .iter()
-                .map(|admin| format!("export KMSLAB_ADMIN={admin}")),
-        );
-        lines.push(UNSET_AWS.into());
-        lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
-        // The SDKs read the first, the AWS CLI the second.
-        lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));
-        lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
-        lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
-        lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
-        lines.push(format!(
-            "# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
-        ));
-        lines.push(UNSET_GOOGLE.into());
-        // Otherwise a login by `gcloud auth application-default login` takes precedence over the
-        // metadata server and is sent to Google.
-        lines.extend(
-            gcp_key_file
-                .map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())),
-        );
-        let host = http.trim_start_matches("http://");
-        // The second is what Python clients ask first.
-        lines.push(format!("export GCE_METADATA_HOST={host}"));
-        lines.push(format!("export GCE_METADATA_IP={host}"));
-        lines.push(format!(
-            "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"
-        ));
-        lines.push(format!(
-            "export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"
-        ));
-        if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
-            lines.extend(self.azure_lines(proxy, ca));
-        }
-        lines.join("\n")
-    }
-
-    fn azure_lines(&self, proxy: &str, ca: &Path) -> Vec<String> {
-        let ca = ca.display();
-        vec![
+fn azure_lines(proxy: &str, ca: &Path, azure_tenant: &str) -> Vec<String> {
+    let ca = ca.display();
+    vec![
             format!(
                 "# Azure Key Vault at https://{DEFAULT_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"
             ),
@@ -186,9 +148,8 @@ impl Addresses {
             format!("# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, as in Google's Python client"),
             format!("# export grpc_proxy={proxy} no_grpc_proxy=localhost,127.0.0.1"),
             UNSET_AZURE.into(),
-            format!("export AZURE_TENANT_ID={}", self.azure_tenant),
+            format!("export AZURE_TENANT_ID={azure_tenant}"),
             format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"),
             format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"),
         ]
-    }
 }

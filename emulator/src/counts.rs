@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use kmslab_emulator_api::{RequestCount, RequestCounts};
 
 /// Maximum number of rows. Requests beyond them are counted for the caller `other`, so that
 /// unauthenticated callers cannot exhaust memory.
@@ -14,50 +14,6 @@ const MAX_LABEL_LEN: usize = 128;
 pub(crate) const OK: &str = "OK";
 /// Operation of requests that name none of the emulator's, and caller of requests that name none.
 pub(crate) const UNKNOWN: &str = "unknown";
-
-/// A row of [`RequestCounts`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct RequestCount {
-    /// `aws`, `azure` or `gcp`.
-    pub cloud: &'static str,
-    /// Operation, such as `Encrypt`; `unknown` if the request names none of the emulator's.
-    pub operation: String,
-    /// Access key id, application or service account that the request states; `unknown` if none.
-    pub caller: String,
-    /// `OK`, or the vendor's error code.
-    pub code: String,
-    /// Number of requests.
-    pub count: u64,
-}
-
-/// A snapshot of the request counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct RequestCounts {
-    /// Number of all requests.
-    pub total: u64,
-    /// Counts by operation, caller and outcome, in that order.
-    pub rows: Vec<RequestCount>,
-}
-
-impl RequestCounts {
-    /// Number of requests for `operation`.
-    pub fn operation(&self, operation: &str) -> u64 {
-        self.sum(|row| row.operation == operation)
-    }
-
-    /// Number of requests for `operation` with outcome `code` (`OK` if successful).
-    pub fn outcome(&self, operation: &str, code: &str) -> u64 {
-        self.sum(|row| row.operation == operation && row.code == code)
-    }
-
-    fn sum(&self, keep: impl Fn(&RequestCount) -> bool) -> u64 {
-        self.rows
-            .iter()
-            .filter(|row| keep(row))
-            .map(|row| row.count)
-            .sum()
-    }
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Counter(Mutex<BTreeMap<Row, u64>>);
@@ -91,7 +47,7 @@ impl Counter {
     pub(crate) fn snapshot(&self) -> RequestCounts {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let row = |((cloud, operation, caller, code), count): (&Row, &u64)| RequestCount {
-            cloud,
+            cloud: (*cloud).to_owned(),
             operation: operation.clone(),
             caller: caller.clone(),
             code: code.clone(),

@@ -24,7 +24,6 @@ mod counts;
 pub mod gcp;
 mod http;
 mod ids;
-mod keytable;
 mod oauth;
 mod pipeline;
 mod private_file;
@@ -40,7 +39,8 @@ pub mod variables;
 
 pub use auth::Auth;
 pub use builder::{Emulator, EmulatorBuilder, StartError};
-pub use counts::{RequestCount, RequestCounts};
-pub use keytable::{KeyRow, VersionRow};
+pub use kmslab_emulator_api::{
+    Endpoints, KeyRow, KeyTable, RequestCount, RequestCounts, VersionRow,
+};
 pub use running::RunningEmulator;
 pub use seed::SeedFile;

@@ -13,13 +13,13 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
+use kmslab_emulator_api::KeyTable;
 
 use crate::aws::{self, service::AwsService};
 use crate::azure::{self, Azure};
 use crate::gcp::{self, Gcp};
 use crate::http::drain::{self, SharedBody};
 use crate::http::host::Target;
-use crate::keytable::KeyRow;
 use crate::pipeline::Pipeline;
 
 /// The front ends and what they share.
@@ -35,11 +35,11 @@ pub(crate) struct Services {
 
 impl Services {
     /// Lists all keys of all clouds with their versions, without key material.
-    pub(crate) fn key_table(&self) -> Vec<KeyRow> {
+    pub(crate) fn key_table(&self) -> KeyTable {
         let mut rows = self.aws.aws.key_table();
         rows.extend(self.azure.key_table());
         rows.extend(self.gcp.key_table());
-        rows
+        KeyTable { rows }
     }
 }
 

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
+use kmslab_emulator_api::{Endpoints, KeyTable, RequestCounts};
 use kmslab_keycore::{KeyCore, LabClock};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admin::{self, Admin};
-use crate::counts::RequestCounts;
 use crate::gcp::identity::KeyFile;
 use crate::http::host::{self, Hosts};
-use crate::keytable::KeyRow;
 use crate::proxy;
 use crate::router::{self, Services};
 use crate::server::{self, BoundListener, Deadlines, ServedRouter, serve};
@@ -163,6 +162,25 @@ impl RunningEmulator {
         self.tls.as_ref().map(|tls| tls.ca_path.clone())
     }
 
+    /// All addresses, as `kmslab emulator --format json` prints them, without a key file.
+    pub fn endpoints(&self) -> Endpoints {
+        let url = |address| format!("http://{address}");
+        // The certificate is for localhost and not for 127.0.0.1, which some clients do not accept.
+        let https = |address: SocketAddr| match address.ip().is_loopback() {
+            true => format!("https://localhost:{}", address.port()),
+            false => format!("https://{address}"),
+        };
+        Endpoints {
+            http: url(self.http),
+            https: self.https.map(https),
+            proxy: self.proxy.map(url),
+            admin: self.admin.map(url),
+            ca: self.ca_path(),
+            azure_tenant: self.azure_tenant(),
+            gcp_key_file: None,
+        }
+    }
+
     /// Request counts, including rejected requests.
     pub fn requests(&self) -> RequestCounts {
         self.services.pipeline.counter.snapshot()
@@ -174,7 +192,7 @@ impl RunningEmulator {
     }
 
     /// All keys with their versions, without key material.
-    pub fn key_table(&self) -> Vec<KeyRow> {
+    pub fn key_table(&self) -> KeyTable {
         self.services.key_table()
     }
 

@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use jiff::{Span, SpanRelativeTo, Timestamp};
+use kmslab_emulator_api::{ClockMoved, Clocks};
 use kmslab_keycore::Clock;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Admin, problem};
 
@@ -27,8 +28,8 @@ enum ClockMove {
     Set(Timestamp),
 }
 
-pub(super) async fn read(State(state): State<Arc<Admin>>) -> Json<Value> {
-    Json(to_json(&state))
+pub(super) async fn read(State(state): State<Arc<Admin>>) -> Json<Clocks> {
+    Json(clocks(&state))
 }
 
 pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Response {
@@ -45,18 +46,21 @@ pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Resp
         Ok(applied) => applied,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
-    let mut answer = to_json(&state);
-    answer["rotated"] = applied.rotated.into();
-    answer["deleted"] = applied.deleted.into();
-    answer["skipped"] = applied.skipped.into();
-    if applied.skipped > 0 {
-        answer["note"] = SKIPPED.into();
-    }
-    Json(answer).into_response()
+    Json(ClockMoved {
+        clocks: clocks(&state),
+        rotated: applied.rotated,
+        deleted: applied.deleted,
+        skipped: applied.skipped,
+        note: (applied.skipped > 0).then(|| SKIPPED.to_owned()),
+    })
+    .into_response()
 }
 
-fn to_json(state: &Admin) -> Value {
-    json!({ "lab": state.lab.now().to_string(), "wall": state.wall.now().to_string() })
+fn clocks(state: &Admin) -> Clocks {
+    Clocks {
+        lab: state.lab.now(),
+        wall: state.wall.now(),
+    }
 }
 
 /// Seconds as a number, or a duration: `365d`, `2h 30m`, ISO 8601. Days have 24 hours; months and
@@ -82,6 +86,8 @@ fn parse_duration(value: &Value) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

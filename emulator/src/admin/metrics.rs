@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kmslab_emulator_api::RequestCounts;
 use kmslab_keycore::Clock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -10,7 +11,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Admin;
-use crate::counts::RequestCounts;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -43,7 +43,7 @@ impl Collector for Snapshot {
         )?;
         for row in &self.requests.rows {
             let labels = [
-                ("cloud", row.cloud),
+                ("cloud", row.cloud.as_str()),
                 ("operation", row.operation.as_str()),
                 ("caller", row.caller.as_str()),
                 ("code", row.code.as_str()),

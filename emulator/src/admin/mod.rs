@@ -1,4 +1,4 @@
-//! The admin port: health, lab clock, reset, key table and metrics, as JSON. It has no
+//! The admin port: health, lab clock, reset, key table and request counts as JSON, and metrics. It has no
 //! authentication and is bound to loopback by default; requests from web pages of another origin
 //! are rejected.
 
@@ -14,12 +14,12 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
+use kmslab_emulator_api::KeyTable;
 use kmslab_keycore::{Clock, DueChanges, KeyCore, LabClock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::body::{self as http_body, BodyError};
-use crate::keytable::KeyRow;
 use crate::router::Services;
 use crate::seed::SeedFile;
 
@@ -58,7 +58,7 @@ impl Admin {
     }
 
     /// All keys of all clouds, after their due rotations.
-    pub(crate) async fn key_table(&self) -> Vec<KeyRow> {
+    pub(crate) async fn key_table(&self) -> KeyTable {
         let services = self.services.clone();
         tokio::task::spawn_blocking(move || services.key_table())
             .await
@@ -73,6 +73,7 @@ pub(crate) fn router(state: Arc<Admin>) -> Router {
         .route("/clock", get(clock::read).post(clock::change))
         .route("/reset", post(reset))
         .route("/keys", get(keys))
+        .route("/requests", get(requests))
         .route("/metrics", get(scrape))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -94,6 +95,10 @@ async fn keys(State(state): State<Arc<Admin>>) -> Response {
     Json(json!({ "keys": state.key_table().await })).into_response()
 }
 
+async fn requests(State(state): State<Arc<Admin>>) -> Response {
+    Json(state.services.pipeline.counter.snapshot()).into_response()
+}
+
 async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
     state.core.reset();
     state.services.azure.reset();
@@ -110,7 +115,7 @@ async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
 }
 
 async fn scrape(State(state): State<Arc<Admin>>) -> Response {
-    let keys = state.key_table().await.len();
+    let keys = state.key_table().await.rows.len();
     match metrics::render(&state, keys) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -119,7 +124,7 @@ async fn scrape(State(state): State<Arc<Admin>>) -> Response {
 
 async fn unknown_path(request: Request) -> Response {
     let message = format!(
-        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys and /metrics",
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests and /metrics",
         request.uri().path()
     );
     problem(StatusCode::NOT_FOUND, message)

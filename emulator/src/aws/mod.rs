@@ -26,13 +26,13 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 
+use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Entropy, Key, KeyCore, KeyError, KeyId, KeyState, Realm};
 use serde_json::Value;
 use uuid::Uuid;
 
 pub use error::AwsError;
 
-use crate::keytable::{KeyRow, VersionRow};
 use blob::CiphertextIndex;
 use names::{Arn, Name};
 pub(crate) use operation::Operation;
@@ -220,12 +220,12 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         number: version.number,
         id: version.id.to_string(),
         blob_id: Some(hex::encode(blob::blob_id(&version.id))),
-        created: version.created,
+        created: Some(version.created),
     });
     Some(KeyRow {
-        cloud: "aws",
+        cloud: "aws".to_owned(),
         key: names::key_arn(account, region, key.id.as_str()),
-        state: keys::state_name(key.state),
+        state: keys::state_name(key.state).to_owned(),
         primary: key.primary().map_or(0, |version| version.number),
         versions: versions.collect(),
     })

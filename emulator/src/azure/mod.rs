@@ -25,6 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyState, VersionState};
 use serde_json::Value;
 
@@ -32,7 +33,6 @@ pub use error::AzureError;
 
 use crate::Auth;
 use crate::ids::random_uuid;
-use crate::keytable::{KeyRow, VersionRow};
 use identity::Identity;
 use management::Management;
 use names::KeyName;
@@ -205,7 +205,7 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         number: version.number,
         id: names::version_name(&version.id),
         blob_id: None,
-        created: version.created,
+        created: Some(version.created),
     });
     let state = match key.state {
         KeyState::PendingDeletion { .. } => "Deleted",
@@ -218,9 +218,9 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         _ => "Enabled",
     };
     Some(KeyRow {
-        cloud: "azure",
+        cloud: "azure".to_owned(),
         key: names::key_url(vault, key),
-        state,
+        state: state.to_owned(),
         primary: key.primary().map_or(0, |newest| newest.number),
         versions: versions.collect(),
     })

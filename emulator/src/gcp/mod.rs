@@ -33,12 +33,12 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
+use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyError, Version, VersionState};
 
 pub(crate) use error::GcpError;
 
 use crate::Auth;
-use crate::keytable::{KeyRow, VersionRow};
 use attestation::Hsm;
 use iam::Policies;
 use identity::Identity;
@@ -179,13 +179,15 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         number: version.number,
         id: version.number.to_string(),
         blob_id: Some(hex::encode(blob::blob_id(&version.id))),
-        created: version.created,
+        created: Some(version.created),
     });
     let primary = key.primary().ok();
     Some(KeyRow {
-        cloud: "gcp",
+        cloud: "gcp".to_owned(),
         key: name.to_string(),
-        state: primary.map_or("", |version| wire::state_name(version.state)),
+        state: primary
+            .map_or("", |version| wire::state_name(version.state))
+            .to_owned(),
         primary: primary.map_or(0, |version| version.number),
         versions: versions.collect(),
     })

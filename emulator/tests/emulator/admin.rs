@@ -1,5 +1,8 @@
 //! The admin port.
 
+use std::time::Duration;
+
+use kmslab_emulator_api::{AdminClient, AdminError};
 use serde_json::json;
 
 use crate::support::{Call, admin, sdk, send, started};
@@ -140,4 +143,49 @@ async fn cross_origin_requests_cannot_move_the_clock() {
             .status,
         200
     );
+}
+
+#[tokio::test]
+async fn admin_client_reads_and_changes_a_running_emulator() {
+    let emulator = started().await;
+    let client = AdminClient::new(format!("http://{}", emulator.admin_addr().unwrap())).unwrap();
+    client.health().await.unwrap();
+    let created = Call::new("CreateKey", "{}")
+        .send(emulator.http_addr())
+        .await;
+    let keys = client.keys().await.unwrap();
+    assert_eq!(keys, emulator.key_table());
+    assert_eq!(
+        keys.rows[0].key,
+        created.json["KeyMetadata"]["Arn"].as_str().unwrap()
+    );
+    let body = json!({ "KeyId": keys.rows[0].key }).to_string();
+    Call::new("EnableKeyRotation", body)
+        .send(emulator.http_addr())
+        .await;
+    let requests = client.requests().await.unwrap();
+    assert_eq!(requests, emulator.requests());
+    assert_eq!(
+        (requests.operation("CreateKey"), requests.caller("test")),
+        (1, 2)
+    );
+
+    let before = client.clocks().await.unwrap();
+    let year = Duration::from_secs(366 * 86_400);
+    let moved = client.advance_clock(year).await.unwrap();
+    assert!(moved.clocks.lab >= before.lab + year, "{moved:?}");
+    assert_eq!((moved.rotated, moved.deleted, moved.note), (1, 0, None));
+
+    client.reset().await.unwrap();
+    assert!(client.keys().await.unwrap().rows.is_empty());
+    assert_eq!(client.requests().await.unwrap().total, 0);
+
+    let error = client.advance_clock(Duration::MAX).await.unwrap_err();
+    assert!(
+        matches!(&error, AdminError::Rejected { status: 400, message, .. } if message.contains("advance")),
+        "{error}"
+    );
+    emulator.shutdown().await;
+    let error = client.health().await.unwrap_err();
+    assert!(matches!(error, AdminError::NoResponse { .. }), "{error}");
 }

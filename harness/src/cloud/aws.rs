@@ -10,11 +10,9 @@ use aws_sdk_kms::error::DisplayErrorContext;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 
-use super::{
-    AdminClient, Cloud, CloudKind, EmulatorEndpoints, FileReference, PluginSettings, SecretFile,
-};
-use crate::etcd::keytable::{KeyRow, KeyTable};
+use super::{AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile};
 use crate::inspect::decryptor::{AwsOptions, Decryptors};
+use kmslab_emulator_api::{KeyRow, KeyTable};
 
 /// An access key.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -106,14 +104,15 @@ impl EmulatorAccess {
     }
 
     /// Endpoints of its emulator.
-    pub fn endpoints(&self) -> EmulatorEndpoints {
-        EmulatorEndpoints {
+    pub fn endpoints(&self) -> Endpoints {
+        Endpoints {
             http: self.endpoint.clone(),
             https: None,
             proxy: None,
             ca: None,
-            admin: self.admin.url().to_owned(),
+            admin: Some(self.admin.url().to_owned()),
             azure_tenant: String::new(),
+            gcp_key_file: None,
         }
     }
 
@@ -265,7 +264,7 @@ impl Cloud for AwsCloud {
     }
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
-        self.access.admin.keys().await
+        Ok(self.access.admin.keys().await?)
     }
 
     /// By the id of the key material in the ciphertext.
@@ -273,7 +272,7 @@ impl Cloud for AwsCloud {
         &self,
         dek_source: &[u8],
         row: &KeyRow,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Option<u32>> {
         Ok(row
             .find_by_ciphertext(dek_source)
             .map(|version| version.number))
@@ -293,7 +292,7 @@ impl Cloud for AwsCloud {
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings> {
+    fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings> {
         let EmulatorAccess {
             region,
             plugin: Credentials { id, secret },
@@ -340,9 +339,7 @@ impl Cloud for AwsCloud {
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.access
-            .admin
-            .request_count(&self.access.plugin.id)
-            .await
+        let requests = self.access.admin.requests().await?;
+        Ok(requests.caller(&self.access.plugin.id))
     }
 }

@@ -23,11 +23,9 @@ use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
 
-use super::{
-    AdminClient, Cloud, CloudKind, EmulatorEndpoints, FileReference, PluginSettings, SecretFile,
-};
-use crate::etcd::keytable::{KeyRow, KeyTable};
+use super::{AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile};
 use crate::inspect::decryptor::Decryptors;
+use kmslab_emulator_api::{KeyRow, KeyTable};
 
 /// The key that a lab creates in the emulator's default vault.
 const KEY: &str = "kmslab";
@@ -62,13 +60,13 @@ pub(super) fn seed() -> Value {
 
 /// A key in emulated Key Vault.
 pub struct AzureCloud {
-    endpoints: EmulatorEndpoints,
+    endpoints: Endpoints,
     admin: AdminClient,
     sdk: KeyClient,
     /// Decrypts as the operator.
     kek: Arc<AzureKek>,
     /// The version that encrypted each DEK source found so far, which never changes.
-    sealed_by: Mutex<HashMap<Vec<u8>, u64>>,
+    sealed_by: Mutex<HashMap<Vec<u8>, u32>>,
     key: String,
 }
 
@@ -83,7 +81,7 @@ impl std::fmt::Debug for AzureCloud {
 
 impl AzureCloud {
     /// Creates an RSA key as the operator.
-    pub(super) async fn with_own_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+    pub(super) async fn with_own_key(endpoints: Endpoints) -> anyhow::Result<Self> {
         let cloud = Self::with_key(endpoints).await?;
         let parameters = CreateKeyParameters {
             kty: Some(KeyType::Rsa),
@@ -99,10 +97,10 @@ impl AzureCloud {
     }
 
     /// Uses the key that a lab created.
-    pub(super) async fn with_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+    pub(super) async fn with_key(endpoints: Endpoints) -> anyhow::Result<Self> {
         // A program that embeds this may have chosen a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let admin = AdminClient::new(&endpoints.admin)?;
+        let admin = super::admin_client(&endpoints)?;
         // Set explicitly, or the SDK takes the login host from AZURE_AUTHORITY_HOST.
         let cloud = Some(Arc::new(CloudConfiguration::AzurePublic));
         let transport = Some(Transport::new(http(&endpoints)?));
@@ -172,7 +170,7 @@ impl AzureCloud {
     }
 }
 
-fn http(endpoints: &EmulatorEndpoints) -> anyhow::Result<Arc<reqwest::Client>> {
+fn http(endpoints: &Endpoints) -> anyhow::Result<Arc<reqwest::Client>> {
     let ca = endpoints.ca.as_ref().context("the emulator has no CA")?;
     let ca = std::fs::read(ca).with_context(|| format!("reading {}", ca.display()))?;
     let proxy = endpoints
@@ -186,7 +184,7 @@ fn http(endpoints: &EmulatorEndpoints) -> anyhow::Result<Arc<reqwest::Client>> {
     Ok(Arc::new(client.build()?))
 }
 
-fn builder(endpoints: &EmulatorEndpoints) -> AzureKekBuilder {
+fn builder(endpoints: &Endpoints) -> AzureKekBuilder {
     AzureKek::builder(Vault::Name(DEFAULT_VAULT.into()), KEY)
         .proxy(endpoints.proxy.as_deref())
         .ca_file(endpoints.ca.as_deref())
@@ -219,7 +217,7 @@ impl Cloud for AzureCloud {
     }
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
-        self.admin.keys().await
+        Ok(self.admin.keys().await?)
     }
 
     /// By trying each version: an RSA ciphertext does not identify its version and decrypts with no
@@ -228,7 +226,7 @@ impl Cloud for AzureCloud {
         &self,
         dek_source: &[u8],
         row: &KeyRow,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Option<u32>> {
         let known = || {
             self.sealed_by
                 .lock()
@@ -278,7 +276,7 @@ impl Cloud for AzureCloud {
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings> {
+    fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings> {
         let mut args = vec![
             "azure".to_owned(),
             format!("--keyvault-name={DEFAULT_VAULT}"),
@@ -316,6 +314,6 @@ impl Cloud for AzureCloud {
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.admin.request_count(PLUGIN).await
+        Ok(self.admin.requests().await?.caller(PLUGIN))
     }
 }

@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    AdminClient, Cloud, CloudKind, EmulatorEndpoints, FileReference, PluginSettings, SecretFile,
+    AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile,
     gcp_credentials,
 };
-use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::decryptor::Decryptors;
 use crate::metrics_client;
+use kmslab_emulator_api::{KeyRow, KeyTable};
 
 /// The key that a lab creates; the guide's own names stay free.
 const LOCATION: &str = "projects/kmslab/locations/us-east1";
@@ -57,7 +57,7 @@ pub(super) fn seed() -> Value {
 
 /// A key in emulated Cloud KMS.
 pub struct GcpCloud {
-    endpoints: EmulatorEndpoints,
+    endpoints: Endpoints,
     admin: AdminClient,
     sdk: KeyManagementService,
     /// Decrypts as the operator.
@@ -78,7 +78,7 @@ impl std::fmt::Debug for GcpCloud {
 
 impl GcpCloud {
     /// Creates a key ring and a key as the operator, and a key file for the plugin's account.
-    pub(super) async fn with_own_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+    pub(super) async fn with_own_key(endpoints: Endpoints) -> anyhow::Result<Self> {
         let mut cloud = Self::with_key(endpoints).await?;
         let ring = cloud
             .sdk
@@ -107,10 +107,10 @@ impl GcpCloud {
     }
 
     /// Uses the key that a lab created.
-    pub(super) async fn with_key(endpoints: EmulatorEndpoints) -> anyhow::Result<Self> {
+    pub(super) async fn with_key(endpoints: Endpoints) -> anyhow::Result<Self> {
         // A program that embeds this may have chosen a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let admin = AdminClient::new(&endpoints.admin)?;
+        let admin = super::admin_client(&endpoints)?;
         let credentials = gcp_credentials::metadata(&endpoints.http)?;
         let sdk = KeyManagementService::builder()
             .with_endpoint(&endpoints.http)
@@ -256,7 +256,7 @@ impl Cloud for GcpCloud {
     }
 
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
-        self.admin.keys().await
+        Ok(self.admin.keys().await?)
     }
 
     /// By the id of the version in the ciphertext.
@@ -264,7 +264,7 @@ impl Cloud for GcpCloud {
         &self,
         dek_source: &[u8],
         row: &KeyRow,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Option<u32>> {
         Ok(row
             .find_by_ciphertext(dek_source)
             .map(|version| version.number))
@@ -292,7 +292,7 @@ impl Cloud for GcpCloud {
         Ok(Arc::new(kek.build().await?))
     }
 
-    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings> {
+    fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings> {
         let args = vec![
             "gcp".to_owned(),
             format!("--key-uri={}", self.key),
@@ -321,6 +321,6 @@ impl Cloud for GcpCloud {
     }
 
     async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        self.admin.request_count(PLUGIN).await
+        Ok(self.admin.requests().await?.caller(PLUGIN))
     }
 }

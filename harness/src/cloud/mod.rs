@@ -3,9 +3,9 @@
 mod admin;
 mod aws;
 mod azure;
-mod endpoints;
 mod gcp;
 mod gcp_credentials;
+mod plugin_settings;
 pub mod sdk_variables;
 
 use std::sync::Arc;
@@ -14,16 +14,17 @@ use async_trait::async_trait;
 use kmslab_plugin::kek::Kek;
 use serde_json::{Value, json};
 
-pub use admin::AdminClient;
+pub use admin::admin_client;
 pub use aws::{ACCOUNT, ALIAS, AwsCloud, Credentials, EmulatorAccess, REGION};
 pub use azure::AzureCloud;
-pub use endpoints::{EmulatorEndpoints, FileReference, PluginSettings, SecretFile};
 pub use gcp::GcpCloud;
 pub(crate) use gcp::operator_key_file as gcp_operator_key_file;
+pub use kmslab_emulator_api::{AdminClient, Endpoints};
+pub use plugin_settings::{FileReference, PluginSettings, SecretFile};
 
 use self::aws::UNAUTHORIZED_ACCOUNT;
-use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::inspect::decryptor::Decryptors;
+use kmslab_emulator_api::{KeyRow, KeyTable};
 
 /// The cloud whose KMS is used.
 #[derive(
@@ -81,7 +82,7 @@ pub trait Cloud: Send + Sync {
         &self,
         dek_source: &[u8],
         row: &KeyRow,
-    ) -> anyhow::Result<Option<u64>>;
+    ) -> anyhow::Result<Option<u32>>;
     /// Disables the key.
     async fn disable(&self) -> anyhow::Result<()>;
     /// Enables the key.
@@ -93,7 +94,7 @@ pub trait Cloud: Send + Sync {
     /// The key as the plugin uses it, with the plugin's credentials.
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
     /// Flags and environment of a plugin for this key and the emulator at `reach`.
-    fn plugin_settings(&self, endpoints: &EmulatorEndpoints) -> anyhow::Result<PluginSettings>;
+    fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings>;
     /// Number of requests of the plugin's credentials that the emulator has counted.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }
@@ -116,13 +117,13 @@ pub fn seed() -> Value {
 /// Creates a key in an emulator that a lab started.
 pub async fn with_own_key(
     kind: CloudKind,
-    endpoints: &EmulatorEndpoints,
+    endpoints: &Endpoints,
 ) -> anyhow::Result<Arc<dyn Cloud>> {
     Ok(match kind {
         CloudKind::Aws => Arc::new(
             AwsCloud::with_own_key(EmulatorAccess::of_lab(
                 &endpoints.http,
-                AdminClient::new(&endpoints.admin)?,
+                admin_client(endpoints)?,
             ))
             .await?,
         ),
@@ -134,12 +135,12 @@ pub async fn with_own_key(
 /// Uses the key that another process created so.
 pub async fn with_lab_key(
     kind: CloudKind,
-    endpoints: &EmulatorEndpoints,
+    endpoints: &Endpoints,
     key: &str,
 ) -> anyhow::Result<Arc<dyn Cloud>> {
     Ok(match kind {
         CloudKind::Aws => Arc::new(AwsCloud::with_key(
-            EmulatorAccess::of_lab(&endpoints.http, AdminClient::new(&endpoints.admin)?),
+            EmulatorAccess::of_lab(&endpoints.http, admin_client(endpoints)?),
             key,
         )),
         CloudKind::Azure => Arc::new(AzureCloud::with_key(endpoints.clone()).await?),

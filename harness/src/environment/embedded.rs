@@ -14,7 +14,7 @@ use super::{
     Baseline, Deployment, Environment, EnvironmentSpec, PROVIDER, PluginPort, TARGET, Teardown,
 };
 use crate::clock::VirtualClock;
-use crate::cloud::{self, CloudKind, EmulatorEndpoints};
+use crate::cloud::{self, CloudKind, Endpoints};
 use crate::cluster::embedded::{Config, EmbeddedCluster};
 use crate::exit::environment;
 use crate::runtime_dir::{RuntimeDir, sweep};
@@ -65,17 +65,7 @@ pub(super) async fn start(spec: &EnvironmentSpec) -> anyhow::Result<Environment>
         .start()
         .await
         .map_err(|error| environment(error.to_string()))?;
-    let url = |address| format!("http://{address}");
-    let endpoints = EmulatorEndpoints {
-        http: url(emulator.http_addr()),
-        https: None,
-        proxy: emulator.proxy_addr().map(url),
-        ca: emulator.ca_path(),
-        admin: url(emulator
-            .admin_addr()
-            .context("the emulator has no admin port")?),
-        azure_tenant: emulator.azure_tenant(),
-    };
+    let endpoints = emulator.endpoints();
     let (source, plugin) = deploy(
         spec.cloud,
         &endpoints,
@@ -122,7 +112,7 @@ pub(super) async fn start(spec: &EnvironmentSpec) -> anyhow::Result<Environment>
 /// Creates a key in a cloud and starts a plugin for it.
 async fn deploy(
     cloud: CloudKind,
-    endpoints: &EmulatorEndpoints,
+    endpoints: &Endpoints,
     provider: &str,
     socket: &Path,
     clock: &Arc<VirtualClock>,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use kmslab_emulator::azure::identity::DEFAULT_TENANT;
 use tokio::time::Instant;
 
-use crate::cloud::{self, AdminClient, EmulatorEndpoints};
+use crate::cloud::{self, AdminClient, Endpoints};
 use crate::cluster::kind::bundle::Bundle;
 use crate::cluster::kind::files::CA_PATH;
 use crate::engine::{Engine, OwnedContainers};
@@ -28,9 +28,9 @@ pub(super) struct EmulatorContainer {
     /// Name of the container.
     pub(super) container: String,
     /// Endpoints from this machine.
-    pub(super) endpoints: EmulatorEndpoints,
+    pub(super) endpoints: Endpoints,
     /// Endpoints from a node, by name and over TLS.
-    pub(super) from_nodes: EmulatorEndpoints,
+    pub(super) from_nodes: Endpoints,
     /// CA certificate, PEM.
     pub(super) ca: Vec<u8>,
 }
@@ -107,7 +107,7 @@ pub(super) async fn start(
         ])
         .await?;
     let https = engine.port(&name, HTTPS).await?;
-    let endpoints = EmulatorEndpoints {
+    let endpoints = Endpoints {
         http: format!("http://{}", engine.port(&name, HTTP).await?),
         // The certificate is for names.
         https: https
@@ -115,10 +115,11 @@ pub(super) async fn start(
             .map(|(_, port)| format!("https://localhost:{port}")),
         proxy: Some(format!("http://{}", engine.port(&name, PROXY).await?)),
         ca: Some(ca.clone()),
-        admin,
+        admin: Some(admin),
         azure_tenant: DEFAULT_TENANT.to_owned(),
+        gcp_key_file: None,
     };
-    let inside = EmulatorEndpoints {
+    let inside = Endpoints {
         http: format!("https://{name}:{HTTPS}"),
         proxy: Some(format!("http://{name}:{PROXY}")),
         ca: Some(CA_PATH.into()),
@@ -145,7 +146,7 @@ async fn wait_until_ready(engine: &Engine, name: &str, admin: &AdminClient) -> a
             .await?;
         if running.trim() != "true" || since.elapsed() > START_TIMEOUT {
             let log = engine.logs(name).await;
-            return Err(error.context(format!(
+            return Err(anyhow::Error::from(error).context(format!(
                 "the emulator in the container {name} does not answer; its log:\n{log}"
             )));
         }

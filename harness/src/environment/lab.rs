@@ -12,9 +12,7 @@ use super::{
     Baseline, Environment, EnvironmentSpec, PROVIDER, PluginPort, PluginSet, Teardown, kind,
 };
 use crate::assets::Progress;
-use crate::cloud::{
-    self, AdminClient, AwsCloud, Cloud, CloudKind, EmulatorAccess, EmulatorEndpoints,
-};
+use crate::cloud::{self, AdminClient, AwsCloud, Cloud, CloudKind, EmulatorAccess, Endpoints};
 use crate::cluster::apiserver::ApiServerCluster;
 use crate::cluster::kind::KindCluster;
 use crate::cluster::{self, Cluster, ClusterKind, Nodes};
@@ -210,7 +208,7 @@ async fn start_kind(spec: &LabSpec, progress: &dyn Progress) -> anyhow::Result<R
 /// The emulator and its endpoints.
 struct Emulator<'a> {
     cloud: &'a dyn Cloud,
-    endpoints: EmulatorEndpoints,
+    endpoints: Endpoints,
     own: bool,
 }
 
@@ -232,7 +230,7 @@ fn describe(
         azure_tenant: Some(endpoints.azure_tenant).filter(|tenant| !tenant.is_empty()),
         gcp_key_file: None,
         ca: endpoints.ca,
-        admin: endpoints.admin,
+        admin: endpoints.admin.unwrap_or_default(),
         // An ARN contains its region; other clouds' keys have none.
         region: region_of_key_arn(cloud.key()).unwrap_or_default(),
         key: cloud.key().to_owned(),
@@ -342,13 +340,14 @@ async fn attach_cloud(kms: &lab::KmsDescription) -> anyhow::Result<Arc<dyn Cloud
             key,
         )));
     }
-    let endpoints = EmulatorEndpoints {
+    let endpoints = Endpoints {
         http: endpoint.clone(),
         https: kms.https.clone(),
         proxy: kms.proxy.clone(),
         ca: kms.ca.clone(),
-        admin: admin.clone(),
+        admin: Some(admin.clone()),
         azure_tenant: kms.azure_tenant.clone().unwrap_or_default(),
+        gcp_key_file: None,
     };
     cloud::with_lab_key(kms.cloud, &endpoints, key).await
 }

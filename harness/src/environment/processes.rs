@@ -12,9 +12,7 @@ use super::{
     Teardown,
 };
 use crate::assets::{Assets, Options, Progress, Tool};
-use crate::cloud::{
-    self, AwsCloud, Cloud, CloudKind, EmulatorAccess, EmulatorEndpoints, PluginSettings,
-};
+use crate::cloud::{self, AwsCloud, Cloud, CloudKind, EmulatorAccess, Endpoints, PluginSettings};
 use crate::cluster::apiserver::{ApiServerCluster, Config, Programs};
 use crate::exit::{environment, usage};
 use crate::platform::free_port;
@@ -55,7 +53,7 @@ pub(super) struct Settings {
 pub(super) struct StartedProcesses {
     pub(super) cloud: Arc<dyn Cloud>,
     /// The emulator, and whether it was started here.
-    pub(super) endpoints: EmulatorEndpoints,
+    pub(super) endpoints: Endpoints,
     pub(super) own: bool,
     pub(super) plugin: PluginSet,
     pub(super) target: Option<Deployment>,
@@ -235,7 +233,7 @@ async fn deploy(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
     (provider, cloud): (&str, Arc<dyn Cloud>),
-    endpoints: &EmulatorEndpoints,
+    endpoints: &Endpoints,
     keep: RestartPolicy,
 ) -> anyhow::Result<(Service, Deployment)> {
     let names = if provider == TARGET {
@@ -266,7 +264,7 @@ pub(super) fn directory_error(error: RuntimeDirError) -> anyhow::Error {
 async fn start_emulator(
     kmslab: &PathBuf,
     dir: &Arc<RuntimeDir>,
-) -> anyhow::Result<(Service, EmulatorEndpoints)> {
+) -> anyhow::Result<(Service, Endpoints)> {
     // Not as a flag, which other users of the machine can read.
     let seed = dir.write_private("emulator-seed.json", cloud::seed().to_string().as_bytes())?;
     let log = dir.logs().join("emulator.log");
@@ -295,7 +293,7 @@ async fn start_emulator(
         async || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             text.lines()
-                .find_map(|line| serde_json::from_str::<EmulatorEndpoints>(line).ok())
+                .find_map(|line| serde_json::from_str::<Endpoints>(line).ok())
                 .ok_or_else(|| "nothing yet".to_owned())
         },
     );

@@ -9,7 +9,7 @@ pub mod client;
 pub mod envelope;
 mod r#gen;
 pub mod history;
-pub mod keytable;
+pub mod label;
 pub mod layout;
 pub mod live;
 pub mod snapshot_text;

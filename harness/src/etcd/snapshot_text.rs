@@ -20,8 +20,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use kmslab_kmsv2::stored::{EncryptedDekSourceType, EncryptedObject};
 
 use super::Stored;
-use super::keytable::{KeyTable, UsedVersion, blob_id, parse_label};
+use super::label::{find_label, parse_label};
 use super::value::{Value, recognise};
+use kmslab_emulator_api::{KeyTable, UsedVersion, blob_id};
 
 /// Plaintexts by etcd key: the decrypted bytes, or why decryption failed. Missing keys were not
 /// tried.
@@ -95,7 +96,7 @@ impl Names {
         let label = match parse_label(object) {
             None => " unlabelled".to_owned(),
             Some(label) => {
-                let labelled = match table.find_label(&label) {
+                let labelled = match find_label(table, &label) {
                     Some(version) => self.version(version),
                     None => self.name("label", format!("{label:?}").as_bytes()),
                 };
@@ -151,7 +152,7 @@ mod tests {
     use kmslab_kmsv2::stored;
     use zeroize::Zeroizing;
 
-    use super::super::keytable::tests::{blob, table};
+    use super::super::label::tests::{blob, table};
     use super::*;
 
     const SECRET: &[u8] = b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x02hi\x1a\0\"\0";

@@ -6,8 +6,8 @@ use kmslab_kmsv2::stored::EncryptedDekSourceType;
 use serde::Serialize;
 
 use super::Stored;
-use super::keytable::{BlobId, blob_id};
 use super::value::{Format, Value, recognise};
+use kmslab_emulator_api::{BlobId, blob_id};
 
 /// What a value must have to count as current. `None` is not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,7 +245,7 @@ fn group(
 mod tests {
     use kmslab_kmsv2::stored::{self, EncryptedObject};
 
-    use super::super::keytable::tests::blob;
+    use super::super::label::tests::blob;
     use super::*;
 
     fn kms_v2(provider: &str, key_id: &str, dek_source: Vec<u8>, kind: i32) -> Vec<u8> {

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::cloud::Credentials;
 use crate::etcd::envelope::{self, EnvelopeError};
-use crate::etcd::keytable::parse_label;
+use crate::etcd::label::parse_label;
 use crate::exit::{environment, usage};
 
 /// A plugin responds within the API server's 3 s; this allows for a slow cloud.

@@ -10,9 +10,10 @@ use kmslab_plugin::{ANNOTATION, Label};
 use serde::Serialize;
 
 use crate::etcd::Stored;
-use crate::etcd::keytable::{blob_id, parse_label};
+use crate::etcd::label::parse_label;
 use crate::etcd::stale::StaleReason;
 use crate::etcd::value::{Value, recognise};
+use kmslab_emulator_api::blob_id;
 
 /// Hex digits of a DEK source's hash: enough to distinguish a million.
 const DEK_SOURCE_ID_DIGITS: usize = 12;

@@ -9,10 +9,10 @@ use kmslab_plugin::Label;
 
 use super::report::{Group, Row, Summary};
 use crate::etcd::Stored;
-use crate::etcd::keytable::{BlobId, blob_id};
 use crate::etcd::layout::resource_prefix;
 use crate::etcd::stale::{CurrentKey, Origin, StaleReason, stale_reason_by_origin};
 use crate::etcd::value::{Format, Value};
+use kmslab_emulator_api::{BlobId, blob_id};
 
 /// Number of a class.
 pub(super) type ClassId = u32;

@@ -14,11 +14,11 @@ use super::{Canary, expect, failed_check};
 use crate::cloud::Cloud;
 use crate::cluster::{Api, ApiError, ObjectRef};
 use crate::environment::{Deployment, Environment};
-use crate::etcd::keytable::{KeyRow, KeyTable};
 use crate::etcd::stale::CurrentKey;
 use crate::etcd::value::{Value as StoredValue, recognise};
 use crate::etcd::{Snapshot, Stored};
 use crate::inspect::decryptor::Decryptors;
+use kmslab_emulator_api::{KeyRow, KeyTable};
 
 /// The plugin notices a rotation within its probe interval of 10 s, the API server within another
 /// minute.

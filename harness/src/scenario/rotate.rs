@@ -116,8 +116,8 @@ async fn compare(run: &mut ScenarioRun) -> anyhow::Result<()> {
 async fn encrypting_version(
     run: &ScenarioRun,
     at: &ObjectRef,
-    table: &crate::etcd::keytable::KeyTable,
-) -> anyhow::Result<(String, u64)> {
+    table: &kmslab_emulator_api::KeyTable,
+) -> anyhow::Result<(String, u32)> {
     let stored = run.stored(at).await?;
     let object = decode_kms_v2(&stored)?;
     let row = table

@@ -1,26 +1,4 @@
-//! Endpoints of an emulator, and the flags, variables and files of a plugin that uses it.
-
-use std::path::PathBuf;
-
-use serde::Deserialize;
-
-/// The endpoints of an emulator, as its command prints them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct EmulatorEndpoints {
-    /// `http://127.0.0.1:7600`: AWS and Google; HTTPS on another machine.
-    pub http: String,
-    /// `https://localhost:7643`: AWS and Google.
-    pub https: Option<String>,
-    /// `http://127.0.0.1:7680`: proxy for the vendors' host names.
-    pub proxy: Option<String>,
-    /// CA of HTTPS and proxy, PEM.
-    pub ca: Option<PathBuf>,
-    /// URL of the admin port.
-    pub admin: String,
-    /// Azure tenant id.
-    #[serde(rename = "azureTenant")]
-    pub azure_tenant: String,
-}
+//! The flags, variables and files of a plugin that uses it.
 
 /// Settings of a plugin for a lab's key: the subcommand and its flags, without those that all
 /// clouds share.

@@ -1,0 +1,149 @@
+//! Client of the admin port.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::{ClockMoved, Clocks, KeyTable, RequestCounts};
+
+/// Time for a response. A move of the clock may create many RSA keys.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why the admin port did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The HTTP client could not be created.
+    #[error("cannot create an HTTP client: {0}")]
+    Client(#[source] reqwest::Error),
+    /// There is no response.
+    #[error("no answer from the emulator's admin port at {url}: {source}")]
+    NoResponse {
+        /// URL of the request.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The response is an error.
+    #[error("the emulator's admin port answered {url} with {status}: {message}")]
+    Rejected {
+        /// URL of the request.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// Body of the response.
+        message: String,
+    },
+    /// The response is not one of an emulator of this version.
+    #[error("the emulator's admin port answered {url} in an unknown form: {source}")]
+    UnknownForm {
+        /// URL of the request.
+        url: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// The admin port of an emulator.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// Response of `/keys`.
+#[derive(Deserialize)]
+struct Keys {
+    keys: KeyTable,
+}
+
+impl AdminClient {
+    /// Creates a client for `url`, such as `http://127.0.0.1:7690`. Proxies are not used.
+    pub fn new(url: impl Into<String>) -> Result<Self, AdminError> {
+        // reqwest needs a TLS provider, even for HTTP. An error means that there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+        Ok(Self {
+            url: url.into(),
+            http: builder.build().map_err(AdminError::Client)?,
+        })
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Fails unless the port responds.
+    pub async fn health(&self) -> Result<(), AdminError> {
+        self.send(self.http.get(self.at("/healthz")))
+            .await
+            .map(drop)
+    }
+
+    /// Returns all keys with their versions.
+    pub async fn keys(&self) -> Result<KeyTable, AdminError> {
+        Ok(self
+            .json::<Keys>(self.http.get(self.at("/keys")))
+            .await?
+            .keys)
+    }
+
+    /// Returns the request counts.
+    pub async fn requests(&self) -> Result<RequestCounts, AdminError> {
+        self.json(self.http.get(self.at("/requests"))).await
+    }
+
+    /// Returns the clocks.
+    pub async fn clocks(&self) -> Result<Clocks, AdminError> {
+        self.json(self.http.get(self.at("/clock"))).await
+    }
+
+    /// Advances the lab clock and applies the rotations and deletions that become due.
+    pub async fn advance_clock(&self, by: Duration) -> Result<ClockMoved, AdminError> {
+        let body = json!({ "advance": by.as_secs_f64() });
+        let request = self.http.post(self.at("/clock")).json(&body);
+        self.json(request.timeout(CLOCK_TIMEOUT)).await
+    }
+
+    /// Removes all keys and restores the state of the start.
+    pub async fn reset(&self) -> Result<(), AdminError> {
+        self.send(self.http.post(self.at("/reset"))).await.map(drop)
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, AdminError> {
+        let (url, text) = self.send(request).await?;
+        serde_json::from_str(&text).map_err(|source| AdminError::UnknownForm { url, source })
+    }
+
+    /// Returns the URL of the request and the body of the response.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(String, String), AdminError> {
+        let request = request.build().map_err(AdminError::Client)?;
+        let url = request.url().to_string();
+        let no_response = |source| AdminError::NoResponse {
+            url: url.clone(),
+            source,
+        };
+        let response = self.http.execute(request).await.map_err(no_response)?;
+        let status = response.status();
+        let text = response.text().await.map_err(no_response)?;
+        if !status.is_success() {
+            return Err(AdminError::Rejected {
+                url,
+                status: status.as_u16(),
+                message: text,
+            });
+        }
+        Ok((url, text))
+    }
+}

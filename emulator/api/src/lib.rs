@@ -1,0 +1,18 @@
+//! What the kmslab emulator prints when it is ready and answers on its admin port, for programs
+//! that run it: the emulator itself, the harness, and tests with a container.
+//!
+//! With the feature `client`, [`AdminClient`] talks to an admin port.
+
+#[cfg(feature = "client")]
+mod client;
+mod clock;
+mod counts;
+mod endpoints;
+mod keytable;
+
+#[cfg(feature = "client")]
+pub use client::{AdminClient, AdminError};
+pub use clock::{ClockMoved, Clocks};
+pub use counts::{RequestCount, RequestCounts};
+pub use endpoints::Endpoints;
+pub use keytable::{BlobId, KeyRow, KeyTable, UsedVersion, VersionRow, blob_id};
