@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "example"))
-        .endpoint_url(emulator.endpoint());
+        .endpoint_url(emulator.endpoint_url());
     let kms = aws_sdk_kms::Client::from_conf(config.build());
 
     let key = kms.create_key().send().await?;
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(opened.plaintext().map(AsRef::as_ref), Some(&b"hello"[..]));
     println!(
         "encrypted and decrypted with {key} at {}",
-        emulator.endpoint()
+        emulator.endpoint_url()
     );
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Output of the command once the emulator is ready: addresses, and variables for the vendors'
 //! tools.
 
+use crate::well_known::{
+    AWS_ACCESS_KEY, AWS_REGION, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_VAULT,
+};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,10 +11,7 @@ use clap::ValueEnum;
 use kmslab_emulator_api::Endpoints;
 use tempfile::TempDir;
 
-use crate::RunningEmulator;
-use crate::aws::auth::{DEFAULT_ACCESS_KEY, DEFAULT_REGION};
-use crate::azure::DEFAULT_VAULT;
-use crate::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
+use crate::Emulator;
 use crate::private_file;
 use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 
@@ -34,7 +34,7 @@ pub(crate) struct GcpKeyFile {
 
 impl GcpKeyFile {
     /// Generates the key and writes the file. Its token endpoint is the emulator's.
-    pub(crate) fn create(emulator: &RunningEmulator) -> io::Result<Self> {
+    pub(crate) fn create(emulator: &Emulator) -> io::Result<Self> {
         let beside_the_ca = emulator
             .ca_path()
             .and_then(|ca| ca.parent().map(Path::to_owned));
@@ -69,7 +69,7 @@ impl Drop for GcpKeyFile {
 
 /// Prints the addresses. A closed stdout does not stop the emulator.
 pub(crate) fn print_addresses(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     gcp_key_file: Option<&GcpKeyFile>,
     format: OutputFormat,
 ) {
@@ -101,10 +101,10 @@ fn shell_lines(endpoints: &Endpoints) -> Vec<String> {
     lines.push(UNSET_AWS.into());
     lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
     // The SDKs read the first, the AWS CLI the second.
-    lines.push(format!("export AWS_REGION={DEFAULT_REGION}"));
-    lines.push(format!("export AWS_DEFAULT_REGION={DEFAULT_REGION}"));
-    lines.push(format!("export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}"));
-    lines.push(format!("export AWS_SECRET_ACCESS_KEY={DEFAULT_ACCESS_KEY}"));
+    lines.push(format!("export AWS_REGION={AWS_REGION}"));
+    lines.push(format!("export AWS_DEFAULT_REGION={AWS_REGION}"));
+    lines.push(format!("export AWS_ACCESS_KEY_ID={AWS_ACCESS_KEY}"));
+    lines.push(format!("export AWS_SECRET_ACCESS_KEY={AWS_ACCESS_KEY}"));
     lines.push(format!(
         "# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
     ));
@@ -137,7 +137,7 @@ fn azure_lines(proxy: &str, ca: &Path, azure_tenant: &str) -> Vec<String> {
     let ca = ca.display();
     vec![
             format!(
-                "# Azure Key Vault at https://{DEFAULT_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"
+                "# Azure Key Vault at https://{AZURE_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"
             ),
             "# (in a shell of its own: every other name is refused there; HTTP_PROXY is for the managed identity)"
                 .into(),
@@ -149,7 +149,7 @@ fn azure_lines(proxy: &str, ca: &Path, azure_tenant: &str) -> Vec<String> {
             format!("# export grpc_proxy={proxy} no_grpc_proxy=localhost,127.0.0.1"),
             UNSET_AZURE.into(),
             format!("export AZURE_TENANT_ID={azure_tenant}"),
-            format!("export AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"),
-            format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"),
+            format!("export AZURE_CLIENT_ID={AZURE_CLIENT_ID}"),
+            format!("export AZURE_CLIENT_SECRET={AZURE_CLIENT_SECRET}"),
         ]
 }

@@ -1,5 +1,6 @@
 //! Configures and starts an emulator, for the command and for tests in the same process.
 
+use crate::well_known::AZURE_TENANT;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,22 +9,21 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use kmslab_keycore::{Clock, Entropy, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
-use zeroize::Zeroizing;
 
 use crate::Auth;
-use crate::admin::Admin;
-use crate::aws::auth::{Authenticator, Credential, CredentialError, Credentials};
+use crate::aws::Aws;
+use crate::aws::auth::{Authenticator, CredentialError, Credentials};
 use crate::aws::service::AwsService;
-use crate::aws::{Aws, Ids, RandomIds};
 use crate::azure::{self, Azure};
+use crate::emulator::{BoundPorts, Emulator};
 use crate::gcp::{self, Gcp};
 use crate::http::host::Hosts;
 use crate::pipeline::Pipeline;
 use crate::proxy;
 use crate::router::Services;
-use crate::running::{BoundPorts, RunningEmulator};
-use crate::seed::{SeedError, SeedFile};
+use crate::seed::{SeedCredential, SeedError, SeedFile};
 use crate::server::BoundListener;
+use crate::state::State;
 use crate::tls::{Tls, TlsError};
 
 /// Why an emulator did not start.
@@ -59,10 +59,6 @@ impl StartError {
     }
 }
 
-/// The emulator. See [`Emulator::builder`].
-#[derive(Debug)]
-pub struct Emulator;
-
 impl Emulator {
     /// Returns a builder with these defaults: HTTP on a free port of 127.0.0.1, no HTTPS, no admin
     /// port, requests authenticated, access key `test` with secret `test`, no keys, the system
@@ -84,8 +80,7 @@ impl Emulator {
             lab: None,
             wall,
             entropy: Arc::new(SystemEntropy),
-            ids: None,
-            azure_tenant: azure::identity::DEFAULT_TENANT.to_owned(),
+            azure_tenant: AZURE_TENANT.to_owned(),
             azure_token_lifetime: azure::TOKEN_LIFETIME,
         }
     }
@@ -103,12 +98,11 @@ pub struct EmulatorBuilder {
     tls_names: Vec<String>,
     allow_hosts: Vec<String>,
     auth: Auth,
-    credentials: Vec<(String, Credential)>,
+    credentials: Vec<SeedCredential>,
     seed: SeedFile,
     lab: Option<Arc<LabClock>>,
     wall: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    ids: Option<Arc<dyn Ids>>,
     azure_tenant: String,
     azure_token_lifetime: SignedDuration,
 }
@@ -170,27 +164,19 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Adds an access key.
+    /// Adds an access key of AWS, without a session token.
     pub fn credential(
         self,
         id: impl Into<String>,
         secret: impl Into<String>,
         account: impl Into<String>,
     ) -> Self {
-        let secret = Zeroizing::new(secret.into());
-        self.session_credential(
-            id,
-            Credential {
-                secret,
-                account: account.into(),
-                session_token: None,
-            },
-        )
+        self.session_credential(SeedCredential::new(id, secret, account))
     }
 
-    /// Adds an access key that may be temporary, with a session token.
-    pub fn session_credential(mut self, id: impl Into<String>, credential: Credential) -> Self {
-        self.credentials.push((id.into(), credential));
+    /// Adds an access key of AWS that may be temporary.
+    pub fn session_credential(mut self, credential: SeedCredential) -> Self {
+        self.credentials.push(credential);
         self
     }
 
@@ -219,12 +205,6 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Sets the source of key ids.
-    pub fn ids(mut self, ids: Arc<dyn Ids>) -> Self {
-        self.ids = Some(ids);
-        self
-    }
-
     /// Sets credentials to accept and keys to create, at start and after a reset.
     pub fn seed(mut self, seed: SeedFile) -> Self {
         self.seed = seed;
@@ -232,13 +212,10 @@ impl EmulatorBuilder {
     }
 
     /// Binds all ports and serves until the returned value is dropped or shut down.
-    pub async fn start(self) -> Result<RunningEmulator, StartError> {
+    pub async fn start(self) -> Result<Emulator, StartError> {
         let mut credentials = Credentials::well_known();
-        for (id, credential) in self.credentials {
-            credentials.insert(&id, credential)?;
-        }
-        for seeded in &self.seed.credentials {
-            credentials.insert(&seeded.id, seeded.credential())?;
+        for credential in self.credentials.iter().chain(&self.seed.credentials) {
+            credentials.insert(&credential.id, credential.credential())?;
         }
         // Ports first: a second emulator started by mistake fails at once.
         let http = bind("--listen", self.listen).await?;
@@ -273,10 +250,7 @@ impl EmulatorBuilder {
             Arc::clone(&self.entropy),
         );
         let core = Arc::new(core);
-        let ids = self
-            .ids
-            .unwrap_or_else(|| Arc::new(RandomIds::new(Arc::clone(&self.entropy))));
-        let aws = Aws::new(Arc::clone(&core), ids);
+        let aws = Aws::new(Arc::clone(&core), Arc::clone(&self.entropy));
         let azure = Azure::new(
             Arc::clone(&core),
             &self.azure_tenant,
@@ -292,7 +266,6 @@ impl EmulatorBuilder {
             self.auth,
         );
         let gcp = Arc::new(gcp);
-        self.seed.apply(&aws, &azure, &gcp)?;
         let pipeline = Pipeline::default();
         let service = Arc::new(AwsService {
             aws,
@@ -308,18 +281,19 @@ impl EmulatorBuilder {
             grpc,
             pipeline,
         };
-        let admin_state = Arc::new(Admin {
-            services: services.clone(),
+        let state = Arc::new(State {
+            services,
             core,
             lab,
             wall: Arc::clone(&self.wall),
             seed: self.seed,
             applying_due: tokio::sync::Mutex::default(),
         });
+        state.apply_seed().await?;
         let hosts = Arc::new(Hosts::new(
             self.allow_hosts.into_iter().chain(self.tls_names),
         ));
-        Ok(RunningEmulator::serve(
+        Ok(Emulator::serve(
             BoundPorts {
                 http,
                 https,
@@ -328,8 +302,7 @@ impl EmulatorBuilder {
                 admin,
                 hosts,
             },
-            services,
-            admin_state,
+            state,
         ))
     }
 }

@@ -4,24 +4,32 @@
 //!
 //! This is a test double. It keeps keys in memory; never use it for secrets that matter.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), kmslab_emulator::StartError> {
+//! ```
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let emulator = kmslab_emulator::Emulator::builder().start().await?;
-//! println!("export AWS_ENDPOINT_URL_KMS=http://{}", emulator.http_addr());
+//! println!("export AWS_ENDPOINT_URL_KMS={}", emulator.endpoint_url());
+//! emulator.clock().advance(Duration::from_hours(365 * 24)).await?;
+//! emulator.reset().await?;
+//! emulator.stop().await;
 //! # Ok(()) }
 //! ```
 //!
-//! With the feature `testcontainers` the module `testcontainers` runs the emulator in a container.
+//! `tests/examples` of this crate has a test with each vendor's SDK. With the feature
+//! `testcontainers` the module `testcontainers` runs the emulator in a container.
 
 mod admin;
 mod announce;
-pub mod args;
 mod auth;
-pub mod aws;
-pub mod azure;
+mod aws;
+mod azure;
 mod builder;
+pub mod command;
 mod counts;
-pub mod gcp;
+mod emulator;
+mod gcp;
 mod http;
 mod ids;
 mod oauth;
@@ -29,18 +37,28 @@ mod pipeline;
 mod private_file;
 mod proxy;
 mod router;
-mod running;
 pub mod seed;
 mod server;
+mod state;
 #[cfg(feature = "testcontainers")]
 pub mod testcontainers;
 mod tls;
-pub mod variables;
+mod variables;
+pub mod well_known;
 
 pub use auth::Auth;
-pub use builder::{Emulator, EmulatorBuilder, StartError};
-pub use kmslab_emulator_api::{
-    Endpoints, KeyRow, KeyTable, RequestCount, RequestCounts, VersionRow,
-};
-pub use running::RunningEmulator;
+pub use aws::auth::CredentialError;
+pub use builder::{EmulatorBuilder, StartError};
+pub use emulator::{Emulator, EmulatorClock};
+pub use gcp::identity::KeyFile;
+pub use kmslab_emulator_api as api;
+pub use kmslab_keycore::{Clock, ClockError, Entropy, LabClock};
 pub use seed::SeedFile;
+pub use tls::TlsError;
+
+/// Parts for tests in this workspace. Not part of the API.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::aws::auth::{Authenticator, Credential, Credentials};
+    pub use crate::aws::sigv4;
+}

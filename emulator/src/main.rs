@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kmslab_emulator::args::{self, EmulatorArgs};
+use kmslab_emulator::command::{self, EmulatorArgs};
 
 /// AWS KMS, Azure Key Vault and Google Cloud KMS in one small process, for tests. Keys are kept in
 /// memory: never use it for secrets that matter.
@@ -17,8 +17,8 @@ struct Cli {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
-        .with_env_filter(args::log_filter())
+        .with_env_filter(command::log_filter())
         .with_writer(std::io::stderr)
         .init();
-    args::run(kmslab_program::parse::<Cli>().emulator).await
+    command::run(kmslab_program::parse::<Cli>().emulator).await
 }

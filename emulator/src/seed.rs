@@ -1,6 +1,7 @@
 //! The seed file: credentials to accept, and keys with aliases to create. YAML, which includes
 //! JSON.
 
+use crate::well_known::{AWS_ACCOUNT, AWS_REGION};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -10,12 +11,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::aws::auth::{Credential, DEFAULT_ACCOUNT, DEFAULT_REGION};
+use crate::aws::auth::Credential;
 use crate::aws::{Aws, AwsError, Caller, Operation};
 use crate::azure::Azure;
-use crate::azure::seed::AzureSeed;
+pub use crate::azure::seed::{
+    AzureSeed, SeedApplication, SeedFederated, SeedIssuer, SeedPolicy, SeedRole, SeedVault,
+};
 use crate::gcp::Gcp;
-use crate::gcp::seed::GcpSeed;
+pub use crate::gcp::seed::{GcpSeed, SeedBinding, SeedServiceAccount};
 use kmslab_program::file;
 
 /// Why a seed cannot be used.
@@ -57,6 +60,9 @@ pub enum SeedError {
     /// The `gcp` part cannot be applied.
     #[error("seed: gcp: {0}")]
     Gcp(String),
+    /// The emulator stopped meanwhile.
+    #[error("seed: the emulator stopped before the seed was applied")]
+    Stopped,
 }
 
 /// The content of a seed file.
@@ -132,11 +138,11 @@ pub struct SeedKey {
 }
 
 fn default_account() -> String {
-    DEFAULT_ACCOUNT.to_owned()
+    AWS_ACCOUNT.to_owned()
 }
 
 fn default_region() -> String {
-    DEFAULT_REGION.to_owned()
+    AWS_REGION.to_owned()
 }
 
 impl SeedFile {
@@ -181,6 +187,20 @@ impl SeedFile {
 }
 
 impl SeedCredential {
+    /// An access key without a session token.
+    pub fn new(
+        id: impl Into<String>,
+        secret: impl Into<String>,
+        account: impl Into<String>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            secret: secret.into(),
+            account: account.into(),
+            session_token: None,
+        }
+    }
+
     pub(crate) fn credential(&self) -> Credential {
         Credential {
             secret: Zeroizing::new(self.secret.clone()),

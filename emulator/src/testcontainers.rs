@@ -5,7 +5,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let emulator = kmslab_emulator::testcontainers::start().await?;
-//! let config = aws_config::from_env().endpoint_url(emulator.endpoint()).load().await;
+//! let config = aws_config::from_env().endpoint_url(emulator.endpoint_url()).load().await;
 //! let kms = aws_sdk_kms::Client::new(&config); // AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
 //! # Ok(())
 //! # }
@@ -16,7 +16,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use kmslab_emulator_api::{AdminClient, AdminError, ClockMoved, KeyTable, RequestCounts};
 use testcontainers::bollard::models::PortBinding;
 use testcontainers::core::{ContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner as _;
@@ -64,28 +67,76 @@ impl Image for EmulatorImage {
     }
 }
 
-/// A running emulator. Its container is removed on drop.
+/// An emulator in a container, which is removed on drop. Its methods are those of
+/// [`crate::Emulator`].
 #[derive(Debug)]
 pub struct Emulator {
-    endpoint: String,
-    admin: String,
+    endpoint_url: String,
+    admin: AdminClient,
     container: ContainerAsync<EmulatorImage>,
 }
 
 impl Emulator {
-    /// `http://HOST:PORT` for an SDK's endpoint URL. Access key `test`, secret `test`.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// `http://HOST:PORT` of AWS KMS and Google Cloud KMS, for an SDK's endpoint URL. Access key
+    /// `test`, secret `test`.
+    pub fn endpoint_url(&self) -> String {
+        self.endpoint_url.clone()
     }
 
-    /// `http://HOST:PORT` of the admin port.
-    pub fn admin(&self) -> &str {
+    /// The lab clock, which keys live by.
+    pub fn clock(&self) -> EmulatorClock {
+        EmulatorClock(self.admin.clone())
+    }
+
+    /// Returns all keys with their versions, without key material, after their due rotations.
+    pub async fn keys(&self) -> Result<KeyTable, AdminError> {
+        self.admin.keys().await
+    }
+
+    /// Request counts, including rejected requests.
+    pub async fn requests(&self) -> Result<RequestCounts, AdminError> {
+        self.admin.requests().await
+    }
+
+    /// Removes all keys, callers and request counts. The clock stays.
+    pub async fn reset(&self) -> Result<(), AdminError> {
+        self.admin.reset().await
+    }
+
+    /// Removes the container.
+    pub async fn stop(self) -> Result<(), TestcontainersError> {
+        self.container.rm().await
+    }
+
+    /// The admin port.
+    pub fn admin(&self) -> &AdminClient {
         &self.admin
     }
 
     /// The container.
     pub fn container(&self) -> &ContainerAsync<EmulatorImage> {
         &self.container
+    }
+}
+
+/// The lab clock of an emulator in a container.
+#[derive(Debug, Clone)]
+pub struct EmulatorClock(AdminClient);
+
+impl EmulatorClock {
+    /// Returns the time that the lab clock shows.
+    pub async fn now(&self) -> Result<Timestamp, AdminError> {
+        Ok(self.0.clocks().await?.lab)
+    }
+
+    /// Advances the clock and applies the rotations and deletions that become due.
+    pub async fn advance(&self, by: Duration) -> Result<ClockMoved, AdminError> {
+        self.0.advance_clock(by).await
+    }
+
+    /// Sets the clock to a later time and applies the rotations and deletions that become due.
+    pub async fn set(&self, time: Timestamp) -> Result<ClockMoved, AdminError> {
+        self.0.set_clock(time).await
     }
 }
 
@@ -107,7 +158,7 @@ pub async fn start() -> Result<Emulator, TestcontainersError> {
     } else {
         "127.0.0.1".to_owned()
     };
-    let endpoint = format!(
+    let endpoint_url = format!(
         "http://{host}:{}",
         container.get_host_port_ipv4(HTTP).await?
     );
@@ -116,8 +167,8 @@ pub async fn start() -> Result<Emulator, TestcontainersError> {
         container.get_host_port_ipv4(ADMIN).await?
     );
     Ok(Emulator {
-        endpoint,
-        admin,
+        endpoint_url,
+        admin: AdminClient::new(admin).map_err(TestcontainersError::other)?,
         container,
     })
 }

@@ -1,11 +1,11 @@
 //! The description of a running lab, `lab.json` in its directory, for other commands. It contains
 //! no secrets.
 
+use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
-use kmslab_emulator::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
+use kmslab_emulator::command::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 use serde::{Deserialize, Serialize};
 
 use crate::assets::{Assets, Options, Tool};
@@ -108,9 +108,9 @@ impl KmsDescription {
                 lines.push(UNSET_AZURE.into());
                 let tenant = self.azure_tenant.as_deref().unwrap_or_default();
                 lines.push(format!(
-                    "export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={DEFAULT_CLIENT_ID}"
+                    "export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={AZURE_CLIENT_ID}"
                 ));
-                lines.push(format!("export AZURE_CLIENT_SECRET={DEFAULT_SECRET}"));
+                lines.push(format!("export AZURE_CLIENT_SECRET={AZURE_CLIENT_SECRET}"));
             }
             CloudKind::Gcp => {
                 lines.push(UNSET_GOOGLE.into());

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{ClockMoved, Clocks, KeyTable, RequestCounts};
 
@@ -104,8 +105,17 @@ impl AdminClient {
 
     /// Advances the lab clock and applies the rotations and deletions that become due.
     pub async fn advance_clock(&self, by: Duration) -> Result<ClockMoved, AdminError> {
-        let body = json!({ "advance": by.as_secs_f64() });
-        let request = self.http.post(self.at("/clock")).json(&body);
+        self.move_clock(&json!({ "advance": by.as_secs_f64() }))
+            .await
+    }
+
+    /// Sets the lab clock to a later time and applies what becomes due.
+    pub async fn set_clock(&self, time: Timestamp) -> Result<ClockMoved, AdminError> {
+        self.move_clock(&json!({ "set": time })).await
+    }
+
+    async fn move_clock(&self, body: &Value) -> Result<ClockMoved, AdminError> {
+        let request = self.http.post(self.at("/clock")).json(body);
         self.json(request.timeout(CLOCK_TIMEOUT)).await
     }
 

@@ -4,21 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use jiff::{Span, SpanRelativeTo, Timestamp};
-use kmslab_emulator_api::{ClockMoved, Clocks};
-use kmslab_keycore::Clock;
+use kmslab_emulator_api::Clocks;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Admin, problem};
+use super::problem;
+use crate::state::State;
 
 const EXAMPLES: &str = r#"for example {"advance":"365d"}, {"advance":"PT36H"}, {"advance":90} (seconds) or {"set":"2027-01-01T00:00:00Z"}"#;
-
-const SKIPPED: &str = "one move makes at most the newest 32 versions of an RSA key and 1000 of another; older ones that were due are left out: move \
-                       the clock in smaller steps to have them all";
 
 /// The body of `POST /clock`: one of the two members.
 #[derive(Debug, Deserialize)]
@@ -28,38 +25,25 @@ enum ClockMove {
     Set(Timestamp),
 }
 
-pub(super) async fn read(State(state): State<Arc<Admin>>) -> Json<Clocks> {
-    Json(clocks(&state))
+pub(super) async fn read(Extract(state): Extract<Arc<State>>) -> Json<Clocks> {
+    Json(state.clocks())
 }
 
-pub(super) async fn change(State(state): State<Arc<Admin>>, body: Bytes) -> Response {
-    let lab = Arc::clone(&state.lab);
-    let moved = move || match serde_json::from_slice(&body) {
-        Ok(ClockMove::Advance(by)) => parse_duration(&by).and_then(|by| match lab.advance(by) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }),
-        Ok(ClockMove::Set(to)) => lab.set(to).map_err(|error| error.to_string()),
-        Err(error) => Err(format!("not a move of the clock ({error}); {EXAMPLES}")),
+pub(super) async fn change(Extract(state): Extract<Arc<State>>, body: Bytes) -> Response {
+    let moved = match serde_json::from_slice(&body) {
+        Ok(ClockMove::Advance(by)) => match parse_duration(&by) {
+            Ok(by) => state.advance_clock(by).await,
+            Err(message) => return problem(StatusCode::BAD_REQUEST, message),
+        },
+        Ok(ClockMove::Set(to)) => state.set_clock(to).await,
+        Err(error) => {
+            let message = format!("not a move of the clock ({error}); {EXAMPLES}");
+            return problem(StatusCode::BAD_REQUEST, message);
+        }
     };
-    let applied = match state.apply_due(moved).await {
-        Ok(applied) => applied,
-        Err(message) => return problem(StatusCode::BAD_REQUEST, message),
-    };
-    Json(ClockMoved {
-        clocks: clocks(&state),
-        rotated: applied.rotated,
-        deleted: applied.deleted,
-        skipped: applied.skipped,
-        note: (applied.skipped > 0).then(|| SKIPPED.to_owned()),
-    })
-    .into_response()
-}
-
-fn clocks(state: &Admin) -> Clocks {
-    Clocks {
-        lab: state.lab.now(),
-        wall: state.wall.now(),
+    match moved {
+        Ok(moved) => Json(moved).into_response(),
+        Err(error) => problem(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 

@@ -10,11 +10,11 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Admin;
+use crate::state::State;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) fn render(state: &Admin, keys: usize) -> Result<String, fmt::Error> {
+pub(super) fn render(state: &State, keys: usize) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
         requests: state.services.pipeline.counter.snapshot(),

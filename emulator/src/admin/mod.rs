@@ -7,66 +7,22 @@ mod metrics;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Request, State as Extract};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
-use kmslab_emulator_api::KeyTable;
-use kmslab_keycore::{Clock, DueChanges, KeyCore, LabClock};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::http::body::{self as http_body, BodyError};
-use crate::router::Services;
-use crate::seed::SeedFile;
+use crate::state::State;
 
 /// Bodies are a few bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// State that the admin port reads and changes.
-#[derive(Debug)]
-pub(crate) struct Admin {
-    pub(crate) services: Services,
-    pub(crate) core: Arc<KeyCore>,
-    pub(crate) lab: Arc<LabClock>,
-    pub(crate) wall: Arc<dyn Clock>,
-    pub(crate) seed: SeedFile,
-    /// Held while due changes are applied to all keys, so that the result of a clock move counts
-    /// its own changes only.
-    pub(crate) applying_due: tokio::sync::Mutex<()>,
-}
-
-impl Admin {
-    /// Runs `before`, then applies what is due by the lab clock. Runs on a blocking thread, since a
-    /// long jump over many keys generates much key material, and stops when the request is
-    /// cancelled.
-    pub(crate) async fn apply_due<E>(
-        &self,
-        before: impl FnOnce() -> Result<(), E>,
-    ) -> Result<DueChanges, E> {
-        let _one = self.applying_due.lock().await;
-        before()?;
-        let waits = CancellationToken::new();
-        let _waits = waits.clone().drop_guard();
-        let core = Arc::clone(&self.core);
-        let applied =
-            tokio::task::spawn_blocking(move || core.apply_due_while(&|| !waits.is_cancelled()));
-        Ok(applied.await.unwrap_or_default())
-    }
-
-    /// All keys of all clouds, after their due rotations.
-    pub(crate) async fn key_table(&self) -> KeyTable {
-        let services = self.services.clone();
-        tokio::task::spawn_blocking(move || services.key_table())
-            .await
-            .unwrap_or_default()
-    }
-}
-
-pub(crate) fn router(state: Arc<Admin>) -> Router {
+pub(crate) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/healthz", get(ok))
         .route("/readyz", get(ok))
@@ -91,30 +47,22 @@ async fn ok() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-async fn keys(State(state): State<Arc<Admin>>) -> Response {
+async fn keys(Extract(state): Extract<Arc<State>>) -> Response {
     Json(json!({ "keys": state.key_table().await })).into_response()
 }
 
-async fn requests(State(state): State<Arc<Admin>>) -> Response {
-    Json(state.services.pipeline.counter.snapshot()).into_response()
+async fn requests(Extract(state): Extract<Arc<State>>) -> Response {
+    Json(state.requests()).into_response()
 }
 
-async fn reset(State(state): State<Arc<Admin>>, _body: Bytes) -> Response {
-    state.core.reset();
-    state.services.azure.reset();
-    state.services.gcp.reset();
-    state.services.pipeline.counter.clear();
-    match state.seed.apply(
-        &state.services.aws.aws,
-        &state.services.azure,
-        &state.services.gcp,
-    ) {
+async fn reset(Extract(state): Extract<Arc<State>>, _body: Bytes) -> Response {
+    match state.reset().await {
         Ok(()) => Json(json!({ "status": "ok", "seeded": state.seed.keys.len() })).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 
-async fn scrape(State(state): State<Arc<Admin>>) -> Response {
+async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
     let keys = state.key_table().await.rows.len();
     match metrics::render(&state, keys) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

@@ -4,6 +4,7 @@
 //! parameters, date, signed headers, algorithm and credential, scope, access key, signature,
 //! session token. All of them answer HTTP 400.
 
+use crate::well_known::{AWS_ACCESS_KEY, AWS_ACCOUNT, AWS_REGION};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
@@ -17,13 +18,6 @@ use zeroize::Zeroizing;
 use super::sigv4::{self, Authorization, ParseError, Scope, SignedRequest, SigningKey, TERMINATOR};
 use super::{AwsError, Caller};
 use crate::Auth;
-
-/// Access key id and secret that work without any set-up.
-pub const DEFAULT_ACCESS_KEY: &str = "test";
-/// The account that [`DEFAULT_ACCESS_KEY`] belongs to.
-pub const DEFAULT_ACCOUNT: &str = "123456789012";
-/// Region of a request that names none, which is possible with `--auth off` only.
-pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// Maximum difference between a request's date and the wall clock, in either direction.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -65,7 +59,7 @@ pub enum CredentialError {
     )]
     AccessKeyId,
     /// The account id is not 12 digits.
-    #[error("the account of access key {0} must be 12 digits, for example {DEFAULT_ACCOUNT}")]
+    #[error("the account of access key {0} must be 12 digits, for example {AWS_ACCOUNT}")]
     Account(String),
     /// The secret is empty.
     #[error("the secret of access key {0} is empty")]
@@ -79,16 +73,13 @@ pub struct Credentials(BTreeMap<String, Credential>);
 impl Credentials {
     /// The access key `test` with the secret `test` of account 123456789012.
     pub fn well_known() -> Self {
-        let secret = Zeroizing::new(DEFAULT_ACCESS_KEY.to_owned());
+        let secret = Zeroizing::new(AWS_ACCESS_KEY.to_owned());
         let credential = Credential {
             secret,
-            account: DEFAULT_ACCOUNT.to_owned(),
+            account: AWS_ACCOUNT.to_owned(),
             session_token: None,
         };
-        Self(BTreeMap::from([(
-            DEFAULT_ACCESS_KEY.to_owned(),
-            credential,
-        )]))
+        Self(BTreeMap::from([(AWS_ACCESS_KEY.to_owned(), credential)]))
     }
 
     /// Adds an access key or replaces the one with the same id.
@@ -116,7 +107,7 @@ fn is_access_key_id(id: &str) -> bool {
 }
 
 /// The access key id that an unverified request states, for the request counts.
-pub fn claimed_access_key(parts: &Parts) -> Option<&str> {
+pub(crate) fn claimed_access_key(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let id = Authorization::parse(header).ok()?.access_key_id;
     is_access_key_id(id).then_some(id)
@@ -164,17 +155,17 @@ impl Authenticator {
             .as_ref()
             .map(|a| a.access_key_id)
             .filter(|id| is_access_key_id(id))
-            .unwrap_or(DEFAULT_ACCESS_KEY);
+            .unwrap_or(AWS_ACCESS_KEY);
         let region = parsed
             .as_ref()
             .map(|a| a.scope.region)
             .filter(|r| is_region(r))
-            .unwrap_or(DEFAULT_REGION);
+            .unwrap_or(AWS_REGION);
         let account = self
             .credentials
             .0
             .get(id)
-            .map_or(DEFAULT_ACCOUNT, |credential| &credential.account);
+            .map_or(AWS_ACCOUNT, |credential| &credential.account);
         Caller {
             account: account.to_owned(),
             region: region.to_owned(),

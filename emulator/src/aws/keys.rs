@@ -48,7 +48,7 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
         return Err(AwsError::unsupported());
     }
     let new = NewKey {
-        id: names::new_key_id(aws.ids.next(), multi_region),
+        id: names::new_key_id(crate::ids::random_uuid(aws.entropy.as_ref()), multi_region),
         algorithm: Algorithm::AES_256,
         first: Some(NewVersion::new(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,

@@ -5,7 +5,7 @@
 //! and nothing in another.
 
 mod aliases;
-pub mod auth;
+pub(crate) mod auth;
 mod blob;
 mod crypto;
 mod error;
@@ -23,15 +23,13 @@ pub mod sigv4;
 mod tags;
 mod wire;
 
-use std::fmt;
 use std::sync::Arc;
 
 use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Entropy, Key, KeyCore, KeyError, KeyId, KeyState, Realm};
 use serde_json::Value;
-use uuid::Uuid;
 
-pub use error::AwsError;
+pub(crate) use error::AwsError;
 
 use blob::CiphertextIndex;
 use names::{Arn, Name};
@@ -47,29 +45,6 @@ pub struct Caller {
     pub region: String,
     /// Access key that signed the request.
     pub access_key_id: String,
-}
-
-/// Source of ids for new keys.
-pub trait Ids: Send + Sync + fmt::Debug {
-    /// Returns a new version 4 UUID.
-    fn next(&self) -> Uuid;
-}
-
-/// Random ids.
-#[derive(Debug)]
-pub struct RandomIds(Arc<dyn Entropy>);
-
-impl RandomIds {
-    /// Creates ids from `entropy`.
-    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        Self(entropy)
-    }
-}
-
-impl Ids for RandomIds {
-    fn next(&self) -> Uuid {
-        crate::ids::random_uuid(self.0.as_ref())
-    }
 }
 
 /// How an operation accepts a key to be named.
@@ -113,18 +88,18 @@ impl ResolvedKey {
 
 /// The AWS KMS front end.
 #[derive(Debug, Clone)]
-pub struct Aws {
+pub(crate) struct Aws {
     core: Arc<KeyCore>,
-    ids: Arc<dyn Ids>,
+    entropy: Arc<dyn Entropy>,
     ciphertexts: Arc<CiphertextIndex>,
 }
 
 impl Aws {
     /// Creates a front end over a core.
-    pub fn new(core: Arc<KeyCore>, ids: Arc<dyn Ids>) -> Self {
+    pub(crate) fn new(core: Arc<KeyCore>, entropy: Arc<dyn Entropy>) -> Self {
         Self {
             core,
-            ids,
+            entropy,
             ciphertexts: Arc::default(),
         }
     }
@@ -140,7 +115,7 @@ impl Aws {
     }
 
     /// Lists all keys with their versions, without key material.
-    pub fn key_table(&self) -> Vec<KeyRow> {
+    pub(crate) fn key_table(&self) -> Vec<KeyRow> {
         let mut realms = self.core.realms();
         realms.sort();
         let keys = realms.iter().flat_map(|realm| self.core.keys(realm));

@@ -2,7 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 //!
-//! Which access keys are known, and the messages of errors, are in [`super::auth`].
+//! Which access keys are known, and the messages of errors, are in `super::auth`.
 
 use aws_lc_rs::{digest, hmac};
 use http::HeaderMap;

@@ -1,12 +1,11 @@
 //! Authentication of vault requests: bearer tokens are verified on every request, and a request
 //! without one gets a challenge.
 
+use crate::well_known::{AZURE_CLIENT_ID, AZURE_OBJECT_ID};
 use http::request::Parts;
 
 use super::AzureError;
-use super::identity::{
-    Claims, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, Identity, InvalidToken, issuer,
-};
+use super::identity::{Claims, Identity, InvalidToken, issuer};
 use crate::http::bearer::bearer_token;
 
 /// The caller that a token identifies.
@@ -70,8 +69,8 @@ pub(super) fn caller_without_verification(
         bearer_token(&parts.headers).and_then(|token| identity.verify(token, resources).ok());
     claims.map_or_else(
         || Principal {
-            client_id: DEFAULT_CLIENT_ID.to_owned(),
-            object_id: DEFAULT_OBJECT_ID.to_owned(),
+            client_id: AZURE_CLIENT_ID.to_owned(),
+            object_id: AZURE_OBJECT_ID.to_owned(),
             issuer: issuer(&identity.directory.tenant),
         },
         Principal::from,

@@ -14,7 +14,7 @@ use super::names::KeyName;
 
 /// An error response: `{"error":{"code","message","innererror":{"code"}}}` with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AzureError {
+pub(crate) struct AzureError {
     /// HTTP status.
     pub status: StatusCode,
     /// Value of `error.code`.

@@ -7,7 +7,7 @@ mod auth;
 mod crypto;
 mod deleted;
 mod error;
-pub mod identity;
+pub(crate) mod identity;
 mod jwk;
 mod keys;
 mod management;
@@ -16,11 +16,12 @@ mod operation;
 mod page;
 mod rotation;
 pub(crate) mod route;
-pub mod seed;
+pub(crate) mod seed;
 pub(crate) mod service;
-pub mod vaults;
+pub(crate) mod vaults;
 mod wire;
 
+use crate::well_known::AZURE_VAULT;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyState, VersionState};
 use serde_json::Value;
 
-pub use error::AzureError;
+pub(crate) use error::AzureError;
 
 use crate::Auth;
 use crate::ids::random_uuid;
@@ -39,9 +40,6 @@ use names::KeyName;
 use operation::{Call, Operation};
 use vaults::{AccessPolicy, Vault, Vaults};
 use wire::{ApiVersion, Input};
-
-/// The vault that exists from the start; the well-known application may do everything in it.
-pub const DEFAULT_VAULT: &str = "kmslab";
 
 /// The managed HSM that exists from the start, with the same permissions.
 const DEFAULT_MANAGED_HSM: &str = "kmslab.managedhsm";
@@ -113,7 +111,7 @@ impl Azure {
         self.vaults.clear();
         self.management.clear();
         let application = identity::Directory::well_known();
-        for name in [DEFAULT_VAULT, DEFAULT_MANAGED_HSM] {
+        for name in [AZURE_VAULT, DEFAULT_MANAGED_HSM] {
             let mut vault = Vault::new(name);
             let keys = std::iter::once("all".to_owned()).collect();
             vault.policies.push(AccessPolicy {

@@ -14,7 +14,7 @@ use super::operation::Operation;
 
 /// A vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vault {
+pub(crate) struct Vault {
     /// First label of the host name.
     pub name: String,
     /// Location, such as `eastus`.
@@ -39,7 +39,7 @@ pub struct Vault {
 
 /// Permissions of a principal on keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessPolicy {
+pub(crate) struct AccessPolicy {
     /// Object id of the principal.
     pub object_id: String,
     /// Permissions, such as `encrypt`, or `all`, compared without regard to case.
@@ -50,7 +50,7 @@ pub struct AccessPolicy {
 
 /// A role of a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleAssignment {
+pub(crate) struct RoleAssignment {
     /// Object id of the principal.
     pub object_id: String,
     /// The role.
@@ -59,8 +59,7 @@ pub struct RoleAssignment {
 
 /// The built-in roles that concern keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Role {
+pub(crate) enum Role {
     Administrator,
     CryptoOfficer,
     CryptoUser,
@@ -121,7 +120,7 @@ const ROLES: &[(Role, &str, &str, &[&str])] = &[
 
 impl Role {
     /// All roles.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         ROLES.iter().map(|(role, ..)| *role)
     }
 
@@ -131,17 +130,17 @@ impl Role {
     }
 
     /// Display name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.row().0
     }
 
     /// Id of the role definition.
-    pub fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         self.row().1
     }
 
     /// Finds a role by its name or id.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::all().find(|role| {
             role.name().eq_ignore_ascii_case(text) || role.id().eq_ignore_ascii_case(text)
         })
@@ -160,7 +159,7 @@ impl Role {
 
 impl Vault {
     /// A vault with access policies but without any permission.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             location: "eastus".to_owned(),

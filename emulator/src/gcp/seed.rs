@@ -1,12 +1,13 @@
 //! The `gcp` part of a seed file: service accounts with keys, bindings, and the account of the
 //! metadata server.
 
+use crate::well_known::GCP_TOKEN_URI;
 use std::fmt;
 
 use serde::Deserialize;
 
 use super::Gcp;
-use super::identity::{Account, KeyFile, TOKEN_URI};
+use super::identity::{Account, KeyFile};
 
 /// The `gcp` part of a seed file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,7 +38,7 @@ impl From<&KeyFile> for SeedServiceAccount {
     fn from(file: &KeyFile) -> Self {
         Self {
             email: file.email.clone(),
-            key_file: Some(file.json(TOKEN_URI).to_string()),
+            key_file: Some(file.json(GCP_TOKEN_URI).to_string()),
         }
     }
 }

@@ -154,7 +154,7 @@ async fn admin_client_reads_and_changes_a_running_emulator() {
         .send(emulator.http_addr())
         .await;
     let keys = client.keys().await.unwrap();
-    assert_eq!(keys, emulator.key_table());
+    assert_eq!(keys, emulator.keys().await);
     assert_eq!(
         keys.rows[0].key,
         created.json["KeyMetadata"]["Arn"].as_str().unwrap()
@@ -185,7 +185,7 @@ async fn admin_client_reads_and_changes_a_running_emulator() {
         matches!(&error, AdminError::Rejected { status: 400, message, .. } if message.contains("advance")),
         "{error}"
     );
-    emulator.shutdown().await;
+    emulator.stop().await;
     let error = client.health().await.unwrap_err();
     assert!(matches!(error, AdminError::NoResponse { .. }), "{error}");
 }

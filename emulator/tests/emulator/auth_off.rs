@@ -8,8 +8,8 @@ use google_cloud_auth::credentials::service_account;
 use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model::KeyRing;
 use http::Method;
-use kmslab_emulator::gcp::identity::KeyFile;
-use kmslab_emulator::{Auth, Emulator, RunningEmulator};
+use kmslab_emulator::KeyFile;
+use kmslab_emulator::{Auth, Emulator};
 use serde_json::json;
 
 use crate::azure_sdk::{VAULT, create, keys_with, secret};
@@ -17,7 +17,7 @@ use crate::support::{Answer, free_port, sdk_as, send};
 
 const RINGS: &str = "/v1/projects/p/locations/global/keyRings";
 
-async fn open() -> RunningEmulator {
+async fn open() -> Emulator {
     Emulator::builder()
         .auth(Auth::Off)
         .admin_listen(free_port())
@@ -28,7 +28,7 @@ async fn open() -> RunningEmulator {
 }
 
 /// A request without credentials.
-async fn plain(emulator: &RunningEmulator, method: Method, path: &str, body: &str) -> Answer {
+async fn plain(emulator: &Emulator, method: Method, path: &str, body: &str) -> Answer {
     let request = http::Request::builder()
         .method(method)
         .uri(path)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Call, raw, send, started};
 
 async fn call(
-    emulator: &kmslab_emulator::RunningEmulator,
+    emulator: &kmslab_emulator::Emulator,
     region: &'static str,
     operation: &'static str,
     body: &Value,

@@ -3,9 +3,9 @@
 //! Expected responses are Microsoft's recordings for its JavaScript SDK
 //! (sdk/keyvault/keyvault-keys/recordings of azure-sdk-for-js in 2021).
 
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_TENANT};
-use kmslab_emulator::azure::seed::{AzureSeed, SeedVault};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::seed::{AzureSeed, SeedVault};
+use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_TENANT};
+use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::azure_refusals::token;
@@ -15,7 +15,7 @@ const HSM: &str = "kmslab.managedhsm.azure.net";
 const VAULT: &str = "kmslab.vault.azure.net";
 
 async fn ask(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     host: &str,
     token: Option<&str>,
     path: &str,
@@ -30,7 +30,7 @@ async fn managed_hsm_has_its_own_tokens_and_key_types() {
     let emulator = Emulator::builder().start().await.unwrap();
     let rejected = ask(&emulator, HSM, None, "/keys?api-version=7.6", Value::Null).await;
     let challenge = format!(
-        "www-authenticate: bearer authorization=\"https://login.microsoftonline.com/{DEFAULT_TENANT}\", \
+        "www-authenticate: bearer authorization=\"https://login.microsoftonline.com/{AZURE_TENANT}\", \
          resource=\"https://managedhsm.azure.net\""
     );
     assert!(
@@ -38,8 +38,8 @@ async fn managed_hsm_has_its_own_tokens_and_key_types() {
         "{rejected:?}"
     );
 
-    let of_hsm = token(&emulator, DEFAULT_CLIENT_ID, "https://managedhsm.azure.net").await;
-    let of_vault = token(&emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await;
+    let of_hsm = token(&emulator, AZURE_CLIENT_ID, "https://managedhsm.azure.net").await;
+    let of_vault = token(&emulator, AZURE_CLIENT_ID, "https://vault.azure.net").await;
     for (host, wrong) in [(HSM, &of_vault), (VAULT, &of_hsm)] {
         let rejected = ask(
             &emulator,
@@ -112,8 +112,8 @@ async fn managed_hsms_are_seeded_and_not_listed_by_resource_manager() {
         ..SeedFile::default()
     };
     let emulator = Emulator::builder().seed(seed).start().await.unwrap();
-    let arm = token(&emulator, DEFAULT_CLIENT_ID, "https://management.azure.com").await;
-    let subscription = format!("/subscriptions/{DEFAULT_TENANT}");
+    let arm = token(&emulator, AZURE_CLIENT_ID, "https://management.azure.com").await;
+    let subscription = format!("/subscriptions/{AZURE_TENANT}");
     for path in [
         "providers/Microsoft.KeyVault/vaults",
         "resourceGroups/kmslab/resources",
@@ -149,7 +149,7 @@ async fn managed_hsms_are_seeded_and_not_listed_by_resource_manager() {
         404
     );
 
-    let of_hsm = token(&emulator, DEFAULT_CLIENT_ID, "https://managedhsm.azure.net").await;
+    let of_hsm = token(&emulator, AZURE_CLIENT_ID, "https://managedhsm.azure.net").await;
     // It exists, but nobody has permissions in it.
     let second = ask(
         &emulator,
@@ -165,7 +165,7 @@ async fn managed_hsms_are_seeded_and_not_listed_by_resource_manager() {
 #[tokio::test]
 async fn attributes_depend_on_the_api_version() {
     let emulator = Emulator::builder().start().await.unwrap();
-    let token = token(&emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await;
+    let token = token(&emulator, AZURE_CLIENT_ID, "https://vault.azure.net").await;
     for (name, kty) in [("rsa", "RSA"), ("aes", "oct-HSM")] {
         let path = format!("/keys/{name}/create?api-version=7.6");
         assert_eq!(

@@ -6,9 +6,9 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET, DEFAULT_TENANT};
-use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication, SeedFederated, SeedIssuer};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::seed::{AzureSeed, SeedApplication, SeedFederated, SeedIssuer};
+use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT};
+use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::support::{free_port, now};
@@ -25,7 +25,7 @@ fn client() -> reqwest::Client {
     reqwest::Client::new()
 }
 
-async fn post(emulator: &RunningEmulator, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
+async fn post(emulator: &Emulator, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
     let body: String = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(form)
         .finish();
@@ -57,7 +57,7 @@ fn by_assertion<'a>(client: &'a str, assertion: &'a str) -> Vec<(&'static str, &
 }
 
 fn v2() -> String {
-    format!("/{DEFAULT_TENANT}/oauth2/v2.0/token")
+    format!("/{AZURE_TENANT}/oauth2/v2.0/token")
 }
 
 fn claims(token: &str) -> Value {
@@ -118,7 +118,7 @@ fn application() -> SeedApplication {
     }
 }
 
-async fn with(application: SeedApplication, issuers: Vec<SeedIssuer>) -> RunningEmulator {
+async fn with(application: SeedApplication, issuers: Vec<SeedIssuer>) -> Emulator {
     let azure = AzureSeed {
         applications: vec![application],
         issuers,
@@ -142,7 +142,7 @@ async fn token_endpoints_return_the_members_that_clients_read() {
     let (status, answer) = post(
         &emulator,
         &v2(),
-        &by_secret(DEFAULT_CLIENT_ID, DEFAULT_SECRET),
+        &by_secret(AZURE_CLIENT_ID, AZURE_CLIENT_SECRET),
     )
     .await;
     assert_eq!(
@@ -153,19 +153,15 @@ async fn token_endpoints_return_the_members_that_clients_read() {
     assert_eq!(message["aud"], "https://vault.azure.net");
     assert_eq!(
         message["iss"],
-        format!("https://sts.windows.net/{DEFAULT_TENANT}/")
+        format!("https://sts.windows.net/{AZURE_TENANT}/")
     );
     assert_eq!(
         (&message["appid"], &message["tid"], &message["ver"]),
-        (
-            &DEFAULT_CLIENT_ID.into(),
-            &DEFAULT_TENANT.into(),
-            &"1.0".into()
-        )
+        (&AZURE_CLIENT_ID.into(), &AZURE_TENANT.into(), &"1.0".into())
     );
 
-    let v1 = format!("/{DEFAULT_TENANT}/oauth2/token");
-    let mut form = by_secret(DEFAULT_CLIENT_ID, DEFAULT_SECRET);
+    let v1 = format!("/{AZURE_TENANT}/oauth2/token");
+    let mut form = by_secret(AZURE_CLIENT_ID, AZURE_CLIENT_SECRET);
     form.push(("resource", "https://vault.azure.net"));
     let (status, answer) = post(&emulator, &v1, &form).await;
     assert_eq!(
@@ -185,7 +181,7 @@ async fn token_endpoints_return_the_members_that_clients_read() {
 #[tokio::test]
 async fn failed_logins_return_aadsts_codes() {
     let emulator = Emulator::builder().start().await.unwrap();
-    let good = || by_secret(DEFAULT_CLIENT_ID, DEFAULT_SECRET);
+    let good = || by_secret(AZURE_CLIENT_ID, AZURE_CLIENT_SECRET);
     let without = |name: &str| {
         good()
             .into_iter()
@@ -197,7 +193,7 @@ async fn failed_logins_return_aadsts_codes() {
     for (path, form, status, error, number) in [
         (
             v2(),
-            by_secret(DEFAULT_CLIENT_ID, "wrong"),
+            by_secret(AZURE_CLIENT_ID, "wrong"),
             401,
             "invalid_client",
             7_000_215,
@@ -235,7 +231,7 @@ async fn failed_logins_return_aadsts_codes() {
         (elsewhere, good(), 400, "invalid_request", 90_002),
         (
             v2(),
-            by_assertion(DEFAULT_CLIENT_ID, "a.b.c"),
+            by_assertion(AZURE_CLIENT_ID, "a.b.c"),
             401,
             "invalid_client",
             50_027,
@@ -457,7 +453,7 @@ async fn discovery_documents_name_working_endpoints() {
         }
     };
     let configuration = get(format!(
-        "/{DEFAULT_TENANT}/v2.0/.well-known/openid-configuration"
+        "/{AZURE_TENANT}/v2.0/.well-known/openid-configuration"
     ))
     .await;
     let endpoint = configuration["token_endpoint"].as_str().unwrap();

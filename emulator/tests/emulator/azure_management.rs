@@ -1,10 +1,10 @@
 //! Resource Manager and Graph: permissions, errors, and enforcement by the data plane.
 
-use kmslab_emulator::azure::identity::{
-    DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT,
+use kmslab_emulator::seed::{AzureSeed, SeedApplication};
+use kmslab_emulator::well_known::{
+    AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_TENANT,
 };
-use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::support::{self, Answer, admin, free_port, send};
@@ -13,9 +13,9 @@ const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const VAULTS: &str = "providers/Microsoft.KeyVault/vaults";
 
-async fn started() -> RunningEmulator {
+async fn started() -> Emulator {
     let application = SeedApplication {
-        secret: Some(DEFAULT_SECRET.into()),
+        secret: Some(AZURE_CLIENT_SECRET.into()),
         ..SeedApplication::new(OTHER, OTHER_OBJECT)
     };
     let azure = AzureSeed {
@@ -36,14 +36,14 @@ async fn started() -> RunningEmulator {
 
 /// A caller of one of Azure's hosts.
 struct Caller<'a> {
-    emulator: &'a RunningEmulator,
+    emulator: &'a Emulator,
     client: &'static str,
 }
 
 impl Caller<'_> {
     async fn token(&self, resource: &str) -> String {
         let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={DEFAULT_SECRET}&scope={resource}/.default",
+            "grant_type=client_credentials&client_id={}&client_secret={AZURE_CLIENT_SECRET}&scope={resource}/.default",
             self.client
         );
         let request = http::Request::post(format!(
@@ -75,7 +75,7 @@ impl Caller<'_> {
     }
 
     async fn arm(&self, method: &str, path: &str, body: Value) -> Answer {
-        let path = format!("/subscriptions/{DEFAULT_TENANT}/{path}?api-version=2024-11-01");
+        let path = format!("/subscriptions/{AZURE_TENANT}/{path}?api-version=2024-11-01");
         self.ask(
             "management.azure.com",
             "https://management.core.windows.net/",
@@ -96,14 +96,14 @@ impl Caller<'_> {
     }
 }
 
-fn owner(emulator: &RunningEmulator) -> Caller<'_> {
+fn owner(emulator: &Emulator) -> Caller<'_> {
     Caller {
         emulator,
-        client: DEFAULT_CLIENT_ID,
+        client: AZURE_CLIENT_ID,
     }
 }
 
-fn other(emulator: &RunningEmulator) -> Caller<'_> {
+fn other(emulator: &Emulator) -> Caller<'_> {
     Caller {
         emulator,
         client: OTHER,
@@ -111,7 +111,7 @@ fn other(emulator: &RunningEmulator) -> Caller<'_> {
 }
 
 fn vault_with(properties: Value) -> Value {
-    let mut all = json!({ "tenantId": DEFAULT_TENANT, "sku": { "name": "standard", "family": "A" }, "accessPolicies": [] });
+    let mut all = json!({ "tenantId": AZURE_TENANT, "sku": { "name": "standard", "family": "A" }, "accessPolicies": [] });
     all.as_object_mut()
         .unwrap()
         .extend(properties.as_object().unwrap().clone());
@@ -119,7 +119,7 @@ fn vault_with(properties: Value) -> Value {
 }
 
 fn policy(object: &str, keys: &[&str]) -> Value {
-    json!({ "tenantId": DEFAULT_TENANT, "objectId": object, "permissions": { "keys": keys, "secrets": ["get"] } })
+    json!({ "tenantId": AZURE_TENANT, "objectId": object, "permissions": { "keys": keys, "secrets": ["get"] } })
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn vault_enforces_the_policy_set_by_resource_manager() {
         201
     );
     let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
-    let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
+    let policies = json!([policy(AZURE_OBJECT_ID, &["all"])]);
     let properties = json!({ "enableRbacAuthorization": false, "accessPolicies": policies });
     let created = owner.arm("PUT", &path, vault_with(properties)).await;
     assert_eq!(
@@ -266,7 +266,7 @@ async fn role_assignment_applies_to_its_scope_and_below() {
         assign(
             "resourceGroups/rg/".into(),
             1,
-            DEFAULT_OBJECT_ID,
+            AZURE_OBJECT_ID,
             officer.clone()
         )
         .await
@@ -464,7 +464,7 @@ async fn deleted_vault_is_recoverable_until_its_retention_ends() {
         .await;
     let path = format!("resourceGroups/rg/{VAULTS}/one-vault");
     let put = || {
-        let policies = json!([policy(DEFAULT_OBJECT_ID, &["all"])]);
+        let policies = json!([policy(AZURE_OBJECT_ID, &["all"])]);
         vault_with(
             json!({ "enableRbacAuthorization": false, "accessPolicies": policies, "softDeleteRetentionInDays": 7 }),
         )
@@ -534,7 +534,7 @@ async fn listed_vault_can_be_read_and_updated_in_its_resource_group() {
         .json;
     let id = listed["value"][0]["id"].as_str().unwrap();
     let path = id
-        .split_once(&format!("/subscriptions/{DEFAULT_TENANT}/"))
+        .split_once(&format!("/subscriptions/{AZURE_TENANT}/"))
         .unwrap()
         .1
         .to_owned();
@@ -609,7 +609,7 @@ async fn new_vaults_use_roles_from_api_version_2026_02_01_on() {
         .await;
     let put = async |name: &str, version: &str, properties: Value| {
         let path = format!(
-            "/subscriptions/{DEFAULT_TENANT}/resourceGroups/g/providers/Microsoft.KeyVault/vaults/{name}?api-version={version}"
+            "/subscriptions/{AZURE_TENANT}/resourceGroups/g/providers/Microsoft.KeyVault/vaults/{name}?api-version={version}"
         );
         let body = vault_with(properties);
         let answer = owner

@@ -1,13 +1,13 @@
 //! A principal with all permissions in one vault reaches nothing of another, however a request
 //! names the two.
 
+use kmslab_emulator::well_known::{
+    AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_TENANT,
+};
 use std::collections::BTreeSet;
 
-use kmslab_emulator::azure::identity::{
-    DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT,
-};
-use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
+use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::azure_refusals::token;
@@ -20,7 +20,7 @@ const VERSION: &str = "api-version=7.6";
 
 /// Creates the vaults `mine` and `theirs`. The tested principal may do everything in the first, the
 /// well-known application in both.
-async fn two_vaults(rbac: bool) -> RunningEmulator {
+async fn two_vaults(rbac: bool) -> Emulator {
     let all = |object: &str| SeedPolicy {
         object_id: object.into(),
         keys: BTreeSet::from(["all".to_owned()]),
@@ -43,14 +43,14 @@ async fn two_vaults(rbac: bool) -> RunningEmulator {
         ..SeedVault::new(name)
     };
     let me = SeedApplication {
-        secret: Some(DEFAULT_SECRET.into()),
+        secret: Some(AZURE_CLIENT_SECRET.into()),
         ..SeedApplication::new(ME, MY_OBJECT)
     };
     let azure = AzureSeed {
         applications: vec![me],
         vaults: vec![
-            vault("mine", &[DEFAULT_OBJECT_ID, MY_OBJECT]),
-            vault("theirs", &[DEFAULT_OBJECT_ID]),
+            vault("mine", &[AZURE_OBJECT_ID, MY_OBJECT]),
+            vault("theirs", &[AZURE_OBJECT_ID]),
         ],
         ..AzureSeed::default()
     };
@@ -65,7 +65,7 @@ async fn two_vaults(rbac: bool) -> RunningEmulator {
 }
 
 struct Caller<'a> {
-    emulator: &'a RunningEmulator,
+    emulator: &'a Emulator,
     token: String,
 }
 
@@ -111,7 +111,7 @@ async fn crossed(rbac: bool) {
     let emulator = two_vaults(rbac).await;
     let owner = Caller {
         emulator: &emulator,
-        token: token(&emulator, DEFAULT_CLIENT_ID, VAULTS).await,
+        token: token(&emulator, AZURE_CLIENT_ID, VAULTS).await,
     };
     let me = Caller {
         emulator: &emulator,
@@ -229,7 +229,7 @@ async fn vault_permissions_do_not_allow_management() {
         emulator: &emulator,
         token: token(&emulator, ME, "https://management.azure.com").await,
     };
-    let subscription = format!("/subscriptions/{DEFAULT_TENANT}");
+    let subscription = format!("/subscriptions/{AZURE_TENANT}");
     let vaults =
         format!("{subscription}/resourceGroups/kmslab/providers/Microsoft.KeyVault/vaults");
     let assignment =

@@ -1,14 +1,16 @@
 //! Requests that a vault rejects, with the recorded errors; no request makes it fail.
 
+use kmslab_emulator::well_known::{
+    AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_TENANT,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET, DEFAULT_TENANT};
-use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
+use kmslab_emulator::{Emulator, SeedFile};
 use kmslab_keycore::{Clock, ManualClock};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -20,11 +22,11 @@ use crate::support::{Answer, free_port, now, send};
 const VERSION: &str = "api-version=7.6";
 
 /// A token for a resource.
-pub(crate) async fn token(emulator: &RunningEmulator, client: &str, resource: &str) -> String {
+pub(crate) async fn token(emulator: &Emulator, client: &str, resource: &str) -> String {
     let form = format!(
-        "grant_type=client_credentials&client_id={client}&client_secret={DEFAULT_SECRET}&scope={resource}/.default"
+        "grant_type=client_credentials&client_id={client}&client_secret={AZURE_CLIENT_SECRET}&scope={resource}/.default"
     );
-    let request = http::Request::post(format!("/{DEFAULT_TENANT}/oauth2/v2.0/token"))
+    let request = http::Request::post(format!("/{AZURE_TENANT}/oauth2/v2.0/token"))
         .header("host", "localhost")
         .header("content-type", "application/x-www-form-urlencoded");
     let answer = send(emulator.http_addr(), &request.body(form).unwrap()).await;
@@ -34,12 +36,12 @@ pub(crate) async fn token(emulator: &RunningEmulator, client: &str, resource: &s
         .to_owned()
 }
 
-async fn vault_token(emulator: &RunningEmulator) -> String {
-    token(emulator, DEFAULT_CLIENT_ID, "https://vault.azure.net").await
+async fn vault_token(emulator: &Emulator) -> String {
+    token(emulator, AZURE_CLIENT_ID, "https://vault.azure.net").await
 }
 
 async fn ask(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     method: &str,
     path: &str,
     token: Option<&str>,
@@ -72,7 +74,7 @@ async fn missing_token_gets_a_challenge() {
         let answer = ask(&emulator, method, path, None, "").await;
         assert_eq!(answer.status, 401, "{answer:?}");
         let challenge = format!(
-            "www-authenticate: bearer authorization=\"https://login.microsoftonline.com/{DEFAULT_TENANT}\", \
+            "www-authenticate: bearer authorization=\"https://login.microsoftonline.com/{AZURE_TENANT}\", \
              resource=\"https://vault.azure.net\""
         );
         assert!(answer.head.contains(&challenge), "{}", answer.head);
@@ -104,7 +106,7 @@ async fn invalid_token_is_rejected_with_the_reason() {
     let other = Emulator::builder().start().await.unwrap();
     let (foreign, arm) = (
         vault_token(&other).await,
-        token(&emulator, DEFAULT_CLIENT_ID, "https://management.azure.com").await,
+        token(&emulator, AZURE_CLIENT_ID, "https://management.azure.com").await,
     );
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
     for (token, error_message) in [
@@ -163,8 +165,8 @@ const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 
 /// The default application may do everything in `by-policy` and `by-role`; another one may encrypt
 /// and decrypt in the first and use keys in the second.
-async fn shared() -> RunningEmulator {
-    let default = kmslab_emulator::azure::identity::DEFAULT_OBJECT_ID;
+async fn shared() -> Emulator {
+    let default = AZURE_OBJECT_ID;
     let policy = |object: &str, keys: &[&str]| SeedPolicy {
         object_id: object.into(),
         keys: keys
@@ -183,7 +185,7 @@ async fn shared() -> RunningEmulator {
     };
     let azure = AzureSeed {
         applications: vec![SeedApplication {
-            secret: Some(DEFAULT_SECRET.into()),
+            secret: Some(AZURE_CLIENT_SECRET.into()),
             ..SeedApplication::new(OTHER, OTHER_OBJECT)
         }],
         vaults: vec![
@@ -246,10 +248,14 @@ async fn access_policies_and_roles_are_enforced() {
         let owner = keys_with(
             &emulator,
             &url,
-            secret(&emulator, DEFAULT_CLIENT_ID, DEFAULT_SECRET),
+            secret(&emulator, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET),
         );
         create(&owner, "k", rsa()).await;
-        let other = keys_with(&emulator, &url, secret(&emulator, OTHER, DEFAULT_SECRET));
+        let other = keys_with(
+            &emulator,
+            &url,
+            secret(&emulator, OTHER, AZURE_CLIENT_SECRET),
+        );
         let (allowed, rejected) = match inner {
             "AccessDenied" => (
                 other.encrypt("k", oaep(), None).await,
@@ -266,7 +272,7 @@ async fn access_policies_and_roles_are_enforced() {
             inner,
             words,
             &format!(
-                "appid={OTHER};oid={OTHER_OBJECT};iss=https://sts.windows.net/{DEFAULT_TENANT}/"
+                "appid={OTHER};oid={OTHER_OBJECT};iss=https://sts.windows.net/{AZURE_TENANT}/"
             ),
         ] {
             assert!(rejected.contains(part), "{part} in {rejected}");

@@ -1,6 +1,7 @@
 //! Azure Key Vault with Microsoft's own Rust SDK: real host names through the proxy, tokens from
 //! the real endpoints' paths.
 
+use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET};
 use std::sync::Arc;
 
 use azure_core::credentials::{Secret, TokenCredential};
@@ -18,14 +19,13 @@ use azure_security_keyvault_keys::models::{
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use futures::TryStreamExt as _;
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
 
 use crate::support::{admin, free_port};
 
 pub(crate) const VAULT: &str = "https://kmslab.vault.azure.net";
 
-pub(crate) async fn started() -> RunningEmulator {
+pub(crate) async fn started() -> Emulator {
     Emulator::builder()
         .admin_listen(free_port())
         .proxy_listen(free_port())
@@ -35,7 +35,7 @@ pub(crate) async fn started() -> RunningEmulator {
 }
 
 /// Options of an Azure client for the emulator: a proxy and a CA.
-pub(crate) fn client_options(emulator: &RunningEmulator) -> ClientOptions {
+pub(crate) fn client_options(emulator: &Emulator) -> ClientOptions {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(emulator.ca_pem().unwrap().as_bytes()).unwrap();
     let proxy = reqwest::Proxy::all(format!("http://{}", emulator.proxy_addr().unwrap())).unwrap();
@@ -53,7 +53,7 @@ pub(crate) fn client_options(emulator: &RunningEmulator) -> ClientOptions {
 }
 
 pub(crate) fn secret(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     client_id: &str,
     secret: &str,
 ) -> Arc<dyn TokenCredential> {
@@ -65,7 +65,7 @@ pub(crate) fn secret(
 }
 
 pub(crate) fn keys_with(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     vault: &str,
     credential: Arc<dyn TokenCredential>,
 ) -> KeyClient {
@@ -76,11 +76,11 @@ pub(crate) fn keys_with(
     KeyClient::new(vault, credential, Some(options)).unwrap()
 }
 
-pub(crate) fn keys(emulator: &RunningEmulator) -> KeyClient {
+pub(crate) fn keys(emulator: &Emulator) -> KeyClient {
     keys_with(
         emulator,
         VAULT,
-        secret(emulator, DEFAULT_CLIENT_ID, DEFAULT_SECRET),
+        secret(emulator, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET),
     )
 }
 

@@ -1,6 +1,6 @@
 //! Bodies that are too large or cannot be read get an error in the format of the endpoint.
 
-use kmslab_emulator::{Auth, Emulator, RunningEmulator};
+use kmslab_emulator::{Auth, Emulator};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, raw};
@@ -9,7 +9,7 @@ const TOKEN: &str = "/token";
 const ACCOUNTS: &str = "/v1/projects/p/serviceAccounts";
 const METADATA: &str = "/computeMetadata/v1/project/project-id";
 
-async fn post(emulator: &RunningEmulator, host: &str, path: &str, rest: &str) -> Answer {
+async fn post(emulator: &Emulator, host: &str, path: &str, rest: &str) -> Answer {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: {host}\r\nmetadata-flavor: Google\r\nconnection: close\r\n"
     );

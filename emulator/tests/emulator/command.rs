@@ -208,6 +208,24 @@ fn missing_temporary_directory_only_omits_the_key_file() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn auth_off_is_said_at_start() {
+    for (flags, said) in [(&["--auth", "off"][..], true), (&[], false)] {
+        let mut running = Running(command(flags).spawn().unwrap());
+        running.first_line();
+        let mut stderr = running.0.stderr.take().unwrap();
+        assert_eq!(running.signalled("-TERM"), Some(0));
+        let mut message = String::new();
+        stderr.read_to_string(&mut message).unwrap();
+        assert_eq!(
+            message.contains("all clouds allow every request"),
+            said,
+            "{message}"
+        );
+    }
+}
+
 #[test]
 fn environment_errors_exit_with_3() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,13 +1,13 @@
 //! Deletion in Cloud KMS: destroyed versions, then empty keys, whose names stay in use.
 
-use kmslab_emulator::RunningEmulator;
+use kmslab_emulator::Emulator;
 use serde_json::{Value, json};
 
 use crate::gcp_rest::{RING, rest, with_key};
 use crate::support::admin;
 
 async fn call(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     token: &str,
     method: &str,
     path: &str,

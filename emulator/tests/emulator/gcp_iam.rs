@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kmslab_emulator::gcp::identity::KeyFile;
-use kmslab_emulator::gcp::seed::GcpSeed;
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::KeyFile;
+use kmslab_emulator::seed::GcpSeed;
+use kmslab_emulator::{Emulator, SeedFile};
 use kmslab_keycore::ManualClock;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ pub(crate) fn signed(key: &str, id: &str, claims: &Value) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-async fn exchanged(emulator: &RunningEmulator, form: &str) -> Answer {
+async fn exchanged(emulator: &Emulator, form: &str) -> Answer {
     let request = http::Request::post("/token").header("host", "oauth2.googleapis.com");
     let request = request.header("content-type", "application/x-www-form-urlencoded");
     send(
@@ -388,7 +388,7 @@ async fn iam_policies_are_read_set_and_tested_as_in_the_service() {
 /// Creates a key of a purpose and an algorithm and returns the name of its first version once it is
 /// enabled.
 pub(crate) async fn version(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     token: Option<&str>,
     purpose: &str,
     algorithm: &str,
@@ -410,7 +410,7 @@ pub(crate) async fn version(
 }
 
 pub(crate) async fn until(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     token: Option<&str>,
     name: &str,
     state: &str,
@@ -644,7 +644,11 @@ async fn import_job_imports_key_material() {
             .status,
         200
     );
-    emulator.clock().advance(Duration::from_hours(49)).unwrap();
+    emulator
+        .clock()
+        .advance(Duration::from_hours(49))
+        .await
+        .unwrap();
     let second = format!("/v1/{RING}/cryptoKeys/mine/cryptoKeyVersions/2");
     let second = rest(&emulator, token, "GET", &second, Value::Null).await;
     assert_eq!((second.status, second.json.get("importJob")), (200, None));

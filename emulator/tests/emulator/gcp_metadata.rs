@@ -3,8 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kmslab_emulator::gcp::identity::KeyFile;
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
+use kmslab_emulator::KeyFile;
 use serde_json::{Value, json};
 
 use crate::gcp_iam::signed;
@@ -13,12 +13,7 @@ use crate::support::{Answer, send};
 const EMAIL: &str = "kmslab@kmslab.iam.gserviceaccount.com";
 const ROOT: &str = "/computeMetadata/v1";
 
-async fn get_with(
-    emulator: &RunningEmulator,
-    host: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> Answer {
+async fn get_with(emulator: &Emulator, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = http::Request::get(path).header("host", host);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -26,7 +21,7 @@ async fn get_with(
     send(emulator.http_addr(), &request.body(String::new()).unwrap()).await
 }
 
-async fn get(emulator: &RunningEmulator, path: &str) -> Answer {
+async fn get(emulator: &Emulator, path: &str) -> Answer {
     get_with(
         emulator,
         "metadata.google.internal",
@@ -252,7 +247,7 @@ fn claims(token: &str) -> Value {
 }
 
 /// Verifies with the keys that Google's libraries fetch.
-async fn verified(emulator: &RunningEmulator, token: &str) -> Value {
+async fn verified(emulator: &Emulator, token: &str) -> Value {
     let keys = get_with(emulator, "www.googleapis.com", "/oauth2/v3/certs", &[])
         .await
         .json;
@@ -420,7 +415,7 @@ fn assertion(file: &KeyFile, audience: &str, more: Value) -> String {
     signed(key["private_key"].as_str().unwrap(), &file.key_id, &claims)
 }
 
-async fn exchange(emulator: &RunningEmulator, host: &str, path: &str, assertion: &str) -> Answer {
+async fn exchange(emulator: &Emulator, host: &str, path: &str, assertion: &str) -> Answer {
     let body =
         format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion={assertion}");
     let request = http::Request::post(path).header("host", host);

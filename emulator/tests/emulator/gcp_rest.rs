@@ -1,7 +1,7 @@
 //! Cloud KMS by hand-written REST and gRPC requests: shapes, errors, and equality of both wires.
 
 use bytes::Bytes;
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
 use kmslab_googleapis::kms;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -12,7 +12,7 @@ pub(crate) const RING: &str = "projects/p/locations/us-east1/keyRings/r";
 const KEY: &str = "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k";
 
 pub(crate) async fn rest(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     token: Option<&str>,
     method: &str,
     path: &str,
@@ -34,7 +34,7 @@ pub(crate) async fn rest(
 }
 
 /// A token of the account with all permissions, from the metadata server.
-pub(crate) async fn token(emulator: &RunningEmulator) -> String {
+pub(crate) async fn token(emulator: &Emulator) -> String {
     let path = "/computeMetadata/v1/instance/service-accounts/default/token";
     let request = http::Request::get(path)
         .header("host", "metadata.google.internal")
@@ -44,7 +44,7 @@ pub(crate) async fn token(emulator: &RunningEmulator) -> String {
 }
 
 /// An emulator with a key ring and a symmetric key, and a token for it.
-pub(crate) async fn with_key() -> (RunningEmulator, String) {
+pub(crate) async fn with_key() -> (Emulator, String) {
     let emulator = Emulator::builder()
         .admin_listen(free_port())
         .start()
@@ -76,7 +76,7 @@ pub(crate) async fn with_key() -> (RunningEmulator, String) {
 
 /// A gRPC call.
 async fn grpc<I, O>(
-    emulator: &RunningEmulator,
+    emulator: &Emulator,
     token: Option<&str>,
     call: &'static str,
     message: I,

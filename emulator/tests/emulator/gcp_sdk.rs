@@ -1,6 +1,7 @@
 //! Google Cloud KMS with Google's own Rust client: REST, and tokens that service accounts sign
 //! themselves.
 
+use kmslab_emulator::well_known::GCP_TOKEN_URI;
 use std::time::Duration;
 
 use google_cloud_auth::credentials::{Credentials, mds, service_account};
@@ -12,9 +13,9 @@ use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
 use google_cloud_kms_v1::model::crypto_key_version::{
     CryptoKeyVersionAlgorithm, CryptoKeyVersionState,
 };
-use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
-use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::KeyFile;
+use kmslab_emulator::seed::{GcpSeed, SeedBinding};
+use kmslab_emulator::{Emulator, SeedFile};
 
 use crate::gcp_rest::crc;
 use crate::support::{admin, free_port};
@@ -25,14 +26,11 @@ const KEY: &str = "projects/p/locations/us-east1/keyRings/k8s-secrets/cryptoKeys
 const PLUGIN: &str = "k8s-kms@p.iam.gserviceaccount.com";
 
 pub(crate) fn of_file(file: &KeyFile) -> Credentials {
-    let json = serde_json::from_str(&file.json(TOKEN_URI)).unwrap();
+    let json = serde_json::from_str(&file.json(GCP_TOKEN_URI)).unwrap();
     service_account::Builder::new(json).build().unwrap()
 }
 
-pub(crate) async fn client(
-    emulator: &RunningEmulator,
-    credentials: Credentials,
-) -> KeyManagementService {
+pub(crate) async fn client(emulator: &Emulator, credentials: Credentials) -> KeyManagementService {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let endpoint = format!("http://{}", emulator.http_addr());
     KeyManagementService::builder()
@@ -43,7 +41,7 @@ pub(crate) async fn client(
         .unwrap()
 }
 
-pub(crate) async fn owner(emulator: &RunningEmulator) -> KeyManagementService {
+pub(crate) async fn owner(emulator: &Emulator) -> KeyManagementService {
     client(emulator, of_file(&emulator.gcp_owner().unwrap())).await
 }
 
@@ -307,7 +305,7 @@ async fn rotation_schedule_follows_the_lab_clock() {
     );
 }
 
-async fn time_now(emulator: &RunningEmulator) -> i64 {
+async fn time_now(emulator: &Emulator) -> i64 {
     let client = owner(emulator).await;
     let ring = client.get_key_ring().set_name(RING).send().await.unwrap();
     ring.create_time.unwrap().seconds()

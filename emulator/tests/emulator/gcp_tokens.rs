@@ -1,8 +1,8 @@
 //! Google's tokens: audiences of assertions, scopes and lifetimes of access tokens.
 
-use kmslab_emulator::gcp::identity::KeyFile;
-use kmslab_emulator::gcp::seed::GcpSeed;
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::KeyFile;
+use kmslab_emulator::seed::GcpSeed;
+use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::gcp_iam::signed;
@@ -16,7 +16,7 @@ const KMS: &str = "https://www.googleapis.com/auth/cloudkms";
 const STORAGE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
 
 struct Lab {
-    emulator: RunningEmulator,
+    emulator: Emulator,
     file: KeyFile,
 }
 

@@ -291,6 +291,7 @@ async fn rotation_status_history_and_limit() {
     emulator
         .clock()
         .advance(std::time::Duration::from_hours(24 * 366))
+        .await
         .unwrap();
     for _ in 0..25 {
         client

@@ -1,8 +1,10 @@
 //! In-process emulators leave nothing behind when they are dropped or shut down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kmslab_emulator::{Emulator, StartError};
+use kmslab_keycore::SeededEntropy;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -44,7 +46,7 @@ async fn shutdown_completes_with_an_open_connection() {
     let emulator = Emulator::builder().start().await.unwrap();
     let address = emulator.http_addr();
     let _idle = TcpStream::connect(address).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), emulator.shutdown())
+    tokio::time::timeout(Duration::from_secs(10), emulator.stop())
         .await
         .unwrap();
     TcpListener::bind(address).await.unwrap();
@@ -89,7 +91,25 @@ async fn two_emulators_share_no_keys() {
         200
     );
     assert_eq!(
-        (one.key_table().rows.len(), two.key_table().rows.len()),
+        (one.keys().await.rows.len(), two.keys().await.rows.len()),
         (1, 0)
     );
+}
+
+#[tokio::test]
+async fn keys_are_the_same_with_the_same_entropy() {
+    let created = async |seed| {
+        let emulator = Emulator::builder()
+            .entropy(Arc::new(SeededEntropy::new(seed)))
+            .start()
+            .await
+            .unwrap();
+        Call::new("CreateKey", "{}")
+            .send(emulator.http_addr())
+            .await;
+        emulator.keys().await.rows[0].key.clone()
+    };
+    let first = created(1).await;
+    assert_eq!(created(1).await, first);
+    assert_ne!(created(2).await, first);
 }

@@ -1,9 +1,9 @@
 //! The owner of one project, account or vault reaches nothing of another one, wherever path and
 //! body can name different owners.
 
-use kmslab_emulator::gcp::identity::KeyFile;
-use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::KeyFile;
+use kmslab_emulator::seed::{GcpSeed, SeedBinding};
+use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
 use crate::gcp_iam::signed;
@@ -17,7 +17,7 @@ const THEM: &str = "some-one@theirs.iam.gserviceaccount.com";
 
 /// Creates two projects with a key ring, a key and an account each, and returns a token of an
 /// account that owns `mine` only.
-async fn two_projects() -> (RunningEmulator, String) {
+async fn two_projects() -> (Emulator, String) {
     let file = KeyFile::generate(ME).unwrap();
     let binding = SeedBinding {
         resource: "projects/mine".into(),
@@ -70,7 +70,7 @@ async fn two_projects() -> (RunningEmulator, String) {
 }
 
 /// Everything in the other project, as the owner of everything sees it.
-async fn theirs(emulator: &RunningEmulator) -> Vec<Value> {
+async fn theirs(emulator: &Emulator) -> Vec<Value> {
     let owner = token(emulator).await;
     let mut seen = Vec::new();
     for path in [

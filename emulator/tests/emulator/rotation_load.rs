@@ -73,7 +73,7 @@ async fn slow_rotations_block_no_other_cloud_and_end_with_the_emulator() {
         () = others => {}
     }
     // The request was dropped, so the work in the background ends after its current version.
-    tokio::time::timeout(Duration::from_secs(20), emulator.shutdown())
+    tokio::time::timeout(Duration::from_secs(20), emulator.stop())
         .await
         .expect("the rotations were waited for");
 }

@@ -102,7 +102,7 @@ async fn moving_the_lab_clock_keeps_clients_authenticated() {
     assert_eq!(decrypted(&client, blob).await, b"secret");
     let fresh = encrypted(&client, &key).await;
     assert_eq!(decrypted(&client, fresh).await, b"secret");
-    assert_eq!(emulator.key_table().rows.len(), 1);
+    assert_eq!(emulator.keys().await.rows.len(), 1);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn key_is_deleted_after_its_waiting_period() {
         .await
         .unwrap();
     let days = |n: u64| Duration::from_secs(n * 86_400);
-    emulator.clock().advance(days(6)).unwrap();
+    emulator.clock().advance(days(6)).await.unwrap();
     assert!(client.describe_key().key_id(&key).send().await.is_ok());
     let moved = admin(&emulator, "/clock", Some(r#"{"advance":"2d"}"#)).await;
     assert_eq!(moved.json["deleted"], json!(1), "{}", moved.text);
@@ -132,7 +132,7 @@ async fn key_is_deleted_after_its_waiting_period() {
         .into_service_error();
     assert!(error.is_not_found_exception(), "{error:?}");
     assert!(client.decrypt().ciphertext_blob(blob).send().await.is_err());
-    assert!(emulator.key_table().rows.is_empty());
+    assert!(emulator.keys().await.rows.is_empty());
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use http::HeaderValue;
 use http::request::Parts;
 use kmslab_emulator::Auth;
-use kmslab_emulator::aws::auth::{Authenticator, Credential, Credentials};
-use kmslab_emulator::aws::sigv4::{self, Authorization};
+use kmslab_emulator::internal::sigv4::{self, Authorization};
+use kmslab_emulator::internal::{Authenticator, Credential, Credentials};
 use proptest::prelude::*;
 
 use crate::support::{ACCOUNT, Call, now};

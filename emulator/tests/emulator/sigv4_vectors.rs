@@ -1,7 +1,7 @@
 //! The vendor's published SigV4 test suite: every case that applies to an AWS JSON service.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use kmslab_emulator::aws::sigv4::{self, Authorization, SignedRequest, SigningKey};
+use kmslab_emulator::internal::sigv4::{self, Authorization, SignedRequest, SigningKey};
 use serde::Deserialize;
 
 const SUITE: &str = include_str!("../../../fixtures/sigv4/aws-signing-test-suite-v4.json");

@@ -11,7 +11,7 @@ use aws_sigv4::sign::v4;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use jiff::Timestamp;
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
 use kmslab_keycore::{Clock, SystemClock};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ pub(crate) fn free_port() -> Option<SocketAddr> {
     Some(SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
-pub(crate) async fn started() -> RunningEmulator {
+pub(crate) async fn started() -> Emulator {
     Emulator::builder()
         .admin_listen(free_port())
         .start()
@@ -192,7 +192,7 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
 }
 
 /// GET of the admin port, or POST if there is a body.
-pub(crate) async fn admin(emulator: &RunningEmulator, path: &str, body: Option<&str>) -> Answer {
+pub(crate) async fn admin(emulator: &Emulator, path: &str, body: Option<&str>) -> Answer {
     let address = emulator.admin_addr().unwrap();
     let method = if body.is_some() { "POST" } else { "GET" };
     let request = http::Request::builder()
@@ -206,11 +206,11 @@ pub(crate) async fn admin(emulator: &RunningEmulator, path: &str, body: Option<&
     .await
 }
 
-pub(crate) fn sdk(emulator: &RunningEmulator) -> Client {
+pub(crate) fn sdk(emulator: &Emulator) -> Client {
     sdk_as(emulator, "test", "test", "us-east-1")
 }
 
-pub(crate) fn sdk_as(emulator: &RunningEmulator, id: &str, secret: &str, region: &str) -> Client {
+pub(crate) fn sdk_as(emulator: &Emulator, id: &str, secret: &str, region: &str) -> Client {
     Client::from_conf(
         config(id, secret, region)
             .endpoint_url(format!("http://{}", emulator.http_addr()))
@@ -218,7 +218,7 @@ pub(crate) fn sdk_as(emulator: &RunningEmulator, id: &str, secret: &str, region:
     )
 }
 
-pub(crate) fn sdk_over_tls(emulator: &RunningEmulator, ca_pem: &str) -> Client {
+pub(crate) fn sdk_over_tls(emulator: &Emulator, ca_pem: &str) -> Client {
     let trust = TrustStore::empty().with_pem_certificate(ca_pem.as_bytes());
     let context = TlsContext::builder()
         .with_trust_store(trust)

@@ -15,7 +15,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kmslab_emulator::args::EmulatorArgs;
+use kmslab_emulator::command::EmulatorArgs;
 use kmslab_plugin::args::PluginArgs;
 
 use crate::process::exec_child::{self, ExecChildArgs};
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
 
 async fn run(verb: Command) -> anyhow::Result<ExitCode> {
     if !matches!(verb, Command::Plugin { .. }) {
-        let filter = kmslab_emulator::args::log_filter();
+        let filter = kmslab_emulator::command::log_filter();
         // Fails if the embedding program has set up logging, which is then used.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -113,7 +113,7 @@ async fn run(verb: Command) -> anyhow::Result<ExitCode> {
         Command::Down(args) => down::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::List(args) => list::run(args),
-        Command::Emulator(args) => kmslab_emulator::args::run(*args).await,
+        Command::Emulator(args) => kmslab_emulator::command::run(*args).await,
         Command::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Command::Assets(args) => assets::run(args).await,
         Command::Inspect(args) => inspect::run(*args).await,

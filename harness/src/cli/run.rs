@@ -113,7 +113,7 @@ impl CloudChoice {
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = selected_scenarios(&args)?;
     args.kind.check(args.cluster)?;
-    let mut interrupted = std::pin::pin!(kmslab_emulator::args::signals()?);
+    let mut interrupted = std::pin::pin!(kmslab_emulator::command::signals()?);
     let results = tokio::select! {
         results = run_all(&args, &scenarios) => results?,
         // Dropping the future stops what was started.

@@ -110,7 +110,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if args.detach {
         return run_detached(&args).await;
     }
-    let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
+    let mut told_to_end = std::pin::pin!(kmslab_emulator::command::signals()?);
     let (endpoint, admin, environment) = (args.endpoint(), args.admin(), args.spec());
     let key = args.key.map(|arn| UserKey {
         arn,
@@ -211,7 +211,7 @@ pub(super) fn human(description: &Description) -> String {
 /// Starts the same command again, detached from this terminal, and waits until it reports that the
 /// lab is ready.
 async fn run_detached(args: &UpArgs) -> anyhow::Result<ExitCode> {
-    let mut told_to_end = std::pin::pin!(kmslab_emulator::args::signals()?);
+    let mut told_to_end = std::pin::pin!(kmslab_emulator::command::signals()?);
     let log = log_file(&args.name)?;
     // What takes long is done here, where its progress is visible.
     let (spec, displayed) = (args.spec(), TerminalProgress::default());

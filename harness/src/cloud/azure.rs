@@ -1,6 +1,9 @@
 //! Operates a key in Azure Key Vault with the vendor's SDK, as another application than the
 //! plugin's.
 
+use kmslab_emulator::well_known::{
+    AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_VAULT,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +20,6 @@ use azure_security_keyvault_keys::models::{
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use futures::TryStreamExt as _;
-use kmslab_emulator::azure::DEFAULT_VAULT;
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET};
 use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
@@ -49,9 +50,9 @@ pub(super) fn seed() -> Value {
             "clientId": UNAUTHORIZED, "objectId": UNAUTHORIZED_OBJECT, "name": "kmslab-stranger", "secret": UNAUTHORIZED_SECRET,
         }],
         "vaults": [{
-            "name": DEFAULT_VAULT,
+            "name": AZURE_VAULT,
             "policies": [
-                { "objectId": DEFAULT_OBJECT_ID, "keys": ["all"] },
+                { "objectId": AZURE_OBJECT_ID, "keys": ["all"] },
                 { "objectId": PLUGIN_OBJECT, "keys": ["encrypt", "decrypt"] },
             ],
         }],
@@ -111,13 +112,13 @@ impl AzureCloud {
         };
         let credential: Arc<dyn TokenCredential> = ClientSecretCredential::new(
             &endpoints.azure_tenant,
-            DEFAULT_CLIENT_ID.to_owned(),
-            Secret::new(DEFAULT_SECRET),
+            AZURE_CLIENT_ID.to_owned(),
+            Secret::new(AZURE_CLIENT_SECRET),
             Some(ClientSecretCredentialOptions {
                 client_options: options.clone(),
             }),
         )?;
-        let vault = format!("https://{DEFAULT_VAULT}.vault.azure.net");
+        let vault = format!("https://{AZURE_VAULT}.vault.azure.net");
         let key_options = KeyClientOptions {
             client_options: options,
             ..KeyClientOptions::default()
@@ -125,8 +126,8 @@ impl AzureCloud {
         let sdk = KeyClient::new(&vault, credential, Some(key_options))?;
         let kek = builder(&endpoints).client_secret(
             &endpoints.azure_tenant,
-            DEFAULT_CLIENT_ID,
-            DEFAULT_SECRET,
+            AZURE_CLIENT_ID,
+            AZURE_CLIENT_SECRET,
         );
         let kek = Arc::new(kek.call_timeout(TIMEOUT).build().await?);
         Ok(Self {
@@ -185,7 +186,7 @@ fn http(endpoints: &Endpoints) -> anyhow::Result<Arc<reqwest::Client>> {
 }
 
 fn builder(endpoints: &Endpoints) -> AzureKekBuilder {
-    AzureKek::builder(Vault::Name(DEFAULT_VAULT.into()), KEY)
+    AzureKek::builder(Vault::Name(AZURE_VAULT.into()), KEY)
         .proxy(endpoints.proxy.as_deref())
         .ca_file(endpoints.ca.as_deref())
 }
@@ -279,7 +280,7 @@ impl Cloud for AzureCloud {
     fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings> {
         let mut args = vec![
             "azure".to_owned(),
-            format!("--keyvault-name={DEFAULT_VAULT}"),
+            format!("--keyvault-name={AZURE_VAULT}"),
             format!("--key-name={KEY}"),
         ];
         args.extend(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use async_trait::async_trait;
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::{Emulator, SeedFile};
 use kmslab_keycore::{Clock, LabClock, SystemClock};
 use kmslab_plugin::{Plugin, RunningPlugin};
 
@@ -21,7 +21,7 @@ use crate::runtime_dir::{RuntimeDir, sweep};
 
 struct EmbeddedTasks {
     plugins: Mutex<Vec<RunningPlugin>>,
-    emulator: Mutex<Option<RunningEmulator>>,
+    emulator: Mutex<Option<Emulator>>,
     /// The last field, so that it is dropped last.
     _dir: Arc<RuntimeDir>,
 }
@@ -40,7 +40,7 @@ impl Teardown for EmbeddedTasks {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(emulator) = emulator {
-            emulator.shutdown().await;
+            emulator.stop().await;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The emulator in a container next to kind's nodes, which reach it by name over TLS.
 
+use kmslab_emulator::well_known::AZURE_TENANT;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kmslab_emulator::azure::identity::DEFAULT_TENANT;
 use tokio::time::Instant;
 
 use crate::cloud::{self, AdminClient, Endpoints};
@@ -116,7 +116,7 @@ pub(super) async fn start(
         proxy: Some(format!("http://{}", engine.port(&name, PROXY).await?)),
         ca: Some(ca.clone()),
         admin: Some(admin),
-        azure_tenant: DEFAULT_TENANT.to_owned(),
+        azure_tenant: AZURE_TENANT.to_owned(),
         gcp_key_file: None,
     };
     let inside = Endpoints {

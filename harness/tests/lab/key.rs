@@ -200,5 +200,5 @@ async fn lab_uses_a_users_key_in_a_running_emulator() {
     // It outlives the lab, with the rotation made by the scenario.
     let table = cloud.key_table().await.unwrap();
     assert_eq!((table.rows.len(), table.rows[0].versions.len()), (1, 2));
-    emulator.shutdown().await;
+    emulator.stop().await;
 }

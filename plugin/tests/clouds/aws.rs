@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Region};
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
 use kmslab_kmsv2::socket::EncryptResponse;
 use kmslab_plugin::kek::aws::{AwsKek, AwsKekBuilder};
 use kmslab_plugin::kek::{Kek, KekError};
@@ -17,7 +17,7 @@ use crate::support::Lab;
 /// A cloud and its administrator, who uses another access key than the plugin, so that their
 /// requests can be distinguished.
 struct Cloud {
-    emulator: RunningEmulator,
+    emulator: Emulator,
     admin: Client,
 }
 
@@ -142,6 +142,7 @@ async fn dek_seed_round_trips_and_rotation_changes_the_key_id() {
         .emulator
         .clock()
         .advance(Duration::from_hours(365 * 24))
+        .await
         .unwrap();
     assert_eq!(lab.decrypt(&old).await.unwrap(), seed);
     lab.encrypt(&seed).await;
@@ -224,6 +225,7 @@ async fn dead_key_fails_status_until_it_is_restored() {
         .emulator
         .clock()
         .advance(Duration::from_hours(8 * 24))
+        .await
         .unwrap();
     let removed = |answer: &Result<String, tonic::Status>| {
         answer

@@ -1,6 +1,7 @@
 //! Azure Key Vault: the plugin has the permissions of the guide, `encrypt` and `decrypt`, and needs
 //! no others.
 
+use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,8 @@ use azure_security_keyvault_keys::models::{
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use jiff::SignedDuration;
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET};
-use kmslab_emulator::azure::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
+use kmslab_emulator::{Emulator, SeedFile};
 use kmslab_kmsv2::socket::EncryptResponse;
 use kmslab_plugin::kek::azure::{AuthMethod, AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError};
@@ -34,7 +34,7 @@ const BY_ROLE: &str = "by-role";
 
 /// A cloud and its administrator.
 struct Cloud {
-    emulator: RunningEmulator,
+    emulator: Emulator,
 }
 
 fn seed() -> SeedFile {
@@ -52,11 +52,11 @@ fn seed() -> SeedFile {
         ..SeedApplication::new(PLUGIN, PLUGIN_OBJECT)
     };
     let policies = vec![
-        policy(DEFAULT_OBJECT_ID, &["all"]),
+        policy(AZURE_OBJECT_ID, &["all"]),
         policy(PLUGIN_OBJECT, &["encrypt", "decrypt"]),
     ];
     let roles = vec![
-        role(DEFAULT_OBJECT_ID, "Key Vault Administrator"),
+        role(AZURE_OBJECT_ID, "Key Vault Administrator"),
         role(PLUGIN_OBJECT, "Key Vault Crypto Service Encryption User"),
     ];
     let vaults = vec![
@@ -116,8 +116,8 @@ impl Cloud {
         };
         let credential = ClientSecretCredential::new(
             &self.emulator.azure_tenant(),
-            DEFAULT_CLIENT_ID.to_owned(),
-            Secret::new(DEFAULT_SECRET),
+            AZURE_CLIENT_ID.to_owned(),
+            Secret::new(AZURE_CLIENT_SECRET),
             Some(ClientSecretCredentialOptions {
                 client_options: options.clone(),
             }),
@@ -289,6 +289,7 @@ async fn azure_rotation_policy_changes_the_key_id_after_90_days() {
         .emulator
         .clock()
         .advance(Duration::from_hours(90 * 24))
+        .await
         .unwrap();
     lab.status_until("another key id", |answer| {
         answer.as_ref().is_ok_and(|id| *id != old.key_id)
@@ -307,6 +308,7 @@ async fn azure_rotation_policy_changes_the_key_id_after_90_days() {
         .emulator
         .clock()
         .advance(Duration::from_hours(366 * 24))
+        .await
         .unwrap();
     let ended = lab
         .status_until("an error", Result::is_err)

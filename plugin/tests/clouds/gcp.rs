@@ -1,6 +1,7 @@
 //! Google Cloud KMS: the plugin's service account has exactly the guide's role on the key,
 //! `cryptoKeyEncrypterDecrypter`.
 
+use kmslab_emulator::well_known::GCP_TOKEN_URI;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use google_cloud_kms_v1::model::crypto_key_version::{
 };
 use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionTemplate, KeyRing};
 use google_cloud_wkt::{FieldMask, Timestamp};
-use kmslab_emulator::gcp::identity::{KeyFile, TOKEN_URI};
-use kmslab_emulator::gcp::seed::{GcpSeed, SeedBinding};
-use kmslab_emulator::{Emulator, RunningEmulator, SeedFile};
+use kmslab_emulator::KeyFile;
+use kmslab_emulator::seed::{GcpSeed, SeedBinding};
+use kmslab_emulator::{Emulator, SeedFile};
 use kmslab_kmsv2::socket::EncryptResponse;
 use kmslab_plugin::kek::gcp::{GcpKek, GcpKekBuilder};
 use kmslab_plugin::kek::{Kek, KekError};
@@ -32,7 +33,7 @@ const DAY: i64 = 86_400;
 
 /// A cloud and its administrator.
 struct Cloud {
-    emulator: RunningEmulator,
+    emulator: Emulator,
     admin: KeyManagementService,
     plugin: KeyFile,
     nobody: KeyFile,
@@ -169,7 +170,7 @@ impl Cloud {
 }
 
 fn of_file(file: &KeyFile) -> Credentials {
-    let json = serde_json::from_str(&file.json(TOKEN_URI)).unwrap();
+    let json = serde_json::from_str(&file.json(GCP_TOKEN_URI)).unwrap();
     service_account::Builder::new(json).build().unwrap()
 }
 
@@ -262,6 +263,7 @@ async fn google_rotation_period_changes_the_key_id_after_90_days() {
             .emulator
             .clock()
             .advance(Duration::from_hours(90 * 24))
+            .await
             .unwrap();
         let last = old.last().unwrap().key_id.clone();
         lab.status_until("another key id", |answer| {

@@ -15,7 +15,7 @@ const LOGIN: &str = r#"{"type":"authorized_user","client_id":"made-up","client_s
 
 struct Machine {
     home: tempfile::TempDir,
-    emulator: kmslab_emulator::RunningEmulator,
+    emulator: kmslab_emulator::Emulator,
 }
 
 impl Machine {

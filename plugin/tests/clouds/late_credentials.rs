@@ -1,11 +1,11 @@
 //! Credentials that become available or are corrected while the program runs.
 
+use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kmslab_emulator::azure::identity::{DEFAULT_CLIENT_ID, DEFAULT_SECRET};
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
 use kmslab_kmsv2::socket::StatusRequest;
 use tokio::process::{Child, Command};
 use tonic::Code;
@@ -14,7 +14,7 @@ use crate::support::connect;
 
 struct Machine {
     home: tempfile::TempDir,
-    emulator: RunningEmulator,
+    emulator: Emulator,
 }
 
 impl Machine {
@@ -134,7 +134,7 @@ async fn corrected_azure_client_secret_is_picked_up() {
     let tenant = machine.emulator.azure_tenant();
     let json = |secret: &str| {
         format!(
-            r#"{{"tenantId":"{tenant}","aadClientId":"{DEFAULT_CLIENT_ID}","aadClientSecret":"{secret}"}}"#
+            r#"{{"tenantId":"{tenant}","aadClientId":"{AZURE_CLIENT_ID}","aadClientSecret":"{secret}"}}"#
         )
     };
     machine
@@ -142,7 +142,7 @@ async fn corrected_azure_client_secret_is_picked_up() {
             &flags,
             &file,
             Some(&json("wrong")),
-            &json(DEFAULT_SECRET),
+            &json(AZURE_CLIENT_SECRET),
             RECOVERED,
         )
         .await;

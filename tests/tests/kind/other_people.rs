@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use kmslab::cloud::AdminClient;
 use kmslab::engine::Engine;
 use kmslab_e2e::binaries;
 
@@ -35,17 +34,15 @@ async fn kind_emulator_container_starts_for_rust_tests() {
     );
 
     let emulator = kmslab_emulator::testcontainers::start().await.unwrap();
-    assert_eq!(
-        AdminClient::new(emulator.admin())
-            .unwrap()
-            .keys()
-            .await
-            .unwrap()
-            .rows
-            .len(),
-        0,
-        "an emulator of its own"
-    );
+    let keys = emulator.keys().await.unwrap();
+    assert!(keys.rows.is_empty(), "an emulator of its own: {keys:?}");
+    let clock = emulator.clock();
+    let hour = std::time::Duration::from_hours(1);
+    let before = clock.now().await.unwrap();
+    let moved = clock.advance(hour).await.unwrap();
+    assert!(moved.clocks.lab >= before + hour, "{moved:?}");
+    emulator.reset().await.unwrap();
+    assert_eq!(emulator.requests().await.unwrap().total, 0);
     let engine = Engine::find().await.unwrap();
     let id = emulator.container().id().to_owned();
     let published = engine.run(&["port", &id]).await.unwrap();

@@ -1,23 +1,15 @@
 //! The directory: one tenant with its applications, managed identities and trusted issuers.
 
+use crate::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_TENANT};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jsonwebtoken::jwk::JwkSet;
 use zeroize::Zeroizing;
 
-/// The default tenant id.
-pub const DEFAULT_TENANT: &str = "0f7c5d0a-6a1b-4c6e-9d55-6b6d736c6162";
-/// Client id of the application that may do everything in the default vault.
-pub const DEFAULT_CLIENT_ID: &str = "a1b2c3d4-0000-4000-8000-6b6d736c6162";
-/// Object id of its service principal.
-pub const DEFAULT_OBJECT_ID: &str = "e5f6a7b8-0000-4000-8000-6b6d736c6162";
-/// Its client secret.
-pub const DEFAULT_SECRET: &str = "test";
-
 /// An application with its service principal, or a managed identity.
 #[derive(Clone)]
-pub struct Application {
+pub(crate) struct Application {
     /// Client id.
     pub client_id: String,
     /// Object id of its service principal; permissions refer to it.
@@ -47,7 +39,7 @@ impl fmt::Debug for Application {
 
 /// A federated credential; the assertion must match all three fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Federated {
+pub(crate) struct Federated {
     /// `iss` of the assertion.
     pub issuer: String,
     /// `sub` of the assertion, such as `system:serviceaccount:kube-system:kms-plugin`.
@@ -58,7 +50,7 @@ pub struct Federated {
 
 /// An external token issuer and its keys.
 #[derive(Debug, Clone)]
-pub struct Issuer {
+pub(crate) struct Issuer {
     /// `iss` of its assertions.
     pub url: String,
     /// Its key set.
@@ -68,7 +60,7 @@ pub struct Issuer {
 /// Resource id of a user-assigned identity. The only subscription has the tenant's id.
 pub(crate) fn managed_identity_id(group: &str, name: &str) -> String {
     format!(
-        "/subscriptions/{DEFAULT_TENANT}/resourcegroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        "/subscriptions/{AZURE_TENANT}/resourcegroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
     )
 }
 
@@ -96,10 +88,10 @@ impl Directory {
     /// The application that may do everything in the default vault.
     pub(crate) fn well_known() -> Application {
         Application {
-            client_id: DEFAULT_CLIENT_ID.to_owned(),
-            object_id: DEFAULT_OBJECT_ID.to_owned(),
+            client_id: AZURE_CLIENT_ID.to_owned(),
+            object_id: AZURE_OBJECT_ID.to_owned(),
             name: "test".to_owned(),
-            secrets: vec![Zeroizing::new(DEFAULT_SECRET.to_owned())],
+            secrets: vec![Zeroizing::new(AZURE_CLIENT_SECRET.to_owned())],
             certificates: Vec::new(),
             federated: Vec::new(),
             managed: Some(managed_identity_id("kmslab", "test")),

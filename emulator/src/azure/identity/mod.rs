@@ -15,10 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
-pub use directory::{
-    Application, DEFAULT_CLIENT_ID, DEFAULT_OBJECT_ID, DEFAULT_SECRET, DEFAULT_TENANT, Federated,
-    Issuer,
-};
+pub(crate) use directory::{Application, Federated, Issuer};
 pub(crate) use directory::{Directory, managed_identity_id};
 pub(crate) use token::{Claims, InvalidToken, issuer};
 

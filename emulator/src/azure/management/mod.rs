@@ -13,6 +13,7 @@ mod roles;
 pub(crate) mod service;
 mod vaults;
 
+use crate::well_known::{AZURE_OBJECT_ID, AZURE_TENANT};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use http::{Method, StatusCode};
@@ -22,12 +23,11 @@ pub(crate) use error::ArmError;
 
 use super::Azure;
 use super::auth::Principal;
-use super::identity::{DEFAULT_OBJECT_ID, DEFAULT_TENANT};
 use groups::Group;
 pub(crate) use roles::Assignment;
 
 /// The only subscription. Its id is the default tenant's, whatever tenant is configured.
-pub(crate) const SUBSCRIPTION: &str = DEFAULT_TENANT;
+pub(crate) const SUBSCRIPTION: &str = AZURE_TENANT;
 
 /// The resource groups.
 #[derive(Debug, Default)]
@@ -119,10 +119,7 @@ impl Azure {
             .collect();
         let get = request.method == Method::GET;
         let owns = self.identity.auth.is_off()
-            || request
-                .who
-                .object_id
-                .eq_ignore_ascii_case(DEFAULT_OBJECT_ID);
+            || request.who.object_id.eq_ignore_ascii_case(AZURE_OBJECT_ID);
         if get && segments[..] == ["subscriptions"] {
             // Every authenticated caller may list the subscriptions that it has access to.
             let his: Vec<Value> = owns.then(|| self.subscription()).into_iter().collect();

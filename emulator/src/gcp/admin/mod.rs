@@ -3,13 +3,14 @@
 
 pub(crate) mod service;
 
+use crate::well_known::GCP_TOKEN_URI;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use super::auth::Caller;
-use super::identity::{Account, KeyFile, TOKEN_URI, client_id, email_address, project_of};
+use super::identity::{Account, KeyFile, client_id, email_address, project_of};
 use super::{Gcp, GcpError};
 
 /// Expiry of keys created here: Google's user-managed keys do not expire.
@@ -227,7 +228,7 @@ fn key_to_json(email: &str, id: &str, file: Option<&KeyFile>) -> Value {
     });
     if let Some(file) = file {
         shown["privateKeyType"] = "TYPE_GOOGLE_CREDENTIALS_FILE".into();
-        let text = file.json(TOKEN_URI);
+        let text = file.json(GCP_TOKEN_URI);
         shown["privateKeyData"] = base64::engine::general_purpose::STANDARD
             .encode(text.as_bytes())
             .into();

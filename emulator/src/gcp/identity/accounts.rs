@@ -17,9 +17,6 @@ use crate::oauth::PublicRsaKey;
 /// The service account with all permissions on everything.
 pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";
 
-/// The `token_uri` of Google's key files.
-pub const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
-
 /// The key of a service account, as in its key file.
 #[derive(Clone)]
 pub struct KeyFile {
@@ -275,6 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::well_known::GCP_TOKEN_URI;
 
     proptest! {
         #[test]
@@ -288,7 +286,7 @@ mod tests {
     #[test]
     fn key_file_round_trips() {
         let created = KeyFile::generate("a@p.iam.gserviceaccount.com").unwrap();
-        let text = created.json(TOKEN_URI);
+        let text = created.json(GCP_TOKEN_URI);
         let read = KeyFile::parse(text.as_bytes()).unwrap();
         assert_eq!(
             (&read.email, &read.key_id, &read.public),

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
+pub use accounts::KeyFile;
 pub(crate) use accounts::{Account, Accounts, OWNER, client_id, email_address, project_of};
-pub use accounts::{KeyFile, TOKEN_URI};
 pub(crate) use token::InvalidToken;
 
 use crate::Auth;

@@ -6,14 +6,14 @@ use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use kmslab_emulator::RunningEmulator;
+use kmslab_emulator::Emulator;
 
 use super::{Front, Refusal, Sealed};
 use crate::support::sdk;
 
 struct Aws(Client);
 
-pub(super) fn connect(emulator: &RunningEmulator) -> BoxFuture<'_, Box<dyn Front>> {
+pub(super) fn connect(emulator: &Emulator) -> BoxFuture<'_, Box<dyn Front>> {
     async { Box::new(Aws(sdk(emulator))) as Box<dyn Front> }.boxed()
 }
 

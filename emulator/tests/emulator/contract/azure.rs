@@ -8,14 +8,14 @@ use azure_security_keyvault_keys::models::{
 use azure_security_keyvault_keys::{KeyClient, ResourceExt as _};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
-use kmslab_emulator::RunningEmulator;
+use kmslab_emulator::Emulator;
 
 use super::{Front, Refusal, Sealed};
 use crate::azure_sdk::{create, error_message, keys, operation, refusal};
 
 struct Azure(KeyClient);
 
-pub(super) fn connect(emulator: &RunningEmulator) -> BoxFuture<'_, Box<dyn Front>> {
+pub(super) fn connect(emulator: &Emulator) -> BoxFuture<'_, Box<dyn Front>> {
     async { Box::new(Azure(keys(emulator))) as Box<dyn Front> }.boxed()
 }
 

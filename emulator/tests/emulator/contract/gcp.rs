@@ -9,7 +9,7 @@ use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
 use google_cloud_kms_v1::model::crypto_key_version::CryptoKeyVersionState as State;
 use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, KeyRing};
-use kmslab_emulator::RunningEmulator;
+use kmslab_emulator::Emulator;
 
 use super::{Front, Refusal, Sealed};
 use crate::gcp_sdk::owner;
@@ -19,7 +19,7 @@ const RING: &str = "contract";
 
 struct Gcp(KeyManagementService);
 
-pub(super) fn connect(emulator: &RunningEmulator) -> BoxFuture<'_, Box<dyn Front>> {
+pub(super) fn connect(emulator: &Emulator) -> BoxFuture<'_, Box<dyn Front>> {
     async {
         let client = owner(emulator).await;
         let ring = client

@@ -9,7 +9,7 @@ mod gcp;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kmslab_emulator::{Emulator, RunningEmulator};
+use kmslab_emulator::Emulator;
 
 use crate::support::free_port;
 
@@ -50,7 +50,7 @@ trait Front: Send + Sync {
     async fn restore(&self, name: &str) -> bool;
 }
 
-type Connect = for<'a> fn(&'a RunningEmulator) -> futures::future::BoxFuture<'a, Box<dyn Front>>;
+type Connect = for<'a> fn(&'a Emulator) -> futures::future::BoxFuture<'a, Box<dyn Front>>;
 
 /// All front ends by name.
 const FRONTS: [(&str, Connect); 3] = [
@@ -61,7 +61,7 @@ const FRONTS: [(&str, Connect); 3] = [
 /// Longer than the longest waiting period of any vendor.
 const LONGEST_WAIT: Duration = Duration::from_hours(91 * 24);
 
-async fn started() -> RunningEmulator {
+async fn started() -> Emulator {
     Emulator::builder()
         .proxy_listen(free_port())
         .start()
@@ -70,7 +70,7 @@ async fn started() -> RunningEmulator {
 }
 
 /// Runs a test on every front end, each in its own emulator.
-async fn on_every_front(test: impl AsyncFn(&'static str, &RunningEmulator, &dyn Front)) {
+async fn on_every_front(test: impl AsyncFn(&'static str, &Emulator, &dyn Front)) {
     for (cloud, connect) in FRONTS {
         let emulator = started().await;
         let front = connect(&emulator).await;
@@ -133,7 +133,7 @@ async fn rotation_encrypts_with_the_new_version_and_old_ones_decrypt() {
         let mut versions: Vec<&str> = all.iter().map(|sealed| sealed.version.as_str()).collect();
         versions.dedup();
         assert_eq!(versions.len(), 4, "{cloud}: {versions:?}");
-        let [row] = &emulator.key_table().rows[..] else {
+        let [row] = &emulator.keys().await.rows[..] else {
             panic!("{cloud}: one key")
         };
         assert_eq!(
@@ -205,7 +205,7 @@ async fn scheduled_destruction_can_be_cancelled_until_due() {
         );
 
         front.destroy("k").await;
-        emulator.clock().advance(LONGEST_WAIT).unwrap();
+        emulator.clock().advance(LONGEST_WAIT).await.unwrap();
         assert_eq!(
             front.decrypt("k", &sealed).await,
             Err(Refusal::Gone),
@@ -228,11 +228,11 @@ async fn restart_forgets_keys_and_a_new_key_decrypts_nothing_old() {
         let front = connect(&emulator).await;
         front.create("k").await;
         let sealed = front.encrypt("k", b"x").await.unwrap();
-        emulator.shutdown().await;
+        emulator.stop().await;
 
         let emulator = started().await;
         let front = connect(&emulator).await;
-        assert!(emulator.key_table().rows.is_empty(), "{cloud}");
+        assert!(emulator.keys().await.rows.is_empty(), "{cloud}");
         front.create("k").await;
         let version = front.encrypt("k", b"y").await.unwrap().version;
         let rejected = front

@@ -1,4 +1,4 @@
-//! A running emulator: its addresses, its state, and its end.
+//! A running emulator.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
-use kmslab_emulator_api::{Endpoints, KeyTable, RequestCounts};
-use kmslab_keycore::{KeyCore, LabClock};
+use jiff::Timestamp;
+use kmslab_emulator_api::{ClockMoved, Endpoints, KeyTable, RequestCounts};
+use kmslab_keycore::{Clock as _, ClockError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::admin::{self, Admin};
+use crate::admin;
 use crate::gcp::identity::KeyFile;
 use crate::http::host::{self, Hosts};
 use crate::proxy;
-use crate::router::{self, Services};
+use crate::router;
+use crate::seed::SeedError;
 use crate::server::{self, BoundListener, Deadlines, ServedRouter, serve};
+use crate::state::State;
 use crate::tls::Tls;
 
 /// How often due rotations and deletions are applied to keys that nobody uses.
@@ -32,26 +35,24 @@ pub(crate) struct BoundPorts {
     pub(crate) hosts: Arc<Hosts>,
 }
 
-/// A running emulator. Dropping it stops all tasks and closes all sockets;
-/// [`RunningEmulator::shutdown`] finishes running requests first.
+/// A running emulator, from [`Emulator::builder`]. Dropping it stops all tasks and closes all
+/// sockets; [`Emulator::stop`] finishes running requests first.
 #[derive(Debug)]
-pub struct RunningEmulator {
+pub struct Emulator {
     http: SocketAddr,
     https: Option<SocketAddr>,
     proxy: Option<SocketAddr>,
     tls: Option<Tls>,
     admin: Option<SocketAddr>,
-    services: Services,
-    lab: Arc<LabClock>,
-    core: Arc<KeyCore>,
+    state: Arc<State>,
     stop: CancellationToken,
     /// Tunnels of the proxy are tasks of their own.
     _ends: DropGuard,
     tasks: JoinSet<()>,
 }
 
-impl RunningEmulator {
-    pub(crate) fn serve(listening: BoundPorts, services: Services, state: Arc<Admin>) -> Self {
+impl Emulator {
+    pub(crate) fn serve(listening: BoundPorts, state: Arc<State>) -> Self {
         let BoundPorts {
             http: (listener, http),
             https,
@@ -63,7 +64,7 @@ impl RunningEmulator {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let guard = from_fn_with_state(hosts, host::guard);
-        let router = router::router(services.clone()).layer(guard.clone());
+        let router = router::router(state.services.clone()).layer(guard.clone());
         let room = server::connection_slots();
         let served = |router| ServedRouter {
             router,
@@ -93,14 +94,13 @@ impl RunningEmulator {
             tasks.spawn(serve(listener, None, served(router), room));
             address
         });
-        let (lab, core) = (Arc::clone(&state.lab), Arc::clone(&state.core));
         tasks.spawn(apply_due_periodically(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
             let room = Arc::new(Semaphore::new(server::ADMIN_CONNECTIONS));
             tasks.spawn(serve(
                 listener,
                 None,
-                served(admin::router(state).layer(guard)),
+                served(admin::router(Arc::clone(&state)).layer(guard)),
                 room,
             ));
             address
@@ -112,13 +112,16 @@ impl RunningEmulator {
             proxy,
             tls,
             admin,
-            services,
-            lab,
-            core,
+            state,
             stop,
             _ends: ends,
             tasks,
         }
+    }
+
+    /// `http://HOST:PORT` of AWS KMS and Google Cloud KMS, for an SDK's endpoint URL.
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.http)
     }
 
     /// Address of the HTTP port.
@@ -143,13 +146,13 @@ impl RunningEmulator {
 
     /// Tenant id of Azure's tokens.
     pub fn azure_tenant(&self) -> String {
-        self.services.azure.identity.directory.tenant.clone()
+        self.state.services.azure.identity.directory.tenant.clone()
     }
 
     /// Key of Google's service account with all permissions, generated at first use. `None` if the
     /// system has no randomness.
     pub fn gcp_owner(&self) -> Option<KeyFile> {
-        self.services.gcp.identity.owner()
+        self.state.services.gcp.identity.owner()
     }
 
     /// Certificate of the CA that HTTPS clients must trust, as PEM.
@@ -183,41 +186,66 @@ impl RunningEmulator {
 
     /// Request counts, including rejected requests.
     pub fn requests(&self) -> RequestCounts {
-        self.services.pipeline.counter.snapshot()
+        self.state.requests()
     }
 
-    /// The clock that keys live by.
-    pub fn clock(&self) -> Arc<LabClock> {
-        Arc::clone(&self.lab)
+    /// The lab clock, which keys live by.
+    pub fn clock(&self) -> EmulatorClock {
+        EmulatorClock(Arc::clone(&self.state))
     }
 
-    /// All keys with their versions, without key material.
-    pub fn key_table(&self) -> KeyTable {
-        self.services.key_table()
+    /// Returns all keys with their versions, without key material, after their due rotations.
+    pub async fn keys(&self) -> KeyTable {
+        self.state.key_table().await
+    }
+
+    /// Removes all keys, callers and request counts, and applies the seed again. The clock stays.
+    pub async fn reset(&self) -> Result<(), SeedError> {
+        self.state.reset().await
     }
 
     /// Stops listening, waits up to 5 s for running requests, and ends.
-    pub async fn shutdown(mut self) {
-        self.core.stop();
+    pub async fn stop(mut self) {
+        self.state.core.stop();
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-impl Drop for RunningEmulator {
+impl Drop for Emulator {
     /// Blocking tasks are not cancelled with the emulator.
     fn drop(&mut self) {
-        self.core.stop();
+        self.state.core.stop();
     }
 }
 
-async fn apply_due_periodically(state: Arc<Admin>, stop: CancellationToken) {
+/// The lab clock of an emulator, which keys live by. It follows the wall clock and can be advanced.
+#[derive(Debug, Clone)]
+pub struct EmulatorClock(Arc<State>);
+
+impl EmulatorClock {
+    /// The time that the lab clock shows.
+    pub fn now(&self) -> Timestamp {
+        self.0.lab.now()
+    }
+
+    /// Advances the clock and applies the rotations and deletions that become due.
+    pub async fn advance(&self, by: Duration) -> Result<ClockMoved, ClockError> {
+        self.0.advance_clock(by).await
+    }
+
+    /// Sets the clock to a later time and applies the rotations and deletions that become due.
+    pub async fn set(&self, time: Timestamp) -> Result<ClockMoved, ClockError> {
+        self.0.set_clock(time).await
+    }
+}
+
+async fn apply_due_periodically(state: Arc<State>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(APPLY_DUE_INTERVAL) => {}
         }
-        // This call moves no clock, so nothing can fail before the due changes.
-        let _: Result<_, std::convert::Infallible> = state.apply_due(|| Ok(())).await;
+        state.apply_due().await;
     }
 }

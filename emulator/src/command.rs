@@ -17,8 +17,9 @@ use zeroize::Zeroizing;
 
 pub use crate::announce::OutputFormat;
 use crate::announce::{GcpKeyFile, print_addresses};
-use crate::aws::auth::{Credential, CredentialError};
-use crate::{Auth, Emulator, EmulatorBuilder, SeedFile, StartError};
+use crate::seed::SeedCredential;
+pub use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
+use crate::{Auth, CredentialError, Emulator, EmulatorBuilder, SeedFile, StartError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,21 +103,13 @@ impl FromStr for CredentialArg {
 
 impl CredentialArg {
     /// The secret is between the first colon and the last, so it may contain colons.
-    fn parse(&self) -> Result<(String, Credential), CredentialError> {
+    fn parse(&self) -> Result<SeedCredential, CredentialError> {
         let parts = self
             .0
             .split_once(':')
             .and_then(|(id, rest)| Some((id, rest.rsplit_once(':')?)));
         let (id, (secret, account)) = parts.ok_or(CredentialError::Form)?;
-        let secret = Zeroizing::new(secret.to_owned());
-        Ok((
-            id.to_owned(),
-            Credential {
-                secret,
-                account: account.to_owned(),
-                session_token: None,
-            },
-        ))
+        Ok(SeedCredential::new(id, secret, account))
     }
 }
 
@@ -187,7 +180,7 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     stopped.await;
     // Before the directory that may contain it.
     drop(gcp_key_file);
-    emulator.shutdown().await;
+    emulator.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -215,6 +208,7 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
     } = args;
     let tls_listen = (!no_tls).then_some(tls_listen);
     let proxy_listen = (!no_tls && !no_proxy).then_some(proxy_listen);
+    warn_if_unauthenticated(auth);
     warn_if_reachable(
         &[
             ("--listen", Some(listen)),
@@ -240,13 +234,22 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         .auth(auth)
         .lab_clock(Arc::new(lab));
     for credential in credentials {
-        let (id, credential) = credential.parse()?;
-        builder = builder.session_credential(id, credential);
+        builder = builder.session_credential(credential.parse()?);
     }
     if let Some(path) = seed {
         builder = builder.seed(SeedFile::read(&path)?);
     }
     Ok(builder)
+}
+
+/// Nobody should believe that permissions were tested.
+#[expect(clippy::print_stderr, reason = "a warning to the user")]
+fn warn_if_unauthenticated(auth: Auth) {
+    if auth.is_off() {
+        eprintln!(
+            "warning: --auth off: all clouds allow every request; no signature, token, policy or role is checked"
+        );
+    }
 }
 
 /// The well-known access key and the unauthenticated admin port are safe on loopback only.
