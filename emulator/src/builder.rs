@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use kmslab_keycore::{Clock, Entropy, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy};
+use kmslab_keycore::{
+    Clock, Entropy, Front, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy,
+};
 use tokio::net::TcpListener;
 
 use crate::Auth;
@@ -244,15 +246,9 @@ impl EmulatorBuilder {
         let lab = self
             .lab
             .unwrap_or_else(|| Arc::new(LabClock::new(Arc::clone(&self.wall))));
-        let core = KeyCore::new(
-            Arc::new(MemoryStore::default()),
-            lab.clone(),
-            Arc::clone(&self.entropy),
-        );
-        let core = Arc::new(core);
-        let aws = Aws::new(Arc::clone(&core), Arc::clone(&self.entropy));
+        let aws = Aws::new(core(&lab, &self.entropy), Arc::clone(&self.entropy));
         let azure = Azure::new(
-            Arc::clone(&core),
+            core(&lab, &self.entropy),
             &self.azure_tenant,
             self.azure_token_lifetime,
             Arc::clone(&self.wall),
@@ -260,7 +256,7 @@ impl EmulatorBuilder {
             self.auth,
         );
         let gcp = Gcp::new(
-            Arc::clone(&core),
+            core(&lab, &self.entropy),
             Arc::clone(&self.wall),
             Arc::clone(&self.entropy),
             self.auth,
@@ -283,7 +279,6 @@ impl EmulatorBuilder {
         };
         let state = Arc::new(State {
             services,
-            core,
             lab,
             wall: Arc::clone(&self.wall),
             seed: self.seed,
@@ -305,6 +300,11 @@ impl EmulatorBuilder {
             state,
         ))
     }
+}
+
+fn core<F: Front>(lab: &Arc<LabClock>, entropy: &Arc<dyn Entropy>) -> Arc<KeyCore<F>> {
+    let store = Arc::new(MemoryStore::default());
+    Arc::new(KeyCore::new(store, lab.clone(), Arc::clone(entropy)))
 }
 
 async fn bind_optional(

@@ -206,7 +206,7 @@ impl Emulator {
 
     /// Stops listening, waits up to 5 s for running requests, and ends.
     pub async fn stop(mut self) {
-        self.state.core.stop();
+        self.state.services.stop();
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
@@ -215,7 +215,7 @@ impl Emulator {
 impl Drop for Emulator {
     /// Blocking tasks are not cancelled with the emulator.
     fn drop(&mut self) {
-        self.state.core.stop();
+        self.state.services.stop();
     }
 }
 

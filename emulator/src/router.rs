@@ -14,6 +14,7 @@ use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
 use kmslab_emulator_api::KeyTable;
+use kmslab_keycore::DueChanges;
 
 use crate::aws::{self, service::AwsService};
 use crate::azure::{self, Azure};
@@ -40,6 +41,32 @@ impl Services {
         rows.extend(self.azure.key_table());
         rows.extend(self.gcp.key_table());
         KeyTable { rows }
+    }
+
+    /// Applies what is due by the lab clock to all keys, for as long as `should_continue` returns
+    /// true.
+    pub(crate) fn apply_due_while(&self, should_continue: &dyn Fn() -> bool) -> DueChanges {
+        let mut done = self.aws.aws.core.apply_due_while(should_continue);
+        done += self.azure.core.apply_due_while(should_continue);
+        done += self.gcp.core.apply_due_while(should_continue);
+        done
+    }
+
+    /// Ends running rotations and starts no more.
+    pub(crate) fn stop(&self) {
+        self.aws.aws.core.stop();
+        self.azure.core.stop();
+        self.gcp.core.stop();
+    }
+
+    /// Removes all keys, callers and request counts.
+    pub(crate) fn reset(&self) {
+        self.aws.aws.core.reset();
+        self.azure.core.reset();
+        self.azure.reset();
+        self.gcp.core.reset();
+        self.gcp.reset();
+        self.pipeline.counter.clear();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kmslab_emulator_api::{ClockMoved, Clocks, KeyTable, RequestCounts};
-use kmslab_keycore::{Clock, ClockError, DueChanges, KeyCore, LabClock};
+use kmslab_keycore::{Clock, ClockError, DueChanges, LabClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::router::Services;
@@ -18,7 +18,6 @@ const SKIPPED: &str = "one move makes at most the newest 32 versions of an RSA k
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) services: Services,
-    pub(crate) core: Arc<KeyCore>,
     pub(crate) lab: Arc<LabClock>,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) seed: SeedFile,
@@ -75,9 +74,10 @@ impl State {
         before()?;
         let waits = CancellationToken::new();
         let _waits = waits.clone().drop_guard();
-        let core = Arc::clone(&self.core);
-        let applied =
-            tokio::task::spawn_blocking(move || core.apply_due_while(&|| !waits.is_cancelled()));
+        let services = self.services.clone();
+        let applied = tokio::task::spawn_blocking(move || {
+            services.apply_due_while(&|| !waits.is_cancelled())
+        });
         Ok(applied.await.unwrap_or_default())
     }
 
@@ -95,10 +95,7 @@ impl State {
 
     /// Removes all keys, callers and request counts, and applies the seed.
     pub(crate) async fn reset(self: &Arc<Self>) -> Result<(), SeedError> {
-        self.core.reset();
-        self.services.azure.reset();
-        self.services.gcp.reset();
-        self.services.pipeline.counter.clear();
+        self.services.reset();
         self.apply_seed().await
     }
 

@@ -1,13 +1,10 @@
 //! A key: an ordered list of versions, at most one of them primary, and the key's data.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Algorithm, KeyError, KeyId, NewVersion, Purpose, Realm, Rotation, Version, VersionId,
-    VersionState,
+    Algorithm, Front, KeyError, KeyId, NewVersion, Purpose, Realm, Rotation, Version, VersionId,
 };
 
 /// Whether a key can be used.
@@ -26,54 +23,23 @@ pub enum KeyState {
 
 /// Properties of a new key.
 #[derive(Debug, Clone)]
-pub struct NewKey {
+pub struct NewKey<F: Front> {
     /// The key's id, unique in its realm.
     pub id: KeyId,
     /// Algorithm of the versions that rotations make.
     pub algorithm: Algorithm,
     /// The first version; `None` creates a key without versions.
-    pub first: Option<NewVersion>,
+    pub first: Option<NewVersion<F>>,
     /// The key's only purpose.
     pub purpose: Purpose,
-    /// Free text.
-    pub description: String,
-    /// Labels or tags.
-    pub labels: BTreeMap<String, String>,
-    /// Access policy in the front end's language; the core only stores it.
-    pub policy: Option<String>,
-    /// Properties of the front end; the core only stores them.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// The data of a key that callers may change.
-#[derive(Debug)]
-pub struct KeyFields<'a> {
-    /// Free text.
-    pub description: &'a mut String,
-    /// Labels or tags.
-    pub labels: &'a mut BTreeMap<String, String>,
-    /// Access policy in the front end's language.
-    pub policy: &'a mut Option<String>,
-    /// Properties of the front end.
-    pub attributes: &'a mut BTreeMap<String, String>,
-    /// Grants.
-    pub grants: &'a mut Vec<Grant>,
-}
-
-/// A grant; the core only stores it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
-    /// The grant's id.
-    pub id: String,
-    /// Who may use the key.
-    pub grantee: String,
-    /// The operations that are allowed.
-    pub operations: Vec<String>,
+    /// The front end's data.
+    pub data: F::KeyData,
 }
 
 /// A key with all its versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Key<F: Front> {
     /// The realm that the key is in.
     pub realm: Realm,
     /// The key's id, unique in its realm.
@@ -87,7 +53,7 @@ pub struct Key {
     /// Algorithm of the newest version, which rotations use.
     pub algorithm: Algorithm,
     /// All versions, oldest first.
-    pub versions: Vec<Version>,
+    pub versions: Vec<Version<F>>,
     /// Number of the newest version that the key ever had. Numbers of removed versions are not
     /// given out again.
     pub last_number: u32,
@@ -95,35 +61,17 @@ pub struct Key {
     pub primary: Option<VersionId>,
     /// Rotation policy and its state.
     pub rotation: Rotation,
-    /// Free text.
-    pub description: String,
-    /// Labels or tags.
-    pub labels: BTreeMap<String, String>,
-    /// Access policy in the front end's language; the core only stores it.
-    pub policy: Option<String>,
-    /// Properties of the front end; the core only stores them.
-    pub attributes: BTreeMap<String, String>,
-    /// Grants; the core only stores them.
-    pub grants: Vec<Grant>,
+    /// The front end's data.
+    pub data: F::KeyData,
 }
 
-impl Key {
-    pub(crate) fn fields(&mut self) -> KeyFields<'_> {
-        KeyFields {
-            description: &mut self.description,
-            labels: &mut self.labels,
-            policy: &mut self.policy,
-            attributes: &mut self.attributes,
-            grants: &mut self.grants,
-        }
-    }
-
+impl<F: Front> Key<F> {
     /// Returns a version by its id.
-    pub fn version(&self, id: &VersionId) -> Option<&Version> {
+    pub fn find_version(&self, id: &VersionId) -> Option<&Version<F>> {
         self.versions.iter().rev().find(|v| v.id == *id)
     }
 
-    pub(crate) fn version_mut(&mut self, id: &VersionId) -> Result<&mut Version, KeyError> {
+    pub(crate) fn version_mut(&mut self, id: &VersionId) -> Result<&mut Version<F>, KeyError> {
         self.versions
             .iter_mut()
             .find(|v| v.id == *id)
@@ -131,12 +79,20 @@ impl Key {
     }
 
     /// Returns the primary version. Fails with [`KeyError::NoPrimary`] if there is none.
-    pub fn primary(&self) -> Result<&Version, KeyError> {
+    pub fn primary_version(&self) -> Result<&Version<F>, KeyError> {
         self.primary
-            .and_then(|id| self.version(&id))
+            .and_then(|id| self.find_version(&id))
             .ok_or_else(|| KeyError::NoPrimary {
                 id: self.id.to_string(),
             })
+    }
+
+    /// Fails if the key cannot be rotated.
+    pub(crate) fn ensure_rotates(&self) -> Result<(), KeyError> {
+        match (self.algorithm, self.purpose) {
+            (Algorithm::AES_256, Purpose::EncryptDecrypt) | (_, Purpose::Any) => Ok(()),
+            _ => Err(KeyError::RotationUnsupported),
+        }
     }
 
     /// Fails if the key as a whole cannot be used.
@@ -165,13 +121,11 @@ impl Key {
     }
 
     /// Returns a version by its id if the key and the version can be used.
-    pub fn usable_version(&self, id: &VersionId) -> Result<&Version, KeyError> {
+    pub fn usable_version(&self, id: &VersionId) -> Result<&Version<F>, KeyError> {
         self.ensure_usable()?;
-        let version = self.version(id).ok_or(KeyError::VersionNotFound)?;
-        match version.state {
-            VersionState::Enabled => Ok(version),
-            state => Err(KeyError::VersionUnusable { state }),
-        }
+        let version = self.find_version(id).ok_or(KeyError::VersionNotFound)?;
+        version.ensure_enabled()?;
+        Ok(version)
     }
 }
 

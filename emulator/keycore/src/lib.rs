@@ -10,6 +10,7 @@ mod clock;
 mod core;
 mod entropy;
 mod error;
+mod front;
 mod imported;
 mod kem;
 mod key;
@@ -22,16 +23,17 @@ mod store;
 mod version;
 
 pub use clock::{Clock, ClockError, LabClock, ManualClock, SystemClock};
-pub use core::{Ciphertext, DueChanges, KeyCore, VersionRef};
+pub use core::{Ciphertext, DueChanges, KeyCore, KeyRef, RotationPolicy, VersionRef};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::KeyError;
+pub use front::{Front, FrontData};
 pub use imported::{ImportedMaterial, RsaParts};
-pub use key::{Alias, Grant, Key, KeyFields, KeyState, NewKey};
+pub use key::{Alias, Key, KeyState, NewKey};
 pub use names::{KeyId, ParseVersionIdError, Realm, VersionId};
 pub use rotation::{Period, Rotation, Trigger};
 pub use spec::{
     AesMode, Algorithm, Curve, Hash, Kem, PublicKey, Purpose, RsaPadding, SignInput,
     SignatureAlgorithm,
 };
-pub use store::{Change, MemoryStore, Store};
+pub use store::{MemoryStore, Revision, Store, Stored};
 pub use version::{Cause, NewVersion, Version, VersionFields, VersionState};

@@ -1,13 +1,12 @@
 //! A version of a key: its state, the table of allowed transitions, and its wrapped material.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, ImportedMaterial, KeyError, VersionId};
+use crate::{Algorithm, Front, ImportedMaterial, KeyError, VersionId};
 
 /// Whether a version can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,7 +33,7 @@ impl VersionState {
         use VersionState::{DestroyScheduled, Destroyed, Disabled, Enabled};
         match self {
             _ if self == to => true,
-            // Only `finish_version` leaves this state.
+            // Only `VersionRef::finish` leaves this state.
             Self::Pending => false,
             Enabled => matches!(to, Disabled | DestroyScheduled { .. } | Destroyed),
             Disabled => matches!(to, Enabled | DestroyScheduled { .. } | Destroyed),
@@ -62,12 +61,12 @@ pub enum Cause {
 
 /// Properties of a new version.
 #[derive(Debug, Clone)]
-pub struct NewVersion {
+pub struct NewVersion<F: Front> {
     /// Algorithm of the material.
     pub algorithm: Algorithm,
     /// Imported material; `None` generates it.
     pub material: Option<ImportedMaterial>,
-    /// Creates the version as pending, without material, until [`crate::KeyCore::finish_version`].
+    /// Creates the version as pending, without material, until [`crate::VersionRef::finish`].
     pub pending: bool,
     /// Makes the version the primary.
     pub primary: bool,
@@ -75,13 +74,11 @@ pub struct NewVersion {
     pub not_before: Option<Timestamp>,
     /// The version does not encrypt or sign from this time on.
     pub expires: Option<Timestamp>,
-    /// Labels or tags.
-    pub labels: BTreeMap<String, String>,
-    /// Properties of the front end; the core only stores them.
-    pub attributes: BTreeMap<String, String>,
+    /// The front end's data.
+    pub data: F::VersionData,
 }
 
-impl NewVersion {
+impl<F: Front> NewVersion<F> {
     /// A primary version with generated material and no dates.
     pub fn new(algorithm: Algorithm) -> Self {
         Self {
@@ -91,28 +88,26 @@ impl NewVersion {
             primary: true,
             not_before: None,
             expires: None,
-            labels: BTreeMap::new(),
-            attributes: BTreeMap::new(),
+            data: F::VersionData::default(),
         }
     }
 }
 
 /// The data of a version that callers may change.
 #[derive(Debug)]
-pub struct VersionFields<'a> {
+pub struct VersionFields<'a, F: Front> {
     /// The version does not encrypt or sign before this time.
     pub not_before: &'a mut Option<Timestamp>,
     /// The version does not encrypt or sign from this time on.
     pub expires: &'a mut Option<Timestamp>,
-    /// Labels or tags.
-    pub labels: &'a mut BTreeMap<String, String>,
-    /// Properties of the front end.
-    pub attributes: &'a mut BTreeMap<String, String>,
+    /// The front end's data.
+    pub data: &'a mut F::VersionData,
 }
 
 /// A version of a key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Version<F: Front> {
     /// Id, unique over all keys.
     pub id: VersionId,
     /// Position in the key's history, from 1.
@@ -131,21 +126,18 @@ pub struct Version {
     pub not_before: Option<Timestamp>,
     /// The version does not encrypt or sign from this time on; it decrypts all the same.
     pub expires: Option<Timestamp>,
-    /// Labels or tags.
-    pub labels: BTreeMap<String, String>,
-    /// Properties of the front end; the core only stores them.
-    pub attributes: BTreeMap<String, String>,
+    /// The front end's data.
+    pub data: F::VersionData,
     /// Wrapped under the master key; `None` while pending and once destroyed.
     pub(crate) material: Option<Arc<WrappedMaterial>>,
 }
 
-impl Version {
-    pub(crate) fn fields(&mut self) -> VersionFields<'_> {
+impl<F: Front> Version<F> {
+    pub(crate) fn fields(&mut self) -> VersionFields<'_, F> {
         VersionFields {
             not_before: &mut self.not_before,
             expires: &mut self.expires,
-            labels: &mut self.labels,
-            attributes: &mut self.attributes,
+            data: &mut self.data,
         }
     }
 
@@ -155,6 +147,14 @@ impl Version {
             && at <= now
         {
             (self.state, self.material, self.updated) = (VersionState::Destroyed, None, at);
+        }
+    }
+
+    /// Fails if the version is not enabled.
+    pub(crate) fn ensure_enabled(&self) -> Result<(), KeyError> {
+        match self.state {
+            VersionState::Enabled => Ok(()),
+            state => Err(KeyError::VersionUnusable { state }),
         }
     }
 
@@ -175,7 +175,7 @@ pub(crate) struct WrappedMaterial {
     pub(crate) body: Vec<u8>,
 }
 
-impl fmt::Debug for Version {
+impl<F: Front> fmt::Debug for Version<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Version")
             .field("id", &self.id)

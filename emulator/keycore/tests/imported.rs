@@ -1,14 +1,16 @@
 //! Imported keys, versions with dates, and backups.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{KeyCore, TestFront, version_of};
 use jiff::Timestamp;
 use kmslab_keycore::{
-    AesMode, Algorithm, Curve, Hash, ImportedMaterial, KeyCore, KeyError, KeyId, KeyState,
-    ManualClock, MemoryStore, NewKey, NewVersion, Period, PublicKey, Purpose, Realm, RsaPadding,
+    AesMode, Algorithm, Curve, Hash, ImportedMaterial, KeyError, KeyId, KeyState, ManualClock,
+    MemoryStore, NewKey, NewVersion, Period, PublicKey, Purpose, Realm, RotationPolicy, RsaPadding,
     RsaParts, SignInput, SignatureAlgorithm, SystemEntropy, Trigger, VersionState,
 };
 
@@ -58,23 +60,20 @@ fn core() -> (KeyCore, ManualClock, Realm) {
     (core, clock, Realm::new("r"))
 }
 
-fn make(core: &KeyCore, realm: &Realm, first: NewVersion) -> KeyId {
+fn make(core: &KeyCore, realm: &Realm, first: NewVersion<TestFront>) -> KeyId {
     let id = KeyId::new("k");
     let new = NewKey {
         id: id.clone(),
         algorithm: first.algorithm,
         first: Some(first),
         purpose: Purpose::Any,
-        description: String::new(),
-        labels: BTreeMap::new(),
-        policy: None,
-        attributes: BTreeMap::new(),
+        data: String::new(),
     };
     core.create(realm, new).unwrap();
     id
 }
 
-fn imported(material: ImportedMaterial) -> NewVersion {
+fn imported(material: ImportedMaterial) -> NewVersion<TestFront> {
     NewVersion {
         material: Some(material.clone()),
         ..NewVersion::new(material.algorithm())
@@ -100,15 +99,19 @@ fn imported_rsa_key_keeps_its_public_key() {
     let id = make(&core, &realm, imported(material));
     let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let at = (&realm, &id, &version);
-    let public = core.public_key(at).unwrap();
+    let public = version_of(&core, at)
+        .and_then(|version| version.public_key())
+        .unwrap();
     assert!(
         matches!(&public, PublicKey::Rsa { n: displayed, e: exponent, .. } if *displayed == n && *exponent == e)
     );
-    let body = core
-        .encrypt_rsa(at, RsaPadding::OaepSha256, b"seed")
+    let body = version_of(&core, at)
+        .and_then(|version| version.encrypt_rsa(RsaPadding::OaepSha256, b"seed"))
         .unwrap();
     assert_eq!(
-        *core.decrypt_rsa(at, RsaPadding::OaepSha256, &body).unwrap(),
+        *version_of(&core, at)
+            .and_then(|version| version.decrypt_rsa(RsaPadding::OaepSha256, &body))
+            .unwrap(),
         b"seed"
     );
 
@@ -136,12 +139,15 @@ fn imported_ec_key_must_match_its_curve_and_point() {
     let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let at = (&realm, &id, &version);
     assert!(
-        matches!(core.public_key(at).unwrap(), PublicKey::Ec { x: displayed, .. } if displayed == x)
+        matches!(version_of(&core, at).and_then(|version| version.public_key()).unwrap(), PublicKey::Ec { x: displayed, .. } if displayed == x)
     );
     let how = SignatureAlgorithm::Ecdsa(Hash::Sha256);
-    let signature = core.sign(at, how, SignInput::Message(b"m")).unwrap();
+    let signature = version_of(&core, at)
+        .and_then(|version| version.sign(how, SignInput::Message(b"m")))
+        .unwrap();
     assert!(
-        core.verify(at, how, SignInput::Message(b"m"), &signature)
+        version_of(&core, at)
+            .and_then(|version| version.verify(how, SignInput::Message(b"m"), &signature))
             .unwrap()
     );
 
@@ -170,33 +176,29 @@ fn new_version_may_change_the_algorithm_and_keeps_older_versions() {
     let (core, _, realm) = core();
     let id = make(&core, &realm, NewVersion::new(Algorithm::Aes { bits: 192 }));
     let first = core.key(&realm, &id).unwrap().primary.unwrap();
-    let body = core
-        .encrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], b"m", b"")
+    let body = version_of(&core, (&realm, &id, &first))
+        .and_then(|version| version.encrypt_aes(AesMode::Gcm, &[0; 12], b"m", b""))
         .unwrap();
     let key = core
-        .add_version(&realm, &id, NewVersion::new(Algorithm::Ec(Curve::P256)))
+        .key(&realm, &id)
+        .and_then(|key| key.add_version(NewVersion::new(Algorithm::Ec(Curve::P256))))
         .unwrap();
     assert_eq!(
         (
             key.versions.len(),
             key.algorithm,
-            key.primary().unwrap().number
+            key.primary_version().unwrap().number
         ),
         (2, Algorithm::Ec(Curve::P256), 2)
     );
     assert_eq!(
-        *core
-            .decrypt_aes((&realm, &id, &first), AesMode::Gcm, &[0; 12], &body, b"")
+        *version_of(&core, (&realm, &id, &first))
+            .and_then(|version| version.decrypt_aes(AesMode::Gcm, &[0; 12], &body, b""))
             .unwrap(),
         b"m"
     );
-    let wrong = core.encrypt_aes(
-        (&realm, &id, &key.primary.unwrap()),
-        AesMode::Gcm,
-        &[0; 12],
-        b"m",
-        b"",
-    );
+    let wrong = version_of(&core, (&realm, &id, &key.primary.unwrap()))
+        .and_then(|version| version.encrypt_aes(AesMode::Gcm, &[0; 12], b"m", b""));
     assert!(matches!(wrong, Err(KeyError::WrongAlgorithm { .. })));
 }
 
@@ -212,10 +214,13 @@ fn expired_version_decrypts_but_does_not_encrypt() {
     let id = make(&core, &realm, dated);
     let version = core.key(&realm, &id).unwrap().primary.unwrap();
     let named = (&realm, &id, &version);
-    let seal = || core.encrypt_aes(named, AesMode::Gcm, &[0; 12], b"m", b"");
+    let seal = || {
+        version_of(&core, named)
+            .and_then(|version| version.encrypt_aes(AesMode::Gcm, &[0; 12], b"m", b""))
+    };
     assert_eq!(seal(), Err(KeyError::NotYetValid { at: at(10) }));
     assert_eq!(
-        core.encrypt(&realm, &id, b"m", b""),
+        core.key(&realm, &id).and_then(|key| key.encrypt(b"m", b"")),
         Err(KeyError::NotYetValid { at: at(10) })
     );
     clock.advance(Duration::from_secs(10)).unwrap();
@@ -223,24 +228,26 @@ fn expired_version_decrypts_but_does_not_encrypt() {
     clock.advance(Duration::from_secs(10)).unwrap();
     assert_eq!(seal(), Err(KeyError::Expired { at: at(20) }));
     assert_eq!(
-        *core
-            .decrypt_aes(named, AesMode::Gcm, &[0; 12], &body, b"")
+        *version_of(&core, named)
+            .and_then(|version| version.decrypt_aes(AesMode::Gcm, &[0; 12], &body, b""))
             .unwrap(),
         b"m"
     );
-    core.update_version(
-        &realm,
-        &id,
-        &version,
-        Some(VersionState::Disabled),
-        |fields| *fields.expires = None,
-    )
-    .unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&version))
+        .and_then(|version| {
+            version.update(Some(VersionState::Disabled), |fields| {
+                *fields.expires = None
+            })
+        })
+        .unwrap();
     assert!(matches!(seal(), Err(KeyError::VersionUnusable { .. })));
     let key = core
-        .update_version(&realm, &id, &version, Some(VersionState::Enabled), |_| ())
+        .key(&realm, &id)
+        .and_then(|key| key.version(&version))
+        .and_then(|version| version.update(Some(VersionState::Enabled), |_| ()))
         .unwrap();
-    assert_eq!(key.primary().unwrap().updated, core.now());
+    assert_eq!(key.primary_version().unwrap().updated, core.now());
     seal().unwrap();
 }
 
@@ -250,27 +257,46 @@ fn after_creation_trigger_counts_from_the_newest_version() {
     let day = |n: u32| Duration::from_hours(24) * n;
     let id = make(&core, &realm, NewVersion::new(Algorithm::AES_256));
     let trigger = Some(Trigger::AfterCreation(Period::days(90)));
-    core.set_rotation(&realm, &id, trigger, None, Some(Period::days(365)))
+    core.key(&realm, &id)
+        .and_then(|key| {
+            key.set_rotation(RotationPolicy {
+                trigger,
+                first: None,
+                lifetime: Some(Period::days(365)),
+            })
+        })
         .unwrap();
     clock.advance(day(30)).unwrap();
-    let key = core.rotate_now(&realm, &id, None).unwrap();
+    let key = core
+        .key(&realm, &id)
+        .and_then(|key| key.rotate_now(None))
+        .unwrap();
     assert_eq!(key.rotation.next, Some(core.now() + day(90)));
-    assert_eq!(key.primary().unwrap().expires, Some(core.now() + day(365)));
+    assert_eq!(
+        key.primary_version().unwrap().expires,
+        Some(core.now() + day(365))
+    );
     clock.advance(day(200)).unwrap();
     assert_eq!(core.key(&realm, &id).unwrap().versions.len(), 4);
-    core.schedule_deletion(&realm, &id, day(90)).unwrap();
-    assert!(matches!(
-        core.purge(&realm, &KeyId::new("other")),
-        Err(KeyError::NotFound { .. })
-    ));
-    core.cancel_deletion(&realm, &id, KeyState::Enabled)
+    core.key(&realm, &id)
+        .and_then(|key| key.schedule_deletion(day(90)))
         .unwrap();
     assert!(matches!(
-        core.purge(&realm, &id),
+        core.key(&realm, &KeyId::new("other"))
+            .and_then(|key| key.purge()),
+        Err(KeyError::NotFound { .. })
+    ));
+    core.key(&realm, &id)
+        .and_then(|key| key.cancel_deletion(KeyState::Enabled))
+        .unwrap();
+    assert!(matches!(
+        core.key(&realm, &id).and_then(|key| key.purge()),
         Err(KeyError::NotPendingDeletion { .. })
     ));
-    core.schedule_deletion(&realm, &id, day(90)).unwrap();
-    core.purge(&realm, &id).unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.schedule_deletion(day(90)))
+        .unwrap();
+    core.key(&realm, &id).and_then(|key| key.purge()).unwrap();
     assert!(matches!(
         core.key(&realm, &id),
         Err(KeyError::NotFound { .. })
@@ -281,32 +307,33 @@ fn after_creation_trigger_counts_from_the_newest_version() {
 fn backup_restores_every_version_in_the_same_core_only() {
     let (core, _, realm) = core();
     let id = make(&core, &realm, NewVersion::new(Algorithm::AES_256));
-    let encrypted = core.encrypt(&realm, &id, b"m", b"").unwrap();
-    core.rotate_now(&realm, &id, None).unwrap();
-    let backup = core.backup(&realm, &id).unwrap();
+    let encrypted = core
+        .key(&realm, &id)
+        .and_then(|key| key.encrypt(b"m", b""))
+        .unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.rotate_now(None))
+        .unwrap();
+    let backup = core.key(&realm, &id).and_then(|key| key.backup()).unwrap();
     assert!(matches!(
         core.restore(&realm, &backup),
         Err(KeyError::AlreadyExists { .. })
     ));
-    core.schedule_deletion(&realm, &id, Duration::from_secs(60))
+    core.key(&realm, &id)
+        .and_then(|key| key.schedule_deletion(Duration::from_secs(60)))
         .unwrap();
     assert!(matches!(
         core.restore(&realm, &backup),
         Err(KeyError::PendingDeletion { .. })
     ));
-    core.purge(&realm, &id).unwrap();
+    core.key(&realm, &id).and_then(|key| key.purge()).unwrap();
     let key = core.restore(&realm, &backup).unwrap();
     assert_eq!(key.versions.len(), 2);
     assert_eq!(
         *core
-            .decrypt(
-                &realm,
-                &id,
-                &encrypted.version,
-                &encrypted.nonce,
-                &encrypted.body,
-                b""
-            )
+            .key(&realm, &id)
+            .and_then(|key| key.version(&encrypted.version))
+            .and_then(|version| version.decrypt(&encrypted.nonce, &encrypted.body, b""))
             .unwrap(),
         b"m"
     );

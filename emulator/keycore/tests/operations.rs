@@ -2,14 +2,16 @@
 //! MACs.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{KeyCore, TestFront, version_of};
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Cause, Curve, Hash, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore,
-    NewKey, NewVersion, Period, Purpose, Realm, RsaPadding, SignInput, SignatureAlgorithm,
+    Algorithm, Cause, Curve, Hash, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey,
+    NewVersion, Period, Purpose, Realm, RotationPolicy, RsaPadding, SignInput, SignatureAlgorithm,
     SystemEntropy, Trigger, VersionId, VersionState,
 };
 
@@ -25,16 +27,13 @@ fn core() -> (KeyCore, ManualClock, Realm) {
     (core, clock, Realm::new("r"))
 }
 
-fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
+fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey<TestFront> {
     NewKey {
         id: KeyId::new(id),
         algorithm,
         first: Some(NewVersion::new(algorithm)),
         purpose,
-        description: String::new(),
-        labels: BTreeMap::new(),
-        policy: None,
-        attributes: BTreeMap::new(),
+        data: String::new(),
     }
 }
 
@@ -63,7 +62,14 @@ fn schedule_rotates_on_due_dates_and_pauses_while_disabled() {
         Algorithm::AES_256,
         Purpose::EncryptDecrypt,
     );
-    core.set_rotation(&realm, &id, every(90), None, None)
+    core.key(&realm, &id)
+        .and_then(|key| {
+            key.set_rotation(RotationPolicy {
+                trigger: every(90),
+                first: None,
+                lifetime: None,
+            })
+        })
         .unwrap();
     clock.advance(DAY * 200).unwrap();
     assert_eq!(core.apply_due().rotated, 2);
@@ -76,14 +82,14 @@ fn schedule_rotates_on_due_dates_and_pauses_while_disabled() {
         .collect();
     assert_eq!(days, [0, 90, 180]);
 
-    core.disable(&realm, &id).unwrap();
+    core.key(&realm, &id).and_then(|key| key.disable()).unwrap();
     clock.advance(DAY * 900).unwrap();
     assert_eq!(core.apply_due().rotated, 0);
     // Enabled again, the key rotates once, now, and the next period starts here.
-    let key = core.enable(&realm, &id).unwrap();
+    let key = core.key(&realm, &id).and_then(|key| key.enable()).unwrap();
     assert_eq!(key.versions.len(), 4);
-    assert_eq!(key.primary().unwrap().cause, Cause::Automatic);
-    assert_eq!(key.primary().unwrap().created, core.now());
+    assert_eq!(key.primary_version().unwrap().cause, Cause::Automatic);
+    assert_eq!(key.primary_version().unwrap().created, core.now());
     assert_eq!(key.rotation.next, Some(core.now() + DAY * 90));
 }
 
@@ -97,28 +103,36 @@ fn key_is_deleted_when_due_unless_cancelled() {
         Algorithm::AES_256,
         Purpose::EncryptDecrypt,
     );
-    core.create_alias(&realm, "a", &id).unwrap();
-    core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.create_alias("a"))
+        .unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.schedule_deletion(DAY * 7))
+        .unwrap();
     assert!(matches!(
-        core.encrypt(&realm, &id, b"", b""),
+        core.key(&realm, &id).and_then(|key| key.encrypt(b"", b"")),
         Err(KeyError::PendingDeletion { .. })
     ));
     assert_eq!(
-        core.cancel_deletion(&realm, &id, KeyState::Disabled)
+        core.key(&realm, &id)
+            .and_then(|key| key.cancel_deletion(KeyState::Disabled))
             .unwrap()
             .state,
         KeyState::Disabled
     );
-    core.schedule_deletion(&realm, &id, DAY * 7).unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.schedule_deletion(DAY * 7))
+        .unwrap();
     clock.advance(DAY * 7 - Duration::from_secs(1)).unwrap();
     assert!(core.key(&realm, &id).is_ok());
     clock.advance(Duration::from_secs(1)).unwrap();
     assert!(matches!(
-        core.cancel_deletion(&realm, &id, KeyState::Disabled),
+        core.key(&realm, &id)
+            .and_then(|key| key.cancel_deletion(KeyState::Disabled)),
         Err(KeyError::NotFound { .. })
     ));
     assert!(matches!(
-        core.alias(&realm, "a"),
+        core.key_by_alias(&realm, "a"),
         Err(KeyError::AliasNotFound { .. })
     ));
     assert_eq!(core.keys(&realm).len(), 0);
@@ -135,16 +149,27 @@ fn on_demand_rotations_are_limited_and_keep_the_schedule() {
         Purpose::EncryptDecrypt,
     );
     let next = core
-        .set_rotation(&realm, &id, every(100), None, None)
+        .key(&realm, &id)
+        .and_then(|key| {
+            key.set_rotation(RotationPolicy {
+                trigger: every(100),
+                first: None,
+                lifetime: None,
+            })
+        })
         .unwrap()
         .rotation
         .next;
     clock.advance(DAY).unwrap();
     for _ in 0..25 {
-        core.rotate_now(&realm, &id, Some(25)).unwrap();
+        core.key(&realm, &id)
+            .and_then(|key| key.rotate_now(Some(25)))
+            .unwrap();
     }
     assert_eq!(
-        core.rotate_now(&realm, &id, Some(25)).unwrap_err(),
+        core.key(&realm, &id)
+            .and_then(|key| key.rotate_now(Some(25)))
+            .unwrap_err(),
         KeyError::RotationLimit { limit: 25 }
     );
     assert_eq!(core.key(&realm, &id).unwrap().rotation.next, next);
@@ -156,7 +181,9 @@ fn on_demand_rotations_are_limited_and_keep_the_schedule() {
         Purpose::Mac,
     );
     assert_eq!(
-        core.rotate_now(&realm, &hmac, None).unwrap_err(),
+        core.key(&realm, &hmac)
+            .and_then(|key| key.rotate_now(None))
+            .unwrap_err(),
         KeyError::RotationUnsupported
     );
 }
@@ -178,16 +205,20 @@ fn aliases_are_unique_and_realms_are_separate() {
         Algorithm::AES_256,
         Purpose::EncryptDecrypt,
     );
-    core.create_alias(&realm, "a", &one).unwrap();
+    core.key(&realm, &one)
+        .and_then(|key| key.create_alias("a"))
+        .unwrap();
     assert!(matches!(
-        core.create_alias(&realm, "a", &two),
+        core.key(&realm, &two).and_then(|key| key.create_alias("a")),
         Err(KeyError::AliasExists { .. })
     ));
-    core.update_alias(&realm, "a", &two).unwrap();
-    assert_eq!(core.alias(&realm, "a").unwrap().target, two);
+    core.key(&realm, &two)
+        .and_then(|key| key.update_alias("a"))
+        .unwrap();
+    assert_eq!(core.key_by_alias(&realm, "a").unwrap().id, two);
     let elsewhere = Realm::new("elsewhere");
     assert!(matches!(
-        core.alias(&elsewhere, "a"),
+        core.key_by_alias(&elsewhere, "a"),
         Err(KeyError::AliasNotFound { .. })
     ));
     assert!(matches!(
@@ -251,38 +282,54 @@ fn signing_keys_verify_only_their_own_signatures() {
         );
         let version = primary(&core, &realm, &id);
         let at = (&realm, &id, &version);
-        let signature = core.sign(at, how, SignInput::Message(b"m")).unwrap();
+        let signature = version_of(&core, at)
+            .and_then(|version| version.sign(how, SignInput::Message(b"m")))
+            .unwrap();
         assert!(
-            core.verify(at, how, SignInput::Message(b"m"), &signature)
+            version_of(&core, at)
+                .and_then(|version| version.verify(how, SignInput::Message(b"m"), &signature))
                 .unwrap(),
             "{algorithm:?}"
         );
         assert!(
-            !core
-                .verify(at, how, SignInput::Message(b"n"), &signature)
+            !version_of(&core, at)
+                .and_then(|version| version.verify(how, SignInput::Message(b"n"), &signature))
                 .unwrap(),
             "{algorithm:?}"
         );
-        assert!(core.public_key(at).unwrap().der().unwrap().len() > 32);
+        assert!(
+            version_of(&core, at)
+                .and_then(|version| version.public_key())
+                .unwrap()
+                .der()
+                .unwrap()
+                .len()
+                > 32
+        );
         if let Some(len) = digest {
             let digest = vec![7; len];
-            let signature = core.sign(at, how, SignInput::Digest(&digest)).unwrap();
+            let signature = version_of(&core, at)
+                .and_then(|version| version.sign(how, SignInput::Digest(&digest)))
+                .unwrap();
             assert!(
-                core.verify(at, how, SignInput::Digest(&digest), &signature)
+                version_of(&core, at)
+                    .and_then(|version| version.verify(how, SignInput::Digest(&digest), &signature))
                     .unwrap()
             );
-            let short = core.sign(at, how, SignInput::Digest(&digest[1..]));
+            let short = version_of(&core, at)
+                .and_then(|version| version.sign(how, SignInput::Digest(&digest[1..])));
             assert_eq!(short, Err(KeyError::BadDigestLength));
         }
     }
     let id = KeyId::new("2");
     let version = primary(&core, &realm, &id);
     let at = (&realm, &id, &version);
-    let wrong = core.sign(
-        at,
-        SignatureAlgorithm::Ecdsa(Hash::Sha512),
-        SignInput::Message(b""),
-    );
+    let wrong = version_of(&core, at).and_then(|version| {
+        version.sign(
+            SignatureAlgorithm::Ecdsa(Hash::Sha512),
+            SignInput::Message(b""),
+        )
+    });
     assert!(matches!(wrong, Err(KeyError::WrongAlgorithm { .. })));
 }
 
@@ -303,14 +350,23 @@ fn rsa_encrypts_up_to_its_limit_and_macs_verify() {
         (RsaPadding::OaepSha256, 190),
         (RsaPadding::Pkcs1, 245),
     ] {
-        let body = core.encrypt_rsa(at, padding, &vec![1; max]).unwrap();
-        assert_eq!(core.decrypt_rsa(at, padding, &body).unwrap().len(), max);
+        let body = version_of(&core, at)
+            .and_then(|version| version.encrypt_rsa(padding, &vec![1; max]))
+            .unwrap();
         assert_eq!(
-            core.encrypt_rsa(at, padding, &vec![1; max + 1]),
+            version_of(&core, at)
+                .and_then(|version| version.decrypt_rsa(padding, &body))
+                .unwrap()
+                .len(),
+            max
+        );
+        assert_eq!(
+            version_of(&core, at)
+                .and_then(|version| version.encrypt_rsa(padding, &vec![1; max + 1])),
             Err(KeyError::TooLong { max })
         );
         assert_eq!(
-            core.decrypt_rsa(at, padding, &body[1..]),
+            version_of(&core, at).and_then(|version| version.decrypt_rsa(padding, &body[1..])),
             Err(KeyError::DecryptionFailed)
         );
     }
@@ -324,13 +380,23 @@ fn rsa_encrypts_up_to_its_limit_and_macs_verify() {
         );
         let version = primary(&core, &realm, &id);
         let at = (&realm, &id, &version);
-        let tag = core.mac(at, b"m").unwrap();
+        let tag = version_of(&core, at)
+            .and_then(|version| version.mac(b"m"))
+            .unwrap();
         assert_eq!(tag.len(), usize::from(bits) / 8);
-        assert!(core.verify_mac(at, b"m", &tag).unwrap());
-        assert!(!core.verify_mac(at, b"m", &tag[1..]).unwrap());
+        assert!(
+            version_of(&core, at)
+                .and_then(|version| version.verify_mac(b"m", &tag))
+                .unwrap()
+        );
+        assert!(
+            !version_of(&core, at)
+                .and_then(|version| version.verify_mac(b"m", &tag[1..]))
+                .unwrap()
+        );
     }
     assert!(matches!(
-        core.encrypt(&realm, &id, b"", b""),
+        core.key(&realm, &id).and_then(|key| key.encrypt(b"", b"")),
         Err(KeyError::WrongAlgorithm { .. })
     ));
 }
@@ -363,32 +429,44 @@ fn version_scheduled_for_destruction_is_restored_disabled_or_destroyed() {
         Purpose::EncryptDecrypt,
     );
     let first = primary(&core, &realm, &id);
-    let encrypted = core.encrypt(&realm, &id, b"m", b"").unwrap();
-    let open = || core.decrypt(&realm, &id, &first, &encrypted.nonce, &encrypted.body, b"");
+    let encrypted = core
+        .key(&realm, &id)
+        .and_then(|key| key.encrypt(b"m", b""))
+        .unwrap();
+    let open = || {
+        core.key(&realm, &id)
+            .and_then(|key| key.version(&first))
+            .and_then(|version| version.decrypt(&encrypted.nonce, &encrypted.body, b""))
+    };
     let scheduled = VersionState::DestroyScheduled {
         at: core.now() + DAY * 30,
     };
-    core.set_version_state(&realm, &id, &first, scheduled)
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&first))
+        .and_then(|version| version.set_state(scheduled))
         .unwrap();
     assert_eq!(
         open().unwrap_err(),
         KeyError::VersionUnusable { state: scheduled }
     );
-    core.set_version_state(&realm, &id, &first, VersionState::Disabled)
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&first))
+        .and_then(|version| version.set_state(VersionState::Disabled))
         .unwrap();
-    core.set_version_state(&realm, &id, &first, VersionState::Enabled)
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&first))
+        .and_then(|version| version.set_state(VersionState::Enabled))
         .unwrap();
     assert_eq!(*open().unwrap(), b"m");
 
-    core.set_version_state(
-        &realm,
-        &id,
-        &first,
-        VersionState::DestroyScheduled {
-            at: core.now() + DAY * 30,
-        },
-    )
-    .unwrap();
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&first))
+        .and_then(|version| {
+            version.set_state(VersionState::DestroyScheduled {
+                at: core.now() + DAY * 30,
+            })
+        })
+        .unwrap();
     let due = core.now() + DAY * 30;
     clock.advance(DAY * 40).unwrap();
     assert_eq!(
@@ -402,7 +480,10 @@ fn version_scheduled_for_destruction_is_restored_disabled_or_destroyed() {
         key.versions[0].updated, due,
         "it went on its day, not when somebody looked"
     );
-    let back = core.set_version_state(&realm, &id, &first, VersionState::Disabled);
+    let back = core
+        .key(&realm, &id)
+        .and_then(|key| key.version(&first))
+        .and_then(|version| version.set_state(VersionState::Disabled));
     assert!(matches!(back, Err(KeyError::InvalidTransition { .. })));
 }
 
@@ -416,34 +497,61 @@ fn key_may_start_without_versions_and_have_any_version_as_primary() {
     };
     core.create(&realm, new).unwrap();
     assert_eq!(
-        core.encrypt(&realm, &id, b"m", b"").unwrap_err(),
+        core.key(&realm, &id)
+            .and_then(|key| key.encrypt(b"m", b""))
+            .unwrap_err(),
         KeyError::NoPrimary { id: "k".into() }
     );
     let beside = NewVersion {
         primary: false,
         ..NewVersion::new(Algorithm::AES_256)
     };
-    let key = core.add_version(&realm, &id, beside.clone()).unwrap();
+    let key = core
+        .key(&realm, &id)
+        .and_then(|key| key.add_version(beside.clone()))
+        .unwrap();
     assert_eq!((key.versions.len(), key.primary), (1, None));
     let first = key.versions[0].id;
-    let encrypted = core
-        .encrypt_with_version((&realm, &id, &first), b"m", b"")
+    let encrypted = version_of(&core, (&realm, &id, &first))
+        .and_then(|version| version.encrypt(b"m", b""))
         .unwrap();
     assert_eq!(encrypted.version, first);
-    core.set_primary(&realm, &id, &first).unwrap();
-    let second = core.add_version(&realm, &id, beside).unwrap().versions[1].id;
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&first))
+        .and_then(|version| version.set_primary())
+        .unwrap();
+    let second = core
+        .key(&realm, &id)
+        .and_then(|key| key.add_version(beside))
+        .unwrap()
+        .versions[1]
+        .id;
     assert_eq!(
         primary(&core, &realm, &id),
         first,
         "a version that is not to be the primary is not"
     );
-    core.set_version_state(&realm, &id, &second, VersionState::Disabled)
+    core.key(&realm, &id)
+        .and_then(|key| key.version(&second))
+        .and_then(|version| version.set_state(VersionState::Disabled))
         .unwrap();
-    assert!(core.set_primary(&realm, &id, &second).is_err());
+    assert!(
+        core.key(&realm, &id)
+            .and_then(|key| key.version(&second))
+            .and_then(|version| version.set_primary())
+            .is_err()
+    );
 
     let tenth = core.now() + DAY * 10;
     let next = core
-        .set_rotation(&realm, &id, every(90), Some(tenth), None)
+        .key(&realm, &id)
+        .and_then(|key| {
+            key.set_rotation(RotationPolicy {
+                trigger: every(90),
+                first: Some(tenth),
+                lifetime: None,
+            })
+        })
         .unwrap()
         .rotation
         .next;
@@ -451,7 +559,7 @@ fn key_may_start_without_versions_and_have_any_version_as_primary() {
     clock.advance(DAY * 10).unwrap();
     let key = core.key(&realm, &id).unwrap();
     assert_eq!(
-        (key.primary().unwrap().number, key.rotation.next),
+        (key.primary_version().unwrap().number, key.rotation.next),
         (3, Some(tenth + DAY * 90))
     );
 }
@@ -481,20 +589,37 @@ fn pending_version_is_unusable_until_finished() {
         state: VersionState::Pending,
     };
     let sign = || {
-        core.sign(
-            named,
-            SignatureAlgorithm::Ecdsa(Hash::Sha256),
-            SignInput::Message(b"m"),
-        )
+        version_of(&core, named).and_then(|version| {
+            version.sign(
+                SignatureAlgorithm::Ecdsa(Hash::Sha256),
+                SignInput::Message(b"m"),
+            )
+        })
     };
     assert_eq!(
-        (sign().unwrap_err(), core.public_key(named).unwrap_err()),
+        (
+            sign().unwrap_err(),
+            version_of(&core, named)
+                .and_then(|version| version.public_key())
+                .unwrap_err()
+        ),
         (pending.clone(), pending)
     );
-    core.finish_version(named).unwrap();
-    let public = core.public_key(named).unwrap();
+    version_of(&core, named)
+        .and_then(|version| version.finish())
+        .unwrap();
+    let public = version_of(&core, named)
+        .and_then(|version| version.public_key())
+        .unwrap();
     sign().unwrap();
     // Finishing it twice changes nothing.
-    core.finish_version(named).unwrap();
-    assert_eq!(core.public_key(named).unwrap(), public);
+    version_of(&core, named)
+        .and_then(|version| version.finish())
+        .unwrap();
+    assert_eq!(
+        version_of(&core, named)
+            .and_then(|version| version.public_key())
+            .unwrap(),
+        public
+    );
 }

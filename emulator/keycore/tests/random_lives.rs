@@ -2,14 +2,16 @@
 //! never otherwise.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{KeyCore, TestFront, version_of};
 use jiff::{SignedDuration, Timestamp};
 use kmslab_keycore::{
-    Algorithm, Ciphertext, KeyCore, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey,
-    NewVersion, Period, Purpose, Realm, SeededEntropy, Trigger, VersionState,
+    Algorithm, Ciphertext, KeyError, KeyId, KeyState, ManualClock, MemoryStore, NewKey, NewVersion,
+    Period, Purpose, Realm, RotationPolicy, SeededEntropy, Trigger, VersionState,
 };
 use proptest::prelude::*;
 
@@ -85,16 +87,13 @@ fn lab(seed: u64) -> Lab {
     }
 }
 
-fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey {
+fn new_key(id: &str, algorithm: Algorithm, purpose: Purpose) -> NewKey<TestFront> {
     NewKey {
         id: KeyId::new(id),
         algorithm,
         first: Some(NewVersion::new(algorithm)),
         purpose,
-        description: String::new(),
-        labels: BTreeMap::new(),
-        policy: None,
-        attributes: BTreeMap::new(),
+        data: String::new(),
     }
 }
 
@@ -107,30 +106,47 @@ impl Lab {
                 .map(|key| key.versions[n % key.versions.len()].id)
         };
         let moved = |n: usize, to| {
-            pick(n).and_then(|version| core.set_version_state(realm, id, &version, to))
+            pick(n).and_then(|version| {
+                core.key(realm, id)
+                    .and_then(|key| key.version(&version))
+                    .and_then(|version| version.set_state(to))
+            })
         };
         let rejected = match command {
-            Command::Seal(plaintext) => match core.encrypt(realm, id, &plaintext, b"aad") {
+            Command::Seal(plaintext) => match core
+                .key(realm, id)
+                .and_then(|key| key.encrypt(&plaintext, b"aad"))
+            {
                 Ok(sealed) => {
                     self.sealed.push((sealed, plaintext));
                     None
                 }
                 Err(error) => Some(error),
             },
-            Command::Rotate => core.rotate_now(realm, id, Some(25)).err(),
-            Command::Schedule(days) => core
-                .set_rotation(
-                    realm,
-                    id,
-                    days.map(|days| Trigger::Every(Period::days(days))),
-                    None,
-                    None,
-                )
+            Command::Rotate => core
+                .key(realm, id)
+                .and_then(|key| key.rotate_now(Some(25)))
                 .err(),
-            Command::Enable => core.enable(realm, id).err(),
-            Command::Disable => core.disable(realm, id).err(),
-            Command::ScheduleDeletion(days) => core.schedule_deletion(realm, id, DAY * days).err(),
-            Command::CancelDeletion => core.cancel_deletion(realm, id, KeyState::Disabled).err(),
+            Command::Schedule(days) => core
+                .key(realm, id)
+                .and_then(|key| {
+                    key.set_rotation(RotationPolicy {
+                        trigger: days.map(|days| Trigger::Every(Period::days(days))),
+                        first: None,
+                        lifetime: None,
+                    })
+                })
+                .err(),
+            Command::Enable => core.key(realm, id).and_then(|key| key.enable()).err(),
+            Command::Disable => core.key(realm, id).and_then(|key| key.disable()).err(),
+            Command::ScheduleDeletion(days) => core
+                .key(realm, id)
+                .and_then(|key| key.schedule_deletion(DAY * days))
+                .err(),
+            Command::CancelDeletion => core
+                .key(realm, id)
+                .and_then(|key| key.cancel_deletion(KeyState::Disabled))
+                .err(),
             Command::Disables(n) => moved(n, VersionState::Disabled).err(),
             Command::Enables(n) => moved(n, VersionState::Enabled).err(),
             Command::Destroys(n) => moved(n, VersionState::Destroyed).err(),
@@ -144,13 +160,21 @@ impl Lab {
                     pending: later,
                     ..NewVersion::new(Algorithm::AES_256)
                 };
-                core.add_version(realm, id, new).err()
+                core.key(realm, id)
+                    .and_then(|key| key.add_version(new))
+                    .err()
             }
             Command::Finishes(n) => pick(n)
-                .and_then(|version| core.finish_version((realm, id, &version)))
+                .and_then(|version| {
+                    version_of(core, (realm, id, &version)).and_then(|version| version.finish())
+                })
                 .err(),
             Command::MakesPrimary(n) => pick(n)
-                .and_then(|version| core.set_primary(realm, id, &version))
+                .and_then(|version| {
+                    core.key(realm, id)
+                        .and_then(|key| key.version(&version))
+                        .and_then(|version| version.set_primary())
+                })
                 .err(),
             Command::PassDays(days) => {
                 self.clock.advance(DAY * days).unwrap();
@@ -190,7 +214,9 @@ impl Lab {
             assert!(key.rotation.on_demand_used <= 25);
         }
         // Either the primary version encrypts, or the error matches the key's state.
-        let sealing = core.encrypt(realm, id, b"now", b"aad");
+        let sealing = core
+            .key(realm, id)
+            .and_then(|key| key.encrypt(b"now", b"aad"));
         match (&key, &sealing) {
             (Ok(key), Ok(_)) => assert!(key.usable_version(&key.primary.unwrap()).is_ok()),
             (Ok(key), Err(error)) => assert_eq!(
@@ -200,14 +226,10 @@ impl Lab {
             (Err(error), rejected) => assert_eq!(rejected.as_ref().unwrap_err(), error),
         }
         for (sealed, plaintext) in &self.sealed {
-            let decrypted = core.decrypt(
-                realm,
-                id,
-                &sealed.version,
-                &sealed.nonce,
-                &sealed.body,
-                b"aad",
-            );
+            let decrypted = core
+                .key(realm, id)
+                .and_then(|key| key.version(&sealed.version))
+                .and_then(|version| version.decrypt(&sealed.nonce, &sealed.body, b"aad"));
             let allowed = key
                 .as_ref()
                 .is_ok_and(|key| key.usable_version(&sealed.version).is_ok());
@@ -240,8 +262,8 @@ proptest! {
     #[test]
     fn changed_ciphertext_never_decrypts(seed: u64, plaintext: Vec<u8>, byte: prop::sample::Index, bit in 0..8_u8) {
         let lab = lab(seed);
-        let sealed = lab.core.encrypt(&lab.realm, &lab.id, &plaintext, b"aad").unwrap();
-        let open = |nonce: &[u8; 12], body: &[u8], aad: &[u8]| lab.core.decrypt(&lab.realm, &lab.id, &sealed.version, nonce, body, aad);
+        let sealed = lab.core.key(&lab.realm, &lab.id).and_then(|key| key.encrypt(&plaintext, b"aad")).unwrap();
+        let open = |nonce: &[u8; 12], body: &[u8], aad: &[u8]| lab.core.key(&lab.realm, &lab.id).and_then(|key| key.version(&sealed.version)).and_then(|version| version.decrypt(nonce, body, aad));
         let mut body = sealed.body.clone();
         let at = byte.index(body.len());
         body[at] ^= 1 << bit;

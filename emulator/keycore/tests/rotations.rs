@@ -1,16 +1,18 @@
 //! Due rotations: what they block, how they are interrupted, and how many are made.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
+use common::KeyCore;
 use jiff::Timestamp;
 use kmslab_keycore::{
-    Algorithm, Entropy, KeyCore, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Period,
-    Purpose, Realm, SystemEntropy, Trigger,
+    Algorithm, Entropy, KeyId, ManualClock, MemoryStore, NewKey, NewVersion, Period, Purpose,
+    Realm, RotationPolicy, SystemEntropy, Trigger,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -69,15 +71,19 @@ impl Lab {
             algorithm,
             first: Some(NewVersion::new(algorithm)),
             purpose,
-            description: String::new(),
-            labels: BTreeMap::new(),
-            policy: None,
-            attributes: BTreeMap::new(),
+            data: String::new(),
         };
         self.core.create(&self.realm, new).unwrap();
         let every = Some(Trigger::Every(Period::days(90)));
         self.core
-            .set_rotation(&self.realm, &id, every, None, None)
+            .key(&self.realm, &id)
+            .and_then(|key| {
+                key.set_rotation(RotationPolicy {
+                    trigger: every,
+                    first: None,
+                    lifetime: None,
+                })
+            })
             .unwrap();
         id
     }
@@ -96,13 +102,18 @@ fn key_stays_usable_while_its_rotation_generates_material() {
     } = &lab;
     gate.closed.store(true, Ordering::SeqCst);
     let (rotated, changed) = std::thread::scope(|scope| {
-        let rotating = scope.spawn(|| core.rotate_now(realm, &id, None).unwrap());
+        let rotating = scope.spawn(|| {
+            core.key(realm, &id)
+                .and_then(|key| key.rotate_now(None))
+                .unwrap()
+        });
         gate.held.wait();
         let (done, changed) = mpsc::channel();
         let (core, realm, id) = (core, realm, &id);
         scope.spawn(move || {
             let before = core
-                .update(realm, id, |fields| "changed".clone_into(fields.description))
+                .key(realm, id)
+                .and_then(|key| key.update(|data| "changed".clone_into(data)))
                 .unwrap();
             done.send(before.versions.len()).unwrap();
         });
@@ -113,7 +124,7 @@ fn key_stays_usable_while_its_rotation_generates_material() {
     });
     assert_eq!(changed, Ok(1), "the change waited for the rotation");
     assert_eq!(
-        (rotated.versions.len(), rotated.description.as_str()),
+        (rotated.versions.len(), rotated.data.as_str()),
         (2, "changed")
     );
     assert_eq!(rotated.rotation.on_demand_used, 1);

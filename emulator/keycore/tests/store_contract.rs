@@ -1,17 +1,21 @@
 //! The contract of every store, run on the memory store.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use common::TestFront;
 use jiff::Timestamp;
 use kmslab_keycore::{
     Algorithm, Alias, KeyCore, KeyError, KeyId, ManualClock, MemoryStore, NewKey, NewVersion,
     Purpose, Realm, Store, SystemEntropy,
 };
 
-fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
+type AnyStore = Arc<dyn Store<TestFront>>;
+
+fn filled(store: &AnyStore, id: &str) -> (Realm, KeyId) {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
     let core = KeyCore::new(Arc::clone(store), clock, Arc::new(SystemEntropy));
     let (realm, id) = (Realm::new("r"), KeyId::new(id));
@@ -20,58 +24,36 @@ fn filled(store: &Arc<dyn Store>, id: &str) -> (Realm, KeyId) {
         algorithm: Algorithm::AES_256,
         first: Some(NewVersion::new(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,
-        description: String::new(),
-        labels: BTreeMap::new(),
-        policy: None,
-        attributes: BTreeMap::new(),
+        data: String::new(),
     };
     core.create(&realm, new).unwrap();
     (realm, id)
 }
 
-fn contract(store: &Arc<dyn Store>) {
+fn contract(store: &AnyStore) {
     let (realm, id) = filled(store, "b");
     filled(store, "a");
-    let key = store.get(&realm, &id).unwrap();
+    let before = store.get(&realm, &id).unwrap();
 
     // An id can be used once.
     assert!(matches!(
-        store.insert((*key).clone()),
+        store.insert(before.key.clone()),
         Err(KeyError::AlreadyExists { .. })
     ));
-    // Keys are found by their versions, and ordered by creation, then by id.
-    assert_eq!(
-        store
-            .find_by_version(&realm, &key.primary.unwrap())
-            .unwrap()
-            .id,
-        id
-    );
-    assert_eq!(
-        store
-            .keys(&realm)
-            .iter()
-            .map(|k| k.id.to_string())
-            .collect::<Vec<_>>(),
-        ["a", "b"]
-    );
+    // Keys are ordered by creation, then by id.
+    let ids = store.keys(&realm);
+    let ids: Vec<_> = ids.iter().map(|stored| stored.key.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b"]);
     assert_eq!(store.realms(), std::slice::from_ref(&realm));
 
-    // A failed change leaves the key as it was; a returned key does not change.
-    let failed = store.update(&realm, &id, &mut |key| {
-        key.description = "half done".into();
-        Err(KeyError::OutOfRange)
-    });
-    assert_eq!(failed.unwrap_err(), KeyError::OutOfRange);
-    assert_eq!(store.get(&realm, &id).unwrap().description, "");
-    store
-        .update(&realm, &id, &mut |key| {
-            key.description = "done".into();
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!(key.description, "");
-    assert_eq!(store.get(&realm, &id).unwrap().description, "done");
+    // A key is replaced once by those who saw the same revision, and the revision rises.
+    let mut changed = before.key.clone();
+    changed.data = "changed".to_owned();
+    let after = store.replace(changed.clone(), before.revision).unwrap();
+    assert!(after.revision > before.revision);
+    assert!(store.replace(changed, before.revision).is_none());
+    assert_eq!(before.key.data, "", "a returned key does not change");
+    assert_eq!(store.get(&realm, &id).unwrap().key.data, "changed");
 
     // Aliases are created once, replaced only where they exist, and removed with their key.
     let at = Timestamp::UNIX_EPOCH;
@@ -94,20 +76,22 @@ fn contract(store: &Arc<dyn Store>) {
         store.put_alias(&realm, alias("a"), false),
         Err(KeyError::AliasExists { .. })
     ));
-    assert!(!store.remove(&realm, &id, &|_| false));
-    assert!(store.remove(&realm, &id, &|key| key.description == "done"));
+    assert!(!store.remove(&realm, &id, before.revision));
+    assert!(store.remove(&realm, &id, after.revision));
     assert!(store.alias(&realm, "x").is_none() && store.get(&realm, &id).is_none());
-    assert!(
-        store
-            .find_by_version(&realm, &key.primary.unwrap())
-            .is_none()
-    );
+
+    // A key that is created again is not the one that somebody saw before.
+    let again = store.insert(before.key.clone()).unwrap();
+    assert!(again.revision > after.revision);
+    assert!(store.replace(after.key.clone(), after.revision).is_none());
 
     store.clear();
     assert!(store.realms().is_empty());
+    let again = store.insert(before.key.clone()).unwrap();
+    assert!(again.revision > after.revision);
 }
 
-fn changes_are_atomic(store: &Arc<dyn Store>) {
+fn one_replacement_of_a_revision_wins(store: &AnyStore) {
     let (realm, id) = filled(store, "k");
     let start = Barrier::new(4);
     thread::scope(|scope| {
@@ -115,23 +99,25 @@ fn changes_are_atomic(store: &Arc<dyn Store>) {
             scope.spawn(|| {
                 start.wait();
                 for _ in 0..250 {
-                    let add = &mut |key: &mut kmslab_keycore::Key| {
+                    loop {
+                        let seen = store.get(&realm, &id).unwrap();
+                        let mut key = seen.key.clone();
                         key.rotation.on_demand_used += 1;
-                        Ok(())
-                    };
-                    store.update(&realm, &id, add).unwrap();
+                        if store.replace(key, seen.revision).is_some() {
+                            break;
+                        }
+                    }
                 }
             });
         }
     });
-    assert_eq!(
-        store.get(&realm, &id).unwrap().rotation.on_demand_used,
-        1000
-    );
+    let used = store.get(&realm, &id).unwrap().key.rotation.on_demand_used;
+    assert_eq!(used, 1000);
 }
 
 #[test]
 fn memory_store_meets_the_store_contract() {
-    contract(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>));
-    changes_are_atomic(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>));
+    let store = || Arc::new(MemoryStore::default()) as AnyStore;
+    contract(&store());
+    one_replacement_of_a_revision_wins(&store());
 }

@@ -15,7 +15,7 @@ pub(super) fn create_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     let name = alias_name(input)?;
     let target = target_key(aws, caller, input)?;
     target.ensure_not_pending_deletion()?;
-    match aws.core.create_alias(target.realm(), name, target.id()) {
+    match target.key.create_alias(name) {
         Ok(_) => Ok(json!({})),
         Err(KeyError::AliasExists { .. }) => {
             Err(AwsError::alias_exists(names::alias_arn(caller, name)))
@@ -28,7 +28,7 @@ pub(super) fn update_alias(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     let name = alias_name(input)?;
     let target = target_key(aws, caller, input)?;
     target.ensure_not_pending_deletion()?;
-    match aws.core.update_alias(target.realm(), name, target.id()) {
+    match target.key.update_alias(name) {
         Ok(_) => Ok(json!({})),
         Err(KeyError::AliasNotFound { .. }) => {
             Err(AwsError::no_such_alias(names::alias_arn(caller, name)))
@@ -81,7 +81,11 @@ pub(super) fn list_aliases(aws: &Aws, caller: &Caller, input: &Input) -> Result<
 }
 
 /// Resolves `TargetKeyId`.
-fn target_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<ResolvedKey, AwsError> {
+fn target_key<'a>(
+    aws: &'a Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<ResolvedKey<'a>, AwsError> {
     let named = input.required_string("TargetKeyId", 1..=2048)?;
     // An alias name or an alias ARN.
     if named.starts_with(PREFIX)

@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use kmslab_keycore::{Ciphertext, KeyCore, KeyId, Realm, VersionId};
+use kmslab_keycore::{Ciphertext, KeyId, Realm, VersionId};
 use zeroize::Zeroizing;
+
+use super::data::KeyCore;
 
 const HEADER: [u8; 5] = [1, 2, 2, 0, 0x78];
 const SALT_FOLLOWS: u8 = 1;

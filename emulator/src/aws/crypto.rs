@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kmslab_keycore::{Key, KeyError, Purpose, VersionId};
+use kmslab_keycore::{KeyError, Purpose, VersionId};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::blob::{self, Blob, SALT_BYTES};
+use super::blob::{self, SALT_BYTES};
 use super::names::{ENCRYPTION_ALGORITHMS, SYMMETRIC_DEFAULT};
 use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller, ResolvedKey, names};
@@ -190,7 +190,7 @@ fn ensure_symmetric_algorithm(input: &Input, member: &str) -> Result<(), AwsErro
 }
 
 /// Fails if the key cannot be used now.
-fn ensure_usable(resolved: &ResolvedKey) -> Result<(), AwsError> {
+fn ensure_usable(resolved: &ResolvedKey<'_>) -> Result<(), AwsError> {
     resolved
         .key
         .ensure_usable_for(Purpose::EncryptDecrypt)
@@ -199,19 +199,14 @@ fn ensure_usable(resolved: &ResolvedKey) -> Result<(), AwsError> {
 
 fn encrypt_blob(
     aws: &Aws,
-    resolved: &ResolvedKey,
+    resolved: &ResolvedKey<'_>,
     plaintext: &[u8],
     context: &Context<'_>,
 ) -> Result<(VersionId, Vec<u8>), AwsError> {
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&aws.core.random(SALT_BYTES));
     let bound = blob::aad(&salt, context);
-    let encrypted = aws.core.encrypt(
-        resolved.realm(),
-        resolved.id(),
-        &blob::add_magic(plaintext),
-        &bound,
-    );
+    let encrypted = resolved.key.encrypt(&blob::add_magic(plaintext), &bound);
     let encrypted = encrypted.map_err(|error| resolved.key_error(error))?;
     Ok((encrypted.version, blob::encode(&salt, &encrypted)))
 }
@@ -235,48 +230,31 @@ fn decrypt_input(
     let blob = blob::parse(&ciphertext).ok_or_else(AwsError::invalid_ciphertext)?;
     let realm = names::realm(&caller.account, &caller.region);
     let named = aws.ciphertexts.find(&aws.core, &realm, &blob.id);
-    match (&pinned, named) {
-        (Some(pinned), Some((id, version))) if pinned.key.id == id => {
-            decrypt_blob(aws, &pinned.key, &pinned.arn, version, &blob, &context)
-        }
-        (Some(_), _) => Err(AwsError::incorrect_key()),
+    let (key, version) = match (pinned, named) {
+        (Some(pinned), Some((id, version))) if pinned.key.id == id => (pinned.key, version),
+        (Some(_), _) => return Err(AwsError::incorrect_key()),
         (None, Some((id, version))) => {
-            let arn = names::key_arn(&caller.account, &caller.region, id.as_str());
-            let key = aws
-                .core
-                .key(&realm, &id)
-                .map_err(|_| AwsError::unknown_ciphertext_key())?;
-            decrypt_blob(aws, &key, &arn, version, &blob, &context)
+            let key = aws.core.key(&realm, &id);
+            (
+                key.map_err(|_| AwsError::unknown_ciphertext_key())?,
+                version,
+            )
         }
-        (None, None) => Err(AwsError::unknown_ciphertext_key()),
-    }
-}
-
-fn decrypt_blob(
-    aws: &Aws,
-    key: &Key,
-    arn: &str,
-    version: VersionId,
-    blob: &Blob,
-    context: &Context<'_>,
-) -> Result<Decrypted, AwsError> {
-    let bound = blob::aad(&blob.salt, context);
-    let opened = aws.core.decrypt(
-        &key.realm,
-        &key.id,
-        &version,
-        &blob.nonce,
-        &blob.body,
-        &bound,
-    );
+        (None, None) => return Err(AwsError::unknown_ciphertext_key()),
+    };
+    let arn = names::key_arn(&caller.account, &caller.region, key.id.as_str());
+    let bound = blob::aad(&blob.salt, &context);
+    let opened = key
+        .version(&version)
+        .and_then(|version| version.decrypt(&blob.nonce, &blob.body, &bound));
     let opened = opened.map_err(|error| match error {
         KeyError::DecryptionFailed => AwsError::invalid_ciphertext(),
-        other => AwsError::from_key_error(arn, other),
+        other => AwsError::from_key_error(&arn, other),
     })?;
     let plaintext = blob::strip_magic(&opened).ok_or_else(AwsError::invalid_ciphertext)?;
     Ok(Decrypted {
         plaintext: Zeroizing::new(plaintext.to_vec()),
-        arn: arn.to_owned(),
+        arn,
         version,
     })
 }

@@ -1,11 +1,11 @@
 //! Key operations: create, describe, list, enable, disable, and delete after a waiting period.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kmslab_keycore::{Algorithm, Key, KeyState, NewKey, NewVersion, Purpose};
+use kmslab_keycore::{Algorithm, KeyState, NewKey, NewVersion, Purpose};
 use serde_json::{Map, Value, json};
 
+use super::data::{Key, KeyData};
 use super::names::{self, KEY_SPECS, KEY_USAGES, ORIGINS};
 use super::page::page;
 use super::wire::{Input, epoch_seconds};
@@ -28,7 +28,7 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
         .unwrap_or_default()
         .to_owned();
     let policy = policy::policy_input(input)?;
-    let labels = tags::tags_input(input)?;
+    let tags = tags::tags_input(input)?;
     let multi_region = input.boolean("MultiRegion")?.unwrap_or(false);
     match usage {
         Some(usage) if !names::allowed_usages(spec).contains(&usage) => {
@@ -52,10 +52,11 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
         algorithm: Algorithm::AES_256,
         first: Some(NewVersion::new(Algorithm::AES_256)),
         purpose: Purpose::EncryptDecrypt,
-        description,
-        labels,
-        policy,
-        attributes: BTreeMap::new(),
+        data: KeyData {
+            description,
+            tags,
+            policy,
+        },
     };
     let key = aws
         .core
@@ -88,16 +89,18 @@ pub(super) fn list_keys(aws: &Aws, caller: &Caller, input: &Input) -> Result<Val
 
 pub(super) fn enable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
-    aws.core
-        .enable(resolved.realm(), resolved.id())
+    resolved
+        .key
+        .enable()
         .map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
 
 pub(super) fn disable_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
-    aws.core
-        .disable(resolved.realm(), resolved.id())
+    resolved
+        .key
+        .disable()
         .map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
@@ -117,9 +120,9 @@ pub(super) fn schedule_key_deletion(
     }
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let window = DAY * u32::try_from(days).map_err(AwsError::internal)?;
-    let key = aws
-        .core
-        .schedule_deletion(resolved.realm(), resolved.id(), window)
+    let key = resolved
+        .key
+        .schedule_deletion(window)
         .map_err(|error| resolved.key_error(error))?;
     let mut answer = json!({ "KeyId": resolved.arn, "KeyState": state_name(key.state), "PendingWindowInDays": days });
     if let KeyState::PendingDeletion { at } = key.state {
@@ -134,9 +137,9 @@ pub(super) fn cancel_key_deletion(
     input: &Input,
 ) -> Result<Value, AwsError> {
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
-    let disabled = KeyState::Disabled;
-    aws.core
-        .cancel_deletion(resolved.realm(), resolved.id(), disabled)
+    resolved
+        .key
+        .cancel_deletion(KeyState::Disabled)
         .map_err(|error| resolved.key_error(error))?;
     Ok(json!({ "KeyId": resolved.arn }))
 }
@@ -149,9 +152,9 @@ pub(super) fn update_key_description(
     let description = input.required_string("Description", 0..=8192)?.to_owned();
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     resolved.ensure_not_pending_deletion()?;
-    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
-        fields.description.clone_from(&description)
-    });
+    let changed = resolved
+        .key
+        .update(|data| data.description.clone_from(&description));
     changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
@@ -176,7 +179,7 @@ fn metadata(caller: &Caller, key: &Key) -> Value {
     put("Arn", arn.as_str().into());
     put("CreationDate", epoch_seconds(key.created));
     put("Enabled", (key.state == KeyState::Enabled).into());
-    put("Description", key.description.as_str().into());
+    put("Description", key.data.description.as_str().into());
     put("KeyUsage", names::ENCRYPT_DECRYPT.into());
     put("KeyState", state_name(key.state).into());
     put("Origin", names::AWS_KMS.into());

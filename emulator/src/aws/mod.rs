@@ -8,6 +8,7 @@ mod aliases;
 pub(crate) mod auth;
 mod blob;
 mod crypto;
+mod data;
 mod error;
 mod keys;
 mod names;
@@ -26,12 +27,13 @@ mod wire;
 use std::sync::Arc;
 
 use kmslab_emulator_api::{KeyRow, VersionRow};
-use kmslab_keycore::{Entropy, Key, KeyCore, KeyError, KeyId, KeyState, Realm};
+use kmslab_keycore::{Entropy, KeyError, KeyId, KeyState};
 use serde_json::Value;
 
 pub(crate) use error::AwsError;
 
 use blob::CiphertextIndex;
+use data::{Key, KeyCore, KeyRef};
 use names::{Arn, Name};
 pub(crate) use operation::Operation;
 use wire::Input;
@@ -58,20 +60,12 @@ pub(crate) enum Accept {
 
 /// A key that a request named.
 #[derive(Debug, Clone)]
-pub(crate) struct ResolvedKey {
-    pub(crate) key: Arc<Key>,
+pub(crate) struct ResolvedKey<'a> {
+    pub(crate) key: KeyRef<'a>,
     pub(crate) arn: String,
 }
 
-impl ResolvedKey {
-    pub(crate) fn realm(&self) -> &Realm {
-        &self.key.realm
-    }
-
-    pub(crate) fn id(&self) -> &KeyId {
-        &self.key.id
-    }
-
+impl ResolvedKey<'_> {
     /// Translates an error of the core about this key.
     pub(crate) fn key_error(&self, error: KeyError) -> AwsError {
         AwsError::from_key_error(&self.arn, error)
@@ -89,7 +83,7 @@ impl ResolvedKey {
 /// The AWS KMS front end.
 #[derive(Debug, Clone)]
 pub(crate) struct Aws {
-    core: Arc<KeyCore>,
+    pub(crate) core: Arc<KeyCore>,
     entropy: Arc<dyn Entropy>,
     ciphertexts: Arc<CiphertextIndex>,
 }
@@ -129,7 +123,7 @@ impl Aws {
         input: &Input,
         member: &str,
         accept: Accept,
-    ) -> Result<ResolvedKey, AwsError> {
+    ) -> Result<ResolvedKey<'_>, AwsError> {
         self.resolve_key(
             caller,
             input.operation().permission,
@@ -146,29 +140,28 @@ impl Aws {
         permission: &'static str,
         text: &str,
         accept: Accept,
-    ) -> Result<ResolvedKey, AwsError> {
+    ) -> Result<ResolvedKey<'_>, AwsError> {
         let name = match text.starts_with("arn:") {
             true => resolve_arn(caller, permission, text)?,
             false if text.starts_with("alias/") => Name::Alias(text),
             false => Name::Id(text),
         };
         let realm = names::realm(&caller.account, &caller.region);
-        let id = match name {
+        let key_arn = |id: &KeyId| names::key_arn(&caller.account, &caller.region, id.as_str());
+        let key = match name {
             Name::Alias(_) if accept == Accept::Keys => return Err(AwsError::invalid_key_id(text)),
             Name::Alias(alias) => {
-                let known = self.core.alias(&realm, alias);
-                known
-                    .map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, alias)))?
-                    .target
+                let key = self.core.key_by_alias(&realm, alias);
+                key.map_err(|_| AwsError::no_such_alias(names::alias_arn(caller, alias)))?
             }
-            Name::Id(id) if names::is_key_id(id) => KeyId::new(id),
+            Name::Id(id) if names::is_key_id(id) => {
+                let id = KeyId::new(id);
+                let key = self.core.key(&realm, &id);
+                key.map_err(|error| AwsError::from_key_error(&key_arn(&id), error))?
+            }
             Name::Id(id) => return Err(AwsError::invalid_key_id(id)),
         };
-        let arn = names::key_arn(&caller.account, &caller.region, id.as_str());
-        let key = self
-            .core
-            .key(&realm, &id)
-            .map_err(|error| AwsError::from_key_error(&arn, error))?;
+        let arn = key_arn(&key.id);
         Ok(ResolvedKey { key, arn })
     }
 }
@@ -201,7 +194,7 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         cloud: "aws".to_owned(),
         key: names::key_arn(account, region, key.id.as_str()),
         state: keys::state_name(key.state).to_owned(),
-        primary: key.primary().map_or(0, |version| version.number),
+        primary: key.primary_version().map_or(0, |version| version.number),
         versions: versions.collect(),
     })
 }

@@ -15,6 +15,7 @@ pub(super) fn get_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Resul
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let policy = resolved
         .key
+        .data
         .policy
         .clone()
         .unwrap_or_else(|| default_policy(caller));
@@ -27,9 +28,9 @@ pub(super) fn put_key_policy(aws: &Aws, caller: &Caller, input: &Input) -> Resul
     let policy = policy_input(input)?.ok_or_else(|| input.missing("Policy"))?;
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     resolved.ensure_not_pending_deletion()?;
-    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
-        *fields.policy = Some(policy.clone())
-    });
+    let changed = resolved
+        .key
+        .update(|data| data.policy = Some(policy.clone()));
     changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }

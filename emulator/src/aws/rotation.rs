@@ -1,8 +1,9 @@
 //! Rotation: on demand, by schedule, and its history.
 
-use kmslab_keycore::{Cause, KeyState, Period, Trigger, Version};
+use kmslab_keycore::{Cause, KeyState, Period, RotationPolicy, Trigger};
 use serde_json::{Value, json};
 
+use super::data::Version;
 use super::page::page;
 use super::wire::{Input, epoch_seconds};
 use super::{Accept, Aws, AwsError, Caller};
@@ -39,8 +40,13 @@ pub(super) fn disable_key_rotation(
 fn set(aws: &Aws, caller: &Caller, input: &Input, days: Option<u32>) -> Result<Value, AwsError> {
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     let trigger = days.map(|days| Trigger::Every(Period::days(days)));
-    aws.core
-        .set_rotation(resolved.realm(), resolved.id(), trigger, None, None)
+    let policy = RotationPolicy {
+        trigger,
+        ..RotationPolicy::default()
+    };
+    resolved
+        .key
+        .set_rotation(policy)
         .map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
@@ -72,9 +78,7 @@ pub(super) fn rotate_key_on_demand(
     input: &Input,
 ) -> Result<Value, AwsError> {
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
-    let rotated = aws
-        .core
-        .rotate_now(resolved.realm(), resolved.id(), Some(ON_DEMAND_LIMIT));
+    let rotated = resolved.key.rotate_now(Some(ON_DEMAND_LIMIT));
     rotated.map_err(|error| resolved.key_error(error))?;
     Ok(json!({ "KeyId": resolved.arn }))
 }

@@ -17,14 +17,12 @@ pub(super) fn tag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Result<
     let tags = tags_input(input)?;
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     resolved.ensure_not_pending_deletion()?;
-    let mut merged = resolved.key.labels.clone();
-    merged.extend(tags);
+    let mut merged = resolved.key.data.tags.clone();
+    merged.extend(tags.clone());
     if merged.len() > MAX_TAGS {
         return Err(too_many());
     }
-    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
-        fields.labels.clone_from(&merged)
-    });
+    let changed = resolved.key.update(|data| data.tags.extend(tags.clone()));
     changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
@@ -35,9 +33,9 @@ pub(super) fn untag_resource(aws: &Aws, caller: &Caller, input: &Input) -> Resul
         .ok_or_else(|| input.missing("TagKeys"))?;
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
     resolved.ensure_not_pending_deletion()?;
-    let changed = aws.core.update(resolved.realm(), resolved.id(), |fields| {
-        fields.labels.retain(|key, _| !keys.contains(&key.as_str()));
-    });
+    let changed = resolved
+        .key
+        .update(|data| data.tags.retain(|key, _| !keys.contains(&key.as_str())));
     changed.map_err(|error| resolved.key_error(error))?;
     Ok(json!({}))
 }
@@ -48,7 +46,7 @@ pub(super) fn list_resource_tags(
     input: &Input,
 ) -> Result<Value, AwsError> {
     let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
-    let tags: Vec<_> = resolved.key.labels.iter().collect();
+    let tags: Vec<_> = resolved.key.data.tags.iter().collect();
     let entry = |(key, value): &(&String, &String)| json!({ "TagKey": key, "TagValue": value });
     page(
         input,

@@ -1,10 +1,11 @@
 //! Cryptographic operations: encrypt and decrypt, wrap and unwrap, sign and verify, random bytes.
 
 use kmslab_keycore::{
-    AesMode, Algorithm, Hash, Key, KeyError, RsaPadding, SignInput, SignatureAlgorithm, Version,
+    AesMode, Algorithm, Hash, KeyError, RsaPadding, SignInput, SignatureAlgorithm,
 };
 use serde_json::{Value, json};
 
+use super::data::{Version, VersionRef};
 use super::operation::Operation;
 use super::wire::{Input, encode_base64url};
 use super::{Azure, AzureError, RequestContext, keys, names};
@@ -74,28 +75,29 @@ fn unknown(alg: &str) -> AzureError {
 }
 
 fn incompatible(alg: &str, version: &Version) -> AzureError {
-    let kty = version
-        .attributes
-        .get(keys::KTY_ATTRIBUTE)
-        .map_or("", String::as_str);
+    let kty = &version.data.kty;
     AzureError::bad_parameter(format!(
         "Algorithm {alg} is not supported by a key of type {kty} and of its size"
     ))
 }
 
-/// Returns the key and version of a request if they allow its operation. Whether they can be used
-/// now is checked by the core.
-fn key_and_version(
-    azure: &Azure,
+/// Returns the version of a request if it allows the operation, and the operation's name. Whether
+/// the version can be used now is checked by the core.
+fn version_for<'a>(
+    azure: &'a Azure,
     ctx: &RequestContext<'_>,
-) -> Result<(std::sync::Arc<Key>, Version, &'static str), AzureError> {
+) -> Result<(VersionRef<'a>, &'static str), AzureError> {
     // These six operations have the same names in access policies, `key_ops` and error messages.
     let word = ctx.call.operation.permission().unwrap_or_default();
-    let (key, version) = keys::find(azure, ctx)?;
-    if !keys::operations(&version).any(|allowed| allowed == word) {
+    let version = keys::find(azure, ctx)?;
+    if !version.data.key_ops.iter().any(|allowed| allowed == word) {
         return Err(AzureError::not_permitted(word));
     }
-    Ok((key, version, word))
+    Ok((version, word))
+}
+
+fn kid(ctx: &RequestContext<'_>, version: &VersionRef<'_>) -> String {
+    names::kid(&ctx.vault.name, version.key(), &version.id)
 }
 
 /// Returns the cipher of a request if the key supports it. Key wrap is for wrapKey and unwrapKey,
@@ -123,20 +125,17 @@ fn cipher_for(ctx: &RequestContext<'_>, version: &Version) -> Result<Cipher, Azu
 
 /// encrypt and wrapKey.
 pub(super) fn encrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = key_and_version(azure, ctx)?;
+    let (version, word) = version_for(azure, ctx)?;
     let cipher = cipher_for(ctx, &version)?;
     let value = zeroize::Zeroizing::new(ctx.input.required_bytes("value")?);
-    let named = (&key.realm, &key.id, &version.id);
-    let mut answer = json!({ "kid": names::kid(&ctx.vault.name, &key, &version.id) });
+    let mut answer = json!({ "kid": kid(ctx, &version) });
     let body = match cipher {
-        Cipher::Rsa(padding) => azure.core.encrypt_rsa(named, padding, &value),
+        Cipher::Rsa(padding) => version.encrypt_rsa(padding, &value),
         Cipher::Aes(_, AesMode::Gcm) => {
             // The service generates the nonce, so that none is ever reused.
             let iv = azure.core.random(12);
             let aad = ctx.input.bytes("aad")?.unwrap_or_default();
-            let encrypted = azure
-                .core
-                .encrypt_aes(named, AesMode::Gcm, &iv, &value, &aad);
+            let encrypted = version.encrypt_aes(AesMode::Gcm, &iv, &value, &aad);
             let mut body = encrypted.map_err(|error| key_error(ctx, word, error))?;
             let tag = body.split_off(body.len().saturating_sub(16));
             answer["iv"] = encode_base64url(&iv);
@@ -151,7 +150,7 @@ pub(super) fn encrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, 
             if mode != AesMode::KeyWrap {
                 answer["iv"] = encode_base64url(&iv);
             }
-            azure.core.encrypt_aes(named, mode, &iv, &value, &[])
+            version.encrypt_aes(mode, &iv, &value, &[])
         }
     };
     answer["value"] = encode_base64url(&body.map_err(|error| key_error(ctx, word, error))?);
@@ -160,12 +159,11 @@ pub(super) fn encrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, 
 
 /// decrypt and unwrapKey.
 pub(super) fn decrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = key_and_version(azure, ctx)?;
+    let (version, word) = version_for(azure, ctx)?;
     let cipher = cipher_for(ctx, &version)?;
     let value = ctx.input.required_bytes("value")?;
-    let named = (&key.realm, &key.id, &version.id);
     let plaintext = match cipher {
-        Cipher::Rsa(padding) => azure.core.decrypt_rsa(named, padding, &value),
+        Cipher::Rsa(padding) => version.decrypt_rsa(padding, &value),
         Cipher::Aes(_, AesMode::Gcm) => {
             let (iv, tag) = (
                 ctx.input.required_bytes("iv")?,
@@ -175,20 +173,12 @@ pub(super) fn decrypt(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, 
             if tag.len() != 16 {
                 return Err(super::wire::invalid("tag"));
             }
-            azure
-                .core
-                .decrypt_aes(named, AesMode::Gcm, &iv, &[value, tag].concat(), &aad)
+            version.decrypt_aes(AesMode::Gcm, &iv, &[value, tag].concat(), &aad)
         }
-        Cipher::Aes(_, mode) => {
-            azure
-                .core
-                .decrypt_aes(named, mode, &iv(ctx.input, mode)?, &value, &[])
-        }
+        Cipher::Aes(_, mode) => version.decrypt_aes(mode, &iv(ctx.input, mode)?, &value, &[]),
     };
     let plaintext = plaintext.map_err(|error| key_error(ctx, word, error))?;
-    Ok(
-        json!({ "kid": names::kid(&ctx.vault.name, &key, &version.id), "value": encode_base64url(&plaintext) }),
-    )
+    Ok(json!({ "kid": kid(ctx, &version), "value": encode_base64url(&plaintext) }))
 }
 
 fn iv(input: &Input, mode: AesMode) -> Result<Vec<u8>, AzureError> {
@@ -200,29 +190,23 @@ fn iv(input: &Input, mode: AesMode) -> Result<Vec<u8>, AzureError> {
 }
 
 pub(super) fn sign(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = key_and_version(azure, ctx)?;
+    let (version, word) = version_for(azure, ctx)?;
     let alg = ctx.input.required_string("alg")?;
     let how = signature(alg).ok_or_else(|| unknown(alg))?;
     if !matches_curve(alg, version.algorithm) {
         return Err(incompatible(alg, &version));
     }
     let digest = ctx.input.required_bytes("value")?;
-    let signed = azure.core.sign(
-        (&key.realm, &key.id, &version.id),
-        how,
-        SignInput::Digest(&digest),
-    );
+    let signed = version.sign(how, SignInput::Digest(&digest));
     let signed = signed.map_err(|error| match error {
         KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
         error => key_error(ctx, word, error),
     })?;
-    Ok(
-        json!({ "kid": names::kid(&ctx.vault.name, &key, &version.id), "value": encode_base64url(&signed) }),
-    )
+    Ok(json!({ "kid": kid(ctx, &version), "value": encode_base64url(&signed) }))
 }
 
 pub(super) fn verify(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let (key, version, word) = key_and_version(azure, ctx)?;
+    let (version, word) = version_for(azure, ctx)?;
     let alg = ctx.input.required_string("alg")?;
     let how = signature(alg).ok_or_else(|| unknown(alg))?;
     if !matches_curve(alg, version.algorithm) {
@@ -232,10 +216,7 @@ pub(super) fn verify(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, A
         ctx.input.required_bytes("digest")?,
         ctx.input.required_bytes("value")?,
     );
-    let named = (&key.realm, &key.id, &version.id);
-    let holds = azure
-        .core
-        .verify(named, how, SignInput::Digest(&digest), &signature);
+    let holds = version.verify(how, SignInput::Digest(&digest), &signature);
     let holds = holds.map_err(|error| match error {
         KeyError::WrongAlgorithm { .. } => incompatible(alg, &version),
         error => key_error(ctx, word, error),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kmslab_keycore::{Key, KeyState};
+use kmslab_keycore::KeyState;
 use serde_json::{Value, json};
 
+use super::data::{Key, KeyRef};
 use super::keys::{self, newest_bundle, newest_key_item};
 use super::names;
 use super::page::page;
@@ -17,22 +18,16 @@ const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn delete(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
     let name = ctx.key()?;
-    let (key, _) = keys::find(azure, ctx)?;
-    let deleted = azure
-        .core
-        .schedule_deletion(&key.realm, &key.id, DAY * ctx.vault.retention_days);
+    let version = keys::find(azure, ctx)?;
+    let deleted = version
+        .key()
+        .schedule_deletion(DAY * ctx.vault.retention_days);
     let key = deleted.map_err(|error| AzureError::from_key_error(name, None, "delete", error))?;
-    deleted_bundle(azure, ctx, &key)
+    deleted_bundle(ctx, &key)
 }
 
 pub(super) fn get_deleted(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let name = ctx.key()?;
-    let key = azure.core.key(&names::realm(&ctx.vault.name), &name.id());
-    let key = key
-        .ok()
-        .filter(|key| matches!(key.state, KeyState::PendingDeletion { .. }));
-    let key = key.ok_or_else(|| AzureError::no_deleted_key(name))?;
-    deleted_bundle(azure, ctx, &key)
+    deleted_bundle(ctx, &find_deleted(azure, ctx)?)
 }
 
 pub(super) fn list_deleted(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
@@ -47,25 +42,31 @@ pub(super) fn list_deleted(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Va
 }
 
 pub(super) fn recover(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let recovered = find_deleted(azure, ctx)?.cancel_deletion(KeyState::Enabled);
     let name = ctx.key()?;
-    let recovered = azure.core.cancel_deletion(
-        &names::realm(&ctx.vault.name),
-        &name.id(),
-        KeyState::Enabled,
-    );
-    let key = recovered.map_err(|_| AzureError::no_deleted_key(name))?;
-    newest_bundle(azure, ctx, &key)
+    newest_bundle(
+        ctx,
+        &recovered.map_err(|_| AzureError::no_deleted_key(name))?,
+    )
 }
 
 pub(super) fn purge(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
+    let purged = find_deleted(azure, ctx)?.purge();
     let name = ctx.key()?;
-    let purged = azure.core.purge(&names::realm(&ctx.vault.name), &name.id());
     purged.map_err(|_| AzureError::no_deleted_key(name))?;
     Ok(Value::Null)
 }
 
-fn deleted_bundle(azure: &Azure, ctx: &RequestContext<'_>, key: &Key) -> Result<Value, AzureError> {
-    let mut bundle = newest_bundle(azure, ctx, key)?;
+fn find_deleted<'a>(azure: &'a Azure, ctx: &RequestContext<'_>) -> Result<KeyRef<'a>, AzureError> {
+    let name = ctx.key()?;
+    let key = azure.core.key(&names::realm(&ctx.vault.name), &name.id());
+    key.ok()
+        .filter(|key| matches!(key.state, KeyState::PendingDeletion { .. }))
+        .ok_or_else(|| AzureError::no_deleted_key(name))
+}
+
+fn deleted_bundle(ctx: &RequestContext<'_>, key: &KeyRef<'_>) -> Result<Value, AzureError> {
+    let mut bundle = newest_bundle(ctx, key)?;
     add_dates(&mut bundle, ctx.vault, key);
     Ok(bundle)
 }
@@ -78,7 +79,7 @@ fn add_dates(listed: &mut Value, vault: &Vault, key: &Key) {
     listed["recoveryId"] = json!(format!(
         "{}/deletedkeys/{}",
         names::vault_url(&vault.name),
-        names::display_name(key)
+        key.data.name
     ));
     listed["deletedDate"] = epoch_seconds(at - kept);
     listed["scheduledPurgeDate"] = epoch_seconds(at);

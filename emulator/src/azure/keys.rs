@@ -6,21 +6,17 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::civil::date;
 use kmslab_keycore::{
-    Algorithm, Key, KeyError, KeyState, NewKey, NewVersion, Purpose, Version, VersionFields,
-    VersionState,
+    Algorithm, KeyError, KeyState, NewKey, NewVersion, Purpose, VersionFields, VersionState,
 };
 use serde_json::{Map, Value, json};
 
+use super::data::{AzureFront, Key, KeyData, KeyRef, Version, VersionData, VersionRef};
 use super::jwk::{self, KeyType};
 use super::names::{self, KeyName};
 use super::page::page;
 use super::wire::{ApiVersion, Input, encode_base64url, epoch_seconds};
 use super::{Azure, AzureError, RequestContext};
 
-/// Version attribute: the key type, with or without `-HSM`.
-pub(super) const KTY_ATTRIBUTE: &str = "kty";
-/// Version attribute: key operations, separated by commas.
-pub(super) const KEY_OPS_ATTRIBUTE: &str = "key_ops";
 const OPERATIONS: &[&str] = &[
     "encrypt",
     "decrypt",
@@ -68,66 +64,61 @@ fn create_version(
     let changes = VersionUpdate::from_request(ctx.input)?;
     let operations = match operations.filter(|operations| !operations.is_empty()) {
         Some(operations) => parse_operations(operations)?,
-        None => kind.operations().join(","),
+        None => kind
+            .operations()
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
     };
     let version = NewVersion {
         material,
         not_before: changes.not_before,
         expires: changes.expires,
-        labels: changes.tags.unwrap_or_default(),
-        attributes: BTreeMap::from([
-            (KTY_ATTRIBUTE.to_owned(), kind.kty.to_owned()),
-            (KEY_OPS_ATTRIBUTE.to_owned(), operations),
-        ]),
+        data: VersionData {
+            kty: kind.kty.to_owned(),
+            key_ops: operations,
+            tags: changes.tags.unwrap_or_default(),
+        },
         ..NewVersion::new(kind.algorithm)
     };
     let (realm, id) = (names::realm(&vault.name), name.id());
     let refused = |error| AzureError::from_key_error(name, None, "create", error);
+    let new = |version| NewKey {
+        id: id.clone(),
+        algorithm: kind.algorithm,
+        first: Some(version),
+        purpose: Purpose::Any,
+        data: KeyData {
+            name: name.to_string(),
+            rotation_policy: None,
+        },
+    };
     let mut key = match azure.core.key(&realm, &id) {
         Ok(there) => {
             not_deleted(&there, name)?;
-            azure
+            there.add_version(version)
+        }
+        Err(_) => match azure.core.create(&realm, new(version.clone())) {
+            // Another request created it meanwhile.
+            Err(KeyError::AlreadyExists { .. }) => azure
                 .core
-                .add_version(&realm, &id, version)
-                .map_err(refused)?
-        }
-        Err(_) => {
-            let attributes = BTreeMap::from([(names::NAME_ATTRIBUTE.to_owned(), name.to_string())]);
-            let new = NewKey {
-                id: id.clone(),
-                algorithm: kind.algorithm,
-                first: Some(version.clone()),
-                purpose: Purpose::Any,
-                description: String::new(),
-                labels: BTreeMap::new(),
-                policy: None,
-                attributes,
-            };
-            match azure.core.create(&realm, new) {
-                // Another request created it meanwhile.
-                Err(KeyError::AlreadyExists { .. }) => azure
-                    .core
-                    .add_version(&realm, &id, version)
-                    .map_err(refused)?,
-                created => created.map_err(refused)?,
-            }
-        }
-    };
+                .key(&realm, &id)
+                .and_then(|key| key.add_version(version)),
+            created => created,
+        },
+    }
+    .map_err(refused)?;
     if changes.enabled == Some(false)
-        && let Some(created) = key.primary
+        && let Ok(created) = key.primary()
     {
-        let disabled =
-            azure
-                .core
-                .update_version(&realm, &id, &created, Some(VersionState::Disabled), |_| ());
+        let disabled = created.update(Some(VersionState::Disabled), |_| ());
         key = disabled.map_err(refused)?;
     }
-    newest_bundle(azure, ctx, &key)
+    newest_bundle(ctx, &key)
 }
 
 pub(super) fn get(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let (key, version) = find(azure, ctx)?;
-    bundle(azure, ctx, &key, &version)
+    bundle(ctx, &find(azure, ctx)?)
 }
 
 pub(super) fn list(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
@@ -159,7 +150,7 @@ pub(super) fn list_versions(azure: &Azure, ctx: &RequestContext<'_>) -> Result<V
 
 pub(super) fn update(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
     let name = ctx.key()?;
-    let (key, version) = find(azure, ctx)?;
+    let version = find(azure, ctx)?;
     let changes = VersionUpdate::from_request(ctx.input)?;
     let operations = ctx
         .input
@@ -173,7 +164,7 @@ pub(super) fn update(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, A
             VersionState::Disabled
         }
     });
-    let change = |fields: VersionFields<'_>| {
+    let change = |fields: VersionFields<'_, AzureFront>| {
         if let Some(at) = changes.not_before {
             *fields.not_before = Some(at);
         }
@@ -181,37 +172,33 @@ pub(super) fn update(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, A
             *fields.expires = Some(at);
         }
         if let Some(tags) = &changes.tags {
-            fields.labels.clone_from(tags);
+            fields.data.tags.clone_from(tags);
         }
         if let Some(operations) = &operations {
-            fields
-                .attributes
-                .insert(KEY_OPS_ATTRIBUTE.to_owned(), operations.clone());
+            fields.data.key_ops.clone_from(operations);
         }
     };
-    let changed = azure
-        .core
-        .update_version(&key.realm, &key.id, &version.id, to, change);
+    let changed = version.update(to, change);
     let key = changed.map_err(|error| AzureError::from_key_error(name, None, "update", error))?;
-    let version = key
-        .version(&version.id)
-        .ok_or_else(|| AzureError::not_found(name, None))?;
-    bundle(azure, ctx, &key, version)
+    let version = key.version(&version.id);
+    bundle(
+        ctx,
+        &version.map_err(|_| AzureError::not_found(name, None))?,
+    )
 }
 
 pub(super) fn rotate(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
     let name = ctx.key()?;
-    let (key, _) = find(azure, ctx)?;
-    let rotated = azure.core.rotate_now(&key.realm, &key.id, None);
+    let rotated = find(azure, ctx)?.key().rotate_now(None);
     let key = rotated.map_err(|error| AzureError::from_key_error(name, None, "rotate", error))?;
-    newest_bundle(azure, ctx, &key)
+    newest_bundle(ctx, &key)
 }
 
 /// Keys are not exportable, so none has a release policy. The message is the emulator's own.
 pub(super) fn release(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
     ctx.input.required_string("target")?;
-    let (key, _) = find(azure, ctx)?;
-    let name = names::display_name(&key);
+    let version = find(azure, ctx)?;
+    let name = &version.key().data.name;
     Err(AzureError::bad_parameter(format!(
         "The key {name} is not exportable, and keys of the kmslab emulator never are."
     )))
@@ -219,8 +206,7 @@ pub(super) fn release(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, 
 
 pub(super) fn backup(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, AzureError> {
     let name = ctx.key()?;
-    let (key, _) = find(azure, ctx)?;
-    let backup = azure.core.backup(&key.realm, &key.id);
+    let backup = find(azure, ctx)?.key().backup();
     Ok(
         json!({ "value": encode_base64url(&backup.map_err(|error| AzureError::from_key_error(name, None, "backup", error))?) }),
     )
@@ -246,48 +232,43 @@ pub(super) fn restore(azure: &Azure, ctx: &RequestContext<'_>) -> Result<Value, 
             other => AzureError::internal(other),
         }
     })?;
-    newest_bundle(azure, ctx, &key)
+    newest_bundle(ctx, &key)
 }
 
-/// Returns the requested key and version, by default the newest. Deleted keys are not found.
-pub(super) fn find(
-    azure: &Azure,
+/// Returns the requested version of a key, by default the newest. Deleted keys are not found.
+pub(super) fn find<'a>(
+    azure: &'a Azure,
     ctx: &RequestContext<'_>,
-) -> Result<(std::sync::Arc<Key>, Version), AzureError> {
+) -> Result<VersionRef<'a>, AzureError> {
     let (name, requested) = (ctx.key()?, ctx.call.version.as_deref());
-    let not_found = || AzureError::not_found(name, requested);
+    let not_found = |_| AzureError::not_found(name, requested);
     let key = azure
         .core
         .key(&names::realm(&ctx.vault.name), &name.id())
-        .map_err(|_| not_found())?;
+        .map_err(not_found)?;
     if matches!(key.state, KeyState::PendingDeletion { .. }) {
-        return Err(not_found());
+        return Err(AzureError::not_found(name, requested));
     }
-    let version = match requested {
-        Some(requested) => names::find_version(&key, requested).ok_or_else(not_found)?,
-        None => key.primary().map_err(|_| not_found())?,
-    };
-    let version = version.clone();
-    Ok((key, version))
+    match requested {
+        Some(requested) => {
+            key.version_where(|version| names::is_version_name(&version.id, requested))
+        }
+        None => key.primary(),
+    }
+    .map_err(not_found)
 }
 
 /// The bundle of a key's newest version.
 pub(super) fn newest_bundle(
-    azure: &Azure,
     ctx: &RequestContext<'_>,
-    key: &Key,
+    key: &KeyRef<'_>,
 ) -> Result<Value, AzureError> {
-    bundle(
-        azure,
-        ctx,
-        key,
-        key.primary().map_err(AzureError::internal)?,
-    )
+    bundle(ctx, &key.primary().map_err(AzureError::internal)?)
 }
 
 /// A key as a list item.
 pub(super) fn newest_key_item(ctx: &RequestContext<'_>, key: &Key) -> Value {
-    key.primary().map_or(Value::Null, |version| {
+    key.primary_version().map_or(Value::Null, |version| {
         item(ctx, version, names::key_url(&ctx.vault.name, key))
     })
 }
@@ -338,59 +319,39 @@ impl VersionUpdate {
     }
 }
 
-/// Converts operations to their stored form; fails on unknown ones.
-fn parse_operations(operations: Vec<String>) -> Result<String, AzureError> {
+/// Converts operations to the service's spelling; fails on unknown ones.
+fn parse_operations(operations: Vec<String>) -> Result<Vec<String>, AzureError> {
     let known = operations.iter().map(|operation| {
         let known = OPERATIONS
             .iter()
             .find(|known| known.eq_ignore_ascii_case(operation))
-            .copied();
+            .map(|&known| known.to_owned());
         known.ok_or_else(|| {
             AzureError::bad_parameter(format!(
                 "Property key_ops has an invalid value: {operation}"
             ))
         })
     });
-    Ok(known.collect::<Result<Vec<_>, _>>()?.join(","))
-}
-
-/// The key operations of a version.
-pub(super) fn operations(version: &Version) -> impl Iterator<Item = &str> {
-    let text = version
-        .attributes
-        .get(KEY_OPS_ATTRIBUTE)
-        .map_or("", String::as_str);
-    text.split(',').filter(|operation| !operation.is_empty())
+    known.collect()
 }
 
 /// Builds a `KeyBundle`.
 pub(super) fn bundle(
-    azure: &Azure,
     ctx: &RequestContext<'_>,
-    key: &Key,
-    version: &Version,
+    version: &VersionRef<'_>,
 ) -> Result<Value, AzureError> {
-    let public = azure
-        .core
-        .public_key((&key.realm, &key.id, &version.id))
-        .ok();
+    let public = version.public_key().ok();
     let mut jwk = Map::new();
     jwk.insert(
         "kid".into(),
-        names::kid(&ctx.vault.name, key, &version.id).into(),
+        names::kid(&ctx.vault.name, version.key(), &version.id).into(),
     );
-    jwk.insert(
-        "kty".into(),
-        version.attributes.get(KTY_ATTRIBUTE).cloned().into(),
-    );
-    jwk.insert(
-        "key_ops".into(),
-        operations(version).collect::<Vec<_>>().into(),
-    );
+    jwk.insert("kty".into(), version.data.kty.as_str().into());
+    jwk.insert("key_ops".into(), json!(version.data.key_ops));
     jwk.extend(jwk::public_members(public.as_ref()));
     let mut bundle = json!({ "key": jwk, "attributes": attributes(ctx, version) });
-    if !version.labels.is_empty() {
-        bundle["tags"] = json!(version.labels);
+    if !version.data.tags.is_empty() {
+        bundle["tags"] = json!(version.data.tags);
     }
     Ok(bundle)
 }
@@ -398,8 +359,8 @@ pub(super) fn bundle(
 /// Builds a `KeyItem`.
 pub(super) fn item(ctx: &RequestContext<'_>, version: &Version, kid: String) -> Value {
     let mut item = json!({ "kid": kid, "attributes": attributes(ctx, version) });
-    if !version.labels.is_empty() {
-        item["tags"] = json!(version.labels);
+    if !version.data.tags.is_empty() {
+        item["tags"] = json!(version.data.tags);
     }
     item
 }
@@ -422,19 +383,18 @@ fn attributes(ctx: &RequestContext<'_>, version: &Version) -> Value {
     };
     attributes["recoveryLevel"] = level.into();
     attributes["recoverableDays"] = vault.retention_days.into();
-    let (kty, is_managed_hsm) = (
-        version
-            .attributes
-            .get(KTY_ATTRIBUTE)
-            .map_or("", String::as_str),
-        names::is_managed_hsm(&vault.name),
-    );
+    let is_managed_hsm = names::is_managed_hsm(&vault.name);
     if is_managed_hsm || ctx.version >= ApiVersion::Numbered(3) {
         attributes["exportable"] = false.into();
     }
     if !is_managed_hsm && ctx.version >= ApiVersion::Numbered(5) {
         // 0 for software, 2 for hardware of FIPS 140-3 level 3.
-        attributes["hsmPlatform"] = if kty.ends_with("-HSM") { "2" } else { "0" }.into();
+        attributes["hsmPlatform"] = if version.data.kty.ends_with("-HSM") {
+            "2"
+        } else {
+            "0"
+        }
+        .into();
     }
     if let Algorithm::Aes { bits } = version.algorithm
         && ctx.version >= ApiVersion::Dated(date(2026, 1, 1))

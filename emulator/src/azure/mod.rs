@@ -5,6 +5,7 @@
 
 mod auth;
 mod crypto;
+mod data;
 mod deleted;
 mod error;
 pub(crate) mod identity;
@@ -27,13 +28,14 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use kmslab_emulator_api::{KeyRow, VersionRow};
-use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyState, VersionState};
+use kmslab_keycore::{Clock, Entropy, KeyState, VersionState};
 use serde_json::Value;
 
 pub(crate) use error::AzureError;
 
 use crate::Auth;
 use crate::ids::random_uuid;
+use data::{Key, KeyCore};
 use identity::Identity;
 use management::Management;
 use names::KeyName;
@@ -49,7 +51,7 @@ pub(crate) const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(86_3
 
 /// The Key Vault front end.
 pub(crate) struct Azure {
-    core: Arc<KeyCore>,
+    pub(crate) core: Arc<KeyCore>,
     pub(crate) identity: Identity,
     pub(crate) vaults: Vaults,
     management: Management,
@@ -208,7 +210,7 @@ fn key_row(key: &Key) -> Option<KeyRow> {
     let state = match key.state {
         KeyState::PendingDeletion { .. } => "Deleted",
         _ if key
-            .primary()
+            .primary_version()
             .is_ok_and(|newest| newest.state == VersionState::Disabled) =>
         {
             "Disabled"
@@ -219,7 +221,7 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         cloud: "azure".to_owned(),
         key: names::key_url(vault, key),
         state: state.to_owned(),
-        primary: key.primary().map_or(0, |newest| newest.number),
+        primary: key.primary_version().map_or(0, |newest| newest.number),
         versions: versions.collect(),
     })
 }

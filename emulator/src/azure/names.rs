@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use kmslab_keycore::{Key, KeyId, Realm, Version, VersionId};
+use kmslab_keycore::{KeyId, Realm, VersionId};
 
+use super::data::Key;
 use super::identity::{HSM_RESOURCE, VAULT_RESOURCE};
-
-/// Key attribute: the name as it was first written.
-pub(super) const NAME_ATTRIBUTE: &str = "name";
 
 const VAULT_SUFFIX: &str = ".vault.azure.net";
 /// Suffix of all Key Vault hosts. A managed HSM's name here includes [`HSM`], so that no vault can
@@ -97,24 +95,14 @@ pub(crate) fn version_name(version: &VersionId) -> String {
     hex::encode(&version.as_bytes()[..16])
 }
 
-/// Finds a version by its name.
-pub(crate) fn find_version<'a>(key: &'a Key, name: &str) -> Option<&'a Version> {
-    key.versions
-        .iter()
-        .rev()
-        .find(|version| version_name(&version.id).eq_ignore_ascii_case(name))
-}
-
-/// The key's name as it was first written.
-pub(crate) fn display_name(key: &Key) -> &str {
-    key.attributes
-        .get(NAME_ATTRIBUTE)
-        .map_or(key.id.as_str(), String::as_str)
+/// Reports whether a version has the name `text`.
+pub(crate) fn is_version_name(version: &VersionId, text: &str) -> bool {
+    version_name(version).eq_ignore_ascii_case(text)
 }
 
 /// The URL of a key.
 pub(crate) fn key_url(vault: &str, key: &Key) -> String {
-    format!("{}/keys/{}", vault_url(vault), display_name(key))
+    format!("{}/keys/{}", vault_url(vault), key.data.name)
 }
 
 /// The URL of a version: its `kid`.

@@ -1,85 +1,82 @@
 //! Rotation policies: when a key rotates, and how long rotated versions are valid.
 
-use std::collections::BTreeMap;
-
 use jiff::{Span, Timestamp};
-use kmslab_keycore::{Key, Period, Trigger};
-use serde_json::{Value, json};
+use kmslab_keycore::{Period, Trigger};
+use serde_json::{Map, Value, json};
 
+use super::data::{Key, LifetimeAction, RotationPolicy};
 use super::wire::{Input, epoch_seconds, invalid, missing};
 use super::{Azure, AzureError, RequestContext, keys, names};
 
-/// Key attributes: the policy as it was set, and when it was created and last updated.
-const POLICY: &str = "rotation_policy";
-const CREATED: &str = "rotation_policy_created";
-const UPDATED: &str = "rotation_policy_updated";
 /// Minimum lifetime of a version, and minimum time of a trigger after creation or before expiry, in
 /// days.
 const MIN_LIFETIME_DAYS: i64 = 28;
 const MIN_TRIGGER_DAYS: i64 = 7;
 
 pub(super) fn get(azure: &Azure, asked: &RequestContext<'_>) -> Result<Value, AzureError> {
-    let (key, _) = keys::find(azure, asked)?;
-    Ok(to_json(asked, &key))
+    Ok(to_json(asked, keys::find(azure, asked)?.key()))
 }
 
 pub(super) fn put(azure: &Azure, asked: &RequestContext<'_>) -> Result<Value, AzureError> {
     let name = asked.key()?;
-    let (key, _) = keys::find(azure, asked)?;
+    let version = keys::find(azure, asked)?;
     let policy = PolicyRequest::from_request(asked.input)?;
     let refused = |error| AzureError::from_key_error(name, None, "setrotationpolicy", error);
-    azure
-        .core
-        .set_rotation(&key.realm, &key.id, policy.trigger, None, policy.lifetime)
-        .map_err(refused)?;
-    let (now, text) = (
-        azure.core.now().as_second().to_string(),
-        policy.stored.to_string(),
-    );
-    let put = azure.core.update(&key.realm, &key.id, |fields| {
-        let attributes: &mut BTreeMap<String, String> = fields.attributes;
-        attributes.insert(POLICY.to_owned(), text.clone());
-        attributes
-            .entry(CREATED.to_owned())
-            .or_insert_with(|| now.clone());
-        attributes.insert(UPDATED.to_owned(), now.clone());
+    let when = kmslab_keycore::RotationPolicy {
+        trigger: policy.trigger,
+        lifetime: policy.lifetime,
+        ..kmslab_keycore::RotationPolicy::default()
+    };
+    let key = version.key().set_rotation(when).map_err(refused)?;
+    let now = azure.core.now();
+    let put = key.update(|data| {
+        let created = data.rotation_policy.as_ref().map(|before| before.created);
+        data.rotation_policy = Some(RotationPolicy {
+            actions: policy.actions.clone(),
+            expiry_time: policy.expiry_time.clone(),
+            created: created.unwrap_or(now),
+            updated: now,
+        });
     });
-    Ok(to_json(asked, &*put.map_err(refused)?))
+    let key = put.map_err(refused)?;
+    Ok(to_json(asked, &key))
 }
 
 /// The policy as responses show it. A key without one has the service's default, which only
 /// notifies.
 fn to_json(asked: &RequestContext<'_>, key: &Key) -> Value {
-    let kept = key
-        .attributes
-        .get(POLICY)
-        .and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let mut policy = kept.unwrap_or_else(|| {
-        json!({
+    let mut policy = match &key.data.rotation_policy {
+        Some(policy) => {
+            let mut attributes = json!({});
+            if let Some(expiry) = &policy.expiry_time {
+                attributes["expiryTime"] = expiry.as_str().into();
+            }
+            attributes["created"] = epoch_seconds(policy.created);
+            attributes["updated"] = epoch_seconds(policy.updated);
+            let actions = policy.actions.iter().map(action_to_json);
+            json!({ "lifetimeActions": actions.collect::<Value>(), "attributes": attributes })
+        }
+        None => json!({
             "lifetimeActions": [{ "trigger": { "timeBeforeExpiry": "P30D" }, "action": { "type": "Notify" } }],
             "attributes": {},
-        })
-    });
+        }),
+    };
     let base = names::key_url(&asked.vault.name, key);
     policy["id"] = format!("{base}/rotationpolicy").into();
-    for (attribute, name) in [(CREATED, "created"), (UPDATED, "updated")] {
-        let at = key
-            .attributes
-            .get(attribute)
-            .and_then(|text| text.parse().ok());
-        if let Some(at) = at.and_then(|at| Timestamp::from_second(at).ok()) {
-            policy["attributes"][name] = epoch_seconds(at);
-        }
-    }
     policy
+}
+
+fn action_to_json(action: &LifetimeAction) -> Value {
+    let trigger = Map::from_iter([(action.trigger.clone(), action.time.as_str().into())]);
+    json!({ "trigger": trigger, "action": { "type": action.kind } })
 }
 
 /// A policy of a request.
 struct PolicyRequest {
     trigger: Option<Trigger>,
     lifetime: Option<Period>,
-    /// The policy as it is stored and returned.
-    stored: Value,
+    actions: Vec<LifetimeAction>,
+    expiry_time: Option<String>,
 }
 
 impl PolicyRequest {
@@ -104,35 +101,31 @@ impl PolicyRequest {
                 .map(Vec::as_slice)
                 .ok_or_else(|| invalid("lifetimeActions"))
         })? {
-            let (kind, when) = lifetime_action(action, expiry.map(|(_, life)| life))?;
-            if kind == "Rotate" {
+            let (when, action) = lifetime_action(action, expiry.map(|(_, life)| life))?;
+            if action.kind == "Rotate" {
                 if trigger.is_some() {
                     return Err(AzureError::bad_parameter(
                         "At most one lifetime action of type Rotate is allowed",
                     ));
                 }
-                trigger = Some(when.0);
+                trigger = Some(when);
             }
-            actions.push(json!({ "trigger": when.1, "action": { "type": kind } }));
+            actions.push(action);
         }
-        let mut attributes = json!({});
-        if let Some((text, _)) = expiry {
-            attributes["expiryTime"] = text.into();
-        }
-        let kept = json!({ "lifetimeActions": actions, "attributes": attributes });
         Ok(Self {
             trigger,
             lifetime: expiry.map(|(_, life)| life),
-            stored: kept,
+            actions,
+            expiry_time: expiry.map(|(text, _)| text.to_owned()),
         })
     }
 }
 
-/// A lifetime action: its type as the service spells it, and its trigger.
+/// Parses a lifetime action: when it comes, and the action as the service spells it.
 fn lifetime_action(
     action: &Value,
     life: Option<Period>,
-) -> Result<(&'static str, (Trigger, Value)), AzureError> {
+) -> Result<(Trigger, LifetimeAction), AzureError> {
     let kind = action["action"]["type"]
         .as_str()
         .ok_or_else(|| missing("lifetimeActions.action.type"))?;
@@ -145,7 +138,15 @@ fn lifetime_action(
         Value::String(text) => Ok(Some((text.clone(), parse_duration(name, text)?))),
         _ => Err(invalid(name)),
     };
-    let when = match (time("timeAfterCreate")?, time("timeBeforeExpiry")?) {
+    let parsed = |when, trigger: &str, time| {
+        let action = LifetimeAction {
+            kind: kind.to_owned(),
+            trigger: trigger.to_owned(),
+            time,
+        };
+        (when, action)
+    };
+    let (when, action) = match (time("timeAfterCreate")?, time("timeBeforeExpiry")?) {
         (Some((text, after)), None) => {
             if life.is_some_and(|life| {
                 approximate_days(after) > approximate_days(life) - MIN_TRIGGER_DAYS
@@ -154,10 +155,7 @@ fn lifetime_action(
                     "Property timeAfterCreate must be at least P{MIN_TRIGGER_DAYS}D shorter than expiryTime"
                 )));
             }
-            (
-                Trigger::AfterCreation(after),
-                json!({ "timeAfterCreate": text }),
-            )
+            parsed(Trigger::AfterCreation(after), "timeAfterCreate", text)
         }
         (None, Some((text, before))) => {
             let Some(life) = life.filter(|_| kind == "Rotate") else {
@@ -167,12 +165,10 @@ fn lifetime_action(
                         "Property timeBeforeExpiry needs an expiryTime",
                     ));
                 }
-                return Ok((
-                    kind,
-                    (
-                        Trigger::BeforeExpiry(before),
-                        json!({ "timeBeforeExpiry": text }),
-                    ),
+                return Ok(parsed(
+                    Trigger::BeforeExpiry(before),
+                    "timeBeforeExpiry",
+                    text,
                 ));
             };
             if approximate_days(before) > approximate_days(life) - MIN_TRIGGER_DAYS {
@@ -180,10 +176,7 @@ fn lifetime_action(
                     "Property timeBeforeExpiry must be at least P{MIN_TRIGGER_DAYS}D shorter than expiryTime"
                 )));
             }
-            (
-                Trigger::BeforeExpiry(before),
-                json!({ "timeBeforeExpiry": text }),
-            )
+            parsed(Trigger::BeforeExpiry(before), "timeBeforeExpiry", text)
         }
         _ => {
             return Err(AzureError::bad_parameter(
@@ -191,12 +184,12 @@ fn lifetime_action(
             ));
         }
     };
-    if approximate_days(trigger_period(when.0)) < MIN_TRIGGER_DAYS {
+    if approximate_days(trigger_period(when)) < MIN_TRIGGER_DAYS {
         return Err(AzureError::bad_parameter(format!(
             "A trigger's time must be at least P{MIN_TRIGGER_DAYS}D"
         )));
     }
-    Ok((kind, when))
+    Ok((when, action))
 }
 
 fn trigger_period(trigger: Trigger) -> Period {
@@ -246,11 +239,9 @@ mod tests {
             Some(Trigger::AfterCreation(Period::days(90)))
         );
         assert_eq!(policy.lifetime, Period::from_span(Span::new().years(1)));
-        assert_eq!(
-            policy.stored["lifetimeActions"][0]["action"]["type"],
-            "Rotate"
-        );
-        assert_eq!(policy.stored["attributes"]["expiryTime"], "P1Y");
+        let kinds: Vec<_> = policy.actions.iter().map(|action| &action.kind).collect();
+        assert_eq!(kinds, ["Rotate", "Notify"]);
+        assert_eq!(policy.expiry_time.as_deref(), Some("P1Y"));
         let only_notifies = asked(
             r#"{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"Notify"}}],"attributes":{}}"#,
         );

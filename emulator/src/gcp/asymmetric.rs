@@ -8,7 +8,7 @@ use kmslab_keycore::{Algorithm, Hash, Kem, PublicKey, SignInput, VersionState};
 
 use super::algorithms::Operation;
 use super::auth::Caller;
-use super::crypto::{MAX_SOFTWARE_LEN, ensure_purpose, key_and_version};
+use super::crypto::{MAX_SOFTWARE_LEN, ensure_purpose, version_for};
 use super::{Gcp, GcpError, rings, versions, wire};
 
 /// Allowed `length_bytes` of GenerateRandomBytes.
@@ -25,10 +25,10 @@ pub(crate) fn public_key(
         "cloudkms.cryptoKeyVersions.viewPublicKey",
         &request.name,
     )?;
-    let (key, version) = gcp.version(&name)?;
+    let version = gcp.version(&name)?;
     ensure_purpose(
         &name.key,
-        &key,
+        version.key(),
         &[
             Purpose::AsymmetricSign,
             Purpose::AsymmetricDecrypt,
@@ -38,14 +38,15 @@ pub(crate) fn public_key(
     if version.state != VersionState::Enabled {
         return Err(GcpError::not_enabled(&name, version.state));
     }
-    let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
-    let public = public.map_err(|error| GcpError::from_version_error(&name, error))?;
+    let public = version
+        .public_key()
+        .map_err(|error| GcpError::from_version_error(&name, error))?;
     let checksummed = |data: Vec<u8>| kms::ChecksummedData {
         crc32c_checksum: Some(wire::crc32c(&data)),
         data,
     };
     let mut json = kms::PublicKey {
-        algorithm: wire::algorithm(&version.attributes).into(),
+        algorithm: version.data.template.algorithm.into(),
         name: name.to_string(),
         protection_level: wire::protection_level(&version),
         public_key_format: PublicKeyFormat::Pem.into(),
@@ -117,7 +118,7 @@ pub(crate) fn sign(
     let hashed = digest.as_ref().map_or(&[][..], |(_, bytes)| bytes);
     let verified_digest_crc32c = wire::verify_checksum("digest", hashed, request.digest_crc32c)?;
     let verified_data_crc32c = wire::verify_checksum("data", &request.data, request.data_crc32c)?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::AsymmetricSign)?;
+    let version = version_for(gcp, &name, Purpose::AsymmetricSign)?;
     let row = wire::algorithm_info(&version)?;
     let Operation::Sign(how) = row.usage else {
         return Err(GcpError::internal("a signing key with another algorithm"));
@@ -140,9 +141,7 @@ pub(crate) fn sign(
             ));
         }
     };
-    let signed = gcp
-        .core
-        .sign((&key.realm, &key.id, &version.id), how, input);
+    let signed = version.sign(how, input);
     let signature = signed.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::AsymmetricSignResponse {
         signature_crc32c: Some(wire::crc32c(&signature)),
@@ -167,17 +166,13 @@ pub(crate) fn decrypt(
     )?;
     let verified_ciphertext_crc32c =
         wire::verify_checksum("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::AsymmetricDecrypt)?;
+    let version = version_for(gcp, &name, Purpose::AsymmetricDecrypt)?;
     let Operation::Decrypt(padding) = wire::algorithm_info(&version)?.usage else {
         return Err(GcpError::internal(
             "a decrypting key with another algorithm",
         ));
     };
-    let opened = gcp.core.decrypt_rsa(
-        (&key.realm, &key.id, &version.id),
-        padding,
-        &request.ciphertext,
-    );
+    let opened = version.decrypt_rsa(padding, &request.ciphertext);
     let plaintext = opened.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::AsymmetricDecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
@@ -200,10 +195,8 @@ pub(crate) fn decapsulate(
     )?;
     let verified_ciphertext_crc32c =
         wire::verify_checksum("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::KeyEncapsulation)?;
-    let opened = gcp
-        .core
-        .decapsulate((&key.realm, &key.id, &version.id), &request.ciphertext);
+    let version = version_for(gcp, &name, Purpose::KeyEncapsulation)?;
+    let opened = version.decapsulate(&request.ciphertext);
     let secret = opened.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::DecapsulateResponse {
         name: name.to_string(),
@@ -226,11 +219,9 @@ pub(crate) fn mac_sign(
         &request.name,
     )?;
     let verified_data_crc32c = wire::verify_checksum("data", &request.data, request.data_crc32c)?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::Mac)?;
+    let version = version_for(gcp, &name, Purpose::Mac)?;
     ensure_length(&request.data)?;
-    let created = gcp
-        .core
-        .mac((&key.realm, &key.id, &version.id), &request.data);
+    let created = version.mac(&request.data);
     let mac = created.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::MacSignResponse {
         name: name.to_string(),
@@ -254,13 +245,9 @@ pub(crate) fn mac_verify(
     )?;
     let verified_data_crc32c = wire::verify_checksum("data", &request.data, request.data_crc32c)?;
     let verified_mac_crc32c = wire::verify_checksum("mac", &request.mac, request.mac_crc32c)?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::Mac)?;
+    let version = version_for(gcp, &name, Purpose::Mac)?;
     ensure_length(&request.data)?;
-    let verified = gcp.core.verify_mac(
-        (&key.realm, &key.id, &version.id),
-        &request.data,
-        &request.mac,
-    );
+    let verified = version.verify_mac(&request.data, &request.mac);
     let success = verified.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::MacVerifyResponse {
         name: name.to_string(),

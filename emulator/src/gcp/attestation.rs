@@ -12,14 +12,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use kmslab_googleapis::kms::KeyOperationAttestation;
 use kmslab_googleapis::kms::key_operation_attestation::{AttestationFormat, CertificateChains};
-use kmslab_keycore::{Algorithm, PublicKey, Purpose, Version};
+use kmslab_keycore::{Algorithm, PublicKey, Purpose};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
     RsaKeySize, SigningKey as _,
 };
 
+use super::GcpError;
+use super::data::{self, Version};
 use super::names::VersionName;
-use super::{GcpError, wire};
 
 const RESPONSE_HEADER: usize = 16;
 const INFO_HEADER: usize = 8;
@@ -191,7 +192,7 @@ fn attributes(
 ) -> Vec<(u32, Vec<u8>)> {
     let flag = |value: bool| vec![u8::from(value)];
     let (is_public, is_secret) = (class == PUBLIC_KEY, class == SECRET_KEY);
-    let local = !version.attributes.contains_key(wire::IMPORT_JOB);
+    let local = data::import(version).is_none();
     let (key_type, length) = match version.algorithm {
         Algorithm::Rsa { bits } => (0x00, bits / 8),
         Algorithm::Ec(curve) => (

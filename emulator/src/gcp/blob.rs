@@ -9,7 +9,7 @@
 //! base64.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use kmslab_keycore::{Ciphertext, Key, Version, VersionId};
+use kmslab_keycore::{Ciphertext, VersionId};
 use prost::Message;
 
 const VERSION_FIELD: u8 = 0;
@@ -74,14 +74,6 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Blob> {
         nonce: *nonce,
         body: body.to_vec(),
     })
-}
-
-/// Finds the version of a key that a ciphertext identifies.
-pub(crate) fn find_version<'a>(key: &'a Key, blob: &Blob) -> Option<&'a Version> {
-    key.versions
-        .iter()
-        .rev()
-        .find(|version| blob_id(&version.id) == blob.id)
 }
 
 #[cfg(test)]

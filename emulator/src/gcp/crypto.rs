@@ -1,14 +1,12 @@
 //! Encrypt and Decrypt, with the checksums and limits of the service.
 
-use std::sync::Arc;
-
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
-use kmslab_keycore::{Key, KeyError, Version};
 
 use super::auth::Caller;
+use super::data::{Key, Version, VersionRef};
 use super::names::{KeyName, VersionName};
-use super::{Gcp, GcpError, blob, keys, wire};
+use super::{Gcp, GcpError, blob, keys, version_of, wire};
 
 /// Maximum length in bytes of a plaintext, and of additional data, for software keys.
 pub(crate) const MAX_SOFTWARE_LEN: usize = 64 * 1024;
@@ -49,7 +47,7 @@ pub(crate) fn ensure_purpose(
     key: &Key,
     requested: &[Purpose],
 ) -> Result<(), GcpError> {
-    let purpose = wire::purpose(key);
+    let purpose = key.data.purpose;
     if requested.contains(&purpose) {
         return Ok(());
     }
@@ -86,19 +84,15 @@ pub(crate) fn encrypt(
     let key = gcp.key(&name)?;
     ensure_purpose(&name, &key, &[Purpose::EncryptDecrypt])?;
     let version = match &version {
-        Some(requested) => requested
-            .find(&key)
-            .ok_or_else(|| GcpError::from_version_error(requested, KeyError::VersionNotFound))?,
+        Some(requested) => version_of(&key, requested)?,
         None => key
             .primary()
             .map_err(|error| GcpError::from_key_error(&name, error))?,
     };
-    ensure_length(version, plaintext.len(), aad.len())?;
-    let named = (&key.realm, &key.id, &version.id);
+    ensure_length(&version, plaintext.len(), aad.len())?;
     let used = name.version(version.number);
-    let encrypted = gcp
-        .core
-        .encrypt_with_version(named, plaintext, aad)
+    let encrypted = version
+        .encrypt(plaintext, aad)
         .map_err(|error| GcpError::from_version_error(&used, error))?;
     let ciphertext = blob::encode(&encrypted);
     Ok(kms::EncryptResponse {
@@ -107,7 +101,7 @@ pub(crate) fn encrypt(
         ciphertext,
         verified_plaintext_crc32c,
         verified_additional_authenticated_data_crc32c,
-        protection_level: wire::protection_level(version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
@@ -135,32 +129,27 @@ pub(crate) fn decrypt(
         return Err(GcpError::decryption_failed());
     }
     let blob = blob::parse(ciphertext).ok_or_else(GcpError::decryption_failed)?;
-    let version = blob::find_version(&key, &blob).ok_or_else(GcpError::wrong_key)?;
-    let opened = gcp.core.decrypt(
-        &key.realm,
-        &key.id,
-        &version.id,
-        &blob.nonce,
-        &blob.body,
-        aad,
-    );
+    let version = key
+        .version_where(|version| blob::blob_id(&version.id) == blob.id)
+        .map_err(|_| GcpError::wrong_key())?;
+    let opened = version.decrypt(&blob.nonce, &blob.body, aad);
     let plaintext = opened
         .map_err(|error| GcpError::from_version_error(&name.version(version.number), error))?;
     Ok(kms::DecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
         plaintext: plaintext.to_vec(),
         used_primary: key.primary == Some(version.id),
-        protection_level: wire::protection_level(version),
+        protection_level: wire::protection_level(&version),
     })
 }
 
-/// Resolves the key and version of a call that names a version.
-pub(crate) fn key_and_version(
-    gcp: &Gcp,
+/// Resolves the version of a call that names one.
+pub(crate) fn version_for<'a>(
+    gcp: &'a Gcp,
     name: &VersionName,
     purpose: Purpose,
-) -> Result<(Arc<Key>, Version), GcpError> {
-    let (key, version) = gcp.version(name)?;
-    ensure_purpose(&name.key, &key, &[purpose])?;
-    Ok((key, version))
+) -> Result<VersionRef<'a>, GcpError> {
+    let version = gcp.version(name)?;
+    ensure_purpose(&name.key, version.key(), &[purpose])?;
+    Ok(version)
 }

@@ -1,6 +1,5 @@
 //! Import jobs: wrapping keys, and versions whose material was imported with them.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,12 +8,12 @@ use kmslab_googleapis::kms::ProtectionLevel;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
 use kmslab_googleapis::kms::import_job::{ImportJobState, ImportMethod, WrappingPublicKey};
 use kmslab_keycore::{
-    Algorithm, ImportedMaterial, Key, KeyError, KeyId, NewKey, NewVersion, Purpose, Realm,
-    RsaPadding, VersionState,
+    Algorithm, ImportedMaterial, KeyError, KeyId, NewKey, Purpose, Realm, RsaPadding, VersionState,
 };
 
 use super::algorithms::{self, AlgorithmInfo};
 use super::auth::Caller;
+use super::data::{Import, KeyData, KeyRef, NewVersion, VersionData, VersionTemplate};
 use super::names::{ImportJobName, RingName, is_id};
 use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, keys, rings, versions, wire};
@@ -61,7 +60,7 @@ impl Gcp {
             .ok_or_else(|| GcpError::not_found("ImportJob", name))
     }
 
-    fn wrapping_key(&self, name: &ImportJobName) -> Result<std::sync::Arc<Key>, GcpError> {
+    fn wrapping_key(&self, name: &ImportJobName) -> Result<KeyRef<'_>, GcpError> {
         self.core
             .key(&realm(&name.ring), &KeyId::new(name.job.as_str()))
             .map_err(GcpError::internal)
@@ -78,10 +77,7 @@ impl Gcp {
         };
         let public = match state {
             ImportJobState::Active => {
-                let public = self
-                    .core
-                    .public_key((&key.realm, &key.id, &version.id))
-                    .map_err(GcpError::internal)?;
+                let public = version.public_key().map_err(GcpError::internal)?;
                 let der = public
                     .der()
                     .ok_or_else(|| GcpError::internal("a wrapping key that is not RSA's"))?;
@@ -159,10 +155,7 @@ pub(crate) fn create(
             ..NewVersion::new(algorithm)
         }),
         purpose: Purpose::EncryptDecrypt,
-        description: String::new(),
-        labels: BTreeMap::new(),
-        policy: None,
-        attributes: BTreeMap::new(),
+        data: KeyData::default(),
     };
     let key = gcp
         .core
@@ -244,7 +237,7 @@ pub(crate) fn import(
         .ok()
         .and_then(algorithms::find);
     let row = row
-        .filter(|row| row.purpose == wire::purpose(&key))
+        .filter(|row| row.purpose == key.data.purpose)
         .ok_or_else(|| {
             GcpError::bad_field(
                 "algorithm",
@@ -269,12 +262,11 @@ pub(crate) fn import(
     };
     let wrapping = gcp.wrapping_key(&job_name)?;
     let version = wrapping.primary().map_err(GcpError::internal)?;
-    let named = (&wrapping.realm, &wrapping.id, &version.id);
     let (_, padding, with_aes) =
         unwrapping(job.method).ok_or_else(|| GcpError::internal("a job without a method"))?;
     let plaintext = match with_aes {
-        true => gcp.core.unwrap_rsa_aes(named, padding, &wrapped),
-        false => gcp.core.decrypt_rsa(named, padding, &wrapped),
+        true => version.unwrap_rsa_aes(padding, &wrapped),
+        false => version.decrypt_rsa(padding, &wrapped),
     };
     let does_not_fit = |_| {
         GcpError::bad_field(
@@ -283,34 +275,28 @@ pub(crate) fn import(
         )
     };
     let material = material(row, &plaintext.map_err(does_not_fit)?).map_err(does_not_fit)?;
-    let mut new = keys::new_version(row, &key.attributes);
-    new.attributes.insert(
-        wire::ALGORITHM.to_owned(),
-        row.name.as_str_name().to_owned(),
-    );
-    new.attributes.insert(
-        wire::PROTECTION.to_owned(),
-        job.level.as_str_name().to_owned(),
-    );
-    new.attributes
-        .insert(wire::IMPORT_JOB.to_owned(), job_name.to_string());
-    new.attributes
-        .insert(wire::IMPORT_TIME.to_owned(), gcp.core.now().to_string());
+    let template = VersionTemplate {
+        algorithm: row.name,
+        protection: job.level,
+    };
+    let import = Import {
+        job: job_name.to_string(),
+        time: gcp.core.now(),
+    };
     let new = NewVersion {
         pending: false,
         primary: false,
         material: Some(material),
-        ..new
+        data: VersionData {
+            template,
+            import: Some(import),
+        },
+        ..keys::new_version(row, template)
     };
-    let key = gcp
-        .core
-        .add_version(&key.realm, &key.id, new)
+    let key = key
+        .add_version(new)
         .map_err(|error| GcpError::from_key_error(&key_name, error))?;
-    let made = key
-        .versions
-        .last()
-        .ok_or_else(|| GcpError::internal("no version was made"))?;
-    versions::to_proto(gcp, &key_name, &key, made)
+    versions::to_proto(gcp, &key_name, &versions::newest(&key)?)
 }
 
 fn material(row: &AlgorithmInfo, bytes: &[u8]) -> Result<ImportedMaterial, KeyError> {

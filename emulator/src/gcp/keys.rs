@@ -1,17 +1,17 @@
 //! Key operations: list, get, create and update.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::ProtectionLevel;
 use kmslab_googleapis::kms::crypto_key::{CryptoKeyPurpose as Purpose, RotationSchedule};
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionAlgorithm;
-use kmslab_keycore::{Key, NewKey, NewVersion, Period, Trigger};
+use kmslab_keycore::{NewKey, Period, RotationPolicy, Trigger};
 
 use super::algorithms::{self, AlgorithmInfo};
 use super::auth::Caller;
+use super::data::{KeyData, KeyRef, NewVersion, VersionData, VersionTemplate};
 use super::names::{KeyName, is_id};
 use super::page::{PageRequest, page};
 use super::{Gcp, GcpError, rings, wire};
@@ -38,7 +38,7 @@ pub(crate) fn list(
     gcp.ring(&ring)?;
     let mut keys = gcp.core.keys(&ring.realm());
     keys.sort_by(|a, b| a.id.cmp(&b.id));
-    let json = |key: &Arc<Key>| KeyName::of(key).map(|name| wire::crypto_key(&name, key));
+    let json = |key: &KeyRef<'_>| KeyName::of(key).map(|name| wire::crypto_key(&name, key));
     let page = page(
         keys.iter().filter_map(json).collect(),
         PageRequest {
@@ -62,7 +62,8 @@ pub(crate) fn get(
 ) -> Result<kms::CryptoKey, GcpError> {
     let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.get", &request.name)?;
-    Ok(wire::crypto_key(&name, &*gcp.key(&name)?))
+    let key = gcp.key(&name)?;
+    Ok(wire::crypto_key(&name, &key))
 }
 
 pub(crate) fn create(
@@ -79,50 +80,36 @@ pub(crate) fn create(
         .ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
     let row = template(&requested)?;
     let rotation = rotation(&requested, row.purpose, gcp.core.now())?;
-    let mut attributes = BTreeMap::from([
-        (
-            wire::PURPOSE.to_owned(),
-            row.purpose.as_str_name().to_owned(),
-        ),
-        (
-            wire::ALGORITHM.to_owned(),
-            row.name.as_str_name().to_owned(),
-        ),
-        (
-            wire::PROTECTION.to_owned(),
-            protection(&requested)?.as_str_name().to_owned(),
-        ),
-        (
-            wire::DESTROY_AFTER.to_owned(),
-            destroy_after(&requested)?.to_string(),
-        ),
-    ]);
-    if requested.import_only {
-        if !request.skip_initial_version_creation {
-            return Err(GcpError::bad_field(
-                "crypto_key.import_only",
-                "A CryptoKey that is import_only has no initial version: skip_initial_version_creation must be set.",
-            ));
-        }
-        attributes.insert(wire::IMPORT_ONLY.to_owned(), "true".to_owned());
+    let data = KeyData {
+        purpose: row.purpose,
+        template: VersionTemplate {
+            algorithm: row.name,
+            protection: protection(&requested)?,
+        },
+        import_only: requested.import_only,
+        destroy_after: destroy_after(&requested)?,
+        labels: requested.labels,
+    };
+    if data.import_only && !request.skip_initial_version_creation {
+        return Err(GcpError::bad_field(
+            "crypto_key.import_only",
+            "A CryptoKey that is import_only has no initial version: skip_initial_version_creation must be set.",
+        ));
     }
-    validate_labels(&requested.labels)?;
+    validate_labels(&data.labels)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.create", &request.parent)?;
     gcp.ring(&ring)?;
     let name = KeyName {
         ring,
         key: request.crypto_key_id,
     };
-    let first = (!request.skip_initial_version_creation).then(|| new_version(row, &attributes));
+    let first = (!request.skip_initial_version_creation).then(|| new_version(row, data.template));
     let new = NewKey {
         id: name.id(),
         algorithm: row.material,
         first,
         purpose: row.core_purpose(),
-        description: String::new(),
-        labels: requested.labels,
-        policy: None,
-        attributes,
+        data,
     };
     let realm = name.ring.realm();
     let create = || {
@@ -132,31 +119,26 @@ pub(crate) fn create(
     };
     let mut key = gcp.retired.create(&name, create)?;
     if let Some((period, first)) = rotation {
-        let trigger = Some(Trigger::Every(period));
-        let scheduled = gcp
-            .core
-            .set_rotation(&realm, &key.id, trigger, Some(first), None);
+        let scheduled = key.set_rotation(RotationPolicy {
+            trigger: Some(Trigger::Every(period)),
+            first: Some(first),
+            lifetime: None,
+        });
         key = scheduled.map_err(|error| GcpError::from_key_error(&name, error))?;
     }
     gcp.finish_pending(&key);
     Ok(wire::crypto_key(&name, &key))
 }
 
-/// A version from the key's template, pending if its material takes long to generate.
-pub(crate) fn new_version(
-    row: &AlgorithmInfo,
-    attributes: &BTreeMap<String, String>,
-) -> NewVersion {
-    let of_version = [wire::ALGORITHM, wire::PROTECTION];
-    let attributes = attributes
-        .iter()
-        .filter(|(name, _)| of_version.contains(&name.as_str()));
+/// A new version of a template, pending if its material takes long to generate.
+pub(crate) fn new_version(row: &AlgorithmInfo, template: VersionTemplate) -> NewVersion {
     NewVersion {
         pending: row.is_asymmetric(),
         primary: row.purpose == Purpose::EncryptDecrypt,
-        attributes: attributes
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        data: VersionData {
+            template,
+            import: None,
+        },
         ..NewVersion::new(row.material)
     }
 }
@@ -230,14 +212,14 @@ fn protection(requested: &kms::CryptoKey) -> Result<ProtectionLevel, GcpError> {
     }
 }
 
-fn destroy_after(requested: &kms::CryptoKey) -> Result<i64, GcpError> {
+fn destroy_after(requested: &kms::CryptoKey) -> Result<SignedDuration, GcpError> {
     let Some(duration) = &requested.destroy_scheduled_duration else {
-        return Ok(wire::DESTROY_AFTER_SECONDS);
+        return Ok(wire::DESTROY_AFTER);
     };
     let (least, most) = DESTROY_SCHEDULED_SECONDS;
     let seconds = wire::from_proto_duration(duration).as_secs();
     if (least..=most).contains(&seconds) || (seconds == 0 && requested.import_only) {
-        return Ok(seconds);
+        return Ok(SignedDuration::from_secs(seconds));
     }
     Err(GcpError::bad_field(
         "crypto_key.destroy_scheduled_duration",
@@ -368,25 +350,25 @@ pub(crate) fn update(
         }
     }
     let row = template(&changed)?;
-    let (realm, id) = (name.ring.realm(), name.id());
     let refused = |error| GcpError::from_key_error(&name, error);
     if rotates {
         let (trigger, first) = match rotation(&changed, row.purpose, gcp.core.now())? {
             Some((period, first)) => (Some(Trigger::Every(period)), Some(first)),
             None => (None, None),
         };
-        gcp.core
-            .set_rotation(&realm, &id, trigger, first, None)
-            .map_err(refused)?;
+        key.set_rotation(RotationPolicy {
+            trigger,
+            first,
+            lifetime: None,
+        })
+        .map_err(refused)?;
     }
-    let key = gcp.core.update(&realm, &id, |fields| {
+    let updated = key.update(|data| {
         if let Some(labels) = &labels {
-            fields.labels.clone_from(labels);
+            data.labels.clone_from(labels);
         }
-        fields.attributes.insert(
-            wire::ALGORITHM.to_owned(),
-            row.name.as_str_name().to_owned(),
-        );
+        data.template.algorithm = row.name;
     });
-    Ok(wire::crypto_key(&name, &*key.map_err(refused)?))
+    let key = updated.map_err(refused)?;
+    Ok(wire::crypto_key(&name, &key))
 }

@@ -10,6 +10,7 @@ mod attestation;
 mod auth;
 mod blob;
 mod crypto;
+mod data;
 mod error;
 mod iam;
 pub(crate) mod identity;
@@ -34,12 +35,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use kmslab_emulator_api::{KeyRow, VersionRow};
-use kmslab_keycore::{Clock, Entropy, Key, KeyCore, KeyError, Version, VersionState};
+use kmslab_keycore::{Clock, Entropy, VersionState};
 
 pub(crate) use error::GcpError;
 
 use crate::Auth;
 use attestation::Hsm;
+use data::{Key, KeyCore, KeyRef, VersionRef};
 use iam::Policies;
 use identity::Identity;
 use import_jobs::ImportJob;
@@ -48,7 +50,7 @@ use retired::Retired;
 
 /// The Google Cloud KMS front end.
 pub(crate) struct Gcp {
-    core: Arc<KeyCore>,
+    pub(crate) core: Arc<KeyCore>,
     /// Key rings with their creation times. They cannot be deleted.
     rings: RwLock<BTreeMap<RingName, Timestamp>>,
     jobs: RwLock<BTreeMap<ImportJobName, ImportJob>>,
@@ -131,32 +133,31 @@ impl Gcp {
         Ok(now)
     }
 
-    fn key(&self, name: &KeyName) -> Result<Arc<Key>, GcpError> {
+    fn key(&self, name: &KeyName) -> Result<KeyRef<'_>, GcpError> {
         self.core
             .key(&name.ring.realm(), &name.id())
             .map_err(|error| GcpError::from_key_error(name, error))
     }
 
-    fn version(&self, name: &VersionName) -> Result<(Arc<Key>, Version), GcpError> {
-        let key = self.key(&name.key)?;
-        let version = name
-            .find(&key)
-            .ok_or_else(|| GcpError::from_version_error(name, KeyError::VersionNotFound))?
-            .clone();
-        Ok((key, version))
+    fn version(&self, name: &VersionName) -> Result<VersionRef<'_>, GcpError> {
+        version_of(&self.key(&name.key)?, name)
     }
 
     /// Generates the material of pending versions in the background.
-    fn finish_pending(&self, key: &Arc<Key>) {
+    fn finish_pending(&self, key: &KeyRef<'_>) {
         for version in key
             .versions
             .iter()
             .filter(|version| version.state == VersionState::Pending)
         {
-            let (core, key, version) = (Arc::clone(&self.core), Arc::clone(key), version.id);
+            let core = Arc::clone(&self.core);
+            let (realm, id, version) = (key.realm.clone(), key.id.clone(), version.id);
             tokio::task::spawn_blocking(move || {
-                if let Err(error) = core.finish_version((&key.realm, &key.id, &version)) {
-                    tracing::warn!(%error, key = %key.id, "a version could not be made");
+                let finished = core
+                    .key(&realm, &id)
+                    .and_then(|key| key.version(&version)?.finish());
+                if let Err(error) = finished {
+                    tracing::warn!(%error, key = %id, "a version could not be made");
                 }
             });
         }
@@ -173,6 +174,12 @@ impl Gcp {
     }
 }
 
+/// Returns a version of a key by its name.
+fn version_of<'a>(key: &KeyRef<'a>, name: &VersionName) -> Result<VersionRef<'a>, GcpError> {
+    key.version_where(|version| version.number == name.number)
+        .map_err(|error| GcpError::from_version_error(name, error))
+}
+
 fn key_row(key: &Key) -> Option<KeyRow> {
     let name = KeyName::of(key)?;
     let versions = key.versions.iter().map(|version| VersionRow {
@@ -181,7 +188,7 @@ fn key_row(key: &Key) -> Option<KeyRow> {
         blob_id: Some(hex::encode(blob::blob_id(&version.id))),
         created: Some(version.created),
     });
-    let primary = key.primary().ok();
+    let primary = key.primary_version().ok();
     Some(KeyRow {
         cloud: "gcp".to_owned(),
         key: name.to_string(),

@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use kmslab_keycore::{Key, KeyId, Realm, Version};
+use kmslab_keycore::{KeyId, Realm};
+
+use super::data::Key;
 
 /// Prefix of all realms of this cloud.
 const REALM_PREFIX: &str = "gcp/";
@@ -140,13 +142,6 @@ impl VersionName {
             .ok()
             .filter(|parsed: &u32| *parsed > 0 && parsed.to_string() == number)?;
         Some(Self { key, number })
-    }
-
-    /// Finds the version in its key.
-    pub(crate) fn find<'a>(&self, key: &'a Key) -> Option<&'a Version> {
-        key.versions
-            .iter()
-            .find(|version| version.number == self.number)
     }
 }
 

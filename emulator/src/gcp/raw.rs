@@ -6,7 +6,8 @@ use kmslab_keycore::AesMode;
 
 use super::algorithms::Operation;
 use super::auth::Caller;
-use super::crypto::{ensure_length, key_and_version};
+use super::crypto::{ensure_length, version_for};
+use super::data::Version;
 use super::{Gcp, GcpError, versions, wire};
 
 /// Length of a GCM tag in bytes.
@@ -41,7 +42,7 @@ pub(crate) fn encrypt(
         iv,
         request.initialization_vector_crc32c,
     )?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::RawEncryptDecrypt)?;
+    let version = version_for(gcp, &name, Purpose::RawEncryptDecrypt)?;
     ensure_length(&version, plaintext.len(), aad.len())?;
     let mode = mode(&version)?;
     ensure_aad_allowed(mode, aad)?;
@@ -56,8 +57,7 @@ pub(crate) fn encrypt(
         }
         (_, iv) => iv.to_vec(),
     };
-    let named = (&key.realm, &key.id, &version.id);
-    let encrypted = gcp.core.encrypt_aes(named, mode, &iv, plaintext, aad);
+    let encrypted = version.encrypt_aes(mode, &iv, plaintext, aad);
     let ciphertext = encrypted.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::RawEncryptResponse {
         ciphertext_crc32c: Some(wire::crc32c(&ciphertext)),
@@ -98,7 +98,7 @@ pub(crate) fn decrypt(
         iv,
         request.initialization_vector_crc32c,
     )?;
-    let (key, version) = key_and_version(gcp, &name, Purpose::RawEncryptDecrypt)?;
+    let version = version_for(gcp, &name, Purpose::RawEncryptDecrypt)?;
     let mode = mode(&version)?;
     ensure_aad_allowed(mode, aad)?;
     if mode == AesMode::Gcm && ![0, TAG_LEN].contains(&request.tag_length) {
@@ -107,8 +107,7 @@ pub(crate) fn decrypt(
             format!("The tag_length must be {TAG_LEN}."),
         ));
     }
-    let named = (&key.realm, &key.id, &version.id);
-    let opened = gcp.core.decrypt_aes(named, mode, iv, ciphertext, aad);
+    let opened = version.decrypt_aes(mode, iv, ciphertext, aad);
     let plaintext = opened.map_err(|error| GcpError::from_version_error(&name, error))?;
     Ok(kms::RawDecryptResponse {
         plaintext_crc32c: Some(wire::crc32c(&plaintext)),
@@ -120,7 +119,7 @@ pub(crate) fn decrypt(
     })
 }
 
-fn mode(version: &kmslab_keycore::Version) -> Result<AesMode, GcpError> {
+fn mode(version: &Version) -> Result<AesMode, GcpError> {
     match wire::algorithm_info(version)?.usage {
         Operation::Raw(mode) => Ok(mode),
         _ => Err(GcpError::internal("a raw key with another algorithm")),

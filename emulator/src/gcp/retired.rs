@@ -18,7 +18,7 @@ use prost_types::Any;
 use super::auth::Caller;
 use super::names::{KeyName, Location};
 use super::page::{PageRequest, page};
-use super::{Gcp, GcpError, keys, rings, versions, wire};
+use super::{Gcp, GcpError, data, keys, rings, versions, wire};
 
 /// Number of operations that can be queried; older ones are dropped.
 const MAX_OPERATIONS: usize = 1000;
@@ -125,14 +125,13 @@ pub(crate) fn delete_version(
 ) -> Result<Operation, GcpError> {
     let name = versions::parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.delete", &request.name)?;
-    let (key, version) = gcp.version(&name)?;
-    if version.attributes.contains_key(wire::IMPORT_JOB) {
+    let version = gcp.version(&name)?;
+    if data::import(&version).is_some() {
         return Err(GcpError::precondition(format!(
             "{name} was imported: imported versions can not be deleted."
         )));
     }
-    let removed = gcp.core.remove_version((&key.realm, &key.id, &version.id));
-    removed.map_err(|error| match error {
+    version.remove().map_err(|error| match error {
         KeyError::InvalidTransition { from, .. } => {
             let state = wire::state_name(from);
             let destroyed = wire::state_name(VersionState::Destroyed);
@@ -159,14 +158,12 @@ pub(crate) fn delete_key(
     let key = gcp.key(&name)?;
     let id = hex::encode(&*gcp.core.random(16));
     let mut records = gcp.retired.write();
-    gcp.core
-        .remove_without_versions(&key.realm, &key.id)
-        .map_err(|error| match error {
-            KeyError::HasVersions { .. } => GcpError::precondition(format!(
-                "CryptoKey {name} still has versions: delete them first."
-            )),
-            error => GcpError::from_key_error(&name, error),
-        })?;
+    key.remove_without_versions().map_err(|error| match error {
+        KeyError::HasVersions { .. } => GcpError::precondition(format!(
+            "CryptoKey {name} still has versions: delete them first."
+        )),
+        error => GcpError::from_key_error(&name, error),
+    })?;
     records
         .keys
         .insert(name.clone(), (id.clone(), gcp.core.now()));

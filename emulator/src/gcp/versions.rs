@@ -4,12 +4,13 @@ use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::ProtectionLevel;
 use kmslab_googleapis::kms::crypto_key::CryptoKeyPurpose as Purpose;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionState as State;
-use kmslab_keycore::{Algorithm, Key, KeyError, Version, VersionState};
+use kmslab_keycore::{Algorithm, KeyError, VersionState};
 
 use super::auth::Caller;
+use super::data::{KeyRef, NewVersion, Version, VersionRef};
 use super::names::{KeyName, VersionName};
 use super::page::{PageRequest, page};
-use super::{Gcp, GcpError, algorithms, keys, wire};
+use super::{Gcp, GcpError, algorithms, keys, version_of, wire};
 
 /// Parses the name of a version.
 pub(crate) fn parse_name(name: &str) -> Result<VersionName, GcpError> {
@@ -20,8 +21,7 @@ pub(crate) fn parse_name(name: &str) -> Result<VersionName, GcpError> {
 pub(crate) fn to_proto(
     gcp: &Gcp,
     name: &KeyName,
-    key: &Key,
-    version: &Version,
+    version: &VersionRef<'_>,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
     let mut json = wire::crypto_key_version(name, version);
     let is_there = !matches!(
@@ -32,17 +32,17 @@ pub(crate) fn to_proto(
         let public = match version.algorithm {
             Algorithm::Aes { .. } | Algorithm::Hmac { .. } => None,
             Algorithm::Rsa { .. } | Algorithm::Ec(_) | Algorithm::Kem(_) => {
-                let public = gcp.core.public_key((&key.realm, &key.id, &version.id));
-                Some(public.map_err(|error| {
+                Some(version.public_key().map_err(|error| {
                     GcpError::from_version_error(&name.version(version.number), error)
                 })?)
             }
         };
         let name = name.version(version.number);
-        json.attestation = Some(
-            gcp.hsm
-                .attest(&name, version, key.purpose, public.as_ref())?,
-        );
+        json.attestation =
+            Some(
+                gcp.hsm
+                    .attest(&name, version, version.key().purpose, public.as_ref())?,
+            );
     }
     Ok(json)
 }
@@ -56,9 +56,8 @@ pub(crate) fn list(
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.list", &request.parent)?;
     let key = gcp.key(&name)?;
     let page = page(
-        key.versions
-            .iter()
-            .map(|version| to_proto(gcp, &name, &key, version))
+        key.version_refs()
+            .map(|version| to_proto(gcp, &name, &version))
             .collect::<Result<_, _>>()?,
         PageRequest {
             size: request.page_size,
@@ -81,8 +80,7 @@ pub(crate) fn get(
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
     let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.get", &request.name)?;
-    let (key, version) = gcp.version(&name)?;
-    to_proto(gcp, &name.key, &key, &version)
+    to_proto(gcp, &name.key, &gcp.version(&name)?)
 }
 
 pub(crate) fn create(
@@ -93,28 +91,23 @@ pub(crate) fn create(
     let name = keys::parse_name(&request.parent)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.create", &request.parent)?;
     let key = gcp.key(&name)?;
-    if key.attributes.contains_key(wire::IMPORT_ONLY) {
+    if key.data.import_only {
         return Err(GcpError::precondition(format!(
             "CryptoKey {name} is import_only: its versions are imported."
         )));
     }
-    let row = algorithms::find(wire::algorithm(&key.attributes));
+    let row = algorithms::find(key.data.template.algorithm);
     let row = row.ok_or_else(|| GcpError::internal("a key without an algorithm"))?;
     // Not the primary: UpdateCryptoKeyPrimaryVersion sets that.
-    let new = kmslab_keycore::NewVersion {
+    let new = NewVersion {
         primary: false,
-        ..keys::new_version(row, &key.attributes)
+        ..keys::new_version(row, key.data.template)
     };
-    let key = gcp
-        .core
-        .add_version(&key.realm, &key.id, new)
+    let key = key
+        .add_version(new)
         .map_err(|error| GcpError::from_key_error(&name, error))?;
     gcp.finish_pending(&key);
-    let created = key
-        .versions
-        .last()
-        .ok_or_else(|| GcpError::internal("no version was made"))?;
-    to_proto(gcp, &name, &key, created)
+    to_proto(gcp, &name, &newest(&key)?)
 }
 
 pub(crate) fn update(
@@ -150,14 +143,14 @@ pub(crate) fn update(
         }
     };
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.update", &requested.name)?;
-    let (_, version) = gcp.version(&name)?;
+    let version = gcp.version(&name)?;
     if !matches!(
         version.state,
         VersionState::Enabled | VersionState::Disabled
     ) {
         return Err(wrong_state(&name, &version, "ENABLED or DISABLED"));
     }
-    transition_error(gcp, &name, &version, to)
+    set_state(gcp, &name, &version, to)
 }
 
 pub(crate) fn update_primary(
@@ -168,7 +161,7 @@ pub(crate) fn update_primary(
     let key = keys::parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.update", &request.name)?;
     let there = gcp.key(&key)?;
-    if wire::purpose(&there) != Purpose::EncryptDecrypt {
+    if there.data.purpose != Purpose::EncryptDecrypt {
         return Err(GcpError::precondition(format!(
             "{key} has no primary: its purpose is not ENCRYPT_DECRYPT."
         )));
@@ -178,12 +171,10 @@ pub(crate) fn update_primary(
     let name = name.ok_or_else(|| {
         GcpError::bad_field("crypto_key_version_id", format!("Invalid id [{id}]."))
     })?;
-    let (_, version) = gcp.version(&name)?;
-    let updated = gcp.core.set_primary(&there.realm, &there.id, &version.id);
-    Ok(wire::crypto_key(
-        &key,
-        &*updated.map_err(|error| GcpError::from_version_error(&name, error))?,
-    ))
+    let version = gcp.version(&name)?;
+    let updated = version.set_primary();
+    let updated = updated.map_err(|error| GcpError::from_version_error(&name, error))?;
+    Ok(wire::crypto_key(&key, &updated))
 }
 
 pub(crate) fn destroy(
@@ -193,16 +184,16 @@ pub(crate) fn destroy(
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
     let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.destroy", &request.name)?;
-    let (key, version) = gcp.version(&name)?;
+    let version = gcp.version(&name)?;
     if !matches!(
         version.state,
         VersionState::Enabled | VersionState::Disabled
     ) {
         return Err(wrong_state(&name, &version, "ENABLED or DISABLED"));
     }
-    let at = gcp.core.now().checked_add(wire::destroy_after(&key));
+    let at = gcp.core.now().checked_add(version.key().data.destroy_after);
     let at = at.map_err(|_| GcpError::from_version_error(&name, KeyError::OutOfRange))?;
-    transition_error(gcp, &name, &version, VersionState::DestroyScheduled { at })
+    set_state(gcp, &name, &version, VersionState::DestroyScheduled { at })
 }
 
 pub(crate) fn restore(
@@ -212,11 +203,11 @@ pub(crate) fn restore(
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
     let name = parse_name(&request.name)?;
     gcp.allow(caller, "cloudkms.cryptoKeyVersions.restore", &request.name)?;
-    let (_, version) = gcp.version(&name)?;
+    let version = gcp.version(&name)?;
     if !matches!(version.state, VersionState::DestroyScheduled { .. }) {
         return Err(wrong_state(&name, &version, "DESTROY_SCHEDULED"));
     }
-    transition_error(gcp, &name, &version, VersionState::Disabled)
+    set_state(gcp, &name, &version, VersionState::Disabled)
 }
 
 fn wrong_state(name: &VersionName, version: &Version, requested: &str) -> GcpError {
@@ -226,22 +217,21 @@ fn wrong_state(name: &VersionName, version: &Version, requested: &str) -> GcpErr
     ))
 }
 
-fn transition_error(
+fn set_state(
     gcp: &Gcp,
     name: &VersionName,
-    version: &Version,
+    version: &VersionRef<'_>,
     to: VersionState,
 ) -> Result<kms::CryptoKeyVersion, GcpError> {
-    let moved = gcp
-        .core
-        .set_version_state(&name.key.ring.realm(), &name.key.id(), &version.id, to);
-    let key = moved.map_err(|error| match error {
+    let key = version.set_state(to).map_err(|error| match error {
         // Another call changed its state meanwhile.
         KeyError::InvalidTransition { .. } => wrong_state(name, version, "another"),
         error => GcpError::from_version_error(name, error),
     })?;
-    let version = name
-        .find(&key)
-        .ok_or_else(|| GcpError::from_version_error(name, KeyError::VersionNotFound))?;
-    to_proto(gcp, &name.key, &key, version)
+    to_proto(gcp, &name.key, &version_of(&key, name)?)
+}
+
+/// The version that was added last.
+pub(crate) fn newest<'a>(key: &KeyRef<'a>) -> Result<VersionRef<'a>, GcpError> {
+    key.version_where(|_| true).map_err(GcpError::internal)
 }

@@ -4,30 +4,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kmslab_googleapis::kms;
-use kmslab_googleapis::kms::crypto_key::{CryptoKeyPurpose, RotationSchedule};
-use kmslab_googleapis::kms::crypto_key_version::{
-    CryptoKeyVersionAlgorithm, CryptoKeyVersionState,
-};
-use kmslab_keycore::{Cause, Key, Trigger, Version, VersionState};
+use kmslab_googleapis::kms::crypto_key::RotationSchedule;
+use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionState;
+use kmslab_keycore::{Trigger, VersionState};
 use zeroize::Zeroizing;
 
 use super::GcpError;
 use super::algorithms::{self, AlgorithmInfo};
+use super::data::{self, Key, Version};
 use super::names::{KeyName, VersionName};
 
-/// Attributes of a key in the core.
-pub(crate) const PURPOSE: &str = "purpose";
-pub(crate) const IMPORT_ONLY: &str = "import_only";
-pub(crate) const DESTROY_AFTER: &str = "destroy_scheduled_duration";
-/// Attributes of a key (its template) and of a version.
-pub(crate) const ALGORITHM: &str = "algorithm";
-pub(crate) const PROTECTION: &str = "protection_level";
-/// Attributes of an imported version.
-pub(crate) const IMPORT_JOB: &str = "import_job";
-pub(crate) const IMPORT_TIME: &str = "import_time";
-
-/// Default of `destroy_scheduled_duration`: 30 days.
-pub(crate) const DESTROY_AFTER_SECONDS: i64 = 30 * 86_400;
+/// Default of `destroy_scheduled_duration`.
+pub(crate) const DESTROY_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 const CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
@@ -103,60 +91,17 @@ pub(crate) fn verify_checksum(
     }
 }
 
-/// The purpose of a key.
-pub(crate) fn purpose(key: &Key) -> CryptoKeyPurpose {
-    let name = key
-        .attributes
-        .get(PURPOSE)
-        .map(String::as_str)
-        .unwrap_or_default();
-    CryptoKeyPurpose::from_str_name(name).unwrap_or_default()
-}
-
-/// The algorithm that an attribute names.
-pub(crate) fn algorithm(
-    attributes: &std::collections::BTreeMap<String, String>,
-) -> CryptoKeyVersionAlgorithm {
-    let name = attributes
-        .get(ALGORITHM)
-        .map(String::as_str)
-        .unwrap_or_default();
-    CryptoKeyVersionAlgorithm::from_str_name(name).unwrap_or_default()
-}
-
-/// The algorithm of a version.
 pub(crate) fn algorithm_info(version: &Version) -> Result<&'static AlgorithmInfo, GcpError> {
-    algorithms::find(algorithm(&version.attributes))
+    algorithms::find(version.data.template.algorithm)
         .ok_or_else(|| GcpError::internal("a version without an algorithm"))
 }
 
-fn protection(attributes: &std::collections::BTreeMap<String, String>) -> i32 {
-    let name = attributes
-        .get(PROTECTION)
-        .map(String::as_str)
-        .unwrap_or_default();
-    kms::ProtectionLevel::from_str_name(name)
-        .unwrap_or(kms::ProtectionLevel::Software)
-        .into()
-}
-
-/// The protection level of a version.
 pub(crate) fn protection_level(version: &Version) -> i32 {
-    protection(&version.attributes)
-}
-
-/// Time from DestroyCryptoKeyVersion to the destruction.
-pub(crate) fn destroy_after(key: &Key) -> SignedDuration {
-    let seconds = key
-        .attributes
-        .get(DESTROY_AFTER)
-        .and_then(|text| text.parse().ok());
-    SignedDuration::from_secs(seconds.unwrap_or(DESTROY_AFTER_SECONDS))
+    version.data.template.protection.into()
 }
 
 /// Converts a key.
 pub(crate) fn crypto_key(name: &KeyName, key: &Key) -> kms::CryptoKey {
-    let purpose = purpose(key);
     let rotation_period = match key.rotation.trigger {
         Some(Trigger::Every(period)) => period.as_seconds(),
         _ => None,
@@ -164,21 +109,21 @@ pub(crate) fn crypto_key(name: &KeyName, key: &Key) -> kms::CryptoKey {
     kms::CryptoKey {
         name: name.to_string(),
         primary: key
-            .primary()
+            .primary_version()
             .ok()
             .map(|version| crypto_key_version(name, version)),
-        purpose: purpose.into(),
+        purpose: key.data.purpose.into(),
         create_time: Some(to_proto_timestamp(key.created)),
         next_rotation_time: key.rotation.next.map(to_proto_timestamp),
         rotation_schedule: rotation_period
             .map(|seconds| RotationSchedule::RotationPeriod(to_proto_duration(seconds))),
         version_template: Some(kms::CryptoKeyVersionTemplate {
-            protection_level: protection(&key.attributes),
-            algorithm: algorithm(&key.attributes).into(),
+            protection_level: key.data.template.protection.into(),
+            algorithm: key.data.template.algorithm.into(),
         }),
-        labels: key.labels.clone(),
-        import_only: key.attributes.contains_key(IMPORT_ONLY),
-        destroy_scheduled_duration: Some(to_proto_duration(destroy_after(key).as_secs())),
+        labels: key.data.labels.clone(),
+        import_only: key.data.import_only,
+        destroy_scheduled_duration: Some(to_proto_duration(key.data.destroy_after.as_secs())),
         ..kms::CryptoKey::default()
     }
 }
@@ -189,17 +134,9 @@ pub(crate) fn crypto_key_version(key: &KeyName, version: &Version) -> kms::Crypt
         key: key.clone(),
         number: version.number,
     };
-    // A version made by a schedule has the attributes of the previous one, but was not imported.
-    let imported = |name: &str| {
-        version
-            .attributes
-            .get(name)
-            .filter(|_| version.cause == Cause::Created)
-    };
-    let import_job = imported(IMPORT_JOB).cloned().unwrap_or_default();
-    let import_time = imported(IMPORT_TIME)
-        .and_then(|at| at.parse().ok())
-        .map(to_proto_timestamp);
+    let import = data::import(version);
+    let import_job = import.map(|import| import.job.clone()).unwrap_or_default();
+    let import_time = import.map(|import| to_proto_timestamp(import.time));
     let (mut destroy_time, mut destroy_event_time) = (None, None);
     match version.state {
         VersionState::DestroyScheduled { at } => destroy_time = Some(to_proto_timestamp(at)),
@@ -210,8 +147,8 @@ pub(crate) fn crypto_key_version(key: &KeyName, version: &Version) -> kms::Crypt
     kms::CryptoKeyVersion {
         name: name.to_string(),
         state: to_proto_state(version.state).into(),
-        protection_level: protection(&version.attributes),
-        algorithm: algorithm(&version.attributes).into(),
+        protection_level: protection_level(version),
+        algorithm: version.data.template.algorithm.into(),
         create_time: Some(to_proto_timestamp(version.created)),
         generate_time: generated.then(|| to_proto_timestamp(version.created)),
         destroy_time,

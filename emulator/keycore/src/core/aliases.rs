@@ -1,44 +1,52 @@
 //! Aliases: second names of keys.
 
-use super::KeyCore;
-use crate::{Alias, KeyError, KeyId, Realm};
+use super::{KeyCore, KeyRef};
+use crate::{Alias, Front, KeyError, Realm};
 
-impl KeyCore {
-    /// Creates an alias. Fails with [`KeyError::AliasExists`] when the name is in use.
-    pub fn create_alias(
-        &self,
-        realm: &Realm,
-        name: &str,
-        target: &KeyId,
-    ) -> Result<Alias, KeyError> {
-        self.key(realm, target)?;
-        let now = self.now();
-        let alias = Alias {
-            name: name.to_owned(),
-            target: target.clone(),
-            created: now,
-            updated: now,
-        };
-        self.store.put_alias(realm, alias.clone(), false)?;
-        Ok(alias)
+impl<F: Front> KeyRef<'_, F> {
+    /// Creates an alias of the key. Fails with [`KeyError::AliasExists`] when the name is in use.
+    pub fn create_alias(&self, name: &str) -> Result<Alias, KeyError> {
+        let now = self.core.now();
+        self.put_alias(
+            Alias {
+                name: name.to_owned(),
+                target: self.id.clone(),
+                created: now,
+                updated: now,
+            },
+            false,
+        )
     }
 
-    /// Points an existing alias at another key.
-    pub fn update_alias(
-        &self,
-        realm: &Realm,
-        name: &str,
-        target: &KeyId,
-    ) -> Result<Alias, KeyError> {
-        self.key(realm, target)?;
-        let old = self.alias(realm, name)?;
-        let alias = Alias {
-            target: target.clone(),
-            updated: self.now(),
-            ..old
-        };
-        self.store.put_alias(realm, alias.clone(), true)?;
+    /// Points an existing alias at the key.
+    pub fn update_alias(&self, name: &str) -> Result<Alias, KeyError> {
+        let old = self.core.alias(&self.realm, name)?;
+        self.put_alias(
+            Alias {
+                target: self.id.clone(),
+                updated: self.core.now(),
+                ..old
+            },
+            true,
+        )
+    }
+
+    fn put_alias(&self, alias: Alias, replace: bool) -> Result<Alias, KeyError> {
+        self.core
+            .store
+            .put_alias(&self.realm, alias.clone(), replace)?;
         Ok(alias)
+    }
+}
+
+impl<F: Front> KeyCore<F> {
+    /// Looks up the key of an alias. An alias whose key is gone is not found.
+    pub fn key_by_alias(&self, realm: &Realm, name: &str) -> Result<KeyRef<'_, F>, KeyError> {
+        let not_found = |_| KeyError::AliasNotFound {
+            name: name.to_owned(),
+        };
+        let alias = self.alias(realm, name)?;
+        self.key(realm, &alias.target).map_err(not_found)
     }
 
     /// Deletes an alias; the key stays.
@@ -46,14 +54,12 @@ impl KeyCore {
         self.store.remove_alias(realm, name)
     }
 
-    /// Looks up an alias. An alias whose key is gone is not found.
-    pub fn alias(&self, realm: &Realm, name: &str) -> Result<Alias, KeyError> {
+    /// Looks up an alias. Its key may be gone.
+    fn alias(&self, realm: &Realm, name: &str) -> Result<Alias, KeyError> {
         let not_found = || KeyError::AliasNotFound {
             name: name.to_owned(),
         };
-        let alias = self.store.alias(realm, name).ok_or_else(not_found)?;
-        self.key(realm, &alias.target).map_err(|_| not_found())?;
-        Ok(alias)
+        self.store.alias(realm, name).ok_or_else(not_found)
     }
 
     /// Lists the aliases of a realm, ordered by name.

@@ -1,9 +1,11 @@
-//! Operations on keys. Each one first applies what is due: scheduled rotations, and deletions whose
-//! time has come.
+//! Operations on keys. Looking up a key first applies what is due: scheduled rotations, and
+//! deletions whose time has come.
 
 mod aliases;
 mod backup;
 mod crypto;
+mod due;
+mod handle;
 mod lifecycle;
 mod rotate;
 
@@ -14,47 +16,28 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::material::{self, MasterKey};
+use crate::store::Stored;
 use crate::{
-    Cause, Clock, Entropy, Key, KeyError, KeyId, KeyState, NewKey, NewVersion, Realm, Rotation,
-    Store, Version, VersionId, VersionState,
+    Cause, Clock, Entropy, Front, Key, KeyError, KeyId, KeyState, NewKey, NewVersion, Realm,
+    Rotation, Store, Version, VersionId, VersionState,
 };
 
-pub use crypto::VersionRef;
+pub use crypto::Ciphertext;
+pub use due::DueChanges;
+pub use handle::{KeyRef, VersionRef};
+pub use lifecycle::RotationPolicy;
 use rotate::RotationLocks;
 
-/// The keys of one emulator.
-pub struct KeyCore {
-    store: Arc<dyn Store>,
+/// The keys of one front end.
+pub struct KeyCore<F: Front> {
+    store: Arc<dyn Store<F>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     master: MasterKey,
     rotating: RotationLocks,
 }
 
-/// A ciphertext of AES-256-GCM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ciphertext {
-    /// The version that encrypted.
-    pub version: VersionId,
-    /// Nonce of AES-256-GCM.
-    pub nonce: [u8; 12],
-    /// Ciphertext ‖ tag, 16 bytes longer than the plaintext.
-    pub body: Vec<u8>,
-}
-
-/// What applying due changes did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DueChanges {
-    /// Versions made by rotation schedules.
-    pub rotated: usize,
-    /// Keys deleted.
-    pub deleted: usize,
-    /// Due versions that were not made, the oldest first, because one call makes at most 32 of an
-    /// RSA key and 1000 of any other.
-    pub skipped: usize,
-}
-
-impl fmt::Debug for KeyCore {
+impl<F: Front> fmt::Debug for KeyCore<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyCore")
             .field("clock", &self.clock)
@@ -62,9 +45,9 @@ impl fmt::Debug for KeyCore {
     }
 }
 
-impl KeyCore {
+impl<F: Front> KeyCore<F> {
     /// Creates a core over a store. The master key is generated here and lives as long as the core.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(store: Arc<dyn Store<F>>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let master = MasterKey::random(entropy.as_ref());
         Self {
             store,
@@ -88,16 +71,15 @@ impl KeyCore {
     }
 
     /// Creates a key and its first version. RSA takes up to seconds.
-    pub fn create(&self, realm: &Realm, new: NewKey) -> Result<Arc<Key>, KeyError> {
+    pub fn create(&self, realm: &Realm, new: NewKey<F>) -> Result<KeyRef<'_, F>, KeyError> {
         let now = self.now();
-        let first = new
-            .first
-            .as_ref()
-            .map(|first| self.new_version(first, now, Cause::Created))
-            .transpose()?;
+        let first = match new.first {
+            Some(first) => Some((first.primary, self.new_version(first, now, Cause::Created)?)),
+            None => None,
+        };
         let mut key = Key {
             realm: realm.clone(),
-            id: new.id.clone(),
+            id: new.id,
             purpose: new.purpose,
             state: KeyState::Enabled,
             created: now,
@@ -106,34 +88,33 @@ impl KeyCore {
             versions: Vec::new(),
             last_number: 0,
             rotation: Rotation::default(),
-            description: new.description,
-            labels: new.labels,
-            policy: new.policy,
-            attributes: new.attributes,
-            grants: Vec::new(),
+            data: new.data,
         };
-        if let (Some(made), Some(asked)) = (first, &new.first) {
-            append_and_schedule(&mut key, made, asked.primary);
+        if let Some((primary, version)) = first {
+            append_and_schedule(&mut key, version, primary);
         }
-        self.store.insert(key)?;
-        self.key(realm, &new.id)
+        let stored = self.store.insert(key)?;
+        self.current(stored)
     }
 
     /// Returns a key as it is now. A key whose deletion is due is not found.
-    pub fn key(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Key>, KeyError> {
-        let key = self
-            .store
-            .get(realm, id)
-            .and_then(|key| self.apply_due_to(key));
-        key.ok_or_else(|| KeyError::NotFound { id: id.to_string() })
+    pub fn key(&self, realm: &Realm, id: &KeyId) -> Result<KeyRef<'_, F>, KeyError> {
+        self.current(self.stored(realm, id)?)
+    }
+
+    /// A key without its due changes.
+    fn stored(&self, realm: &Realm, id: &KeyId) -> Result<Arc<Stored<F>>, KeyError> {
+        let not_found = || KeyError::NotFound { id: id.to_string() };
+        self.store.get(realm, id).ok_or_else(not_found)
     }
 
     /// Lists the keys of a realm, ordered by creation time, then by id.
-    pub fn keys(&self, realm: &Realm) -> Vec<Arc<Key>> {
+    pub fn keys(&self, realm: &Realm) -> Vec<KeyRef<'_, F>> {
         self.store
             .keys(realm)
             .into_iter()
-            .filter_map(|key| self.apply_due_to(key))
+            .filter_map(|stored| self.apply_due_to(stored))
+            .map(|stored| self.handle(stored))
             .collect()
     }
 
@@ -142,43 +123,10 @@ impl KeyCore {
         self.store.realms()
     }
 
-    /// Finds the key that has a version, for ciphertexts that name only the version.
-    pub fn find_version(&self, realm: &Realm, version: &VersionId) -> Result<Arc<Key>, KeyError> {
-        self.store
-            .find_by_version(realm, version)
-            .and_then(|key| self.apply_due_to(key))
-            .ok_or(KeyError::VersionNotFound)
-    }
-
-    /// Applies everything that is due now.
-    pub fn apply_due(&self) -> DueChanges {
-        self.apply_due_while(&|| true)
-    }
-
-    /// Applies what is due now, version by version, for as long as `should_continue` returns true.
-    pub fn apply_due_while(&self, should_continue: &dyn Fn() -> bool) -> DueChanges {
-        let mut done = DueChanges::default();
-        for realm in self.store.realms() {
-            for key in self.store.keys(&realm) {
-                if !should_continue() {
-                    return done;
-                }
-                let known = key.versions.len();
-                let (applied, skipped) = self.apply_due_to_while(key, should_continue);
-                done.skipped += skipped;
-                match applied {
-                    Some(key) => done.rotated += key.versions.len().saturating_sub(known),
-                    None => done.deleted += 1,
-                }
-            }
-        }
-        done
-    }
-
     /// Removes all keys and aliases of a realm, whatever their state.
     pub fn remove_realm(&self, realm: &Realm) {
-        for key in self.store.keys(realm) {
-            self.store.remove(realm, &key.id, &|_| true);
+        for stored in self.store.keys(realm) {
+            self.remove_if(realm, &stored.key.id, |_| true);
         }
     }
 
@@ -187,61 +135,39 @@ impl KeyCore {
         self.store.clear();
     }
 
-    /// The key after its due changes; `None` if it was deleted.
-    fn apply_due_to(&self, key: Arc<Key>) -> Option<Arc<Key>> {
-        self.apply_due_to_while(key, &|| true).0
+    fn handle(&self, stored: Arc<Stored<F>>) -> KeyRef<'_, F> {
+        KeyRef::new(self, stored)
     }
 
-    /// The same for as long as `should_continue` returns true, and how many rotations were skipped.
-    fn apply_due_to_while(
-        &self,
-        key: Arc<Key>,
-        should_continue: &dyn Fn() -> bool,
-    ) -> (Option<Arc<Key>>, usize) {
-        let now = self.now();
-        match key.state {
-            KeyState::PendingDeletion { at } if at <= now => {
-                let due =
-                    |key: &Key| matches!(key.state, KeyState::PendingDeletion { at } if at <= now);
-                let removed = self.store.remove(&key.realm, &key.id, &due);
-                (
-                    if removed {
-                        None
-                    } else {
-                        self.store.get(&key.realm, &key.id)
-                    },
-                    0,
-                )
-            }
-            _ if key
-                .versions
-                .iter()
-                .any(|version| version.state.is_destruction_due(now)) =>
-            {
-                let applied = self.store.update(&key.realm, &key.id, &mut |key| {
-                    key.versions
-                        .iter_mut()
-                        .for_each(|version| version.destroy_if_due(now));
-                    Ok(())
-                });
-                applied.map_or((None, 0), |key| {
-                    self.apply_due_to_while(key, should_continue)
-                })
-            }
-            KeyState::Enabled if key.rotation.next.is_some_and(|next| next <= now) => {
-                self.rotate_due(&key, now, should_continue)
-            }
-            _ => (Some(key), 0),
+    /// A key after its due changes. A key whose deletion is due is not found.
+    fn current(&self, stored: Arc<Stored<F>>) -> Result<KeyRef<'_, F>, KeyError> {
+        let id = stored.key.id.clone();
+        match self.apply_due_to(stored) {
+            Some(stored) => Ok(self.handle(stored)),
+            None => Err(KeyError::NotFound { id: id.to_string() }),
         }
+    }
+
+    /// Removes a key and its aliases if `when` returns true for it. Returns whether it did.
+    fn remove_if(&self, realm: &Realm, id: &KeyId, when: impl Fn(&Key<F>) -> bool) -> bool {
+        while let Some(stored) = self.store.get(realm, id) {
+            if !when(&stored.key) {
+                return false;
+            }
+            if self.store.remove(realm, id, stored.revision) {
+                return true;
+            }
+        }
+        false
     }
 
     /// A version that belongs to no key yet and has no number.
     fn new_version(
         &self,
-        new: &NewVersion,
+        new: NewVersion<F>,
         at: Timestamp,
         cause: Cause,
-    ) -> Result<Version, KeyError> {
+    ) -> Result<Version<F>, KeyError> {
         let id = VersionId::random(self.entropy.as_ref());
         let material = match &new.material {
             _ if new.pending => None,
@@ -265,22 +191,21 @@ impl KeyCore {
             algorithm: new.algorithm,
             not_before: new.not_before,
             expires: new.expires,
-            labels: new.labels.clone(),
-            attributes: new.attributes.clone(),
+            data: new.data,
             material: wrapped.map(Arc::new),
         })
     }
 }
 
 /// Appends the newest version and counts the schedule from it.
-fn append_and_schedule(key: &mut Key, version: Version, primary: bool) {
+fn append_and_schedule<F: Front>(key: &mut Key<F>, version: Version<F>, primary: bool) {
     key.rotation
         .version_created(version.created, version.expires);
     append(key, version, primary);
 }
 
 /// Appends the newest version; the schedule has its dates already.
-fn append(key: &mut Key, version: Version, primary: bool) {
+fn append<F: Front>(key: &mut Key<F>, version: Version<F>, primary: bool) {
     let number = key.last_number.saturating_add(1);
     key.last_number = number;
     if primary {

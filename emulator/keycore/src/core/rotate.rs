@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{KeyCore, append};
-use crate::{Algorithm, Cause, Key, KeyError, KeyId, KeyState, NewVersion, Realm, Version};
+use super::{KeyCore, KeyRef, append};
+use crate::store::Stored;
+use crate::{Algorithm, Cause, Front, Key, KeyError, KeyId, KeyState, NewVersion, Realm, Version};
 
 /// Due rotations of one key that one call makes. A clock that jumps 100 years makes 405 due for a
 /// period of 90 days.
@@ -54,39 +55,37 @@ fn max_due_rotations(algorithm: Algorithm) -> usize {
     }
 }
 
-impl KeyCore {
+impl<F: Front> KeyCore<F> {
     /// Ends running rotations after the version that each is generating and starts no more. Called
     /// when the process ends.
     pub fn stop(&self) {
         self.rotating.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Makes the versions that are due at `now`, for as long as `should_continue` returns true; the others
-    /// stay due. Returns the key and the number of skipped dates.
+    /// Makes the versions that are due at `now`, for as long as `should_continue` returns true; the
+    /// others stay due. Returns the key and the number of skipped dates.
     pub(super) fn rotate_due(
         &self,
-        key: &Key,
+        key: &Key<F>,
         now: Timestamp,
         should_continue: &dyn Fn() -> bool,
-    ) -> (Option<Arc<Key>>, usize) {
+    ) -> (Option<Arc<Stored<F>>>, usize) {
         let (realm, id) = (&key.realm, &key.id);
         self.rotating.with_key_locked(realm, id, || {
             let mut left_out = 0;
             loop {
-                let Some(current) = self.store.get(realm, id) else {
+                let Some(mut stored) = self.store.get(realm, id) else {
                     return (None, left_out);
                 };
-                if current.state != KeyState::Enabled
-                    || current.rotation.next.is_none_or(|next| next > now)
+                if stored.key.state != KeyState::Enabled
+                    || stored.key.rotation.next.is_none_or(|next| next > now)
                 {
-                    return (Some(current), left_out);
+                    return (Some(stored), left_out);
                 }
-                let mut after = current.rotation.clone();
+                let mut after = stored.key.rotation.clone();
                 let (dates, mut skipped) =
-                    after.take_due(now, max_due_rotations(current.algorithm));
+                    after.take_due(now, max_due_rotations(stored.key.algorithm));
                 // One by one, so that finished versions are kept when this is interrupted.
-                let mut rotated = Key::clone(&current);
-                let mut stored = current;
                 for (at, following) in dates
                     .iter()
                     .zip(dates.iter().skip(1).map(Some).chain([None]))
@@ -94,12 +93,13 @@ impl KeyCore {
                     if self.rotating.stopped.load(Ordering::Relaxed) || !should_continue() {
                         return (Some(stored), left_out);
                     }
+                    let mut rotated = stored.key.clone();
                     let Ok(next) = self.next_version(&rotated, *at, Cause::Automatic) else {
                         return (Some(stored), left_out);
                     };
                     append(&mut rotated, next, true);
                     rotated.rotation.next = following.copied().or(after.next);
-                    match self.replace(&stored, &rotated) {
+                    match self.store.replace(rotated, stored.revision) {
                         Some(replaced) => {
                             stored = replaced;
                             // Storing the first version moves the schedule past the skipped dates.
@@ -113,56 +113,49 @@ impl KeyCore {
         })
     }
 
-    /// Adds one version, created at the time that `take` returns.
-    pub(super) fn rotate(
+    /// A version with new material and the data of the newest version.
+    fn next_version(
         &self,
-        realm: &Realm,
-        id: &KeyId,
-        take: &dyn Fn(&mut Key) -> Result<Timestamp, KeyError>,
-    ) -> Result<Arc<Key>, KeyError> {
-        self.rotating.with_key_locked(realm, id, || {
-            loop {
-                let current = self
-                    .store
-                    .get(realm, id)
-                    .ok_or_else(|| KeyError::NotFound { id: id.to_string() })?;
-                let mut rotated = Key::clone(&current);
-                let at = take(&mut rotated)?;
-                let next = self.next_version(&rotated, at, Cause::OnDemand)?;
-                append(&mut rotated, next, true);
-                if let Some(stored) = self.replace(&current, &rotated) {
-                    return Ok(stored);
-                }
-            }
-        })
-    }
-
-    /// Replaces `old` by `new` unless the key has changed or is gone.
-    fn replace(&self, old: &Key, new: &Key) -> Option<Arc<Key>> {
-        let mut unchanged = false;
-        let stored = self.store.update(&old.realm, &old.id, &mut |key| {
-            unchanged = *key == *old;
-            if unchanged {
-                key.clone_from(new);
-            }
-            Ok(())
-        });
-        stored.ok().filter(|_| unchanged)
-    }
-
-    /// A version with new material and the properties of the newest version.
-    fn next_version(&self, key: &Key, at: Timestamp, cause: Cause) -> Result<Version, KeyError> {
+        key: &Key<F>,
+        at: Timestamp,
+        cause: Cause,
+    ) -> Result<Version<F>, KeyError> {
         let newest = key.versions.last();
         let new = NewVersion {
             expires: key.rotation.expiry_of_version_created(at),
-            labels: newest
-                .map(|newest| newest.labels.clone())
-                .unwrap_or_default(),
-            attributes: newest
-                .map(|newest| newest.attributes.clone())
-                .unwrap_or_default(),
+            data: newest.map(|newest| newest.data.clone()).unwrap_or_default(),
             ..NewVersion::new(key.algorithm)
         };
-        self.new_version(&new, at, cause)
+        self.new_version(new, at, cause)
+    }
+}
+
+impl<F: Front> KeyRef<'_, F> {
+    /// Rotates the key now, at most `limit` times in its life. The schedule does not change.
+    pub fn rotate_now(&self, limit: Option<u32>) -> Result<Self, KeyError> {
+        let (core, now) = (self.core, self.core.now());
+        core.rotating.with_key_locked(&self.realm, &self.id, || {
+            let mut current = self.clone();
+            loop {
+                let mut rotated = current.stored.key.clone();
+                rotated.ensure_usable()?;
+                rotated.ensure_rotates()?;
+                if let Some(limit) = limit
+                    && rotated.rotation.on_demand_used >= limit
+                {
+                    return Err(KeyError::RotationLimit { limit });
+                }
+                rotated.rotation.on_demand_used += 1;
+                let expires = rotated.rotation.expiry_of_version_created(now);
+                rotated.rotation.version_created(now, expires);
+                let next = core.next_version(&rotated, now, Cause::OnDemand)?;
+                append(&mut rotated, next, true);
+                match core.store.replace(rotated, current.stored.revision) {
+                    Some(stored) => return Ok(core.handle(stored)),
+                    // Not `reload`, which takes this lock when a rotation is due.
+                    None => current = core.handle(core.stored(&self.realm, &self.id)?),
+                }
+            }
+        })
     }
 }

@@ -3,148 +3,160 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Change, Store};
-use crate::{Alias, Key, KeyError, KeyId, Realm, VersionId};
+use super::{Revision, Store, Stored};
+use crate::{Alias, Front, Key, KeyError, KeyId, Realm};
 
 /// Keys and aliases in memory.
-#[derive(Debug, Default)]
-pub struct MemoryStore(RwLock<BTreeMap<Realm, RealmEntries>>);
+#[derive(Debug)]
+pub struct MemoryStore<F: Front>(RwLock<Content<F>>);
 
-#[derive(Debug, Default)]
-struct RealmEntries {
-    keys: HashMap<KeyId, Arc<Key>>,
-    versions: HashMap<VersionId, KeyId>,
+#[derive(Debug)]
+struct Content<F: Front> {
+    realms: BTreeMap<Realm, RealmEntries<F>>,
+    /// The newest revision.
+    revision: u64,
+}
+
+#[derive(Debug)]
+struct RealmEntries<F: Front> {
+    keys: HashMap<KeyId, Arc<Stored<F>>>,
     aliases: BTreeMap<String, Alias>,
 }
 
-impl MemoryStore {
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Realm, RealmEntries>> {
+impl<F: Front> Default for MemoryStore<F> {
+    fn default() -> Self {
+        Self(RwLock::new(Content {
+            realms: BTreeMap::new(),
+            revision: 0,
+        }))
+    }
+}
+
+impl<F: Front> Default for RealmEntries<F> {
+    fn default() -> Self {
+        Self {
+            keys: HashMap::new(),
+            aliases: BTreeMap::new(),
+        }
+    }
+}
+
+impl<F: Front> MemoryStore<F> {
+    fn read(&self) -> RwLockReadGuard<'_, Content<F>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Realm, RealmEntries>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Content<F>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Store for MemoryStore {
-    fn insert(&self, key: Key) -> Result<(), KeyError> {
-        let mut realms = self.write();
-        let world = realms.entry(key.realm.clone()).or_default();
-        if world.keys.contains_key(&key.id) {
+impl<F: Front> Content<F> {
+    fn put(&mut self, key: Key<F>) -> Arc<Stored<F>> {
+        self.revision += 1;
+        let stored = Arc::new(Stored {
+            revision: Revision(self.revision),
+            key,
+        });
+        let entries = self.realms.entry(stored.key.realm.clone()).or_default();
+        entries
+            .keys
+            .insert(stored.key.id.clone(), Arc::clone(&stored));
+        stored
+    }
+
+    fn get(&self, realm: &Realm, id: &KeyId) -> Option<&Arc<Stored<F>>> {
+        self.realms.get(realm)?.keys.get(id)
+    }
+
+    fn has(&self, realm: &Realm, id: &KeyId, revision: Revision) -> bool {
+        self.get(realm, id)
+            .is_some_and(|stored| stored.revision == revision)
+    }
+}
+
+impl<F: Front> Store<F> for MemoryStore<F> {
+    fn insert(&self, key: Key<F>) -> Result<Arc<Stored<F>>, KeyError> {
+        let mut content = self.write();
+        if content.get(&key.realm, &key.id).is_some() {
             return Err(KeyError::AlreadyExists {
                 id: key.id.to_string(),
             });
         }
-        world
-            .versions
-            .extend(key.versions.iter().map(|v| (v.id, key.id.clone())));
-        world.keys.insert(key.id.clone(), Arc::new(key));
-        Ok(())
+        Ok(content.put(key))
     }
 
-    fn get(&self, realm: &Realm, id: &KeyId) -> Option<Arc<Key>> {
-        self.read().get(realm)?.keys.get(id).cloned()
+    fn get(&self, realm: &Realm, id: &KeyId) -> Option<Arc<Stored<F>>> {
+        self.read().get(realm, id).cloned()
     }
 
-    fn find_by_version(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>> {
-        let realms = self.read();
-        let world = realms.get(realm)?;
-        world.keys.get(world.versions.get(version)?).cloned()
+    fn replace(&self, key: Key<F>, expected: Revision) -> Option<Arc<Stored<F>>> {
+        let mut content = self.write();
+        content
+            .has(&key.realm, &key.id, expected)
+            .then(|| content.put(key))
     }
 
-    fn update(
-        &self,
-        realm: &Realm,
-        id: &KeyId,
-        change: &mut Change<'_>,
-    ) -> Result<Arc<Key>, KeyError> {
-        let mut realms = self.write();
-        let not_found = || KeyError::NotFound { id: id.to_string() };
-        let world = realms.get_mut(realm).ok_or_else(not_found)?;
-        let before = Arc::clone(world.keys.get(id).ok_or_else(not_found)?);
-        let mut key = Key::clone(&before);
-        let known = before.versions.len();
-        change(&mut key)?;
-        // A change adds versions at the end or removes some.
-        world
-            .versions
-            .extend(key.versions.iter().skip(known).map(|v| (v.id, id.clone())));
-        if key.versions.len() < known {
-            for gone in before
-                .versions
-                .iter()
-                .filter(|version| key.version(&version.id).is_none())
-            {
-                world.versions.remove(&gone.id);
-            }
-        }
-        let key = Arc::new(key);
-        world.keys.insert(id.clone(), Arc::clone(&key));
-        Ok(key)
-    }
-
-    fn remove(&self, realm: &Realm, id: &KeyId, when: &dyn Fn(&Key) -> bool) -> bool {
-        let mut realms = self.write();
-        let Some(world) = realms.get_mut(realm) else {
+    fn remove(&self, realm: &Realm, id: &KeyId, expected: Revision) -> bool {
+        let mut content = self.write();
+        if !content.has(realm, id, expected) {
             return false;
-        };
-        let Some(key) = world.keys.get(id).filter(|key| when(key)).cloned() else {
-            return false;
-        };
-        world.keys.remove(id);
-        for version in &key.versions {
-            world.versions.remove(&version.id);
         }
-        world.aliases.retain(|_, alias| alias.target != *id);
+        if let Some(entries) = content.realms.get_mut(realm) {
+            entries.keys.remove(id);
+            entries.aliases.retain(|_, alias| alias.target != *id);
+        }
         true
     }
 
-    fn keys(&self, realm: &Realm) -> Vec<Arc<Key>> {
+    fn keys(&self, realm: &Realm) -> Vec<Arc<Stored<F>>> {
         let mut keys: Vec<_> = self
             .read()
+            .realms
             .get(realm)
-            .map(|w| w.keys.values().cloned().collect())
+            .map(|entries| entries.keys.values().cloned().collect())
             .unwrap_or_default();
-        keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        keys.sort_by(|a, b| (a.key.created, &a.key.id).cmp(&(b.key.created, &b.key.id)));
         keys
     }
 
     fn realms(&self) -> Vec<Realm> {
         self.read()
+            .realms
             .iter()
-            .filter(|(_, world)| !world.keys.is_empty())
+            .filter(|(_, entries)| !entries.keys.is_empty())
             .map(|(realm, _)| realm.clone())
             .collect()
     }
 
     fn put_alias(&self, realm: &Realm, alias: Alias, replace: bool) -> Result<(), KeyError> {
-        let mut realms = self.write();
-        let world = realms.entry(realm.clone()).or_default();
-        if !world.keys.contains_key(&alias.target) {
+        let mut content = self.write();
+        let entries = content.realms.entry(realm.clone()).or_default();
+        if !entries.keys.contains_key(&alias.target) {
             return Err(KeyError::NotFound {
                 id: alias.target.to_string(),
             });
         }
-        match (world.aliases.contains_key(&alias.name), replace) {
+        match (entries.aliases.contains_key(&alias.name), replace) {
             (true, false) => Err(KeyError::AliasExists { name: alias.name }),
             (false, true) => Err(KeyError::AliasNotFound { name: alias.name }),
             _ => {
-                world.aliases.insert(alias.name.clone(), alias);
+                entries.aliases.insert(alias.name.clone(), alias);
                 Ok(())
             }
         }
     }
 
     fn alias(&self, realm: &Realm, name: &str) -> Option<Alias> {
-        self.read().get(realm)?.aliases.get(name).cloned()
+        self.read().realms.get(realm)?.aliases.get(name).cloned()
     }
 
     fn remove_alias(&self, realm: &Realm, name: &str) -> Result<(), KeyError> {
         let removed = self
             .write()
+            .realms
             .get_mut(realm)
-            .and_then(|world| world.aliases.remove(name));
+            .and_then(|entries| entries.aliases.remove(name));
         removed.map(|_| ()).ok_or_else(|| KeyError::AliasNotFound {
             name: name.to_owned(),
         })
@@ -152,12 +164,14 @@ impl Store for MemoryStore {
 
     fn aliases(&self, realm: &Realm) -> Vec<Alias> {
         self.read()
+            .realms
             .get(realm)
-            .map(|world| world.aliases.values().cloned().collect())
+            .map(|entries| entries.aliases.values().cloned().collect())
             .unwrap_or_default()
     }
 
     fn clear(&self) {
-        self.write().clear();
+        // Revisions go on, so that a change that began before finds no key.
+        self.write().realms.clear();
     }
 }

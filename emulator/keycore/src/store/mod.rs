@@ -5,33 +5,37 @@ mod memory;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::{Alias, Key, KeyError, KeyId, Realm, VersionId};
+use crate::{Alias, Front, Key, KeyError, KeyId, Realm};
 
 pub use memory::MemoryStore;
 
-/// Changes a key in place. If it fails, the stored key stays as it was.
-pub type Change<'a> = dyn FnMut(&mut Key) -> Result<(), KeyError> + 'a;
+/// How often a key was stored. A store gives out each number once for all its keys, so that a key
+/// that was deleted and created again has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Revision(pub u64);
 
-/// Storage of keys and aliases. Every method is atomic, and a key that was returned does not change
-/// afterwards.
-pub trait Store: Send + Sync + Debug {
+/// A stored key, which does not change.
+#[derive(Debug)]
+pub struct Stored<F: Front> {
+    /// Revision of the key.
+    pub revision: Revision,
+    /// The key.
+    pub key: Key<F>,
+}
+
+/// Storage of keys and aliases. Every method is atomic.
+pub trait Store<F: Front>: Send + Sync + Debug {
     /// Adds a key. Fails with [`KeyError::AlreadyExists`] if its id is in use.
-    fn insert(&self, key: Key) -> Result<(), KeyError>;
+    fn insert(&self, key: Key<F>) -> Result<Arc<Stored<F>>, KeyError>;
     /// Returns a key by its id.
-    fn get(&self, realm: &Realm, id: &KeyId) -> Option<Arc<Key>>;
-    /// Returns the key that has a version.
-    fn find_by_version(&self, realm: &Realm, version: &VersionId) -> Option<Arc<Key>>;
-    /// Changes a key and returns the result.
-    fn update(
-        &self,
-        realm: &Realm,
-        id: &KeyId,
-        change: &mut Change<'_>,
-    ) -> Result<Arc<Key>, KeyError>;
-    /// Removes a key and its aliases if `when` returns true for it. Returns whether it did.
-    fn remove(&self, realm: &Realm, id: &KeyId, when: &dyn Fn(&Key) -> bool) -> bool;
+    fn get(&self, realm: &Realm, id: &KeyId) -> Option<Arc<Stored<F>>>;
+    /// Replaces a key that still has revision `expected`. Returns `None` if it has another or is
+    /// gone.
+    fn replace(&self, key: Key<F>, expected: Revision) -> Option<Arc<Stored<F>>>;
+    /// Removes a key that still has revision `expected`, and its aliases. Returns whether it did.
+    fn remove(&self, realm: &Realm, id: &KeyId, expected: Revision) -> bool;
     /// Lists the keys of a realm, ordered by creation time, then by id.
-    fn keys(&self, realm: &Realm) -> Vec<Arc<Key>>;
+    fn keys(&self, realm: &Realm) -> Vec<Arc<Stored<F>>>;
     /// Lists the realms that have a key.
     fn realms(&self) -> Vec<Realm>;
     /// Sets an alias. With `replace` it must exist, without it must not.
