@@ -47,11 +47,9 @@ impl GcpKeyFile {
         };
         // Several emulators may share a CA directory.
         let path = dir.join(format!("gcp-key-{}.json", emulator.http_addr().port()));
-        let key = emulator
-            .gcp_owner()
-            .ok_or_else(|| io::Error::other("the system gave no randomness"))?;
+        let key = emulator.gcp_owner();
         let text = key.json(&format!("http://{}/token", emulator.http_addr()));
-        private_file::write(&path, text.as_bytes(), 0o600)?;
+        private_file::write_volatile(&path, text.as_bytes(), 0o600)?;
         Ok(Self {
             path,
             _temporary: temporary,

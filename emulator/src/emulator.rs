@@ -149,9 +149,8 @@ impl Emulator {
         self.state.services.azure.identity.directory.tenant.clone()
     }
 
-    /// Key of Google's service account with all permissions, generated at first use. `None` if the
-    /// system has no randomness.
-    pub fn gcp_owner(&self) -> Option<KeyFile> {
+    /// Key of Google's service account with all permissions, the same in every emulator.
+    pub fn gcp_owner(&self) -> KeyFile {
         self.state.services.gcp.identity.owner()
     }
 

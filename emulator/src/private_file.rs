@@ -1,4 +1,4 @@
-//! Atomic writes: to a temporary file in the same directory, then synced and renamed.
+//! Atomic writes: to a temporary file in the same directory, which is then renamed.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -6,24 +6,21 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Replaces `path` by `content` with these permissions. After an error the previous file is
-/// unchanged.
+/// Replaces `path` by `content` with these permissions, and waits for the disk. After an error the
+/// previous file is unchanged.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    write_temporary(path, content, mode)?
-        .persist(path)
-        .map_err(|error| error.error)?;
+    let file = write_temporary(path, content, mode)?;
+    file.as_file().sync_all()?;
+    persist(file, path)?;
     sync_parent_dir(path)
 }
 
-/// Writes a new file; fails with `AlreadyExists` if there is one.
-pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    write_temporary(path, content, mode)?
-        .persist_noclobber(path)
-        .map_err(|error| error.error)?;
-    sync_parent_dir(path)
+/// The same for a file that is of no use after this process: without waiting for the disk.
+pub(crate) fn write_volatile(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    persist(write_temporary(path, content, mode)?, path)
 }
 
-/// Writes the content to a temporary file next to `path` and syncs it.
+/// Writes the content to a temporary file next to `path`.
 fn write_temporary(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".kmslab-");
@@ -33,8 +30,11 @@ fn write_temporary(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTe
     let _ = mode;
     let mut file = builder.tempfile_in(parent_dir(path))?;
     file.write_all(content)?;
-    file.as_file().sync_all()?;
     Ok(file)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 fn parent_dir(path: &Path) -> &Path {
@@ -70,10 +70,8 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert_eq!(
-            write_new(&path, b"third", 0o600).unwrap_err().kind(),
-            io::ErrorKind::AlreadyExists
-        );
+        write_volatile(&path, b"third", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"third");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

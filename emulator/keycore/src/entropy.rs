@@ -11,14 +11,14 @@ pub trait Entropy: Send + Sync + Debug {
     fn fill(&self, out: &mut [u8]);
 }
 
-/// The system's cryptographic generator.
+/// The system's cryptographic generator. It is asked directly, since the first use of aws-lc's
+/// generator takes tens of milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, out: &mut [u8]) {
-        aws_lc_rs::rand::fill(out)
-            .expect("the system's random generator works, or nothing here is safe");
+        getrandom::fill(out).expect("the system's random generator works, or nothing here is safe");
     }
 }
 

@@ -653,4 +653,10 @@ async fn import_job_imports_key_material() {
     let second = rest(&emulator, token, "GET", &second, Value::Null).await;
     assert_eq!((second.status, second.json.get("importJob")), (200, None));
     assert!(!second.json["generateTime"].is_null());
+    for (number, reason) in [(1, "was imported"), (2, "current state is: ENABLED")] {
+        let version = format!("/v1/{RING}/cryptoKeys/mine/cryptoKeyVersions/{number}");
+        let rejected = rest(&emulator, token, "DELETE", &version, Value::Null).await;
+        assert_eq!(rejected.status, 400);
+        assert!(rejected.text.contains(reason), "{}", rejected.text);
+    }
 }

@@ -297,7 +297,7 @@ async fn id_token_verifies_with_the_published_keys() {
 #[tokio::test]
 async fn certificates_and_keys_are_at_the_urls_that_libraries_use() {
     let emulator = Emulator::builder().start().await.unwrap();
-    let file = emulator.gcp_owner().unwrap();
+    let file = emulator.gcp_owner();
     let key_file: Value = serde_json::from_str(&file.json("http://127.0.0.1/token")).unwrap();
     // The URL in the key file.
     let url: http::Uri = key_file["client_x509_cert_url"]
@@ -358,7 +358,7 @@ async fn certificates_and_keys_are_at_the_urls_that_libraries_use() {
 #[tokio::test]
 async fn every_token_uri_issues_tokens_and_tokeninfo_describes_them() {
     let emulator = Emulator::builder().start().await.unwrap();
-    let file = emulator.gcp_owner().unwrap();
+    let file = emulator.gcp_owner();
     for (host, path) in [
         ("oauth2.googleapis.com", "/token"),
         ("www.googleapis.com", "/oauth2/v4/token"),

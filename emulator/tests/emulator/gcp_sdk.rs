@@ -42,7 +42,7 @@ pub(crate) async fn client(emulator: &Emulator, credentials: Credentials) -> Key
 }
 
 pub(crate) async fn owner(emulator: &Emulator) -> KeyManagementService {
-    client(emulator, of_file(&emulator.gcp_owner().unwrap())).await
+    client(emulator, of_file(&emulator.gcp_owner())).await
 }
 
 async fn ring(client: &KeyManagementService) {

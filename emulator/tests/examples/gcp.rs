@@ -13,7 +13,7 @@ const LOCATION: &str = "projects/example/locations/us-east1";
 async fn ciphertext_decrypts_with_the_key() -> Result<(), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let emulator = Emulator::builder().start().await?;
-    let key_file = emulator.gcp_owner().ok_or("there is no randomness")?;
+    let key_file = emulator.gcp_owner();
     let key_file = serde_json::from_str(&key_file.json(GCP_TOKEN_URI))?;
     let kms = KeyManagementService::builder()
         .with_endpoint(emulator.endpoint_url())

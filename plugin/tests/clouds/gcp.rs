@@ -67,7 +67,7 @@ impl Cloud {
             .unwrap();
         let admin = KeyManagementService::builder()
             .with_endpoint(format!("http://{}", emulator.http_addr()))
-            .with_credentials(of_file(&emulator.gcp_owner().unwrap()))
+            .with_credentials(of_file(&emulator.gcp_owner()))
             .build()
             .await
             .unwrap();
@@ -365,7 +365,7 @@ async fn dead_key_fails_status_until_it_is_restored() {
 async fn errors_name_cause_and_remedy() {
     let cloud = Cloud::start().await;
     cloud.key("mac", CryptoKeyPurpose::Mac).await;
-    let owner = cloud.emulator.gcp_owner().unwrap();
+    let owner = cloud.emulator.gcp_owner();
     let thrown_away = KeyFile::generate(PLUGIN).unwrap();
     let key = |id: &str| format!("{RING}/cryptoKeys/{id}");
     let closed = cloud
@@ -405,7 +405,7 @@ async fn errors_name_cause_and_remedy() {
 async fn ciphertext_of_another_google_key_is_rejected_without_a_call() {
     let cloud = Cloud::start().await;
     cloud.key("other", CryptoKeyPurpose::EncryptDecrypt).await;
-    let owner = cloud.emulator.gcp_owner().unwrap();
+    let owner = cloud.emulator.gcp_owner();
     let other = cloud
         .kek_as(&owner, &format!("{RING}/cryptoKeys/other"))
         .build()

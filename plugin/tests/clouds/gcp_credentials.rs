@@ -91,7 +91,7 @@ async fn metadata_server_of_the_environment_precedes_a_gcloud_login() {
 async fn credentials_file_precedes_the_environment() {
     let machine = Machine::with_a_login().await;
     let file = machine.home.path().join("key.json");
-    let key = machine.emulator.gcp_owner().unwrap();
+    let key = machine.emulator.gcp_owner();
     std::fs::write(
         &file,
         key.json(&format!("http://{}/token", machine.emulator.http_addr()))

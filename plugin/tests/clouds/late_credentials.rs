@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kmslab_emulator::Emulator;
+use kmslab_emulator::{Emulator, KeyFile};
 use kmslab_kmsv2::socket::StatusRequest;
 use tokio::process::{Child, Command};
 use tonic::Code;
@@ -156,17 +156,12 @@ async fn replaced_google_key_file_is_picked_up() {
     let credentials = format!("--credentials-file={}", file.display());
     let key = "--key-uri=projects/kmslab/locations/us-east1/keyRings/r/cryptoKeys/k";
     let flags = ["gcp", key, &endpoint, &credentials];
-    let owner = machine.emulator.gcp_owner().unwrap();
+    let owner = machine.emulator.gcp_owner();
     let right = owner
         .json(&format!("http://{}/token", machine.emulator.http_addr()))
         .to_string();
-    // From another emulator: a key that this one has never seen.
-    let unknown_caller = Emulator::builder()
-        .start()
-        .await
-        .unwrap()
-        .gcp_owner()
-        .unwrap();
+    // A key of the same account that the emulator has never seen.
+    let unknown_caller = KeyFile::generate(&owner.email).unwrap();
     let wrong = unknown_caller
         .json(&format!("http://{}/token", machine.emulator.http_addr()))
         .to_string();

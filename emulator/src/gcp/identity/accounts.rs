@@ -17,6 +17,10 @@ use crate::oauth::PublicRsaKey;
 /// The service account with all permissions on everything.
 pub(crate) const OWNER: &str = "kmslab@kmslab.iam.gserviceaccount.com";
 
+/// Private key of that account, PKCS #8. It is no more a secret than the access key `test`, and the
+/// same for every emulator, so that no start waits for a new one.
+const OWNER_KEY: &[u8] = include_bytes!("owner_key.der");
+
 /// The key of a service account, as in its key file.
 #[derive(Clone)]
 pub struct KeyFile {
@@ -43,13 +47,22 @@ impl KeyFile {
     pub fn generate(email: &str) -> Option<Self> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
         let der = pair.as_der().ok()?;
-        let pem = Zeroizing::new(pem("PRIVATE KEY", der.as_ref()));
-        Some(Self {
+        Some(Self::new(email, &pair, der.as_ref()))
+    }
+
+    /// The key of the well-known account.
+    pub(crate) fn owner() -> Self {
+        let pair = RsaKeyPair::from_pkcs8(OWNER_KEY).expect("the file of this crate is a key");
+        Self::new(OWNER, &pair, OWNER_KEY)
+    }
+
+    fn new(email: &str, pair: &RsaKeyPair, der: &[u8]) -> Self {
+        Self {
             email: email.to_owned(),
-            key_id: key_id(&pair),
-            private_key: pem,
-            public: PublicRsaKey::from_pair(&pair),
-        })
+            key_id: key_id(pair),
+            private_key: Zeroizing::new(pem("PRIVATE KEY", der)),
+            public: PublicRsaKey::from_pair(pair),
+        }
     }
 
     /// Parses a key file; the error says what is wrong.

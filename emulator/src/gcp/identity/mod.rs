@@ -39,8 +39,8 @@ const MAX_CACHED_TOKENS: usize = 64;
 /// Service accounts and tokens of an emulator.
 pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
-    /// Key of the well-known account, generated at first use.
-    owner: OnceLock<Option<KeyFile>>,
+    /// Key of the well-known account, parsed at first use.
+    owner: OnceLock<KeyFile>,
     /// Account of the metadata server.
     default: RwLock<String>,
     seals: TokenKey,
@@ -87,7 +87,6 @@ impl Identity {
         let keys = self
             .owner
             .get()
-            .and_then(Option::as_ref)
             .map(|file| vec![file.into()])
             .unwrap_or_default();
         self.accounts.add(Account {
@@ -111,17 +110,14 @@ impl Identity {
     }
 
     /// Returns the key of the well-known account.
-    pub(crate) fn owner(&self) -> Option<KeyFile> {
-        let file = self
-            .owner
-            .get_or_init(|| KeyFile::generate(OWNER))
-            .clone()?;
+    pub(crate) fn owner(&self) -> KeyFile {
+        let file = self.owner.get_or_init(KeyFile::owner).clone();
         self.accounts.change_keys(OWNER, |keys| {
             if keys.iter().all(|key| key.id != file.key_id) {
                 keys.push((&file).into());
             }
         });
-        Some(file)
+        file
     }
 
     /// Issues an access token for `scopes`, separated by spaces. Returns it with its expiry.

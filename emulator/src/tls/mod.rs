@@ -3,6 +3,8 @@
 //! With a directory the CA is kept and reused, so that clients keep trusting it. The server's
 //! private key is never written to disk.
 
+mod key;
+
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
@@ -13,18 +15,19 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    Issuer, KeyUsagePurpose, NameConstraints,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
 use crate::private_file;
+use key::{CaKey, EcKey};
 use kmslab_program::file;
 
 const CA_FILE: &str = "ca.pem";
@@ -118,7 +121,7 @@ impl Tls {
             (None, Some(temporary)) => {
                 let (pem, key) = new_ca(&names, now)?;
                 write(&temporary.path().join(CA_FILE), &pem, 0o644)?;
-                (pem, key, temporary.path().to_owned())
+                (pem, CaKey::Own(key), temporary.path().to_owned())
             }
             (None, None) => return Err(TlsError::Make("no directory for the CA".to_owned())),
         };
@@ -146,7 +149,7 @@ impl Tls {
     }
 }
 
-fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
+fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, CaKey), TlsError> {
     fs::create_dir_all(dir).map_err(at("make the directory", dir))?;
     // Two emulators may start with one directory; the second uses the files of the first.
     let lock_path = dir.join(".lock");
@@ -167,7 +170,7 @@ fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
                 return store_new_ca(dir, names, now);
             }
             let key = read(&key_path).map_err(at("read", &key_path))?;
-            let key = KeyPair::from_pem(&key).map_err(|error| TlsError::Unusable {
+            let key = CaKey::from_pem(&key).map_err(|error| TlsError::Unusable {
                 dir: dir.to_owned(),
                 reason: format!("{CA_KEY_FILE}: {error}"),
             })?;
@@ -178,23 +181,15 @@ fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, KeyP
     }
 }
 
-fn store_new_ca(
-    dir: &Path,
-    names: &[String],
-    now: Timestamp,
-) -> Result<(String, KeyPair), TlsError> {
+fn store_new_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, CaKey), TlsError> {
     let (pem, key) = new_ca(names, now)?;
     let write = |name: &str, text: &str, mode| {
         let path = dir.join(name);
         private_file::write(&path, text.as_bytes(), mode).map_err(at("write", &path))
     };
-    write(
-        CA_KEY_FILE,
-        &zeroize::Zeroizing::new(key.serialize_pem()),
-        0o600,
-    )?;
+    write(CA_KEY_FILE, &key.to_pem().map_err(make)?, 0o600)?;
     write(CA_FILE, &pem, 0o644)?;
-    Ok((pem, key))
+    Ok((pem, CaKey::Own(key)))
 }
 
 /// False for an invalid certificate, which fails when it is used.
@@ -229,8 +224,8 @@ fn ca_params() -> Result<CertificateParams, TlsError> {
     Ok(params)
 }
 
-fn new_ca(names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsError> {
-    let key = KeyPair::generate().map_err(make)?;
+fn new_ca(names: &[String], now: Timestamp) -> Result<(String, EcKey), TlsError> {
+    let key = EcKey::generate().map_err(make)?;
     let mut params = ca_params()?;
     params.name_constraints = Some(permitted_names(names));
     set_validity(&mut params, now, CA_DAYS);
@@ -241,7 +236,7 @@ fn new_ca(names: &[String], now: Timestamp) -> Result<(String, KeyPair), TlsErro
 type CertificateAndKey = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 fn server_certificate(
-    ca_key: &KeyPair,
+    ca_key: &CaKey,
     names: &[String],
     now: Timestamp,
 ) -> Result<CertificateAndKey, TlsError> {
@@ -253,14 +248,14 @@ fn server_certificate(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, now, SERVER_DAYS);
-    let key = KeyPair::generate().map_err(make)?;
+    let key = EcKey::generate().map_err(make)?;
     let issuer_params = ca_params()?;
     let certificate = params
         .signed_by(&key, &Issuer::from_params(&issuer_params, ca_key))
         .map_err(make)?;
     Ok((
         certificate.der().clone(),
-        PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        key.to_der().map_err(make)?.into(),
     ))
 }
 
@@ -308,7 +303,7 @@ fn check(
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    private_file::write_new(path, text.as_bytes(), mode).map_err(at("write", path))
+    private_file::write_volatile(path, text.as_bytes(), mode).map_err(at("write", path))
 }
 
 fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
@@ -316,7 +311,7 @@ fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
     move |source| TlsError::File { what, path, source }
 }
 
-fn make(error: rcgen::Error) -> TlsError {
+fn make(error: impl std::fmt::Display) -> TlsError {
     TlsError::Make(error.to_string())
 }
 
@@ -356,6 +351,19 @@ mod tests {
     }
 
     #[test]
+    fn kept_ca_may_have_a_key_of_another_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let mut params = ca_params().unwrap();
+        set_validity(&mut params, now(), CA_DAYS);
+        let ca = params.self_signed(&key).unwrap().pem();
+        fs::write(dir.path().join(CA_FILE), &ca).unwrap();
+        fs::write(dir.path().join(CA_KEY_FILE), key.serialize_pem()).unwrap();
+        let tls = Tls::new(Some(dir.path()), LOOPBACK, &[], &[], now()).unwrap();
+        assert_eq!(tls.ca_pem, ca);
+    }
+
+    #[test]
     fn certificate_contains_configured_names() {
         let names = ["kms.kmslab.internal".to_owned(), "172.18.0.2".to_owned()];
         Tls::new(None, LOOPBACK, &names, &["*.vault.azure.net"], now()).unwrap();
@@ -372,6 +380,7 @@ mod tests {
     fn ca_is_constrained_to_its_own_names() {
         let names = ["localhost", "127.0.0.1", "*.vault.azure.net", "10.1.2.3"].map(str::to_owned);
         let (ca, key) = new_ca(&names, now()).unwrap();
+        let key = CaKey::Own(key);
         for (name, good) in [
             ("localhost", true),
             ("127.0.0.1", true),
