@@ -20,13 +20,13 @@ lint:
 gen:
     cargo run --locked -p kmslab-kmsv2 --example gen_kmsv2
     cargo run --locked -p kmslab-googleapis --example gen_googleapis
-    cargo run --locked -p kmslab --example gen_etcd
+    cargo run --locked -p kmslab-etcd-inspect --example gen_etcd
 
 # Whether the checked-in code is what the protos make.
 gen-check:
     cargo run --locked -p kmslab-kmsv2 --example gen_kmsv2 -- --check
     cargo run --locked -p kmslab-googleapis --example gen_googleapis -- --check
-    cargo run --locked -p kmslab --example gen_etcd -- --check
+    cargo run --locked -p kmslab-etcd-inspect --example gen_etcd -- --check
 
 # Breaks one part at a time and sees that a test notices.
 mutants *NAMES:

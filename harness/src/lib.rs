@@ -11,7 +11,6 @@ pub mod cloud;
 pub mod cluster;
 pub mod engine;
 pub mod environment;
-pub mod etcd;
 pub mod exit;
 pub mod inspect;
 pub mod lab;
@@ -23,3 +22,5 @@ pub mod report;
 pub mod runtime_dir;
 pub mod scenario;
 pub mod tls;
+
+pub use kmslab_etcd_inspect as etcd;

@@ -1,18 +1,49 @@
-//! Conversion of errors to gRPC statuses.
+//! Errors of the service, and the only place that makes gRPC statuses.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use kmslab_kmsv2::limits::LimitError;
 use tonic::{Code, Status};
 
 use crate::kek::KekError;
-use crate::key_id::{ANNOTATION, LabelError};
+use kmslab_kmsv2::label::{ANNOTATION, LabelError};
 
-/// A request that is rejected before any call to the cloud.
+/// Why a call fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    /// There was no probe yet.
+    #[error("the plugin has just started and its key is not proven usable yet: try again")]
+    Starting,
+    /// Probes have failed or not come for longer than the grace period.
+    #[error("the key was last proven usable {} s ago: {cause}", silent.as_secs())]
+    Stale { silent: Duration, cause: String },
+    /// The current version and the one that encrypts stay apart.
+    #[error(
+        "the cloud answered {attempts} times with another version of the key than the current one, {current}: it is \
+         rotating; try again in a few seconds"
+    )]
+    Rotating { attempts: usize, current: String },
+    /// The socket cannot be connected to.
+    #[error("{0}")]
+    Socket(Arc<String>),
+    #[error("the plugin is gone")]
+    Killed,
+}
+
+/// A request that is rejected, most of them before any call to the cloud.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error("plaintext is empty: there is nothing to encrypt")]
     PlaintextEmpty,
     #[error("plaintext is {0} bytes, over the {1} bytes that the cloud encrypts in one call")]
     PlaintextTooLong(usize, usize),
+    #[error("plaintext of {0} bytes is too long, kube-apiserver would refuse its ciphertext: {1}")]
+    CiphertextTooLong(usize, LimitError),
     #[error("{0}; such a ciphertext was not made by a KMS v2 plugin")]
     Ciphertext(LimitError),
     #[error("{0}")]
@@ -35,19 +66,50 @@ pub(crate) enum RequestError {
     OtherProvider(String, &'static str),
 }
 
-impl From<RequestError> for Status {
-    fn from(error: RequestError) -> Self {
-        let code = match &error {
-            RequestError::OtherProvider(..) => Code::FailedPrecondition,
-            _ => Code::InvalidArgument,
-        };
-        Status::new(code, error.to_string())
+impl ServiceError {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Request(error) => error.code(),
+            Self::Kek(error) => kek_code(error),
+            Self::Starting
+            | Self::Stale { .. }
+            | Self::Rotating { .. }
+            | Self::Socket(_)
+            | Self::Killed => Code::Unavailable,
+        }
     }
 }
 
-/// The status of a failed call to the cloud.
-pub(crate) fn to_status(error: &KekError) -> Status {
-    let code = match error {
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl RequestError {
+    fn code(&self) -> Code {
+        match self {
+            Self::OtherProvider(..) => Code::FailedPrecondition,
+            Self::PlaintextEmpty
+            | Self::PlaintextTooLong(..)
+            | Self::CiphertextTooLong(..)
+            | Self::Ciphertext(_)
+            | Self::KeyId(_)
+            | Self::Annotations(_)
+            | Self::Unlabelled
+            | Self::Label(_)
+            | Self::Mislabelled(..) => Code::InvalidArgument,
+        }
+    }
+}
+
+/// A call of a service that the plugin does not implement.
+pub(crate) fn unsupported(remedy: &str) -> Status {
+    Status::unimplemented(remedy)
+}
+
+fn kek_code(error: &KekError) -> Code {
+    match error {
         KekError::Denied { .. } => Code::PermissionDenied,
         KekError::Disabled { .. }
         | KekError::PendingDeletion { .. }
@@ -62,6 +124,5 @@ pub(crate) fn to_status(error: &KekError) -> Status {
         | KekError::ClockSkew { .. }
         | KekError::ServiceError { .. } => Code::Unavailable,
         KekError::Unexpected { .. } => Code::Internal,
-    };
-    Status::new(code, error.to_string())
+    }
 }

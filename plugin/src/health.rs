@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::error::ServiceError;
 use crate::metrics::Gauges;
 use crate::service::Service;
 
@@ -36,23 +37,16 @@ async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, String) {
     respond(service.health_now().map(drop))
 }
 
-fn respond(health: Result<(), tonic::Status>) -> (StatusCode, String) {
+fn respond(health: Result<(), ServiceError>) -> (StatusCode, String) {
     match health {
         Ok(()) => (StatusCode::OK, "ok\n".into()),
-        Err(status) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("{}\n", status.message()),
-        ),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     let readings = Gauges {
-        cloud_requests: service.kek.requests(),
-        in_flight: service
-            .calls
-            .in_flight
-            .load(std::sync::atomic::Ordering::Relaxed),
+        cloud_requests: service.monitor.cloud_requests(),
         healthy: service.health_now().is_ok(),
     };
     match service.metrics.render(readings) {

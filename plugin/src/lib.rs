@@ -7,7 +7,6 @@
 //! | `unsupported` | responses to calls of other services, such as KMS v1 |
 //! | `monitor` | the current key version and its health, updated by a background probe |
 //! | [`kek`] | the trait of a key in a cloud, and one module per cloud |
-//! | `key_id` | the key id that kube-apiserver compares, and the annotation that explains it |
 //! | [`time`] | the clock, which a virtual one can replace |
 //! | `server` | [`Plugin`] and [`RunningPlugin`] |
 //! | `health`, `metrics` | the HTTP port |
@@ -21,7 +20,6 @@ pub mod args;
 mod error;
 mod health;
 pub mod kek;
-mod key_id;
 mod metrics;
 mod monitor;
 mod notify;
@@ -32,7 +30,7 @@ mod socket;
 pub mod time;
 mod unsupported;
 
-pub use key_id::{ANNOTATION, Label, LabelError, key_id, parse_annotation};
+pub use kmslab_kmsv2::label::{ANNOTATION, Label, LabelError, key_id, parse_annotation};
 pub use run::run;
 pub use server::{Counts, Plugin, RunningPlugin, StartError};
 pub use socket::{Access, MAX_PATH_LEN, SocketError};

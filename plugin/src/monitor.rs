@@ -1,16 +1,17 @@
-//! The current key version that Status and Encrypt share, and its health, updated by a background
-//! probe.
+//! The key: its current version, which Status and Encrypt share, and its health, updated by a
+//! background probe and by every call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
+use zeroize::Zeroizing;
 
-use crate::error::to_status;
-use crate::kek::{Kek, KekError, KeyVersion};
-use crate::key_id::Label;
+use crate::error::ServiceError;
+use crate::kek::{Kek, KekError, KeyVersion, Wrapped, ensure_roundtrip};
 use crate::time::{Ticker, Timer};
+use kmslab_kmsv2::label::Label;
 
 /// Plaintext of probes. It is not secret, and the ciphertext is discarded.
 const PROBE_PLAINTEXT: &[u8] = b"kmslab-plugin probe";
@@ -18,6 +19,8 @@ const PROBE_PLAINTEXT: &[u8] = b"kmslab-plugin probe";
 /// cloud that spreads a rotation over its servers alternates between old and new, and a key_id must
 /// not flip.
 const REVERT_GRACE: Duration = Duration::from_secs(30);
+/// Maximum attempts of an Encrypt while the key rotates.
+const ENCRYPT_ATTEMPTS: usize = 3;
 /// How long Status waits for the first probe; kube-apiserver's default timeout is 3 s.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_millis(2500);
 
@@ -81,8 +84,70 @@ impl KeyMonitor {
         }
     }
 
-    pub(crate) fn now(&self) -> Duration {
-        self.timer.now()
+    pub(crate) fn provider(&self) -> &'static str {
+        self.kek.provider()
+    }
+
+    pub(crate) fn max_plaintext(&self) -> usize {
+        self.kek.max_plaintext()
+    }
+
+    /// Number of requests sent to the cloud, including retries.
+    pub(crate) fn cloud_requests(&self) -> u64 {
+        self.kek.requests()
+    }
+
+    /// Encrypts with the current version, which may become another one meanwhile.
+    pub(crate) async fn encrypt(
+        &self,
+        plaintext: &[u8],
+    ) -> Result<(Vec<u8>, Arc<Snapshot>), ServiceError> {
+        let mut snapshot = self.require().await?;
+        for _ in 0..ENCRYPT_ATTEMPTS {
+            let wrapped = self.wrap(plaintext, &snapshot.version).await?;
+            if wrapped.version != snapshot.version {
+                self.refresh(Some(&snapshot)).await;
+                snapshot = self.require().await?;
+            }
+            if wrapped.version == snapshot.version {
+                return Ok((wrapped.ciphertext, snapshot));
+            }
+        }
+        Err(ServiceError::Rotating {
+            attempts: ENCRYPT_ATTEMPTS,
+            current: snapshot.version.version.clone(),
+        })
+    }
+
+    async fn wrap(&self, plaintext: &[u8], expected: &KeyVersion) -> Result<Wrapped, ServiceError> {
+        let started = self.timer.now();
+        let wrapped = self.kek.wrap(plaintext, Some(expected)).await;
+        match &wrapped {
+            Ok(_) => self.verified(started),
+            Err(error) => self.failed(error, started),
+        }
+        Ok(wrapped?)
+    }
+
+    /// Decrypts with a version, which need not be the current one.
+    pub(crate) async fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        version: &KeyVersion,
+    ) -> Result<Zeroizing<Vec<u8>>, ServiceError> {
+        let started = self.timer.now();
+        let decrypted = self.kek.unwrap(ciphertext, version).await;
+        if let Err(error) = &decrypted {
+            // New data does not depend on an older version, and whoever wrote the data chose its
+            // label.
+            let is_current = self
+                .snapshot()
+                .is_some_and(|snapshot| snapshot.version == *version);
+            if is_current || error.version().is_none() {
+                self.failed(error, started);
+            }
+        }
+        Ok(decrypted?)
     }
 
     pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
@@ -90,7 +155,7 @@ impl KeyMonitor {
     }
 
     /// Returns the current version, probing if no probe has succeeded yet; else the error.
-    pub(crate) async fn require(&self) -> Result<Arc<Snapshot>, tonic::Status> {
+    async fn require(&self) -> Result<Arc<Snapshot>, ServiceError> {
         if let Some(snapshot) = self.snapshot() {
             return Ok(snapshot);
         }
@@ -105,7 +170,7 @@ impl KeyMonitor {
     }
 
     /// What Status returns: known state, no call to the cloud.
-    pub(crate) async fn health(&self) -> Result<Arc<Snapshot>, tonic::Status> {
+    pub(crate) async fn health(&self) -> Result<Arc<Snapshot>, ServiceError> {
         if !*self.probed.borrow() {
             // At the start only: kube-apiserver would cache a failure for 3 s and reject writes
             // meanwhile.
@@ -115,7 +180,7 @@ impl KeyMonitor {
     }
 
     /// [`Self::health`] without waiting for the first probe.
-    pub(crate) fn health_now(&self) -> Result<Arc<Snapshot>, tonic::Status> {
+    pub(crate) fn health_now(&self) -> Result<Arc<Snapshot>, ServiceError> {
         let health = self.health.load();
         let (Some(snapshot), Some(verified)) = (&health.snapshot, health.verified) else {
             return Err(self.unavailable());
@@ -135,23 +200,18 @@ impl KeyMonitor {
             Some(failure) => failure.error.to_string(),
             None => "the probe of the key is overdue".to_owned(),
         };
-        Err(tonic::Status::unavailable(format!(
-            "the key was last proven usable {} s ago: {cause}",
-            silent.as_secs()
-        )))
+        Err(ServiceError::Stale { silent, cause })
     }
 
-    fn unavailable(&self) -> tonic::Status {
+    fn unavailable(&self) -> ServiceError {
         match &self.health.load().failure {
-            Some(failure) => to_status(&failure.error),
-            None => tonic::Status::unavailable(
-                "the plugin has just started and its key is not proven usable yet: try again",
-            ),
+            Some(failure) => failure.error.clone().into(),
+            None => ServiceError::Starting,
         }
     }
 
     /// Records that a call that began at `started` proved the key usable.
-    pub(crate) fn verified(&self, started: Duration) {
+    fn verified(&self, started: Duration) {
         self.health.rcu(|old| {
             let mut health = Health::clone(old);
             // A call that began before the failure says nothing about it.
@@ -163,7 +223,7 @@ impl KeyMonitor {
 
     /// Records that a call that began at `started` failed. Only a dead key counts; transient
     /// failures are found by the probe.
-    pub(crate) fn failed(&self, error: &KekError, started: Duration) {
+    fn failed(&self, error: &KekError, started: Duration) {
         if error.is_dead_key()
             && self
                 .health
@@ -190,7 +250,7 @@ impl KeyMonitor {
     }
 
     /// Probes now, unless the version has changed from `seen` meanwhile.
-    pub(crate) async fn refresh(&self, seen: Option<&Snapshot>) {
+    async fn refresh(&self, seen: Option<&Snapshot>) {
         let mut memory = self.probing.lock().await;
         let key_id = |snapshot: &Snapshot| snapshot.key_id.clone();
         if self.snapshot().as_deref().map(key_id) == seen.map(key_id) {
@@ -220,15 +280,25 @@ impl KeyMonitor {
 
     /// Encrypts and decrypts; returns the version that the cloud named for the ciphertext.
     async fn probe_round_trip(&self) -> Result<KeyVersion, KekError> {
-        if self.snapshot().is_none() {
+        let expected = match self.snapshot() {
+            Some(snapshot) => Some(snapshot.version.clone()),
             // The description of a key tells best why it is unusable. A caller without permission
             // to read it can still encrypt.
-            match self.kek.current().await {
-                Err(error @ KekError::Denied { .. }) => tracing::debug!("{error}"),
-                described => drop(described?),
-            }
-        }
-        Ok(self.kek.wrap(PROBE_PLAINTEXT).await?.version)
+            None => match self.kek.current().await {
+                Err(error @ KekError::Denied { .. }) => {
+                    tracing::debug!("{error}");
+                    None
+                }
+                described => Some(described?),
+            },
+        };
+        let wrapped = self.kek.wrap(PROBE_PLAINTEXT, expected.as_ref()).await?;
+        let decrypted = self
+            .kek
+            .unwrap(&wrapped.ciphertext, &wrapped.version)
+            .await?;
+        ensure_roundtrip(&decrypted, PROBE_PLAINTEXT)?;
+        Ok(wrapped.version)
     }
 
     fn adopt(&self, memory: &mut ProbeState, version: KeyVersion) {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kmslab_kmsv2::socket::key_management_service_server::KeyManagementServiceServer;
@@ -12,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::health;
-use crate::kek::Kek;
-use crate::metrics::Metrics;
+use crate::kek::{Kek, Metered};
+use crate::metrics::{Metrics, Operation};
 use crate::monitor::KeyMonitor;
-use crate::service::{Calls, Service};
+use crate::service::Service;
 use crate::socket::{
     self, Access, CloseableListener, ConnectionStream, SocketError, SocketFile, SocketHealth,
 };
@@ -55,11 +54,11 @@ pub enum StartError {
 /// Numbers of calls so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Status calls received.
+    /// Status calls answered.
     pub status: u64,
-    /// Encrypt calls received.
+    /// Encrypt calls answered.
     pub encrypt: u64,
-    /// Decrypt calls received.
+    /// Decrypt calls answered.
     pub decrypt: u64,
     /// Calls in progress.
     pub in_flight: u64,
@@ -168,17 +167,16 @@ impl Plugin {
                 }
             },
         };
-        let current = Arc::new(KeyMonitor::new(
-            self.kek.clone(),
+        let metrics = Arc::new(Metrics::new());
+        let monitor = Arc::new(KeyMonitor::new(
+            Arc::new(Metered::new(self.kek, Arc::clone(&metrics))),
             self.timer.clone(),
             self.generation,
             self.grace,
         ));
         let service = Service {
-            kek: self.kek,
-            current: current.clone(),
-            calls: Arc::new(Calls::default()),
-            metrics: Arc::new(Metrics::new()),
+            monitor: Arc::clone(&monitor),
+            metrics,
             killed: CancellationToken::new(),
             standing: SocketHealth::default(),
         };
@@ -192,7 +190,7 @@ impl Plugin {
         let killed = service.killed.clone();
         let prober = async move {
             killed
-                .run_until_cancelled(current.run_probes(ticker, interval))
+                .run_until_cancelled(monitor.run_probes(ticker, interval))
                 .await
         };
         let mut background = vec![tokio::spawn(async move {
@@ -265,34 +263,34 @@ pub struct RunningPlugin {
 }
 
 impl RunningPlugin {
-    /// Numbers of calls received and requests sent.
+    /// Numbers of calls answered and requests sent.
     pub fn counts(&self) -> Counts {
-        let calls = &self.service.calls;
+        let metrics = &self.service.metrics;
         Counts {
-            status: calls.status.load(Ordering::Relaxed),
-            encrypt: calls.encrypt.load(Ordering::Relaxed),
-            decrypt: calls.decrypt.load(Ordering::Relaxed),
-            in_flight: calls.in_flight.load(Ordering::Relaxed),
-            sdk_requests: self.service.kek.requests(),
+            status: metrics.answered(Operation::Status),
+            encrypt: metrics.answered(Operation::Encrypt),
+            decrypt: metrics.answered(Operation::Decrypt),
+            in_flight: metrics.in_flight(),
+            sdk_requests: self.service.monitor.cloud_requests(),
         }
     }
 
     /// The key id that Status and Encrypt return; `None` until a probe has succeeded.
     pub fn key_id(&self) -> Option<String> {
         self.service
-            .current
+            .monitor
             .snapshot()
             .map(|snapshot| snapshot.key_id.clone())
     }
 
     /// Waits for the first probe and returns what Status would: the key id, or the error.
     pub async fn first_probe(&self) -> Result<String, String> {
-        self.service.current.probed().await;
+        self.service.monitor.probed().await;
         self.service
-            .current
+            .monitor
             .health_now()
             .map(|snapshot| snapshot.key_id.clone())
-            .map_err(|status| status.message().to_owned())
+            .map_err(|error| error.to_string())
     }
 
     /// Path of the socket.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::Uri;
-use tonic::Status;
 use tonic::codegen::http::Response;
+
+use crate::error;
 
 /// Called by kube-apiserver with `apiVersion: v1` or without an API version.
 const V1_PREFIX: &str = "/v1beta1.KeyManagementService/";
@@ -30,7 +31,7 @@ impl UnsupportedServices {
     pub(crate) fn answer(&self, uri: &Uri) -> Response<tonic::body::Body> {
         let remedy = remedy(uri.path());
         self.log(remedy);
-        Status::unimplemented(remedy).into_http()
+        error::unsupported(remedy).into_http()
     }
 
     fn log(&self, remedy: &str) {

@@ -1,4 +1,4 @@
-//! Generates `src/etcd/gen/` from `proto/etcd/`; with `--check` compares and exits 1 on a
+//! Generates `src/gen/` from `proto/etcd/`; with `--check` compares and exits 1 on a
 //! difference.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ const FILES: [&str; 2] = ["mvccpb.rs", "etcdserverpb.rs"];
 
 fn main() -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("src/etcd/gen");
+    let target = root.join("src/gen");
     match env::args().nth(1).as_deref() {
         None => generate(root, &target).map(|()| ExitCode::SUCCESS),
         Some("--check") => check(root, &target),

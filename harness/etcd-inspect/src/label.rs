@@ -5,9 +5,8 @@
 //! cloud did. Proofs use the ciphertext.
 
 use kmslab_emulator_api::{KeyTable, UsedVersion};
+use kmslab_kmsv2::label::{ANNOTATION, Label, canonical_arn, parse_annotation};
 use kmslab_kmsv2::stored::EncryptedObject;
-use kmslab_plugin::kek::aws::canonical;
-use kmslab_plugin::{ANNOTATION, Label, parse_annotation};
 
 /// Parses the label of a value; `None` for annotations of other plugins.
 #[must_use]
@@ -20,7 +19,7 @@ pub fn parse_label(object: &EncryptedObject) -> Option<Label> {
 pub fn find_label<'a>(table: &'a KeyTable, label: &Label) -> Option<UsedVersion<'a>> {
     table
         .versions()
-        .find(|used| label.key == canonical(&used.key.key) && used.version.id == label.version)
+        .find(|used| label.key == canonical_arn(&used.key.key) && used.version.id == label.version)
 }
 
 #[cfg(test)]

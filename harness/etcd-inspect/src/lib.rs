@@ -1,4 +1,9 @@
-//! etcd: its live API, database files, and the formats of stored values.
+//! What Kubernetes stores in etcd: a client of a live etcd, a reader of snapshots and database
+//! files, and the formats of stored values.
+//!
+//! For tests of etcd's contents: [`snapshot_text`] renders values as text in which nothing differs
+//! between runs. `tests/snapshot_test.rs` of this crate is an example with insta. It depends on no
+//! cloud and no running lab.
 
 use async_trait::async_trait;
 

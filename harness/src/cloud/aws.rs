@@ -11,17 +11,9 @@ use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 
 use super::{AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile};
+pub use crate::inspect::decryptor::Credentials;
 use crate::inspect::decryptor::{AwsOptions, Decryptors};
 use kmslab_emulator_api::{KeyRow, KeyTable};
-
-/// An access key.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Credentials {
-    /// Access key id.
-    pub id: String,
-    /// Secret access key.
-    pub secret: String,
-}
 
 impl Credentials {
     /// The operator's credentials: the emulator's default access key.
@@ -58,12 +50,6 @@ impl Credentials {
             (Some(id), Some(secret)) => Self { id, secret },
             _ => Self::operator(),
         }
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({}, secret not shown)", self.id)
     }
 }
 

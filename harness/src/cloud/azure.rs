@@ -20,6 +20,7 @@ use azure_security_keyvault_keys::models::{
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions, ResourceExt as _};
 use futures::TryStreamExt as _;
+use kmslab_plugin::kek::Deadline;
 use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ pub struct AzureCloud {
     admin: AdminClient,
     sdk: KeyClient,
     /// Decrypts as the operator.
-    kek: Arc<AzureKek>,
+    kek: Arc<Deadline<AzureKek>>,
     /// The version that encrypted each DEK source found so far, which never changes.
     sealed_by: Mutex<HashMap<Vec<u8>, u32>>,
     key: String,

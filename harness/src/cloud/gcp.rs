@@ -14,6 +14,7 @@ use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
 use google_cloud_kms_v1::model::crypto_key_version::CryptoKeyVersionState;
 use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, KeyRing};
 use google_cloud_wkt::FieldMask;
+use kmslab_plugin::kek::Deadline;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::gcp::GcpKek;
 use serde::Deserialize;
@@ -61,7 +62,7 @@ pub struct GcpCloud {
     admin: AdminClient,
     sdk: KeyManagementService,
     /// Decrypts as the operator.
-    kek: Arc<GcpKek>,
+    kek: Arc<Deadline<GcpKek>>,
     /// Key file of the plugin's account, if it was created here.
     plugin: Option<Zeroizing<String>>,
     key: String,

@@ -12,6 +12,7 @@ use kmslab_kmsv2::socket::DecryptRequest;
 use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
 use kmslab_kmsv2::stored::EncryptedObject;
 use kmslab_plugin::Label;
+use kmslab_plugin::kek::Deadline;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 use kmslab_program::file;
@@ -20,7 +21,6 @@ use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 use zeroize::Zeroizing;
 
-use crate::cloud::Credentials;
 use crate::etcd::envelope::{self, EnvelopeError};
 use crate::etcd::label::parse_label;
 use crate::exit::{environment, usage};
@@ -47,7 +47,7 @@ enum Backend {
     },
     Aws {
         options: AwsOptions,
-        keys: HashMap<String, AwsKek>,
+        keys: HashMap<String, Deadline<AwsKek>>,
     },
     Key(Arc<dyn Kek>),
 }
@@ -55,6 +55,21 @@ enum Backend {
 struct Seeds {
     path: PathBuf,
     all: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// An access key of AWS.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Credentials {
+    /// Access key id.
+    pub id: String,
+    /// Secret access key.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({}, secret not shown)", self.id)
+    }
 }
 
 /// How to reach AWS KMS.
@@ -288,7 +303,7 @@ async fn decrypt_with_kek(kek: &dyn Kek, object: &EncryptedObject) -> Source {
 
 async fn decrypt_with_aws(
     options: &AwsOptions,
-    keys: &mut HashMap<String, AwsKek>,
+    keys: &mut HashMap<String, Deadline<AwsKek>>,
     object: &EncryptedObject,
 ) -> Source {
     let label = parse_label(object).filter(|label| label.provider == "aws").ok_or(
@@ -303,7 +318,7 @@ async fn decrypt_with_aws(
     decrypted.map_err(|error| error.to_string())
 }
 
-async fn kek(options: &AwsOptions, label: &Label) -> Result<AwsKek, String> {
+async fn kek(options: &AwsOptions, label: &Label) -> Result<Deadline<AwsKek>, String> {
     // The label of a multi-Region key has no region; it refers to the replica in the configured
     // region.
     let name = match label.key.splitn(6, ':').collect::<Vec<_>>()[..] {

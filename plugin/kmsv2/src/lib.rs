@@ -3,8 +3,10 @@
 //!
 //! Kubernetes defines two protobuf packages that are both called `v2`: [`socket`] between
 //! kube-apiserver and plugin, and [`stored`] for what kube-apiserver writes. The plugin's responses
-//! become part of the stored value, so [`limits`] applies to both.
+//! become part of the stored value, so [`limits`] applies to both; [`label`] is what kmslab's plugin
+//! adds to them.
 
+pub mod label;
 pub mod limits;
 pub mod socket;
 pub mod socket_v1;

@@ -4,7 +4,9 @@ pub mod aws;
 pub mod azure;
 mod canonical;
 mod context;
+mod deadline;
 pub mod gcp;
+mod metered;
 mod renewing;
 mod tls;
 
@@ -13,17 +15,11 @@ use std::fmt;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use deadline::Deadline;
+pub use kmslab_kmsv2::label::KeyVersion;
+pub(crate) use metered::Metered;
 pub(crate) use renewing::Renewing;
 pub use tls::CaFileError;
-
-/// A version of a key: what a `key_id` stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct KeyVersion {
-    /// Canonical name of the key: never an alias, and the same for every replica.
-    pub key: String,
-    /// Version of the key material.
-    pub version: String,
-}
 
 /// A ciphertext with the version that made it.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,11 +42,16 @@ impl fmt::Debug for Wrapped {
     }
 }
 
-/// One configured key in one cloud. Every call ends within the implementation's timeout.
+/// One configured key in one cloud.
 #[async_trait]
 pub trait Kek: Send + Sync + fmt::Debug {
     /// The cloud's name in key ids: `aws`, `azure`, `gcp`.
     fn provider(&self) -> &'static str;
+
+    /// The endpoint that errors name.
+    fn endpoint(&self) -> String {
+        self.provider().to_owned()
+    }
 
     /// Maximum length in bytes of the plaintext of [`Kek::wrap`].
     fn max_plaintext(&self) -> usize {
@@ -60,9 +61,14 @@ pub trait Kek: Send + Sync + fmt::Debug {
     /// Returns the version that would encrypt now. Fails if the key is of the wrong kind or state.
     async fn current(&self) -> Result<KeyVersion, KekError>;
 
-    /// Encrypts, then decrypts the result: so that the returned version is the one that was used,
-    /// and nothing is returned that cannot be decrypted.
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError>;
+    /// Encrypts, and returns the version that the cloud named for it. `expected` is the version
+    /// that the caller takes for the current one, if it knows any; knowing it saves some clouds a
+    /// request. The result may be of another version.
+    async fn wrap(
+        &self,
+        plaintext: &[u8],
+        expected: Option<&KeyVersion>,
+    ) -> Result<Wrapped, KekError>;
 
     /// Decrypts `ciphertext`, which `version` must have encrypted. Another key than the configured
     /// one fails with [`KekError::WrongKey`] without a call to the cloud.
@@ -233,7 +239,7 @@ pub enum KekError {
 }
 
 /// Fails unless the decrypted bytes equal the encrypted ones.
-fn ensure_roundtrip(decrypted: &[u8], encrypted: &[u8]) -> Result<(), KekError> {
+pub(crate) fn ensure_roundtrip(decrypted: &[u8], encrypted: &[u8]) -> Result<(), KekError> {
     if decrypted == encrypted {
         return Ok(());
     }

@@ -89,6 +89,10 @@ impl Kek for Renewing {
         self.kek.load().provider()
     }
 
+    fn endpoint(&self) -> String {
+        self.kek.load().endpoint()
+    }
+
     fn max_plaintext(&self) -> usize {
         self.kek.load().max_plaintext()
     }
@@ -101,11 +105,15 @@ impl Kek for Renewing {
         }
     }
 
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
+    async fn wrap(
+        &self,
+        plaintext: &[u8],
+        expected: Option<&KeyVersion>,
+    ) -> Result<Wrapped, KekError> {
         let kek = self.kek.load_full();
-        match kek.wrap(plaintext).await {
+        match kek.wrap(plaintext, expected).await {
             Err(error) if self.renew(&kek, &error).await => {
-                self.kek.load_full().wrap(plaintext).await
+                self.kek.load_full().wrap(plaintext, expected).await
             }
             answered => answered,
         }

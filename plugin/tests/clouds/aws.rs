@@ -163,7 +163,7 @@ async fn aws_requests_match_the_emulators_count() {
     let kek = cloud.kek(&key).build().await.unwrap();
     for size in [1, 32, 4096] {
         let plaintext = vec![3; size];
-        let wrapped = kek.wrap(&plaintext).await.unwrap();
+        let wrapped = kek.wrap(&plaintext, None).await.unwrap();
         assert_eq!(
             *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
                 .await
@@ -171,9 +171,11 @@ async fn aws_requests_match_the_emulators_count() {
             plaintext
         );
     }
+    // Encrypt does not name the material that it used: two requests. Then one to decrypt.
+    assert_eq!(kek.requests(), 3 * 3);
     kek.current().await.unwrap();
     cloud.admin.disable_key().key_id(&key).send().await.unwrap();
-    kek.wrap(b"x").await.unwrap_err();
+    kek.wrap(b"x", None).await.unwrap_err();
     assert_eq!(kek.requests(), 3 * 3 + 1 + 1);
     assert_eq!(kek.requests(), cloud.plugin_requests());
 }
@@ -296,7 +298,7 @@ async fn unusable_aws_keys_are_named_with_a_remedy() {
         let kek = cloud.kek(key).build().await.unwrap();
         for error in [
             kek.current().await.unwrap_err(),
-            kek.wrap(b"x").await.unwrap_err(),
+            kek.wrap(b"x", None).await.unwrap_err(),
         ] {
             assert!(
                 error.is_dead_key() && error.to_string().contains(says),
@@ -368,7 +370,7 @@ async fn https_requires_the_configured_ca() {
         .build()
         .await
         .unwrap();
-    kek.wrap(b"x").await.unwrap();
+    kek.wrap(b"x", None).await.unwrap();
     let kek = cloud
         .kek(&key)
         .endpoint_url(Some(&https))
@@ -376,7 +378,7 @@ async fn https_requires_the_configured_ca() {
         .build()
         .await
         .unwrap();
-    let error = kek.wrap(b"x").await.unwrap_err();
+    let error = kek.wrap(b"x", None).await.unwrap_err();
     assert!(matches!(error, KekError::Certificate { .. }), "{error}");
     assert!(
         error.to_string().contains(&https) && error.to_string().contains("--ca-file"),

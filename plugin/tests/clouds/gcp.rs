@@ -285,12 +285,31 @@ async fn google_rotation_period_changes_the_key_id_after_90_days() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encrypt_with_a_known_version_is_one_google_request() {
+    let cloud = Cloud::start().await;
+    let kek = cloud.kek().build().await.unwrap();
+    let first = kek.current().await.unwrap();
+    let before = kek.requests();
+    let wrapped = kek.wrap(b"x", Some(&first)).await.unwrap();
+    assert_eq!((&wrapped.version, kek.requests() - before), (&first, 1));
+
+    // A rotation costs one more: the label in the ciphertext names its version.
+    cloud.rotate().await;
+    let before = kek.requests();
+    let wrapped = kek.wrap(b"y", Some(&first)).await.unwrap();
+    assert_ne!(wrapped.version, first);
+    assert_eq!(kek.requests() - before, 2);
+    let decrypted = kek.unwrap(&wrapped.ciphertext, &wrapped.version).await;
+    assert_eq!(*decrypted.unwrap(), b"y");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn google_requests_match_the_emulators_count() {
     let cloud = Cloud::start().await;
     let kek = cloud.kek().build().await.unwrap();
     for size in [0, 1, 32, kek.max_plaintext()] {
         let plaintext = vec![3; size];
-        let wrapped = kek.wrap(&plaintext).await.unwrap();
+        let wrapped = kek.wrap(&plaintext, None).await.unwrap();
         assert_eq!(
             *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
                 .await
@@ -298,8 +317,8 @@ async fn google_requests_match_the_emulators_count() {
             plaintext
         );
     }
-    // Find the version, encrypt, decrypt; then decrypt once more.
-    assert_eq!(kek.requests(), 4 * 4);
+    // Find the version, encrypt, decrypt.
+    assert_eq!(kek.requests(), 3 * 4);
     assert_eq!(kek.requests(), cloud.plugin_requests());
 }
 
@@ -395,7 +414,13 @@ async fn errors_name_cause_and_remedy() {
         ),
         (closed, "unreachable", "http://127.0.0.1:9 gave no answer"),
     ] {
-        let error = kek.build().await.unwrap().wrap(b"x").await.unwrap_err();
+        let error = kek
+            .build()
+            .await
+            .unwrap()
+            .wrap(b"x", None)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(says), "{error}");
     }
@@ -411,9 +436,9 @@ async fn ciphertext_of_another_google_key_is_rejected_without_a_call() {
         .build()
         .await
         .unwrap();
-    let wrapped = other.wrap(b"x").await.unwrap();
+    let wrapped = other.wrap(b"x", None).await.unwrap();
     let kek = cloud.kek().build().await.unwrap();
-    kek.wrap(b"x").await.unwrap();
+    kek.wrap(b"x", None).await.unwrap();
     let before = kek.requests();
     let rejected = kek
         .unwrap(&wrapped.ciphertext, &wrapped.version)
@@ -431,7 +456,7 @@ async fn metadata_server_needs_no_key_file() {
         .build()
         .unwrap();
     let kek = cloud.kek().credentials(metadata).build().await.unwrap();
-    let wrapped = kek.wrap(b"x").await.unwrap();
+    let wrapped = kek.wrap(b"x", None).await.unwrap();
     assert_eq!(
         *kek.unwrap(&wrapped.ciphertext, &wrapped.version)
             .await

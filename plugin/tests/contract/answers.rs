@@ -64,6 +64,22 @@ async fn status_makes_no_cloud_call() {
 }
 
 #[tokio::test]
+async fn encrypt_is_one_call_that_knows_the_current_version() {
+    let lab = Lab::new();
+    let (running, mut client) = lab.start().await;
+    for (version, calls) in [("v1", 1), ("v1", 1), ("v2", 3)] {
+        // After a rotation, the probe that follows the first answer is a wrap and an unwrap.
+        lab.kek.rotate(version);
+        let before = lab.kek.calls();
+        encrypt(&mut client, b"seed").await.unwrap();
+        assert_eq!(lab.kek.calls() - before, calls, "{version}");
+    }
+    encrypt(&mut client, b"seed").await.unwrap();
+    assert_eq!(lab.kek.expected().as_deref(), Some("v2"));
+    drop(running);
+}
+
+#[tokio::test]
 async fn first_status_waits_for_the_first_probe() {
     let lab = Lab::new();
     // Does not wait for the probe: Status must not return a failure that kube-apiserver would cache

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use kmslab_plugin::kek::aws::AwsKek;
-use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
+use kmslab_plugin::kek::{Deadline, Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
 
 const ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -50,7 +50,7 @@ impl Cloud {
         self.script.lock().unwrap().asked.clone()
     }
 
-    async fn kek(&self, key: &str) -> AwsKek {
+    async fn kek(&self, key: &str) -> Deadline<AwsKek> {
         AwsKek::builder(key)
             .region(Some("us-east-1"))
             .endpoint_url(Some(&self.url))
@@ -131,7 +131,7 @@ async fn retries_are_bounded_and_the_last_error_is_returned() {
     let cloud = Cloud::answering(vec![(500, error("KMSInternalException")); 9]).await;
     let kek = cloud.kek(ARN).await;
     assert!(matches!(
-        kek.wrap(b"seed").await,
+        kek.wrap(b"seed", None).await,
         Err(KekError::ServiceError { .. })
     ));
     assert_eq!((kek.requests(), cloud.asked().len()), (3, 3));
@@ -139,7 +139,7 @@ async fn retries_are_bounded_and_the_last_error_is_returned() {
     let cloud = Cloud::answering([(400, error("DisabledException"))]).await;
     let kek = cloud.kek(ARN).await;
     assert_eq!(
-        kek.wrap(b"seed").await,
+        kek.wrap(b"seed", None).await,
         Err(KekError::Disabled { key: ARN.into() })
     );
     assert_eq!(kek.requests(), 1);
@@ -171,7 +171,12 @@ async fn unanswered_call_ends_at_its_timeout() {
 #[tokio::test]
 async fn ciphertext_is_labelled_with_the_version_that_decrypted_it() {
     let cloud = Cloud::answering([(200, sealed()), (200, opened(SEED, "m2"))]).await;
-    let wrapped = cloud.kek("alias/k").await.wrap(b"seed").await.unwrap();
+    let wrapped = cloud
+        .kek("alias/k")
+        .await
+        .wrap(b"seed", None)
+        .await
+        .unwrap();
     assert_eq!(
         (wrapped.ciphertext.as_slice(), wrapped.version),
         (b"cipher".as_slice(), version("m2"))
@@ -187,7 +192,7 @@ async fn inconsistent_responses_are_rejected() {
         (no_material, "without KeyMaterialId"),
     ] {
         let cloud = Cloud::answering([(200, sealed()), (200, answer)]).await;
-        let error = cloud.kek(ARN).await.wrap(b"seed").await.unwrap_err();
+        let error = cloud.kek(ARN).await.wrap(b"seed", None).await.unwrap_err();
         assert!(
             matches!(error, KekError::Unexpected { .. }) && error.to_string().contains(says),
             "{error}"

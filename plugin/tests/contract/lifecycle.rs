@@ -88,14 +88,14 @@ async fn stale_socket_of_a_killed_plugin_is_taken_over() {
         .await
         .expect_err("nobody listens");
 
-    let (_running, mut client) = lab.start().await;
     call.await.unwrap().unwrap_err();
     eventually("the call to be dropped", || {
         lab.kek.unwrapping.load(Ordering::SeqCst) == 0
     })
     .await;
-    let before = lab.kek.wraps.load(Ordering::SeqCst);
     drop(held);
+    let (_running, mut client) = lab.start().await;
+    let before = lab.kek.wraps.load(Ordering::SeqCst);
     assert_eq!(
         decrypt(&mut client, decrypt_request(&created))
             .await
@@ -245,6 +245,9 @@ async fn health_port_reports_liveness_readiness_and_metrics() {
         "kmslab_plugin_requests_total{operation=\"encrypt\",code=\"InvalidArgument\"} 1",
         "kmslab_plugin_request_duration_seconds_count{operation=\"encrypt\"} 2",
         &format!("kmslab_plugin_cloud_requests_total {}", lab.kek.calls()),
+        "kmslab_plugin_kek_calls_total{operation=\"wrap\",result=\"ok\"} 2",
+        "kmslab_plugin_kek_calls_total{operation=\"unwrap\",result=\"ok\"} 1",
+        "kmslab_plugin_kek_call_duration_seconds_count{operation=\"current\"} 1",
         "kmslab_plugin_in_flight 0",
         "kmslab_plugin_healthy 1",
     ] {

@@ -38,6 +38,7 @@ struct Script {
     version: String,
     error: Option<KekError>,
     overhead: usize,
+    expected: Option<KeyVersion>,
 }
 
 impl FakeKek {
@@ -47,6 +48,7 @@ impl FakeKek {
                 version: "v1".into(),
                 error: None,
                 overhead: 0,
+                expected: None,
             }),
             gate: Semaphore::new(1000),
             wraps: AtomicU64::new(0),
@@ -70,6 +72,15 @@ impl FakeKek {
 
     pub(crate) fn calls(&self) -> u64 {
         self.wraps.load(Ordering::SeqCst) + self.unwraps.load(Ordering::SeqCst)
+    }
+
+    /// The version that the last wrap was told to expect.
+    pub(crate) fn expected(&self) -> Option<String> {
+        let script = self.script.lock().unwrap();
+        script
+            .expected
+            .as_ref()
+            .map(|expected| expected.version.clone())
     }
 
     fn version(&self) -> Result<(KeyVersion, usize), KekError> {
@@ -105,7 +116,12 @@ impl Kek for FakeKek {
         self.version().map(|(version, _)| version)
     }
 
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
+    async fn wrap(
+        &self,
+        plaintext: &[u8],
+        expected: Option<&KeyVersion>,
+    ) -> Result<Wrapped, KekError> {
+        self.script.lock().unwrap().expected = expected.cloned();
         self.wraps.fetch_add(1, Ordering::SeqCst);
         let (version, overhead) = self.version()?;
         // The key may rotate before the response arrives.

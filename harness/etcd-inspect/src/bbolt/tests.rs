@@ -6,8 +6,8 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::etcd::history::History;
-use crate::etcd::live::for_each_live;
+use crate::history::History;
+use crate::live::for_each_live;
 
 /// See fixtures/etcd/README.md for its origin.
 fn snapshot() -> Vec<u8> {
@@ -119,7 +119,7 @@ fn changed_snapshot_reports_its_checksum_first() {
         std::io::Write::write_all(&mut file, &bytes).unwrap();
         let database = Database::open_unchecked(file)?;
         let mut values = 0;
-        let read = crate::etcd::live::for_each_live(&database, "/registry/", &mut |_| {
+        let read = crate::live::for_each_live(&database, "/registry/", &mut |_| {
             values += 1;
             Ok(())
         });

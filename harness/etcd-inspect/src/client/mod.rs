@@ -23,7 +23,7 @@ mod transport;
 pub use transport::TlsFiles;
 
 /// How often a range restarts when a compaction removes its revision.
-pub(crate) const MAX_COMPACTED_RETRIES: usize = 3;
+pub const MAX_COMPACTED_RETRIES: usize = 3;
 /// Timeout of a call, or of one message of a snapshot.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The limit of etcd's own client: pages have no other.
@@ -88,7 +88,7 @@ pub enum EtcdError {
 
 impl EtcdError {
     /// Whether a compaction removed the revision of a range.
-    pub(crate) fn is_compacted(&self) -> bool {
+    pub fn is_compacted(&self) -> bool {
         matches!(self, Self::Call { status, .. } if status.code() == Code::OutOfRange)
     }
 }

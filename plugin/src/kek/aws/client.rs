@@ -22,6 +22,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use super::AwsKek;
 use super::name::{KeyName, NameError, is_region};
+use crate::kek::Deadline;
 use crate::kek::context::CallContext;
 use crate::kek::tls::{CaFileError, read_ca};
 
@@ -139,7 +140,7 @@ impl AwsKekBuilder {
     }
 
     /// Validates the configuration and creates the client, without a call to the cloud.
-    pub async fn build(self) -> Result<AwsKek, ConfigError> {
+    pub async fn build(self) -> Result<Deadline<AwsKek>, ConfigError> {
         let name = KeyName::parse(&self.key)?;
         let region = self.checked_region(&name)?;
         let has_roots = !rustls_native_certs::load_native_certs().certs.is_empty();
@@ -160,7 +161,6 @@ impl AwsKekBuilder {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.call_timeout / 2)
             .operation_attempt_timeout(self.call_timeout / 2)
-            .operation_timeout(self.call_timeout)
             .build();
         let retries = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
@@ -173,7 +173,7 @@ impl AwsKekBuilder {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .interceptor(CountAttempts(requests.clone()));
         builder.set_endpoint_url(endpoint.clone());
-        Ok(AwsKek {
+        let kek = AwsKek {
             client: Client::from_conf(builder.build()),
             arn: ArcSwapOption::empty(),
             context: CallContext {
@@ -183,7 +183,8 @@ impl AwsKekBuilder {
             },
             name,
             requests,
-        })
+        };
+        Ok(Deadline::new(kek, self.call_timeout))
     }
 
     /// The client's configuration, and an endpoint from the environment.

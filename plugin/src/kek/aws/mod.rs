@@ -12,17 +12,18 @@ use async_trait::async_trait;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::{Blob, DateTimeFormat};
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, KeyUsageType};
+use kmslab_kmsv2::label::canonical_arn;
 use zeroize::Zeroizing;
 
 pub use client::{AwsKekBuilder, ConfigError};
-pub use name::{NameError, canonical, region_of_key_arn};
+pub use name::{NameError, region_of_key_arn};
 
 use self::error::classify;
 use self::name::KeyName;
 use super::context::CallContext;
 use super::{Kek, KekError, KeyVersion, Subject, Wrapped, ensure_roundtrip};
 
-/// A KMS key. Every call has a timeout that includes retries.
+/// A KMS key.
 #[derive(Debug)]
 pub struct AwsKek {
     client: Client,
@@ -105,7 +106,7 @@ impl AwsKek {
         Ok((
             plaintext,
             KeyVersion {
-                key: canonical(&key),
+                key: canonical_arn(&key),
                 version,
             },
         ))
@@ -127,6 +128,10 @@ impl Kek for AwsKek {
         "aws"
     }
 
+    fn endpoint(&self) -> String {
+        self.context.endpoint.clone()
+    }
+
     async fn current(&self) -> Result<KeyVersion, KekError> {
         let metadata = self.describe().await?;
         let key = metadata
@@ -139,12 +144,16 @@ impl Kek for AwsKek {
             .clone()
             .ok_or_else(|| missing_field("DescribeKey", "CurrentKeyMaterialId"))?;
         Ok(KeyVersion {
-            key: canonical(key),
+            key: canonical_arn(key),
             version,
         })
     }
 
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
+    async fn wrap(
+        &self,
+        plaintext: &[u8],
+        _expected: Option<&KeyVersion>,
+    ) -> Result<Wrapped, KekError> {
         let encrypted = self
             .client
             .encrypt()
@@ -176,7 +185,7 @@ impl Kek for AwsKek {
         version: &KeyVersion,
     ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let arn = self.arn().await?;
-        if canonical(&arn) != version.key {
+        if canonical_arn(&arn) != version.key {
             return Err(KekError::WrongKey {
                 expected: version.key.clone(),
                 configured: arn,

@@ -1,4 +1,4 @@
-//! Values of `--key`, and the canonical name of a key in key ids.
+//! Values of `--key`.
 
 /// Why `--key` is not a KMS key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,17 +124,6 @@ pub fn region_of_key_arn(given: &str) -> Result<String, NameError> {
     }
 }
 
-/// The name used in key ids: the key's ARN, without the region for a multi-Region key, since all
-/// replicas decrypt each other's ciphertexts.
-pub fn canonical(arn: &str) -> String {
-    match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
-        [arn, partition, service, _, account, resource] if resource.starts_with("key/mrk-") => {
-            format!("{arn}:{partition}:{service}::{account}:{resource}")
-        }
-        _ => arn.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,17 +176,5 @@ mod tests {
                 "{given}: {message}"
             );
         }
-    }
-
-    #[test]
-    fn replicas_of_a_multi_region_key_share_a_canonical_name() {
-        let mrk = "mrk-1234abcd12ab34cd56ef1234567890ab";
-        assert_eq!(
-            canonical(&format!("arn:aws:kms:us-east-1:123456789012:key/{mrk}")),
-            format!("arn:aws:kms::123456789012:key/{mrk}")
-        );
-        let single = format!("arn:aws:kms:us-east-1:123456789012:key/{ID}");
-        assert_eq!(canonical(&single), single);
-        assert_eq!(canonical("no arn"), "no arn");
     }
 }

@@ -20,6 +20,7 @@ use super::azure_json::{AzureJson, ConfigFileError};
 use super::login::Login;
 use super::name::{KeyName, NameError, Vault};
 use super::token::RenewingCredential;
+use crate::kek::Deadline;
 use crate::kek::canonical::CanonicalName;
 use crate::kek::context::CallContext;
 use crate::kek::tls::{CaFileError, read_ca};
@@ -164,7 +165,7 @@ impl AzureKekBuilder {
 
     /// Validates the configuration and creates the client, without a call to the cloud. Needs a
     /// Tokio runtime for renewing tokens.
-    pub async fn build(self) -> Result<AzureKek, ConfigError> {
+    pub async fn build(self) -> Result<Deadline<AzureKek>, ConfigError> {
         let file = self
             .config_file
             .as_deref()
@@ -199,14 +200,15 @@ impl AzureKekBuilder {
             endpoint: name.vault.clone(),
             timeout: self.call_timeout,
         };
-        Ok(AzureKek {
+        let kek = AzureKek {
             client,
             name,
             use_wrap_key: AtomicBool::new(false),
             canonical_name: CanonicalName::default(),
             context,
             requests,
-        })
+        };
+        Ok(Deadline::new(kek, self.call_timeout))
     }
 
     fn http(&self, vault: &str) -> Result<Arc<reqwest::Client>, ConfigError> {

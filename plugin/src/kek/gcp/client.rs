@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
+use crate::kek::Deadline;
 use crate::kek::canonical::CanonicalName;
 use crate::kek::context::CallContext;
 use kmslab_program::file;
@@ -135,7 +136,7 @@ impl GcpKekBuilder {
     }
 
     /// Validates the configuration and creates the client, without a call to the cloud.
-    pub async fn build(self) -> Result<GcpKek, ConfigError> {
+    pub async fn build(self) -> Result<Deadline<GcpKek>, ConfigError> {
         let key = parse_key(&self.key)?;
         let endpoint = self
             .endpoint
@@ -182,13 +183,14 @@ impl GcpKekBuilder {
             endpoint,
             timeout: self.call_timeout,
         };
-        Ok(GcpKek {
+        let kek = GcpKek {
             client,
             key,
             canonical_name: CanonicalName::default(),
             context,
             requests,
-        })
+        };
+        Ok(Deadline::new(kek, self.call_timeout))
     }
 }
 

@@ -21,12 +21,15 @@ use self::error::classify;
 use self::name::{split_version, version_name};
 use super::canonical::CanonicalName;
 use super::context::{CallContext, CallKind};
-use super::{Kek, KekError, KeyVersion, Wrapped, ensure_roundtrip};
+use super::{Kek, KekError, KeyVersion, Wrapped};
+
+/// Maximum requests of an Encrypt while the key rotates.
+const WRAP_ATTEMPTS: usize = 3;
 
 /// CRC32C, as in the API's `…_crc32c` fields.
 const CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
-/// A key. Every call has a timeout that includes retries.
+/// A key.
 pub struct GcpKek {
     client: KeyManagementService,
     key: String,
@@ -50,39 +53,31 @@ impl GcpKek {
         GcpKekBuilder::new(key.into())
     }
 
-    /// Runs a call within its timeout.
-    async fn run<T>(
+    /// Sends a request.
+    async fn send<T>(
         &self,
         kind: CallKind,
         call: impl Future<Output = google_cloud_kms_v1::Result<T>>,
     ) -> Result<T, KekError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        match tokio::time::timeout(self.context.timeout, call).await {
-            Ok(answered) => answered.map_err(|error| classify(&self.context, &error, kind)),
-            Err(_) => Err(self.context.timeout_error()),
-        }
+        call.await
+            .map_err(|error| classify(&self.context, &error, kind))
     }
 
-    /// Encrypts with a key's primary version or the named version; `label` is additional
-    /// authenticated data.
-    async fn encrypt(
-        &self,
-        name: &str,
-        plaintext: &[u8],
-        label: &[u8],
-    ) -> Result<EncryptResponse, KekError> {
+    /// Encrypts with the key's primary version; `label` is additional authenticated data.
+    async fn encrypt(&self, plaintext: &[u8], label: &[u8]) -> Result<EncryptResponse, KekError> {
         // Encrypting is idempotent, which the SDK does not assume of a POST.
         let call = self
             .client
             .encrypt()
-            .set_name(name)
+            .set_name(&self.key)
             .set_plaintext(plaintext.to_vec())
             .set_plaintext_crc32c(crc32c(plaintext))
             .set_additional_authenticated_data(label.to_vec())
             .set_additional_authenticated_data_crc32c(crc32c(label))
             .with_idempotency(true)
             .with_attempt_timeout(self.context.timeout / 2);
-        let answer = self.run(CallKind::Sealing, call.send()).await?;
+        let answer = self.send(CallKind::Sealing, call.send()).await?;
         if !answer.verified_plaintext_crc32c
             || !answer.verified_additional_authenticated_data_crc32c
         {
@@ -109,7 +104,7 @@ impl GcpKek {
             .set_additional_authenticated_data_crc32c(crc32c(label))
             .with_idempotency(true)
             .with_attempt_timeout(self.context.timeout / 2);
-        let answer = self.run(CallKind::Opening, call.send()).await?;
+        let answer = self.send(CallKind::Opening, call.send()).await?;
         ensure_checksum(&answer.plaintext, answer.plaintext_crc32c)?;
         Ok(Zeroizing::new(answer.plaintext.to_vec()))
     }
@@ -157,30 +152,46 @@ impl Kek for GcpKek {
         "gcp"
     }
 
+    fn endpoint(&self) -> String {
+        self.context.endpoint.clone()
+    }
+
     /// From a discarded ciphertext: `cryptoKeyEncrypterDecrypter` does not include the permission
     /// to read the key.
     async fn current(&self) -> Result<KeyVersion, KekError> {
-        let answer = self.encrypt(&self.key, b"which version", b"").await?;
+        let answer = self.encrypt(b"which version", b"").await?;
         self.key_version(&answer)
     }
 
     /// A ciphertext decrypts with its key, whatever version it is from, and the response does not
     /// name the version. Therefore the version's name is additional authenticated data, and a
-    /// ciphertext with another version's label does not decrypt.
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Wrapped, KekError> {
-        let version = self.current().await?;
-        let name = version_name(&version.key, &version.version);
-        let answer = self.encrypt(&name, plaintext, name.as_bytes()).await?;
-        if self.key_version(&answer)? != version {
-            let detail = format!("Encrypt with {name} was answered by {}", answer.name);
-            return Err(KekError::Unexpected { detail });
+    /// ciphertext with another version's label does not decrypt. If the key has rotated since
+    /// `expected`, the label names the wrong version, and the plaintext is encrypted again.
+    async fn wrap(
+        &self,
+        plaintext: &[u8],
+        expected: Option<&KeyVersion>,
+    ) -> Result<Wrapped, KekError> {
+        let mut label = match expected {
+            Some(expected) => expected.clone(),
+            None => self.current().await?,
+        };
+        for _ in 0..WRAP_ATTEMPTS {
+            let name = version_name(&label.key, &label.version);
+            let answer = self.encrypt(plaintext, name.as_bytes()).await?;
+            let version = self.key_version(&answer)?;
+            if version == label {
+                return Ok(Wrapped {
+                    ciphertext: answer.ciphertext.to_vec(),
+                    version,
+                });
+            }
+            label = version;
         }
-        let ciphertext = answer.ciphertext.to_vec();
-        let decrypted = self.decrypt(&ciphertext, name.as_bytes()).await?;
-        ensure_roundtrip(&decrypted, plaintext)?;
-        Ok(Wrapped {
-            ciphertext,
-            version,
+        Err(KekError::ServiceError {
+            detail: format!(
+                "Encrypt was answered {WRAP_ATTEMPTS} times by another version than before"
+            ),
         })
     }
 
