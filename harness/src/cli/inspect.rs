@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use kmslab_emulator_api::{AdminClient, KeyTable};
 
 use crate::etcd::client::TlsFiles;
-use crate::exit::{say, usage};
+use crate::exit::{environment, say, usage};
 use crate::inspect::decryptor::{AwsOptions, Decryptors};
 use crate::inspect::report::Summary;
+use crate::inspect::snapshot::print_snapshot;
 use crate::inspect::source::{self, Batches};
 use crate::inspect::stream::{OutputFormat, inspect_all};
 use crate::inspect::{Options, pipe};
@@ -27,6 +29,7 @@ Examples:
   kmslab inspect --snapshot backup.db --format summary
   kmslab inspect --snapshot /var/lib/etcd             # a data directory, with no etcd running
   kmslab inspect --prefix /registry/secrets/ --fail-on plaintext,stale,damaged,unknown --format summary   # a check for CI
+  kmslab inspect --lab default --prefix /registry/secrets/ --format snapshot > secrets.txt   # to compare with a file in a test
   kmslab inspect --snapshot backup.db --decrypt /run/kmsplugin/socket.sock
   kmslab inspect --snapshot backup.db --kms-endpoint http://127.0.0.1:7600 --show-values
   etcdctl get /registry/secrets/default/s1 --print-value-only | kmslab inspect - --key /registry/secrets/default/s1 --dek-seeds seeds.txt
@@ -110,8 +113,12 @@ pub struct InspectArgs {
     pub show_values: bool,
 
     /// Output format
-    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
-    pub format: OutputFormat,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Admin port of the emulator: --format snapshot names versions by its keys. Default: the one
+    /// of the lab
+    #[arg(long, value_name = "URL")]
+    pub emulator_admin: Option<String>,
     /// Exit with 1 if a value selected by --prefix is any of these
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
@@ -121,6 +128,20 @@ pub struct InspectArgs {
     /// kube-apiserver's --etcd-prefix. Default: /registry, or else the first part of a key
     #[arg(long, value_name = "PREFIX")]
     pub etcd_prefix: Option<String>,
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line per value, then the summary
+    Table,
+    /// One object with `summary` and `values`
+    Json,
+    /// Counts by key, without single values
+    Summary,
+    /// Text in which nothing differs between runs, for snapshot tests: names in place of ids and
+    /// ciphertexts
+    Snapshot,
 }
 
 /// What makes an inspection fail.
@@ -165,14 +186,32 @@ impl InspectArgs {
 
 /// Runs the command and prints to standard output.
 pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
-    let batches = read(&args).await?;
+    if args.format == Format::Snapshot && args.history {
+        return Err(usage(
+            "--format snapshot shows live values: leave out --history",
+        ));
+    }
+    let source = Source::choose(&args)?;
+    let batches = read(&args, &source).await?;
     let mut decryptors = decryptors(&args).await?;
     let options = Options {
         show_values: args.show_values,
         etcd_prefix: args.etcd_prefix.clone(),
     };
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout());
-    let summary = inspect_all(batches, &mut decryptors, &options, args.format, &mut out).await?;
+    let format = match args.format {
+        Format::Table => Some(OutputFormat::Table),
+        Format::Json => Some(OutputFormat::Json),
+        Format::Summary => Some(OutputFormat::Summary),
+        Format::Snapshot => None,
+    };
+    let summary = match format {
+        Some(format) => inspect_all(batches, &mut decryptors, &options, format, &mut out).await?,
+        None => {
+            let table = source.key_table(&args).await?;
+            print_snapshot(batches, &mut decryptors, &options, &table, &mut out).await?
+        }
+    };
     let found = args.failures(&summary);
     for failure in &found {
         say!("kmslab inspect: {failure}");
@@ -180,67 +219,90 @@ pub async fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!found.is_empty())))
 }
 
-async fn read(args: &InspectArgs) -> anyhow::Result<Batches> {
-    if args.stdin.is_some() {
-        let read = pipe::read(io::stdin().lock(), args.key.as_deref())?;
-        let decrypts =
-            !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
-        if decrypts && read.iter().any(|stored| stored.key == pipe::NO_KEY) {
-            return Err(usage(
-                "a value decrypts only under its own etcd key: add --key /registry/…",
-            ));
-        }
-        return Ok(Batches::from_items(read));
-    }
-    if let Some(file) = &args.snapshot {
-        return source::from_file(file, &args.prefix, args.history).await;
-    }
-    let (endpoints, tls) = etcd(args)?;
-    source::from_etcd(&endpoints, &tls, &args.prefix).await
+/// Where the values are.
+enum Source {
+    Stdin,
+    File(PathBuf),
+    Etcd(Vec<String>, TlsFiles),
+    Lab(Box<Description>),
 }
 
-/// The etcd to read and how to connect to it.
-fn etcd(args: &InspectArgs) -> anyhow::Result<(Vec<String>, TlsFiles)> {
-    let of_lab = |lab: &Description| {
-        (
-            vec![lab.cluster.etcd.clone()],
-            lab.cluster.etcd_tls.clone().unwrap_or_default(),
-        )
-    };
-    if let Some(name) = &args.lab {
-        return Ok(of_lab(&Description::find(name)?));
-    }
-    let tls = TlsFiles {
-        ca: args.etcd_cacert.clone(),
-        cert: args.etcd_cert.clone(),
-        key: args.etcd_key.clone(),
-    };
-    if !args.etcd.is_empty() {
-        return Ok((args.etcd.clone(), tls));
-    }
-    let variable = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_default();
-    let endpoints: Vec<String> = variable
-        .split(',')
-        .map(str::trim)
-        .filter(|url| !url.is_empty())
-        .map(str::to_owned)
-        .collect();
-    if !endpoints.is_empty() {
-        return Ok((endpoints, tls));
-    }
-    match &lab::names().collect::<Vec<_>>()[..] {
-        [] => Err(usage(format!(
-            "nothing to inspect: give --etcd URL, --snapshot FILE, or - for one value on standard input, set {ENDPOINTS_VARIABLE}, or \
-             start a lab with `kmslab up`"
-        ))),
-        [name] => {
-            say!("reading the etcd of the lab {name}");
-            Ok(of_lab(&Description::find(name)?))
+async fn read(args: &InspectArgs, source: &Source) -> anyhow::Result<Batches> {
+    match source {
+        Source::Stdin => {
+            let read = pipe::read(io::stdin().lock(), args.key.as_deref())?;
+            let decrypts =
+                !args.decrypt.is_empty() || args.kms_endpoint.is_some() || args.dek_seeds.is_some();
+            if decrypts && read.iter().any(|stored| stored.key == pipe::NO_KEY) {
+                return Err(usage(
+                    "a value decrypts only under its own etcd key: add --key /registry/…",
+                ));
+            }
+            Ok(Batches::from_items(read))
         }
-        names => Err(usage(format!(
-            "several labs are up: choose one with --lab {}",
-            names.join(" or --lab ")
-        ))),
+        Source::File(file) => source::from_file(file, &args.prefix, args.history).await,
+        Source::Etcd(endpoints, tls) => source::from_etcd(endpoints, tls, &args.prefix).await,
+        Source::Lab(lab) => {
+            let tls = lab.cluster.etcd_tls.clone().unwrap_or_default();
+            source::from_etcd(std::slice::from_ref(&lab.cluster.etcd), &tls, &args.prefix).await
+        }
+    }
+}
+
+impl Source {
+    fn choose(args: &InspectArgs) -> anyhow::Result<Self> {
+        if args.stdin.is_some() {
+            return Ok(Self::Stdin);
+        }
+        if let Some(file) = &args.snapshot {
+            return Ok(Self::File(file.clone()));
+        }
+        if let Some(name) = &args.lab {
+            return Ok(Self::Lab(Box::new(Description::find(name)?)));
+        }
+        let tls = TlsFiles {
+            ca: args.etcd_cacert.clone(),
+            cert: args.etcd_cert.clone(),
+            key: args.etcd_key.clone(),
+        };
+        if !args.etcd.is_empty() {
+            return Ok(Self::Etcd(args.etcd.clone(), tls));
+        }
+        let variable = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_default();
+        let endpoints: Vec<String> = variable
+            .split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if !endpoints.is_empty() {
+            return Ok(Self::Etcd(endpoints, tls));
+        }
+        match &lab::names().collect::<Vec<_>>()[..] {
+            [] => Err(usage(format!(
+                "nothing to inspect: give --etcd URL, --snapshot FILE, or - for one value on standard input, set {ENDPOINTS_VARIABLE}, or \
+                 start a lab with `kmslab up`"
+            ))),
+            [name] => {
+                say!("reading the etcd of the lab {name}");
+                Ok(Self::Lab(Box::new(Description::find(name)?)))
+            }
+            names => Err(usage(format!(
+                "several labs are up: choose one with --lab {}",
+                names.join(" or --lab ")
+            ))),
+        }
+    }
+
+    /// The keys of the emulator; none if no emulator is known.
+    async fn key_table(&self, args: &InspectArgs) -> anyhow::Result<KeyTable> {
+        let url = match (&args.emulator_admin, self) {
+            (Some(url), _) => url.trim_end_matches('/'),
+            (None, Self::Lab(lab)) => &lab.kms.admin,
+            (None, Self::Stdin | Self::File(_) | Self::Etcd(..)) => return Ok(KeyTable::default()),
+        };
+        let keys = AdminClient::new(url)?.keys().await;
+        keys.map_err(|error| environment(format!("{error}; correct --emulator-admin")))
     }
 }
 

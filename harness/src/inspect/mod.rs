@@ -8,11 +8,14 @@
 pub mod decryptor;
 pub mod pipe;
 pub mod report;
+pub mod snapshot;
 pub mod source;
 mod spool;
 pub mod stream;
 pub mod table;
 mod tally;
+
+use zeroize::Zeroizing;
 
 use crate::etcd::Stored;
 use crate::etcd::value::{Value, recognise};
@@ -49,7 +52,7 @@ pub async fn inspect(items: &[Stored], decryptors: &mut Decryptors, options: &Op
     }
 }
 
-/// Counts a value and decrypts it if `openers` can. Whether it is stale is known at the end.
+/// Counts a value and decrypts it if `decryptors` can. Whether it is stale is known at the end.
 async fn inspect_value(
     stored: &Stored,
     tally: &mut Tally,
@@ -57,17 +60,41 @@ async fn inspect_value(
     options: &Options,
 ) -> (Row, ClassId) {
     let value = recognise(&stored.value);
-    let mut row = Row::of(stored, &value);
-    if let Value::KmsV2 { object, .. } = &value
-        && !decryptors.is_empty()
-    {
-        match decryptors.decrypt(object, stored.key.as_bytes()).await {
-            Ok(plaintext) => row.set_plaintext(&plaintext, options.show_values),
-            Err(reason) => row.decrypt_error = Some(reason),
-        }
-    }
+    let decrypted = decrypt(stored, &value, decryptors).await;
+    let row = row(stored, &value, decrypted.as_ref(), options);
     let class = tally.count(stored, &value, &row);
     (row, class)
+}
+
+type Decrypted = Result<Zeroizing<Vec<u8>>, String>;
+
+/// The plaintext of a value, or why it does not decrypt; `None` if nobody tries.
+async fn decrypt(
+    stored: &Stored,
+    value: &Value<'_>,
+    decryptors: &mut Decryptors,
+) -> Option<Decrypted> {
+    match value {
+        Value::KmsV2 { object, .. } if !decryptors.is_empty() => {
+            Some(decryptors.decrypt(object, stored.key.as_bytes()).await)
+        }
+        _ => None,
+    }
+}
+
+fn row(
+    stored: &Stored,
+    value: &Value<'_>,
+    decrypted: Option<&Decrypted>,
+    options: &Options,
+) -> Row {
+    let mut row = Row::of(stored, value);
+    match decrypted {
+        Some(Ok(plaintext)) => row.set_plaintext(plaintext, options.show_values),
+        Some(Err(reason)) => row.decrypt_error = Some(reason.clone()),
+        None => {}
+    }
+    row
 }
 
 #[cfg(test)]

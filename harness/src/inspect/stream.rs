@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter as _, PrettyFormatter};
 
@@ -18,7 +17,7 @@ use crate::etcd::stale::StaleReason;
 use crate::printable::{escape, escape_line};
 
 /// Output formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
     /// One line per value, then the summary
     Table,

@@ -49,6 +49,32 @@ async fn printed(format: OutputFormat, decryptors: &mut Decryptors, options: &Op
     String::from_utf8(out).unwrap()
 }
 
+#[tokio::test]
+async fn snapshot_format_is_ordered_text_with_names() {
+    let (_dir, _, mut decryptors) = plugin().await;
+    let (options, table) = (Options::default(), kmslab_emulator_api::KeyTable::default());
+    let mut out = Vec::new();
+    let values = batches(false).await;
+    let summary = snapshot::print_snapshot(values, &mut decryptors, &options, &table, &mut out)
+        .await
+        .unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let keys: Vec<&str> = text.lines().step_by(2).collect();
+    assert_eq!(keys.len(), summary.total, "{text}");
+    assert!(keys.is_sorted(), "{keys:?}");
+    let line = |ending: &str| {
+        let at = keys.iter().position(|key| key.ends_with(ending)).unwrap();
+        text.lines().nth(2 * at + 1).unwrap().trim()
+    };
+    for (ending, says) in [
+        ("/large", "NOT ENCRYPTED protobuf v1 ConfigMap plaintext#"),
+        ("/cut", "MALFORMED kms-v2: "),
+        ("/future", "unknown-encrypted k8s:enc:kms:v9:p1: value#"),
+    ] {
+        assert!(line(ending).starts_with(says), "{}", line(ending));
+    }
+}
+
 fn row<'a>(report: &'a Report, ending: &str) -> &'a Row {
     report
         .values

@@ -134,6 +134,14 @@ async fn key_disabled_during_rewrite_fails_it_and_loses_nothing() {
     ]))
     .unwrap();
     assert_eq!(inspected["summary"]["stale"], 0, "{}", inspected["summary"]);
+    // The lab's emulator tells which version of the key made a ciphertext.
+    let snapshot = ["inspect", "--lab", "default", "--format", "snapshot"];
+    let text = kmslab.ok(&[&snapshot[..], &["--prefix", "/registry/secrets/"]].concat());
+    let mut values = text.lines().skip(1).step_by(2);
+    assert!(
+        values.all(|line| line.trim().starts_with("kms-v2 kmslab key#1/v")),
+        "{text}"
+    );
 }
 
 #[ignore = "tier apiserver: needs kube-apiserver and etcd, which tests/run gets"]
