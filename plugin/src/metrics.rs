@@ -20,18 +20,8 @@ const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0,
 ];
 
-/// The codes that the plugin answers with.
-const CODES: [Code; 9] = [
-    Code::Ok,
-    Code::Cancelled,
-    Code::InvalidArgument,
-    Code::PermissionDenied,
-    Code::ResourceExhausted,
-    Code::FailedPrecondition,
-    Code::Internal,
-    Code::Unavailable,
-    Code::Unauthenticated,
-];
+/// The largest code of gRPC.
+const LAST_CODE: i32 = Code::Unauthenticated as i32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -157,11 +147,10 @@ impl Metrics {
 
     /// Number of gRPC calls answered.
     pub(crate) fn answered(&self, operation: Operation) -> u64 {
-        CODES
-            .iter()
+        (0..=LAST_CODE)
             .filter_map(|code| {
                 self.requests
-                    .get(&RequestLabels::new(operation, *code))
+                    .get(&RequestLabels::new(operation, Code::from(code)))
                     .map(|counter| counter.get())
             })
             .sum()

@@ -4,7 +4,7 @@
 mod common;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
@@ -23,10 +23,13 @@ struct Gate {
     closed: AtomicBool,
     held: Barrier,
     opened: Barrier,
+    /// How often somebody wanted random bytes.
+    drawn: AtomicUsize,
 }
 
 impl Entropy for Gate {
     fn fill(&self, out: &mut [u8]) {
+        self.drawn.fetch_add(1, Ordering::SeqCst);
         if self.closed.swap(false, Ordering::SeqCst) {
             self.held.wait();
             self.opened.wait();
@@ -49,6 +52,7 @@ impl Lab {
             closed: AtomicBool::new(false),
             held: Barrier::new(2),
             opened: Barrier::new(2),
+            drawn: AtomicUsize::new(0),
         });
         let core = KeyCore::new(
             Arc::new(MemoryStore::default()),
@@ -270,4 +274,30 @@ fn skipped_rotations_are_reported_once_when_apply_due_is_interrupted() {
     assert_eq!((applied.rotated, applied.skipped), (2, 10));
     let rest = lab.core.apply_due();
     assert_eq!((rest.rotated, rest.skipped), (998, 0));
+}
+
+#[test]
+fn rotation_that_waited_for_another_generates_material_once() {
+    let lab = Lab::new();
+    let id = lab.aes("k");
+    let drawn = &lab.gate.drawn;
+    let one = {
+        let before = drawn.load(Ordering::SeqCst);
+        lab.core
+            .key(&lab.realm, &id)
+            .unwrap()
+            .rotate_now(None)
+            .unwrap();
+        drawn.load(Ordering::SeqCst) - before
+    };
+    // Looked up before the rotation that comes first.
+    let late = lab.core.key(&lab.realm, &id).unwrap();
+    lab.core
+        .key(&lab.realm, &id)
+        .unwrap()
+        .rotate_now(None)
+        .unwrap();
+    let before = drawn.load(Ordering::SeqCst);
+    assert_eq!(late.rotate_now(None).unwrap().versions.len(), 4);
+    assert_eq!(drawn.load(Ordering::SeqCst) - before, one);
 }

@@ -24,9 +24,6 @@ pub(super) enum CallKind {
 impl CallContext {
     /// No response within the timeout.
     pub(super) fn timeout_error(&self) -> KekError {
-        KekError::Unreachable {
-            endpoint: self.endpoint.clone(),
-            detail: format!("nothing within {:?}", self.timeout),
-        }
+        KekError::no_answer_within(self.timeout, self.endpoint.clone())
     }
 }

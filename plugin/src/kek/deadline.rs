@@ -26,10 +26,10 @@ impl<K: Kek> Deadline<K> {
     ) -> Result<T, KekError> {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(answered) => answered,
-            Err(_) => Err(KekError::Unreachable {
-                endpoint: self.inner.endpoint(),
-                detail: format!("nothing within {:?}", self.timeout),
-            }),
+            Err(_) => Err(KekError::no_answer_within(
+                self.timeout,
+                self.inner.endpoint(),
+            )),
         }
     }
 }

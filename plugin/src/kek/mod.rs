@@ -11,6 +11,7 @@ mod renewing;
 mod tls;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -249,6 +250,13 @@ pub(crate) fn ensure_roundtrip(decrypted: &[u8], encrypted: &[u8]) -> Result<(),
 }
 
 impl KekError {
+    fn no_answer_within(timeout: Duration, endpoint: String) -> Self {
+        Self::Unreachable {
+            endpoint,
+            detail: format!("nothing within {timeout:?}"),
+        }
+    }
+
     /// Reports whether the cloud answered that the key cannot be used. Waiting does not help then,
     /// so Status fails at once. Other errors may be transient.
     pub fn is_dead_key(&self) -> bool {

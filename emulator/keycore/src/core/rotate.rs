@@ -135,9 +135,12 @@ impl<F: Front> KeyRef<'_, F> {
     pub fn rotate_now(&self, limit: Option<u32>) -> Result<Self, KeyError> {
         let (core, now) = (self.core, self.core.now());
         core.rotating.with_key_locked(&self.realm, &self.id, || {
-            let mut current = self.clone();
             loop {
-                let mut rotated = current.stored.key.clone();
+                // As it is now and not as it was looked up: another rotation may have come first,
+                // and material for a key that has changed is generated in vain. Not `reload`, which
+                // takes this lock when a rotation is due.
+                let current = core.stored(&self.realm, &self.id)?;
+                let mut rotated = current.key.clone();
                 rotated.ensure_usable()?;
                 rotated.ensure_rotates()?;
                 if let Some(limit) = limit
@@ -150,10 +153,8 @@ impl<F: Front> KeyRef<'_, F> {
                 rotated.rotation.version_created(now, expires);
                 let next = core.next_version(&rotated, now, Cause::OnDemand)?;
                 append(&mut rotated, next, true);
-                match core.store.replace(rotated, current.stored.revision) {
-                    Some(stored) => return Ok(core.handle(stored)),
-                    // Not `reload`, which takes this lock when a rotation is due.
-                    None => current = core.handle(core.stored(&self.realm, &self.id)?),
+                if let Some(stored) = core.store.replace(rotated, current.revision) {
+                    return Ok(core.handle(stored));
                 }
             }
         })
