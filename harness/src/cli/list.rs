@@ -37,7 +37,8 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         OutputFormat::Json => {
             let rows = scenario::ALL.iter().map(|scenario| {
                 let steps: Vec<_> = scenario
-                    .steps
+                    .steps()
+                    .list()
                     .iter()
                     .map(|step| json!({ "name": step.name, "does": step.does }))
                     .collect();

@@ -183,7 +183,7 @@ fn selected_scenarios(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> 
     if let Some(step) = &args.pause_at {
         let steps: Vec<&str> = scenarios
             .iter()
-            .flat_map(|scenario| scenario.steps.iter().map(|step| step.name))
+            .flat_map(|scenario| scenario.steps().list().into_iter().map(|step| step.name))
             .collect();
         if !steps.contains(&step.as_str()) {
             return Err(usage(format!(

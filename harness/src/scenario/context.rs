@@ -14,9 +14,9 @@ use super::{Canary, expect, failed_check};
 use crate::cloud::Cloud;
 use crate::cluster::{Api, ApiError, ObjectRef};
 use crate::environment::{Deployment, Environment};
+use crate::etcd::Stored;
 use crate::etcd::stale::CurrentKey;
 use crate::etcd::value::{Value as StoredValue, recognise};
-use crate::etcd::{Snapshot, Stored};
 use crate::inspect::decryptor::Decryptors;
 use kmslab_emulator_api::{KeyRow, KeyTable};
 
@@ -49,18 +49,8 @@ pub struct ScenarioRun {
     pub figures: Figures,
     /// Objects that it has written, in order.
     pub written: Vec<TestObject>,
-    /// Objects that it has overwritten or deleted: only the store's history still contains them.
-    pub deleted: Vec<TestObject>,
-    /// A snapshot of the store with its history.
-    pub snapshot: Snapshot,
     /// A canary in an unencrypted resource, which a search must find.
     pub plaintext_canary: Option<Canary>,
-    /// The key_id before the rotation.
-    pub old_key_id: String,
-    /// Objects still to be re-encrypted.
-    pub todo: Vec<ObjectRef>,
-    /// Objects and their content before a rewrite.
-    pub before: Vec<(ObjectRef, String)>,
     namespaces: Vec<String>,
     entropy: Arc<dyn Entropy>,
 }
@@ -72,12 +62,7 @@ impl ScenarioRun {
             environment,
             figures: Figures::default(),
             written: Vec::new(),
-            deleted: Vec::new(),
-            snapshot: Snapshot::default(),
             plaintext_canary: None,
-            old_key_id: String::new(),
-            todo: Vec::new(),
-            before: Vec::new(),
             namespaces: Vec::new(),
             entropy: Arc::new(SystemEntropy),
         }
@@ -259,7 +244,7 @@ impl ScenarioRun {
         let at = self
             .written
             .last()
-            .map(|planted| planted.at.clone())
+            .map(|object| object.at.clone())
             .context("the object was not written")?;
         loop {
             let mut object = api
@@ -274,8 +259,8 @@ impl ScenarioRun {
                 .replace(&object)
                 .await
                 .with_context(|| format!("rewriting {at}"))?;
-            if let Some(planted) = self.written.last_mut() {
-                planted.created = replaced;
+            if let Some(object) = self.written.last_mut() {
+                object.created = replaced;
             }
             let written = kms_v2_key_id(&self.stored(&at).await?);
             if written.as_deref().is_some_and(|id| id != old) {
@@ -323,7 +308,7 @@ impl ScenarioRun {
         for at in self
             .written
             .drain(..)
-            .map(|planted| planted.at)
+            .map(|object| object.at)
             .chain(namespaces)
         {
             match api.delete(&at).await {
@@ -395,19 +380,19 @@ pub(super) fn decode_kms_v2(stored: &Stored) -> anyhow::Result<EncryptedObject> 
 pub(super) async fn ensure_decrypts(
     decryptors: &mut Decryptors,
     stored: &Stored,
-    planted: &TestObject,
+    object: &TestObject,
 ) -> anyhow::Result<()> {
-    let object = decode_kms_v2(stored)?;
+    let encrypted = decode_kms_v2(stored)?;
     let plaintext = decryptors
-        .decrypt(&object, stored.key.as_bytes())
+        .decrypt(&encrypted, stored.key.as_bytes())
         .await
         .map_err(anyhow::Error::msg);
     let plaintext =
         plaintext.with_context(|| format!("decrypting {} with the SDK alone", stored.key))?;
-    let found = planted.canary.find_in(&plaintext).is_some();
+    let found = object.canary.find_in(&plaintext).is_some();
     expect(
         found,
-        || format!("the content of {} in its plaintext", planted.at),
+        || format!("the content of {} in its plaintext", object.at),
         || "none of it".into(),
     )
 }

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use super::canary::Search;
 use super::context::{decode_kms_v2, ensure_decrypts, kms_v2_key_id};
 use super::objects::{self, SIZES, TestObject};
-use super::{Scenario, ScenarioRun, Step, expect, failed_check};
+use super::{Scenario, ScenarioRun, Step, expect, failed_check, start};
 use crate::cluster::ClusterKind;
 use crate::etcd::value::recognise;
 
@@ -20,34 +20,36 @@ pub(super) const SCENARIO: Scenario = Scenario {
         ClusterKind::Kind,
     ],
     second_cloud: false,
-    steps: &[
-        Step {
-            name: "write",
-            does: "write objects of every size in two namespaces",
-            run: |run| write(run).boxed(),
-        },
-        Step {
-            name: "stored",
-            does: "check the prefix and the key_id of the stored values",
-            run: |run| stored(run).boxed(),
-        },
-        Step {
-            name: "open",
-            does: "decrypt it with the vendor's SDK only",
-            run: |run| open(run).boxed(),
-        },
-        Step {
-            name: "search",
-            does: "search etcd's database for plaintext",
-            run: |run| search(run).boxed(),
-        },
-        Step {
-            name: "read-back",
-            does: "read everything through the API",
-            run: |run| run.ensure_all_readable().boxed(),
-        },
-    ],
+    start: || start(STEPS),
 };
+
+const STEPS: &[Step<()>] = &[
+    Step {
+        name: "write",
+        does: "write objects of every size in two namespaces",
+        run: |(), run| write(run).boxed(),
+    },
+    Step {
+        name: "stored",
+        does: "check the prefix and the key_id of the stored values",
+        run: |(), run| stored(run).boxed(),
+    },
+    Step {
+        name: "open",
+        does: "decrypt it with the vendor's SDK only",
+        run: |(), run| open(run).boxed(),
+    },
+    Step {
+        name: "search",
+        does: "search etcd's database for plaintext",
+        run: |(), run| search(run).boxed(),
+    },
+    Step {
+        name: "read-back",
+        does: "read everything through the API",
+        run: |(), run| run.ensure_all_readable().boxed(),
+    },
+];
 
 async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
     run.prepare("encrypt").await?;

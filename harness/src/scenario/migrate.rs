@@ -8,7 +8,7 @@ use futures::FutureExt;
 
 use super::context::{current_key_of, ensure_decrypts};
 use super::rewrite::{summary, touch};
-use super::{Scenario, ScenarioRun, Step, expect, objects};
+use super::{Scenario, ScenarioRun, Step, expect, objects, start};
 use crate::cluster::ClusterKind;
 use crate::environment::{Deployment, Environment};
 use crate::etcd::Stored;
@@ -20,44 +20,46 @@ pub(super) const SCENARIO: Scenario = Scenario {
     source: "Kubernetes docs, Decrypt or rotate: add the new key as a reader, make it the first, rewrite, remove the old",
     clusters: &[ClusterKind::Embedded, ClusterKind::Apiserver],
     second_cloud: true,
-    steps: &[
-        Step {
-            name: "write",
-            does: "write objects under the first cloud's key",
-            run: |run| write(run).boxed(),
-        },
-        Step {
-            name: "add-reader",
-            does: "add the second cloud's plugin to the list: it reads, the first still writes",
-            run: |run| add_reader(run).boxed(),
-        },
-        Step {
-            name: "make-writer",
-            does: "put it first: it writes, the first still reads",
-            run: |run| make_writer(run).boxed(),
-        },
-        Step {
-            name: "rewrite",
-            does: "write everything again",
-            run: |run| rewrite(run).boxed(),
-        },
-        Step {
-            name: "open",
-            does: "decrypt the values with the second cloud's SDK only",
-            run: |run| open(run).boxed(),
-        },
-        Step {
-            name: "remove",
-            does: "remove the first plugin from the list",
-            run: |run| remove(run).boxed(),
-        },
-        Step {
-            name: "without-the-first",
-            does: "disable the first key, restart the API server, and read everything",
-            run: |run| without_first_provider(run).boxed(),
-        },
-    ],
+    start: || start(STEPS),
 };
+
+const STEPS: &[Step<()>] = &[
+    Step {
+        name: "write",
+        does: "write objects under the first cloud's key",
+        run: |(), run| write(run).boxed(),
+    },
+    Step {
+        name: "add-reader",
+        does: "add the second cloud's plugin to the list: it reads, the first still writes",
+        run: |(), run| add_reader(run).boxed(),
+    },
+    Step {
+        name: "make-writer",
+        does: "put it first: it writes, the first still reads",
+        run: |(), run| make_writer(run).boxed(),
+    },
+    Step {
+        name: "rewrite",
+        does: "write everything again",
+        run: |(), run| rewrite(run).boxed(),
+    },
+    Step {
+        name: "open",
+        does: "decrypt the values with the second cloud's SDK only",
+        run: |(), run| open(run).boxed(),
+    },
+    Step {
+        name: "remove",
+        does: "remove the first plugin from the list",
+        run: |(), run| remove(run).boxed(),
+    },
+    Step {
+        name: "without-the-first",
+        does: "disable the first key, restart the API server, and read everything",
+        run: |(), run| without_first_provider(run).boxed(),
+    },
+];
 
 /// Source and target of the migration.
 fn deployments(run: &ScenarioRun) -> anyhow::Result<(Deployment, Deployment)> {
@@ -131,13 +133,8 @@ async fn rewrite(run: &mut ScenarioRun) -> anyhow::Result<()> {
         || format!("at least {old} values under the first key"),
         || summary(&before),
     )?;
-    run.todo = run
-        .list_objects()
-        .await?
-        .into_iter()
-        .map(|(at, _)| at)
-        .collect();
-    touch(run).await?;
+    let objects = run.list_objects().await?;
+    touch(run, objects.into_iter().map(|(at, _)| at).collect()).await?;
     let values = run.values().await?;
     let after = count_stale(&values, &current_key_of(&to, &values).await?);
     run.figures.stale_after = Some(after.stale as u64);

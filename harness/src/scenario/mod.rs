@@ -34,26 +34,78 @@ pub struct Scenario {
     pub clusters: &'static [ClusterKind],
     /// Whether it needs a key in a second cloud. Such a scenario runs only when it is named.
     pub second_cloud: bool,
-    /// Its steps, in order.
-    pub steps: &'static [Step],
+    /// Creates its steps with the state that they share.
+    start: fn() -> Box<dyn Steps>,
+}
+
+impl Scenario {
+    /// Its steps, at the beginning of a run.
+    pub fn steps(&self) -> Box<dyn Steps> {
+        (self.start)()
+    }
+}
+
+/// The steps of a run, with the state of the scenario.
+pub trait Steps: Send {
+    /// The steps, in order.
+    fn list(&self) -> Vec<StepInfo>;
+    /// Runs a step by its index.
+    fn run<'a>(
+        &'a mut self,
+        index: usize,
+        run: &'a mut ScenarioRun,
+    ) -> BoxFuture<'a, anyhow::Result<()>>;
 }
 
 /// A named step of a scenario, as `--pause-at` and failures name it.
-pub struct Step {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepInfo {
     /// Lower case, unique in its scenario.
     pub name: &'static str,
     /// What it does, for progress and `list`.
     pub does: &'static str,
-    /// The step's function.
-    pub run: for<'a> fn(&'a mut ScenarioRun) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
-impl std::fmt::Debug for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Step")
-            .field("name", &self.name)
-            .field("does", &self.does)
-            .finish_non_exhaustive()
+/// A step of a scenario with the state `S`.
+struct Step<S: 'static> {
+    name: &'static str,
+    does: &'static str,
+    run: for<'a> fn(&'a mut S, &'a mut ScenarioRun) -> BoxFuture<'a, anyhow::Result<()>>,
+}
+
+struct StepsWithState<S: 'static> {
+    steps: &'static [Step<S>],
+    state: S,
+}
+
+/// Steps with their initial state.
+fn start<S: Default + Send>(steps: &'static [Step<S>]) -> Box<dyn Steps> {
+    Box::new(StepsWithState {
+        steps,
+        state: S::default(),
+    })
+}
+
+impl<S: Send> Steps for StepsWithState<S> {
+    fn list(&self) -> Vec<StepInfo> {
+        let info = |step: &Step<S>| StepInfo {
+            name: step.name,
+            does: step.does,
+        };
+        self.steps.iter().map(info).collect()
+    }
+
+    fn run<'a>(
+        &'a mut self,
+        index: usize,
+        run: &'a mut ScenarioRun,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
+        match self.steps.get(index) {
+            Some(step) => (step.run)(&mut self.state, run),
+            None => {
+                Box::pin(async move { Err(anyhow::anyhow!("the scenario has no step {index}")) })
+            }
+        }
     }
 }
 
@@ -88,8 +140,13 @@ mod tests {
         let names: BTreeSet<_> = ALL.iter().map(|s| s.name).collect();
         assert_eq!(names.len(), ALL.len());
         for scenario in ALL {
-            let steps: BTreeSet<_> = scenario.steps.iter().map(|s| s.name).collect();
-            assert_eq!(steps.len(), scenario.steps.len(), "{}", scenario.name);
+            let steps = scenario.steps().list();
+            let names: BTreeSet<_> = steps.iter().map(|step| step.name).collect();
+            assert!(
+                !steps.is_empty() && names.len() == steps.len(),
+                "{}",
+                scenario.name
+            );
             assert!(!scenario.clusters.is_empty());
         }
     }

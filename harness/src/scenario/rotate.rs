@@ -4,7 +4,7 @@ use anyhow::Context;
 use futures::FutureExt;
 
 use super::context::decode_kms_v2;
-use super::{Scenario, ScenarioRun, Step, expect};
+use super::{Scenario, ScenarioRun, Step, expect, start};
 use crate::cluster::{ClusterKind, ObjectRef};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -17,44 +17,47 @@ pub(super) const SCENARIO: Scenario = Scenario {
         ClusterKind::Kind,
     ],
     second_cloud: false,
-    steps: &[
-        Step {
-            name: "write",
-            does: "write objects under the current version",
-            run: |run| write(run).boxed(),
-        },
-        Step {
-            name: "rotate",
-            does: "rotate the key through the vendor's API",
-            run: |run| rotate(run).boxed(),
-        },
-        Step {
-            name: "notice",
-            does: "wait until the API server writes under the new version",
-            run: |run| wait_for_rotation(run).boxed(),
-        },
-        Step {
-            name: "compare",
-            does: "check which version encrypted each value",
-            run: |run| compare(run).boxed(),
-        },
-        Step {
-            name: "read-back",
-            does: "read everything through the API",
-            run: |run| run.ensure_all_readable().boxed(),
-        },
-    ],
+    start: || start(STEPS),
 };
 
-pub(super) async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
+const STEPS: &[Step<Rotate>] = &[
+    Step {
+        name: "write",
+        does: "write objects under the current version",
+        run: |_, run| write(run).boxed(),
+    },
+    Step {
+        name: "rotate",
+        does: "rotate the key through the vendor's API",
+        run: |state, run| state.rotate(run).boxed(),
+    },
+    Step {
+        name: "notice",
+        does: "wait until the API server writes under the new version",
+        run: |state, run| state.wait(run).boxed(),
+    },
+    Step {
+        name: "compare",
+        does: "check which version encrypted each value",
+        run: |state, run| state.compare(run).boxed(),
+    },
+    Step {
+        name: "read-back",
+        does: "read everything through the API",
+        run: |_, run| run.ensure_all_readable().boxed(),
+    },
+];
+
+async fn write(run: &mut ScenarioRun) -> anyhow::Result<()> {
     run.prepare("rotate").await?;
     run.write_sample_objects().await?;
     run.figures.objects = Some(run.written.len() as u64);
     Ok(())
 }
 
-pub(super) async fn rotate(run: &mut ScenarioRun) -> anyhow::Result<()> {
-    run.old_key_id = run.environment.plugin.key_id().await?;
+/// Rotates the key; returns the key_id before.
+pub(super) async fn rotate(run: &mut ScenarioRun) -> anyhow::Result<String> {
+    let old_key_id = run.environment.plugin.key_id().await?;
     let before = versions(run).await?;
     run.environment.cloud.rotate().await?;
     let after = versions(run).await?;
@@ -62,7 +65,8 @@ pub(super) async fn rotate(run: &mut ScenarioRun) -> anyhow::Result<()> {
         after == before + 1,
         || format!("{} versions of the key", before + 1),
         || after.to_string(),
-    )
+    )?;
+    Ok(old_key_id)
 }
 
 async fn versions(run: &mut ScenarioRun) -> anyhow::Result<u64> {
@@ -70,46 +74,58 @@ async fn versions(run: &mut ScenarioRun) -> anyhow::Result<u64> {
     run.figures.key_versions.context("the key has no versions")
 }
 
-pub(super) async fn wait_for_rotation(run: &mut ScenarioRun) -> anyhow::Result<()> {
-    let old = run.old_key_id.clone();
-    run.wait_for_new_key_id(&old).await
+#[derive(Default)]
+struct Rotate {
+    /// The key_id before the rotation.
+    old_key_id: String,
 }
 
-/// The last object was written after the rotation.
-async fn compare(run: &mut ScenarioRun) -> anyhow::Result<()> {
-    let (table, current) = (
-        run.key_table().await?,
-        run.environment.plugin.key_id().await?,
-    );
-    let primary = table
-        .rows
-        .first()
-        .map(|row| row.primary)
-        .unwrap_or_default();
-    let last = run.written.len().saturating_sub(1);
-    for (n, written) in run.written.iter().enumerate() {
-        let (key_id, version) = encrypting_version(run, &written.at, &table).await?;
-        let (wanted_id, expected) = if n == last {
-            (&current, primary)
-        } else {
-            (&run.old_key_id, primary - 1)
-        };
-        expect(
-            version == expected && key_id == *wanted_id,
-            || {
-                format!(
-                    "{} encrypted by version {expected} under {wanted_id}",
-                    written.at
-                )
-            },
-            || format!("version {version} under {key_id}"),
-        )?;
+impl Rotate {
+    async fn rotate(&mut self, run: &mut ScenarioRun) -> anyhow::Result<()> {
+        self.old_key_id = rotate(run).await?;
+        Ok(())
     }
-    expect(
-        current != run.old_key_id,
-        || "another key_id in the plugin's Status".into(),
-        || current.clone(),
-    )
+
+    async fn wait(&self, run: &mut ScenarioRun) -> anyhow::Result<()> {
+        run.wait_for_new_key_id(&self.old_key_id).await
+    }
+
+    /// The last object was written after the rotation.
+    async fn compare(&self, run: &mut ScenarioRun) -> anyhow::Result<()> {
+        let (table, current) = (
+            run.key_table().await?,
+            run.environment.plugin.key_id().await?,
+        );
+        let primary = table
+            .rows
+            .first()
+            .map(|row| row.primary)
+            .unwrap_or_default();
+        let last = run.written.len().saturating_sub(1);
+        for (n, written) in run.written.iter().enumerate() {
+            let (key_id, version) = encrypting_version(run, &written.at, &table).await?;
+            let (wanted_id, expected) = if n == last {
+                (&current, primary)
+            } else {
+                (&self.old_key_id, primary - 1)
+            };
+            expect(
+                version == expected && key_id == *wanted_id,
+                || {
+                    format!(
+                        "{} encrypted by version {expected} under {wanted_id}",
+                        written.at
+                    )
+                },
+                || format!("version {version} under {key_id}"),
+            )?;
+        }
+        expect(
+            current != self.old_key_id,
+            || "another key_id in the plugin's Status".into(),
+            || current.clone(),
+        )
+    }
 }
 
 /// The key_id of a value, and the key version that its ciphertext shows.

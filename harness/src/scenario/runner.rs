@@ -88,12 +88,13 @@ pub async fn run(
     let started = tokio::time::Instant::now();
     let mut run = ScenarioRun::new(environment.clone());
     let mut failure = None;
-    for step in scenario.steps {
+    let mut steps = scenario.steps();
+    for (index, step) in steps.list().into_iter().enumerate() {
         if let Some(pause) = pause.filter(|p| p.step == step.name) {
             wait_for_person(scenario, pause).await;
         }
         tracing::info!(target: "kmslab::step", scenario = scenario.name, step = step.name, "{}", step.does);
-        if let Err(error) = (step.run)(&mut run).await {
+        if let Err(error) = steps.run(index, &mut run).await {
             let unmet = error.downcast_ref::<FailedCheck>();
             failure = Some(StepFailure {
                 step: step.name.into(),
