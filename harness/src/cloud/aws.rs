@@ -10,7 +10,10 @@ use aws_sdk_kms::error::DisplayErrorContext;
 use kmslab_plugin::kek::Kek;
 use kmslab_plugin::kek::aws::AwsKek;
 
-use super::{AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile};
+use super::{
+    AdminClient, CloudKind, Endpoints, FileReference, KeyEvidence, KeyOperator, PluginConfig,
+    PluginSettings, SecretFile,
+};
 pub use crate::inspect::decryptor::Credentials;
 use crate::inspect::decryptor::{AwsOptions, Decryptors};
 use kmslab_emulator_api::{KeyRow, KeyTable};
@@ -213,7 +216,7 @@ async fn create_key(sdk: &aws_sdk_kms::Client) -> anyhow::Result<String> {
 }
 
 #[async_trait]
-impl Cloud for AwsCloud {
+impl KeyOperator for AwsCloud {
     fn kind(&self) -> CloudKind {
         CloudKind::Aws
     }
@@ -249,6 +252,17 @@ impl Cloud for AwsCloud {
         Ok(())
     }
 
+    fn decryptors(&self) -> Decryptors {
+        self.decryptors_with(self.access.operator.clone())
+    }
+
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
+        Ok(self.decryptors_with(Credentials::unauthorized()))
+    }
+}
+
+#[async_trait]
+impl KeyEvidence for AwsCloud {
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
         Ok(self.access.admin.keys().await?)
     }
@@ -264,6 +278,14 @@ impl Cloud for AwsCloud {
             .map(|version| version.number))
     }
 
+    async fn plugin_requests(&self) -> anyhow::Result<u64> {
+        let requests = self.access.admin.requests().await?;
+        Ok(requests.caller(&self.access.plugin.id))
+    }
+}
+
+#[async_trait]
+impl PluginConfig for AwsCloud {
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
         let EmulatorAccess {
             endpoint,
@@ -314,18 +336,5 @@ impl Cloud for AwsCloud {
             secrets,
             file,
         })
-    }
-
-    fn decryptors(&self) -> Decryptors {
-        self.decryptors_with(self.access.operator.clone())
-    }
-
-    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
-        Ok(self.decryptors_with(Credentials::unauthorized()))
-    }
-
-    async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        let requests = self.access.admin.requests().await?;
-        Ok(requests.caller(&self.access.plugin.id))
     }
 }

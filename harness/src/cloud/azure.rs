@@ -25,7 +25,10 @@ use kmslab_plugin::kek::azure::{AzureKek, AzureKekBuilder, Vault};
 use kmslab_plugin::kek::{Kek, KekError, KeyVersion};
 use serde_json::{Value, json};
 
-use super::{AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile};
+use super::{
+    AdminClient, CloudKind, Endpoints, FileReference, KeyEvidence, KeyOperator, PluginConfig,
+    PluginSettings, SecretFile,
+};
 use crate::inspect::decryptor::Decryptors;
 use kmslab_emulator_api::{KeyRow, KeyTable};
 
@@ -193,7 +196,7 @@ fn builder(endpoints: &Endpoints) -> AzureKekBuilder {
 }
 
 #[async_trait]
-impl Cloud for AzureCloud {
+impl KeyOperator for AzureCloud {
     fn kind(&self) -> CloudKind {
         CloudKind::Azure
     }
@@ -218,6 +221,24 @@ impl Cloud for AzureCloud {
         self.set_enabled(true).await
     }
 
+    fn decryptors(&self) -> Decryptors {
+        Decryptors::with_kek(Arc::clone(&self.kek) as _)
+    }
+
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
+        let kek = builder(&self.endpoints).client_secret(
+            &self.endpoints.azure_tenant,
+            UNAUTHORIZED,
+            UNAUTHORIZED_SECRET,
+        );
+        Ok(Decryptors::with_kek(Arc::new(
+            kek.call_timeout(TIMEOUT).build().await?,
+        )))
+    }
+}
+
+#[async_trait]
+impl KeyEvidence for AzureCloud {
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
         Ok(self.admin.keys().await?)
     }
@@ -254,21 +275,13 @@ impl Cloud for AzureCloud {
         Ok(None)
     }
 
-    fn decryptors(&self) -> Decryptors {
-        Decryptors::with_kek(Arc::clone(&self.kek) as _)
+    async fn plugin_requests(&self) -> anyhow::Result<u64> {
+        Ok(self.admin.requests().await?.caller(PLUGIN))
     }
+}
 
-    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
-        let kek = builder(&self.endpoints).client_secret(
-            &self.endpoints.azure_tenant,
-            UNAUTHORIZED,
-            UNAUTHORIZED_SECRET,
-        );
-        Ok(Decryptors::with_kek(Arc::new(
-            kek.call_timeout(TIMEOUT).build().await?,
-        )))
-    }
-
+#[async_trait]
+impl PluginConfig for AzureCloud {
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
         let kek = builder(&self.endpoints).client_secret(
             &self.endpoints.azure_tenant,
@@ -313,9 +326,5 @@ impl Cloud for AzureCloud {
             secrets,
             file,
         })
-    }
-
-    async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        Ok(self.admin.requests().await?.caller(PLUGIN))
     }
 }

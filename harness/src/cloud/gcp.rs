@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    AdminClient, Cloud, CloudKind, Endpoints, FileReference, PluginSettings, SecretFile,
-    gcp_credentials,
+    AdminClient, CloudKind, Endpoints, FileReference, KeyEvidence, KeyOperator, PluginConfig,
+    PluginSettings, SecretFile, gcp_credentials,
 };
 use crate::inspect::decryptor::Decryptors;
 use crate::metrics_client;
@@ -213,7 +213,7 @@ pub(crate) async fn operator_key_file(endpoint: &str) -> anyhow::Result<Zeroizin
 }
 
 #[async_trait]
-impl Cloud for GcpCloud {
+impl KeyOperator for GcpCloud {
     fn kind(&self) -> CloudKind {
         CloudKind::Gcp
     }
@@ -256,6 +256,24 @@ impl Cloud for GcpCloud {
         .await
     }
 
+    fn decryptors(&self) -> Decryptors {
+        Decryptors::with_kek(Arc::clone(&self.kek) as _)
+    }
+
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
+        let credentials =
+            gcp_credentials::key_file(&key_file(&self.endpoints.http, UNAUTHORIZED).await?)?;
+        let kek = GcpKek::builder(&self.key)
+            .endpoint(Some(&self.endpoints.http))
+            .credentials(credentials);
+        Ok(Decryptors::with_kek(Arc::new(
+            kek.call_timeout(TIMEOUT).build().await?,
+        )))
+    }
+}
+
+#[async_trait]
+impl KeyEvidence for GcpCloud {
     async fn key_table(&self) -> anyhow::Result<KeyTable> {
         Ok(self.admin.keys().await?)
     }
@@ -271,21 +289,13 @@ impl Cloud for GcpCloud {
             .map(|version| version.number))
     }
 
-    fn decryptors(&self) -> Decryptors {
-        Decryptors::with_kek(Arc::clone(&self.kek) as _)
+    async fn plugin_requests(&self) -> anyhow::Result<u64> {
+        Ok(self.admin.requests().await?.caller(PLUGIN))
     }
+}
 
-    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors> {
-        let credentials =
-            gcp_credentials::key_file(&key_file(&self.endpoints.http, UNAUTHORIZED).await?)?;
-        let kek = GcpKek::builder(&self.key)
-            .endpoint(Some(&self.endpoints.http))
-            .credentials(credentials);
-        Ok(Decryptors::with_kek(Arc::new(
-            kek.call_timeout(TIMEOUT).build().await?,
-        )))
-    }
-
+#[async_trait]
+impl PluginConfig for GcpCloud {
     async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>> {
         let kek = GcpKek::builder(&self.key)
             .endpoint(Some(&self.endpoints.http))
@@ -319,9 +329,5 @@ impl Cloud for GcpCloud {
             secrets: Vec::new(),
             file,
         })
-    }
-
-    async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        Ok(self.admin.requests().await?.caller(PLUGIN))
     }
 }

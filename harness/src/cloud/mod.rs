@@ -65,15 +65,28 @@ impl std::fmt::Display for CloudKind {
     }
 }
 
-/// Operates the key that the plugin uses, through the vendor's API.
+/// Operates the key that the plugin uses, as its owner and through the vendor's API.
 #[async_trait]
-pub trait Cloud: Send + Sync {
+pub trait KeyOperator: Send + Sync {
     /// The cloud.
     fn kind(&self) -> CloudKind;
     /// The key's name in the cloud: an ARN, a URL or a resource name.
     fn key(&self) -> &str;
     /// Rotates the key.
     async fn rotate(&self) -> anyhow::Result<()>;
+    /// Disables the key.
+    async fn disable(&self) -> anyhow::Result<()>;
+    /// Enables the key.
+    async fn enable(&self) -> anyhow::Result<()>;
+    /// Decrypts as the key's operator, with the vendor's SDK only.
+    fn decryptors(&self) -> Decryptors;
+    /// Decrypts as a caller that has an account in the cloud but no permission on the key.
+    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors>;
+}
+
+/// What the cloud tells about the key's use.
+#[async_trait]
+pub trait KeyEvidence: Send + Sync {
     /// Returns the emulator's key table.
     async fn key_table(&self) -> anyhow::Result<KeyTable>;
     /// Returns the number of the version that encrypted a DEK source, from the ciphertext or by
@@ -83,21 +96,23 @@ pub trait Cloud: Send + Sync {
         dek_source: &[u8],
         row: &KeyRow,
     ) -> anyhow::Result<Option<u32>>;
-    /// Disables the key.
-    async fn disable(&self) -> anyhow::Result<()>;
-    /// Enables the key.
-    async fn enable(&self) -> anyhow::Result<()>;
-    /// Decrypts as the key's operator, with the vendor's SDK only.
-    fn decryptors(&self) -> Decryptors;
-    /// Decrypts as a caller that has an account in the cloud but no permission on the key.
-    async fn unauthorized_decryptors(&self) -> anyhow::Result<Decryptors>;
-    /// The key as the plugin uses it, with the plugin's credentials.
-    async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
-    /// Flags and environment of a plugin for this key and the emulator at `reach`.
-    fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings>;
     /// Number of requests of the plugin's credentials that the emulator has counted.
     async fn plugin_requests(&self) -> anyhow::Result<u64>;
 }
+
+/// How a plugin uses the key.
+#[async_trait]
+pub trait PluginConfig: Send + Sync {
+    /// The key as the plugin uses it, with the plugin's credentials.
+    async fn kek(&self) -> anyhow::Result<Arc<dyn Kek>>;
+    /// Flags and environment of a plugin for this key and the emulator at `endpoints`.
+    fn plugin_settings(&self, endpoints: &Endpoints) -> anyhow::Result<PluginSettings>;
+}
+
+/// A cloud with the key of a run.
+pub trait Cloud: KeyOperator + KeyEvidence + PluginConfig {}
+
+impl<T: KeyOperator + KeyEvidence + PluginConfig> Cloud for T {}
 
 /// The seed of every lab's emulator: the plugin's own credentials in each cloud, so that its
 /// requests can be distinguished.

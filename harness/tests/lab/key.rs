@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kmslab::cloud::{AdminClient, AwsCloud, Cloud, Credentials, EmulatorAccess};
+use kmslab::cloud::{
+    AdminClient, AwsCloud, Credentials, EmulatorAccess, KeyEvidence as _, KeyOperator as _,
+};
 use kmslab::cluster::apiserver::ApiServerCluster;
 use kmslab::cluster::{Cluster as _, ObjectRef};
 use kmslab::environment::Environment;
