@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::JwkSet;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -216,16 +216,10 @@ impl SeedApplication {
 
 /// Returns the first certificate of a PEM file.
 fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
-    let (_, rest) = pem
-        .split_once("-----BEGIN CERTIFICATE-----")
-        .ok_or("certificate has no PEM certificate")?;
-    let (body, _) = rest
-        .split_once("-----END CERTIFICATE-----")
-        .ok_or("certificate has no PEM certificate")?;
-    let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-    STANDARD
-        .decode(body)
-        .map_err(|_| "certificate has no PEM certificate".to_owned())
+    match CertificateDer::from_pem_slice(pem.as_bytes()) {
+        Ok(der) => Ok(der.to_vec()),
+        Err(_) => Err("certificate has no PEM certificate".to_owned()),
+    }
 }
 
 impl SeedVault {

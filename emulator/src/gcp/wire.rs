@@ -1,12 +1,11 @@
 //! Conversion of keys and versions to messages, and of timestamps, durations and checksums.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::crypto_key::RotationSchedule;
 use kmslab_googleapis::kms::crypto_key_version::CryptoKeyVersionState;
 use kmslab_keycore::{Trigger, VersionState};
+use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
 
 use super::GcpError;
@@ -24,17 +23,13 @@ pub(crate) fn crc32c(bytes: &[u8]) -> i64 {
     CRC32C.checksum(bytes).into()
 }
 
-/// PEM with the service's line length.
+/// DER as PEM. The copy of the DER is wiped; the crate does not wipe its Base64.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let text = Zeroizing::new(STANDARD.encode(der));
-    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
-    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 2 * (label.len() + 18));
-    pem.push_str(&format!("-----BEGIN {label}-----\n"));
-    for line in lines {
-        pem.push_str(&line);
-        pem.push('\n');
-    }
-    pem + &format!("-----END {label}-----\n")
+    let block = Pem::new(label, der);
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    let text = pem::encode_config(&block, config);
+    drop(Zeroizing::new(block.into_contents()));
+    text
 }
 
 /// The state's name in the API.

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -75,13 +75,10 @@ impl KeyFile {
                 .ok_or_else(|| format!("it has no {name}"))
         };
         let private_key = Zeroizing::new(field("private_key")?.to_owned());
-        let lines = private_key
-            .lines()
-            .filter(|line| !line.starts_with("-----"));
-        let der = STANDARD
-            .decode(lines.collect::<String>())
-            .map(Zeroizing::new);
-        let pair = der.ok().and_then(|der| RsaKeyPair::from_pkcs8(&der).ok());
+        let der = PrivatePkcs8KeyDer::from_pem_slice(private_key.as_bytes());
+        let pair = der
+            .ok()
+            .and_then(|der| RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok());
         let pair = pair.ok_or("its private_key is not an RSA key in PKCS #8")?;
         let (email, key_id) = (
             field("client_email")?.to_owned(),
