@@ -256,7 +256,7 @@ fn warn_if_unauthenticated(auth: Auth) {
 #[expect(clippy::print_stderr, reason = "a warning to the user")]
 fn warn_if_reachable(listen: &[(&str, Option<SocketAddr>)], admin: SocketAddr, auth: Auth) {
     let open = if auth == Auth::On {
-        "the access key test/test works"
+        "its well-known credentials work (the access key test/test, and one for each other cloud)"
     } else {
         "no signature, token or permission is checked"
     };

@@ -15,12 +15,13 @@ pub mod exit;
 pub mod inspect;
 pub mod lab;
 pub mod metrics_client;
-pub mod platform;
 mod printable;
-pub mod process;
 pub mod report;
 pub mod runtime_dir;
 pub mod scenario;
+pub mod service;
 pub mod tls;
 
 pub use kmslab_etcd_inspect as etcd;
+pub use kmslab_process as process;
+pub use kmslab_process::platform;

@@ -10,9 +10,9 @@ use kmslab::cluster::apiserver::{
     ApiServerCluster, Config, Programs, ReadyCondition, StartError, default_resources,
 };
 use kmslab::cluster::{Cluster, Encryption, ObjectRef, Resource};
-use kmslab::process::RestartPolicy;
 use kmslab::runtime_dir::{Roots, RuntimeDir};
 use kmslab::scenario::objects::{widget_definition, widgets};
+use kmslab::service::RestartPolicy;
 use serde_json::{Value, json};
 
 /// The pinned programs, installed by tests/run.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kmslab::platform::{Guard, StartTime, is_running, start_time};
-use kmslab::process::{Child, Hold, ProcessError, Program, RestartPolicy, Service, Signal};
+use kmslab::process::{Child, Hold, ProcessError, Program, Signal};
 use kmslab::runtime_dir::{Roots, RuntimeDir};
+use kmslab::service::{RestartPolicy, Service};
 
 const KMSLAB: &str = env!("CARGO_BIN_EXE_kmslab");
 /// Tells the executed test program which directory and which guard to use.

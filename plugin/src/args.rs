@@ -199,6 +199,10 @@ pub struct CommonArgs {
     /// Address for /livez, /readyz and /metrics, such as 127.0.0.1:8080. Disabled by default.
     #[arg(long, value_name = "ADDR")]
     pub health_listen: Option<SocketAddr>,
+    /// Bind that address with SO_REUSEPORT, so that whoever starts the plugin can reserve the port
+    /// for it, also over restarts; the flag of kube-apiserver.
+    #[arg(long, requires = "health_listen")]
+    pub permit_port_sharing: bool,
     /// Format of log lines on stderr. RUST_LOG sets the level, `info` by default.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub log_format: LogFormat,

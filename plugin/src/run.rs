@@ -100,6 +100,7 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, RunError> {
         grace,
         drain,
         health_listen,
+        permit_port_sharing,
         log_format: _,
     } = args.common();
     let path = socket::parse_listen(listen)?;
@@ -121,7 +122,9 @@ async fn prepare(args: &PluginArgs) -> Result<Plugin, RunError> {
         .grace(*grace)
         .drain(*drain);
     if let Some(addr) = health_listen {
-        plugin = plugin.health_listen(*addr);
+        plugin = plugin
+            .health_listen(*addr)
+            .permit_port_sharing(*permit_port_sharing);
     }
     Ok(plugin)
 }

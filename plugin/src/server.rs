@@ -1,11 +1,13 @@
 //! Builds, runs and stops a plugin, in its own process or as tasks of another program.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kmslab_kmsv2::socket::key_management_service_server::KeyManagementServiceServer;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -24,6 +26,8 @@ use crate::unsupported::UnsupportedServices;
 /// Maximum size of a message in bytes. The largest that kube-apiserver sends is a Decrypt: 1 KiB of
 /// ciphertext, 1 KiB of key id, 32 KiB of annotations.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Connections to the health port that wait to be accepted.
+const HEALTH_BACKLOG: u32 = 128;
 
 /// Why a plugin did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,7 @@ pub struct Plugin {
     grace: Duration,
     drain: Duration,
     health: Option<SocketAddr>,
+    port_sharing: bool,
 }
 
 impl Plugin {
@@ -93,6 +98,7 @@ impl Plugin {
             grace: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             health: None,
+            port_sharing: false,
         }
     }
 
@@ -147,6 +153,14 @@ impl Plugin {
         self
     }
 
+    /// Sets whether the health port is bound with SO_REUSEPORT, so that its reservation by another
+    /// process of the same user does not prevent that.
+    #[must_use]
+    pub fn permit_port_sharing(mut self, permit: bool) -> Self {
+        self.port_sharing = permit;
+        self
+    }
+
     /// Binds and serves. The key need not be reachable: until it is, Status reports why not.
     pub async fn start(self) -> Result<RunningPlugin, StartError> {
         if self.grace < self.probe_interval * 2 {
@@ -158,7 +172,7 @@ impl Plugin {
         let (listener, bound) = socket::bind(&self.listen, self.access).await?;
         let http = match self.health {
             None => None,
-            Some(addr) => match tokio::net::TcpListener::bind(addr).await {
+            Some(addr) => match bind_health_port(addr, self.port_sharing) {
                 Ok(http) => Some(http),
                 Err(source) => {
                     drop(listener);
@@ -226,6 +240,17 @@ impl Plugin {
             health_addr,
         })
     }
+}
+
+fn bind_health_port(addr: SocketAddr, sharing: bool) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(sharing)?;
+    socket.bind(addr)?;
+    socket.listen(HEALTH_BACKLOG)
 }
 
 async fn serve(service: Service, listener: CloseableListener, stop: CancellationToken) {

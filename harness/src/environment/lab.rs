@@ -20,8 +20,8 @@ use crate::engine::Engine;
 use crate::etcd::client::EtcdError;
 use crate::exit::{environment, usage};
 use crate::lab::{self, Description};
-use crate::process::RestartPolicy;
 use crate::runtime_dir::{RuntimeDir, sweep, write_private};
+use crate::service::RestartPolicy;
 
 /// How long a lab's etcd may take to respond again.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! Access to a running plugin by its socket and health port, whether it is a task or a process.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::engine::ContainerSocket;
 use crate::metrics_client;
+use crate::platform::PortReservation;
 
 /// kube-apiserver's default timeout.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,9 +44,19 @@ pub struct PluginPort {
     health: String,
     http: reqwest::Client,
     client: KeyManagementServiceClient<Channel>,
+    /// Keeps the health port free for the next start of the plugin.
+    _reserved: Option<Arc<PortReservation>>,
 }
 
 impl PluginPort {
+    /// Keeps the reservation of the health port for as long as anybody uses the plugin.
+    pub fn with_reserved(self, port: PortReservation) -> Self {
+        Self {
+            _reserved: Some(Arc::new(port)),
+            ..self
+        }
+    }
+
     /// The plugin that listens on `socket` and serves health and metrics at `health`,
     /// `http://127.0.0.1:8080`.
     pub fn new(socket: impl Into<PathBuf>, health: &str) -> anyhow::Result<Self> {
@@ -63,6 +75,7 @@ impl PluginPort {
             health: health.to_owned(),
             http: metrics_client::local_client()?,
             client,
+            _reserved: None,
         })
     }
 
@@ -85,6 +98,7 @@ impl PluginPort {
             health: health.to_owned(),
             http: metrics_client::local_client()?,
             client,
+            _reserved: None,
         })
     }
 

@@ -15,9 +15,10 @@ use crate::assets::{Assets, Options, Progress, Tool};
 use crate::cloud::{self, AwsCloud, Cloud, CloudKind, EmulatorAccess, Endpoints, PluginSettings};
 use crate::cluster::apiserver::{ApiServerCluster, Config, Programs};
 use crate::exit::{environment, usage};
-use crate::platform::free_port;
-use crate::process::{Program, RestartPolicy, Service, own_binary};
+use crate::platform::PortReservation;
+use crate::process::{Program, own_binary};
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError, sweep};
+use crate::service::{RestartPolicy, Service};
 
 /// How long emulator and plugin may take to start and to stop.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -320,7 +321,8 @@ async fn start_plugin(
         }
     };
     let socket = dir.file(socket);
-    let health = format!("127.0.0.1:{}", free_port()?);
+    let reserved = PortReservation::new().context("reserving the plugin's health port")?;
+    let health = format!("127.0.0.1:{}", reserved.port());
     let mut program = Program::new(name, kmslab, dir.logs().join(format!("{name}.log")))
         .args(["plugin"])
         .args(args.iter().map(String::as_str))
@@ -329,6 +331,7 @@ async fn start_plugin(
             "1s",
             "--health-listen",
             &health,
+            "--permit-port-sharing",
             "--listen",
         ])
         .arg(&socket)
@@ -337,7 +340,7 @@ async fn start_plugin(
         program = program.env(name, value);
     }
     let service = Service::start(program, keep, Arc::clone(dir))?;
-    let port = PluginPort::new(&socket, &format!("http://{health}"))?;
+    let port = PluginPort::new(&socket, &format!("http://{health}"))?.with_reserved(reserved);
     poll_until("the plugin's Status to be ok", &service, async || {
         port.key_id().await.map_err(|error| error.to_string())
     })

@@ -196,7 +196,7 @@ fn interrupted_run_on_kind_leaves_nothing_and_a_killed_one_is_swept() {
         assert_eq!(
             before.len(),
             4,
-            "node, emulator, network, image: {}",
+            "node, emulator, network, image, but {before:?}: {}",
             text(&output.stderr)
         );
         if code.is_none() {

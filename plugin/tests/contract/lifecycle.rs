@@ -223,6 +223,27 @@ async fn shutdown_keeps_the_socket_of_a_successor() {
 }
 
 #[tokio::test]
+async fn reserved_health_port_is_bound_only_where_sharing_is_permitted() {
+    let lab = Lab::new();
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.set_reuseport(true).unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = reserved.local_addr().unwrap();
+    let refused = lab.plugin().health_listen(addr).start().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("choose a free port"),
+        "{refused}"
+    );
+    for _ in 0..2 {
+        let plugin = lab.plugin().health_listen(addr).permit_port_sharing(true);
+        let running = plugin.start().await.unwrap();
+        running.first_probe().await.unwrap();
+        assert!(get(addr, "/livez").await.starts_with("HTTP/1.1 200"));
+        running.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn health_port_reports_liveness_readiness_and_metrics() {
     let lab = Lab::new();
     let running = lab

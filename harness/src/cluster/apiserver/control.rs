@@ -12,8 +12,9 @@ use tokio::sync::Mutex;
 use super::ready::Run;
 use crate::cluster::Description;
 use crate::platform::{PortReservation, pid};
-use crate::process::{Hold, Service};
+use crate::process::Hold;
 use crate::runtime_dir::{LabState, Process};
+use crate::service::Service;
 
 /// kube-apiserver ends within 0.2 s after SIGTERM, etcd sooner; the data is deleted with the lab,
 /// so nothing needs to be flushed.

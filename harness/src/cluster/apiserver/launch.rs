@@ -12,7 +12,8 @@ use super::ready::{self, Run};
 use super::{ApiServerCluster, Config, ReadyCondition, config, fragment};
 use crate::cluster::Description;
 use crate::platform::{PortReservation, check_socket_path};
-use crate::process::{Program, Service};
+use crate::process::Program;
+use crate::service::Service;
 
 /// How often another port is tried.
 const MAX_PORT_ATTEMPTS: u32 = 3;

@@ -30,8 +30,8 @@ pub use error::StartError;
 use super::{Api, ApiError, Cluster, ClusterKind, Description, Encryption, Health};
 use crate::etcd::Etcd;
 use crate::etcd::client::EtcdClient;
-use crate::process::RestartPolicy;
 use crate::runtime_dir::RuntimeDir;
+use crate::service::RestartPolicy;
 use control::Control;
 
 /// Paths of the programs.

@@ -12,8 +12,9 @@ use crate::cluster::{Cluster as _, Description, Node, Nodes};
 use crate::engine::{Engine, KIND_LABEL, VARIABLES};
 use crate::etcd::client::TlsFiles;
 use crate::exit::environment;
-use crate::process::{Program, RestartPolicy, Service, tail};
+use crate::process::{Program, tail};
 use crate::runtime_dir::RuntimeDir;
+use crate::service::{RestartPolicy, Service};
 
 /// How long kind waits for a node to be Ready: 15 s on 2 idle cores with the image present.
 const READY_TIMEOUT: &str = "300s";

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Child, Hold, ProcessError, Program};
+use crate::process::{Child, Hold, ProcessError, Program};
 use crate::runtime_dir::RuntimeDir;
 
 /// Minimum delay before a program is restarted; doubled each time up to the maximum.

@@ -2,10 +2,9 @@
 //! the program.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::exit::say;
 use crate::platform::{Guard, fallback};
 
 /// Arguments of `kmslab exec-child`.
@@ -43,7 +42,7 @@ pub fn run(args: ExecChildArgs) -> ExitCode {
     let error = guard.exec(parent, &command);
     let program = command
         .first()
-        .map(|program| program.to_string_lossy())
+        .map(|program| program.to_string_lossy().escape_debug().to_string())
         .unwrap_or_default();
     let code = match error.kind() {
         io::ErrorKind::NotFound => 127,
@@ -55,6 +54,7 @@ pub fn run(args: ExecChildArgs) -> ExitCode {
 
 /// Standard error is the child's log, where the parent looks for the reason.
 fn fail(code: u8, reason: &str) -> ExitCode {
-    say!("kmslab exec-child: {reason}");
+    let line = format!("kmslab exec-child: {reason}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
     ExitCode::from(code)
 }

@@ -1,7 +1,7 @@
 //! Ports of the loopback interface that nobody else takes.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType, bind, getsockname, socket, sockopt};
@@ -41,16 +41,10 @@ fn local_port(address: SocketAddrAny) -> io::Result<u16> {
     Ok(address.port())
 }
 
-/// A free port of 127.0.0.1. Another process may take it before it is used: prefer port 0, or a
-/// [`PortReservation`].
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

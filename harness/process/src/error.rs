@@ -61,7 +61,7 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// Wraps a system error with the operation that failed.
-    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }

@@ -1,16 +1,16 @@
 //! Child processes that can be killed, restarted and measured, and that never outlive their parent.
 //!
 //! A child is started through `kmslab exec-child` ([`exec_child`]), which binds it to its parent
-//! and then executes the program, so that the pid is the program's own. [`Child`] is one run;
-//! [`Service`] is a program over several runs.
+//! and then executes the program, so that the pid is the program's own. [`Child`] is one run,
+//! which a [`Hold`] keeps from starting.
 
 mod child;
 mod error;
 pub mod exec_child;
 mod hold;
 mod log;
+pub mod platform;
 mod program;
-mod service;
 mod spawner;
 
 use std::io;
@@ -22,7 +22,6 @@ pub use hold::Hold;
 pub use log::tail;
 pub use program::{Program, shell_quote};
 pub use rustix::process::Signal;
-pub use service::{RestartPolicy, Service, UnexpectedExit};
 
 /// Variable with the path of the kmslab binary, for programs that use kmslab as a library.
 pub const BINARY_VARIABLE: &str = "KMSLAB_BIN";

@@ -29,7 +29,7 @@ impl Hold {
     }
 
     /// Waits until nobody holds `service` down.
-    pub(super) async fn wait_until_released(dir: &Path, service: &str) -> io::Result<()> {
+    pub async fn wait_until_released(dir: &Path, service: &str) -> io::Result<()> {
         let file = match open(&path(dir, service), false) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-pub use ports::{PortReservation, free_port};
+pub use ports::PortReservation;
 
 /// Maximum length of a unix socket's path in bytes: `sun_path` has 108 on Linux and 104 on macOS,
 /// including the final NUL.
@@ -91,7 +91,7 @@ pub(crate) fn parent_pid() -> u32 {
 }
 
 /// Converts a pid for rustix; `None` for 0 and invalid values.
-pub(crate) fn pid(raw: u32) -> Option<rustix::process::Pid> {
+pub fn pid(raw: u32) -> Option<rustix::process::Pid> {
     i32::try_from(raw)
         .ok()
         .and_then(rustix::process::Pid::from_raw)

@@ -36,7 +36,7 @@ fn prepare(parent: u32, command: &[OsString]) -> io::Result<Command> {
     if parent_pid() != parent {
         return Err(orphaned(parent));
     }
-    Command::new(crate::process::own_binary()?)
+    Command::new(crate::own_binary()?)
         .args([
             "exec-child",
             "--parent",
