@@ -30,6 +30,7 @@ const CONNECTIONS: usize = 16;
 /// valid.
 const REQUESTS: usize = 50_000;
 const QUICK_REQUESTS: usize = 10_000;
+const ALIAS: &str = "alias/bench";
 const FLIPPED: usize = 1_000;
 const CANNED_HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: ";
@@ -63,16 +64,18 @@ async fn main() {
     let plaintexts: Vec<String> = (0..count)
         .map(|n| STANDARD.encode(format!("{n:032}")))
         .collect();
-    let requests: Vec<Vec<u8>> = plaintexts
-        .iter()
-        .map(|plaintext| {
-            signed(
-                address,
-                "Encrypt",
-                &json!({ "KeyId": key, "Plaintext": plaintext }).to_string(),
-            )
-        })
-        .collect();
+    let alias = json!({ "AliasName": ALIAS, "TargetKeyId": key }).to_string();
+    one(address, signed(address, "CreateAlias", &alias)).await;
+    let encrypts = |key: &str| -> Vec<Vec<u8>> {
+        plaintexts
+            .iter()
+            .map(|plaintext| {
+                let body = json!({ "KeyId": key, "Plaintext": plaintext }).to_string();
+                signed(address, "Encrypt", &body)
+            })
+            .collect()
+    };
+    let requests = encrypts(&key);
     assert_eq!(
         requests.iter().collect::<HashSet<_>>().len(),
         count,
@@ -115,6 +118,10 @@ async fn main() {
         })
         .collect();
     let decrypt = drive(address, &decrypts).await;
+    let by_alias = drive(address, &encrypts(ALIAS)).await;
+    for answer in &by_alias.answers {
+        blob(answer, &key);
+    }
     for (answer, plaintext) in decrypt.answers.iter().zip(&plaintexts) {
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(
@@ -147,6 +154,7 @@ async fn main() {
         ("load generator's ceiling (counts bytes only)", &ceiling),
         ("bare axum handler, same answer bytes", &bare),
         ("emulator: Encrypt, signature verified", &encrypt),
+        ("emulator: Encrypt by alias", &by_alias),
         ("emulator: Decrypt of each, signature verified", &decrypt),
     ] {
         let ok = run

@@ -27,6 +27,8 @@ mod aws;
 mod azure;
 mod builder;
 pub mod command;
+#[cfg(test)]
+mod counting_store;
 mod counts;
 mod emulator;
 mod gcp;

@@ -258,3 +258,52 @@ fn decrypt_input(
         version,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kmslab_keycore::SystemEntropy;
+
+    use super::*;
+    use crate::aws::Operation;
+    use crate::counting_store::CountingStore;
+
+    #[test]
+    fn encrypt_and_decrypt_look_a_key_up_once() {
+        let (store, core) = CountingStore::with_core();
+        let aws = Aws::new(core, Arc::new(SystemEntropy));
+        let caller = Caller {
+            account: "111122223333".to_owned(),
+            region: "eu-central-1".to_owned(),
+            access_key_id: "AKIAEXAMPLE".to_owned(),
+        };
+        let call = |operation: &str, body: Value| {
+            let operation = Operation::find(operation).unwrap();
+            let (answer, lookups) =
+                store.count(|| aws.call(&caller, operation, body.to_string().as_bytes()));
+            (answer.unwrap(), lookups)
+        };
+        let (created, _) = call("CreateKey", json!({}));
+        let arn = created["KeyMetadata"]["Arn"].clone();
+        call(
+            "CreateAlias",
+            json!({ "AliasName": "alias/a", "TargetKeyId": arn }),
+        );
+        for (key, expected) in [
+            (arn, 1),
+            (created["KeyMetadata"]["KeyId"].clone(), 1),
+            // The alias, and the key that it names.
+            (json!("alias/a"), 2),
+        ] {
+            let body = json!({ "KeyId": key, "Plaintext": STANDARD.encode("text") });
+            let (encrypted, lookups) = call("Encrypt", body);
+            assert_eq!(lookups, expected, "{key}");
+            let body = json!({ "CiphertextBlob": encrypted["CiphertextBlob"] });
+            // The first Decrypt under a version indexes it.
+            call("Decrypt", body.clone());
+            let (_, lookups) = call("Decrypt", body);
+            assert_eq!(lookups, 1, "the ciphertext identifies the key");
+        }
+    }
+}
