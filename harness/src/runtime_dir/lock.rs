@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Path of the lock of lab `name`: next to its directory, so that it can be held while that is
@@ -41,7 +41,7 @@ impl Lock {
             if is_still(&file, path)? {
                 return Ok(Some(Self {
                     path: path.into(),
-                    _file: file,
+                    file,
                 }));
             }
         }
@@ -51,6 +51,16 @@ impl Lock {
     pub(super) fn remove(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "cannot remove a lock file");
+        }
+    }
+}
+
+impl Drop for Lock {
+    /// Releases the lock, also for a child that another thread is starting: it has a copy of the
+    /// descriptor until it executes its program.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot release a lock");
         }
     }
 }
