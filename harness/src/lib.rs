@@ -19,6 +19,7 @@ mod printable;
 pub mod report;
 pub mod runtime_dir;
 pub mod scenario;
+pub mod scenarios;
 pub mod service;
 pub mod tls;
 

@@ -9,6 +9,7 @@ use kmslab::cluster::embedded::Sabotage;
 use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
 use kmslab::environment::{Environment, EnvironmentSpec, Traffic};
 use kmslab::scenario::{self, Outcome};
+use kmslab::scenarios;
 
 fn spec() -> EnvironmentSpec {
     on(CloudKind::Aws)
@@ -20,7 +21,7 @@ fn on(cloud: CloudKind) -> EnvironmentSpec {
 
 async fn play(name: &str, spec: &EnvironmentSpec) -> (Outcome, Traffic) {
     let environment = Environment::start(spec, &NoProgress).await.unwrap();
-    let outcome = scenario::run(scenario::find(name).unwrap(), &environment, None).await;
+    let outcome = scenario::run(scenarios::find(name).unwrap(), &environment, None).await;
     let traffic = environment.traffic().await.unwrap();
     environment.shutdown().await.unwrap();
     (outcome, traffic)
@@ -34,10 +35,10 @@ async fn failed_step(name: &str, sabotage: Sabotage) -> (String, String) {
 
 #[tokio::test]
 async fn every_scenario_passes_alone_with_complete_traffic() {
-    let embedded = || scenario::by_default(ClusterKind::Embedded);
+    let embedded = || scenarios::by_default(ClusterKind::Embedded);
     assert_eq!(
         embedded().count(),
-        scenario::ALL.len() - 1,
+        scenarios::ALL.len() - 1,
         "all but the migration, which needs a second cloud"
     );
     for (cloud, scenario) in CloudKind::ALL
@@ -93,7 +94,7 @@ async fn rewrite_passes_while_others_write_and_delete() {
         }
     };
     let outcome = tokio::select! {
-        outcome = scenario::run(scenario::find("rewrite").unwrap(), &environment, None) => outcome,
+        outcome = scenario::run(scenarios::find("rewrite").unwrap(), &environment, None) => outcome,
         () = others => unreachable!("they never end"),
     };
     assert_eq!(outcome.failure, None);

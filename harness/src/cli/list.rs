@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use crate::scenario;
+use crate::scenario::Scenario;
+use crate::scenarios;
 
 /// Flags of `kmslab list`.
 #[derive(Debug, Clone, Args)]
@@ -30,12 +31,12 @@ pub enum OutputFormat {
 
 /// Runs the command and prints to standard output.
 pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let clusters = |scenario: &scenario::Scenario| -> Vec<String> {
+    let clusters = |scenario: &Scenario| -> Vec<String> {
         scenario.clusters.iter().map(ToString::to_string).collect()
     };
     let text = match args.format {
         OutputFormat::Json => {
-            let rows = scenario::ALL.iter().map(|scenario| {
+            let rows = scenarios::ALL.iter().map(|scenario| {
                 let steps: Vec<_> = scenario
                     .steps()
                     .list()
@@ -57,7 +58,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
             table.set_header(["name", "shows", "clusters", "clouds", "source"]);
-            for scenario in scenario::ALL {
+            for scenario in scenarios::ALL {
                 let clouds = if scenario.second_cloud {
                     "two; run when named"
                 } else {

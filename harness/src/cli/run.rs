@@ -16,6 +16,7 @@ use crate::exit::{say, usage};
 use crate::lab::Description;
 use crate::report::{self, Report, ScenarioResult};
 use crate::scenario::{self, Pause, Scenario};
+use crate::scenarios;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,7 +131,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// The scenarios by name, and a pause at a step that one of them has.
 fn selected_scenarios(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> {
     let names = || {
-        scenario::ALL
+        scenarios::ALL
             .iter()
             .map(|scenario| scenario.name)
             .collect::<Vec<_>>()
@@ -138,10 +139,10 @@ fn selected_scenarios(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> 
     };
     let on = args.on()?;
     let scenarios: Vec<&'static Scenario> = if args.scenarios.is_empty() {
-        scenario::by_default(on).collect()
+        scenarios::by_default(on).collect()
     } else {
         let find = |name: &String| {
-            scenario::find(name).ok_or_else(|| {
+            scenarios::find(name).ok_or_else(|| {
                 usage(format!(
                     "there is no scenario {name:?}; there are {}",
                     names()

@@ -321,7 +321,7 @@ impl ScenarioRun {
 }
 
 /// The same for one of two keys.
-pub(super) async fn current_key_of(
+pub(crate) async fn current_key_of(
     deployment: &Deployment,
     values: &[Stored],
 ) -> anyhow::Result<CurrentKey> {
@@ -366,7 +366,7 @@ async fn current_dek_sources(
 }
 
 /// Decodes a value that a KMS v2 plugin must have encrypted.
-pub(super) fn decode_kms_v2(stored: &Stored) -> anyhow::Result<EncryptedObject> {
+pub(crate) fn decode_kms_v2(stored: &Stored) -> anyhow::Result<EncryptedObject> {
     match recognise(&stored.value) {
         StoredValue::KmsV2 { object, .. } => Ok(*object),
         other => Err(failed_check(
@@ -377,7 +377,7 @@ pub(super) fn decode_kms_v2(stored: &Stored) -> anyhow::Result<EncryptedObject> 
 }
 
 /// Decrypts a value with a cloud's SDK only and checks its content.
-pub(super) async fn ensure_decrypts(
+pub(crate) async fn ensure_decrypts(
     decryptors: &mut Decryptors,
     stored: &Stored,
     object: &TestObject,

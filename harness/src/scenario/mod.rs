@@ -1,22 +1,18 @@
-//! Scenarios are values: a name, a claim, and named steps. Each has its own file; the runner runs
-//! them in any environment.
+//! What a scenario is: a value with a name, a claim and named steps, which the runner runs in any
+//! environment. The scenarios themselves are in [`crate::scenarios`].
 
 mod canary;
 mod check;
 mod context;
-mod encrypt;
-mod migrate;
 pub mod objects;
-mod rewrite;
-mod rotate;
 mod runner;
-mod snapshot_theft;
 
 use futures::future::BoxFuture;
 
 pub use canary::{Canary, Search};
 pub use check::{FailedCheck, expect, failed_check};
 pub use context::{Figures, ScenarioRun, kms_v2_key_id};
+pub(crate) use context::{current_key_of, decode_kms_v2, ensure_decrypts};
 pub use runner::{Outcome, Pause, StepFailure, run};
 
 use crate::cluster::ClusterKind;
@@ -35,7 +31,7 @@ pub struct Scenario {
     /// Whether it needs a key in a second cloud. Such a scenario runs only when it is named.
     pub second_cloud: bool,
     /// Creates its steps with the state that they share.
-    start: fn() -> Box<dyn Steps>,
+    pub(crate) start: fn() -> Box<dyn Steps>,
 }
 
 impl Scenario {
@@ -67,10 +63,10 @@ pub struct StepInfo {
 }
 
 /// A step of a scenario with the state `S`.
-struct Step<S: 'static> {
-    name: &'static str,
-    does: &'static str,
-    run: for<'a> fn(&'a mut S, &'a mut ScenarioRun) -> BoxFuture<'a, anyhow::Result<()>>,
+pub(crate) struct Step<S: 'static> {
+    pub(crate) name: &'static str,
+    pub(crate) does: &'static str,
+    pub(crate) run: for<'a> fn(&'a mut S, &'a mut ScenarioRun) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
 struct StepsWithState<S: 'static> {
@@ -79,7 +75,7 @@ struct StepsWithState<S: 'static> {
 }
 
 /// Steps with their initial state.
-fn start<S: Default + Send>(steps: &'static [Step<S>]) -> Box<dyn Steps> {
+pub(crate) fn start<S: Default + Send>(steps: &'static [Step<S>]) -> Box<dyn Steps> {
     Box::new(StepsWithState {
         steps,
         state: S::default(),
@@ -105,49 +101,6 @@ impl<S: Send> Steps for StepsWithState<S> {
             None => {
                 Box::pin(async move { Err(anyhow::anyhow!("the scenario has no step {index}")) })
             }
-        }
-    }
-}
-
-/// All scenarios, in the order in which they run.
-pub const ALL: &[&Scenario] = &[
-    &encrypt::SCENARIO,
-    &rotate::SCENARIO,
-    &rewrite::SCENARIO,
-    &snapshot_theft::SCENARIO,
-    &migrate::SCENARIO,
-];
-
-/// The scenarios that run by default on a cluster.
-pub fn by_default(on: ClusterKind) -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter()
-        .copied()
-        .filter(move |scenario| !scenario.second_cloud && scenario.clusters.contains(&on))
-}
-
-/// Finds a scenario by its name.
-pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().copied().find(|s| s.name == name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn scenario_and_step_names_are_unique() {
-        let names: BTreeSet<_> = ALL.iter().map(|s| s.name).collect();
-        assert_eq!(names.len(), ALL.len());
-        for scenario in ALL {
-            let steps = scenario.steps().list();
-            let names: BTreeSet<_> = steps.iter().map(|step| step.name).collect();
-            assert!(
-                !steps.is_empty() && names.len() == steps.len(),
-                "{}",
-                scenario.name
-            );
-            assert!(!scenario.clusters.is_empty());
         }
     }
 }

@@ -15,6 +15,7 @@ use kmslab::cluster::embedded::{Config, EmbeddedCluster, ReadOutcome};
 use kmslab::cluster::{Cluster, ClusterKind, Encryption, ObjectRef, Resource};
 use kmslab::environment::{Environment, EnvironmentSpec};
 use kmslab::scenario::{self, Canary, kms_v2_key_id, objects};
+use kmslab::scenarios;
 use kmslab_e2e::binaries;
 use kmslab_keycore::{Clock, SystemClock};
 
@@ -28,7 +29,7 @@ async fn environment(cloud: CloudKind) -> Environment {
 
 async fn every_scenario_holds(cloud: CloudKind) {
     let environment = environment(cloud).await;
-    for scenario in scenario::by_default(ClusterKind::Apiserver) {
+    for scenario in scenarios::by_default(ClusterKind::Apiserver) {
         let outcome = scenario::run(scenario, &environment, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
         assert!(
@@ -74,7 +75,7 @@ async fn migration_passes_on_the_stock_server() {
         ..EnvironmentSpec::new(CloudKind::Aws, ClusterKind::Apiserver)
     };
     let environment = Environment::start(&spec, &NoProgress).await.unwrap();
-    let outcome = scenario::run(scenario::find("migrate").unwrap(), &environment, None).await;
+    let outcome = scenario::run(scenarios::find("migrate").unwrap(), &environment, None).await;
     assert_eq!(outcome.failure, None);
     let figures = outcome.figures;
     assert!(figures.stale_before.unwrap() > 18, "{figures:?}");

@@ -9,6 +9,7 @@ use kmslab::cluster::kind::files::PluginForm;
 use kmslab::cluster::{Api, ObjectRef, Resource};
 use kmslab::environment::{Environment, KindOptions};
 use kmslab::scenario::{self, Canary, objects};
+use kmslab::scenarios;
 use kmslab_e2e::root;
 use tokio::time::{Instant, sleep};
 
@@ -137,7 +138,7 @@ async fn kind_three_control_planes_rotate_rewrite_and_survive_losses() {
         (3, 3)
     );
     for name in ["rotate", "rewrite"] {
-        let outcome = scenario::run(scenario::find(name).unwrap(), &environment, None).await;
+        let outcome = scenario::run(scenarios::find(name).unwrap(), &environment, None).await;
         assert_eq!(outcome.failure, None, "{name}");
     }
     let traffic = environment.traffic().await.unwrap();

@@ -12,6 +12,7 @@ use kmslab::environment::{Environment, EnvironmentSpec, KindOptions};
 use kmslab::etcd::bbolt::Database;
 use kmslab::etcd::history::History;
 use kmslab::scenario::{self, Canary, objects};
+use kmslab::scenarios;
 
 use super::{environment, spec};
 
@@ -28,7 +29,7 @@ async fn on_node(kind: &KindCluster, script: &str) -> String {
 async fn scenarios_pass_on_kind() {
     let environment = environment(KindOptions::default()).await;
     let kind = environment.kind().unwrap();
-    for scenario in scenario::by_default(ClusterKind::Kind) {
+    for scenario in scenarios::by_default(ClusterKind::Kind) {
         let outcome = scenario::run(scenario, &environment, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
         if scenario.name == "rewrite" {
@@ -72,7 +73,7 @@ async fn every_scenario_holds(cloud: CloudKind, credentials: &str) {
         ..spec(KindOptions::default())
     };
     let environment = Environment::start(&spec, &NoProgress).await.unwrap();
-    for scenario in scenario::by_default(ClusterKind::Kind) {
+    for scenario in scenarios::by_default(ClusterKind::Kind) {
         let outcome = scenario::run(scenario, &environment, None).await;
         assert_eq!(outcome.failure, None, "{}", scenario.name);
     }
@@ -100,7 +101,7 @@ async fn kind_plugin_runs_as_a_static_pod() {
         ..KindOptions::default()
     };
     let environment = environment(kind).await;
-    let outcome = scenario::run(scenario::find("encrypt").unwrap(), &environment, None).await;
+    let outcome = scenario::run(scenarios::find("encrypt").unwrap(), &environment, None).await;
     assert_eq!(outcome.failure, None);
     let kind = environment.kind().unwrap();
     // Its readiness is polled every 5 s.

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::context::{current_key_of, ensure_decrypts};
 use super::rewrite::{summary, touch};
-use super::{Scenario, ScenarioRun, Step, expect, objects, start};
 use crate::cluster::ClusterKind;
 use crate::environment::{Deployment, Environment};
 use crate::etcd::Stored;
 use crate::etcd::stale::{StaleReport, count_stale};
+use crate::scenario::{Scenario, ScenarioRun, Step, expect, objects, start};
+use crate::scenario::{current_key_of, ensure_decrypts};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "migrate",

@@ -3,9 +3,9 @@
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::context::decode_kms_v2;
-use super::{Scenario, ScenarioRun, Step, expect, start};
 use crate::cluster::{ClusterKind, ObjectRef};
+use crate::scenario::decode_kms_v2;
+use crate::scenario::{Scenario, ScenarioRun, Step, expect, start};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rotate",

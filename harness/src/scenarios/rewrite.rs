@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::objects::content;
-use super::{Scenario, ScenarioRun, Step, expect, failed_check, rotate, start};
+use super::rotate;
 use crate::cluster::{ClusterKind, ObjectRef};
 use crate::etcd::stale::{StaleReport, count_stale};
+use crate::scenario::objects::content;
+use crate::scenario::{Scenario, ScenarioRun, Step, expect, failed_check, start};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rewrite",

@@ -3,12 +3,12 @@
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::canary::Search;
-use super::context::{decode_kms_v2, ensure_decrypts, kms_v2_key_id};
-use super::objects::{self, SIZES, TestObject};
-use super::{Scenario, ScenarioRun, Step, expect, failed_check, start};
 use crate::cluster::ClusterKind;
 use crate::etcd::value::recognise;
+use crate::scenario::Search;
+use crate::scenario::objects::{self, SIZES, TestObject};
+use crate::scenario::{Scenario, ScenarioRun, Step, expect, failed_check, start};
+use crate::scenario::{decode_kms_v2, ensure_decrypts, kms_v2_key_id};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "encrypt",

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use futures::FutureExt;
 
-use super::context::{decode_kms_v2, kms_v2_key_id};
 use super::encrypt::ensure_no_plaintext;
-use super::objects::{self, TestObject};
-use super::{Scenario, ScenarioRun, Step, expect, start};
 use crate::cluster::{ClusterKind, ObjectRef};
 use crate::etcd::{Snapshot, Stored};
 use crate::inspect::decryptor::Decryptors;
+use crate::scenario::objects::{self, TestObject};
+use crate::scenario::{Scenario, ScenarioRun, Step, expect, start};
+use crate::scenario::{decode_kms_v2, kms_v2_key_id};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "snapshot-theft",
