@@ -1,13 +1,11 @@
 //! A lock that keeps a service of another process's lab down: an flock'ed file, which the kernel
 //! releases when the holder dies.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use rustix::fs::{FlockOperation, flock};
 
 /// Polling interval: waiting for an flock would block a thread.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -57,10 +55,10 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -1,11 +1,9 @@
 //! The lock file of a lab: locked by its owner, released by the kernel when that dies.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 /// A held lock.
 #[derive(Debug)]
@@ -31,10 +29,10 @@ impl Lock {
                 .truncate(false)
                 .mode(0o600)
                 .open(path)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match file.try_lock() {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
             }
             // The previous holder may have unlinked it between open and flock: the lock is then on
             // a file that nobody else finds.
@@ -59,7 +57,7 @@ impl Drop for Lock {
     /// Releases the lock, also for a child that another thread is starting: it has a copy of the
     /// descriptor until it executes its program.
     fn drop(&mut self) {
-        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+        if let Err(error) = self.file.unlock() {
             tracing::warn!(%error, path = %self.path.display(), "cannot release a lock");
         }
     }

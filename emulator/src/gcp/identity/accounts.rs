@@ -75,7 +75,7 @@ impl KeyFile {
                 .ok_or_else(|| format!("it has no {name}"))
         };
         let private_key = Zeroizing::new(field("private_key")?.to_owned());
-        let der = PrivatePkcs8KeyDer::from_pem_slice(private_key.as_bytes());
+        let der = PrivatePkcs8KeyDer::from_pem_slice(private_key.as_bytes()).map(Zeroizing::new);
         let pair = der
             .ok()
             .and_then(|der| RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok());
