@@ -1,8 +1,10 @@
 //! Request counts by operation, caller and outcome, including rejected requests.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::hash::RandomState;
 use std::sync::{Mutex, PoisonError};
 
+use hashbrown::{Equivalent, HashMap};
 use kmslab_emulator_api::{RequestCount, RequestCounts};
 
 /// Maximum number of rows. Requests beyond them are counted for the caller `other`, so that
@@ -16,24 +18,68 @@ pub(crate) const OK: &str = "OK";
 pub(crate) const UNKNOWN: &str = "unknown";
 
 #[derive(Debug, Default)]
-pub(crate) struct Counter(Mutex<BTreeMap<Row, u64>>);
+pub(crate) struct Counter(Mutex<HashMap<Row, u64, RandomState>>);
 
-/// Cloud, operation, caller and code.
-type Row = (&'static str, String, String, String);
+/// Labels of a row.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Row {
+    cloud: &'static str,
+    operation: String,
+    caller: String,
+    code: String,
+}
+
+/// A row to look up. Fields are in the order of [`Row`], so that both have the same hash.
+#[derive(Debug, Hash)]
+struct RowRef<'a> {
+    cloud: &'static str,
+    operation: &'a str,
+    caller: &'a str,
+    code: &'a str,
+}
+
+impl Equivalent<Row> for RowRef<'_> {
+    fn equivalent(&self, row: &Row) -> bool {
+        self.operation == row.operation
+            && self.caller == row.caller
+            && self.code == row.code
+            && self.cloud == row.cloud
+    }
+}
+
+impl RowRef<'_> {
+    fn to_row(&self) -> Row {
+        Row {
+            cloud: self.cloud,
+            operation: self.operation.to_owned(),
+            caller: self.caller.to_owned(),
+            code: self.code.to_owned(),
+        }
+    }
+}
 
 impl Counter {
     pub(crate) fn count(&self, cloud: &'static str, operation: &str, caller: &str, code: &str) {
-        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (
-            cloud,
+        let (operation, caller, code) = (
             truncate_label(operation),
             truncate_label(caller),
             truncate_label(code),
         );
-        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
-            key.2 = "other".to_owned();
+        let mut row = RowRef {
+            cloud,
+            operation: &operation,
+            caller: &caller,
+            code: &code,
+        };
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = rows.get_mut(&row) {
+            *count += 1;
+            return;
         }
-        *rows.entry(key).or_default() += 1;
+        if rows.len() >= MAX_ROWS {
+            row.caller = "other";
+        }
+        *rows.entry(row.to_row()).or_default() += 1;
     }
 
     /// Removes all counts.
@@ -44,31 +90,32 @@ impl Counter {
             .clear();
     }
 
+    /// All counts, sorted by label.
     pub(crate) fn snapshot(&self) -> RequestCounts {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |((cloud, operation, caller, code), count): (&Row, &u64)| RequestCount {
-            cloud: (*cloud).to_owned(),
-            operation: operation.clone(),
-            caller: caller.clone(),
-            code: code.clone(),
+        let mut sorted: Vec<(&Row, &u64)> = rows.iter().collect();
+        sorted.sort_unstable();
+        let rows = sorted.into_iter().map(|(row, count)| RequestCount {
+            cloud: row.cloud.to_owned(),
+            operation: row.operation.clone(),
+            caller: row.caller.clone(),
+            code: row.code.clone(),
             count: *count,
-        };
+        });
+        let rows: Vec<RequestCount> = rows.collect();
         RequestCounts {
-            total: rows.values().sum(),
-            rows: rows.iter().map(row).collect(),
+            total: rows.iter().map(|row| row.count).sum(),
+            rows,
         }
     }
 }
 
 /// Truncates a label; parts of it come from the request.
-fn truncate_label(label: &str) -> String {
-    match label
-        .char_indices()
-        .find(|(at, c)| at + c.len_utf8() > MAX_LABEL_LEN)
-    {
-        Some((end, _)) => format!("{}…", &label[..end]),
-        None => label.to_owned(),
+fn truncate_label(label: &str) -> Cow<'_, str> {
+    if label.len() <= MAX_LABEL_LEN {
+        return label.into();
     }
+    format!("{}…", &label[..label.floor_char_boundary(MAX_LABEL_LEN)]).into()
 }
 
 #[cfg(test)]

@@ -63,8 +63,7 @@ impl Emulator {
         } = listening;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let guard = from_fn_with_state(hosts, host::guard);
-        let router = router::router(state.services.clone()).layer(guard.clone());
+        let router = router::router(state.services.clone(), Arc::clone(&hosts));
         let room = server::connection_slots();
         let served = |router| ServedRouter {
             router,
@@ -97,6 +96,7 @@ impl Emulator {
         tasks.spawn(apply_due_periodically(Arc::clone(&state), stop.clone()));
         let admin = admin.map(|(listener, address)| {
             let room = Arc::new(Semaphore::new(server::ADMIN_CONNECTIONS));
+            let guard = from_fn_with_state(hosts, host::guard);
             tasks.spawn(serve(
                 listener,
                 None,

@@ -52,7 +52,7 @@ async fn handle(
     room: Arc<Semaphore>,
 ) -> Response {
     let host = match host::requested_host(request.uri(), request.headers()) {
-        Ok(host) => host,
+        Ok(host) => host.to_owned(),
         Err(reason) => return text(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")),
     };
     if request.method() != Method::CONNECT {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
@@ -20,7 +20,7 @@ use crate::aws::{self, service::AwsService};
 use crate::azure::{self, Azure};
 use crate::gcp::{self, Gcp};
 use crate::http::drain::{self, SharedBody};
-use crate::http::host::Target;
+use crate::http::host::{self, Hosts, Target};
 use crate::pipeline::Pipeline;
 
 /// The front ends and what they share.
@@ -72,14 +72,24 @@ impl Services {
 
 /// A router that passes every request to one handler, so that unknown paths get a vendor's error as
 /// well.
-pub(crate) fn router(services: Services) -> Router {
-    Router::new().fallback(handle).with_state(services)
+pub(crate) fn router(services: Services, hosts: Arc<Hosts>) -> Router {
+    let front = Front { services, hosts };
+    Router::new().fallback(handle).with_state(front)
 }
 
-async fn handle(State(services): State<Services>, request: http::Request<Body>) -> Response {
+#[derive(Clone)]
+struct Front {
+    services: Services,
+    hosts: Arc<Hosts>,
+}
+
+async fn handle(State(front): State<Front>, request: http::Request<Body>) -> Response {
+    let Front { services, hosts } = front;
     let (mut parts, body) = request.into_parts();
     let waits = drain::expects_continue(&parts.headers);
     let body = SharedBody::new(body);
+    // Here and not as a layer: a layer costs two boxed futures a request.
+    let refusal = host::forbidden(&hosts, &parts.uri, &parts.headers);
     // HTTP/2 has it in the URI; signatures cover it as this header.
     if let Some(authority) = parts
         .uri
@@ -89,7 +99,10 @@ async fn handle(State(services): State<Services>, request: http::Request<Body>) 
     {
         parts.headers.insert(HOST, value);
     }
-    let response = respond(services, parts, body.reader()).await;
+    let response = match refusal {
+        Some(refusal) => refusal.into_response(),
+        None => respond(services, parts, body.reader()).await,
+    };
     if !waits {
         body.drain().await;
     }

@@ -5,9 +5,10 @@
 //! session token. All of them answer HTTP 400.
 
 use crate::well_known::{AWS_ACCESS_KEY, AWS_ACCOUNT, AWS_REGION};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http::header::{AUTHORIZATION, DATE};
 use http::request::Parts;
@@ -109,7 +110,9 @@ fn is_access_key_id(id: &str) -> bool {
 /// The access key id that an unverified request states, for the request counts.
 pub(crate) fn claimed_access_key(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let id = Authorization::parse(header).ok()?.access_key_id;
+    // The header is parsed and checked later, with the body.
+    let (_, credential) = header.split_once("Credential=")?;
+    let (id, _) = credential.split_once('/')?;
     is_access_key_id(id).then_some(id)
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn claimed_access_key(parts: &Parts) -> Option<&str> {
 pub struct Authenticator {
     mode: Auth,
     credentials: Credentials,
-    signing_keys: RwLock<HashMap<String, SigningKey>>,
+    signing_keys: RwLock<HashMap<String, Arc<SigningKey>>>,
 }
 
 impl Authenticator {
@@ -194,7 +197,8 @@ impl Authenticator {
             (Err(error), Some(_)) => return Err(malformed(&error, header)),
             (Ok(authorization), Some(_)) => authorization,
         };
-        let time = check_time(&time.unwrap_or_default(), wall_now)?;
+        let time = time.unwrap_or_default();
+        check_time(&time, wall_now)?;
         if !authorization.signs("host") {
             return Err(invalid_signature(
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
@@ -248,7 +252,7 @@ impl Authenticator {
             .cloned();
         let key = kept
             .clone()
-            .unwrap_or_else(|| SigningKey::derive(&credential.secret, scope));
+            .unwrap_or_else(|| Arc::new(SigningKey::derive(&credential.secret, scope)));
         if !bool::from(
             key.sign(&text)
                 .as_bytes()
@@ -274,18 +278,18 @@ impl Authenticator {
 
 /// Returns `X-Amz-Date`, else `Date`, in the form used in the string to sign. A value in an unknown
 /// form is returned unchanged.
-fn request_time(parts: &Parts) -> Option<String> {
+fn request_time(parts: &Parts) -> Option<Cow<'_, str>> {
     if let Some(value) = parts.headers.get("x-amz-date") {
-        return Some(String::from_utf8_lossy(value.as_bytes()).into_owned());
+        return Some(String::from_utf8_lossy(value.as_bytes()));
     }
     let text = parts.headers.get(DATE)?.to_str().ok()?;
     match jiff::fmt::rfc2822::parse(text) {
-        Ok(zoned) => Some(sigv4::format_time(zoned.timestamp())),
-        Err(_) => Some(text.to_owned()),
+        Ok(zoned) => Some(sigv4::format_time(zoned.timestamp()).into()),
+        Err(_) => Some(text.into()),
     }
 }
 
-fn check_time(text: &str, now: Timestamp) -> Result<String, AwsError> {
+fn check_time(text: &str, now: Timestamp) -> Result<(), AwsError> {
     let Some(time) = sigv4::parse_time(text) else {
         let message = format!(
             "Date must be in ISO-8601 'basic format'. Got '{text}'. See http://en.wikipedia.org/wiki/ISO_8601"
@@ -307,7 +311,7 @@ fn check_time(text: &str, now: Timestamp) -> Result<String, AwsError> {
             "Signature not yet current: {text} is still later than {latest} ({now} + 5 min.)"
         )));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 fn check_scope(scope: Scope<'_>, time: &str) -> Result<(), AwsError> {
@@ -345,18 +349,15 @@ fn check_scope(scope: Scope<'_>, time: &str) -> Result<(), AwsError> {
 /// Checks the form of a region name, such as `us-east-1` or `us-gov-west-1`. Every name of that
 /// form is accepted.
 fn is_region(name: &str) -> bool {
-    let parts: Vec<&str> = name.split('-').collect();
-    let word = |part: &&str| {
-        (1..=12).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_lowercase())
+    let word =
+        |part: &str| (1..=12).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_lowercase());
+    let Some((words, number)) = name.rsplit_once('-') else {
+        return false;
     };
-    match parts.as_slice() {
-        [words @ .., number] if (2..=4).contains(&words.len()) => {
-            words.iter().all(word)
-                && (1..=2).contains(&number.len())
-                && number.bytes().all(|b| b.is_ascii_digit())
-        }
-        _ => false,
-    }
+    (2..=4).contains(&words.split('-').count())
+        && words.split('-').all(word)
+        && (1..=2).contains(&number.len())
+        && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn check_token(parts: &Parts, credential: &Credential) -> Result<(), AwsError> {

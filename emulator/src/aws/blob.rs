@@ -127,7 +127,8 @@ pub(crate) fn strip_magic(opened: &[u8]) -> Option<&[u8]> {
 /// different contexts never give the same bytes; pairs are sorted, so that their order does not
 /// matter.
 pub(crate) fn aad(salt: &[u8; SALT_BYTES], context: &BTreeMap<&str, &str>) -> Vec<u8> {
-    let mut data = salt.to_vec();
+    let mut data = Vec::with_capacity(64);
+    data.extend_from_slice(salt);
     data.extend((context.len() as u64).to_be_bytes());
     for text in context.iter().flat_map(|(key, value)| [key, value]) {
         data.extend((text.len() as u64).to_be_bytes());
@@ -137,9 +138,10 @@ pub(crate) fn aad(salt: &[u8; SALT_BYTES], context: &BTreeMap<&str, &str>) -> Ve
 }
 
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let mut out = vec![tag];
-    match content.len() {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(length + 1 + 1 + size_of::<usize>());
+    out.push(tag);
+    match length {
         short @ 0..=0x7f => out.push(short as u8),
         long => {
             let bytes = long.to_be_bytes();
@@ -148,7 +150,9 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
             out.extend(bytes);
         }
     }
-    out.extend(content);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
     out
 }
 

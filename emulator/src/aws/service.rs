@@ -123,7 +123,10 @@ impl Exchange for JsonExchange {
             input,
         } = request;
         let response = operation.run(&service.aws, &caller, &input)?;
-        serde_json::to_vec(&response).map_err(AwsError::internal)
+        // An answer of Encrypt to a short plaintext has about 420 bytes.
+        let mut body = Vec::with_capacity(512);
+        serde_json::to_writer(&mut body, &response).map_err(AwsError::internal)?;
+        Ok(body)
     }
 
     fn encode(&self, _: &Parts, outcome: Result<Vec<u8>, AwsError>) -> Response {

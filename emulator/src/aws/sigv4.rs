@@ -4,6 +4,8 @@
 //!
 //! Which access keys are known, and the messages of errors, are in `super::auth`.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::{digest, hmac};
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -98,8 +100,19 @@ impl<'a> Authorization<'a> {
         if algorithm != ALGORITHM {
             return Err(ParseError::Algorithm(algorithm));
         }
-        let elements: Vec<&str> = credential.split('/').collect();
-        let &[access_key_id, date, region, service, terminator] = elements.as_slice() else {
+        let mut elements = credential.split('/');
+        let five = [(); 5].map(|()| elements.next());
+        let (
+            [
+                Some(access_key_id),
+                Some(date),
+                Some(region),
+                Some(service),
+                Some(terminator),
+            ],
+            None,
+        ) = (five, elements.next())
+        else {
             return Err(ParseError::Credential(credential));
         };
         Ok(Self {
@@ -145,7 +158,9 @@ pub fn canonical_request(request: SignedRequest<'_>, signed_headers: &[&str]) ->
     out.push(b'\n');
     out.extend_from_slice(canonical_path(request.path).as_bytes());
     out.push(b'\n');
-    out.extend_from_slice(canonical_query(request.query).as_bytes());
+    if !request.query.is_empty() {
+        out.extend_from_slice(canonical_query(request.query).as_bytes());
+    }
     out.push(b'\n');
     for name in signed_headers {
         let mut values = request.headers.get_all(*name).iter().peekable();
@@ -160,7 +175,12 @@ pub fn canonical_request(request: SignedRequest<'_>, signed_headers: &[&str]) ->
         out.push(b'\n');
     }
     out.push(b'\n');
-    out.extend_from_slice(signed_headers.join(";").as_bytes());
+    for (index, name) in signed_headers.iter().enumerate() {
+        if index > 0 {
+            out.push(b';');
+        }
+        out.extend_from_slice(name.as_bytes());
+    }
     out.push(b'\n');
     out.extend_from_slice(sha256_hex(request.body).as_bytes());
     Some(out)
@@ -260,9 +280,9 @@ fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// Resolves dot segments and empty segments, then percent-encodes each segment once more.
-fn canonical_path(path: &str) -> String {
+fn canonical_path(path: &str) -> Cow<'_, str> {
     if path == "/" {
-        return "/".to_owned();
+        return path.into();
     }
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -280,7 +300,7 @@ fn canonical_path(path: &str) -> String {
     if segments.is_empty() || path.ends_with('/') {
         out.push('/');
     }
-    out
+    out.into()
 }
 
 /// Decodes the parameters, encodes them canonically and sorts them.

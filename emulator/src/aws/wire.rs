@@ -90,12 +90,9 @@ impl Input {
             return Ok(None);
         };
         let text = as_text(value)?;
-        check_length(
-            text.chars().count(),
-            &length,
-            &format!("'{text}'"),
-            &self.member_path(name),
-        )?;
+        check_length(text.chars().count(), &length, || {
+            (format!("'{text}'"), self.member_path(name))
+        })?;
         Ok(Some(text))
     }
 
@@ -198,7 +195,9 @@ impl Input {
             return Err(unexpected(value, "a Blob"));
         };
         let bytes = Zeroizing::new(decode(text)?);
-        check_length(bytes.len(), &length, "", &self.member_path(name))?;
+        check_length(bytes.len(), &length, || {
+            (String::new(), self.member_path(name))
+        })?;
         Ok(Some(bytes))
     }
 
@@ -225,12 +224,9 @@ impl Input {
             return Ok(None);
         };
         let texts = list.iter().map(as_text).collect::<Result<Vec<_>, _>>()?;
-        check_length(
-            texts.len(),
-            &(0..=most),
-            &format!("'[{}]'", texts.join(", ")),
-            &self.member_path(name),
-        )?;
+        check_length(texts.len(), &(0..=most), || {
+            (format!("'[{}]'", texts.join(", ")), self.member_path(name))
+        })?;
         Ok(Some(texts))
     }
 
@@ -322,13 +318,16 @@ fn unexpected_structure() -> AwsError {
     AwsError::wrong_type("Start of structure or map found where not expected.")
 }
 
+/// Fails if `length` is outside `range`. `described` gives the value and the member of the error.
 fn check_length(
     length: usize,
     range: &RangeInclusive<usize>,
-    value: &str,
-    member: &str,
+    described: impl FnOnce() -> (String, String),
 ) -> Result<(), AwsError> {
-    let refused = |rule: String| Err(AwsError::constraint(value, member, rule));
+    let refused = |rule: String| {
+        let (value, member) = described();
+        Err(AwsError::constraint(&value, &member, rule))
+    };
     if length < *range.start() {
         return refused(format!(
             "Member must have length greater than or equal to {}",

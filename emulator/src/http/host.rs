@@ -61,10 +61,11 @@ impl Hosts {
     /// Reports whether a name without port is answered. Addresses and names of one label cannot be
     /// registered in DNS.
     fn allows(&self, name: &str) -> bool {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if !name.contains('.') || address(&name).is_some() {
+        let name = name.trim_end_matches('.');
+        if !name.contains('.') || address(name).is_some() {
             return true;
         }
+        let name = name.to_ascii_lowercase();
         let is_below = |domain: &str| {
             name.strip_suffix(domain)
                 .is_some_and(|rest| rest.ends_with('.'))
@@ -91,7 +92,10 @@ fn address(name: &str) -> Option<IpAddr> {
 ///
 /// Two different hosts, a user, or characters that no host name has are errors: another program on
 /// the way may have read them differently.
-pub(crate) fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<String, &'static str> {
+pub(crate) fn requested_host<'a>(
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Result<&'a str, &'static str> {
     let mut values = headers.get_all(header::HOST).iter();
     let by_header = match (values.next(), values.next()) {
         (_, Some(_)) => return Err("there are several Host headers"),
@@ -105,7 +109,7 @@ pub(crate) fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<String, &
         .map(|authority| host_of(authority.as_str()))
         .transpose()?;
     match (by_uri, by_header) {
-        (Some(uri), Some(header)) if !uri.eq_ignore_ascii_case(&header) => {
+        (Some(uri), Some(header)) if !uri.eq_ignore_ascii_case(header) => {
             Err("the request names two hosts")
         }
         (uri, header) => Ok(uri.or(header).unwrap_or_default()),
@@ -165,7 +169,7 @@ impl<'a> Target<'a> {
     }
 }
 
-fn host_of(authority: &str) -> Result<String, &'static str> {
+fn host_of(authority: &str) -> Result<&str, &'static str> {
     if authority.contains('@') {
         return Err("the host has a user in front");
     }
@@ -183,7 +187,7 @@ fn host_of(authority: &str) -> Result<String, &'static str> {
     if !is_name && (!host.starts_with('[') || address(host).is_none()) {
         return Err("the host is neither a name nor an address");
     }
-    Ok(host.to_owned())
+    Ok(host)
 }
 
 /// Rejects requests for other hosts and from web pages of another origin.
@@ -193,25 +197,32 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     match forbidden(&hosts, request.uri(), request.headers()) {
-        Some((status, reason)) => {
+        Some(refusal) => {
             if !drain::expects_continue(request.headers()) {
                 SharedBody::new(request.into_body()).drain().await;
             }
-            (status, format!("{reason}\n")).into_response()
+            refusal.into_response()
         }
         None => next.run(request).await,
     }
 }
 
-fn forbidden(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, String)> {
+/// The response of [`guard`] to a request that it rejects.
+pub(crate) fn forbidden(
+    hosts: &Hosts,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Option<(StatusCode, String)> {
     let host = match requested_host(uri, headers) {
         Ok(host) => host,
-        Err(reason) => return Some((StatusCode::BAD_REQUEST, format!("bad request: {reason}"))),
+        Err(reason) => {
+            return Some((StatusCode::BAD_REQUEST, format!("bad request: {reason}\n")));
+        }
     };
-    if !hosts.allows(&host) {
+    if !hosts.allows(host) {
         let reason = format!(
             "the emulator does not answer under the name {host}, which may be a web page's trick: start it with --allow-host {host} if \
-             the name is yours"
+             the name is yours\n"
         );
         return Some((StatusCode::FORBIDDEN, reason));
     }
@@ -223,7 +234,7 @@ fn forbidden(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCod
     foreign.then(|| {
         (
             StatusCode::FORBIDDEN,
-            "requests from web pages of another origin are rejected".to_owned(),
+            "requests from web pages of another origin are rejected\n".to_owned(),
         )
     })
 }
@@ -238,7 +249,7 @@ mod tests {
             request = request.header("host", *host);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        requested_host(&parts.uri, &parts.headers)
+        requested_host(&parts.uri, &parts.headers).map(str::to_owned)
     }
 
     #[test]
