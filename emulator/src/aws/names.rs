@@ -1,5 +1,7 @@
 //! ARNs, key ids, realms, and the enums of the API model.
 
+use std::fmt;
+
 use kmslab_keycore::{KeyId, Realm};
 
 use super::Caller;
@@ -32,7 +34,7 @@ fn partition(region: &str) -> &'static str {
         .map_or("aws", |(_, partition)| partition)
 }
 
-fn arn(account: &str, region: &str, resource: &str) -> String {
+fn arn(account: &str, region: &str, resource: impl fmt::Display) -> String {
     format!(
         "arn:{}:kms:{region}:{account}:{resource}",
         partition(region)
@@ -41,7 +43,7 @@ fn arn(account: &str, region: &str, resource: &str) -> String {
 
 /// `arn:aws:kms:REGION:ACCOUNT:key/ID`.
 pub(crate) fn key_arn(account: &str, region: &str, id: &str) -> String {
-    arn(account, region, &format!("key/{id}"))
+    arn(account, region, format_args!("key/{id}"))
 }
 
 /// The ARN of an alias; `name` starts with `alias/`.
