@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use kmslab_emulator_api::Fault;
 use kmslab_keycore::{
     Clock, Entropy, Front, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy,
 };
@@ -21,6 +22,7 @@ use crate::emulator::{BoundPorts, Emulator};
 use crate::gcp::{self, Gcp};
 use crate::http::host::Hosts;
 use crate::pipeline::Pipeline;
+use crate::pipeline::faults::{AddFaultError, Faults};
 use crate::proxy;
 use crate::router::Services;
 use crate::seed::{SeedCredential, SeedError, SeedFile};
@@ -52,6 +54,9 @@ pub enum StartError {
     /// A seed cannot be applied.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// A fault cannot be used.
+    #[error("cannot use a fault: {0}")]
+    Fault(#[from] AddFaultError),
 }
 
 impl StartError {
@@ -84,6 +89,8 @@ impl Emulator {
             entropy: Arc::new(SystemEntropy),
             azure_tenant: AZURE_TENANT.to_owned(),
             azure_token_lifetime: azure::TOKEN_LIFETIME,
+            faults: Vec::new(),
+            fault_seed: None,
         }
     }
 }
@@ -107,6 +114,8 @@ pub struct EmulatorBuilder {
     entropy: Arc<dyn Entropy>,
     azure_tenant: String,
     azure_token_lifetime: SignedDuration,
+    faults: Vec<Fault>,
+    fault_seed: Option<u64>,
 }
 
 impl EmulatorBuilder {
@@ -213,6 +222,18 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Sets the faults of the start and of a reset.
+    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Sets the seed of the faults' random decisions; by default it is random.
+    pub fn fault_seed(mut self, seed: u64) -> Self {
+        self.fault_seed = Some(seed);
+        self
+    }
+
     /// Binds all ports and serves until the returned value is dropped or shut down.
     pub async fn start(self) -> Result<Emulator, StartError> {
         let mut credentials = Credentials::well_known();
@@ -262,7 +283,12 @@ impl EmulatorBuilder {
             self.auth,
         );
         let gcp = Arc::new(gcp);
-        let pipeline = Pipeline::default();
+        let fault_seed = self.fault_seed.unwrap_or_else(|| fastrand::u64(..));
+        let faults = Faults::new(fault_seed, self.faults, lab.clone(), Arc::clone(&self.wall))?;
+        let pipeline = Pipeline {
+            counter: Arc::default(),
+            faults: Arc::new(faults),
+        };
         let service = Arc::new(AwsService {
             aws,
             authenticator: Authenticator::new(self.auth, credentials),

@@ -14,6 +14,12 @@ const MAX_ROWS: usize = 4096;
 const MAX_LABEL_LEN: usize = 128;
 /// The outcome of a successful request.
 pub(crate) const OK: &str = "OK";
+/// The outcome of a request whose client left before the response.
+pub(crate) const CANCELLED: &str = "cancelled";
+/// The outcome of a request whose connection a fault reset.
+pub(crate) const RESET: &str = "reset";
+/// The outcome of a request that a fault left without a response.
+pub(crate) const HANG: &str = "hang";
 /// Operation of requests that name none of the emulator's, and caller of requests that name none.
 pub(crate) const UNKNOWN: &str = "unknown";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use jiff::Timestamp;
-use kmslab_emulator_api::{ClockMoved, Endpoints, KeyTable, RequestCounts};
+use kmslab_emulator_api::{ClockMoved, Endpoints, Fault, FaultTable, KeyTable, RequestCounts};
 use kmslab_keycore::{Clock as _, ClockError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::admin;
 use crate::gcp::identity::KeyFile;
 use crate::http::host::{self, Hosts};
+use crate::pipeline::faults::AddFaultError;
 use crate::proxy;
 use crate::router;
 use crate::seed::SeedError;
@@ -198,7 +199,28 @@ impl Emulator {
         self.state.key_table().await
     }
 
-    /// Removes all keys, callers and request counts, and applies the seed again. The clock stays.
+    /// Adds a fault behind the others and returns its name.
+    pub fn add_fault(&self, fault: Fault) -> Result<String, AddFaultError> {
+        self.state.services.pipeline.faults.add(fault)
+    }
+
+    /// Removes a fault. Returns whether there was one of that name.
+    pub fn remove_fault(&self, name: &str) -> bool {
+        self.state.services.pipeline.faults.remove(name)
+    }
+
+    /// Removes all faults and returns their number.
+    pub fn clear_faults(&self) -> usize {
+        self.state.services.pipeline.faults.clear()
+    }
+
+    /// All faults, with their hits and the seed of their random decisions.
+    pub fn faults(&self) -> FaultTable {
+        self.state.services.pipeline.faults.table()
+    }
+
+    /// Removes all keys, callers and request counts, and applies the seed and the faults of the
+    /// start again. The clock stays.
     pub async fn reset(&self) -> Result<(), SeedError> {
         self.state.reset().await
     }
@@ -206,6 +228,8 @@ impl Emulator {
     /// Stops listening, waits up to 5 s for running requests, and ends.
     pub async fn stop(mut self) {
         self.state.services.stop();
+        // Requests that a fault holds back are answered.
+        self.clear_faults();
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }

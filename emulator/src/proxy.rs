@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::http::connection::Connection;
 use crate::http::host;
 use crate::server::{self, ServedRouter};
 
@@ -72,13 +73,16 @@ async fn handle(
     if !is_served(&host) || request.uri().port_u16() != Some(443) {
         return not_served(&host);
     }
+    // That of the tunnel, which faults reset.
+    let client = request.extensions().get().cloned();
+    let client: Connection = client.unwrap_or_default();
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
             Ok(stream) => {
                 // The connection before the upgrade has released its slot. The longest waiter gets
                 // the next one, so that at most one per listener runs without.
                 let _place = room.acquire_owned().await;
-                server::over_tls(TokioIo::new(stream), tls, services).await;
+                server::over_tls(TokioIo::new(stream), client, tls, services).await;
             }
             Err(error) => tracing::debug!(%error, "a client of the proxy went away"),
         }

@@ -19,6 +19,7 @@ use kmslab_keycore::DueChanges;
 use crate::aws::{self, service::AwsService};
 use crate::azure::{self, Azure};
 use crate::gcp::{self, Gcp};
+use crate::http::connection::Cut;
 use crate::http::drain::{self, SharedBody};
 use crate::http::host::{self, Hosts, Target};
 use crate::pipeline::Pipeline;
@@ -67,6 +68,7 @@ impl Services {
         self.gcp.core.reset();
         self.gcp.reset();
         self.pipeline.counter.clear();
+        self.pipeline.faults.reset();
     }
 }
 
@@ -99,9 +101,13 @@ async fn handle(State(front): State<Front>, request: http::Request<Body>) -> Res
     {
         parts.headers.insert(HOST, value);
     }
-    let response = match refusal {
+    let mut response = match refusal {
         Some(refusal) => refusal.into_response(),
         None => respond(services, parts, body.reader()).await,
+    };
+    let response = match response.extensions_mut().remove::<Cut>() {
+        Some(cut) => cut.apply(response).await,
+        None => response,
     };
     if !waits {
         body.drain().await;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use crate::http::connection::Connection;
 
 /// A bound listener and its address, with the port resolved.
 pub(crate) type BoundListener = (TcpListener, SocketAddr);
@@ -110,19 +114,25 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: ServedR
     ) {
         return;
     }
+    let client = Connection::default();
+    let stream = client.stream(stream);
     match tls {
-        None => log_end(http(stream, served).await),
-        Some(acceptor) => over_tls(stream, acceptor, served).await,
+        None => log_end(http(stream, client, served).await),
+        Some(acceptor) => over_tls(stream, client, acceptor, served).await,
     }
 }
 
-/// Serves on a stream that starts with a TLS handshake.
-pub(crate) async fn over_tls<S>(stream: S, acceptor: TlsAcceptor, served: ServedRouter)
-where
+/// Serves on a stream that starts with a TLS handshake. `client` is the connection below it.
+pub(crate) async fn over_tls<S>(
+    stream: S,
+    client: Connection,
+    acceptor: TlsAcceptor,
+    served: ServedRouter,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match accept(stream, acceptor, &served).await {
-        Ok(stream) => log_end(http(stream, served).await),
+        Ok(stream) => log_end(http(stream, client, served).await),
         Err(error) => {
             tracing::debug!(%error, "TLS handshake failed; does the client trust our CA?")
         }
@@ -152,7 +162,7 @@ where
 }
 
 /// Detects HTTP/1.1 or HTTP/2, which gRPC needs, by the first bytes.
-async fn http<S>(stream: S, served: ServedRouter) -> Result<(), BoxError>
+async fn http<S>(stream: S, client: Connection, served: ServedRouter) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -162,6 +172,10 @@ where
         stop,
     } = served;
     let service = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(client.clone());
+        service.call(request)
+    });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -172,10 +186,17 @@ where
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
+        // In this order, so that what is ready is written before a request ends the connection.
+        biased;
         done = serving.as_mut() => return done,
+        () = client.ended() => return Ok(()),
         () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    serving.await
+    tokio::select! {
+        biased;
+        done = serving => done,
+        () = client.ended() => Ok(()),
+    }
 }
 
 /// File descriptors that are not for client connections: listeners, files, and the admin port's

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod counts;
 mod endpoints;
+mod fault;
 mod keytable;
 
 #[cfg(feature = "client")]
@@ -15,4 +16,7 @@ pub use client::{AdminClient, AdminError};
 pub use clock::{ClockMoved, Clocks};
 pub use counts::{RequestCount, RequestCounts};
 pub use endpoints::Endpoints;
+pub use fault::{
+    Cloud, Effect, Fault, FaultFile, FaultStatus, FaultTable, InvalidFault, Moment, ResetAt, Wrong,
+};
 pub use keytable::{BlobId, KeyRow, KeyTable, UsedVersion, VersionRow, blob_id};

@@ -105,6 +105,33 @@ impl AwsError {
         )
     }
 
+    /// A caller without permission for an operation that names no key.
+    pub(crate) fn access_denied_by_identity(user_arn: &str, permission: &str) -> Self {
+        Self::new(
+            "AccessDeniedException",
+            format!(
+                "User: {user_arn} is not authorized to perform: {permission} because no identity-based policy allows the \
+                 {permission} action"
+            ),
+        )
+    }
+
+    /// Too many requests, as recorded in a user's report (hyperlane-monorepo#2391).
+    pub(crate) fn throttled() -> Self {
+        Self::new(
+            "ThrottlingException",
+            "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.",
+        )
+    }
+
+    /// Temporary credentials that have expired.
+    pub(crate) fn expired_token() -> Self {
+        Self::new(
+            "ExpiredTokenException",
+            "The security token included in the request is expired",
+        )
+    }
+
     /// A well-formed ciphertext whose key is not in the caller's account and region.
     pub(crate) fn unknown_ciphertext_key() -> Self {
         Self::new(

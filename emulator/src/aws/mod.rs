@@ -10,6 +10,7 @@ mod blob;
 mod crypto;
 mod data;
 mod error;
+mod faults;
 mod keys;
 mod names;
 mod operation;

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
+use kmslab_emulator_api::Cloud;
 
-use super::service::{AwsService, CLOUD, MAX_BODY_BYTES, claimed_caller};
+use super::service::{AwsService, MAX_BODY_BYTES, claimed_caller};
 use crate::http::body::BodyError;
-use crate::pipeline::{Exchange, Failure, Labels};
+use crate::pipeline::{Call, Exchange, Failure, Labels};
 
 /// Reports whether a request uses the Query protocol.
 pub(super) fn is_query(parts: &Parts) -> bool {
@@ -49,12 +50,22 @@ pub(super) enum QueryError {
     InternalFailure,
 }
 
-impl Exchange for QueryExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = Infallible;
+/// A request that is carried out: there is none.
+pub(super) struct QueryCall(Infallible);
+
+impl Call for QueryCall {
+    const CLOUD: Cloud = Cloud::Aws;
     type Output = Infallible;
     type Error = QueryError;
+
+    fn run(self) -> Result<Infallible, QueryError> {
+        match self.0 {}
+    }
+}
+
+impl Exchange for QueryExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = QueryCall;
 
     fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), QueryError> {
         labels.caller = claimed_caller(parts);
@@ -66,7 +77,7 @@ impl Exchange for QueryExchange {
         _: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
-    ) -> Result<Infallible, QueryError> {
+    ) -> Result<QueryCall, QueryError> {
         let field = |name: &str| {
             let mut fields = form_urlencoded::parse(&body);
             fields
@@ -77,10 +88,6 @@ impl Exchange for QueryExchange {
             action: field("Action"),
             version: field("Version"),
         })
-    }
-
-    fn run(request: Infallible) -> Result<Infallible, QueryError> {
-        match request {}
     }
 
     fn encode(&self, _: &Parts, outcome: Result<Infallible, QueryError>) -> Response {

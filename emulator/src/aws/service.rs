@@ -9,17 +9,19 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
+use kmslab_emulator_api::{Cloud, Wrong};
 use kmslab_keycore::{Clock, Entropy};
+use serde_json::Value;
 
 use super::auth::{Authenticator, claimed_access_key};
 use super::wire::Input;
-use super::{Aws, AwsError, Caller, Operation};
+use super::{Aws, AwsError, Caller, Operation, faults};
 use crate::counts::UNKNOWN;
 use crate::http::body::BodyError;
 use crate::ids::random_uuid;
-use crate::pipeline::{Cost, Exchange, Failure, Labels};
+use crate::pipeline::faults::{Rejection, Subject};
+use crate::pipeline::{Call, Cost, Exchange, Failure, Labels};
 
-pub(super) const CLOUD: &str = "aws";
 /// Well above the largest request of the API: 32 KiB of policy, or 6 KiB of ciphertext, as base64
 /// in JSON.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -58,19 +60,51 @@ impl JsonExchange {
 }
 
 /// An authenticated request.
-pub(crate) struct Request {
+pub(crate) struct JsonCall {
     service: Arc<AwsService>,
     operation: &'static Operation,
     caller: Caller,
     input: Input,
 }
 
-impl Exchange for JsonExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = Request;
-    type Output = Vec<u8>;
+impl Call for JsonCall {
+    const CLOUD: Cloud = Cloud::Aws;
+    type Output = Value;
     type Error = AwsError;
+
+    fn cost(&self) -> Cost {
+        // All keys are symmetric.
+        Cost::Inline
+    }
+
+    fn run(self) -> Result<Value, AwsError> {
+        let Self {
+            service,
+            operation,
+            caller,
+            input,
+        } = self;
+        operation.run(&service.aws, &caller, &input)
+    }
+
+    fn subject(&self) -> Option<Subject> {
+        self.service.aws.fault_subject(&self.caller, &self.input)
+    }
+
+    fn rejected(&self, rejection: Rejection<'_>) -> Option<Result<Value, AwsError>> {
+        let aws = &self.service.aws;
+        aws.rejected(&self.caller, self.operation, &self.input, rejection)
+            .map(Err)
+    }
+
+    fn corrupt(output: &mut Value, wrong: Wrong) -> bool {
+        faults::corrupt(output, wrong)
+    }
+}
+
+impl Exchange for JsonExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = JsonCall;
 
     fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), AwsError> {
         self.operation = target(parts).and_then(Operation::find);
@@ -95,14 +129,14 @@ impl Exchange for JsonExchange {
         parts: &Arc<Parts>,
         body: Bytes,
         _: &mut Labels,
-    ) -> Result<Request, AwsError> {
+    ) -> Result<JsonCall, AwsError> {
         let operation = self.operation.ok_or_else(AwsError::unknown_operation)?;
         let service = Arc::clone(&self.service);
         let caller = service
             .authenticator
             .authenticate(parts, &body, service.wall.now())?;
         let input = Input::parse(operation, &body)?;
-        Ok(Request {
+        Ok(JsonCall {
             service,
             operation,
             caller,
@@ -110,27 +144,14 @@ impl Exchange for JsonExchange {
         })
     }
 
-    fn cost(&self, _: &Request) -> Cost {
-        // All keys are symmetric.
-        Cost::Inline
-    }
-
-    fn run(request: Request) -> Result<Vec<u8>, AwsError> {
-        let Request {
-            service,
-            operation,
-            caller,
-            input,
-        } = request;
-        let response = operation.run(&service.aws, &caller, &input)?;
-        // An answer of Encrypt to a short plaintext has about 420 bytes.
-        let mut body = Vec::with_capacity(512);
-        serde_json::to_writer(&mut body, &response).map_err(AwsError::internal)?;
-        Ok(body)
-    }
-
-    fn encode(&self, _: &Parts, outcome: Result<Vec<u8>, AwsError>) -> Response {
-        let (status, body) = match outcome {
+    fn encode(&self, _: &Parts, outcome: Result<Value, AwsError>) -> Response {
+        let encoded = outcome.and_then(|output| {
+            // An answer of Encrypt to a short plaintext has about 420 bytes.
+            let mut body = Vec::with_capacity(512);
+            serde_json::to_writer(&mut body, &output).map_err(AwsError::internal)?;
+            Ok(body)
+        });
+        let (status, body) = match encoded {
             Ok(body) => (StatusCode::OK, body),
             Err(error) => {
                 let mut body = serde_json::json!({ "__type": error.kind });

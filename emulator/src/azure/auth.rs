@@ -5,6 +5,7 @@ use crate::well_known::{AZURE_CLIENT_ID, AZURE_OBJECT_ID};
 use http::request::Parts;
 
 use super::AzureError;
+use super::error::TOKEN_EXPIRED;
 use super::identity::{Claims, Identity, InvalidToken, issuer};
 use crate::http::bearer::bearer_token;
 
@@ -92,8 +93,6 @@ fn message(refused: &InvalidToken, tenant: &str, resource: &str) -> String {
         InvalidToken::Audience(found) => {
             format!("AKV10022: Invalid audience. Expected {resource}, found: {found}.")
         }
-        InvalidToken::Expired | InvalidToken::NotYetValid => {
-            "[TokenExpired] Error validating token: 'S2S12086'.".to_owned()
-        }
+        InvalidToken::Expired | InvalidToken::NotYetValid => TOKEN_EXPIRED.to_owned(),
     }
 }

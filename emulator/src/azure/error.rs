@@ -6,11 +6,14 @@
 // A new error of the core must be translated here, and not become an internal one by default.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::time::Duration;
+
 use http::StatusCode;
 use kmslab_keycore::{KeyError, VersionState};
 use serde_json::{Value, json};
 
 use super::names::KeyName;
+use crate::pipeline::faults::codes::INJECTED;
 
 /// An error response: `{"error":{"code","message","innererror":{"code"}}}` with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +28,15 @@ pub(crate) struct AzureError {
     pub inner: Option<&'static str>,
     /// Whether the response has a `WWW-Authenticate` challenge.
     pub challenge: bool,
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<u64>,
 }
 
 const SEE_404: &str = "If you recently deleted this key you may be able to recover it using the correct recovery command. For help \
                        resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182";
+
+/// Message of an expired token.
+pub(super) const TOKEN_EXPIRED: &str = "[TokenExpired] Error validating token: 'S2S12086'.";
 
 impl AzureError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
@@ -38,6 +46,7 @@ impl AzureError {
             message: message.into(),
             inner: None,
             challenge: false,
+            retry_after: None,
         }
     }
 
@@ -63,6 +72,31 @@ impl AzureError {
 
     pub(crate) fn no_token() -> Self {
         Self::unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
+    }
+
+    /// A token whose lifetime is over.
+    pub(crate) fn token_expired() -> Self {
+        Self::unauthorized(TOKEN_EXPIRED)
+    }
+
+    /// Too many requests, as recorded in a user's report (AzureSignTool#219).
+    pub(crate) fn throttled(retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after: retry_after.map(|time| time.as_secs()),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Throttled",
+                "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached",
+            )
+        }
+    }
+
+    /// An error that a fault asks for by its code.
+    pub(crate) fn injected(status: StatusCode, code: &'static str) -> Self {
+        Self {
+            challenge: status == StatusCode::UNAUTHORIZED,
+            ..Self::new(status, code, INJECTED)
+        }
     }
 
     pub(crate) fn unknown_version(version: &str, latest: &str) -> Self {

@@ -8,6 +8,7 @@ mod crypto;
 mod data;
 mod deleted;
 mod error;
+mod faults;
 pub(crate) mod identity;
 mod jwk;
 mod keys;

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use axum::body::{Body, HttpBody as _};
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use kmslab_emulator_api::{Cloud, Wrong};
 use serde_json::Value;
 
+use super::auth::Principal;
 use super::operation::{Call, Operation};
 use super::vaults::Vault;
 use super::wire::{self, ApiVersion, Input};
-use super::{Azure, AzureError, RequestContext, auth, names};
+use super::{Azure, AzureError, RequestContext, auth, faults, names};
 use crate::http::body::BodyError;
 use crate::http::host;
-use crate::pipeline::{Exchange, Failure, Labels};
+use crate::pipeline::faults::{Rejection, Subject};
+use crate::pipeline::{self, Exchange, Failure, Labels, OutcomeOf};
 
-pub(super) const CLOUD: &str = "azure";
 /// Well above the largest body of the service, a backup.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 const SERVICE_VERSION: &str = "1.9.1720.1";
@@ -47,7 +49,7 @@ pub(crate) struct VaultExchange {
     /// Set once the vault is found.
     vault: Option<Arc<Vault>>,
     /// Set once the caller is authorized.
-    authorized: Option<(Call, ApiVersion)>,
+    authorized: Option<(Principal, Call, ApiVersion)>,
 }
 
 impl VaultExchange {
@@ -65,19 +67,52 @@ impl VaultExchange {
 pub(crate) struct AuthorizedRequest {
     azure: Arc<Azure>,
     vault: Arc<Vault>,
+    caller: Principal,
     call: Call,
     version: ApiVersion,
     parts: Arc<Parts>,
     input: Input,
 }
 
-impl Exchange for VaultExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = AuthorizedRequest;
+impl pipeline::Call for AuthorizedRequest {
+    const CLOUD: Cloud = Cloud::Azure;
     /// A response; `None` means no body.
     type Output = (StatusCode, Option<Value>);
     type Error = AzureError;
+
+    fn subject(&self) -> Option<Subject> {
+        self.azure.fault_subject(&self.vault, &self.call)
+    }
+
+    fn rejected(&self, rejection: Rejection<'_>) -> Option<Result<Self::Output, AzureError>> {
+        self.azure
+            .rejected(&self.vault, &self.caller, &self.call, rejection)
+            .map(Err)
+    }
+
+    fn corrupt((_, body): &mut Self::Output, wrong: Wrong) -> bool {
+        body.as_mut()
+            .is_some_and(|body| faults::corrupt(body, wrong))
+    }
+
+    fn run(self) -> Result<Self::Output, AzureError> {
+        let response = self.azure.run(&RequestContext {
+            vault: &self.vault,
+            call: &self.call,
+            input: &self.input,
+            query: self.parts.uri.query().unwrap_or_default(),
+            version: self.version,
+        })?;
+        Ok(match self.call.operation {
+            Operation::Purge => (StatusCode::NO_CONTENT, None),
+            _ => (StatusCode::OK, Some(response)),
+        })
+    }
+}
+
+impl Exchange for VaultExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = AuthorizedRequest;
 
     fn admit(&mut self, parts: &Parts, body: &Body, labels: &mut Labels) -> Result<(), AzureError> {
         let found = self.azure.vaults.get(&self.at.vault);
@@ -96,7 +131,7 @@ impl Exchange for VaultExchange {
         let version = wire::api_version(parts.uri.query().unwrap_or_default())?;
         let call = call?;
         self.azure.authorize(&vault, &caller, &call)?;
-        self.authorized = Some((call, version));
+        self.authorized = Some((caller, call, version));
         Ok(())
     }
 
@@ -106,12 +141,14 @@ impl Exchange for VaultExchange {
         body: Bytes,
         _: &mut Labels,
     ) -> Result<AuthorizedRequest, AzureError> {
-        let (Some(vault), Some((call, version))) = (&self.vault, self.authorized.take()) else {
+        let (Some(vault), Some((caller, call, version))) = (&self.vault, self.authorized.take())
+        else {
             return Err(AzureError::no_token());
         };
         Ok(AuthorizedRequest {
             azure: Arc::clone(&self.azure),
             vault: Arc::clone(vault),
+            caller,
             call,
             version,
             parts: Arc::clone(parts),
@@ -119,21 +156,7 @@ impl Exchange for VaultExchange {
         })
     }
 
-    fn run(request: AuthorizedRequest) -> Result<Self::Output, AzureError> {
-        let response = request.azure.run(&RequestContext {
-            vault: &request.vault,
-            call: &request.call,
-            input: &request.input,
-            query: request.parts.uri.query().unwrap_or_default(),
-            version: request.version,
-        })?;
-        Ok(match request.call.operation {
-            Operation::Purge => (StatusCode::NO_CONTENT, None),
-            _ => (StatusCode::OK, Some(response)),
-        })
-    }
-
-    fn encode(&self, parts: &Parts, outcome: Result<Self::Output, AzureError>) -> Response {
+    fn encode(&self, parts: &Parts, outcome: OutcomeOf<Self>) -> Response {
         self.azure.respond(parts, self.vault.as_deref(), outcome)
     }
 }
@@ -164,6 +187,7 @@ impl Azure {
         outcome: Result<(StatusCode, Option<Value>), AzureError>,
     ) -> Response {
         // A managed HSM answers a request without a token without a body.
+        let retry_after = outcome.as_ref().err().and_then(|error| error.retry_after);
         let silent = vault.is_some_and(|vault| names::is_managed_hsm(&vault.name))
             && !parts.headers.contains_key(AUTHORIZATION);
         let (mut response, challenge) = match outcome {
@@ -202,6 +226,9 @@ impl Azure {
             put("x-ms-keyvault-region", &vault.location);
         }
         put("x-ms-request-id", &self.guid());
+        if let Some(seconds) = retry_after {
+            put(RETRY_AFTER.as_str(), &seconds.to_string());
+        }
         if challenge {
             let (authority, resource) = (
                 authority(parts),

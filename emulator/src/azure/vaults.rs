@@ -188,7 +188,7 @@ impl Vault {
             let allowed = |object_id: &str, role: Role| {
                 object_id.eq_ignore_ascii_case(&caller.object_id) && role.allows(action)
             };
-            let id = key.map_or_else(|| self.id(), |key| format!("{}/keys/{key}", self.id()));
+            let id = self.resource_id(key);
             if self
                 .roles
                 .iter()
@@ -199,13 +199,7 @@ impl Vault {
             {
                 return Ok(());
             }
-            return Err(AzureError::forbidden_by_rbac(
-                &caller.display_name(),
-                action,
-                &id.to_ascii_lowercase(),
-                &self.name,
-                &self.location,
-            ));
+            return Err(self.forbidden_by_rbac(caller, operation, &id));
         }
         let Some(permission) = operation.permission() else {
             return Ok(());
@@ -220,12 +214,50 @@ impl Vault {
         if self.policies.iter().any(allowed) {
             return Ok(());
         }
-        Err(AzureError::access_denied(
+        Err(self.access_denied(caller, permission))
+    }
+
+    /// The error of a caller who may not call an operation; `None` if everybody may.
+    pub(super) fn denied(
+        &self,
+        caller: &Principal,
+        operation: Operation,
+        key: Option<&str>,
+    ) -> Option<AzureError> {
+        if self.rbac {
+            return Some(self.forbidden_by_rbac(caller, operation, &self.resource_id(key)));
+        }
+        let permission = operation.permission()?;
+        Some(self.access_denied(caller, permission))
+    }
+
+    /// Resource id of the vault, or of a key in it.
+    fn resource_id(&self, key: Option<&str>) -> String {
+        key.map_or_else(|| self.id(), |key| format!("{}/keys/{key}", self.id()))
+    }
+
+    fn forbidden_by_rbac(
+        &self,
+        caller: &Principal,
+        operation: Operation,
+        resource: &str,
+    ) -> AzureError {
+        AzureError::forbidden_by_rbac(
+            &caller.display_name(),
+            operation.action(),
+            &resource.to_ascii_lowercase(),
+            &self.name,
+            &self.location,
+        )
+    }
+
+    fn access_denied(&self, caller: &Principal, permission: &str) -> AzureError {
+        AzureError::access_denied(
             &caller.display_name(),
             permission,
             &self.name,
             &self.location,
-        ))
+        )
     }
 }
 

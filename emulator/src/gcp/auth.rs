@@ -11,13 +11,28 @@ use crate::http::bearer::bearer_token;
 pub(crate) struct Caller {
     /// Email address of the service account.
     pub(crate) email: String,
+    /// Whether no policy grants it anything.
+    is_revoked: bool,
 }
 
 impl Caller {
     pub(crate) fn service_account(email: &str) -> Self {
         Self {
             email: email.to_owned(),
+            is_revoked: false,
         }
+    }
+
+    /// The same caller, to which no policy grants anything.
+    pub(crate) fn without_permissions(&self) -> Self {
+        Self {
+            email: self.email.clone(),
+            is_revoked: true,
+        }
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.is_revoked
     }
 
     /// Reports whether a member of a policy matches this caller.

@@ -3,8 +3,11 @@
 // A new error of the core must be translated here, and not become an internal one by default.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::time::Duration;
+
 use kmslab_googleapis::google::rpc::{
-    BadRequest, ErrorInfo, PreconditionFailure, Status, bad_request, precondition_failure,
+    BadRequest, ErrorInfo, PreconditionFailure, RetryInfo, Status, bad_request,
+    precondition_failure,
 };
 use kmslab_keycore::{KeyError, VersionState};
 use prost::{Message, Name};
@@ -107,6 +110,26 @@ impl GcpError {
             "Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
         );
         Self::new(Code::PermissionDenied, message).with(&info)
+    }
+
+    /// Too many requests. The message is recorded in users' reports, with "Write requests" and
+    /// "Read requests" (python-docs-samples#3482, jsign#94).
+    pub(crate) fn quota_exceeded(
+        quota: &str,
+        project: &str,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let message = format!(
+            "Quota exceeded for quota metric '{quota}' and limit '{quota} per minute' of service '{SERVICE}' for consumer \
+             'project_number:{project}'."
+        );
+        let error = Self::new(Code::ResourceExhausted, message);
+        match retry_after.and_then(|time| prost_types::Duration::try_from(time).ok()) {
+            Some(delay) => error.with(&RetryInfo {
+                retry_delay: Some(delay),
+            }),
+            None => error,
+        }
     }
 
     /// A call without a token.

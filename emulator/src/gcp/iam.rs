@@ -179,7 +179,8 @@ impl Gcp {
         permission: &str,
         resource: &str,
     ) -> Result<(), GcpError> {
-        if self.auth.is_off() || self.policies.allow(caller, permission, resource) {
+        let allowed = self.auth.is_off() || self.policies.allow(caller, permission, resource);
+        if allowed && !caller.is_revoked() {
             return Ok(());
         }
         Err(GcpError::denied(permission, resource))

@@ -12,6 +12,7 @@ mod blob;
 mod crypto;
 mod data;
 mod error;
+mod faults;
 mod iam;
 pub(crate) mod identity;
 mod import_jobs;

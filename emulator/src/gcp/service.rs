@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
+use kmslab_emulator_api::{Cloud, Wrong};
 use kmslab_googleapis::google::cloud::location::locations_server::{Locations, LocationsServer};
 use kmslab_googleapis::google::cloud::location::{
     GetLocationRequest, ListLocationsRequest, ListLocationsResponse, Location,
@@ -24,13 +25,14 @@ use tonic::{Request, Status};
 use super::auth::{self, Caller};
 use super::identity;
 use super::{
-    Gcp, GcpError, asymmetric, crypto, iam, import_jobs, keys, raw, retired, rings, transcode,
-    versions,
+    Gcp, GcpError, asymmetric, crypto, faults, iam, import_jobs, keys, raw, retired, rings,
+    transcode, versions,
 };
 use crate::http::body::BodyError;
-use crate::pipeline::{Cost, Failure, Labels, Pipeline};
+use crate::http::connection::Connection;
+use crate::pipeline::faults::{Rejection, Subject};
+use crate::pipeline::{Call, Done, Failure, Labels, Pipeline};
 
-pub(super) const CLOUD: &str = "gcp";
 /// Message about a body that broke off.
 pub(super) const BODY_BROKEN: &str = "The request body ended too early.";
 
@@ -66,10 +68,10 @@ impl Service {
         run: fn(&Gcp, &Caller, I) -> Result<O, GcpError>,
     ) -> Result<tonic::Response<O>, Status>
     where
-        I: Send + 'static,
+        I: Clone + Send + 'static,
         O: Send + 'static,
     {
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
         let method = format!("{service}.{call}");
         let caller = auth::authenticate(
             &self.gcp.identity,
@@ -84,13 +86,55 @@ impl Service {
         if let Ok(caller) = &caller {
             labels.caller = caller.email.clone().into();
         }
-        let gcp = Arc::clone(&self.gcp);
-        let accepted = caller.map(|caller| move || run(&gcp, &caller, message));
-        let outcome = self
-            .pipeline
-            .call(CLOUD, labels, Cost::Blocking, accepted)
-            .await;
-        outcome.map(tonic::Response::new).map_err(Status::from)
+        let accepted = caller.map(|caller| GrpcCall {
+            gcp: Arc::clone(&self.gcp),
+            method,
+            caller,
+            message,
+            run,
+        });
+        let connection = extensions.get::<Connection>();
+        let Done { outcome, cut } = self.pipeline.call(labels, connection, accepted).await;
+        let mut response = tonic::Response::new(outcome?);
+        if let Some(cut) = cut {
+            response.extensions_mut().insert(cut);
+        }
+        Ok(response)
+    }
+}
+
+/// An authenticated call.
+struct GrpcCall<I, O> {
+    gcp: Arc<Gcp>,
+    /// Full name of the call.
+    method: String,
+    caller: Caller,
+    message: I,
+    run: fn(&Gcp, &Caller, I) -> Result<O, GcpError>,
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Call for GrpcCall<I, O> {
+    const CLOUD: Cloud = Cloud::Gcp;
+    type Output = O;
+    type Error = GcpError;
+
+    fn run(self) -> Result<O, GcpError> {
+        (self.run)(&self.gcp, &self.caller, self.message)
+    }
+
+    fn subject(&self) -> Option<Subject> {
+        self.gcp.fault_subject(&self.message)
+    }
+
+    fn rejected(&self, rejection: Rejection<'_>) -> Option<Result<O, GcpError>> {
+        let run_as = |caller: &Caller| (self.run)(&self.gcp, caller, self.message.clone()).err();
+        let gcp = &self.gcp;
+        gcp.rejected(&self.caller, &self.method, &self.message, rejection, run_as)
+            .map(Err)
+    }
+
+    fn corrupt(output: &mut O, wrong: Wrong) -> bool {
+        faults::corrupt(output, wrong)
     }
 }
 

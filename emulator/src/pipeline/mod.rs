@@ -1,21 +1,28 @@
 //! The steps of every request, whatever its cloud: authenticate, read the body, authorize, run the
 //! operation, count it and encode the response. What applies to all requests attaches here.
 
+mod call;
 mod execute;
+pub(crate) mod faults;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
+use kmslab_emulator_api::Cloud;
 
+pub(crate) use call::Call;
 pub(crate) use execute::Cost;
 use execute::{contain_panic, execute};
+use faults::{Ending, Faults};
 
-use crate::counts::{Counter, OK, UNKNOWN};
+use crate::counts::{CANCELLED, Counter, HANG, RESET, UNKNOWN};
 use crate::http::body::{self, BodyError};
+use crate::http::connection::{Connection, Cut};
 
 /// Labels of a request in the request counts.
 #[derive(Debug, Clone)]
@@ -47,21 +54,19 @@ pub(crate) trait Failure: Sized {
 
 /// A request and the front end that answers it.
 pub(crate) trait Exchange: Send + 'static {
-    /// Cloud in the request counts.
-    const CLOUD: &'static str;
     /// Maximum length of a body in bytes.
     const MAX_BODY_BYTES: usize;
-    /// An accepted request, with all that running it needs.
-    type Request: Send + 'static;
-    /// The result of a request.
-    type Output: Send + 'static;
-    /// The error of a request.
-    type Error: Failure + Send + 'static;
+    /// An accepted request.
+    type Call: Call;
 
     /// Checks what can be checked before the body is read: clients may send a request without one,
     /// to learn where to get a token.
-    fn admit(&mut self, parts: &Parts, body: &Body, labels: &mut Labels)
-    -> Result<(), Self::Error>;
+    fn admit(
+        &mut self,
+        parts: &Parts,
+        body: &Body,
+        labels: &mut Labels,
+    ) -> Result<(), ErrorOf<Self>>;
 
     /// Completes authentication and authorization with the body, and parses it.
     fn accept(
@@ -69,29 +74,22 @@ pub(crate) trait Exchange: Send + 'static {
         parts: &Arc<Parts>,
         body: Bytes,
         labels: &mut Labels,
-    ) -> Result<Self::Request, Self::Error>;
-
-    /// Where the request runs.
-    fn cost(&self, _request: &Self::Request) -> Cost {
-        Cost::Blocking
-    }
-
-    /// Runs the operation.
-    fn run(request: Self::Request) -> Result<Self::Output, Self::Error>;
-
-    /// Outcome of a finished request in the request counts. May set labels that are known only now.
-    fn code(_output: &Self::Output, _labels: &mut Labels) -> Cow<'static, str> {
-        OK.into()
-    }
+    ) -> Result<Self::Call, ErrorOf<Self>>;
 
     /// Encodes the response in the vendor's protocol.
-    fn encode(&self, parts: &Parts, outcome: Result<Self::Output, Self::Error>) -> Response;
+    fn encode(&self, parts: &Parts, outcome: OutcomeOf<Self>) -> Response;
 }
 
+/// The error of an exchange.
+pub(crate) type ErrorOf<X> = <<X as Exchange>::Call as Call>::Error;
+/// The outcome of an exchange.
+pub(crate) type OutcomeOf<X> = Result<<<X as Exchange>::Call as Call>::Output, ErrorOf<X>>;
+
 /// What all requests have in common.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pipeline {
     pub(crate) counter: Arc<Counter>,
+    pub(crate) faults: Arc<Faults>,
 }
 
 impl Pipeline {
@@ -103,56 +101,143 @@ impl Pipeline {
         body: Body,
     ) -> Response {
         let parts = Arc::new(parts);
+        let connection = parts.extensions.get::<Connection>();
         let mut labels = Labels::default();
-        let outcome = outcome(&mut exchange, &parts, body, &mut labels).await;
-        let code = match &outcome {
-            Ok(output) => X::code(output, &mut labels),
-            Err(error) => error.code(),
-        };
-        self.count(X::CLOUD, &labels, &code);
-        exchange.encode(&parts, outcome)
+        let accepted = accept(&mut exchange, &parts, body, &mut labels).await;
+        let Done { outcome, cut } = self.call(labels, connection, accepted).await;
+        let mut response = exchange.encode(&parts, outcome);
+        if let Some(cut) = cut {
+            response.extensions_mut().insert(cut);
+        }
+        response
     }
 
-    /// Runs a call whose message another layer has decoded. `accepted` is the call, or why it was
-    /// rejected.
-    pub(crate) async fn call<T, E>(
+    /// Runs a call, for front ends whose messages another layer decodes and encodes. `accepted` is
+    /// the call, or why it was rejected.
+    pub(crate) async fn call<C: Call>(
         &self,
-        cloud: &'static str,
         labels: Labels,
-        cost: Cost,
-        accepted: Result<impl FnOnce() -> Result<T, E> + Send + 'static, E>,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: Failure + Send + 'static,
-    {
-        let outcome = match accepted {
-            Ok(work) => execute(cost, work).await,
-            Err(error) => Err(error),
+        connection: Option<&Connection>,
+        accepted: Result<C, C::Error>,
+    ) -> Done<C> {
+        let mut counted = Counted {
+            counter: &self.counter,
+            cloud: C::CLOUD,
+            labels,
+            code: CANCELLED.into(),
         };
-        let code = outcome
-            .as_ref()
-            .map_or_else(|error| error.code(), |_| OK.into());
-        self.count(cloud, &labels, &code);
-        outcome
-    }
-
-    fn count(&self, cloud: &'static str, labels: &Labels, code: &str) {
-        self.counter
-            .count(cloud, &labels.operation, &labels.caller, code);
+        let done = match accepted {
+            Ok(call) if self.faults.is_armed() => {
+                with_faults(&self.faults, call, connection, &mut counted).await
+            }
+            Ok(call) => execute(call.cost(), move || call.run()).await.into(),
+            Err(error) => Err(error).into(),
+        };
+        counted.code = match &done.outcome {
+            Ok(output) => C::code(output, &mut counted.labels),
+            Err(error) => error.code().into_owned().into(),
+        };
+        done
     }
 }
 
-async fn outcome<X: Exchange>(
+/// A finished call.
+pub(crate) struct Done<C: Call> {
+    pub(crate) outcome: Result<C::Output, C::Error>,
+    /// Cuts the response, in its extensions.
+    pub(crate) cut: Option<Cut>,
+}
+
+impl<C: Call> From<Result<C::Output, C::Error>> for Done<C> {
+    fn from(outcome: Result<C::Output, C::Error>) -> Self {
+        Self { outcome, cut: None }
+    }
+}
+
+/// Counts a call when it is dropped, so that a call whose client leaves is counted as well.
+struct Counted<'a> {
+    counter: &'a Counter,
+    cloud: Cloud,
+    labels: Labels,
+    code: Cow<'static, str>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let Labels { operation, caller } = &self.labels;
+        self.counter
+            .count(self.cloud.as_str(), operation, caller, &self.code);
+    }
+}
+
+/// Runs a call as the faults decide.
+async fn with_faults<C: Call>(
+    faults: &Faults,
+    call: C,
+    connection: Option<&Connection>,
+    counted: &mut Counted<'_>,
+) -> Done<C> {
+    let decision = match contain_panic(|| Ok(faults.decide(&counted.labels, &call, connection))) {
+        Ok(decision) => decision,
+        Err(error) => return Err(error).into(),
+    };
+    if !decision.delay.is_zero() {
+        tokio::time::sleep(decision.delay).await;
+    }
+    match decision.ending {
+        None => {}
+        Some(Ending::Answered(outcome)) => {
+            let unused = decision.wrong.into_iter().map(|(fault, _)| fault);
+            unused
+                .chain(decision.cut)
+                .for_each(|fault| faults.take_back(fault));
+            return outcome.into();
+        }
+        Some(Ending::Reset(connection)) => {
+            counted.code = RESET.into();
+            connection.reset().await
+        }
+        Some(Ending::Hang {
+            timeout,
+            removed,
+            connection,
+        }) => {
+            counted.code = HANG.into();
+            let timeout = timeout.unwrap_or(Duration::MAX);
+            tokio::select! {
+                () = removed.cancelled() => counted.code = CANCELLED.into(),
+                () = tokio::time::sleep(timeout) => connection.close().await,
+            }
+        }
+    }
+    let mut outcome = execute(call.cost(), move || call.run()).await;
+    for (fault, wrong) in decision.wrong {
+        let changed = outcome
+            .as_mut()
+            .is_ok_and(|output| C::corrupt(output, wrong));
+        if !changed {
+            faults.take_back(fault);
+        }
+    }
+    let cut = decision.cut.filter(|fault| {
+        if outcome.is_err() {
+            faults.take_back(*fault);
+        }
+        outcome.is_ok()
+    });
+    let cut = cut.and(connection).cloned().map(Cut::new);
+    Done { outcome, cut }
+}
+
+async fn accept<X: Exchange>(
     exchange: &mut X,
     parts: &Arc<Parts>,
     body: Body,
     labels: &mut Labels,
-) -> Result<X::Output, X::Error> {
+) -> Result<X::Call, ErrorOf<X>> {
     contain_panic(|| exchange.admit(parts, &body, labels))?;
     let body = body::read(body, X::MAX_BODY_BYTES)
         .await
-        .map_err(|error| X::Error::unread(error, X::MAX_BODY_BYTES))?;
-    let request = contain_panic(|| exchange.accept(parts, body, labels))?;
-    execute(exchange.cost(&request), move || X::run(request)).await
+        .map_err(|error| ErrorOf::<X>::unread(error, X::MAX_BODY_BYTES))?;
+    contain_panic(|| exchange.accept(parts, body, labels))
 }

@@ -231,6 +231,16 @@ async fn rest_and_grpc_share_one_implementation() {
         assert_eq!(rest.json["error"]["message"], rejected.message());
         assert_eq!(rest.json["error"]["details"][0]["reason"], reason);
     }
+    // Details have the names of JSON, not those of the proto.
+    let body = json!({ "plaintext": base64(b"x"), "plaintextCrc32c": "1" });
+    let path = format!("/v1/{KEY}:encrypt");
+    let wrong = rest(&emulator, token, "POST", &path, body).await;
+    let detail = &wrong.json["error"]["details"][0];
+    assert_eq!(detail["@type"], "type.googleapis.com/google.rpc.BadRequest");
+    assert_eq!(
+        detail["fieldViolations"][0]["field"], "plaintext_crc32c",
+        "{wrong:?}"
+    );
     let message = kms::GetCryptoKeyRequest {
         name: KEY.to_owned(),
     };

@@ -15,6 +15,7 @@ mod bodies;
 mod command;
 mod contract;
 mod crypto;
+mod faults;
 mod few_descriptors;
 mod gcp_attestation;
 mod gcp_deletion;

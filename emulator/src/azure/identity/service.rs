@@ -8,12 +8,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::request::Parts;
+use kmslab_emulator_api::Cloud;
 
-use super::super::service::{CLOUD, MAX_BODY_BYTES, json};
+use super::super::service::{MAX_BODY_BYTES, json};
 use super::super::{Azure, AzureError};
 use super::{IdentityResponse, Request};
 use crate::http::host;
-use crate::pipeline::{Exchange, Labels};
+use crate::pipeline::{Call, Exchange, Labels};
 
 /// A request to the identity platform.
 #[derive(Debug)]
@@ -32,12 +33,36 @@ pub(crate) struct ReadRequest {
     body: Bytes,
 }
 
-impl Exchange for IdentityExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = ReadRequest;
+impl Call for ReadRequest {
+    const CLOUD: Cloud = Cloud::Azure;
     type Output = IdentityResponse;
     type Error = AzureError;
+
+    fn run(self) -> Result<IdentityResponse, AzureError> {
+        let parts = &self.parts;
+        let metadata = parts.headers.get("metadata");
+        Ok(self.azure.identity.respond(Request {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            base: &format!("https://{}", host::host(parts)),
+            metadata: metadata.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            body: &self.body,
+        }))
+    }
+
+    fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
+        labels.operation = response.operation.into();
+        if let Some(caller) = &response.caller {
+            labels.caller = caller.clone().into();
+        }
+        response.code.clone().into()
+    }
+}
+
+impl Exchange for IdentityExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = ReadRequest;
 
     fn admit(&mut self, _: &Parts, _: &Body, _: &mut Labels) -> Result<(), AzureError> {
         Ok(())
@@ -54,27 +79,6 @@ impl Exchange for IdentityExchange {
             parts: Arc::clone(parts),
             body,
         })
-    }
-
-    fn run(request: ReadRequest) -> Result<IdentityResponse, AzureError> {
-        let parts = &request.parts;
-        let metadata = parts.headers.get("metadata");
-        Ok(request.azure.identity.respond(Request {
-            method: &parts.method,
-            path: parts.uri.path(),
-            query: parts.uri.query().unwrap_or_default(),
-            base: &format!("https://{}", host::host(parts)),
-            metadata: metadata.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
-            body: &request.body,
-        }))
-    }
-
-    fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
-        labels.operation = response.operation.into();
-        if let Some(caller) = &response.caller {
-            labels.caller = caller.clone().into();
-        }
-        response.code.clone().into()
     }
 
     fn encode(&self, parts: &Parts, outcome: Result<IdentityResponse, AzureError>) -> Response {

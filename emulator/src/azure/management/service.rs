@@ -9,15 +9,16 @@ use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use kmslab_emulator_api::Cloud;
 
 use super::super::Azure;
 use super::super::auth::{Principal, caller_without_verification};
 use super::super::identity::{ARM_RESOURCES, GRAPH_RESOURCES, InvalidToken};
-use super::super::service::{CLOUD, MAX_BODY_BYTES, json};
+use super::super::service::{MAX_BODY_BYTES, json};
 use super::{ArmError, ManagementResponse, Request};
 use crate::http::bearer::bearer_token;
 use crate::http::body::BodyError;
-use crate::pipeline::{Exchange, Failure, Labels};
+use crate::pipeline::{Call, Exchange, Failure, Labels};
 
 /// The control planes besides the vaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +76,30 @@ pub(crate) struct AuthenticatedRequest {
     body: Bytes,
 }
 
-impl Exchange for ManagementExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = AuthenticatedRequest;
+impl Call for AuthenticatedRequest {
+    const CLOUD: Cloud = Cloud::Azure;
     type Output = ManagementResponse;
     type Error = ArmError;
+
+    fn run(self) -> Result<ManagementResponse, ArmError> {
+        let (azure, parts) = (&self.azure, &self.parts);
+        let inner = Request {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            body: &self.body,
+            who: &self.caller,
+        };
+        match self.plane {
+            ControlPlane::ResourceManager => azure.manage(inner),
+            ControlPlane::Graph => azure.graph(inner),
+        }
+    }
+}
+
+impl Exchange for ManagementExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = AuthenticatedRequest;
 
     fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), ArmError> {
         labels.operation = match self.plane {
@@ -106,21 +125,6 @@ impl Exchange for ManagementExchange {
             parts: Arc::clone(parts),
             body,
         })
-    }
-
-    fn run(request: AuthenticatedRequest) -> Result<ManagementResponse, ArmError> {
-        let (azure, parts) = (&request.azure, &request.parts);
-        let inner = Request {
-            method: &parts.method,
-            path: parts.uri.path(),
-            query: parts.uri.query().unwrap_or_default(),
-            body: &request.body,
-            who: &request.caller,
-        };
-        match request.plane {
-            ControlPlane::ResourceManager => azure.manage(inner),
-            ControlPlane::Graph => azure.graph(inner),
-        }
     }
 
     fn encode(&self, _: &Parts, outcome: Result<ManagementResponse, ArmError>) -> Response {

@@ -7,14 +7,14 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
+use kmslab_emulator_api::Cloud;
 use serde_json::Value;
 
 use super::super::auth::{self, Caller};
 use super::super::identity;
-use super::super::service::CLOUD;
 use super::super::{Gcp, GcpError, transcode};
 use super::{Request, operation};
-use crate::pipeline::{Exchange, Labels};
+use crate::pipeline::{Call, Exchange, Labels};
 
 /// A service account has a few hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -41,12 +41,24 @@ pub(crate) struct AuthenticatedRequest {
     body: Bytes,
 }
 
-impl Exchange for AdminExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = AuthenticatedRequest;
+impl Call for AuthenticatedRequest {
+    const CLOUD: Cloud = Cloud::Gcp;
     type Output = Value;
     type Error = GcpError;
+
+    fn run(self) -> Result<Value, GcpError> {
+        self.gcp.administer(Request {
+            method: &self.parts.method,
+            path: self.parts.uri.path(),
+            body: &self.body,
+            caller: &self.caller,
+        })
+    }
+}
+
+impl Exchange for AdminExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = AuthenticatedRequest;
 
     fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), GcpError> {
         let operation = operation(&parts.method, parts.uri.path());
@@ -74,15 +86,6 @@ impl Exchange for AdminExchange {
             caller: caller.ok_or_else(|| GcpError::internal("the caller is not known"))?,
             parts: Arc::clone(parts),
             body,
-        })
-    }
-
-    fn run(request: AuthenticatedRequest) -> Result<Value, GcpError> {
-        request.gcp.administer(Request {
-            method: &request.parts.method,
-            path: request.parts.uri.path(),
-            body: &request.body,
-            caller: &request.caller,
         })
     }
 

@@ -9,16 +9,17 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION, SERVER};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use kmslab_emulator_api::Cloud;
 use serde_json::json;
 
 use super::super::Gcp;
-use super::super::service::{BODY_BROKEN, CLOUD, body_too_large};
+use super::super::service::{BODY_BROKEN, body_too_large};
 use super::endpoints::{Content, IdentityResponse, METADATA, Request, is_metadata_path};
 use super::metadata::etag;
 use crate::counts::OK;
 use crate::http::body::BodyError;
 use crate::http::host;
-use crate::pipeline::{Exchange, Failure, Labels};
+use crate::pipeline::{Call, Exchange, Failure, Labels};
 
 /// A signed assertion has about 1 KiB.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -47,12 +48,40 @@ pub(crate) struct NotServed {
     message: String,
 }
 
-impl Exchange for IdentityExchange {
-    const CLOUD: &'static str = CLOUD;
-    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
-    type Request = ReadRequest;
+impl Call for ReadRequest {
+    const CLOUD: Cloud = Cloud::Gcp;
     type Output = IdentityResponse;
     type Error = NotServed;
+
+    fn run(self) -> Result<IdentityResponse, NotServed> {
+        let parts = &self.parts;
+        let flavor = parts.headers.get("metadata-flavor");
+        Ok(self.gcp.identity.respond(Request {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            host: &host::host(parts),
+            forwarded: parts.headers.contains_key("x-forwarded-for"),
+            flavor: flavor.and_then(|value| value.to_str().ok()),
+            body: &self.body,
+        }))
+    }
+
+    fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
+        labels.operation = response.operation.into();
+        if let Some(caller) = &response.caller {
+            labels.caller = caller.clone().into();
+        }
+        match response.status.is_success() {
+            true => OK.into(),
+            false => response.status.as_u16().to_string().into(),
+        }
+    }
+}
+
+impl Exchange for IdentityExchange {
+    const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
+    type Call = ReadRequest;
 
     fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), NotServed> {
         labels.operation = operation(parts.uri.path()).into();
@@ -70,31 +99,6 @@ impl Exchange for IdentityExchange {
             parts: Arc::clone(parts),
             body,
         })
-    }
-
-    fn run(request: ReadRequest) -> Result<IdentityResponse, NotServed> {
-        let parts = &request.parts;
-        let flavor = parts.headers.get("metadata-flavor");
-        Ok(request.gcp.identity.respond(Request {
-            method: &parts.method,
-            path: parts.uri.path(),
-            query: parts.uri.query().unwrap_or_default(),
-            host: &host::host(parts),
-            forwarded: parts.headers.contains_key("x-forwarded-for"),
-            flavor: flavor.and_then(|value| value.to_str().ok()),
-            body: &request.body,
-        }))
-    }
-
-    fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
-        labels.operation = response.operation.into();
-        if let Some(caller) = &response.caller {
-            labels.caller = caller.clone().into();
-        }
-        match response.status.is_success() {
-            true => OK.into(),
-            false => response.status.as_u16().to_string().into(),
-        }
     }
 
     fn encode(&self, parts: &Parts, outcome: Result<IdentityResponse, NotServed>) -> Response {

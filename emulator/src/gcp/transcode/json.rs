@@ -15,11 +15,18 @@ const WELL_KNOWN: &str = "google.protobuf.";
 
 /// Converts a message to JSON with the field names of the proto, without unset fields.
 pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<Value, GcpError> {
-    let descriptor = descriptors().get_message_by_name(&M::full_name());
-    let descriptor =
-        descriptor.ok_or_else(|| GcpError::internal("a message without a descriptor"))?;
     let options = SerializeOptions::new().use_proto_field_name(true);
-    serialized(descriptor, &message.encode_to_vec(), &options)
+    serialized(descriptor_of::<M>()?, &message.encode_to_vec(), &options)
+}
+
+/// Converts a message to JSON as REST responses have it, with names in lower camel case.
+pub(super) fn to_rest_json<M: Message + Name>(message: &M) -> Result<Value, GcpError> {
+    response_json(descriptor_of::<M>()?, &message.encode_to_vec(), false)
+}
+
+fn descriptor_of<M: Name>() -> Result<MessageDescriptor, GcpError> {
+    let descriptor = descriptors().get_message_by_name(&M::full_name());
+    descriptor.ok_or_else(|| GcpError::internal("a message without a descriptor"))
 }
 
 /// The JSON of a response, with enums as numbers on request.

@@ -23,6 +23,7 @@ use tower::ServiceExt as _;
 
 use super::GcpError;
 use crate::http::body;
+use crate::http::connection::{Connection, Cut};
 use crate::pipeline::Failure as _;
 
 /// Well above 64 KiB of plaintext with as much additional data, as base64 in JSON.
@@ -45,11 +46,18 @@ pub(crate) async fn serve(grpc: Router, parts: Parts, body: Body) -> Response {
             parts.uri.query().unwrap_or_default(),
             &body,
         )?;
-        let answer = call(grpc, &rule.call, &parts, &message.encode_to_vec()).await?;
-        json::response_json(rule.call.output(), &answer, enums_as_numbers)
+        let (answer, cut) = call(grpc, &rule.call, &parts, &message.encode_to_vec()).await?;
+        let body = json::response_json(rule.call.output(), &answer, enums_as_numbers)?;
+        Ok((body, cut))
     };
     match outcome.await {
-        Ok(body) => response(StatusCode::OK, &body),
+        Ok((body, cut)) => {
+            let mut response = response(StatusCode::OK, &body);
+            if let Some(cut) = cut {
+                response.extensions_mut().insert(cut);
+            }
+            response
+        }
         Err(error) => error_response(&error),
     }
 }
@@ -59,13 +67,13 @@ fn not_found() -> GcpError {
     GcpError::new(Code::NotFound, "Method not found.")
 }
 
-/// Makes a unary call.
+/// Makes a unary call. A fault may cut its response.
 async fn call(
     grpc: Router,
     call: &MethodDescriptor,
     parts: &Parts,
     message: &[u8],
-) -> Result<Bytes, GcpError> {
+) -> Result<(Bytes, Option<Cut>), GcpError> {
     let mut frame = BytesMut::with_capacity(FRAME_HEADER_LEN + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).map_err(GcpError::internal)?);
@@ -78,11 +86,14 @@ async fn call(
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token);
     }
+    if let Some(connection) = parts.extensions.get::<Connection>() {
+        request = request.extension(connection.clone());
+    }
     let request = request
         .body(Body::from(frame.freeze()))
         .map_err(GcpError::internal)?;
     let answer = grpc.oneshot(request).await.map_err(GcpError::internal)?;
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
     let body = body.collect().await.map_err(GcpError::internal)?;
     // An error without a message has its status in the headers.
     let status = body
@@ -90,7 +101,8 @@ async fn call(
         .filter(|trailers| trailers.contains_key("grpc-status"))
         .unwrap_or(&head.headers);
     check_status(status)?;
-    Ok(body.to_bytes().slice(FRAME_HEADER_LEN..))
+    let cut = head.extensions.remove();
+    Ok((body.to_bytes().slice(FRAME_HEADER_LEN..), cut))
 }
 
 /// Returns the error that a call ended with.
@@ -113,7 +125,7 @@ fn check_status(trailers: &HeaderMap) -> Result<(), GcpError> {
 /// The JSON response of an error.
 pub(crate) fn error_response(error: &GcpError) -> Response {
     let status = http_status(error.code);
-    let shown = json::to_json(&error.status()).unwrap_or_default();
+    let shown = json::to_rest_json(&error.status()).unwrap_or_default();
     let mut body = json!({
         "code": status.as_u16(),
         "message": error.message,
