@@ -22,7 +22,7 @@ use crate::emulator::{BoundPorts, Emulator};
 use crate::gcp::{self, Gcp};
 use crate::http::host::Hosts;
 use crate::pipeline::Pipeline;
-use crate::pipeline::faults::{AddFaultError, Faults};
+use crate::pipeline::faults::{AddFaultError, FaultFileError, Faults};
 use crate::proxy;
 use crate::router::Services;
 use crate::seed::{SeedCredential, SeedError, SeedFile};
@@ -57,6 +57,9 @@ pub enum StartError {
     /// A fault cannot be used.
     #[error("cannot use a fault: {0}")]
     Fault(#[from] AddFaultError),
+    /// A file of faults cannot be used.
+    #[error(transparent)]
+    FaultFile(#[from] FaultFileError),
 }
 
 impl StartError {

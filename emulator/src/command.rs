@@ -19,13 +19,14 @@ pub use crate::announce::OutputFormat;
 use crate::announce::{GcpKeyFile, print_addresses};
 use crate::seed::SeedCredential;
 pub use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
-use crate::{Auth, CredentialError, Emulator, EmulatorBuilder, SeedFile, StartError};
+use crate::{Auth, CredentialError, Emulator, EmulatorBuilder, SeedFile, StartError, read_faults};
 
 const EXAMPLES: &str = "\
 Examples:
   kmslab emulator                                   # HTTP on 7600, HTTPS on 7643, admin on 7690, all on 127.0.0.1
   kmslab emulator --listen 127.0.0.1:0 --no-tls --format json
   kmslab emulator --credential AKIAEXAMPLE:secret:111122223333 --seed keys.yaml
+  kmslab emulator --faults faults.yaml --fault-seed 7   # {\"faults\":[{\"effect\":\"throttle\",\"share\":0.5}]}
   kmslab emulator --clock 2030-01-01T00:00:00Z      # keys live from then on; signatures keep the real time
   curl -X POST 127.0.0.1:7690/clock -d '{\"advance\":\"365d\"}'
   AWS_CA_BUNDLE=./tls/ca.pem aws --endpoint-url https://localhost:7643 kms list-keys   # after --tls-dir ./tls";
@@ -67,6 +68,14 @@ pub struct EmulatorArgs {
     /// Credentials, keys and aliases to create at start (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
+    /// Faults of the start (YAML or JSON); `kmslab faults --help` names their effects. At the end,
+    /// those that hit no request are listed on stderr
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Seed of the faults' random decisions; random if not given, and then printed on stderr with
+    /// --faults
+    #[arg(long, value_name = "N")]
+    pub fault_seed: Option<u64>,
     /// Initial time of the lab clock, RFC 3339; defaults to now
     #[arg(long, value_name = "TIME")]
     pub clock: Option<Timestamp>,
@@ -147,7 +156,7 @@ pub fn log_filter() -> EnvFilter {
 pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     // Before the addresses are printed, so that their reader may send a signal at once.
     let stopped = signals().context("cannot wait for signals")?;
-    let format = args.format;
+    let (format, has_fault_seed) = (args.format, args.fault_seed.is_some());
     let started = match builder(args) {
         Ok(builder) => builder.start().await,
         Err(error) => Err(error),
@@ -177,11 +186,34 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     });
     let gcp_key_file = gcp_key_file.ok();
     print_addresses(&emulator, gcp_key_file.as_ref(), format);
+    let faults = emulator.faults();
+    if !faults.faults.is_empty() && !has_fault_seed {
+        tell(&format!(
+            "faults: --fault-seed {} repeats this run's random decisions",
+            faults.seed
+        ));
+    }
     stopped.await;
+    for fault in emulator.faults().never_hit() {
+        let selected = match fault.selected {
+            0 => "selected no request".to_owned(),
+            requests => format!("selected {requests} requests and hit none"),
+        };
+        tell(&format!(
+            "warning: the fault {} {selected}: {}",
+            fault.name(),
+            fault.fault
+        ));
+    }
     // Before the directory that may contain it.
     drop(gcp_key_file);
     emulator.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stderr, reason = "a line for the user")]
+fn tell(line: &str) {
+    eprintln!("{line}");
 }
 
 #[expect(clippy::print_stderr, reason = "the one place that tells the user")]
@@ -201,6 +233,8 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         tls_names,
         allow_hosts,
         seed,
+        faults,
+        fault_seed,
         clock,
         credentials,
         auth,
@@ -238,6 +272,12 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
     }
     if let Some(path) = seed {
         builder = builder.seed(SeedFile::read(&path)?);
+    }
+    if let Some(path) = faults {
+        builder = builder.faults(read_faults(&path)?);
+    }
+    if let Some(seed) = fault_seed {
+        builder = builder.fault_seed(seed);
     }
     Ok(builder)
 }

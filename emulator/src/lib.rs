@@ -55,7 +55,7 @@ pub use emulator::{Emulator, EmulatorClock};
 pub use gcp::identity::KeyFile;
 pub use kmslab_emulator_api as api;
 pub use kmslab_keycore::{Clock, ClockError, Entropy, LabClock};
-pub use pipeline::faults::AddFaultError;
+pub use pipeline::faults::{AddFaultError, FaultFileError, read_faults};
 pub use seed::SeedFile;
 pub use tls::TlsError;
 

@@ -196,3 +196,89 @@ fn list_shows_what_run_runs() {
         assert!(!scenario["steps"].as_array().unwrap().is_empty());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_command_changes_a_running_emulator() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let builder = kmslab_emulator::Emulator::builder().admin_listen(Some(free));
+    let emulator = builder.fault_seed(7).start().await.unwrap();
+    let admin = format!("http://{}", emulator.admin_addr().unwrap());
+    let faults = |args: &[&str]| {
+        let args = [&["faults"], args, &["--emulator-admin", &admin]].concat();
+        let output = kmslab(&args, dir.path());
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let add = [
+        "add",
+        "throttle=2s",
+        "--cloud",
+        "azure",
+        "--operation",
+        "KeyWrap",
+        "--operation",
+        "KeyUnwrap",
+        "--share",
+        "0.5",
+        "--until",
+        "90s",
+    ];
+    assert_eq!(
+        faults(&add),
+        (Some(0), "added throttle-1\n".to_owned(), String::new())
+    );
+    let file = dir.path().join("faults.yaml");
+    std::fs::write(&file, "faults: [{name: slow, effect: latency=1ms..2s}]").unwrap();
+    let (code, said, _) = faults(&["add", "--file", file.to_str().unwrap()]);
+    assert_eq!((code, said.as_str()), (Some(0), "added slow\n"));
+
+    let (_, listed, _) = faults(&["list"]);
+    let added = "throttle=2s --operation KeyWrap --operation KeyUnwrap --cloud azure --share 0.5 --until 1m30s";
+    assert!(
+        listed.contains(added) && listed.contains("latency=1ms..2s"),
+        "{listed}"
+    );
+    assert!(
+        listed.ends_with("seed of random decisions: 7\n"),
+        "{listed}"
+    );
+    let (_, listed, _) = faults(&["list", "--format", "json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["faults"][1]["fault"]["name"], "slow");
+
+    for (args, code, part) in [
+        (
+            &["add", "slow"][..],
+            2,
+            "there is no 'slow'; there are latency",
+        ),
+        (&["add"], 2, "EFFECT"),
+        (
+            &["add", "error=NOPE"],
+            2,
+            "'NOPE' is not an error code of any cloud",
+        ),
+        (
+            &["add", "hang", "--name", "slow"],
+            2,
+            "there is a fault slow already",
+        ),
+        (&["add", "hang", "--share", "2"], 2, "share: is not above 0"),
+        (&["clear", "none"], 2, "there is no fault none"),
+    ] {
+        let (exit, _, said) = faults(args);
+        assert_eq!(exit, Some(code), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+    }
+    assert_eq!(faults(&["clear", "slow"]).1, "removed slow\n");
+    assert_eq!(faults(&["clear"]).1, "removed 1\n");
+    assert_eq!(faults(&["list"]).1, "no faults\n");
+    emulator.stop().await;
+    let (code, _, said) = faults(&["list"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("--emulator-admin"), "{said}");
+}

@@ -7,7 +7,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{ClockMoved, Clocks, KeyTable, RequestCounts};
+use crate::{
+    ClockMoved, Clocks, Fault, FaultFile, FaultTable, FaultsAdded, FaultsRemoved, KeyTable,
+    RequestCounts,
+};
 
 /// Time for a response. A move of the clock may create many RSA keys.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,6 +120,31 @@ impl AdminClient {
     async fn move_clock(&self, body: &Value) -> Result<ClockMoved, AdminError> {
         let request = self.http.post(self.at("/clock")).json(body);
         self.json(request.timeout(CLOCK_TIMEOUT)).await
+    }
+
+    /// Returns the faults with their hits.
+    pub async fn faults(&self) -> Result<FaultTable, AdminError> {
+        self.json(self.http.get(self.at("/faults"))).await
+    }
+
+    /// Adds faults, all or none, and returns their names.
+    pub async fn add_faults(&self, faults: Vec<Fault>) -> Result<Vec<String>, AdminError> {
+        let request = self.http.post(self.at("/faults"));
+        let added: FaultsAdded = self.json(request.json(&FaultFile { faults })).await?;
+        Ok(added.names)
+    }
+
+    /// Removes a fault. Fails if there is none of that name.
+    pub async fn remove_fault(&self, name: &str) -> Result<(), AdminError> {
+        let name: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let request = self.http.delete(self.at(&format!("/faults/{name}")));
+        self.send(request).await.map(drop)
+    }
+
+    /// Removes all faults and returns their number.
+    pub async fn clear_faults(&self) -> Result<usize, AdminError> {
+        let removed: FaultsRemoved = self.json(self.http.delete(self.at("/faults"))).await?;
+        Ok(removed.removed)
     }
 
     /// Removes all keys and restores the state of the start.

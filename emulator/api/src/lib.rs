@@ -17,6 +17,7 @@ pub use clock::{ClockMoved, Clocks};
 pub use counts::{RequestCount, RequestCounts};
 pub use endpoints::Endpoints;
 pub use fault::{
-    Cloud, Effect, Fault, FaultFile, FaultStatus, FaultTable, InvalidFault, Moment, ResetAt, Wrong,
+    Cloud, Effect, Fault, FaultFile, FaultStatus, FaultTable, FaultsAdded, FaultsRemoved,
+    InvalidFault, Moment, ResetAt, Wrong,
 };
 pub use keytable::{BlobId, KeyRow, KeyTable, UsedVersion, VersionRow, blob_id};

@@ -1,8 +1,9 @@
-//! The admin port: health, lab clock, reset, key table and request counts as JSON, and metrics. It has no
-//! authentication and is bound to loopback by default; requests from web pages of another origin
+//! The admin port: health, lab clock, reset, key table, request counts and faults as JSON, and metrics. It
+//! has no authentication and is bound to loopback by default; requests from web pages of another origin
 //! are rejected.
 
 mod clock;
+mod faults;
 mod metrics;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
 
@@ -30,6 +31,11 @@ pub(crate) fn router(state: Arc<State>) -> Router {
         .route("/reset", post(reset))
         .route("/keys", get(keys))
         .route("/requests", get(requests))
+        .route(
+            "/faults",
+            get(faults::list).post(faults::add).delete(faults::clear),
+        )
+        .route("/faults/{name}", delete(faults::remove))
         .route("/metrics", get(scrape))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -72,7 +78,7 @@ async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
 
 async fn unknown_path(request: Request) -> Response {
     let message = format!(
-        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests and /metrics",
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults and /metrics",
         request.uri().path()
     );
     problem(StatusCode::NOT_FOUND, message)

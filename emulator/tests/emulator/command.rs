@@ -263,3 +263,64 @@ fn usage_errors_exit_with_2_and_repeat_no_secret() {
         assert!(!text.contains("hunter2"), "{flags:?}: {text}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn faults_of_a_file_are_applied_and_unused_ones_named_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("faults.yaml");
+    let text = "faults:\n- {effect: throttle, operations: [ListKeys]}\n- {name: idle, effect: hang, cloud: gcp, share: 0.5}\n";
+    std::fs::write(&file, text).unwrap();
+    let flags = [
+        "--no-tls",
+        "--format",
+        "json",
+        "--faults",
+        file.to_str().unwrap(),
+    ];
+    let mut running = Running(command(&flags).spawn().unwrap());
+    let ready: Value = serde_json::from_str(&running.first_line()).unwrap();
+    let address = ready["http"].as_str().unwrap();
+    let address = address.trim_start_matches("http://").parse().unwrap();
+    let answer = Call::new("ListKeys", "{}").send(address).await;
+    assert_eq!(answer.code(), "ThrottlingException");
+    let mut stderr = running.0.stderr.take().unwrap();
+    assert_eq!(running.signalled("-TERM"), Some(0));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("faults: --fault-seed "), "{said}");
+    assert!(
+        said.contains("warning: the fault idle selected no request: hang --cloud gcp --share 0.5"),
+        "{said}"
+    );
+    assert!(!said.contains("throttle"), "{said}");
+}
+
+#[test]
+fn unusable_fault_files_are_usage_errors_that_name_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("faults.yaml");
+    for (text, part) in [
+        ("faults:\n- {effect: slow}\n", "line 2"),
+        ("faults:\n- {effect: hang, shares: 1}\n", "shares"),
+        (
+            "faults:\n- {effect: hang}\n- {effect: error=NOPE}\n",
+            "fault 2: effect: 'NOPE' is not an error code",
+        ),
+        ("keys: []\n", "faults"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (code, said) = ended(&["--no-tls", "--faults", file.to_str().unwrap()]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(
+            said.contains(part) && said.contains("faults.yaml"),
+            "{text}: {said}"
+        );
+    }
+    let (code, said) = ended(&["--no-tls", "--faults", "/none/faults.yaml"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("cannot read the fault file /none/faults.yaml"),
+        "{said}"
+    );
+}

@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use kmslab_emulator::api::{Cloud, Effect, Fault};
+use kmslab_emulator::api::{AdminClient, Cloud, Effect, Fault};
 use kmslab_emulator::{Auth, Emulator};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, Call, ask, free_port, started};
+use crate::support::{Answer, Call, admin, ask, free_port, started};
 
 const VAULT_HOST: &str = "kmslab.vault.azure.net";
 const KEY_PATH: &str = "/keys/k?api-version=7.6";
@@ -154,7 +154,10 @@ async fn caller_without_permission_is_denied_operations_on_no_key() {
     let emulator = started().await;
     emulator.add_fault(fault("permission-revoked")).unwrap();
     let answer = Call::new("ListKeys", "{}").send(emulator.http_addr()).await;
-    assert_eq!((answer.status, answer.code()), (400, "AccessDeniedException"));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (400, "AccessDeniedException")
+    );
     let message = "is not authorized to perform: kms:ListKeys because no identity-based policy";
     assert!(answer.message().contains(message), "{answer:?}");
 }
@@ -558,4 +561,63 @@ async fn faults_that_cannot_be_used_are_refused_with_the_reason() {
     assert_eq!(emulator.faults().faults.len(), 2);
     while emulator.add_fault(fault("throttle")).is_ok() {}
     assert_eq!(emulator.faults().faults.len(), 256, "the number is bounded");
+}
+
+#[tokio::test]
+async fn admin_port_lists_adds_and_removes_faults() {
+    let emulator = started().await;
+    let url = format!("http://{}", emulator.admin_addr().unwrap());
+    let client = AdminClient::new(url).unwrap();
+    let mut named = fault("throttle");
+    named.name = Some("a b/ä".to_owned());
+    named.count = Some(1);
+    let names = client
+        .add_faults(vec![named.clone(), fault("hang")])
+        .await
+        .unwrap();
+    assert_eq!(names, ["a b/ä", "hang-1"]);
+    client.remove_fault("hang-1").await.unwrap();
+    Call::new("ListKeys", "{}").send(emulator.http_addr()).await;
+    let table = client.faults().await.unwrap();
+    assert_eq!(table, emulator.faults());
+    assert_eq!((table.faults[0].hits, table.never_hit().count()), (1, 0));
+
+    // All or none.
+    let error = client
+        .add_faults(vec![fault("reset"), named])
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("409"), "{error}");
+    assert_eq!(client.faults().await.unwrap().faults.len(), 1);
+    client.remove_fault("a b/ä").await.unwrap();
+    let error = client.remove_fault("a b/ä").await.unwrap_err().to_string();
+    assert!(
+        error.contains("404") && error.contains("there is no fault"),
+        "{error}"
+    );
+    client.add_faults(vec![fault("reset")]).await.unwrap();
+    assert_eq!(client.clear_faults().await.unwrap(), 1);
+
+    for (body, part) in [
+        ("", "not a fault"),
+        ("[]", "not a fault"),
+        (
+            r#"{"effect":"slow"}"#,
+            "there is no 'slow'; there are latency",
+        ),
+        (r#"{"effect":"hang","shares":1}"#, "unknown field `shares`"),
+        (
+            r#"{"faults":[{"effect":"hang"},{"effect":"error=NOPE"}]}"#,
+            "'NOPE' is not an error code",
+        ),
+    ] {
+        let answer = admin(&emulator, "/faults", Some(body)).await;
+        assert_eq!(answer.status, 400, "{body}");
+        let message = answer.json["error"].as_str().unwrap();
+        assert!(message.contains(part), "{body}: {message}");
+    }
+    assert!(
+        emulator.faults().faults.is_empty(),
+        "nothing is applied by halves"
+    );
 }

@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod balancer;
 pub mod down;
+pub mod faults;
 pub mod inspect;
 pub mod list;
 mod loopback;
@@ -48,6 +49,8 @@ enum Command {
     List(list::ListArgs),
     /// Serve AWS KMS, Azure Key Vault and Google Cloud KMS on this machine until a signal
     Emulator(Box<EmulatorArgs>),
+    /// Make a running emulator answer as a cloud on a bad day: slow, throttled, wrong or not at all
+    Faults(faults::FaultsArgs),
     /// Serve a Kubernetes KMS v2 plugin on a unix socket until a signal
     Plugin {
         /// The cloud that holds the key.
@@ -114,6 +117,7 @@ async fn run(verb: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(args).await,
         Command::List(args) => list::run(args),
         Command::Emulator(args) => kmslab_emulator::command::run(*args).await,
+        Command::Faults(args) => faults::run(args).await,
         Command::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Command::Assets(args) => assets::run(args).await,
         Command::Inspect(args) => inspect::run(*args).await,

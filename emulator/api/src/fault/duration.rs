@@ -10,7 +10,7 @@ use super::InvalidFault;
 /// The longest duration. No client waits longer.
 const MAX: SignedDuration = SignedDuration::from_hours(1);
 
-/// Parses `250ms`, `2s` or `1m 30s`, at most an hour.
+/// Parses `250ms`, `2s` or `1m30s`, at most an hour.
 pub(super) fn parse_duration(field: &'static str, text: &str) -> Result<Duration, InvalidFault> {
     let invalid = |reason: &str| InvalidFault::new(field, format!("'{text}' {reason}"));
     let duration: SignedDuration = text
@@ -24,6 +24,6 @@ pub(super) fn parse_duration(field: &'static str, text: &str) -> Result<Duration
 
 /// The text form, which [`parse_duration`] reads.
 pub(super) fn format_duration(duration: Duration) -> String {
-    let printer = SpanPrinter::new().spacing(Spacing::BetweenUnits);
+    let printer = SpanPrinter::new().spacing(Spacing::None);
     printer.unsigned_duration_to_string(&duration)
 }

@@ -251,7 +251,7 @@ mod tests {
             "latency=100ms",
             "latency=100ms..2s",
             "throttle=5s",
-            "throttle=1m 30s",
+            "throttle=1m30s",
             "error=KMSInternalException",
             "error=UNAVAILABLE",
             "hang=2s",

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use effect::{Effect, ResetAt, Wrong};
 pub use moment::Moment;
 pub use selection::Fault;
-pub use table::{FaultFile, FaultStatus, FaultTable};
+pub use table::{FaultFile, FaultStatus, FaultTable, FaultsAdded, FaultsRemoved};
 
 /// A cloud of the emulator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,11 @@ impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(time) => time.fmt(f),
-            Self::After(duration) => write!(f, "{duration:#}"),
+            Self::After(duration) => {
+                // Without a space, so that it is one argument in a shell.
+                let printer = SpanPrinter::new().spacing(Spacing::None);
+                f.write_str(&printer.duration_to_string(duration))
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A fault: what happens to which requests.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Cloud, Effect, InvalidFault, Moment};
@@ -104,7 +106,7 @@ impl Fault {
         };
         text("name", self.name.as_deref(), MAX_LEN)?;
         text("key", self.key.as_deref(), MAX_KEY_LEN)?;
-        text("version", self.version.as_deref(), MAX_KEY_LEN)?;
+        text("key-version", self.version.as_deref(), MAX_KEY_LEN)?;
         text("caller", self.caller.as_deref(), MAX_LEN)?;
         if self.operations.len() > MAX_OPERATIONS {
             return Err(InvalidFault::new(
@@ -148,6 +150,89 @@ impl Fault {
                 Err(InvalidFault::new("until", "is not after from"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// The fault as arguments of `kmslab faults add`, without its name.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.effect)?;
+        for operation in &self.operations {
+            write!(f, " --operation {operation}")?;
+        }
+        let flags: [(&str, Option<&dyn fmt::Display>); 11] = [
+            ("cloud", self.cloud.as_ref().map(|value| value as _)),
+            ("key", self.key.as_ref().map(|value| value as _)),
+            ("key-version", self.version.as_ref().map(|value| value as _)),
+            ("caller", self.caller.as_ref().map(|value| value as _)),
+            ("skip", self.skip.as_ref().map(|value| value as _)),
+            ("every", self.every.as_ref().map(|value| value as _)),
+            ("rate", self.rate.as_ref().map(|value| value as _)),
+            ("share", self.share.as_ref().map(|value| value as _)),
+            ("count", self.count.as_ref().map(|value| value as _)),
+            ("from", self.from.as_ref().map(|value| value as _)),
+            ("until", self.until.as_ref().map(|value| value as _)),
+        ];
+        for (name, value) in flags {
+            if let Some(value) = value {
+                write!(f, " --{name} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_reads_as_the_arguments_that_add_it() {
+        let json = r#"{"effect":"latency=10ms..1s","cloud":"aws","operations":["Encrypt","Decrypt"],"share":0.5,"until":"90s"}"#;
+        let fault: Fault = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            fault.to_string(),
+            "latency=10ms..1s --operation Encrypt --operation Decrypt --cloud aws --share 0.5 --until 1m30s"
+        );
+        let back = serde_json::to_string(&fault).unwrap();
+        assert_eq!(serde_json::from_str::<Fault>(&back).unwrap(), fault);
+    }
+
+    #[test]
+    fn values_that_select_nothing_are_refused() {
+        for (json, part) in [
+            (r#"{"effect":"hang","share":0}"#, "share: "),
+            (r#"{"effect":"hang","share":1.1}"#, "share: "),
+            (r#"{"effect":"hang","every":0}"#, "every: is 0"),
+            (r#"{"effect":"hang","count":0}"#, "count: is 0"),
+            (r#"{"effect":"hang","rate":0}"#, "rate: "),
+            (r#"{"effect":"hang","key":""}"#, "key: is empty"),
+            (
+                r#"{"effect":"hang","caller":"a\u0007"}"#,
+                "control character",
+            ),
+            (
+                r#"{"effect":"hang","from":"2s","until":"1s"}"#,
+                "until: is not after",
+            ),
+            (
+                r#"{"effect":"wrong=checksum","cloud":"azure"}"#,
+                "does not exist for azure",
+            ),
+        ] {
+            let fault: Fault = serde_json::from_str(json).unwrap();
+            let error = fault.validate().unwrap_err().to_string();
+            assert!(error.contains(part), "{json}: {error}");
+        }
+        for json in [
+            "{}",
+            r#"{"effect":"slow"}"#,
+            r#"{"effect":"hang","shares":1}"#,
+            r#"{"effect":"hang","cloud":"oracle"}"#,
+            r#"{"effect":"hang","from":"tomorrow"}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(json).is_err(), "{json}");
         }
     }
 }

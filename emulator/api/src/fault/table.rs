@@ -12,6 +12,20 @@ pub struct FaultFile {
     pub faults: Vec<Fault>,
 }
 
+/// The response to `POST /faults`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultsAdded {
+    /// Names of the faults, in the order of the request.
+    pub names: Vec<String>,
+}
+
+/// The response to `DELETE /faults`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultsRemoved {
+    /// Number of faults that are removed.
+    pub removed: usize,
+}
+
 /// A fault of an emulator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultStatus {

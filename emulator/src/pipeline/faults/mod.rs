@@ -4,6 +4,7 @@
 
 pub(crate) mod codes;
 mod entry;
+mod file;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use super::{Call, Labels};
 use crate::http::connection::Connection;
 pub(crate) use entry::Subject;
 use entry::{Candidate, Entry};
+pub use file::{FaultFileError, read_faults};
 
 /// Maximum number of faults. Each is looked at with every request.
 const MAX_FAULTS: usize = 256;
@@ -141,10 +143,7 @@ impl Faults {
     /// Adds faults behind the others, all or none, and returns their names.
     pub(crate) fn add_all(&self, faults: Vec<Fault>) -> Result<Vec<String>, AddFaultError> {
         for fault in &faults {
-            fault.validate()?;
-            if let Effect::Error { code } = &fault.effect {
-                codes::ensure_known(code, fault.cloud)?;
-            }
+            validate(fault)?;
         }
         let now = self.lab.now();
         let mut registry = self.lock();
@@ -286,6 +285,15 @@ impl Faults {
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fails if a field has a value that no request can match, or an error code that no cloud has.
+fn validate(fault: &Fault) -> Result<(), InvalidFault> {
+    fault.validate()?;
+    match &fault.effect {
+        Effect::Error { code } => codes::ensure_known(code, fault.cloud),
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,64 @@
+//! Files of faults, in YAML or JSON.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kmslab_emulator_api::{Fault, FaultFile};
+use kmslab_program::file;
+
+use super::AddFaultError;
+
+/// Why a file of faults cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultFileError {
+    /// The file could not be read.
+    #[error("cannot read the fault file {}: {source}", path.display())]
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is not YAML, or has unknown fields or wrong values.
+    #[error("the fault file {} is not valid: {reason}", path.display())]
+    Parse {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line, column and what is wrong.
+        reason: String,
+    },
+    /// A fault cannot be used.
+    #[error("the fault file {}: fault {number}: {source}", path.display())]
+    Fault {
+        /// Path of the file.
+        path: PathBuf,
+        /// Position of the fault in the file, from 1.
+        number: usize,
+        /// What is wrong.
+        source: AddFaultError,
+    },
+}
+
+/// Reads a file of faults: `faults:`, a list of them with the fields of [`Fault`].
+pub fn read_faults(path: &Path) -> Result<Vec<Fault>, FaultFileError> {
+    let unreadable = |source| FaultFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    let file: FaultFile = serde_saphyr::from_str(text).map_err(|error| FaultFileError::Parse {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    for (index, fault) in file.faults.iter().enumerate() {
+        super::validate(fault).map_err(|source| FaultFileError::Fault {
+            path: path.to_owned(),
+            number: index + 1,
+            source: source.into(),
+        })?;
+    }
+    Ok(file.faults)
+}
