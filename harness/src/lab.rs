@@ -12,7 +12,7 @@ use crate::assets::{Assets, Options, Tool};
 use crate::cloud::CloudKind;
 use crate::cluster;
 use crate::etcd::client::TlsFiles;
-use crate::exit::environment;
+use crate::exit::{environment, usage};
 use crate::process::shell_quote;
 use crate::runtime_dir::{self, Lab, write_private};
 
@@ -223,6 +223,18 @@ impl Description {
                 "the lab {name} is still starting, or a run that will end"
             ))
         })
+    }
+}
+
+/// The only running lab and its name; `None` if there is none, a usage error if there are several.
+pub fn only() -> anyhow::Result<Option<(String, Description)>> {
+    match &names().collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [name] => Ok(Some((name.clone(), Description::find(name)?))),
+        names => Err(usage(format!(
+            "several labs are up: choose one with --lab {}",
+            names.join(" or --lab ")
+        ))),
     }
 }
 

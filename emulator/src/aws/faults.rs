@@ -5,9 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use kmslab_emulator_api::Wrong;
 use kmslab_keycore::VersionId;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::wire::Input;
 use super::{Accept, Aws, AwsError, Caller, Operation, ResolvedKey, blob, names};
+use crate::pipeline::faults::wrong::{flip_last_bit, other_id};
 use crate::pipeline::faults::{Rejection, Subject, codes};
 
 /// Members that name a key, the most specific first.
@@ -148,24 +150,19 @@ pub(super) fn corrupt(body: &mut Value, wrong: Wrong) -> bool {
             };
             let value = &mut body[*member];
             let decoded = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-            let Some(mut bytes) = decoded else {
+            let Some(mut bytes) = decoded.map(Zeroizing::new) else {
                 return false;
             };
-            // The last byte is part of the tag of a ciphertext, so that the ciphertext still names
-            // its key and fails when it is decrypted.
-            let Some(last) = bytes.last_mut() else {
-                return false;
-            };
-            *last ^= 1;
-            *value = STANDARD.encode(zeroize::Zeroizing::new(bytes)).into();
-            true
+            let changed = flip_last_bit(&mut bytes);
+            *value = STANDARD.encode(&*bytes).into();
+            changed
         }
         Wrong::Version => {
             ["KeyId", "KeyMaterialId", "SourceKeyId"]
                 .iter()
                 .fold(false, |changed, member| {
                     let value = body.get_mut(member);
-                    let other = value.as_ref().and_then(|value| other_name(value.as_str()?));
+                    let other = value.as_ref().and_then(|value| other_id(value.as_str()?));
                     match (value, other) {
                         (Some(value), Some(other)) => {
                             *value = other.into();
@@ -177,13 +174,4 @@ pub(super) fn corrupt(body: &mut Value, wrong: Wrong) -> bool {
         }
         Wrong::Checksum => false,
     }
-}
-
-/// A name that differs in its last hexadecimal digit.
-fn other_name(name: &str) -> Option<String> {
-    let mut other = name.to_owned();
-    let last = other.pop()?;
-    let digit = last.to_digit(16)? ^ 1;
-    other.push(char::from_digit(digit, 16)?);
-    Some(other)
 }

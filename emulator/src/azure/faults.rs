@@ -10,6 +10,7 @@ use super::data::VersionRef;
 use super::operation::{Call, Operation};
 use super::vaults::Vault;
 use super::{Azure, AzureError, names};
+use crate::pipeline::faults::wrong::{flip_last_bit, other_id};
 use crate::pipeline::faults::{Rejection, Subject, codes};
 
 impl Azure {
@@ -97,7 +98,7 @@ fn uses_material(operation: Operation) -> bool {
 pub(super) fn corrupt(body: &mut Value, wrong: Wrong) -> bool {
     let (member, change): (&str, fn(&str) -> Option<String>) = match wrong {
         Wrong::Bit => ("value", flipped),
-        Wrong::Version => ("kid", other_version),
+        Wrong::Version => ("kid", other_id),
         Wrong::Checksum => return false,
     };
     let Some(value) = body.get_mut(member) else {
@@ -115,14 +116,5 @@ pub(super) fn corrupt(body: &mut Value, wrong: Wrong) -> bool {
 /// Flips the last bit of base64url bytes.
 fn flipped(text: &str) -> Option<String> {
     let mut bytes = zeroize::Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
-    *bytes.last_mut()? ^= 1;
-    Some(URL_SAFE_NO_PAD.encode(&*bytes))
-}
-
-/// A key identifier whose version differs in its last digit.
-fn other_version(kid: &str) -> Option<String> {
-    let mut other = kid.to_owned();
-    let digit = other.pop()?.to_digit(16)? ^ 1;
-    other.push(char::from_digit(digit, 16)?);
-    Some(other)
+    flip_last_bit(&mut bytes).then(|| URL_SAFE_NO_PAD.encode(&*bytes))
 }

@@ -11,6 +11,7 @@ use tonic::Code;
 use super::auth::Caller;
 use super::names::{KeyName, VersionName};
 use super::{Gcp, GcpError, blob, wire};
+use crate::pipeline::faults::wrong::flip_last_bit;
 use crate::pipeline::faults::{Rejection, Subject, codes};
 
 /// Messages that name the key, the version or their parent in the field that is given.
@@ -167,7 +168,7 @@ macro_rules! corrupt {
         $(if let Some(response) = $output.downcast_mut::<$response>() {
             return match $wrong {
                 Wrong::Bit => {
-                    let changed = flip(&mut response.$bytes);
+                    let changed = flip_last_bit(&mut response.$bytes);
                     response.$checksum = Some(wire::crc32c(&response.$bytes));
                     changed
                 }
@@ -202,17 +203,6 @@ pub(super) fn corrupt(output: &mut dyn Any, wrong: Wrong) -> bool {
         kms::MacSignResponse: mac, mac_crc32c, name;
     );
     false
-}
-
-/// Flips the last bit.
-fn flip(bytes: &mut [u8]) -> bool {
-    match bytes.last_mut() {
-        Some(last) => {
-            *last ^= 1;
-            true
-        }
-        None => false,
-    }
 }
 
 /// The name of the version before, or of the second for the first.

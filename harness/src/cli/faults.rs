@@ -208,14 +208,8 @@ fn admin_url(args: &FaultsArgs) -> anyhow::Result<String> {
     if let Some(name) = &args.lab {
         return Ok(Description::find(name)?.kms.admin);
     }
-    match &lab::names().collect::<Vec<_>>()[..] {
-        [] => Ok(DEFAULT_ADMIN.to_owned()),
-        [name] => Ok(Description::find(name)?.kms.admin),
-        names => Err(usage(format!(
-            "several labs are up: choose one with --lab {}",
-            names.join(" or --lab ")
-        ))),
-    }
+    let lab = lab::only()?;
+    Ok(lab.map_or_else(|| DEFAULT_ADMIN.to_owned(), |(_, lab)| lab.kms.admin))
 }
 
 fn human(table: &FaultTable) -> String {

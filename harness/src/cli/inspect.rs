@@ -278,20 +278,14 @@ impl Source {
         if !endpoints.is_empty() {
             return Ok(Self::Etcd(endpoints, tls));
         }
-        match &lab::names().collect::<Vec<_>>()[..] {
-            [] => Err(usage(format!(
+        let Some((name, lab)) = lab::only()? else {
+            return Err(usage(format!(
                 "nothing to inspect: give --etcd URL, --snapshot FILE, or - for one value on standard input, set {ENDPOINTS_VARIABLE}, or \
                  start a lab with `kmslab up`"
-            ))),
-            [name] => {
-                say!("reading the etcd of the lab {name}");
-                Ok(Self::Lab(Box::new(Description::find(name)?)))
-            }
-            names => Err(usage(format!(
-                "several labs are up: choose one with --lab {}",
-                names.join(" or --lab ")
-            ))),
-        }
+            )));
+        };
+        say!("reading the etcd of the lab {name}");
+        Ok(Self::Lab(Box::new(lab)))
     }
 
     /// The keys of the emulator; none if no emulator is known.

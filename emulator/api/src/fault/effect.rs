@@ -101,9 +101,15 @@ const PLAIN: &[(&str, Effect)] = &[
     ("token-expired", Effect::TokenExpired),
 ];
 
-/// What an error says that effects there are.
-const EFFECTS: &str = "latency=MIN..MAX, throttle, error=CODE, hang, reset, reset=middle, wrong=bit, wrong=version, \
-                       wrong=checksum, permission-revoked, key-disabled, key-gone and token-expired";
+/// All effects, as an error lists them.
+fn all() -> String {
+    let plain = PLAIN.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = ["latency=MIN..MAX", "error=CODE"]
+        .into_iter()
+        .chain(plain)
+        .collect();
+    names.join(", ")
+}
 
 impl Effect {
     /// The text form without its value: `latency`.
@@ -141,7 +147,7 @@ impl FromStr for Effect {
         let unknown = || {
             InvalidFault::new(
                 "effect",
-                format!("there is no '{text}'; there are {EFFECTS}"),
+                format!("there is no '{text}'; there are {}", all()),
             )
         };
         let (name, value) = text.split_once('=').ok_or_else(unknown)?;

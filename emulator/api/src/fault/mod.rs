@@ -79,11 +79,6 @@ impl InvalidFault {
             reason: reason.into(),
         }
     }
-
-    /// The field that is wrong, such as `effect`.
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
 }
 
 impl fmt::Display for InvalidFault {

@@ -5,6 +5,7 @@
 pub(crate) mod codes;
 mod entry;
 mod file;
+pub(crate) mod wrong;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
