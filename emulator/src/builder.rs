@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use kmslab_emulator_api::Fault;
+use kmslab_emulator_api::FaultFile;
 use kmslab_keycore::{
     Clock, Entropy, Front, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy,
 };
@@ -92,8 +92,7 @@ impl Emulator {
             entropy: Arc::new(SystemEntropy),
             azure_tenant: AZURE_TENANT.to_owned(),
             azure_token_lifetime: azure::TOKEN_LIFETIME,
-            faults: Vec::new(),
-            fault_seed: None,
+            faults: FaultFile::default(),
         }
     }
 }
@@ -117,8 +116,7 @@ pub struct EmulatorBuilder {
     entropy: Arc<dyn Entropy>,
     azure_tenant: String,
     azure_token_lifetime: SignedDuration,
-    faults: Vec<Fault>,
-    fault_seed: Option<u64>,
+    faults: FaultFile,
 }
 
 impl EmulatorBuilder {
@@ -225,15 +223,10 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Sets the faults of the start and of a reset.
-    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
+    /// Sets the faults of the start and of a reset, and the seed of their random decisions, which
+    /// is random by default.
+    pub fn faults(mut self, faults: FaultFile) -> Self {
         self.faults = faults;
-        self
-    }
-
-    /// Sets the seed of the faults' random decisions; by default it is random.
-    pub fn fault_seed(mut self, seed: u64) -> Self {
-        self.fault_seed = Some(seed);
         self
     }
 
@@ -286,8 +279,7 @@ impl EmulatorBuilder {
             self.auth,
         );
         let gcp = Arc::new(gcp);
-        let fault_seed = self.fault_seed.unwrap_or_else(|| fastrand::u64(..));
-        let faults = Faults::new(fault_seed, self.faults, lab.clone(), Arc::clone(&self.wall))?;
+        let faults = Faults::new(self.faults, lab.clone(), Arc::clone(&self.wall))?;
         let pipeline = Pipeline {
             counter: Arc::default(),
             faults: Arc::new(faults),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
+use kmslab_emulator_api::FaultFile;
 use kmslab_keycore::{LabClock, SystemClock};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
@@ -72,8 +73,8 @@ pub struct EmulatorArgs {
     /// those that hit no request are listed on stderr
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
-    /// Seed of the faults' random decisions; random if not given, and then printed on stderr with
-    /// --faults
+    /// Seed of the faults' random decisions, in place of the file's; random if neither is given.
+    /// It is printed on stderr
     #[arg(long, value_name = "N")]
     pub fault_seed: Option<u64>,
     /// Initial time of the lab clock, RFC 3339; defaults to now
@@ -156,7 +157,7 @@ pub fn log_filter() -> EnvFilter {
 pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     // Before the addresses are printed, so that their reader may send a signal at once.
     let stopped = signals().context("cannot wait for signals")?;
-    let (format, has_fault_seed) = (args.format, args.fault_seed.is_some());
+    let format = args.format;
     let started = match builder(args) {
         Ok(builder) => builder.start().await,
         Err(error) => Err(error),
@@ -187,7 +188,7 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     let gcp_key_file = gcp_key_file.ok();
     print_addresses(&emulator, gcp_key_file.as_ref(), format);
     let faults = emulator.faults();
-    if !faults.faults.is_empty() && !has_fault_seed {
+    if !faults.faults.is_empty() {
         tell(&format!(
             "faults: --fault-seed {} repeats this run's random decisions",
             faults.seed
@@ -273,12 +274,12 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
     if let Some(path) = seed {
         builder = builder.seed(SeedFile::read(&path)?);
     }
-    if let Some(path) = faults {
-        builder = builder.faults(read_faults(&path)?);
-    }
-    if let Some(seed) = fault_seed {
-        builder = builder.fault_seed(seed);
-    }
+    let mut faults = match faults {
+        Some(path) => read_faults(&path)?,
+        None => FaultFile::default(),
+    };
+    faults.seed = fault_seed.or(faults.seed);
+    builder = builder.faults(faults);
     Ok(builder)
 }
 

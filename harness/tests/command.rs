@@ -202,7 +202,7 @@ async fn faults_command_changes_a_running_emulator() {
     let dir = tempfile::tempdir().unwrap();
     let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let builder = kmslab_emulator::Emulator::builder().admin_listen(Some(free));
-    let emulator = builder.fault_seed(7).start().await.unwrap();
+    let emulator = builder.start().await.unwrap();
     let admin = format!("http://{}", emulator.admin_addr().unwrap());
     let faults = |args: &[&str]| {
         let args = [&["faults"], args, &["--emulator-admin", &admin]].concat();
@@ -232,7 +232,11 @@ async fn faults_command_changes_a_running_emulator() {
         (Some(0), "added throttle-1\n".to_owned(), String::new())
     );
     let file = dir.path().join("faults.yaml");
-    std::fs::write(&file, "faults: [{name: slow, effect: latency=1ms..2s}]").unwrap();
+    std::fs::write(
+        &file,
+        "{seed: 7, faults: [{name: slow, effect: latency=1ms..2s}]}",
+    )
+    .unwrap();
     let (code, said, _) = faults(&["add", "--file", file.to_str().unwrap()]);
     assert_eq!((code, said.as_str()), (Some(0), "added slow\n"));
 
@@ -281,4 +285,68 @@ async fn faults_command_changes_a_running_emulator() {
     let (code, _, said) = faults(&["list"]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("--emulator-admin"), "{said}");
+}
+
+#[test]
+fn rewrite_finishes_while_the_cloud_throttles_hangs_and_resets() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("faults.yaml");
+    let faults = "\
+seed: 7
+faults:
+- {name: throttle, effect: throttle, share: 0.5}
+- {name: hang, effect: hang=2s, skip: 1, count: 1}
+- {name: reset, effect: reset, skip: 2, count: 1}
+";
+    std::fs::write(&file, faults).unwrap();
+    let run = |cloud: &str, file: &Path| {
+        let args = [
+            "run", "rewrite", "--cloud", cloud, "--format", "json", "--faults",
+        ];
+        kmslab(&[&args[..], &[file.to_str().unwrap()]].concat(), dir.path())
+    };
+    for cloud in ["aws", "azure", "gcp"] {
+        let output = run(cloud, &file);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = &report["results"][0];
+        assert_eq!(row["stale_after"], 0, "{cloud}");
+        assert_eq!(row["faults"]["seed"], 7, "{cloud}");
+        let hit = row["faults"]["faults"].as_array().unwrap();
+        let names: Vec<_> = hit.iter().map(|status| &status["fault"]["name"]).collect();
+        assert_eq!(names, ["throttle", "hang", "reset"], "{cloud}");
+        assert!(
+            hit.iter().all(|status| status["hits"].as_u64() > Some(0)),
+            "{cloud}: {hit:?}"
+        );
+    }
+
+    // A fault that hits nothing is not a test of anything.
+    std::fs::write(
+        &file,
+        "faults: [{name: idle, effect: throttle, operations: [Sign]}]",
+    )
+    .unwrap();
+    let output = run("aws", &file);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failure = &report["results"][0]["failure"];
+    assert_eq!(failure["step"], "faults");
+    let seen = failure["seen"].as_str().unwrap();
+    assert!(
+        seen.starts_with("idle (throttle --operation Sign"),
+        "{seen}"
+    );
+    std::fs::write(&file, "faults: [{effect: slow}]").unwrap();
+    let output = run("aws", &file);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("there is no 'slow'"));
+    std::fs::write(&file, "faults: [{effect: hang, cloud: gcp}]").unwrap();
+    let output = run("aws", &file);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("(hang --cloud gcp) is for gcp, which this run does not use"),
+        "{error}"
+    );
 }

@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    ClockMoved, Clocks, Fault, FaultFile, FaultTable, FaultsAdded, FaultsRemoved, KeyTable,
-    RequestCounts,
+    ClockMoved, Clocks, FaultFile, FaultTable, FaultsAdded, FaultsRemoved, KeyTable, RequestCounts,
 };
 
 /// Time for a response. A move of the clock may create many RSA keys.
@@ -128,9 +127,9 @@ impl AdminClient {
     }
 
     /// Adds faults, all or none, and returns their names.
-    pub async fn add_faults(&self, faults: Vec<Fault>) -> Result<Vec<String>, AdminError> {
+    pub async fn add_faults(&self, faults: &FaultFile) -> Result<Vec<String>, AdminError> {
         let request = self.http.post(self.at("/faults"));
-        let added: FaultsAdded = self.json(request.json(&FaultFile { faults })).await?;
+        let added: FaultsAdded = self.json(request.json(faults)).await?;
         Ok(added.names)
     }
 

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use kmslab_emulator_api::{Fault, FaultFile, FaultTable, FaultsAdded, FaultsRemoved};
+use kmslab_emulator_api::{FaultFile, FaultTable, FaultsAdded, FaultsRemoved};
 
 use super::problem;
 use crate::pipeline::faults::AddFaultError;
@@ -21,14 +21,14 @@ pub(super) async fn list(Extract(state): Extract<Arc<State>>) -> Json<FaultTable
 }
 
 pub(super) async fn add(Extract(state): Extract<Arc<State>>, body: Bytes) -> Response {
-    let faults = match parse(&body) {
-        Ok(faults) => faults,
+    let file = match parse(&body) {
+        Ok(file) => file,
         Err(error) => {
             let message = format!("not a fault ({error}); {EXAMPLE}");
             return problem(StatusCode::BAD_REQUEST, message);
         }
     };
-    match state.services.pipeline.faults.add_all(faults) {
+    match state.services.pipeline.faults.add_all(file) {
         Ok(names) => Json(FaultsAdded { names }).into_response(),
         Err(error) => {
             let status = match error {
@@ -41,11 +41,14 @@ pub(super) async fn add(Extract(state): Extract<Arc<State>>, body: Bytes) -> Res
 }
 
 /// One fault, or `{"faults": […]}`.
-fn parse(body: &[u8]) -> Result<Vec<Fault>, serde_json::Error> {
+fn parse(body: &[u8]) -> Result<FaultFile, serde_json::Error> {
     let value: serde_json::Value = serde_json::from_slice(body)?;
     match value.get("faults") {
-        Some(_) => serde_json::from_value::<FaultFile>(value).map(|file| file.faults),
-        None => serde_json::from_value(value).map(|fault| vec![fault]),
+        Some(_) => serde_json::from_value(value),
+        None => serde_json::from_value(value).map(|fault| FaultFile {
+            seed: None,
+            faults: vec![fault],
+        }),
     }
 }
 

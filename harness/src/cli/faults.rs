@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use kmslab_emulator_api::{AdminClient, AdminError, Cloud, Effect, Fault, FaultTable, Moment};
+use kmslab_emulator_api::{
+    AdminClient, AdminError, Cloud, Effect, Fault, FaultFile, FaultTable, Moment,
+};
 
 use crate::exit::{environment, usage};
 use crate::lab::{self, Description};
@@ -130,12 +132,12 @@ struct AddArgs {
 }
 
 impl AddArgs {
-    fn faults(self) -> anyhow::Result<Vec<Fault>> {
+    fn faults(self) -> anyhow::Result<FaultFile> {
         if let Some(path) = &self.file {
             return kmslab_emulator::read_faults(path).map_err(|error| usage(error.to_string()));
         }
         let effect = self.effect.ok_or_else(|| usage("there is no effect"))?;
-        Ok(vec![Fault {
+        let fault = Fault {
             name: self.name,
             effect,
             cloud: self.cloud,
@@ -150,7 +152,11 @@ impl AddArgs {
             count: self.count,
             from: self.from,
             until: self.until,
-        }])
+        };
+        Ok(FaultFile {
+            seed: None,
+            faults: vec![fault],
+        })
     }
 }
 
@@ -160,7 +166,7 @@ pub async fn run(args: FaultsArgs) -> anyhow::Result<ExitCode> {
     let client = AdminClient::new(url)?;
     match args.verb {
         Verb::Add(add) => {
-            let names = client.add_faults(add.faults()?).await.map_err(refused)?;
+            let names = client.add_faults(&add.faults()?).await.map_err(refused)?;
             super::print(&format!("added {}\n", names.join(", ")))?;
         }
         Verb::List { format } => {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::assets::TerminalProgress;
 use crate::assets::Options;
-use crate::cloud::CloudKind;
+use crate::cloud::{AdminClient, CloudKind};
 use crate::cluster::ClusterKind;
 use crate::environment::{Environment, EnvironmentSpec, KindOptions, attach};
 use crate::exit::{say, usage};
@@ -17,6 +17,9 @@ use crate::lab::Description;
 use crate::report::{self, Report, ScenarioResult};
 use crate::scenario::{self, Pause, Scenario};
 use crate::scenarios;
+use kmslab_emulator::read_faults;
+use kmslab_emulator_api::{Cloud, FaultFile};
+use tokio::sync::Mutex;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +30,7 @@ Examples:
   kmslab run --cluster apiserver                      # on the stock kube-apiserver and etcd
   kmslab run --cluster kind                           # on a kind cluster, with the plugin as a unit of its node
   kmslab run rewrite --lab default                    # on the lab that `kmslab up` keeps
+  kmslab run rewrite --faults throttle.yaml           # faults: [{effect: throttle, share: 0.5}]
   kmslab run rewrite --pause-at second-half           # waits in the middle, to inspect or break something
 
 Exit code 1: a scenario failed; the report names the step, the expected and the actual result.";
@@ -62,9 +66,26 @@ pub struct RunArgs {
     /// With --pause-at: wait until this file exists, instead of for Enter
     #[arg(long, value_name = "FILE", requires = "pause_at")]
     pub pause_file: Option<PathBuf>,
+    /// Faults of the emulated cloud during each scenario (YAML or JSON, see `kmslab faults --help`);
+    /// those without a caller are for the plugin's requests. A fault that hits no request fails the
+    /// scenario
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Seed of the faults' random decisions, in place of the file's; the report has the one that was
+    /// used
+    #[arg(long, value_name = "N", requires = "faults")]
+    pub fault_seed: Option<u64>,
     /// Output format
     #[arg(long, value_enum, default_value_t = OutputFormat::Human)]
     pub format: OutputFormat,
+}
+
+/// What applies to every scenario of a run.
+struct Settings {
+    pause: Option<Pause>,
+    faults: Option<FaultFile>,
+    /// Names of the faults that are in the emulator now.
+    added: Mutex<Vec<String>>,
 }
 
 /// One cloud, or all.
@@ -114,11 +135,20 @@ impl CloudChoice {
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = selected_scenarios(&args)?;
     args.kind.check(args.cluster)?;
+    let settings = Settings {
+        pause: args.pause_at.clone().map(|step| Pause {
+            step,
+            file: args.pause_file.clone(),
+        }),
+        faults: faults(&args, &scenarios)?,
+        added: Mutex::default(),
+    };
     let mut interrupted = std::pin::pin!(kmslab_emulator::command::signals()?);
     let results = tokio::select! {
-        results = run_all(&args, &scenarios) => results?,
+        results = run_all(&args, &scenarios, &settings) => results?,
         // Dropping the future stops what was started.
         () = &mut interrupted => {
+            remove_faults_of_lab(&args, &settings).await?;
             say!("interrupted: everything that was started has been stopped");
             return Ok(ExitCode::from(130));
         }
@@ -202,21 +232,61 @@ fn selected_scenarios(args: &RunArgs) -> anyhow::Result<Vec<&'static Scenario>> 
     Ok(scenarios)
 }
 
+/// The faults of the run. Each is for a cloud that the run uses.
+fn faults(args: &RunArgs, scenarios: &[&'static Scenario]) -> anyhow::Result<Option<FaultFile>> {
+    let Some(path) = &args.faults else {
+        return Ok(None);
+    };
+    let mut file = read_faults(path).map_err(|error| usage(error.to_string()))?;
+    file.seed = args.fault_seed.or(file.seed);
+    let mut clouds = match &args.lab {
+        Some(name) => vec![Description::find(name)?.kms.cloud],
+        None => args.cloud.kinds().to_vec(),
+    };
+    if scenarios.iter().any(|scenario| scenario.second_cloud) {
+        match args.to {
+            Some(to) => clouds.push(to),
+            None => clouds.extend(CloudKind::ALL),
+        }
+    }
+    for fault in &file.faults {
+        let unused = |cloud: &Cloud| !clouds.iter().any(|used| used.emulated() == *cloud);
+        if let Some(cloud) = fault.cloud.filter(unused) {
+            let path = path.display();
+            return Err(usage(format!(
+                "{path}: the fault ({fault}) is for {cloud}, which this run does not use: give --cloud \
+                 {cloud}, or leave the fault out"
+            )));
+        }
+    }
+    Ok(Some(file))
+}
+
+/// Removes the faults of an interrupted run from the lab, which goes on.
+async fn remove_faults_of_lab(args: &RunArgs, settings: &Settings) -> anyhow::Result<()> {
+    let names = std::mem::take(&mut *settings.added.lock().await);
+    let Some(lab) = args.lab.as_ref().filter(|_| !names.is_empty()) else {
+        return Ok(());
+    };
+    let admin = AdminClient::new(&Description::find(lab)?.kms.admin)?;
+    for name in names {
+        admin.remove_fault(&name).await?;
+    }
+    Ok(())
+}
+
 async fn run_all(
     args: &RunArgs,
     scenarios: &[&'static Scenario],
+    settings: &Settings,
 ) -> anyhow::Result<Vec<ScenarioResult>> {
-    let pause = args.pause_at.clone().map(|step| Pause {
-        step,
-        file: args.pause_file.clone(),
-    });
     let mut rows = Vec::new();
     if let Some(name) = &args.lab {
         let description = Description::find(name)?;
         let environment = attach(&description)
             .await
             .with_context(|| format!("the lab {name}"))?;
-        run_scenarios(&environment, scenarios, pause.as_ref(), &mut rows).await;
+        run_scenarios(&environment, scenarios, settings, &mut rows).await;
         return Ok(rows);
     }
     let (with_two, with_one): (Vec<_>, Vec<_>) = scenarios
@@ -225,7 +295,7 @@ async fn run_all(
         .partition(|scenario| scenario.second_cloud);
     for cloud in args.cloud.kinds() {
         if !with_one.is_empty() {
-            run_in_environment(args, (*cloud, None), &with_one, pause.as_ref(), &mut rows).await?;
+            run_in_environment(args, (*cloud, None), &with_one, settings, &mut rows).await?;
         }
         let targets = CloudKind::ALL
             .iter()
@@ -233,14 +303,8 @@ async fn run_all(
         for to in targets {
             // A migration changes its environment: each gets its own.
             for scenario in &with_two {
-                run_in_environment(
-                    args,
-                    (*cloud, Some(*to)),
-                    &[*scenario],
-                    pause.as_ref(),
-                    &mut rows,
-                )
-                .await?;
+                run_in_environment(args, (*cloud, Some(*to)), &[*scenario], settings, &mut rows)
+                    .await?;
             }
         }
     }
@@ -251,7 +315,7 @@ async fn run_in_environment(
     args: &RunArgs,
     (cloud, target): (CloudKind, Option<CloudKind>),
     scenarios: &[&'static Scenario],
-    pause: Option<&Pause>,
+    settings: &Settings,
     rows: &mut Vec<ScenarioResult>,
 ) -> anyhow::Result<()> {
     progress(&format!("{cloud} / {}: starting", args.cluster));
@@ -263,14 +327,14 @@ async fn run_in_environment(
         ..EnvironmentSpec::new(cloud, args.cluster)
     };
     let environment = Environment::start(&spec, &TerminalProgress::default()).await?;
-    run_scenarios(&environment, scenarios, pause, rows).await;
+    run_scenarios(&environment, scenarios, settings, rows).await;
     environment.shutdown().await
 }
 
 async fn run_scenarios(
     environment: &Environment,
     scenarios: &[&'static Scenario],
-    pause: Option<&Pause>,
+    settings: &Settings,
     rows: &mut Vec<ScenarioResult>,
 ) {
     let (cloud, cluster) = (environment.cloud.kind(), environment.cluster.kind());
@@ -280,7 +344,20 @@ async fn run_scenarios(
         .map(|target| target.cloud.kind());
     for scenario in scenarios {
         progress(&format!("{cloud} / {cluster}: {}", scenario.name));
-        let outcome = scenario::run(scenario, environment, pause).await;
+        let added = match &settings.faults {
+            Some(file) => environment.add_faults(file).await,
+            None => Ok(Vec::new()),
+        };
+        if let Ok(names) = &added {
+            settings.added.lock().await.clone_from(names);
+        }
+        let outcome = scenario::run(scenario, environment, settings.pause.as_ref()).await;
+        let faults = match (added, &settings.faults) {
+            (Ok(names), Some(_)) => environment.take_faults(&names).await.map(Some),
+            (Ok(_), None) => Ok(None),
+            (Err(error), _) => Err(error),
+        };
+        settings.added.lock().await.clear();
         let traffic = environment.traffic().await;
         rows.push(ScenarioResult::new(
             outcome,
@@ -288,6 +365,7 @@ async fn run_scenarios(
             cluster,
             environment.cluster.kubernetes(),
             traffic,
+            faults,
         ));
     }
 }

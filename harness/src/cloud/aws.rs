@@ -278,9 +278,12 @@ impl KeyEvidence for AwsCloud {
             .map(|version| version.number))
     }
 
-    async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        let requests = self.access.admin.requests().await?;
-        Ok(requests.caller(&self.access.plugin.id))
+    fn plugin_caller(&self) -> &str {
+        &self.access.plugin.id
+    }
+
+    fn admin(&self) -> &AdminClient {
+        &self.access.admin
     }
 }
 

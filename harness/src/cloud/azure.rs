@@ -275,8 +275,12 @@ impl KeyEvidence for AzureCloud {
         Ok(None)
     }
 
-    async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        Ok(self.admin.requests().await?.caller(PLUGIN))
+    fn plugin_caller(&self) -> &str {
+        PLUGIN
+    }
+
+    fn admin(&self) -> &AdminClient {
+        &self.admin
     }
 }
 

@@ -289,8 +289,12 @@ impl KeyEvidence for GcpCloud {
             .map(|version| version.number))
     }
 
-    async fn plugin_requests(&self) -> anyhow::Result<u64> {
-        Ok(self.admin.requests().await?.caller(PLUGIN))
+    fn plugin_caller(&self) -> &str {
+        PLUGIN
+    }
+
+    fn admin(&self) -> &AdminClient {
+        &self.admin
     }
 }
 

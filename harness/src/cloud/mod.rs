@@ -53,6 +53,15 @@ pub enum CloudKind {
 impl CloudKind {
     /// All clouds, in the order in which they are run.
     pub const ALL: &[Self] = &[Self::Aws, Self::Azure, Self::Gcp];
+
+    /// The cloud as the emulator's admin port names it.
+    pub fn emulated(self) -> kmslab_emulator_api::Cloud {
+        match self {
+            Self::Aws => kmslab_emulator_api::Cloud::Aws,
+            Self::Azure => kmslab_emulator_api::Cloud::Azure,
+            Self::Gcp => kmslab_emulator_api::Cloud::Gcp,
+        }
+    }
 }
 
 impl std::fmt::Display for CloudKind {
@@ -96,8 +105,14 @@ pub trait KeyEvidence: Send + Sync {
         dek_source: &[u8],
         row: &KeyRow,
     ) -> anyhow::Result<Option<u32>>;
+    /// The plugin as the emulator's request counts name it.
+    fn plugin_caller(&self) -> &str;
+    /// The admin port of the emulator.
+    fn admin(&self) -> &AdminClient;
     /// Number of requests of the plugin's credentials that the emulator has counted.
-    async fn plugin_requests(&self) -> anyhow::Result<u64>;
+    async fn plugin_requests(&self) -> anyhow::Result<u64> {
+        Ok(self.admin().requests().await?.caller(self.plugin_caller()))
+    }
 }
 
 /// How a plugin uses the key.

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod emulator_container;
+mod faults;
 mod kind;
 mod lab;
 mod plugin;
@@ -174,18 +175,31 @@ impl Traffic {
     /// Why these counts do not prove that calls went from the API server through the plugin to the
     /// cloud; `None` if they do.
     pub fn broken(&self) -> Option<String> {
+        self.absent().or_else(|| self.lost())
+    }
+
+    /// Which part was not called at all. Where faults end calls early this is all that counts can
+    /// prove: the SDK counts a request that the plugin gives up before it is sent.
+    pub fn absent(&self) -> Option<String> {
+        let nothing = if self.grpc_calls == 0 {
+            "the plugin answered no gRPC call"
+        } else if self.sdk_requests == 0 {
+            "the plugin's SDK sent no request"
+        } else if self.emulator_requests == 0 {
+            "the emulator saw no request of the plugin"
+        } else {
+            return None;
+        };
+        Some(nothing.to_owned())
+    }
+
+    fn lost(&self) -> Option<String> {
         let Self {
-            grpc_calls,
             sdk_requests,
             emulator_requests,
             others,
+            ..
         } = *self;
-        if grpc_calls == 0 {
-            return Some("the plugin answered no gRPC call".into());
-        }
-        if sdk_requests == 0 {
-            return Some("the plugin's SDK sent no request".into());
-        }
         let lost = if others {
             sdk_requests > emulator_requests
         } else {

@@ -53,6 +53,23 @@ pub fn table(report: &Report) -> String {
         ));
     }
     for row in &report.results {
+        let Some(table) = &row.faults else { continue };
+        let (scenario, clouds, cluster) = (row.scenario, row.clouds(), row.cluster);
+        text.push_str(&format!(
+            "\n{scenario} on {clouds} / {cluster}: faults, with --fault-seed {}\n",
+            table.seed
+        ));
+        for status in &table.faults {
+            text.push_str(&format!(
+                "  {}: hit {} of {} requests: {}\n",
+                status.name(),
+                status.hits,
+                status.selected,
+                status.fault
+            ));
+        }
+    }
+    for row in &report.results {
         if let Some(failure) = &row.failure {
             text.push_str(&format!(
                 "\n{} on {} / {}: {failure}\n",

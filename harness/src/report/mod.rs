@@ -10,6 +10,7 @@ use crate::cloud::CloudKind;
 use crate::cluster::ClusterKind;
 use crate::environment::Traffic;
 use crate::scenario::{Figures, Outcome, StepFailure};
+use kmslab_emulator_api::FaultTable;
 
 /// The report of a run: `{"passed": …, "results": […]}`.
 #[derive(Debug, Clone, Serialize)]
@@ -43,26 +44,45 @@ pub struct ScenarioResult {
     pub figures: Figures,
     /// Calls from the start of the environment to the end of the scenario.
     pub traffic: Option<Traffic>,
+    /// Faults of the run, with the number of requests that each hit and the seed of their random
+    /// decisions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<FaultTable>,
     /// Why the scenario failed.
     pub failure: Option<StepFailure>,
 }
 
 impl ScenarioResult {
-    /// Creates a result. A scenario whose calls did not reach the cloud has not passed.
+    /// Creates a result. A scenario whose calls did not reach the cloud has not passed, nor has one
+    /// with a fault that hit no request.
     pub fn new(
         outcome: Outcome,
         (cloud, to): (CloudKind, Option<CloudKind>),
         cluster: ClusterKind,
         kubernetes: String,
         traffic: anyhow::Result<Traffic>,
+        faults: anyhow::Result<Option<FaultTable>>,
     ) -> Self {
         let (traffic, broken) = match traffic {
+            Ok(traffic) if matches!(faults, Ok(Some(_))) => (Some(traffic), traffic.absent()),
             Ok(traffic) => (Some(traffic), traffic.broken()),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
+        let (faults, not_applied) = match faults {
+            Ok(faults) => {
+                let unused = faults.as_ref().and_then(unused_faults);
+                (faults, unused)
+            }
+            Err(error) => {
+                let expected = "the emulator to accept the faults".to_owned();
+                let failure = StepFailure::of_faults(expected, format!("{error:#}"));
+                (None, Some(failure))
+            }
+        };
         let failure = outcome
             .failure
-            .or_else(|| broken.map(StepFailure::of_traffic));
+            .or_else(|| broken.map(StepFailure::of_traffic))
+            .or(not_applied);
         Self {
             scenario: outcome.scenario,
             cloud,
@@ -73,9 +93,22 @@ impl ScenarioResult {
             seconds: (outcome.took.as_secs_f64() * 1000.0).round() / 1000.0,
             figures: outcome.figures,
             traffic,
+            faults,
             failure,
         }
     }
+}
+
+fn unused_faults(table: &FaultTable) -> Option<StepFailure> {
+    let unused: Vec<String> = table
+        .never_hit()
+        .map(|status| {
+            let (name, fault) = (status.name(), &status.fault);
+            format!("{name} ({fault}) selected {} requests", status.selected)
+        })
+        .collect();
+    let expected = "each fault to hit a request".to_owned();
+    (!unused.is_empty()).then(|| StepFailure::of_faults(expected, unused.join("; ")))
 }
 
 impl ScenarioResult {

@@ -47,6 +47,18 @@ impl StepFailure {
             logs: None,
         }
     }
+
+    /// All checks passed, but the faults of the run were not applied.
+    pub fn of_faults(expected: String, seen: String) -> Self {
+        Self {
+            step: "faults".into(),
+            does: "apply the faults of the run to the emulator".into(),
+            expected: Some(expected),
+            seen,
+            plugin: None,
+            logs: None,
+        }
+    }
 }
 
 impl std::fmt::Display for StepFailure {

@@ -16,13 +16,13 @@ use crate::support::Lab;
 
 /// A cloud and its administrator, who uses another access key than the plugin, so that their
 /// requests can be distinguished.
-struct Cloud {
-    emulator: Emulator,
+pub(crate) struct Cloud {
+    pub(crate) emulator: Emulator,
     admin: Client,
 }
 
 impl Cloud {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let emulator = Emulator::builder()
             .credential("admin", "admin-secret", "123456789012")
             .tls_listen(Some("127.0.0.1:0".parse().unwrap()))
@@ -49,7 +49,7 @@ impl Cloud {
         }
     }
 
-    async fn key(&self) -> String {
+    pub(crate) async fn key(&self) -> String {
         self.admin
             .create_key()
             .send()
@@ -70,7 +70,7 @@ impl Cloud {
             .unwrap()
     }
 
-    fn kek(&self, key: &str) -> AwsKekBuilder {
+    pub(crate) fn kek(&self, key: &str) -> AwsKekBuilder {
         AwsKek::builder(key)
             .region(Some("us-east-1"))
             .endpoint_url(Some(format!("http://{}", self.emulator.http_addr())))

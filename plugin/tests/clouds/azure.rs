@@ -29,12 +29,12 @@ const PLUGIN: &str = "11111111-2222-4333-8444-555555555555";
 const PLUGIN_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 const SECRET: &str = "the-plugins-secret";
 /// A vault with the guide's access policy, and one in which the plugin has a role.
-const BY_POLICY: &str = "by-policy";
+pub(crate) const BY_POLICY: &str = "by-policy";
 const BY_ROLE: &str = "by-role";
 
 /// A cloud and its administrator.
-struct Cloud {
-    emulator: Emulator,
+pub(crate) struct Cloud {
+    pub(crate) emulator: Emulator,
 }
 
 fn seed() -> SeedFile {
@@ -81,7 +81,7 @@ fn seed() -> SeedFile {
 }
 
 impl Cloud {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_tokens_for(SignedDuration::from_hours(24)).await
     }
 
@@ -135,7 +135,7 @@ impl Cloud {
     }
 
     /// Creates a key and returns its newest version.
-    async fn key(&self, vault: &str, name: &str, kty: KeyType) -> String {
+    pub(crate) async fn key(&self, vault: &str, name: &str, kty: KeyType) -> String {
         let parameters = CreateKeyParameters {
             kty: Some(kty),
             ..CreateKeyParameters::default()
@@ -185,7 +185,7 @@ impl Cloud {
             .unwrap();
     }
 
-    fn kek(&self, vault: &str, key: &str) -> AzureKekBuilder {
+    pub(crate) fn kek(&self, vault: &str, key: &str) -> AzureKekBuilder {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         AzureKek::builder(Vault::Name(vault.into()), key)
             .client_secret(&self.emulator.azure_tenant(), PLUGIN, SECRET)

@@ -32,8 +32,8 @@ const NOBODY: &str = "nobody@p.iam.gserviceaccount.com";
 const DAY: i64 = 86_400;
 
 /// A cloud and its administrator.
-struct Cloud {
-    emulator: Emulator,
+pub(crate) struct Cloud {
+    pub(crate) emulator: Emulator,
     admin: KeyManagementService,
     plugin: KeyFile,
     nobody: KeyFile,
@@ -41,7 +41,7 @@ struct Cloud {
 
 impl Cloud {
     /// Starts with the guide's key ring and key.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (plugin, nobody) = (
             KeyFile::generate(PLUGIN).unwrap(),
@@ -142,7 +142,7 @@ impl Cloud {
         update.send().await.unwrap();
     }
 
-    fn kek(&self) -> GcpKekBuilder {
+    pub(crate) fn kek(&self) -> GcpKekBuilder {
         self.kek_as(&self.plugin, KEY)
     }
 

@@ -6,4 +6,5 @@ mod azure;
 mod gcp;
 mod gcp_credentials;
 mod late_credentials;
+mod retries;
 mod support;

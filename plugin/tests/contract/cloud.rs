@@ -134,7 +134,7 @@ async fn retries_are_bounded_and_the_last_error_is_returned() {
         kek.wrap(b"seed", None).await,
         Err(KekError::ServiceError { .. })
     ));
-    assert_eq!((kek.requests(), cloud.asked().len()), (3, 3));
+    assert_eq!((kek.requests(), cloud.asked().len()), (4, 4));
     // Errors that the cloud has decided on are not retried.
     let cloud = Cloud::answering([(400, error("DisabledException"))]).await;
     let kek = cloud.kek(ARN).await;
@@ -251,7 +251,7 @@ async fn non_kms_endpoint_is_named() {
             "{error}"
         );
     }
-    let cloud = Cloud::answering(vec![(502, json!("<html>bad gateway</html>")); 3]).await;
+    let cloud = Cloud::answering(vec![(502, json!("<html>bad gateway</html>")); 4]).await;
     let error = cloud.kek(ARN).await.current().await.unwrap_err();
     assert!(
         matches!(error, KekError::ServiceError { .. }) && error.to_string().contains("HTTP 502"),

@@ -5,9 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 
 /// A file of faults, in YAML or JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultFile {
+    /// Seed of the random decisions of these faults and those added later. By default that of the
+    /// emulator goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// The faults, in the order in which they are applied.
     pub faults: Vec<Fault>,
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kmslab_emulator_api::{Fault, FaultFile};
+use kmslab_emulator_api::FaultFile;
 use kmslab_program::file;
 
 use super::AddFaultError;
@@ -40,8 +40,9 @@ pub enum FaultFileError {
     },
 }
 
-/// Reads a file of faults: `faults:`, a list of them with the fields of [`Fault`].
-pub fn read_faults(path: &Path) -> Result<Vec<Fault>, FaultFileError> {
+/// Reads a file of faults: `faults:`, a list of them with the fields of
+/// [`Fault`](kmslab_emulator_api::Fault), and optionally `seed:`.
+pub fn read_faults(path: &Path) -> Result<FaultFile, FaultFileError> {
     let unreadable = |source| FaultFileError::Read {
         path: path.to_owned(),
         source,
@@ -60,5 +61,5 @@ pub fn read_faults(path: &Path) -> Result<Vec<Fault>, FaultFileError> {
             source: source.into(),
         })?;
     }
-    Ok(file.faults)
+    Ok(file)
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use kmslab_emulator_api::{Effect, Fault, FaultTable, InvalidFault, ResetAt, Wrong};
+use kmslab_emulator_api::{Effect, Fault, FaultFile, FaultTable, InvalidFault, ResetAt, Wrong};
 use kmslab_keycore::Clock;
 use tokio_util::sync::CancellationToken;
 
@@ -93,33 +93,35 @@ pub enum AddFaultError {
 /// The faults of an emulator.
 #[derive(Debug)]
 pub(crate) struct Faults {
-    seed: u64,
     lab: Arc<dyn Clock>,
     wall: Arc<dyn Clock>,
     /// Whether there is any fault.
     armed: AtomicBool,
     registry: Mutex<Registry>,
     /// Faults of the start and of a reset.
-    initial: Vec<Fault>,
+    initial: FaultFile,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
     entries: Vec<Entry>,
-    /// Number of faults that were ever added since the start or the last reset.
+    seed: u64,
+    /// Number of faults that were added since the seed was set.
     added: u64,
+    /// Number of faults that were ever added.
+    ids: u64,
 }
 
 impl Faults {
-    /// Creates the faults of a start. Random decisions depend on `seed` only.
+    /// Creates the faults of a start. Random decisions depend on the seed only, which is random if
+    /// there is none.
     pub(crate) fn new(
-        seed: u64,
-        initial: Vec<Fault>,
+        mut initial: FaultFile,
         lab: Arc<dyn Clock>,
         wall: Arc<dyn Clock>,
     ) -> Result<Self, AddFaultError> {
+        initial.seed.get_or_insert_with(|| fastrand::u64(..));
         let faults = Self {
-            seed,
             lab,
             wall,
             armed: AtomicBool::new(false),
@@ -137,12 +139,16 @@ impl Faults {
 
     /// Adds a fault behind the others and returns its name.
     pub(crate) fn add(&self, fault: Fault) -> Result<String, AddFaultError> {
-        let mut names = self.add_all(vec![fault])?;
+        let mut names = self.add_all(FaultFile {
+            seed: None,
+            faults: vec![fault],
+        })?;
         Ok(names.pop().unwrap_or_default())
     }
 
     /// Adds faults behind the others, all or none, and returns their names.
-    pub(crate) fn add_all(&self, faults: Vec<Fault>) -> Result<Vec<String>, AddFaultError> {
+    pub(crate) fn add_all(&self, file: FaultFile) -> Result<Vec<String>, AddFaultError> {
+        let FaultFile { seed, faults } = file;
         for fault in &faults {
             validate(fault)?;
         }
@@ -172,12 +178,16 @@ impl Faults {
         }
         let names = named.iter().filter_map(|fault| fault.name.clone());
         let names = names.collect();
+        if let Some(seed) = seed {
+            (registry.seed, registry.added) = (seed, 0);
+        }
         for fault in named {
             registry.added += 1;
+            registry.ids += 1;
             // A generator of its own for each, so that one fault's draws do not depend on the
             // requests of another.
-            let rng = Rng::with_seed(self.seed.wrapping_add(registry.added)).fork();
-            let entry = Entry::new(registry.added, fault, rng, now);
+            let rng = Rng::with_seed(registry.seed.wrapping_add(registry.added)).fork();
+            let entry = Entry::new(registry.ids, fault, rng, now);
             registry.entries.push(entry);
         }
         self.armed
@@ -213,7 +223,6 @@ impl Faults {
     /// Restores the faults of the start, which were valid there. They draw as after the start.
     pub(crate) fn reset(&self) {
         self.clear();
-        self.lock().added = 0;
         if let Err(error) = self.add_all(self.initial.clone()) {
             tracing::error!(%error, "the faults of the start are lost");
         }
@@ -221,9 +230,10 @@ impl Faults {
 
     /// All faults with their hits.
     pub(crate) fn table(&self) -> FaultTable {
+        let registry = self.lock();
         FaultTable {
-            seed: self.seed,
-            faults: self.lock().entries.iter().map(Entry::status).collect(),
+            seed: registry.seed,
+            faults: registry.entries.iter().map(Entry::status).collect(),
         }
     }
 

@@ -4,7 +4,7 @@ mod connections;
 mod responses;
 mod selection;
 
-use kmslab_emulator::api::Fault;
+use kmslab_emulator::api::{Fault, FaultFile};
 use kmslab_emulator::{Auth, Emulator};
 use serde_json::{Value, json};
 
@@ -18,6 +18,10 @@ pub(super) const GOOGLE_HOST: &str = "cloudkms.googleapis.com";
 
 pub(super) fn fault(effect: &str) -> Fault {
     Fault::new(effect.parse().unwrap())
+}
+
+pub(super) fn file(faults: Vec<Fault>) -> FaultFile {
+    FaultFile { seed: None, faults }
 }
 
 pub(super) fn hits(emulator: &Emulator) -> Vec<u64> {

@@ -1,10 +1,10 @@
 //! Which requests are hit, and how faults are added, listed and removed.
 
 use kmslab_emulator::Emulator;
-use kmslab_emulator::api::{AdminClient, Cloud, Effect, Fault};
+use kmslab_emulator::api::{AdminClient, Cloud, Effect, Fault, FaultFile};
 use serde_json::json;
 
-use super::{aws_encrypt, aws_key, fault};
+use super::{aws_encrypt, aws_key, fault, file};
 use crate::support::{Call, admin, free_port, started};
 
 #[tokio::test]
@@ -57,7 +57,10 @@ async fn same_seed_hits_the_same_requests() {
         let mut half = fault("throttle");
         half.share = Some(0.5);
         half.operations = vec!["ListKeys".to_owned()];
-        let builder = Emulator::builder().faults(vec![half]).fault_seed(seed);
+        let builder = Emulator::builder().faults(FaultFile {
+            seed: Some(seed),
+            faults: vec![half],
+        });
         let emulator = builder.admin_listen(free_port()).start().await.unwrap();
         let mut hit = Vec::new();
         for _ in 0..2 {
@@ -122,7 +125,7 @@ async fn admin_port_lists_adds_and_removes_faults() {
     named.name = Some("a b/ä".to_owned());
     named.count = Some(1);
     let names = client
-        .add_faults(vec![named.clone(), fault("hang")])
+        .add_faults(&file(vec![named.clone(), fault("hang")]))
         .await
         .unwrap();
     assert_eq!(names, ["a b/ä", "hang-1"]);
@@ -134,7 +137,7 @@ async fn admin_port_lists_adds_and_removes_faults() {
 
     // All or none.
     let error = client
-        .add_faults(vec![fault("reset"), named])
+        .add_faults(&file(vec![fault("reset"), named]))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("409"), "{error}");
@@ -145,7 +148,10 @@ async fn admin_port_lists_adds_and_removes_faults() {
         error.contains("404") && error.contains("there is no fault"),
         "{error}"
     );
-    client.add_faults(vec![fault("reset")]).await.unwrap();
+    client
+        .add_faults(&file(vec![fault("reset")]))
+        .await
+        .unwrap();
     assert_eq!(client.clear_faults().await.unwrap(), 1);
 
     for (body, part) in [

@@ -23,14 +23,9 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use super::AwsKek;
 use super::name::{KeyName, NameError, is_region};
 use crate::kek::Deadline;
-use crate::kek::context::CallContext;
+use crate::kek::context::{BACKOFF, CallContext, MAX_ATTEMPTS};
 use crate::kek::tls::{CaFileError, read_ca};
 
-/// Maximum attempts of one call, within the call's timeout.
-const MAX_ATTEMPTS: u32 = 3;
-/// Pause between attempts, minimum and maximum: kube-apiserver waits 3 s, less than the SDK's
-/// default of up to 20 s.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 /// Longer than the probe interval, so that requests find an open connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 

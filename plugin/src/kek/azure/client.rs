@@ -22,11 +22,8 @@ use super::name::{KeyName, NameError, Vault};
 use super::token::RenewingCredential;
 use crate::kek::Deadline;
 use crate::kek::canonical::CanonicalName;
-use crate::kek::context::CallContext;
+use crate::kek::context::{BACKOFF, CallContext, MAX_ATTEMPTS};
 use crate::kek::tls::{CaFileError, read_ca};
-
-const MAX_ATTEMPTS: u32 = 2;
-const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why the client cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +180,7 @@ impl AzureKekBuilder {
             transport: Some(Transport::new(Arc::new(transport))),
             retry: RetryOptions::exponential(ExponentialRetryOptions {
                 max_retries: MAX_ATTEMPTS - 1,
-                initial_delay: azure_core::time::Duration::try_from(BACKOFF).unwrap_or_default(),
+                initial_delay: azure_core::time::Duration::try_from(BACKOFF.0).unwrap_or_default(),
                 ..ExponentialRetryOptions::default()
             }),
             ..ClientOptions::default()

@@ -2,32 +2,24 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use google_cloud_auth::credentials::{
     self, Credentials, external_account, impersonated, mds, service_account,
 };
-use google_cloud_gax::error::Error;
-use google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder;
-use google_cloud_gax::retry_policy::{
-    Aip194Strict, LimitedAttemptCount, RetryPolicy, RetryPolicyExt as _,
-};
-use google_cloud_gax::retry_result::RetryResult;
-use google_cloud_gax::retry_state::RetryState;
 use google_cloud_kms_v1::client::KeyManagementService;
 use serde_json::Value;
 
 use super::GcpKek;
 use super::name::{NameError, parse_key};
+use super::retry::{self, Retries};
 use crate::kek::Deadline;
 use crate::kek::canonical::CanonicalName;
 use crate::kek::context::CallContext;
 use kmslab_program::file;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
-const MAX_ATTEMPTS: u32 = 2;
-const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why the client cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -162,19 +154,14 @@ impl GcpKekBuilder {
             (None, None) => from_source(self.source)?,
         };
         let requests = Arc::new(AtomicU64::new(0));
-        let retried = CountingRetryPolicy {
-            inner: Aip194Strict.with_attempt_limit(MAX_ATTEMPTS),
-            retries: Arc::clone(&requests),
+        let retries = Retries {
+            counter: Arc::clone(&requests),
         };
-        let backoff = ExponentialBackoffBuilder::new()
-            .with_initial_delay(BACKOFF)
-            .with_maximum_delay(BACKOFF * 4)
-            .clamp();
         let client = KeyManagementService::builder()
             .with_endpoint(&endpoint)
             .with_credentials(credentials)
-            .with_retry_policy(retried)
-            .with_backoff_policy(backoff)
+            .with_retry_policy(retries)
+            .with_backoff_policy(retry::backoff())
             .build()
             .await
             .map_err(|error| ConfigError::Sdk(causes(&error)))?;
@@ -242,21 +229,4 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
     }
     texts.join(": ")
-}
-
-/// A retry policy that counts retries, which the SDK exposes nowhere else.
-#[derive(Debug)]
-struct CountingRetryPolicy {
-    inner: LimitedAttemptCount<Aip194Strict>,
-    retries: Arc<AtomicU64>,
-}
-
-impl RetryPolicy for CountingRetryPolicy {
-    fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
-        let result = self.inner.on_error(state, error);
-        if result.is_continue() {
-            self.retries.fetch_add(1, Ordering::Relaxed);
-        }
-        result
-    }
 }

@@ -3,6 +3,7 @@
 mod client;
 mod error;
 mod name;
+mod retry;
 
 use std::fmt;
 use std::sync::Arc;
