@@ -19,10 +19,11 @@ use crate::aws::auth::{Authenticator, CredentialError, Credentials};
 use crate::aws::service::AwsService;
 use crate::azure::{self, Azure};
 use crate::emulator::{BoundPorts, Emulator};
+use crate::fault_file::{FaultFileError, catalogs};
 use crate::gcp::{self, Gcp};
 use crate::http::host::Hosts;
 use crate::pipeline::Pipeline;
-use crate::pipeline::faults::{AddFaultError, FaultFileError, Faults};
+use crate::pipeline::faults::{AddFaultError, Faults};
 use crate::proxy;
 use crate::router::Services;
 use crate::seed::{SeedCredential, SeedError, SeedFile};
@@ -279,7 +280,7 @@ impl EmulatorBuilder {
             self.auth,
         );
         let gcp = Arc::new(gcp);
-        let faults = Faults::new(self.faults, lab.clone(), Arc::clone(&self.wall))?;
+        let faults = Faults::new(self.faults, catalogs(), lab.clone(), Arc::clone(&self.wall))?;
         let pipeline = Pipeline {
             counter: Arc::default(),
             faults: Arc::new(faults),

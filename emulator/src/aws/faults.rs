@@ -8,9 +8,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::wire::Input;
-use super::{Accept, Aws, AwsError, Caller, Operation, ResolvedKey, blob, names};
+use super::{Accept, Aws, AwsError, Caller, Operation, ResolvedKey, blob, catalog, names};
+use crate::pipeline::faults::catalog::INJECTED;
 use crate::pipeline::faults::wrong::{flip_last_bit, other_id};
-use crate::pipeline::faults::{Rejection, Subject, codes};
+use crate::pipeline::faults::{Rejection, Subject};
 
 /// Members that name a key, the most specific first.
 const KEY_MEMBERS: &[&str] = &["KeyId", "SourceKeyId", "DestinationKeyId", "TargetKeyId"];
@@ -113,8 +114,8 @@ impl Aws {
             Rejection::Throttled(_) => AwsError::throttled(),
             Rejection::Error(code) => AwsError {
                 kind: code.to_owned(),
-                message: Some(codes::INJECTED.to_owned()),
-                status: codes::aws(code)?,
+                message: Some(INJECTED.to_owned()),
+                status: catalog::status(code)?,
             },
             Rejection::PermissionRevoked => {
                 let used = self.used_key(caller, input);

@@ -7,6 +7,7 @@
 mod aliases;
 pub(crate) mod auth;
 mod blob;
+pub(crate) mod catalog;
 mod crypto;
 mod data;
 mod error;

@@ -30,6 +30,11 @@ impl Operation {
         Some(&OPERATIONS[index.ok()?])
     }
 
+    /// Names of all operations.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        OPERATIONS.iter().map(|operation| operation.name)
+    }
+
     /// Runs the operation.
     pub(crate) fn run(&self, aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
         (self.handler)(aws, caller, input)

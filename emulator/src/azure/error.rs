@@ -13,7 +13,7 @@ use kmslab_keycore::{KeyError, VersionState};
 use serde_json::{Value, json};
 
 use super::names::KeyName;
-use crate::pipeline::faults::codes::INJECTED;
+use crate::pipeline::faults::catalog::INJECTED;
 
 /// An error response: `{"error":{"code","message","innererror":{"code"}}}` with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]

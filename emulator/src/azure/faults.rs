@@ -9,9 +9,9 @@ use super::auth::Principal;
 use super::data::VersionRef;
 use super::operation::{Call, Operation};
 use super::vaults::Vault;
-use super::{Azure, AzureError, names};
+use super::{Azure, AzureError, catalog, names};
 use crate::pipeline::faults::wrong::{flip_last_bit, other_id};
-use crate::pipeline::faults::{Rejection, Subject, codes};
+use crate::pipeline::faults::{Rejection, Subject};
 
 impl Azure {
     /// Names of the key and the version that a call uses.
@@ -60,7 +60,7 @@ impl Azure {
         Some(match rejection {
             Rejection::Throttled(retry_after) => AzureError::throttled(retry_after),
             Rejection::Error(code) => {
-                let (code, status) = codes::azure(code)?;
+                let (code, status) = catalog::find(code)?;
                 AzureError::injected(status, code)
             }
             Rejection::PermissionRevoked => {

@@ -4,6 +4,7 @@
 //! access policies or roles decide what a caller may do.
 
 mod auth;
+pub(crate) mod catalog;
 mod crypto;
 mod data;
 mod deleted;

@@ -13,7 +13,6 @@ macro_rules! operations {
         pub(crate) enum Operation { $($name),* }
 
         impl Operation {
-            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
 
             /// Name in the service's audit log.

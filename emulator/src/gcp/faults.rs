@@ -10,9 +10,10 @@ use tonic::Code;
 
 use super::auth::Caller;
 use super::names::{KeyName, VersionName};
-use super::{Gcp, GcpError, blob, wire};
+use super::{Gcp, GcpError, blob, transcode, wire};
+use crate::pipeline::faults::catalog::INJECTED;
 use crate::pipeline::faults::wrong::flip_last_bit;
-use crate::pipeline::faults::{Rejection, Subject, codes};
+use crate::pipeline::faults::{Rejection, Subject};
 
 /// Messages that name the key, the version or their parent in the field that is given.
 macro_rules! resource {
@@ -143,7 +144,10 @@ impl Gcp {
                     retry_after,
                 ))
             }
-            Rejection::Error(code) => Some(GcpError::new(codes::google(code)?, codes::INJECTED)),
+            Rejection::Error(code) => {
+                let code = transcode::code(code)?;
+                Some(GcpError::new(code, INJECTED))
+            }
             Rejection::PermissionRevoked => {
                 let denied = run_as(&caller.without_permissions())?;
                 (denied.code == Code::PermissionDenied).then_some(denied)

@@ -9,6 +9,7 @@ mod asymmetric;
 mod attestation;
 mod auth;
 mod blob;
+pub(crate) mod catalog;
 mod crypto;
 mod data;
 mod error;

@@ -157,7 +157,10 @@ impl Failure for GcpError {
 
 /// Implements a service by functions of its messages.
 macro_rules! service {
-    ($trait:ident as $name:literal { $($call:ident($rpc:literal, $request:ty) -> $answer:ty = $run:expr;)* }) => {
+    ($trait:ident as $name:literal, $rpcs:ident { $($call:ident($rpc:literal, $request:ty) -> $answer:ty = $run:expr;)* }) => {
+        /// Names of the calls in the request counts.
+        const $rpcs: &[&str] = &[$($rpc),*];
+
         #[tonic::async_trait]
         impl $trait for Service {
             $(async fn $call(&self, request: Request<$request>) -> Result<tonic::Response<$answer>, Status> {
@@ -167,23 +170,31 @@ macro_rules! service {
     };
 }
 
+/// Names of all calls.
+pub(super) fn call_names() -> impl Iterator<Item = &'static str> {
+    [KMS_CALLS, IAM_CALLS, LOCATION_CALLS, OPERATION_CALLS]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
 /// A call that the emulator does not implement.
 fn unimplemented<I, O>(_: &Gcp, _: &Caller, _: I) -> Result<O, GcpError> {
     Err(GcpError::unimplemented("This call"))
 }
 
-service!(IamPolicy as "google.iam.v1.IAMPolicy" {
+service!(IamPolicy as "google.iam.v1.IAMPolicy", IAM_CALLS {
     set_iam_policy("SetIamPolicy", SetIamPolicyRequest) -> Policy = iam::set;
     get_iam_policy("GetIamPolicy", GetIamPolicyRequest) -> Policy = iam::get;
     test_iam_permissions("TestIamPermissions", TestIamPermissionsRequest) -> TestIamPermissionsResponse = iam::test;
 });
 
-service!(Locations as "google.cloud.location.Locations" {
+service!(Locations as "google.cloud.location.Locations", LOCATION_CALLS {
     list_locations("ListLocations", ListLocationsRequest) -> ListLocationsResponse = rings::locations;
     get_location("GetLocation", GetLocationRequest) -> Location = rings::get_location;
 });
 
-service!(Operations as "google.longrunning.Operations" {
+service!(Operations as "google.longrunning.Operations", OPERATION_CALLS {
     list_operations("ListOperations", longrunning::ListOperationsRequest) -> longrunning::ListOperationsResponse = unimplemented;
     get_operation("GetOperation", longrunning::GetOperationRequest) -> Operation = retired::get_operation;
     delete_operation("DeleteOperation", longrunning::DeleteOperationRequest) -> () = unimplemented;
@@ -191,7 +202,7 @@ service!(Operations as "google.longrunning.Operations" {
     wait_operation("WaitOperation", longrunning::WaitOperationRequest) -> Operation = unimplemented;
 });
 
-service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService" {
+service!(KeyManagementService as "google.cloud.kms.v1.KeyManagementService", KMS_CALLS {
     list_key_rings("ListKeyRings", kms::ListKeyRingsRequest) -> kms::ListKeyRingsResponse = rings::list;
     get_key_ring("GetKeyRing", kms::GetKeyRingRequest) -> kms::KeyRing = rings::get;
     create_key_ring("CreateKeyRing", kms::CreateKeyRingRequest) -> kms::KeyRing = rings::create;

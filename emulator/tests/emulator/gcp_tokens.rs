@@ -1,6 +1,7 @@
 //! Google's tokens: audiences of assertions, scopes and lifetimes of access tokens.
 
 use kmslab_emulator::KeyFile;
+use kmslab_emulator::api::Fault;
 use kmslab_emulator::seed::GcpSeed;
 use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
@@ -273,4 +274,48 @@ async fn metadata_server_caches_tokens_until_near_expiry() {
         403,
         "and that of another account"
     );
+}
+
+#[tokio::test]
+async fn token_endpoint_throttles_and_fails_for_one_account() {
+    let lab = Lab::start().await;
+    let add = |effect: &str| {
+        let mut fault = Fault::new(effect.parse().unwrap());
+        fault.caller = Some(ACCOUNT.to_owned());
+        lab.emulator.add_fault(fault).unwrap();
+    };
+    for (effect, status, error, description) in [
+        ("throttle", 429, "invalid_request", "Rate limit exceeded"),
+        (
+            "error=internal_failure",
+            500,
+            "internal_failure",
+            "Backend Error",
+        ),
+        (
+            "error=invalid_grant",
+            400,
+            "invalid_grant",
+            "Invalid JWT Signature.",
+        ),
+    ] {
+        add(effect);
+        let answer = lab.exchange(json!({})).await;
+        assert_eq!(answer.status, status, "{effect}");
+        assert_eq!(
+            (&answer.json["error"], &answer.json["error_description"]),
+            (&json!(error), &json!(description)),
+            "{effect}"
+        );
+        lab.emulator.clear_faults();
+    }
+    add("wrong=bit");
+    let token = lab.access(EVERYTHING).await;
+    let (status, detail) = lab.ask(&token, KEY).await;
+    assert_eq!(
+        (status, &detail["reason"]),
+        (401, &json!("ACCESS_TOKEN_TYPE_UNSUPPORTED")),
+        "{detail}"
+    );
+    assert_eq!(lab.emulator.faults().faults[0].hits, 1);
 }

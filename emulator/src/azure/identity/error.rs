@@ -74,6 +74,35 @@ impl LoginError {
         Self::invalid_client(7_000_215, message)
     }
 
+    /// Recorded in dotnet/sign#849, and with its HTTP status in liprec/vsts-release-aas#119.
+    pub(super) fn expired_secret(client_id: &str) -> Self {
+        let message = format!(
+            "The provided client secret keys for app '{client_id}' are expired. Visit the Azure portal to create new keys for your app: \
+             https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds."
+        );
+        Self::invalid_client(7_000_222, message)
+    }
+
+    /// Recorded in Azure/azure-sdk-for-python#14241.
+    pub(super) fn transient() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            90_033,
+            "A transient error has occurred. Please try again.",
+        )
+    }
+
+    /// Recorded in AzureAD/azure-activedirectory-library-for-python#18.
+    pub(super) fn server_error() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "server_error",
+            90_036,
+            "Directory Proxy Client encountered an internal error.",
+        )
+    }
+
     pub(super) fn no_credential() -> Self {
         Self::invalid_client(
             7_000_218,

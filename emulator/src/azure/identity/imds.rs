@@ -3,9 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Application, Identity, IdentityResponse, Request, ok};
-
-const OPERATION: &str = "ManagedIdentityToken";
+use super::{Application, Identity, IdentityResponse, Request, failed, ok};
 
 impl Identity {
     /// `GET /metadata/identity/oauth2/token`.
@@ -36,14 +34,7 @@ impl Identity {
                     self.directory.tenant
                 ),
             });
-            let code = "AADSTS500011".to_owned();
-            return IdentityResponse {
-                status: StatusCode::BAD_REQUEST,
-                body,
-                operation: OPERATION,
-                caller: None,
-                code,
-            };
+            return failed(StatusCode::BAD_REQUEST, "AADSTS500011", body);
         };
         let requested = |there: &Application| {
             let Some(id) = &there.managed else {
@@ -73,17 +64,12 @@ impl Identity {
         });
         IdentityResponse {
             caller: Some(application.client_id.clone()),
-            ..ok(OPERATION, body)
+            ..ok(body)
         }
     }
 }
 
 fn error(why: &str) -> IdentityResponse {
-    IdentityResponse {
-        status: StatusCode::BAD_REQUEST,
-        body: json!({ "error": "invalid_request", "error_description": why }),
-        operation: OPERATION,
-        caller: None,
-        code: "invalid_request".to_owned(),
-    }
+    let body = json!({ "error": "invalid_request", "error_description": why });
+    failed(StatusCode::BAD_REQUEST, "invalid_request", body)
 }

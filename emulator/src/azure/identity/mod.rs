@@ -3,7 +3,9 @@
 
 mod assertion;
 mod directory;
+mod endpoint;
 mod error;
+pub(super) mod faults;
 mod imds;
 pub(crate) mod service;
 mod token;
@@ -21,6 +23,7 @@ pub(crate) use token::{Claims, InvalidToken, issuer};
 
 use crate::Auth;
 use crate::ids::random_uuid;
+use endpoint::Endpoint;
 use error::LoginError;
 use token::{Subject, Tokens};
 
@@ -54,15 +57,23 @@ pub(crate) const LOGIN_HOSTS: &[&str] = &[
 ];
 const LOGIN: &str = "https://login.microsoftonline.com";
 
-/// A JSON response.
+/// A response.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct IdentityResponse {
     pub(crate) status: StatusCode,
-    pub(crate) body: Value,
+    pub(crate) body: Content,
+    /// `Retry-After` in seconds.
+    pub(crate) retry_after: Option<u64>,
     /// For the request counts.
-    pub(crate) operation: &'static str,
     pub(crate) caller: Option<String>,
     pub(crate) code: String,
+}
+
+/// The body of a response.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    Json(Value),
+    Text(&'static str),
 }
 
 /// The parts of a request that are used here.
@@ -108,20 +119,7 @@ impl Identity {
 
     /// Reports whether a path belongs to this front end on a shared host.
     pub(crate) fn is_identity_path(path: &str) -> bool {
-        let segments: Vec<&str> = path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
-        matches!(
-            segments[..],
-            [_, "oauth2", "token"]
-                | [_, "oauth2", "v2.0", "token"]
-                | [_, ".well-known", "openid-configuration"]
-                | [_, "v2.0", ".well-known", "openid-configuration"]
-                | [_, "discovery", "keys" | "instance"]
-                | [_, "discovery", "v2.0", "keys"]
-                | ["metadata", "identity", "oauth2", "token"]
-        )
+        Endpoint::of_path(path).is_some()
     }
 
     /// Verifies a token for one of `resources` and returns its claims.
@@ -132,32 +130,19 @@ impl Identity {
 
     /// Answers a request.
     pub(crate) fn respond(&self, request: Request<'_>) -> IdentityResponse {
-        let segments: Vec<&str> = request
-            .path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
-        match (request.method, &segments[..]) {
-            (&Method::POST, [tenant, "oauth2", "token"]) => self.token(tenant, 1, request),
-            (&Method::POST, [tenant, "oauth2", "v2.0", "token"]) => self.token(tenant, 2, request),
-            (&Method::GET, ["metadata", "identity", "oauth2", "token"]) => self.imds(request),
-            (&Method::GET, [tenant, ".well-known", "openid-configuration"]) => {
-                self.configuration(tenant, 1, request)
+        match Endpoint::of(request.method, request.path) {
+            Some(Endpoint::Token { tenant, version }) => self.token(tenant, version, request),
+            Some(Endpoint::ManagedIdentity) => self.imds(request),
+            Some(Endpoint::Configuration { tenant, version }) => {
+                self.configuration(tenant, version, request)
             }
-            (&Method::GET, [tenant, "v2.0", ".well-known", "openid-configuration"]) => {
-                self.configuration(tenant, 2, request)
-            }
-            (&Method::GET, [_, "discovery", "instance"]) => self.instance(request),
-            (&Method::GET, [_, "discovery", "keys"] | [_, "discovery", "v2.0", "keys"]) => {
-                ok("IdentityKeys", self.tokens.jwks())
-            }
-            _ => IdentityResponse {
-                status: StatusCode::NOT_FOUND,
-                body: json!({ "error": "invalid_request", "error_description": "there is nothing here" }),
-                operation: "unknown",
-                caller: None,
-                code: "NotFound".into(),
-            },
+            Some(Endpoint::Instance) => self.instance(request),
+            Some(Endpoint::Keys) => ok(self.tokens.jwks()),
+            None => failed(
+                StatusCode::NOT_FOUND,
+                "NotFound",
+                json!({ "error": "invalid_request", "error_description": "there is nothing here" }),
+            ),
         }
     }
 
@@ -169,23 +154,15 @@ impl Identity {
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.as_str())
         };
-        let caller = field("client_id").map(str::to_owned);
         match self.issue(tenant, version, request, &field) {
-            Ok(body) => IdentityResponse {
-                caller,
-                ..ok("IdentityToken", body)
-            },
-            Err(error) => {
-                let (trace, correlation) = (self.uuid(), self.uuid());
-                IdentityResponse {
-                    status: error.status,
-                    body: error.body(self.wall.now(), &trace, &correlation),
-                    operation: "IdentityToken",
-                    caller,
-                    code: format!("AADSTS{}", error.number),
-                }
-            }
+            Ok(body) => ok(body),
+            Err(error) => self.failed_login(&error),
         }
+    }
+
+    fn failed_login(&self, error: &LoginError) -> IdentityResponse {
+        let body = error.body(self.wall.now(), &self.uuid(), &self.uuid());
+        failed(error.status, format!("AADSTS{}", error.number), body)
     }
 
     fn issue<'f>(
@@ -306,16 +283,7 @@ impl Identity {
     fn configuration(&self, tenant: &str, version: u8, request: Request<'_>) -> IdentityResponse {
         let shared = ["common", "organizations", "consumers"].contains(&tenant);
         if !shared && !self.auth.is_off() && !self.directory.is_tenant(tenant) {
-            let error = LoginError::no_tenant(tenant);
-            let body = error.body(self.wall.now(), &self.uuid(), &self.uuid());
-            let code = format!("AADSTS{}", error.number);
-            return IdentityResponse {
-                status: error.status,
-                body,
-                operation: "IdentityConfiguration",
-                caller: None,
-                code,
-            };
+            return self.failed_login(&LoginError::no_tenant(tenant));
         }
         let base = format!("{}/{tenant}", request.base);
         let middle = if version == 2 { "/v2.0" } else { "" };
@@ -324,23 +292,20 @@ impl Identity {
         } else {
             issuer(&self.directory.tenant)
         };
-        ok(
-            "IdentityConfiguration",
-            json!({
-                "token_endpoint": format!("{base}/oauth2{middle}/token"),
-                "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
-                "jwks_uri": format!("{base}/discovery{middle}/keys"),
-                "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-                "subject_types_supported": ["pairwise"],
-                "id_token_signing_alg_values_supported": ["RS256"],
-                "scopes_supported": ["openid", "profile", "email", "offline_access"],
-                "issuer": issuer,
-                "authorization_endpoint": format!("{base}/oauth2{middle}/authorize"),
-                "device_authorization_endpoint": format!("{base}/oauth2{middle}/devicecode"),
-                "tenant_region_scope": null,
-                "cloud_instance_name": "microsoftonline.com",
-            }),
-        )
+        ok(json!({
+            "token_endpoint": format!("{base}/oauth2{middle}/token"),
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+            "jwks_uri": format!("{base}/discovery{middle}/keys"),
+            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "issuer": issuer,
+            "authorization_endpoint": format!("{base}/oauth2{middle}/authorize"),
+            "device_authorization_endpoint": format!("{base}/oauth2{middle}/devicecode"),
+            "tenant_region_scope": null,
+            "cloud_instance_name": "microsoftonline.com",
+        }))
     }
 
     /// Instance discovery: the hosts that form one authority. This server is one by itself unless
@@ -365,7 +330,6 @@ impl Identity {
             request.base, self.directory.tenant
         );
         ok(
-            "IdentityInstance",
             json!({ "tenant_discovery_endpoint": discovery, "api-version": "1.1", "metadata": metadata }),
         )
     }
@@ -379,12 +343,17 @@ impl Identity {
     }
 }
 
-fn ok(operation: &'static str, body: Value) -> IdentityResponse {
+fn ok(body: Value) -> IdentityResponse {
+    failed(StatusCode::OK, crate::counts::OK, body)
+}
+
+/// A response with an error's code.
+fn failed(status: StatusCode, code: impl Into<String>, body: Value) -> IdentityResponse {
     IdentityResponse {
-        status: StatusCode::OK,
-        body,
-        operation,
+        status,
+        body: Content::Json(body),
+        retry_after: None,
         caller: None,
-        code: crate::counts::OK.to_owned(),
+        code: code.into(),
     }
 }

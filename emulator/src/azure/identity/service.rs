@@ -7,13 +7,17 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use kmslab_emulator_api::Cloud;
+use kmslab_emulator_api::{Cloud, Wrong};
 
 use super::super::service::{MAX_BODY_BYTES, json};
 use super::super::{Azure, AzureError};
-use super::{IdentityResponse, Request};
+use super::endpoint::Endpoint;
+use super::{Content, IdentityResponse, Request, faults};
+use crate::counts::UNKNOWN;
 use crate::http::host;
+use crate::pipeline::faults::Rejection;
 use crate::pipeline::{Call, Exchange, Labels};
 
 /// A request to the identity platform.
@@ -31,6 +35,14 @@ pub(crate) struct ReadRequest {
     azure: Arc<Azure>,
     parts: Arc<Parts>,
     body: Bytes,
+    /// `client_id` of a token request.
+    client_id: Option<String>,
+}
+
+impl ReadRequest {
+    fn endpoint(&self) -> Option<Endpoint<'_>> {
+        Endpoint::of(&self.parts.method, self.parts.uri.path())
+    }
 }
 
 impl Call for ReadRequest {
@@ -51,8 +63,18 @@ impl Call for ReadRequest {
         }))
     }
 
+    fn rejected(&self, rejection: Rejection<'_>) -> Option<Result<IdentityResponse, AzureError>> {
+        let client_id = self.client_id.as_deref().unwrap_or_default();
+        let identity = &self.azure.identity;
+        let response = identity.rejected(self.endpoint()?, client_id, rejection)?;
+        Some(Ok(response))
+    }
+
+    fn corrupt(response: &mut IdentityResponse, wrong: Wrong) -> bool {
+        faults::corrupt(response, wrong)
+    }
+
     fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
-        labels.operation = response.operation.into();
         if let Some(caller) = &response.caller {
             labels.caller = caller.clone().into();
         }
@@ -64,7 +86,10 @@ impl Exchange for IdentityExchange {
     const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
     type Call = ReadRequest;
 
-    fn admit(&mut self, _: &Parts, _: &Body, _: &mut Labels) -> Result<(), AzureError> {
+    fn admit(&mut self, parts: &Parts, _: &Body, labels: &mut Labels) -> Result<(), AzureError> {
+        let endpoint = Endpoint::of(&parts.method, parts.uri.path());
+        let operation = endpoint.map_or(UNKNOWN, Endpoint::operation);
+        labels.operation = operation.into();
         Ok(())
     }
 
@@ -72,12 +97,27 @@ impl Exchange for IdentityExchange {
         &mut self,
         parts: &Arc<Parts>,
         body: Bytes,
-        _: &mut Labels,
+        labels: &mut Labels,
     ) -> Result<ReadRequest, AzureError> {
-        Ok(ReadRequest {
+        let request = ReadRequest {
             azure: Arc::clone(&self.0),
             parts: Arc::clone(parts),
+            client_id: None,
             body,
+        };
+        let Some(Endpoint::Token { .. }) = request.endpoint() else {
+            return Ok(request);
+        };
+        let mut form = form_urlencoded::parse(&request.body);
+        let client_id = form
+            .find(|(name, _)| name == "client_id")
+            .map(|(_, value)| value.into_owned());
+        if let Some(client_id) = &client_id {
+            labels.caller = client_id.clone().into();
+        }
+        Ok(ReadRequest {
+            client_id,
+            ..request
         })
     }
 
@@ -86,8 +126,20 @@ impl Exchange for IdentityExchange {
             Ok(answer) => answer,
             Err(error) => return self.0.respond(parts, None, Err(error)),
         };
-        let mut response = json(answer.status, &answer.body);
+        let mut response = match &answer.body {
+            Content::Json(body) => json(answer.status, body),
+            Content::Text(text) => {
+                let mut response = Response::new(Body::from(*text));
+                *response.status_mut() = answer.status;
+                let kind = HeaderValue::from_static("text/plain");
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
+            }
+        };
         let headers = response.headers_mut();
+        if let Some(seconds) = answer.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
         headers.insert(
             "cache-control",
             HeaderValue::from_static("no-store, no-cache"),

@@ -26,6 +26,9 @@ use super::auth::Principal;
 use groups::Group;
 pub(crate) use roles::Assignment;
 
+/// Operations in the request counts.
+pub(crate) const OPERATIONS: &[&str] = &["Graph", "ResourceManager"];
+
 /// The only subscription. Its id is the default tenant's, whatever tenant is configured.
 pub(crate) const SUBSCRIPTION: &str = AZURE_TENANT;
 

@@ -32,6 +32,16 @@ pub(crate) fn is_admin_path(path: &str) -> bool {
         == Some("serviceAccounts")
 }
 
+/// Operations in the request counts.
+pub(crate) const OPERATIONS: &[&str] = &[
+    "CreateServiceAccount",
+    "CreateServiceAccountKey",
+    "DeleteServiceAccount",
+    "DeleteServiceAccountKey",
+    "GetServiceAccount",
+    "ListServiceAccountKeys",
+];
+
 /// The operation of a request, for the request counts.
 pub(crate) fn operation(method: &Method, path: &str) -> &'static str {
     let keys = path.split('/').nth(6) == Some("keys");

@@ -6,9 +6,12 @@ use serde_json::{Value, json};
 use super::access_token::LIFETIME;
 use super::token::{self, InvalidAssertion};
 use super::{CLOUD_PLATFORM_SCOPE, Identity, OWNER};
+use crate::oauth::jwt;
 
 /// Operation name of metadata requests in the request counts.
 pub(crate) const METADATA: &str = "Metadata";
+/// Operation name of token requests in the request counts.
+pub(crate) const TOKEN: &str = "Token";
 /// The grant type that service accounts use.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Paths of the token endpoint in key files and client libraries of the last ten years.
@@ -83,7 +86,7 @@ impl IdentityResponse {
 
     fn error(error: &str, description: &str) -> Self {
         let body = json!({ "error": error, "error_description": description });
-        Self::json("Token", StatusCode::BAD_REQUEST, body)
+        Self::json(TOKEN, StatusCode::BAD_REQUEST, body)
     }
 }
 
@@ -102,12 +105,20 @@ impl Identity {
         }
         let not_found = || {
             IdentityResponse::json(
-                "Token",
+                TOKEN,
                 StatusCode::NOT_FOUND,
                 json!({ "error": "not_found" }),
             )
         };
         self.published_keys(request).unwrap_or_else(not_found)
+    }
+
+    /// The account that an assertion claims to be from, if there is such an account.
+    pub(super) fn claimed_account(&self, body: &[u8]) -> Option<String> {
+        let mut form = form_urlencoded::parse(body);
+        let (_, assertion) = form.find(|(name, _)| name == "assertion")?;
+        let claims: token::Claims = jwt::claims_without_verification(&assertion)?;
+        Some(self.accounts.get(&claims.iss)?.email.clone())
     }
 
     fn token(&self, request: Request<'_>) -> IdentityResponse {
@@ -129,7 +140,7 @@ impl Identity {
             Ok(claims) => claims,
             Err(_) if self.auth.is_off() => {
                 return IdentityResponse::json(
-                    "Token",
+                    TOKEN,
                     StatusCode::OK,
                     self.token_response(OWNER, CLOUD_PLATFORM_SCOPE),
                 );
@@ -176,7 +187,7 @@ impl Identity {
             let body = json!({ "id_token": token });
             return IdentityResponse {
                 caller: Some(claims.iss),
-                ..IdentityResponse::json("Token", StatusCode::OK, body)
+                ..IdentityResponse::json(TOKEN, StatusCode::OK, body)
             };
         }
         if !self.auth.is_off() && claims.scope.as_ref().is_none_or(String::is_empty) {
@@ -191,7 +202,7 @@ impl Identity {
             .filter(|scopes| !scopes.is_empty())
             .unwrap_or(CLOUD_PLATFORM_SCOPE);
         let mut answer = IdentityResponse::json(
-            "Token",
+            TOKEN,
             StatusCode::OK,
             self.token_response(&claims.iss, scopes),
         );

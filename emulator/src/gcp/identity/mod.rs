@@ -4,6 +4,7 @@ mod access_token;
 mod accounts;
 mod certificates;
 mod endpoints;
+pub(super) mod faults;
 mod metadata;
 pub(crate) mod service;
 mod token;

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION, SERVER};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use kmslab_emulator_api::Cloud;
+use kmslab_emulator_api::{Cloud, Wrong};
 use serde_json::json;
 
 use super::super::Gcp;
 use super::super::service::{BODY_BROKEN, body_too_large};
-use super::endpoints::{Content, IdentityResponse, METADATA, Request, is_metadata_path};
+use super::endpoints::{Content, IdentityResponse, METADATA, Request, TOKEN, is_metadata_path};
+use super::faults;
 use super::metadata::etag;
 use crate::counts::OK;
 use crate::http::body::BodyError;
 use crate::http::host;
+use crate::pipeline::faults::Rejection;
 use crate::pipeline::{Call, Exchange, Failure, Labels};
 
 /// A signed assertion has about 1 KiB.
@@ -67,6 +69,14 @@ impl Call for ReadRequest {
         }))
     }
 
+    fn rejected(&self, rejection: Rejection<'_>) -> Option<Result<IdentityResponse, NotServed>> {
+        faults::rejected(operation(self.parts.uri.path()), rejection).map(Ok)
+    }
+
+    fn corrupt(response: &mut IdentityResponse, wrong: Wrong) -> bool {
+        faults::corrupt(response, wrong)
+    }
+
     fn code(response: &IdentityResponse, labels: &mut Labels) -> Cow<'static, str> {
         labels.operation = response.operation.into();
         if let Some(caller) = &response.caller {
@@ -92,8 +102,11 @@ impl Exchange for IdentityExchange {
         &mut self,
         parts: &Arc<Parts>,
         body: Bytes,
-        _: &mut Labels,
+        labels: &mut Labels,
     ) -> Result<ReadRequest, NotServed> {
+        if let Some(account) = self.0.identity.claimed_account(&body) {
+            labels.caller = account.into();
+        }
         Ok(ReadRequest {
             gcp: Arc::clone(&self.0),
             parts: Arc::clone(parts),
@@ -171,6 +184,6 @@ impl Failure for NotServed {
 fn operation(path: &str) -> &'static str {
     match is_metadata_path(path) {
         true => METADATA,
-        false => "Token",
+        false => TOKEN,
     }
 }

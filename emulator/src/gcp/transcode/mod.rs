@@ -182,6 +182,16 @@ pub(crate) fn code_name(code: Code) -> &'static str {
     }
 }
 
+/// The codes of `google.rpc.Code`, without `OK`.
+pub(super) fn codes() -> impl Iterator<Item = Code> {
+    (1..=16).map(Code::from)
+}
+
+/// The code of a name; `None` if there is no such code.
+pub(super) fn code(name: &str) -> Option<Code> {
+    codes().find(|code| code_name(*code) == name)
+}
+
 /// The mapping of `google/rpc/code.proto`.
 fn http_status(code: Code) -> StatusCode {
     match code {

@@ -2,9 +2,8 @@
 //!
 //! The pipeline asks for a [`Decision`] about each call. Without faults that costs one atomic load.
 
-pub(crate) mod codes;
+pub(crate) mod catalog;
 mod entry;
-mod file;
 pub(crate) mod wrong;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Call, Labels};
 use crate::http::connection::Connection;
+use catalog::{Catalog, validate};
 pub(crate) use entry::Subject;
 use entry::{Candidate, Entry};
-pub use file::{FaultFileError, read_faults};
 
 /// Maximum number of faults. Each is looked at with every request.
 const MAX_FAULTS: usize = 256;
@@ -100,6 +99,7 @@ pub(crate) struct Faults {
     registry: Mutex<Registry>,
     /// Faults of the start and of a reset.
     initial: FaultFile,
+    catalogs: Vec<Catalog>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +117,7 @@ impl Faults {
     /// there is none.
     pub(crate) fn new(
         mut initial: FaultFile,
+        catalogs: Vec<Catalog>,
         lab: Arc<dyn Clock>,
         wall: Arc<dyn Clock>,
     ) -> Result<Self, AddFaultError> {
@@ -127,6 +128,7 @@ impl Faults {
             armed: AtomicBool::new(false),
             registry: Mutex::default(),
             initial: initial.clone(),
+            catalogs,
         };
         faults.add_all(initial)?;
         Ok(faults)
@@ -150,7 +152,7 @@ impl Faults {
     pub(crate) fn add_all(&self, file: FaultFile) -> Result<Vec<String>, AddFaultError> {
         let FaultFile { seed, faults } = file;
         for fault in &faults {
-            validate(fault)?;
+            validate(fault, &self.catalogs)?;
         }
         let now = self.lab.now();
         let mut registry = self.lock();
@@ -296,15 +298,6 @@ impl Faults {
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Fails if a field has a value that no request can match, or an error code that no cloud has.
-fn validate(fault: &Fault) -> Result<(), InvalidFault> {
-    fault.validate()?;
-    match &fault.effect {
-        Effect::Error { code } => codes::ensure_known(code, fault.cloud),
-        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod connections;
 mod responses;
 mod selection;
+mod tokens;
 
 use kmslab_emulator::api::{Fault, FaultFile};
 use kmslab_emulator::{Auth, Emulator};

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use kmslab_emulator_api::FaultFile;
 use kmslab_program::file;
 
-use super::AddFaultError;
+use crate::pipeline::faults::AddFaultError;
+use crate::pipeline::faults::catalog::{Catalog, validate};
+use crate::{aws, azure, gcp};
 
 /// Why a file of faults cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,15 @@ pub enum FaultFileError {
     },
 }
 
+/// What faults may name, of all clouds.
+pub(crate) fn catalogs() -> Vec<Catalog> {
+    vec![
+        aws::catalog::catalog(),
+        azure::catalog::catalog(),
+        gcp::catalog::catalog(),
+    ]
+}
+
 /// Reads a file of faults: `faults:`, a list of them with the fields of
 /// [`Fault`](kmslab_emulator_api::Fault), and optionally `seed:`.
 pub fn read_faults(path: &Path) -> Result<FaultFile, FaultFileError> {
@@ -54,8 +65,9 @@ pub fn read_faults(path: &Path) -> Result<FaultFile, FaultFileError> {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
+    let catalogs = catalogs();
     for (index, fault) in file.faults.iter().enumerate() {
-        super::validate(fault).map_err(|source| FaultFileError::Fault {
+        validate(fault, &catalogs).map_err(|source| FaultFileError::Fault {
             path: path.to_owned(),
             number: index + 1,
             source: source.into(),
