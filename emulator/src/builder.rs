@@ -1,6 +1,7 @@
 //! Configures and starts an emulator, for the command and for tests in the same process.
 
 use crate::well_known::AZURE_TENANT;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::fault_file::{FaultFileError, catalogs};
 use crate::gcp::{self, Gcp};
 use crate::http::host::Hosts;
 use crate::pipeline::Pipeline;
+use crate::pipeline::audit::Audit;
 use crate::pipeline::faults::{AddFaultError, Faults};
 use crate::proxy;
 use crate::router::Services;
@@ -61,6 +63,14 @@ pub enum StartError {
     /// A file of faults cannot be used.
     #[error(transparent)]
     FaultFile(#[from] FaultFileError),
+    /// The audit file cannot be written.
+    #[error("cannot write the audit file {}: {source}", path.display())]
+    AuditFile {
+        /// Path of the file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
 impl StartError {
@@ -94,6 +104,8 @@ impl Emulator {
             azure_tenant: AZURE_TENANT.to_owned(),
             azure_token_lifetime: azure::TOKEN_LIFETIME,
             faults: FaultFile::default(),
+            audit_events: AUDIT_EVENTS,
+            audit_file: None,
         }
     }
 }
@@ -118,7 +130,12 @@ pub struct EmulatorBuilder {
     azure_tenant: String,
     azure_token_lifetime: SignedDuration,
     faults: FaultFile,
+    audit_events: usize,
+    audit_file: Option<PathBuf>,
 }
+
+/// Default number of events of the audit trail that are kept. One has about 500 bytes.
+pub(crate) const AUDIT_EVENTS: usize = 10_000;
 
 impl EmulatorBuilder {
     /// Sets the HTTP address; port 0 chooses a free port.
@@ -231,6 +248,20 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Sets the number of events of the audit trail that are kept for queries, 10,000 by default.
+    /// With 0 nothing is recorded.
+    pub fn audit_events(mut self, events: usize) -> Self {
+        self.audit_events = events;
+        self
+    }
+
+    /// Appends each event of the audit trail to this file, as a line of JSON. A new file is readable
+    /// by its owner only.
+    pub fn audit_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.audit_file = Some(path.into());
+        self
+    }
+
     /// Binds all ports and serves until the returned value is dropped or shut down.
     pub async fn start(self) -> Result<Emulator, StartError> {
         let mut credentials = Credentials::well_known();
@@ -281,15 +312,26 @@ impl EmulatorBuilder {
         );
         let gcp = Arc::new(gcp);
         let faults = Faults::new(self.faults, catalogs(), lab.clone(), Arc::clone(&self.wall))?;
+        let audit_file = match self.audit_file {
+            Some(path) => Some((path.clone(), open_audit_file(path)?)),
+            None => None,
+        };
+        let audit = Audit::new(
+            self.audit_events,
+            audit_file,
+            lab.clone(),
+            Arc::clone(&self.wall),
+        );
         let pipeline = Pipeline {
             counter: Arc::default(),
             faults: Arc::new(faults),
+            audit: Arc::new(audit),
+            entropy: Arc::clone(&self.entropy),
         };
         let service = Arc::new(AwsService {
             aws,
             authenticator: Authenticator::new(self.auth, credentials),
             wall: Arc::clone(&self.wall),
-            entropy: self.entropy,
         });
         let grpc = gcp::service::Service::router(Arc::clone(&gcp), pipeline.clone());
         let services = Services {
@@ -350,4 +392,14 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<BoundListener, 
         flag,
         source,
     })
+}
+
+fn open_audit_file(path: PathBuf) -> Result<File, StartError> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(&path)
+        .map_err(|source| StartError::AuditFile { path, source })
 }

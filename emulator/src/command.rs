@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 pub use crate::announce::OutputFormat;
 use crate::announce::{GcpKeyFile, print_addresses};
+use crate::builder::AUDIT_EVENTS;
 use crate::seed::SeedCredential;
 pub use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 use crate::{Auth, CredentialError, Emulator, EmulatorBuilder, SeedFile, StartError, read_faults};
@@ -77,6 +78,13 @@ pub struct EmulatorArgs {
     /// It is printed on stderr
     #[arg(long, value_name = "N")]
     pub fault_seed: Option<u64>,
+    /// Append each event of the audit trail to this file, as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    pub audit: Option<PathBuf>,
+    /// Number of events of the audit trail that are kept for `kmslab audit`; with 0 nothing is
+    /// recorded
+    #[arg(long, value_name = "N", default_value_t = AUDIT_EVENTS)]
+    pub audit_events: usize,
     /// Initial time of the lab clock, RFC 3339; defaults to now
     #[arg(long, value_name = "TIME")]
     pub clock: Option<Timestamp>,
@@ -236,6 +244,8 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         seed,
         faults,
         fault_seed,
+        audit,
+        audit_events,
         clock,
         credentials,
         auth,
@@ -279,7 +289,10 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         None => FaultFile::default(),
     };
     faults.seed = fault_seed.or(faults.seed);
-    builder = builder.faults(faults);
+    builder = builder.faults(faults).audit_events(audit_events);
+    if let Some(path) = audit {
+        builder = builder.audit_file(path);
+    }
     Ok(builder)
 }
 

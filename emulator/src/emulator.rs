@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use jiff::Timestamp;
-use kmslab_emulator_api::{ClockMoved, Endpoints, Fault, FaultTable, KeyTable, RequestCounts};
+use kmslab_emulator_api::{
+    AuditPage, AuditQuery, ClockMoved, Endpoints, Fault, FaultTable, KeyTable, RequestCounts,
+};
 use kmslab_keycore::{Clock as _, ClockError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -101,7 +103,7 @@ impl Emulator {
             tasks.spawn(serve(
                 listener,
                 None,
-                served(admin::router(Arc::clone(&state)).layer(guard)),
+                served(admin::router(Arc::clone(&state), stop.clone()).layer(guard)),
                 room,
             ));
             address
@@ -202,6 +204,11 @@ impl Emulator {
     /// Adds a fault behind the others and returns its name.
     pub fn add_fault(&self, fault: Fault) -> Result<String, AddFaultError> {
         self.state.services.pipeline.faults.add(fault)
+    }
+
+    /// Returns events of the audit trail, oldest first.
+    pub fn audit(&self, query: &AuditQuery) -> AuditPage {
+        self.state.services.pipeline.audit.query(query)
     }
 
     /// Removes a fault. Returns whether there was one of that name.

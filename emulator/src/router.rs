@@ -69,6 +69,7 @@ impl Services {
         self.gcp.reset();
         self.pipeline.counter.clear();
         self.pipeline.faults.reset();
+        self.pipeline.audit.reset();
     }
 }
 

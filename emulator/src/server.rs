@@ -114,7 +114,10 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, served: ServedR
     ) {
         return;
     }
-    let client = Connection::default();
+    let client = match stream.peer_addr() {
+        Ok(peer) => Connection::from(peer),
+        Err(_) => Connection::default(),
+    };
     let stream = client.stream(stream);
     match tls {
         None => log_end(http(stream, client, served).await),

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -285,6 +286,58 @@ async fn faults_command_changes_a_running_emulator() {
     let (code, _, said) = faults(&["list"]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("--emulator-admin"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn audit_command_lists_and_follows_the_events_of_an_emulator() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let builder = kmslab_emulator::Emulator::builder().admin_listen(Some(free));
+    let emulator = builder.start().await.unwrap();
+    let admin = format!("http://{}", emulator.admin_addr().unwrap());
+    let metadata = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |path: &str| {
+        let url = format!("{}{path}", emulator.endpoint_url());
+        let request = metadata.get(url).header("metadata-flavor", "Google");
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(ask("/computeMetadata/v1/instance/id").await, 200);
+    assert_eq!(ask("/computeMetadata/v1/nothing").await, 404);
+    let audit = |args: &[&str]| {
+        let args = [&["audit"], args, &["--emulator-admin", &admin]].concat();
+        let output = kmslab(&args, dir.path());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let human = audit(&[]);
+    let lines: Vec<&str> = human.lines().collect();
+    assert_eq!(lines.len(), 2, "{human}");
+    assert!(
+        lines[0].ends_with(" gcp   Metadata OK kmslab@kmslab.iam.gserviceaccount.com"),
+        "{human}"
+    );
+    let json = audit(&["--code", "404", "--format", "json"]);
+    let event: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(event["sequence"], 2);
+    assert_eq!(audit(&["--cloud", "aws"]), "");
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kmslab"))
+        .args(["audit", "--follow", "--emulator-admin", &admin])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line = || tokio::task::block_in_place(|| lines.next().transpose().unwrap());
+    assert!(line().unwrap().contains("Metadata OK"));
+    assert!(line().unwrap().contains("Metadata 404"));
+    assert_eq!(ask("/computeMetadata/v1/instance/zone").await, 200);
+    assert!(line().unwrap().contains("Metadata OK"));
+    emulator.stop().await;
+    assert_eq!(line(), None);
+    let output = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "the emulator has stopped\n");
 }
 
 #[test]

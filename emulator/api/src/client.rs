@@ -7,13 +7,17 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::follow::AuditStream;
 use crate::{
-    ClockMoved, Clocks, FaultFile, FaultTable, FaultsAdded, FaultsRemoved, KeyTable, RequestCounts,
+    AuditPage, AuditQuery, ClockMoved, Clocks, FaultFile, FaultTable, FaultsAdded, FaultsRemoved,
+    KeyTable, RequestCounts,
 };
 
 /// Time for a response. A move of the clock may create many RSA keys.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time for a whole stream of events, which has no end of its own.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Why the admin port did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,12 @@ pub enum AdminError {
         url: String,
         /// Why.
         source: serde_json::Error,
+    },
+    /// A stream has something else than events.
+    #[error("the emulator's admin port answered {url} with something else than events")]
+    NotAnEvent {
+        /// URL of the request.
+        url: String,
     },
 }
 
@@ -146,6 +156,19 @@ impl AdminClient {
         Ok(removed.removed)
     }
 
+    /// Returns events of the audit trail, oldest first.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, AdminError> {
+        self.json(self.http.get(self.at("/audit")).query(query))
+            .await
+    }
+
+    /// Returns the events of a query and then those that happen, until the stream is dropped.
+    pub async fn follow_audit(&self, query: &AuditQuery) -> Result<AuditStream, AdminError> {
+        let request = self.http.get(self.at("/audit/stream")).query(query);
+        let (url, response) = self.execute(request.timeout(STREAM_TIMEOUT)).await?;
+        Ok(AuditStream::new(url, response))
+    }
+
     /// Removes all keys and restores the state of the start.
     pub async fn reset(&self) -> Result<(), AdminError> {
         self.send(self.http.post(self.at("/reset"))).await.map(drop)
@@ -165,6 +188,18 @@ impl AdminClient {
 
     /// Returns the URL of the request and the body of the response.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<(String, String), AdminError> {
+        let (url, response) = self.execute(request).await?;
+        match response.text().await {
+            Ok(text) => Ok((url, text)),
+            Err(source) => Err(AdminError::NoResponse { url, source }),
+        }
+    }
+
+    /// Returns the URL of the request and its response, if that is not an error.
+    async fn execute(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(String, reqwest::Response), AdminError> {
         let request = request.build().map_err(AdminError::Client)?;
         let url = request.url().to_string();
         let no_response = |source| AdminError::NoResponse {
@@ -173,14 +208,14 @@ impl AdminClient {
         };
         let response = self.http.execute(request).await.map_err(no_response)?;
         let status = response.status();
-        let text = response.text().await.map_err(no_response)?;
         if !status.is_success() {
+            let message = response.text().await.map_err(no_response)?;
             return Err(AdminError::Rejected {
                 url,
                 status: status.as_u16(),
-                message: text,
+                message,
             });
         }
-        Ok((url, text))
+        Ok((url, response))
     }
 }

@@ -3,14 +3,18 @@
 //!
 //! With the feature `client`, [`AdminClient`] talks to an admin port.
 
+mod audit;
 #[cfg(feature = "client")]
 mod client;
 mod clock;
 mod counts;
 mod endpoints;
 mod fault;
+#[cfg(feature = "client")]
+mod follow;
 mod keytable;
 
+pub use audit::{AuditEvent, AuditPage, AuditQuery, KeyUse};
 #[cfg(feature = "client")]
 pub use client::{AdminClient, AdminError};
 pub use clock::{ClockMoved, Clocks};
@@ -20,4 +24,6 @@ pub use fault::{
     Cloud, Effect, Fault, FaultFile, FaultStatus, FaultTable, FaultsAdded, FaultsRemoved,
     InvalidFault, Moment, ResetAt, Wrong,
 };
+#[cfg(feature = "client")]
+pub use follow::{AuditStream, Followed};
 pub use keytable::{BlobId, KeyRow, KeyTable, UsedVersion, VersionRow, blob_id};

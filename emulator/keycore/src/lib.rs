@@ -20,6 +20,7 @@ mod raw_rsa;
 mod rotation;
 mod spec;
 mod store;
+mod uses;
 mod version;
 
 pub use clock::{Clock, ClockError, LabClock, ManualClock, SystemClock};
@@ -36,4 +37,5 @@ pub use spec::{
     SignatureAlgorithm,
 };
 pub use store::{MemoryStore, Revision, Store, Stored};
+pub use uses::{VersionUse, record_uses};
 pub use version::{Cause, NewVersion, Version, VersionFields, VersionState};

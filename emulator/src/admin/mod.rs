@@ -1,7 +1,8 @@
-//! The admin port: health, lab clock, reset, key table, request counts and faults as JSON, and metrics. It
-//! has no authentication and is bound to loopback by default; requests from web pages of another origin
-//! are rejected.
+//! The admin port: health, lab clock, reset, key table, request counts, faults and audit trail
+//! as JSON, and metrics. It has no authentication and is bound to loopback by default; requests
+//! from web pages of another origin are rejected.
 
+mod audit;
 mod clock;
 mod faults;
 mod metrics;
@@ -17,13 +18,23 @@ use axum::routing::{delete, get, post};
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
 
+use audit::Streams;
+use tokio_util::sync::CancellationToken;
+
 use crate::http::body::{self as http_body, BodyError};
 use crate::state::State;
 
 /// Bodies are a few bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-pub(crate) fn router(state: Arc<State>) -> Router {
+pub(crate) fn router(state: Arc<State>, stop: CancellationToken) -> Router {
+    let streams = Streams {
+        state: Arc::clone(&state),
+        stop,
+    };
+    let streams = Router::new()
+        .route("/audit/stream", get(audit::follow))
+        .with_state(streams);
     Router::new()
         .route("/healthz", get(ok))
         .route("/readyz", get(ok))
@@ -36,12 +47,14 @@ pub(crate) fn router(state: Arc<State>) -> Router {
             get(faults::list).post(faults::add).delete(faults::clear),
         )
         .route("/faults/{name}", delete(faults::remove))
+        .route("/audit", get(audit::query))
         .route("/metrics", get(scrape))
+        .with_state(state)
+        .merge(streams)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn(with_timeout))
         .layer(from_fn(same_origin))
-        .with_state(state)
 }
 
 /// An error response of this port.
@@ -78,7 +91,7 @@ async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
 
 async fn unknown_path(request: Request) -> Response {
     let message = format!(
-        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults and /metrics",
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults, /audit, /audit/stream and /metrics",
         request.uri().path()
     );
     problem(StatusCode::NOT_FOUND, message)

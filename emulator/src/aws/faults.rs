@@ -25,8 +25,8 @@ const USES_MATERIAL: &[&str] = &[
 ];
 
 /// The key of a call, and the version if it uses its material.
-struct Used<'a> {
-    key: ResolvedKey<'a>,
+pub(super) struct Used<'a> {
+    pub(super) key: ResolvedKey<'a>,
     version: Option<VersionId>,
     /// Whether a ciphertext, and no member, names the key.
     by_ciphertext: bool,
@@ -51,7 +51,7 @@ impl Aws {
         })
     }
 
-    fn used_key(&self, caller: &Caller, input: &Input) -> Option<Used<'_>> {
+    pub(super) fn used_key(&self, caller: &Caller, input: &Input) -> Option<Used<'_>> {
         let operation = input.operation();
         let by_ciphertext = self.key_of_ciphertext(caller, input);
         let named = KEY_MEMBERS.iter().find_map(|member| {

@@ -5,6 +5,7 @@
 //! and nothing in another.
 
 mod aliases;
+mod audit;
 pub(crate) mod auth;
 mod blob;
 pub(crate) mod catalog;

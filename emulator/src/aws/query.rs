@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use kmslab_emulator_api::Cloud;
 
-use super::service::{AwsService, MAX_BODY_BYTES, claimed_caller};
+use super::service::{MAX_BODY_BYTES, claimed_caller};
 use crate::http::body::BodyError;
 use crate::pipeline::{Call, Exchange, Failure, Labels};
 
@@ -31,13 +31,7 @@ pub(super) fn is_query(parts: &Parts) -> bool {
 
 /// A request in the Query protocol.
 #[derive(Debug)]
-pub(super) struct QueryExchange(Arc<AwsService>);
-
-impl QueryExchange {
-    pub(super) fn new(service: Arc<AwsService>) -> Self {
-        Self(service)
-    }
-}
+pub(super) struct QueryExchange;
 
 /// Why a request failed. The codes are those of the STS API Reference, "Common Errors".
 #[derive(Debug)]
@@ -58,7 +52,7 @@ impl Call for QueryCall {
     type Output = Infallible;
     type Error = QueryError;
 
-    fn run(self) -> Result<Infallible, QueryError> {
+    fn run(&mut self) -> Result<Infallible, QueryError> {
         match self.0 {}
     }
 }
@@ -90,7 +84,12 @@ impl Exchange for QueryExchange {
         })
     }
 
-    fn encode(&self, _: &Parts, outcome: Result<Infallible, QueryError>) -> Response {
+    fn encode(
+        &self,
+        _: &Parts,
+        request_id: &str,
+        outcome: Result<Infallible, QueryError>,
+    ) -> Response {
         let Err(error) = outcome;
         let (status, fault, message) = match &error {
             QueryError::InvalidAction { action, version } => (
@@ -108,7 +107,7 @@ impl Exchange for QueryExchange {
                     .to_owned(),
             ),
         };
-        let (code, request_id) = (error.code(), self.0.request_id());
+        let code = error.code();
         let text = format!(
             "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>{fault}</Type><Code>{code}</Code>\
              <Message>{message}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
@@ -118,7 +117,7 @@ impl Exchange for QueryExchange {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
             response.headers_mut().insert("x-amzn-requestid", id);
         }
         response

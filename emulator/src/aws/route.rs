@@ -48,7 +48,7 @@ impl Route {
                 pipeline.serve(exchange, parts, body).await
             }
             Self::Query => {
-                let exchange = QueryExchange::new(service);
+                let exchange = QueryExchange;
                 pipeline.serve(exchange, parts, body).await
             }
         }

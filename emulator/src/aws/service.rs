@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
-use kmslab_emulator_api::{Cloud, Wrong};
-use kmslab_keycore::{Clock, Entropy};
+use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_keycore::{Clock, VersionUse};
 use serde_json::Value;
 
 use super::auth::{Authenticator, claimed_access_key};
@@ -18,7 +18,6 @@ use super::wire::Input;
 use super::{Aws, AwsError, Caller, Operation, faults};
 use crate::counts::UNKNOWN;
 use crate::http::body::BodyError;
-use crate::ids::random_uuid;
 use crate::pipeline::faults::{Rejection, Subject};
 use crate::pipeline::{Call, Cost, Exchange, Failure, Labels};
 
@@ -33,14 +32,6 @@ pub(crate) struct AwsService {
     pub(crate) aws: Aws,
     pub(crate) authenticator: Authenticator,
     pub(crate) wall: Arc<dyn Clock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-}
-
-impl AwsService {
-    /// A version 4 UUID, as the service returns.
-    pub(super) fn request_id(&self) -> String {
-        random_uuid(self.entropy.as_ref()).to_string()
-    }
 }
 
 /// A request in the JSON protocol of AWS KMS.
@@ -77,14 +68,19 @@ impl Call for JsonCall {
         Cost::Inline
     }
 
-    fn run(self) -> Result<Value, AwsError> {
+    fn run(&mut self) -> Result<Value, AwsError> {
         let Self {
             service,
             operation,
             caller,
             input,
         } = self;
-        operation.run(&service.aws, &caller, &input)
+        operation.run(&service.aws, caller, input)
+    }
+
+    fn keys(&self, uses: &[VersionUse], output: Option<&Value>) -> Vec<KeyUse> {
+        let Self { caller, input, .. } = self;
+        self.service.aws.audited_keys(caller, input, uses, output)
     }
 
     fn subject(&self) -> Option<Subject> {
@@ -144,7 +140,7 @@ impl Exchange for JsonExchange {
         })
     }
 
-    fn encode(&self, _: &Parts, outcome: Result<Value, AwsError>) -> Response {
+    fn encode(&self, _: &Parts, request_id: &str, outcome: Result<Value, AwsError>) -> Response {
         let encoded = outcome.and_then(|output| {
             // An answer of Encrypt to a short plaintext has about 420 bytes.
             let mut body = Vec::with_capacity(512);
@@ -169,7 +165,7 @@ impl Exchange for JsonExchange {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-amz-json-1.1"),
         );
-        if let Ok(id) = HeaderValue::from_str(&self.service.request_id()) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-amzn-requestid", id);
         }
         response

@@ -3,6 +3,7 @@
 //! Each vault is a realm. `auth` verifies tokens before an operation is called; the vault's
 //! access policies or roles decide what a caller may do.
 
+mod audit;
 mod auth;
 pub(crate) mod catalog;
 mod crypto;

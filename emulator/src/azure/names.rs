@@ -105,6 +105,11 @@ pub(crate) fn key_url(vault: &str, key: &Key) -> String {
     format!("{}/keys/{}", vault_url(vault), key.data.name)
 }
 
+/// The URL that a key of this name would have.
+pub(crate) fn key_url_of(vault: &str, name: &KeyName) -> String {
+    format!("{}/keys/{name}", vault_url(vault))
+}
+
 /// The URL of a version: its `kid`.
 pub(crate) fn kid(vault: &str, key: &Key, version: &VersionId) -> String {
     format!("{}/{}", key_url(vault, key), version_name(version))

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use kmslab_emulator_api::{Cloud, Wrong};
+use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_keycore::VersionUse;
 use serde_json::Value;
 
 use super::auth::Principal;
@@ -95,7 +96,11 @@ impl pipeline::Call for AuthorizedRequest {
             .is_some_and(|body| faults::corrupt(body, wrong))
     }
 
-    fn run(self) -> Result<Self::Output, AzureError> {
+    fn keys(&self, uses: &[VersionUse], _: Option<&Self::Output>) -> Vec<KeyUse> {
+        self.azure.audited_keys(&self.vault, &self.call, uses)
+    }
+
+    fn run(&mut self) -> Result<Self::Output, AzureError> {
         let response = self.azure.run(&RequestContext {
             vault: &self.vault,
             call: &self.call,
@@ -156,8 +161,9 @@ impl Exchange for VaultExchange {
         })
     }
 
-    fn encode(&self, parts: &Parts, outcome: OutcomeOf<Self>) -> Response {
-        self.azure.respond(parts, self.vault.as_deref(), outcome)
+    fn encode(&self, parts: &Parts, request_id: &str, outcome: OutcomeOf<Self>) -> Response {
+        let vault = self.vault.as_deref();
+        self.azure.respond(parts, vault, request_id, outcome)
     }
 }
 
@@ -184,6 +190,7 @@ impl Azure {
         &self,
         parts: &Parts,
         vault: Option<&Vault>,
+        request_id: &str,
         outcome: Result<(StatusCode, Option<Value>), AzureError>,
     ) -> Response {
         // A managed HSM answers a request without a token without a body.
@@ -225,7 +232,7 @@ impl Azure {
         if let Some(vault) = vault {
             put("x-ms-keyvault-region", &vault.location);
         }
-        put("x-ms-request-id", &self.guid());
+        put("x-ms-request-id", request_id);
         if let Some(seconds) = retry_after {
             put(RETRY_AFTER.as_str(), &seconds.to_string());
         }

@@ -25,7 +25,7 @@ macro_rules! resource {
 }
 
 /// The resource that a request is about; `None` for requests about no key.
-fn resource(message: &dyn Any) -> Option<&str> {
+pub(super) fn resource(message: &dyn Any) -> Option<&str> {
     if let Some(request) = message.downcast_ref::<kms::UpdateCryptoKeyRequest>() {
         return request.crypto_key.as_ref().map(|key| key.name.as_str());
     }

@@ -7,6 +7,7 @@ mod admin;
 mod algorithms;
 mod asymmetric;
 mod attestation;
+mod audit;
 mod auth;
 mod blob;
 pub(crate) mod catalog;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
-use kmslab_emulator_api::{Cloud, Wrong};
+use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
 use kmslab_googleapis::google::cloud::location::locations_server::{Locations, LocationsServer};
 use kmslab_googleapis::google::cloud::location::{
     GetLocationRequest, ListLocationsRequest, ListLocationsResponse, Location,
@@ -20,8 +20,10 @@ use kmslab_googleapis::kms;
 use kmslab_googleapis::kms::key_management_service_server::{
     KeyManagementService, KeyManagementServiceServer,
 };
+use kmslab_keycore::VersionUse;
 use tonic::{Request, Status};
 
+use super::audit;
 use super::auth::{self, Caller};
 use super::identity;
 use super::{
@@ -73,12 +75,10 @@ impl Service {
     {
         let (metadata, extensions, message) = request.into_parts();
         let method = format!("{service}.{call}");
-        let caller = auth::authenticate(
-            &self.gcp.identity,
-            &metadata.into_headers(),
-            &method,
-            identity::CLOUD_KMS,
-        );
+        let headers = metadata.into_headers();
+        let connection = extensions.get::<Connection>();
+        let origin = self.pipeline.origin(&headers, connection);
+        let caller = auth::authenticate(&self.gcp.identity, &headers, &method, identity::CLOUD_KMS);
         let mut labels = Labels {
             operation: call.into(),
             ..Labels::default()
@@ -90,11 +90,12 @@ impl Service {
             gcp: Arc::clone(&self.gcp),
             method,
             caller,
-            message,
+            named: audit::named_key(&message),
+            message: Some(message),
             run,
         });
-        let connection = extensions.get::<Connection>();
-        let Done { outcome, cut } = self.pipeline.call(labels, connection, accepted).await;
+        let done = self.pipeline.call(labels, origin, connection, accepted);
+        let Done { outcome, cut } = done.await;
         let mut response = tonic::Response::new(outcome?);
         if let Some(cut) = cut {
             response.extensions_mut().insert(cut);
@@ -109,7 +110,10 @@ struct GrpcCall<I, O> {
     /// Full name of the call.
     method: String,
     caller: Caller,
-    message: I,
+    /// The key or version that the message is about.
+    named: Option<KeyUse>,
+    /// `None` once the call has run.
+    message: Option<I>,
     run: fn(&Gcp, &Caller, I) -> Result<O, GcpError>,
 }
 
@@ -118,18 +122,27 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Call for GrpcCall<I, O> {
     type Output = O;
     type Error = GcpError;
 
-    fn run(self) -> Result<O, GcpError> {
-        (self.run)(&self.gcp, &self.caller, self.message)
+    fn run(&mut self) -> Result<O, GcpError> {
+        let message = self.message.take();
+        let message = message.ok_or_else(|| GcpError::internal("the call has run"))?;
+        (self.run)(&self.gcp, &self.caller, message)
+    }
+
+    fn keys(&self, uses: &[VersionUse], _: Option<&O>) -> Vec<KeyUse> {
+        match uses {
+            [] => self.named.iter().cloned().collect(),
+            uses => uses.iter().filter_map(audit::key_use).collect(),
+        }
     }
 
     fn subject(&self) -> Option<Subject> {
-        self.gcp.fault_subject(&self.message)
+        self.gcp.fault_subject(self.message.as_ref()?)
     }
 
     fn rejected(&self, rejection: Rejection<'_>) -> Option<Result<O, GcpError>> {
-        let run_as = |caller: &Caller| (self.run)(&self.gcp, caller, self.message.clone()).err();
-        let gcp = &self.gcp;
-        gcp.rejected(&self.caller, &self.method, &self.message, rejection, run_as)
+        let (gcp, message) = (&self.gcp, self.message.as_ref()?);
+        let run_as = |caller: &Caller| (self.run)(gcp, caller, message.clone()).err();
+        gcp.rejected(&self.caller, &self.method, message, rejection, run_as)
             .map(Err)
     }
 

@@ -1,6 +1,7 @@
 //! A client's connection, as the requests on it see it: faults reset or close it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,11 +22,26 @@ pub(crate) struct Connection(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// The client's address.
+    peer: Option<SocketAddr>,
     ended: CancellationToken,
     reset: AtomicBool,
 }
 
 impl Connection {
+    /// A connection from a client at this address.
+    pub(crate) fn from(peer: SocketAddr) -> Self {
+        Self(Arc::new(State {
+            peer: Some(peer),
+            ..State::default()
+        }))
+    }
+
+    /// The client's address, if it is known.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer
+    }
+
     /// Ends the connection by a TCP reset. The returned future never completes: it is dropped with
     /// the connection.
     pub(crate) async fn reset(&self) -> ! {

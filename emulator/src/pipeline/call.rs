@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use kmslab_emulator_api::{Cloud, Wrong};
+use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_keycore::VersionUse;
 
 use super::faults::{Rejection, Subject};
 use super::{Cost, Failure, Labels};
@@ -23,7 +24,13 @@ pub(crate) trait Call: Send + 'static {
     }
 
     /// Runs the operation.
-    fn run(self) -> Result<Self::Output, Self::Error>;
+    fn run(&mut self) -> Result<Self::Output, Self::Error>;
+
+    /// The keys of the call, for the audit trail: those whose material it used, as the core recorded
+    /// it; else the one that it names or created. `output` is the result of a successful call.
+    fn keys(&self, _uses: &[VersionUse], _output: Option<&Self::Output>) -> Vec<KeyUse> {
+        Vec::new()
+    }
 
     /// The key and the version that the call uses, for faults that select by them.
     fn subject(&self) -> Option<Subject> {

@@ -1,6 +1,7 @@
 //! The steps of every request, whatever its cloud: authenticate, read the body, authorize, run the
 //! operation, count it and encode the response. What applies to all requests attaches here.
 
+pub(crate) mod audit;
 mod call;
 mod execute;
 pub(crate) mod faults;
@@ -12,17 +13,21 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
-use kmslab_emulator_api::Cloud;
+use kmslab_emulator_api::{Cloud, KeyUse};
+use kmslab_keycore::{Entropy, record_uses};
 
+use audit::{Audit, Ended, Origin};
 pub(crate) use call::Call;
 pub(crate) use execute::Cost;
 use execute::{contain_panic, execute};
-use faults::{Ending, Faults};
+use faults::{Applied, Ending, Faults};
 
 use crate::counts::{CANCELLED, Counter, HANG, RESET, UNKNOWN};
 use crate::http::body::{self, BodyError};
 use crate::http::connection::{Connection, Cut};
+use crate::ids::random_uuid;
 
 /// Labels of a request in the request counts.
 #[derive(Debug, Clone)]
@@ -77,7 +82,7 @@ pub(crate) trait Exchange: Send + 'static {
     ) -> Result<Self::Call, ErrorOf<Self>>;
 
     /// Encodes the response in the vendor's protocol.
-    fn encode(&self, parts: &Parts, outcome: OutcomeOf<Self>) -> Response;
+    fn encode(&self, parts: &Parts, request_id: &str, outcome: OutcomeOf<Self>) -> Response;
 }
 
 /// The error of an exchange.
@@ -90,6 +95,9 @@ pub(crate) type OutcomeOf<X> = Result<<<X as Exchange>::Call as Call>::Output, E
 pub(crate) struct Pipeline {
     pub(crate) counter: Arc<Counter>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) audit: Arc<Audit>,
+    /// Source of request ids.
+    pub(crate) entropy: Arc<dyn Entropy>,
 }
 
 impl Pipeline {
@@ -102,14 +110,27 @@ impl Pipeline {
     ) -> Response {
         let parts = Arc::new(parts);
         let connection = parts.extensions.get::<Connection>();
+        let origin = self.origin(&parts.headers, connection);
+        let request_id = origin.request_id.clone();
         let mut labels = Labels::default();
         let accepted = accept(&mut exchange, &parts, body, &mut labels).await;
-        let Done { outcome, cut } = self.call(labels, connection, accepted).await;
-        let mut response = exchange.encode(&parts, outcome);
+        let done = self.call(labels, origin, connection, accepted).await;
+        let Done { outcome, cut } = done;
+        let mut response = exchange.encode(&parts, &request_id, outcome);
         if let Some(cut) = cut {
             response.extensions_mut().insert(cut);
         }
         response
+    }
+
+    /// The origin of a request, with a new request id.
+    pub(crate) fn origin(&self, headers: &HeaderMap, connection: Option<&Connection>) -> Origin {
+        Origin {
+            // A version 4 UUID, as the services return.
+            request_id: random_uuid(self.entropy.as_ref()).to_string(),
+            address: connection.and_then(Connection::peer),
+            user_agent: Origin::user_agent(headers).filter(|_| self.audit.is_on()),
+        }
     }
 
     /// Runs a call, for front ends whose messages another layer decodes and encodes. `accepted` is
@@ -117,20 +138,24 @@ impl Pipeline {
     pub(crate) async fn call<C: Call>(
         &self,
         labels: Labels,
+        origin: Origin,
         connection: Option<&Connection>,
         accepted: Result<C, C::Error>,
     ) -> Done<C> {
         let mut counted = Counted {
-            counter: &self.counter,
+            pipeline: self,
             cloud: C::CLOUD,
             labels,
             code: CANCELLED.into(),
+            origin,
+            keys: Vec::new(),
+            applied: Applied::default(),
         };
         let done = match accepted {
             Ok(call) if self.faults.is_armed() => {
                 with_faults(&self.faults, call, connection, &mut counted).await
             }
-            Ok(call) => execute(call.cost(), move || call.run()).await.into(),
+            Ok(call) => run(call, &mut counted).await.into(),
             Err(error) => Err(error).into(),
         };
         counted.code = match &done.outcome {
@@ -154,19 +179,52 @@ impl<C: Call> From<Result<C::Output, C::Error>> for Done<C> {
     }
 }
 
-/// Counts a call when it is dropped, so that a call whose client leaves is counted as well.
+/// Counts and records a call when it is dropped, so that a call whose client leaves is counted as
+/// well.
 struct Counted<'a> {
-    counter: &'a Counter,
+    pipeline: &'a Pipeline,
     cloud: Cloud,
     labels: Labels,
     code: Cow<'static, str>,
+    origin: Origin,
+    keys: Vec<KeyUse>,
+    applied: Applied,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         let Labels { operation, caller } = &self.labels;
-        self.counter
+        self.pipeline
+            .counter
             .count(self.cloud.as_str(), operation, caller, &self.code);
+        self.pipeline.audit.record(Ended {
+            cloud: self.cloud,
+            labels: &self.labels,
+            code: &self.code,
+            keys: std::mem::take(&mut self.keys),
+            origin: std::mem::take(&mut self.origin),
+            faults: std::mem::take(&mut self.applied).into_names(),
+        });
+    }
+}
+
+/// Runs a call where its cost says, and notes its keys.
+async fn run<C: Call>(mut call: C, counted: &mut Counted<'_>) -> Result<C::Output, C::Error> {
+    let is_audited = counted.pipeline.audit.is_on();
+    let ran = execute(call.cost(), move || {
+        if !is_audited {
+            return (contain_panic(|| call.run()), Vec::new());
+        }
+        let (outcome, uses) = record_uses(|| contain_panic(|| call.run()));
+        let keys = contain_panic::<_, C::Error>(|| Ok(call.keys(&uses, outcome.as_ref().ok())));
+        (outcome, keys.unwrap_or_default())
+    });
+    match ran.await {
+        Some((outcome, keys)) => {
+            counted.keys = keys;
+            outcome
+        }
+        None => Err(C::Error::panicked()),
     }
 }
 
@@ -181,6 +239,11 @@ async fn with_faults<C: Call>(
         Ok(decision) => decision,
         Err(error) => return Err(error).into(),
     };
+    counted.applied = decision.applied;
+    if decision.ending.is_some() && counted.pipeline.audit.is_on() {
+        let keys = contain_panic::<_, C::Error>(|| Ok(call.keys(&[], None)));
+        counted.keys = keys.unwrap_or_default();
+    }
     if !decision.delay.is_zero() {
         tokio::time::sleep(decision.delay).await;
     }
@@ -188,9 +251,10 @@ async fn with_faults<C: Call>(
         None => {}
         Some(Ending::Answered(outcome)) => {
             let unused = decision.wrong.into_iter().map(|(fault, _)| fault);
-            unused
-                .chain(decision.cut)
-                .for_each(|fault| faults.take_back(fault));
+            for fault in unused.chain(decision.cut) {
+                faults.take_back(fault);
+                counted.applied.remove(fault);
+            }
             return outcome.into();
         }
         Some(Ending::Reset(connection)) => {
@@ -210,18 +274,20 @@ async fn with_faults<C: Call>(
             }
         }
     }
-    let mut outcome = execute(call.cost(), move || call.run()).await;
+    let mut outcome = run(call, counted).await;
     for (fault, wrong) in decision.wrong {
         let changed = outcome
             .as_mut()
             .is_ok_and(|output| C::corrupt(output, wrong));
         if !changed {
             faults.take_back(fault);
+            counted.applied.remove(fault);
         }
     }
     let cut = decision.cut.filter(|fault| {
         if outcome.is_err() {
             faults.take_back(*fault);
+            counted.applied.remove(*fault);
         }
         outcome.is_ok()
     });

@@ -4,15 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use kmslab_emulator_api::{
-    AdminClient, AdminError, Cloud, Effect, Fault, FaultFile, FaultTable, Moment,
-};
+use kmslab_emulator_api::{Cloud, Effect, Fault, FaultFile, FaultTable, Moment};
 
-use crate::exit::{environment, usage};
-use crate::lab::{self, Description};
-
-/// Admin port of `kmslab emulator` without flags.
-const DEFAULT_ADMIN: &str = "http://127.0.0.1:7690";
+use super::emulator_target::{EmulatorTarget, refused};
+use crate::exit::usage;
 
 const EXAMPLES: &str = "\
 Effects:
@@ -41,17 +36,8 @@ Without --lab and --emulator-admin, the only lab that is up is used, else the em
 pub struct FaultsArgs {
     #[command(subcommand)]
     verb: Verb,
-    /// The emulator of this lab
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        conflicts_with = "emulator_admin"
-    )]
-    lab: Option<String>,
-    /// Admin port of the emulator, such as http://127.0.0.1:7690
-    #[arg(long, global = true, value_name = "URL")]
-    emulator_admin: Option<String>,
+    #[command(flatten)]
+    target: EmulatorTarget,
 }
 
 #[derive(Debug, Subcommand)]
@@ -162,8 +148,7 @@ impl AddArgs {
 
 /// Runs `kmslab faults`.
 pub async fn run(args: FaultsArgs) -> anyhow::Result<ExitCode> {
-    let url = admin_url(&args)?;
-    let client = AdminClient::new(url)?;
+    let client = args.target.client()?;
     match args.verb {
         Verb::Add(add) => {
             let names = client.add_faults(&add.faults()?).await.map_err(refused)?;
@@ -188,34 +173,6 @@ pub async fn run(args: FaultsArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A rejected request is the user's fault; no response is the environment's.
-fn refused(error: AdminError) -> anyhow::Error {
-    match error {
-        AdminError::Rejected { message, .. } => {
-            let body: serde_json::Value = serde_json::from_str(&message).unwrap_or_default();
-            usage(
-                body["error"]
-                    .as_str()
-                    .map_or(message.clone(), str::to_owned),
-            )
-        }
-        other => environment(format!(
-            "{other}; name the emulator with --lab or --emulator-admin"
-        )),
-    }
-}
-
-fn admin_url(args: &FaultsArgs) -> anyhow::Result<String> {
-    if let Some(url) = &args.emulator_admin {
-        return Ok(url.trim_end_matches('/').to_owned());
-    }
-    if let Some(name) = &args.lab {
-        return Ok(Description::find(name)?.kms.admin);
-    }
-    let lab = lab::only()?;
-    Ok(lab.map_or_else(|| DEFAULT_ADMIN.to_owned(), |(_, lab)| lab.kms.admin))
 }
 
 fn human(table: &FaultTable) -> String {

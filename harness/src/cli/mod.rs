@@ -1,8 +1,10 @@
 //! The command line; each command has its own file.
 
 pub mod assets;
+pub mod audit;
 pub mod balancer;
 pub mod down;
+mod emulator_target;
 pub mod faults;
 pub mod inspect;
 pub mod list;
@@ -51,6 +53,8 @@ enum Command {
     Emulator(Box<EmulatorArgs>),
     /// Make a running emulator answer as a cloud on a bad day: slow, throttled, wrong or not at all
     Faults(faults::FaultsArgs),
+    /// Show who used which key of a running emulator, with which outcome
+    Audit(audit::AuditArgs),
     /// Serve a Kubernetes KMS v2 plugin on a unix socket until a signal
     Plugin {
         /// The cloud that holds the key.
@@ -118,6 +122,7 @@ async fn run(verb: Command) -> anyhow::Result<ExitCode> {
         Command::List(args) => list::run(args),
         Command::Emulator(args) => kmslab_emulator::command::run(*args).await,
         Command::Faults(args) => faults::run(args).await,
+        Command::Audit(args) => audit::run(args).await,
         Command::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Command::Assets(args) => assets::run(args).await,
         Command::Inspect(args) => inspect::run(*args).await,

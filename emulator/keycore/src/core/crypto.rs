@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::{KeyRef, VersionRef};
 use crate::{
     AesMode, Algorithm, Front, KeyError, PublicKey, Purpose, RsaPadding, SignInput,
-    SignatureAlgorithm, VersionId, aes, asymmetric, kem, material,
+    SignatureAlgorithm, VersionId, VersionUse, aes, asymmetric, kem, material, uses,
 };
 
 /// A ciphertext of AES-256-GCM.
@@ -161,6 +161,7 @@ impl<F: Front> VersionRef<'_, F> {
 
     /// Material to decrypt and verify: the version must be enabled, its dates do not matter.
     fn material_to_decrypt(&self, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.note_use();
         self.key.ensure_usable_for(purpose)?;
         self.ensure_enabled()?;
         self.material()
@@ -168,10 +169,20 @@ impl<F: Front> VersionRef<'_, F> {
 
     /// Material to encrypt and sign: the version must be enabled and within its dates.
     fn material_to_encrypt(&self, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.note_use();
         self.key.ensure_usable_for(purpose)?;
         self.ensure_enabled()?;
         self.ensure_valid_at(self.key.core.now())?;
         self.material()
+    }
+
+    fn note_use(&self) {
+        uses::note(|| VersionUse {
+            realm: self.key.realm.clone(),
+            key: self.key.id.clone(),
+            version: self.id,
+            number: self.number,
+        });
     }
 
     fn material(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {

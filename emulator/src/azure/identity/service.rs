@@ -50,7 +50,7 @@ impl Call for ReadRequest {
     type Output = IdentityResponse;
     type Error = AzureError;
 
-    fn run(self) -> Result<IdentityResponse, AzureError> {
+    fn run(&mut self) -> Result<IdentityResponse, AzureError> {
         let parts = &self.parts;
         let metadata = parts.headers.get("metadata");
         Ok(self.azure.identity.respond(Request {
@@ -121,10 +121,15 @@ impl Exchange for IdentityExchange {
         })
     }
 
-    fn encode(&self, parts: &Parts, outcome: Result<IdentityResponse, AzureError>) -> Response {
+    fn encode(
+        &self,
+        parts: &Parts,
+        request_id: &str,
+        outcome: Result<IdentityResponse, AzureError>,
+    ) -> Response {
         let answer = match outcome {
             Ok(answer) => answer,
-            Err(error) => return self.0.respond(parts, None, Err(error)),
+            Err(error) => return self.0.respond(parts, None, request_id, Err(error)),
         };
         let mut response = match &answer.body {
             Content::Json(body) => json(answer.status, body),
@@ -145,7 +150,7 @@ impl Exchange for IdentityExchange {
             HeaderValue::from_static("no-store, no-cache"),
         );
         headers.insert("pragma", HeaderValue::from_static("no-cache"));
-        if let Ok(id) = HeaderValue::from_str(&self.0.guid()) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-ms-request-id", id);
         }
         response

@@ -81,7 +81,7 @@ impl Call for AuthenticatedRequest {
     type Output = ManagementResponse;
     type Error = ArmError;
 
-    fn run(self) -> Result<ManagementResponse, ArmError> {
+    fn run(&mut self) -> Result<ManagementResponse, ArmError> {
         let (azure, parts) = (&self.azure, &self.parts);
         let inner = Request {
             method: &parts.method,
@@ -127,7 +127,12 @@ impl Exchange for ManagementExchange {
         })
     }
 
-    fn encode(&self, _: &Parts, outcome: Result<ManagementResponse, ArmError>) -> Response {
+    fn encode(
+        &self,
+        _: &Parts,
+        request_id: &str,
+        outcome: Result<ManagementResponse, ArmError>,
+    ) -> Response {
         let (status, body) = match outcome {
             Ok(answer) => (answer.status, answer.body),
             Err(error) => (error.status, error.body()),
@@ -138,7 +143,7 @@ impl Exchange for ManagementExchange {
         }
         let headers = response.headers_mut();
         headers.insert("cache-control", HeaderValue::from_static("no-cache"));
-        if let Ok(id) = HeaderValue::from_str(&self.azure.guid()) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-ms-request-id", id.clone());
             headers.insert("x-ms-correlation-request-id", id);
         }

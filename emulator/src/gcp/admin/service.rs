@@ -46,7 +46,7 @@ impl Call for AuthenticatedRequest {
     type Output = Value;
     type Error = GcpError;
 
-    fn run(self) -> Result<Value, GcpError> {
+    fn run(&mut self) -> Result<Value, GcpError> {
         self.gcp.administer(Request {
             method: &self.parts.method,
             path: self.parts.uri.path(),
@@ -89,7 +89,7 @@ impl Exchange for AdminExchange {
         })
     }
 
-    fn encode(&self, _: &Parts, outcome: Result<Value, GcpError>) -> Response {
+    fn encode(&self, _: &Parts, _: &str, outcome: Result<Value, GcpError>) -> Response {
         match outcome {
             Ok(body) => transcode::response(StatusCode::OK, &body),
             Err(error) => transcode::error_response(&error),

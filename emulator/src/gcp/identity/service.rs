@@ -55,7 +55,7 @@ impl Call for ReadRequest {
     type Output = IdentityResponse;
     type Error = NotServed;
 
-    fn run(self) -> Result<IdentityResponse, NotServed> {
+    fn run(&mut self) -> Result<IdentityResponse, NotServed> {
         let parts = &self.parts;
         let flavor = parts.headers.get("metadata-flavor");
         Ok(self.gcp.identity.respond(Request {
@@ -104,7 +104,12 @@ impl Exchange for IdentityExchange {
         body: Bytes,
         labels: &mut Labels,
     ) -> Result<ReadRequest, NotServed> {
-        if let Some(account) = self.0.identity.claimed_account(&body) {
+        let identity = &self.0.identity;
+        let account = match is_metadata_path(parts.uri.path()) {
+            true => Some(identity.default()),
+            false => identity.claimed_account(&body),
+        };
+        if let Some(account) = account {
             labels.caller = account.into();
         }
         Ok(ReadRequest {
@@ -114,7 +119,12 @@ impl Exchange for IdentityExchange {
         })
     }
 
-    fn encode(&self, parts: &Parts, outcome: Result<IdentityResponse, NotServed>) -> Response {
+    fn encode(
+        &self,
+        parts: &Parts,
+        _: &str,
+        outcome: Result<IdentityResponse, NotServed>,
+    ) -> Response {
         let answer = outcome.unwrap_or_else(|error| error.response(parts.uri.path()));
         let (kind, text) = match &answer.body {
             Content::Json(value) => ("application/json", value.to_string()),

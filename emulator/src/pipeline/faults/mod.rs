@@ -47,6 +47,28 @@ pub(crate) struct Decision<C: Call> {
     pub(crate) wrong: Vec<(u64, Wrong)>,
     /// The fault that resets the connection in the middle of a successful response.
     pub(crate) cut: Option<u64>,
+    /// All faults that do something.
+    pub(crate) applied: Applied,
+}
+
+/// Faults that were applied to a call, with their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Applied(Vec<(u64, String)>);
+
+impl Applied {
+    fn add(&mut self, entry: &Entry) {
+        let name = entry.fault.name.clone().unwrap_or_default();
+        self.0.push((entry.id, name));
+    }
+
+    /// Removes a fault that could change nothing.
+    pub(crate) fn remove(&mut self, id: u64) {
+        self.0.retain(|(applied, _)| *applied != id);
+    }
+
+    pub(crate) fn into_names(self) -> Vec<String> {
+        self.0.into_iter().map(|(_, name)| name).collect()
+    }
 }
 
 impl<C: Call> Default for Decision<C> {
@@ -56,6 +78,7 @@ impl<C: Call> Default for Decision<C> {
             ending: None,
             wrong: Vec::new(),
             cut: None,
+            applied: Applied::default(),
         }
     }
 }
@@ -272,6 +295,7 @@ impl Faults {
             if !entry.draw(wall_now) {
                 continue;
             }
+            decision.applied.add(entry);
             match step {
                 Step::Delay { min, max } => {
                     let range = nanoseconds(min)..=nanoseconds(max);

@@ -14,7 +14,7 @@ use crate::support::{Answer, Call, ask};
 pub(super) const VAULT_HOST: &str = "kmslab.vault.azure.net";
 pub(super) const KEY_PATH: &str = "/keys/k?api-version=7.6";
 pub(super) const WRAP_PATH: &str = "/keys/k/wrapkey?api-version=7.6";
-pub(super) const RING: &str = "/v1/projects/p/locations/global/keyRings";
+pub(crate) const RING: &str = "/v1/projects/p/locations/global/keyRings";
 pub(super) const GOOGLE_HOST: &str = "cloudkms.googleapis.com";
 
 pub(super) fn fault(effect: &str) -> Fault {
@@ -46,7 +46,7 @@ pub(super) fn aws_encrypt(key: &str) -> Call {
 }
 
 /// An emulator that accepts requests of Azure and Google without tokens, with a key of each.
-pub(super) async fn without_auth() -> Emulator {
+pub(crate) async fn without_auth() -> Emulator {
     let emulator = Emulator::builder().auth(Auth::Off).start().await.unwrap();
     let created = azure(
         &emulator,
@@ -62,7 +62,7 @@ pub(super) async fn without_auth() -> Emulator {
     emulator
 }
 
-pub(super) async fn azure(emulator: &Emulator, path: &str, body: Value) -> Answer {
+pub(crate) async fn azure(emulator: &Emulator, path: &str, body: Value) -> Answer {
     let method = if body.is_null() { "GET" } else { "POST" };
     ask(
         emulator.http_addr(),
@@ -74,7 +74,7 @@ pub(super) async fn azure(emulator: &Emulator, path: &str, body: Value) -> Answe
     .await
 }
 
-pub(super) async fn google(emulator: &Emulator, path: &str, body: Value) -> Answer {
+pub(crate) async fn google(emulator: &Emulator, path: &str, body: Value) -> Answer {
     ask(
         emulator.http_addr(),
         GOOGLE_HOST,

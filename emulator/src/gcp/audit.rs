@@ -1,0 +1,39 @@
+//! What the audit trail records of Cloud KMS.
+
+use std::any::Any;
+
+use kmslab_emulator_api::KeyUse;
+use kmslab_googleapis::kms;
+use kmslab_keycore::VersionUse;
+
+use super::faults;
+use super::names::{KeyName, RingName, VersionName};
+
+/// The key or version that a message is about, if it is well-formed.
+pub(super) fn named_key(message: &dyn Any) -> Option<KeyUse> {
+    if let Some(request) = message.downcast_ref::<kms::CreateCryptoKeyRequest>() {
+        let (ring, id) = (&request.parent, &request.crypto_key_id);
+        return key(&format!("{ring}/cryptoKeys/{id}"));
+    }
+    let resource = faults::resource(message)?;
+    match VersionName::parse(resource) {
+        Some(version) => Some(KeyUse {
+            key: version.key.to_string(),
+            version: Some(version.number.to_string()),
+        }),
+        None => key(resource),
+    }
+}
+
+fn key(name: &str) -> Option<KeyUse> {
+    let key = KeyName::parse(name)?.to_string();
+    Some(KeyUse { key, version: None })
+}
+
+/// The key and version of a use.
+pub(super) fn key_use(used: &VersionUse) -> Option<KeyUse> {
+    Some(KeyUse {
+        key: format!("{}/cryptoKeys/{}", RingName::of(&used.realm)?, used.key),
+        version: Some(used.number.to_string()),
+    })
+}

@@ -1,0 +1,289 @@
+//! The audit trail: an event for each request, in memory and optionally in a file.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kmslab_emulator_api::{AuditEvent, AuditPage, AuditQuery, Cloud, KeyUse};
+use kmslab_keycore::Clock;
+use tokio::sync::watch;
+
+use super::Labels;
+
+/// Default and maximum number of events of one query.
+const DEFAULT_LIMIT: usize = 1000;
+const MAX_LIMIT: usize = 10_000;
+/// Maximum length in characters of what a request states about itself.
+const MAX_TEXT_LEN: usize = 256;
+
+/// Where a request comes from, and the id of its response.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    pub(crate) request_id: String,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) user_agent: Option<String>,
+}
+
+impl Origin {
+    /// The start of a `User-Agent` header, without control characters.
+    pub(crate) fn user_agent(headers: &http::HeaderMap) -> Option<String> {
+        let value = headers.get(http::header::USER_AGENT)?.as_bytes();
+        let text = String::from_utf8_lossy(value);
+        let text = text.chars().filter(|letter| !letter.is_control());
+        Some(text.take(MAX_TEXT_LEN).collect())
+    }
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended<'a> {
+    pub(crate) cloud: Cloud,
+    pub(crate) labels: &'a Labels,
+    pub(crate) code: &'a str,
+    pub(crate) keys: Vec<KeyUse>,
+    pub(crate) origin: Origin,
+    pub(crate) faults: Vec<String>,
+}
+
+/// The audit trail of an emulator.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    lab: Arc<dyn Clock>,
+    wall: Arc<dyn Clock>,
+    capacity: usize,
+    has_file: bool,
+    trail: Mutex<Trail>,
+    /// Sequence number of the latest event.
+    latest: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Trail {
+    /// The latest events. Their sequence numbers end with `recorded`.
+    events: VecDeque<Arc<AuditEvent>>,
+    recorded: u64,
+    file: Option<(PathBuf, File)>,
+}
+
+impl Audit {
+    /// Keeps the latest `capacity` events, none if it is 0, and writes all of them to `file`.
+    pub(crate) fn new(
+        capacity: usize,
+        file: Option<(PathBuf, File)>,
+        lab: Arc<dyn Clock>,
+        wall: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            lab,
+            wall,
+            capacity,
+            has_file: file.is_some(),
+            trail: Mutex::new(Trail {
+                file,
+                ..Trail::default()
+            }),
+            latest: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether requests are recorded.
+    pub(crate) fn is_on(&self) -> bool {
+        self.capacity > 0 || self.has_file
+    }
+
+    /// Whether queries find anything.
+    pub(crate) fn keeps_events(&self) -> bool {
+        self.capacity > 0
+    }
+
+    /// Records a request.
+    pub(crate) fn record(&self, ended: Ended<'_>) {
+        if !self.is_on() {
+            return;
+        }
+        let mut event = AuditEvent {
+            sequence: 0,
+            time: self.wall.now(),
+            lab_time: self.lab.now(),
+            cloud: ended.cloud,
+            operation: ended.labels.operation.clone().into_owned(),
+            keys: ended.keys,
+            caller: ended.labels.caller.chars().take(MAX_TEXT_LEN).collect(),
+            code: ended.code.to_owned(),
+            request_id: ended.origin.request_id,
+            address: ended.origin.address.map(|address| address.to_string()),
+            user_agent: ended.origin.user_agent,
+            faults: ended.faults,
+        };
+        let mut trail = self.lock();
+        trail.recorded += 1;
+        event.sequence = trail.recorded;
+        trail.write(&event);
+        if trail.events.len() >= self.capacity {
+            trail.events.pop_front();
+        }
+        if self.capacity > 0 {
+            trail.events.push_back(Arc::new(event));
+        }
+        let recorded = trail.recorded;
+        drop(trail);
+        self.latest.send_replace(recorded);
+    }
+
+    /// The events that a query selects.
+    pub(crate) fn query(&self, query: &AuditQuery) -> AuditPage {
+        let (events, recorded) = {
+            let trail = self.lock();
+            let kept = trail.recorded - trail.events.len() as u64;
+            let skipped = usize::try_from(query.since.saturating_sub(kept)).unwrap_or(usize::MAX);
+            let events: Vec<_> = trail.events.iter().skip(skipped).cloned().collect();
+            (events, trail.recorded)
+        };
+        let first = events.first().map_or(recorded + 1, |event| event.sequence);
+        let lost = first.saturating_sub(query.since.min(recorded) + 1);
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let mut page = AuditPage {
+            lost,
+            next: recorded.max(query.since),
+            ..AuditPage::default()
+        };
+        for event in events {
+            if !query.matches(&event) {
+                continue;
+            }
+            if page.events.len() == limit {
+                page.more = true;
+                page.next = page.events.last().map_or(page.next, |last| last.sequence);
+                break;
+            }
+            page.events.push(event.as_ref().clone());
+        }
+        page
+    }
+
+    /// Notifies of new events.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.latest.subscribe()
+    }
+
+    /// Forgets all events. Their numbers are not used again.
+    pub(crate) fn reset(&self) {
+        self.lock().events.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Trail {
+    /// Appends an event to the file. One write for each, so that a killed process loses none.
+    fn write(&mut self, event: &AuditEvent) {
+        let Some((path, file)) = &mut self.file else {
+            return;
+        };
+        let mut line = match serde_json::to_vec(event) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(%error, "an audit event cannot be written");
+                return;
+            }
+        };
+        line.push(b'\n');
+        if let Err(error) = file.write_all(&line) {
+            tracing::error!(
+                path = %path.display(), %error, sequence = event.sequence,
+                "the audit file cannot be written and ends before this event; requests go on"
+            );
+            self.file = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use kmslab_keycore::ManualClock;
+
+    use super::*;
+
+    fn audit(capacity: usize) -> Audit {
+        let clock = || Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        Audit::new(capacity, None, clock(), clock())
+    }
+
+    fn record(audit: &Audit, operation: &'static str) {
+        audit.record(Ended {
+            cloud: Cloud::Aws,
+            labels: &Labels {
+                operation: operation.into(),
+                caller: "test".into(),
+            },
+            code: "OK",
+            keys: Vec::new(),
+            origin: Origin::default(),
+            faults: Vec::new(),
+        });
+    }
+
+    fn sequences(page: &AuditPage) -> Vec<u64> {
+        page.events.iter().map(|event| event.sequence).collect()
+    }
+
+    #[test]
+    fn query_returns_events_after_a_number_and_says_how_many_are_lost() {
+        let audit = audit(3);
+        for _ in 0..5 {
+            record(&audit, "Encrypt");
+        }
+        let all = audit.query(&AuditQuery::default());
+        assert_eq!((sequences(&all), all.lost, all.next), (vec![3, 4, 5], 2, 5));
+        let since = |since| AuditQuery {
+            since,
+            ..AuditQuery::default()
+        };
+        let page = audit.query(&since(4));
+        assert_eq!((sequences(&page), page.lost, page.next), (vec![5], 0, 5));
+        for after in [5, 99] {
+            let page = audit.query(&since(after));
+            assert_eq!((sequences(&page), page.lost, page.next), (vec![], 0, after));
+        }
+        audit.reset();
+        let page = audit.query(&since(3));
+        assert_eq!((sequences(&page), page.lost, page.next), (vec![], 2, 5));
+    }
+
+    #[test]
+    fn pages_continue_where_the_last_one_ended() {
+        let audit = audit(100);
+        for number in 0..6 {
+            record(&audit, ["Encrypt", "Decrypt"][number % 2]);
+        }
+        let mut query = AuditQuery {
+            operation: Some("Decrypt".to_owned()),
+            limit: Some(2),
+            ..AuditQuery::default()
+        };
+        let page = audit.query(&query);
+        assert_eq!(
+            (sequences(&page), page.more, page.next),
+            (vec![2, 4], true, 4)
+        );
+        query.since = page.next;
+        let page = audit.query(&query);
+        assert_eq!(
+            (sequences(&page), page.more, page.next),
+            (vec![6], false, 6)
+        );
+    }
+
+    #[test]
+    fn nothing_is_kept_without_capacity() {
+        let audit = audit(0);
+        record(&audit, "Encrypt");
+        assert_eq!(audit.query(&AuditQuery::default()), AuditPage::default());
+    }
+}

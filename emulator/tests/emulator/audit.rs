@@ -1,0 +1,288 @@
+//! The audit trail: an event for each request, with the keys that it used.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kmslab_emulator::Emulator;
+use kmslab_emulator::api::{AdminClient, AuditEvent, AuditQuery, Cloud, Fault, Followed};
+use serde_json::{Value, json};
+
+use crate::faults::{RING, azure, google, without_auth};
+use crate::support::{Call, admin, free_port, started};
+
+fn events(emulator: &Emulator) -> Vec<AuditEvent> {
+    emulator.audit(&AuditQuery::default()).events
+}
+
+fn last(emulator: &Emulator) -> AuditEvent {
+    events(emulator).pop().unwrap()
+}
+
+/// Key and version of an event with one key.
+fn used(event: &AuditEvent) -> (&str, Option<&str>) {
+    let [used] = &event.keys[..] else {
+        panic!("{event:?}");
+    };
+    (&used.key, used.version.as_deref())
+}
+
+async fn aws(emulator: &Emulator, operation: &'static str, body: Value) -> Value {
+    let call = Call::new(operation, body.to_string());
+    call.send(emulator.http_addr()).await.json
+}
+
+#[tokio::test]
+async fn aws_events_name_key_version_caller_and_request() {
+    let emulator = started().await;
+    let created = aws(&emulator, "CreateKey", json!({})).await;
+    let arn = created["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let event = last(&emulator);
+    assert_eq!(used(&event), (arn.as_str(), None));
+    assert_eq!((event.sequence, event.operation.as_str()), (1, "CreateKey"));
+
+    let alias = json!({ "AliasName": "alias/a", "TargetKeyId": arn });
+    aws(&emulator, "CreateAlias", alias).await;
+    let plaintext = json!({ "KeyId": "alias/a", "Plaintext": "c2VjcmV0" });
+    let call = Call::new("Encrypt", plaintext.to_string());
+    let mut request = call.signed(emulator.http_addr());
+    let agent = format!("agent/1 {}", "x".repeat(300));
+    request
+        .headers_mut()
+        .insert("user-agent", agent.parse().unwrap());
+    let sealed = crate::support::send(emulator.http_addr(), &request).await;
+    let event = last(&emulator);
+    assert_eq!(
+        (event.cloud, event.code.as_str(), event.caller.as_str()),
+        (Cloud::Aws, "OK", "test")
+    );
+    let id = format!("x-amzn-requestid: {}", event.request_id);
+    assert!(sealed.head.contains(&id), "{}", sealed.head);
+    assert!(event.address.as_ref().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(event.user_agent.as_deref(), Some(&agent[..256]));
+    let first = used(&event).1.unwrap().to_owned();
+
+    // After a rotation, a decrypt uses the old material and an encrypt the new one.
+    aws(&emulator, "RotateKeyOnDemand", json!({ "KeyId": arn })).await;
+    let body = json!({ "CiphertextBlob": sealed.json["CiphertextBlob"] });
+    let opened = aws(&emulator, "Decrypt", body.clone()).await;
+    assert_eq!(opened["KeyMaterialId"], first.as_str());
+    assert_eq!(used(&last(&emulator)), (arn.as_str(), Some(first.as_str())));
+    aws(&emulator, "Encrypt", plaintext).await;
+    assert_ne!(used(&last(&emulator)).1, Some(first.as_str()));
+
+    // Failures name the key too: the state forbids the use, or the caller is unknown.
+    aws(&emulator, "DisableKey", json!({ "KeyId": arn })).await;
+    aws(&emulator, "Decrypt", body.clone()).await;
+    let event = last(&emulator);
+    assert_eq!(event.code, "DisabledException");
+    assert_eq!(used(&event), (arn.as_str(), Some(first.as_str())));
+    let mut stranger = Call::new("Decrypt", body.to_string());
+    stranger.secret = "wrong";
+    stranger.send(emulator.http_addr()).await;
+    let event = last(&emulator);
+    assert_eq!(
+        (event.code.as_str(), event.keys.len()),
+        ("InvalidSignatureException", 0)
+    );
+    assert_eq!(event.sequence as usize, events(&emulator).len());
+}
+
+#[tokio::test]
+async fn re_encrypt_uses_two_keys() {
+    let emulator = started().await;
+    let mut arns = Vec::new();
+    for _ in 0..2 {
+        let created = aws(&emulator, "CreateKey", json!({})).await;
+        arns.push(created["KeyMetadata"]["Arn"].as_str().unwrap().to_owned());
+    }
+    let sealed = aws(
+        &emulator,
+        "Encrypt",
+        json!({ "KeyId": arns[0], "Plaintext": "c2VjcmV0" }),
+    )
+    .await;
+    let body = json!({ "CiphertextBlob": sealed["CiphertextBlob"], "DestinationKeyId": arns[1] });
+    aws(&emulator, "ReEncrypt", body).await;
+    let event = last(&emulator);
+    let keys: Vec<&String> = event.keys.iter().map(|used| &used.key).collect();
+    assert_eq!(keys, [&arns[0], &arns[1]]);
+}
+
+#[tokio::test]
+async fn azure_and_google_events_name_key_and_version() {
+    let emulator = without_auth().await;
+    let wrap = json!({ "alg": "RSA-OAEP-256", "value": "c2VjcmV0" });
+    let sealed = azure(&emulator, "/keys/K/wrapkey?api-version=7.6", wrap).await;
+    let event = last(&emulator);
+    let kid = sealed.json["kid"].as_str().unwrap();
+    let (key, version) = used(&event);
+    assert_eq!(format!("{key}/{}", version.unwrap()), kid);
+    assert_eq!(
+        (event.cloud, event.operation.as_str()),
+        (Cloud::Azure, "KeyWrap")
+    );
+    let id = format!("x-ms-request-id: {}", event.request_id);
+    assert!(sealed.head.contains(&id), "{}", sealed.head);
+    azure(&emulator, "/keys/other/wrapkey?api-version=7.6", json!({})).await;
+    let event = last(&emulator);
+    assert_eq!(
+        used(&event),
+        ("https://kmslab.vault.azure.net/keys/other", None)
+    );
+
+    let key = format!("{RING}/r/cryptoKeys/k");
+    let body = json!({ "plaintext": "c2VjcmV0" });
+    let sealed = google(&emulator, &format!("{key}:encrypt"), body).await;
+    let event = last(&emulator);
+    let name = sealed.json["name"].as_str().unwrap();
+    let (key, version) = used(&event);
+    assert_eq!(
+        format!("{key}/cryptoKeyVersions/{}", version.unwrap()),
+        name
+    );
+    assert_eq!(
+        (event.cloud, event.operation.as_str()),
+        (Cloud::Gcp, "Encrypt")
+    );
+    let created = events(&emulator);
+    let created = created
+        .iter()
+        .find(|event| event.operation == "CreateCryptoKey");
+    assert_eq!(used(created.unwrap()), (key, None));
+}
+
+#[tokio::test]
+async fn events_name_the_faults_that_were_applied() {
+    let emulator = started().await;
+    let created = aws(&emulator, "CreateKey", json!({})).await;
+    let arn = created["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    for (name, effect) in [
+        ("slow", "latency=1ms"),
+        ("busy", "throttle"),
+        ("cut", "reset=middle"),
+    ] {
+        let fault = Fault {
+            name: Some(name.to_owned()),
+            operations: vec!["Encrypt".to_owned()],
+            ..Fault::new(effect.parse().unwrap())
+        };
+        emulator.add_fault(fault).unwrap();
+    }
+    aws(
+        &emulator,
+        "Encrypt",
+        json!({ "KeyId": arn, "Plaintext": "c2VjcmV0" }),
+    )
+    .await;
+    let event = last(&emulator);
+    assert_eq!(event.code, "ThrottlingException");
+    assert_eq!(event.faults, ["slow", "busy"]);
+    assert_eq!(used(&event), (arn.as_str(), None));
+    emulator.remove_fault("busy");
+    // A failed call is not cut.
+    aws(&emulator, "Encrypt", json!({ "KeyId": arn })).await;
+    assert_eq!(last(&emulator).faults, ["slow"]);
+}
+
+#[tokio::test]
+async fn audit_file_has_every_event_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let emulator = Emulator::builder().audit_file(&path).audit_events(2);
+    let emulator = emulator.start().await.unwrap();
+    let created = aws(&emulator, "CreateKey", json!({})).await;
+    let secret = STANDARD.encode("canary-plaintext");
+    let body = json!({ "KeyId": created["KeyMetadata"]["Arn"], "Plaintext": secret });
+    let sealed = aws(&emulator, "Encrypt", body).await;
+    let blob = sealed["CiphertextBlob"].as_str().unwrap().to_owned();
+    aws(&emulator, "Decrypt", json!({ "CiphertextBlob": blob })).await;
+
+    let text = std::fs::read_to_string(&path).unwrap();
+    let written: Vec<AuditEvent> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let operations: Vec<&str> = written
+        .iter()
+        .map(|event| event.operation.as_str())
+        .collect();
+    assert_eq!(operations, ["CreateKey", "Encrypt", "Decrypt"]);
+    assert_eq!(events(&emulator), written[1..]);
+    for secret in ["canary-plaintext", &secret, &blob] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    drop(emulator);
+
+    // A second emulator appends; a directory is no file.
+    let second = Emulator::builder().audit_file(&path).audit_events(0);
+    let second = second.start().await.unwrap();
+    aws(&second, "ListKeys", json!({})).await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
+    let failed = Emulator::builder().audit_file(dir.path()).start().await;
+    let error = failed.unwrap_err().to_string();
+    assert!(error.starts_with("cannot write the audit file "), "{error}");
+}
+
+#[tokio::test]
+async fn stream_delivers_kept_and_new_events_until_the_emulator_stops() {
+    let builder = Emulator::builder()
+        .admin_listen(free_port())
+        .audit_events(2);
+    let emulator = builder.start().await.unwrap();
+    for _ in 0..3 {
+        aws(&emulator, "ListKeys", json!({})).await;
+    }
+    let client = AdminClient::new(format!("http://{}", emulator.admin_addr().unwrap())).unwrap();
+    let mut stream = client.follow_audit(&AuditQuery::default()).await.unwrap();
+    assert_eq!(stream.next().await.unwrap(), Some(Followed::Lost(1)));
+    let mut next = async || match stream.next().await.unwrap() {
+        Some(Followed::Event(event)) => Some((event.sequence, event.operation)),
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    assert_eq!(next().await, Some((2, "ListKeys".to_owned())));
+    assert_eq!(next().await, Some((3, "ListKeys".to_owned())));
+    aws(&emulator, "ListAliases", json!({})).await;
+    assert_eq!(next().await, Some((4, "ListAliases".to_owned())));
+    let (end, ()) = tokio::join!(next(), emulator.stop());
+    assert_eq!(end, None);
+}
+
+#[tokio::test]
+async fn audit_queries_are_filtered_and_checked() {
+    let emulator = started().await;
+    let created = aws(&emulator, "CreateKey", json!({})).await;
+    let id = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    aws(&emulator, "DescribeKey", json!({ "KeyId": id })).await;
+    aws(&emulator, "DescribeKey", json!({ "KeyId": "nothing" })).await;
+    let count = async |query: &str| {
+        let answer = admin(&emulator, &format!("/audit?{query}"), None).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        answer.json["events"].as_array().unwrap().len()
+    };
+    assert_eq!(count("").await, 3);
+    assert_eq!(count(&format!("key={id}")).await, 2);
+    assert_eq!(count("operation=DescribeKey&code=OK").await, 1);
+    assert_eq!(count("cloud=azure").await, 0);
+    assert_eq!(count("caller=test&since=1&limit=1").await, 1);
+    for query in ["since=x", "colour=red", "cloud=ibm", "since=1&since=2"] {
+        let answer = admin(&emulator, &format!("/audit?{query}"), None).await;
+        assert_eq!(answer.status, 400, "{query}");
+        let error = answer.json["error"].as_str().unwrap();
+        assert!(error.contains("there are since, limit, cloud"), "{error}");
+    }
+    let builder = Emulator::builder()
+        .admin_listen(free_port())
+        .audit_events(0);
+    let off = builder.start().await.unwrap();
+    for path in ["/audit", "/audit/stream"] {
+        let answer = admin(&off, path, None).await;
+        assert_eq!(answer.status, 409);
+        assert!(answer.text.contains("--audit-events"), "{}", answer.text);
+    }
+}
