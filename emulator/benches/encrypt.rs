@@ -95,14 +95,14 @@ async fn main() {
     let emulator = Emulator::builder().start().await.unwrap();
     let address = emulator.http_addr();
 
-    let created = one(address, signed(address, "CreateKey", "{}")).await;
-    let created: Value = serde_json::from_slice(&created.body).unwrap();
-    let key = created["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let key = create_key(address).await;
     let plaintexts: Vec<String> = (0..count)
         .map(|n| STANDARD.encode(format!("{n:032}")))
         .collect();
-    let alias = json!({ "AliasName": ALIAS, "TargetKeyId": key }).to_string();
-    one(address, signed(address, "CreateAlias", &alias)).await;
+    // The same requests, by the alias that both have.
+    let silent = Emulator::builder().audit_events(0).start().await.unwrap();
+    let without_audit = silent.http_addr();
+    create_key(without_audit).await;
     let encrypts = |key: &str| -> Vec<Vec<u8>> {
         plaintexts
             .iter()
@@ -161,6 +161,11 @@ async fn main() {
         Row::new("bare axum handler, same answer bytes", bare, &requests),
         Row::new("emulator: Encrypt, signature verified", address, &requests),
         Row::new("emulator: Encrypt by alias", address, &by_alias),
+        Row::new(
+            "emulator: Encrypt by alias, audit off",
+            without_audit,
+            &by_alias,
+        ),
         Row::new(
             "emulator: Decrypt of each, signature verified",
             address,
@@ -227,6 +232,16 @@ async fn main() {
             .outcome("Encrypt", "InvalidSignatureException"),
         FLIPPED as u64
     );
+}
+
+/// Creates a key with the alias, and returns its ARN.
+async fn create_key(address: SocketAddr) -> String {
+    let created = one(address, signed(address, "CreateKey", "{}")).await;
+    let created: Value = serde_json::from_slice(&created.body).unwrap();
+    let key = created["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let alias = json!({ "AliasName": ALIAS, "TargetKeyId": key }).to_string();
+    one(address, signed(address, "CreateAlias", &alias)).await;
+    key
 }
 
 /// The ciphertext of a successful response.

@@ -295,7 +295,21 @@ impl EmulatorBuilder {
         let lab = self
             .lab
             .unwrap_or_else(|| Arc::new(LabClock::new(Arc::clone(&self.wall))));
-        let aws = Aws::new(core(&lab, &self.entropy), Arc::clone(&self.entropy));
+        let audit_file = match self.audit_file {
+            Some(path) => Some((path.clone(), open_audit_file(path)?)),
+            None => None,
+        };
+        let audit = Arc::new(Audit::new(
+            self.audit_events,
+            audit_file,
+            lab.clone(),
+            Arc::clone(&self.wall),
+        ));
+        let aws = Aws::new(
+            core(&lab, &self.entropy),
+            Arc::clone(&self.entropy),
+            Arc::clone(&audit),
+        );
         let azure = Azure::new(
             core(&lab, &self.entropy),
             &self.azure_tenant,
@@ -312,20 +326,10 @@ impl EmulatorBuilder {
         );
         let gcp = Arc::new(gcp);
         let faults = Faults::new(self.faults, catalogs(), lab.clone(), Arc::clone(&self.wall))?;
-        let audit_file = match self.audit_file {
-            Some(path) => Some((path.clone(), open_audit_file(path)?)),
-            None => None,
-        };
-        let audit = Audit::new(
-            self.audit_events,
-            audit_file,
-            lab.clone(),
-            Arc::clone(&self.wall),
-        );
         let pipeline = Pipeline {
             counter: Arc::default(),
             faults: Arc::new(faults),
-            audit: Arc::new(audit),
+            audit,
             entropy: Arc::clone(&self.entropy),
         };
         let service = Arc::new(AwsService {

@@ -22,6 +22,7 @@
 
 mod admin;
 mod announce;
+mod audit_export;
 mod auth;
 mod aws;
 mod azure;
@@ -49,6 +50,7 @@ mod tls;
 mod variables;
 pub mod well_known;
 
+pub use audit_export::{AuditFormat, UnknownAuditFormat, export_audit};
 pub use auth::Auth;
 pub use aws::auth::CredentialError;
 pub use builder::{EmulatorBuilder, StartError};

@@ -6,7 +6,7 @@ use crate::{AdminError, AuditEvent};
 const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// What a stream delivers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Followed {
     /// An event.
     Event(Box<AuditEvent>),

@@ -14,7 +14,9 @@ mod fault;
 mod follow;
 mod keytable;
 
-pub use audit::{AuditEvent, AuditPage, AuditQuery, KeyUse};
+pub use audit::{
+    AuditEvent, AuditPage, AuditQuery, AwsDetail, AzureDetail, Detail, GcpDetail, KeyUse,
+};
 #[cfg(feature = "client")]
 pub use client::{AdminClient, AdminError};
 pub use clock::{ClockMoved, Clocks};

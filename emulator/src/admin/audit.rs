@@ -5,16 +5,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Path, Query, State as Extract};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Json, Response};
 use futures::stream::{self, Stream};
 use kmslab_emulator_api::{AuditEvent, AuditQuery};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::problem;
+use crate::audit_export::{AuditFormat, export_audit};
 use crate::pipeline::audit::Audit;
 use crate::state::State;
 
@@ -36,6 +38,35 @@ pub(super) async fn query(Extract(state): Extract<Arc<State>>, asked: Asked) -> 
         Ok(query) => Json(audit(&state).query(&query)).into_response(),
         Err(response) => *response,
     }
+}
+
+/// The events of a query in a vendor's shape.
+pub(super) async fn export(
+    Extract(state): Extract<Arc<State>>,
+    Path(format): Path<String>,
+    asked: Asked,
+) -> Response {
+    let format: AuditFormat = match format.parse() {
+        Ok(format) => format,
+        Err(error) => return problem(StatusCode::NOT_FOUND, error.to_string()),
+    };
+    let query = match parse(&state, asked) {
+        Ok(query) => query,
+        Err(response) => return *response,
+    };
+    let page = audit(&state).query(&query);
+    let records: Vec<Value> = page
+        .events
+        .iter()
+        .filter_map(|event| export_audit(event, format))
+        .collect();
+    let body = json!({
+        "records": records,
+        "next": page.next,
+        "lost": page.lost,
+        "more": page.more,
+    });
+    Json(body).into_response()
 }
 
 /// Server-sent events: `audit` for each event, `lost` with a number where events are missing.

@@ -48,6 +48,7 @@ pub(crate) fn router(state: Arc<State>, stop: CancellationToken) -> Router {
         )
         .route("/faults/{name}", delete(faults::remove))
         .route("/audit", get(audit::query))
+        .route("/audit/{format}", get(audit::export))
         .route("/metrics", get(scrape))
         .with_state(state)
         .merge(streams)
@@ -91,7 +92,7 @@ async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
 
 async fn unknown_path(request: Request) -> Response {
     let message = format!(
-        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults, /audit, /audit/stream and /metrics",
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults, /audit, /audit/stream, /audit/cloudtrail, /audit/azure, /audit/google and /metrics",
         request.uri().path()
     );
     problem(StatusCode::NOT_FOUND, message)

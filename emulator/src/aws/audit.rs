@@ -1,15 +1,68 @@
 //! What the audit trail records of AWS KMS.
 
-use kmslab_emulator_api::KeyUse;
+use kmslab_emulator_api::{AwsDetail, Detail, KeyUse};
 use kmslab_keycore::VersionUse;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::wire::Input;
-use super::{Aws, Caller, names};
+use super::names::SYMMETRIC_DEFAULT;
+use super::wire::{Input, epoch_seconds};
+use super::{Accept, Aws, AwsError, Caller, audit_export, names};
+use crate::pipeline::audit::Audited;
+
+/// Members that neither are secret nor may be long. CloudTrail omits plaintexts and ciphertexts.
+const PARAMETERS: &[&str] = &[
+    "AliasName",
+    "CustomerMasterKeySpec",
+    "Description",
+    "DestinationEncryptionAlgorithm",
+    "DestinationEncryptionContext",
+    "DestinationKeyId",
+    "DryRun",
+    "EncryptionAlgorithm",
+    "EncryptionContext",
+    "KeyId",
+    "KeySpec",
+    "KeyUsage",
+    "Limit",
+    "MultiRegion",
+    "NumberOfBytes",
+    "Origin",
+    "PendingWindowInDays",
+    "PolicyName",
+    "RotationPeriodInDays",
+    "SourceEncryptionAlgorithm",
+    "SourceEncryptionContext",
+    "SourceKeyId",
+    "TargetKeyId",
+];
+/// Operations whose encryption algorithm is logged although it was not stated.
+const WITH_ALGORITHM: &[&str] = &["Decrypt", "Encrypt"];
+/// Maximum length of a parameter's JSON in bytes; a longer one is left out.
+const MAX_PARAMETER_LEN: usize = 1024;
 
 impl Aws {
-    /// The keys of a call; see [`crate::pipeline::Call::keys`].
-    pub(super) fn audited_keys(
+    /// What the audit trail has of a call.
+    pub(super) fn audited(
+        &self,
+        caller: &Caller,
+        input: &Input,
+        uses: &[VersionUse],
+        outcome: Option<Result<&Value, &AwsError>>,
+    ) -> Audited {
+        let output = outcome.and_then(Result::ok);
+        let error = outcome.and_then(Result::err);
+        Audited {
+            keys: self.audited_keys(caller, input, uses, output),
+            detail: Some(Detail::Aws(AwsDetail {
+                account: caller.account.clone(),
+                region: caller.region.clone(),
+                parameters: parameters(input),
+                message: error.and_then(|error| error.message.clone()),
+            })),
+        }
+    }
+
+    fn audited_keys(
         &self,
         caller: &Caller,
         input: &Input,
@@ -25,6 +78,59 @@ impl Aws {
         let named = |key| KeyUse { key, version: None };
         key.map(named).into_iter().collect()
     }
+}
+
+/// The latest successful cryptographic operation of a key, from the audit trail. Tracking begins
+/// with the key.
+pub(super) fn get_key_last_usage(
+    aws: &Aws,
+    caller: &Caller,
+    input: &Input,
+) -> Result<Value, AwsError> {
+    let resolved = aws.resolve_member(caller, input, "KeyId", Accept::Keys)?;
+    let last = aws.audit.last_use(&resolved.arn);
+    let usage = last.map_or_else(
+        || json!({}),
+        |last| {
+            json!({
+                "Operation": last.operation,
+                "Timestamp": epoch_seconds(last.lab_time),
+                "CloudTrailEventId": audit_export::event_id(&last.request_id),
+                "KmsRequestId": last.request_id,
+            })
+        },
+    );
+    let created = epoch_seconds(resolved.key.created);
+    Ok(json!({
+        "KeyId": resolved.key.id.as_str(),
+        "KeyLastUsage": usage,
+        "KeyCreationDate": created,
+        "TrackingStartDate": created,
+    }))
+}
+
+fn parameters(input: &Input) -> Map<String, Value> {
+    let mut parameters: Map<String, Value> = PARAMETERS
+        .iter()
+        .filter_map(|name| {
+            let value = input.get(name)?;
+            let is_short = value.to_string().len() <= MAX_PARAMETER_LEN;
+            is_short.then(|| (log_name(name), value.clone()))
+        })
+        .collect();
+    if WITH_ALGORITHM.contains(&input.operation().name) {
+        parameters
+            .entry("encryptionAlgorithm")
+            .or_insert_with(|| SYMMETRIC_DEFAULT.into());
+    }
+    parameters
+}
+
+/// `KeyId` is `keyId` in CloudTrail.
+fn log_name(member: &str) -> String {
+    let mut letters = member.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
 }
 
 fn key_use(used: &VersionUse) -> Option<KeyUse> {

@@ -268,11 +268,14 @@ mod tests {
     use super::*;
     use crate::aws::Operation;
     use crate::counting_store::CountingStore;
+    use crate::pipeline::audit::Audit;
 
     #[test]
     fn encrypt_and_decrypt_look_a_key_up_once() {
         let (store, core) = CountingStore::with_core();
-        let aws = Aws::new(core, Arc::new(SystemEntropy));
+        let clock = || Arc::new(kmslab_keycore::SystemClock);
+        let audit = Arc::new(Audit::new(0, None, clock(), clock()));
+        let aws = Aws::new(core, Arc::new(SystemEntropy), audit);
         let caller = Caller {
             account: "111122223333".to_owned(),
             region: "eu-central-1".to_owned(),

@@ -6,6 +6,7 @@
 
 mod aliases;
 mod audit;
+pub(crate) mod audit_export;
 pub(crate) mod auth;
 mod blob;
 pub(crate) mod catalog;
@@ -32,6 +33,8 @@ use std::sync::Arc;
 use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Entropy, KeyError, KeyId, KeyState};
 use serde_json::Value;
+
+use crate::pipeline::audit::Audit;
 
 pub(crate) use error::AwsError;
 
@@ -89,15 +92,18 @@ pub(crate) struct Aws {
     pub(crate) core: Arc<KeyCore>,
     entropy: Arc<dyn Entropy>,
     ciphertexts: Arc<CiphertextIndex>,
+    /// Has the latest use of each key.
+    audit: Arc<Audit>,
 }
 
 impl Aws {
     /// Creates a front end over a core.
-    pub(crate) fn new(core: Arc<KeyCore>, entropy: Arc<dyn Entropy>) -> Self {
+    pub(crate) fn new(core: Arc<KeyCore>, entropy: Arc<dyn Entropy>, audit: Arc<Audit>) -> Self {
         Self {
             core,
             entropy,
             ciphertexts: Arc::default(),
+            audit,
         }
     }
 

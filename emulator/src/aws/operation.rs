@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::wire::Input;
 use super::{Aws, AwsError, Caller};
-use super::{aliases, crypto, keys, other_usages, policy, rotation, tags};
+use super::{aliases, audit, crypto, keys, other_usages, policy, rotation, tags};
 
 /// An operation of the API.
 pub(crate) struct Operation {
@@ -86,7 +86,7 @@ static OPERATIONS: &[Operation] = operations! {
     GenerateDataKeyWithoutPlaintext => crypto::generate_data_key_without_plaintext,
     GenerateMac => other_usages::wrong_usage,
     GenerateRandom => crypto::generate_random,
-    GetKeyLastUsage => other_usages::not_implemented,
+    GetKeyLastUsage => audit::get_key_last_usage,
     GetKeyPolicy => policy::get_key_policy,
     GetKeyRotationStatus => rotation::get_key_rotation_status,
     GetParametersForImport => other_usages::not_implemented,

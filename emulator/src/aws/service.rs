@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
-use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_emulator_api::{Cloud, Wrong};
 use kmslab_keycore::{Clock, VersionUse};
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ use super::wire::Input;
 use super::{Aws, AwsError, Caller, Operation, faults};
 use crate::counts::UNKNOWN;
 use crate::http::body::BodyError;
+use crate::pipeline::audit::Audited;
 use crate::pipeline::faults::{Rejection, Subject};
 use crate::pipeline::{Call, Cost, Exchange, Failure, Labels};
 
@@ -78,9 +79,9 @@ impl Call for JsonCall {
         operation.run(&service.aws, caller, input)
     }
 
-    fn keys(&self, uses: &[VersionUse], output: Option<&Value>) -> Vec<KeyUse> {
+    fn audited(&self, uses: &[VersionUse], outcome: Option<Result<&Value, &AwsError>>) -> Audited {
         let Self { caller, input, .. } = self;
-        self.service.aws.audited_keys(caller, input, uses, output)
+        self.service.aws.audited(caller, input, uses, outcome)
     }
 
     fn subject(&self) -> Option<Subject> {

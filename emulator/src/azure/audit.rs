@@ -1,20 +1,59 @@
 //! What the audit trail records of Key Vault.
 
-use kmslab_emulator_api::KeyUse;
+use http::{StatusCode, Uri};
+use kmslab_emulator_api::{AzureDetail, Detail, KeyUse};
 use kmslab_keycore::VersionUse;
 
+use super::auth::Principal;
+use super::management::SUBSCRIPTION;
 use super::operation::Call;
 use super::vaults::Vault;
-use super::{Azure, names};
+use super::wire::{self, Input};
+use super::{Azure, AzureError, names};
+use crate::pipeline::audit::Audited;
+
+/// A request to a vault whose caller is known.
+pub(super) struct AuditedRequest<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) caller: &'a Principal,
+    pub(super) call: &'a Call,
+    pub(super) uri: &'a Uri,
+    /// `None` if the body was not read.
+    pub(super) input: Option<&'a Input>,
+}
 
 impl Azure {
-    /// The key of a call; see [`crate::pipeline::Call::keys`].
-    pub(super) fn audited_keys(
+    /// What the audit trail has of a request.
+    pub(super) fn audited(
         &self,
-        vault: &Vault,
-        call: &Call,
+        request: &AuditedRequest<'_>,
         uses: &[VersionUse],
-    ) -> Vec<KeyUse> {
+        status: StatusCode,
+        error: Option<&AzureError>,
+    ) -> Audited {
+        let AuditedRequest {
+            vault,
+            caller,
+            call,
+            uri,
+            input,
+        } = *request;
+        Audited {
+            keys: self.audited_keys(vault, call, uses),
+            detail: Some(Detail::Azure(AzureDetail {
+                resource_id: resource_id(vault),
+                rbac: vault.rbac,
+                object_id: caller.object_id.clone(),
+                uri: request_url(vault, uri),
+                api_version: api_version(uri),
+                algorithm: input.and_then(algorithm),
+                status: status.as_u16(),
+                message: error.map(|error| error.message.clone()),
+            })),
+        }
+    }
+
+    fn audited_keys(&self, vault: &Vault, call: &Call, uses: &[VersionUse]) -> Vec<KeyUse> {
         let Some(name) = &call.key else {
             return Vec::new();
         };
@@ -33,4 +72,37 @@ impl Azure {
         };
         uses.iter().map(used).collect()
     }
+}
+
+/// Maximum length in characters of what a request states about itself.
+const MAX_TEXT_LEN: usize = 512;
+
+/// Resource Manager's id of a vault.
+fn resource_id(vault: &Vault) -> String {
+    let kind = match names::is_managed_hsm(&vault.name) {
+        true => "managedHSMs",
+        false => "vaults",
+    };
+    format!(
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.KeyVault/{kind}/{}",
+        vault.resource_group, vault.name
+    )
+}
+
+/// The URL of a request by the vault's own name.
+fn request_url(vault: &Vault, uri: &Uri) -> String {
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let url = format!("{}{path}", names::vault_url(&vault.name));
+    url.chars().take(MAX_TEXT_LEN).collect()
+}
+
+/// `api-version` as the request states it, which is valid.
+fn api_version(uri: &Uri) -> String {
+    wire::query_parameter(uri.query().unwrap_or_default(), "api-version").unwrap_or_default()
+}
+
+/// The algorithm of a cryptographic operation.
+fn algorithm(input: &Input) -> Option<String> {
+    let algorithm = input.required_string("alg").ok()?;
+    Some(algorithm.chars().take(MAX_TEXT_LEN).collect())
 }

@@ -4,6 +4,7 @@
 //! access policies or roles decide what a caller may do.
 
 mod audit;
+pub(crate) mod audit_export;
 mod auth;
 pub(crate) mod catalog;
 mod crypto;

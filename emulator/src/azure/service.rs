@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_emulator_api::{Cloud, Wrong};
 use kmslab_keycore::VersionUse;
 use serde_json::Value;
 
+use super::audit::AuditedRequest;
 use super::auth::Principal;
 use super::operation::{Call, Operation};
 use super::vaults::Vault;
@@ -20,6 +21,7 @@ use super::wire::{self, ApiVersion, Input};
 use super::{Azure, AzureError, RequestContext, auth, faults, names};
 use crate::http::body::BodyError;
 use crate::http::host;
+use crate::pipeline::audit::Audited;
 use crate::pipeline::faults::{Rejection, Subject};
 use crate::pipeline::{self, Exchange, Failure, Labels, OutcomeOf};
 
@@ -51,6 +53,8 @@ pub(crate) struct VaultExchange {
     vault: Option<Arc<Vault>>,
     /// Set once the caller is authorized.
     authorized: Option<(Principal, Call, ApiVersion)>,
+    /// A caller that is not authorized, for the audit trail.
+    authenticated: Option<(Principal, Call)>,
 }
 
 impl VaultExchange {
@@ -60,6 +64,7 @@ impl VaultExchange {
             at,
             vault: None,
             authorized: None,
+            authenticated: None,
         }
     }
 }
@@ -96,8 +101,25 @@ impl pipeline::Call for AuthorizedRequest {
             .is_some_and(|body| faults::corrupt(body, wrong))
     }
 
-    fn keys(&self, uses: &[VersionUse], _: Option<&Self::Output>) -> Vec<KeyUse> {
-        self.azure.audited_keys(&self.vault, &self.call, uses)
+    fn audited(
+        &self,
+        uses: &[VersionUse],
+        outcome: Option<Result<&Self::Output, &AzureError>>,
+    ) -> Audited {
+        let status = match outcome {
+            Some(Ok((status, _))) => *status,
+            Some(Err(error)) => error.status,
+            None => StatusCode::default(),
+        };
+        let request = AuditedRequest {
+            vault: &self.vault,
+            caller: &self.caller,
+            call: &self.call,
+            uri: &self.parts.uri,
+            input: Some(&self.input),
+        };
+        let error = outcome.and_then(Result::err);
+        self.azure.audited(&request, uses, status, error)
     }
 
     fn run(&mut self) -> Result<Self::Output, AzureError> {
@@ -135,7 +157,11 @@ impl Exchange for VaultExchange {
         labels.caller = caller.client_id.clone().into();
         let version = wire::api_version(parts.uri.query().unwrap_or_default())?;
         let call = call?;
-        self.azure.authorize(&vault, &caller, &call)?;
+        let authorized = self.azure.authorize(&vault, &caller, &call);
+        if authorized.is_err() {
+            self.authenticated = Some((caller, call));
+            return authorized;
+        }
         self.authorized = Some((caller, call, version));
         Ok(())
     }
@@ -159,6 +185,20 @@ impl Exchange for VaultExchange {
             parts: Arc::clone(parts),
             input: Input::parse(&body)?,
         })
+    }
+
+    fn audited(&self, parts: &Parts, error: &AzureError) -> Audited {
+        let (Some(vault), Some((caller, call))) = (&self.vault, &self.authenticated) else {
+            return Audited::default();
+        };
+        let request = AuditedRequest {
+            vault,
+            caller,
+            call,
+            uri: &parts.uri,
+            input: None,
+        };
+        self.azure.audited(&request, &[], error.status, Some(error))
     }
 
     fn encode(&self, parts: &Parts, request_id: &str, outcome: OutcomeOf<Self>) -> Response {

@@ -2,12 +2,13 @@
 
 use std::any::Any;
 
-use kmslab_emulator_api::KeyUse;
+use kmslab_emulator_api::{GcpDetail, KeyUse};
 use kmslab_googleapis::kms;
 use kmslab_keycore::VersionUse;
 
-use super::faults;
+use super::auth::Caller;
 use super::names::{KeyName, RingName, VersionName};
+use super::{GcpError, faults};
 
 /// The key or version that a message is about, if it is well-formed.
 pub(super) fn named_key(message: &dyn Any) -> Option<KeyUse> {
@@ -36,4 +37,16 @@ pub(super) fn key_use(used: &VersionUse) -> Option<KeyUse> {
         key: format!("{}/cryptoKeys/{}", RingName::of(&used.realm)?, used.key),
         version: Some(used.number.to_string()),
     })
+}
+
+/// What Cloud Audit Logs have of a call.
+pub(super) fn detail(caller: &Caller, error: Option<&GcpError>) -> GcpDetail {
+    let checked = caller.first_check();
+    GcpDetail {
+        permission: checked.map(|check| check.permission.clone()),
+        resource: checked.map(|check| check.resource.clone()),
+        granted: checked.is_some_and(|check| check.granted),
+        status: error.map_or(0, |error| i32::from(error.code)),
+        message: error.map(|error| error.message.clone()),
+    }
 }

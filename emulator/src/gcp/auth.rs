@@ -1,10 +1,16 @@
 //! Authentication: the bearer token is verified on every call.
 
+use std::sync::OnceLock;
+
 use http::HeaderMap;
 
 use super::GcpError;
 use super::identity::{Identity, InvalidToken, OWNER};
 use crate::http::bearer::bearer_token;
+
+/// Maximum length in characters of a resource in an audit event: a name with all parts at their
+/// limit.
+const MAX_RESOURCE_LEN: usize = 512;
 
 /// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +19,16 @@ pub(crate) struct Caller {
     pub(crate) email: String,
     /// Whether no policy grants it anything.
     is_revoked: bool,
+    /// The first permission that was checked.
+    first_check: OnceLock<Check>,
+}
+
+/// A permission that was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) permission: String,
+    pub(crate) resource: String,
+    pub(crate) granted: bool,
 }
 
 impl Caller {
@@ -20,6 +36,7 @@ impl Caller {
         Self {
             email: email.to_owned(),
             is_revoked: false,
+            first_check: OnceLock::new(),
         }
     }
 
@@ -28,7 +45,22 @@ impl Caller {
         Self {
             email: self.email.clone(),
             is_revoked: true,
+            first_check: OnceLock::new(),
         }
+    }
+
+    /// Notes a check of a permission, of which the first is audited. Resources are well-formed names
+    /// or are cut.
+    pub(crate) fn note_check(&self, permission: &str, resource: &str, granted: bool) {
+        self.first_check.get_or_init(|| Check {
+            permission: permission.to_owned(),
+            resource: resource.chars().take(MAX_RESOURCE_LEN).collect(),
+            granted,
+        });
+    }
+
+    pub(crate) fn first_check(&self) -> Option<&Check> {
+        self.first_check.get()
     }
 
     pub(crate) fn is_revoked(&self) -> bool {

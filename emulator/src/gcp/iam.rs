@@ -180,7 +180,9 @@ impl Gcp {
         resource: &str,
     ) -> Result<(), GcpError> {
         let allowed = self.auth.is_off() || self.policies.allow(caller, permission, resource);
-        if allowed && !caller.is_revoked() {
+        let granted = allowed && !caller.is_revoked();
+        caller.note_check(permission, resource, granted);
+        if granted {
             return Ok(());
         }
         Err(GcpError::denied(permission, resource))

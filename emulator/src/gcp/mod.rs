@@ -8,6 +8,7 @@ mod algorithms;
 mod asymmetric;
 mod attestation;
 mod audit;
+pub(crate) mod audit_export;
 mod auth;
 mod blob;
 pub(crate) mod catalog;

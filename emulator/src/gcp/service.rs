@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
-use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_emulator_api::{Cloud, Detail, KeyUse, Wrong};
 use kmslab_googleapis::google::cloud::location::locations_server::{Locations, LocationsServer};
 use kmslab_googleapis::google::cloud::location::{
     GetLocationRequest, ListLocationsRequest, ListLocationsResponse, Location,
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::http::body::BodyError;
 use crate::http::connection::Connection;
+use crate::pipeline::audit::Audited;
 use crate::pipeline::faults::{Rejection, Subject};
 use crate::pipeline::{Call, Done, Failure, Labels, Pipeline};
 
@@ -94,7 +95,10 @@ impl Service {
             message: Some(message),
             run,
         });
-        let done = self.pipeline.call(labels, origin, connection, accepted);
+        let rejected = Audited::default();
+        let done = self
+            .pipeline
+            .call(labels, origin, connection, accepted, rejected);
         let Done { outcome, cut } = done.await;
         let mut response = tonic::Response::new(outcome?);
         if let Some(cut) = cut {
@@ -128,11 +132,14 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Call for GrpcCall<I, O> {
         (self.run)(&self.gcp, &self.caller, message)
     }
 
-    fn keys(&self, uses: &[VersionUse], _: Option<&O>) -> Vec<KeyUse> {
-        match uses {
+    fn audited(&self, uses: &[VersionUse], outcome: Option<Result<&O, &GcpError>>) -> Audited {
+        let keys = match uses {
             [] => self.named.iter().cloned().collect(),
             uses => uses.iter().filter_map(audit::key_use).collect(),
-        }
+        };
+        let error = outcome.and_then(Result::err);
+        let detail = Some(Detail::Gcp(audit::detail(&self.caller, error)));
+        Audited { keys, detail }
     }
 
     fn subject(&self) -> Option<Subject> {

@@ -1,17 +1,20 @@
 //! The audit trail: an event for each request, in memory and optionally in a file.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kmslab_emulator_api::{AuditEvent, AuditPage, AuditQuery, Cloud, KeyUse};
+use jiff::Timestamp;
+use kmslab_emulator_api::{AuditEvent, AuditPage, AuditQuery, Cloud, Detail, KeyUse};
 use kmslab_keycore::Clock;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Labels;
+use crate::counts::OK;
 
 /// Default and maximum number of events of one query.
 const DEFAULT_LIMIT: usize = 1000;
@@ -22,6 +25,8 @@ const MAX_TEXT_LEN: usize = 256;
 /// Where a request comes from, and the id of its response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
+    /// When the request's headers were read.
+    pub(crate) start: Option<Instant>,
     pub(crate) request_id: String,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) user_agent: Option<String>,
@@ -43,9 +48,37 @@ pub(crate) struct Ended<'a> {
     pub(crate) cloud: Cloud,
     pub(crate) labels: &'a Labels,
     pub(crate) code: &'a str,
-    pub(crate) keys: Vec<KeyUse>,
+    pub(crate) audited: Audited,
     pub(crate) origin: Origin,
     pub(crate) faults: Vec<String>,
+}
+
+/// A successful use of a key's material.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastUse {
+    pub(crate) operation: String,
+    pub(crate) lab_time: Timestamp,
+    pub(crate) request_id: String,
+}
+
+/// What a call tells the audit trail.
+#[derive(Debug, Default)]
+pub(crate) struct Audited {
+    /// The keys whose material it used, as the core recorded it; else those that it names or
+    /// created.
+    pub(crate) keys: Vec<KeyUse>,
+    pub(crate) detail: Option<Detail>,
+}
+
+/// The client's address without its port, as the services log it.
+pub(crate) fn ip(event: &AuditEvent) -> Option<String> {
+    let address: SocketAddr = event.address.as_ref()?.parse().ok()?;
+    Some(address.ip().to_string())
+}
+
+fn duration_us(start: Option<Instant>) -> u64 {
+    let duration = start.map(|start| start.elapsed()).unwrap_or_default();
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The audit trail of an emulator.
@@ -65,6 +98,8 @@ struct Trail {
     /// The latest events. Their sequence numbers end with `recorded`.
     events: VecDeque<Arc<AuditEvent>>,
     recorded: u64,
+    /// The latest successful use of each key.
+    last_uses: HashMap<String, LastUse>,
     file: Option<(PathBuf, File)>,
 }
 
@@ -110,15 +145,20 @@ impl Audit {
             lab_time: self.lab.now(),
             cloud: ended.cloud,
             operation: ended.labels.operation.clone().into_owned(),
-            keys: ended.keys,
+            keys: ended.audited.keys,
             caller: ended.labels.caller.chars().take(MAX_TEXT_LEN).collect(),
             code: ended.code.to_owned(),
             request_id: ended.origin.request_id,
             address: ended.origin.address.map(|address| address.to_string()),
             user_agent: ended.origin.user_agent,
             faults: ended.faults,
+            duration_us: duration_us(ended.origin.start),
+            detail: ended.audited.detail,
         };
         let mut trail = self.lock();
+        if event.code == OK {
+            trail.note_uses(&event);
+        }
         trail.recorded += 1;
         event.sequence = trail.recorded;
         trail.write(&event);
@@ -164,6 +204,11 @@ impl Audit {
         page
     }
 
+    /// The latest successful use of a key's material.
+    pub(crate) fn last_use(&self, key: &str) -> Option<LastUse> {
+        self.lock().last_uses.get(key).cloned()
+    }
+
     /// Notifies of new events.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.latest.subscribe()
@@ -171,7 +216,9 @@ impl Audit {
 
     /// Forgets all events. Their numbers are not used again.
     pub(crate) fn reset(&self) {
-        self.lock().events.clear();
+        let mut trail = self.lock();
+        trail.events.clear();
+        trail.last_uses.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Trail> {
@@ -180,6 +227,25 @@ impl Audit {
 }
 
 impl Trail {
+    fn note_uses(&mut self, event: &AuditEvent) {
+        for used in &event.keys {
+            if used.version.is_none() {
+                continue;
+            }
+            let last = LastUse {
+                operation: event.operation.clone(),
+                lab_time: event.lab_time,
+                request_id: event.request_id.clone(),
+            };
+            match self.last_uses.get_mut(&used.key) {
+                Some(use_) => *use_ = last,
+                None => {
+                    self.last_uses.insert(used.key.clone(), last);
+                }
+            }
+        }
+    }
+
     /// Appends an event to the file. One write for each, so that a killed process loses none.
     fn write(&mut self, event: &AuditEvent) {
         let Some((path, file)) = &mut self.file else {
@@ -205,7 +271,6 @@ impl Trail {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use kmslab_keycore::ManualClock;
 
     use super::*;
@@ -223,7 +288,7 @@ mod tests {
                 caller: "test".into(),
             },
             code: "OK",
-            keys: Vec::new(),
+            audited: Audited::default(),
             origin: Origin::default(),
             faults: Vec::new(),
         });

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use kmslab_emulator_api::{Cloud, KeyUse, Wrong};
+use kmslab_emulator_api::{Cloud, Wrong};
 use kmslab_keycore::VersionUse;
 
+use super::audit::Audited;
 use super::faults::{Rejection, Subject};
 use super::{Cost, Failure, Labels};
 use crate::counts::OK;
@@ -26,10 +27,14 @@ pub(crate) trait Call: Send + 'static {
     /// Runs the operation.
     fn run(&mut self) -> Result<Self::Output, Self::Error>;
 
-    /// The keys of the call, for the audit trail: those whose material it used, as the core recorded
-    /// it; else the one that it names or created. `output` is the result of a successful call.
-    fn keys(&self, _uses: &[VersionUse], _output: Option<&Self::Output>) -> Vec<KeyUse> {
-        Vec::new()
+    /// What the audit trail has of the call. `uses` are the versions whose material it used; there
+    /// is no outcome if it did not run.
+    fn audited(
+        &self,
+        _uses: &[VersionUse],
+        _outcome: Option<Result<&Self::Output, &Self::Error>>,
+    ) -> Audited {
+        Audited::default()
     }
 
     /// The key and the version that the call uses, for faults that select by them.

@@ -15,10 +15,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
-use kmslab_emulator_api::{Cloud, KeyUse};
+use kmslab_emulator_api::Cloud;
 use kmslab_keycore::{Entropy, record_uses};
 
-use audit::{Audit, Ended, Origin};
+use audit::{Audit, Audited, Ended, Origin};
 pub(crate) use call::Call;
 pub(crate) use execute::Cost;
 use execute::{contain_panic, execute};
@@ -81,6 +81,11 @@ pub(crate) trait Exchange: Send + 'static {
         labels: &mut Labels,
     ) -> Result<Self::Call, ErrorOf<Self>>;
 
+    /// What the audit trail has of a request that was rejected before it became a call.
+    fn audited(&self, _parts: &Parts, _error: &ErrorOf<Self>) -> Audited {
+        Audited::default()
+    }
+
     /// Encodes the response in the vendor's protocol.
     fn encode(&self, parts: &Parts, request_id: &str, outcome: OutcomeOf<Self>) -> Response;
 }
@@ -114,8 +119,12 @@ impl Pipeline {
         let request_id = origin.request_id.clone();
         let mut labels = Labels::default();
         let accepted = accept(&mut exchange, &parts, body, &mut labels).await;
-        let done = self.call(labels, origin, connection, accepted).await;
-        let Done { outcome, cut } = done;
+        let rejected = match &accepted {
+            Err(error) if self.audit.is_on() => exchange.audited(&parts, error),
+            _ => Audited::default(),
+        };
+        let done = self.call(labels, origin, connection, accepted, rejected);
+        let Done { outcome, cut } = done.await;
         let mut response = exchange.encode(&parts, &request_id, outcome);
         if let Some(cut) = cut {
             response.extensions_mut().insert(cut);
@@ -126,6 +135,7 @@ impl Pipeline {
     /// The origin of a request, with a new request id.
     pub(crate) fn origin(&self, headers: &HeaderMap, connection: Option<&Connection>) -> Origin {
         Origin {
+            start: self.audit.is_on().then(tokio::time::Instant::now),
             // A version 4 UUID, as the services return.
             request_id: random_uuid(self.entropy.as_ref()).to_string(),
             address: connection.and_then(Connection::peer),
@@ -134,13 +144,14 @@ impl Pipeline {
     }
 
     /// Runs a call, for front ends whose messages another layer decodes and encodes. `accepted` is
-    /// the call, or why it was rejected.
+    /// the call, or why it was rejected; `rejected` is what the audit trail has in that case.
     pub(crate) async fn call<C: Call>(
         &self,
         labels: Labels,
         origin: Origin,
         connection: Option<&Connection>,
         accepted: Result<C, C::Error>,
+        rejected: Audited,
     ) -> Done<C> {
         let mut counted = Counted {
             pipeline: self,
@@ -148,7 +159,7 @@ impl Pipeline {
             labels,
             code: CANCELLED.into(),
             origin,
-            keys: Vec::new(),
+            audited: rejected,
             applied: Applied::default(),
         };
         let done = match accepted {
@@ -187,7 +198,7 @@ struct Counted<'a> {
     labels: Labels,
     code: Cow<'static, str>,
     origin: Origin,
-    keys: Vec<KeyUse>,
+    audited: Audited,
     applied: Applied,
 }
 
@@ -201,7 +212,7 @@ impl Drop for Counted<'_> {
             cloud: self.cloud,
             labels: &self.labels,
             code: &self.code,
-            keys: std::mem::take(&mut self.keys),
+            audited: std::mem::take(&mut self.audited),
             origin: std::mem::take(&mut self.origin),
             faults: std::mem::take(&mut self.applied).into_names(),
         });
@@ -213,15 +224,16 @@ async fn run<C: Call>(mut call: C, counted: &mut Counted<'_>) -> Result<C::Outpu
     let is_audited = counted.pipeline.audit.is_on();
     let ran = execute(call.cost(), move || {
         if !is_audited {
-            return (contain_panic(|| call.run()), Vec::new());
+            return (contain_panic(|| call.run()), Audited::default());
         }
         let (outcome, uses) = record_uses(|| contain_panic(|| call.run()));
-        let keys = contain_panic::<_, C::Error>(|| Ok(call.keys(&uses, outcome.as_ref().ok())));
-        (outcome, keys.unwrap_or_default())
+        let audited =
+            contain_panic::<_, C::Error>(|| Ok(call.audited(&uses, Some(outcome.as_ref()))));
+        (outcome, audited.unwrap_or_default())
     });
     match ran.await {
-        Some((outcome, keys)) => {
-            counted.keys = keys;
+        Some((outcome, audited)) => {
+            counted.audited = audited;
             outcome
         }
         None => Err(C::Error::panicked()),
@@ -241,8 +253,12 @@ async fn with_faults<C: Call>(
     };
     counted.applied = decision.applied;
     if decision.ending.is_some() && counted.pipeline.audit.is_on() {
-        let keys = contain_panic::<_, C::Error>(|| Ok(call.keys(&[], None)));
-        counted.keys = keys.unwrap_or_default();
+        let outcome = match &decision.ending {
+            Some(Ending::Answered(outcome)) => Some(outcome.as_ref()),
+            _ => None,
+        };
+        let audited = contain_panic::<_, C::Error>(|| Ok(call.audited(&[], outcome)));
+        counted.audited = audited.unwrap_or_default();
     }
     if !decision.delay.is_zero() {
         tokio::time::sleep(decision.delay).await;

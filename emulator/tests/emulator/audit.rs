@@ -1,13 +1,15 @@
 //! The audit trail: an event for each request, with the keys that it used.
 
+use aws_sdk_kms::operation::RequestId as _;
+use aws_sdk_kms::primitives::Blob;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kmslab_emulator::Emulator;
 use kmslab_emulator::api::{AdminClient, AuditEvent, AuditQuery, Cloud, Fault, Followed};
+use kmslab_emulator::{AuditFormat, Emulator, export_audit};
 use serde_json::{Value, json};
 
 use crate::faults::{RING, azure, google, without_auth};
-use crate::support::{Call, admin, free_port, started};
+use crate::support::{Call, admin, free_port, sdk, started};
 
 fn events(emulator: &Emulator) -> Vec<AuditEvent> {
     emulator.audit(&AuditQuery::default()).events
@@ -84,6 +86,43 @@ async fn aws_events_name_key_version_caller_and_request() {
         ("InvalidSignatureException", 0)
     );
     assert_eq!(event.sequence as usize, events(&emulator).len());
+}
+
+#[tokio::test]
+async fn last_usage_of_an_aws_key_is_its_latest_successful_cryptographic_operation() {
+    let emulator = started().await;
+    let sdk = sdk(&emulator);
+    let created = sdk.create_key().send().await.unwrap();
+    let key = created.key_metadata.unwrap();
+    let id = key.key_id();
+    let unused = sdk.get_key_last_usage().key_id(id).send().await.unwrap();
+    assert_eq!(unused.key_id(), Some(id));
+    assert_eq!(unused.key_last_usage().unwrap().operation(), None);
+    assert_eq!(unused.tracking_start_date(), key.creation_date());
+
+    let plaintext = Blob::new("secret");
+    let sealed = sdk.encrypt().key_id(id).plaintext(plaintext);
+    let sealed = sealed.send().await.unwrap();
+    let sealed = sealed.ciphertext_blob.unwrap();
+    let opened = sdk.decrypt().ciphertext_blob(sealed.clone());
+    let opened = opened.send().await.unwrap();
+    // Neither management nor a failure is a use.
+    sdk.describe_key().key_id(id).send().await.unwrap();
+    sdk.disable_key().key_id(id).send().await.unwrap();
+    let failed = sdk.decrypt().ciphertext_blob(sealed).send().await;
+    assert!(failed.is_err());
+    let used = sdk.get_key_last_usage().key_id(id).send().await.unwrap();
+    let usage = used.key_last_usage().unwrap();
+    assert_eq!(usage.operation().unwrap().as_str(), "Decrypt");
+    assert_eq!(usage.kms_request_id(), opened.request_id());
+    let query: AuditQuery = serde_json::from_value(json!({ "operation": "Decrypt" })).unwrap();
+    let decrypt = &emulator.audit(&query).events[0];
+    let record = export_audit(decrypt, AuditFormat::CloudTrail).unwrap();
+    assert_eq!(usage.cloud_trail_event_id(), record["eventID"].as_str());
+    // The SDK cuts the number of seconds off after its third digit.
+    let timestamp = usage.timestamp().unwrap().to_millis().unwrap();
+    let difference = decrypt.lab_time.as_millisecond() - timestamp;
+    assert!((0..=1).contains(&difference), "{difference}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod admin;
 mod audit;
+mod audit_export;
 mod auth_off;
 mod aws_surface;
 mod azure_hsm;

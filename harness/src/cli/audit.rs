@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use kmslab_emulator::AuditFormat;
 use kmslab_emulator_api::{AdminClient, AuditEvent, AuditQuery, Cloud, Followed};
 
 use super::emulator_target::{EmulatorTarget, refused};
@@ -15,6 +16,7 @@ Examples:
   kmslab audit --follow                           # and those that come, until Ctrl-C
   kmslab audit --key alice-key --operation Decrypt
   kmslab audit --caller AKIAEXAMPLE --code AccessDeniedException
+  kmslab audit --format cloudtrail                # as CloudTrail records; also azure and google
   kmslab audit --format json | jq -c '[.caller, .operation, .keys[0].version]'
 
 Without --lab and --emulator-admin, the only lab that is up is used, else the emulator on 127.0.0.1:7690.
@@ -59,6 +61,12 @@ enum OutputFormat {
     Human,
     /// An object with all fields on a line for each event
     Json,
+    /// CloudTrail records, one on a line
+    Cloudtrail,
+    /// AuditEvent records of Key Vault's diagnostic logs, one on a line
+    Azure,
+    /// Log entries of Google's Cloud Audit Logs, one on a line
+    Google,
 }
 
 /// Runs `kmslab audit`.
@@ -133,7 +141,15 @@ fn line(event: &AuditEvent, format: OutputFormat) -> String {
         OutputFormat::Human => human(event),
         // Serializing strings and numbers does not fail.
         OutputFormat::Json => format!("{}\n", serde_json::to_string(event).unwrap_or_default()),
+        OutputFormat::Cloudtrail => exported(event, AuditFormat::CloudTrail),
+        OutputFormat::Azure => exported(event, AuditFormat::Azure),
+        OutputFormat::Google => exported(event, AuditFormat::Google),
     }
+}
+
+fn exported(event: &AuditEvent, format: AuditFormat) -> String {
+    let record = kmslab_emulator::export_audit(event, format);
+    record.map_or_else(String::new, |record| format!("{record}\n"))
 }
 
 fn human(event: &AuditEvent) -> String {

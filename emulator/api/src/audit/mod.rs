@@ -1,13 +1,16 @@
 //! The audit trail: one event for each request to a cloud, with the keys that it used.
 
+mod detail;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::Cloud;
+pub use detail::{AwsDetail, AzureDetail, Detail, GcpDetail};
 
 /// A request to a cloud: an operation, or a request for a token. It never holds plaintexts,
 /// ciphertexts, key material or tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// Number of the event since the start of the emulator, from 1, without gaps.
     pub sequence: u64,
@@ -37,6 +40,11 @@ pub struct AuditEvent {
     /// Names of the faults that were applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// Time from the request's headers to its result, in microseconds.
+    pub duration_us: u64,
+    /// What depends on the cloud, of a request that was authenticated and authorized.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
 }
 
 /// A key that a request used or names.
@@ -107,7 +115,7 @@ impl KeyUse {
 }
 
 /// Events of the audit trail: the response of `GET /audit`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AuditPage {
     /// The events, oldest first.
     pub events: Vec<AuditEvent>,
