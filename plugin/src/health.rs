@@ -46,7 +46,7 @@ fn respond(health: Result<(), ServiceError>) -> (StatusCode, String) {
 
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     let readings = Gauges {
-        cloud_requests: service.monitor.cloud_requests(),
+        usage: service.monitor.usage(),
         healthy: service.health_now().is_ok(),
     };
     match service.metrics.render(readings) {

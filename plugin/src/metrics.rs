@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tonic::Code;
 
+use crate::kek::Usage;
+
 /// Histogram buckets in seconds. kube-apiserver's documentation recommends 10 ms for Decrypt and
 /// 100 ms for Encrypt; its default timeout is 3 s.
 const BUCKETS: [f64; 12] = [
@@ -66,6 +68,11 @@ struct KekCallLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyUseLabels {
+    operation: &'static str,
+}
+
 type Latencies = Family<LatencyLabels, Histogram, fn() -> Histogram>;
 
 #[derive(Debug)]
@@ -76,6 +83,7 @@ pub(crate) struct Metrics {
     kek_calls: Family<KekCallLabels, Counter>,
     kek_seconds: Latencies,
     cloud_requests: Counter<u64, AtomicU64>,
+    key_uses: Family<KeyUseLabels, Counter>,
     in_flight: Gauge<i64, AtomicI64>,
     healthy: Gauge<i64, AtomicI64>,
 }
@@ -83,7 +91,7 @@ pub(crate) struct Metrics {
 /// Values read when metrics are scraped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gauges {
-    pub(crate) cloud_requests: u64,
+    pub(crate) usage: Usage,
     pub(crate) healthy: bool,
 }
 
@@ -96,6 +104,7 @@ impl Metrics {
             kek_calls: Family::default(),
             kek_seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             cloud_requests: Counter::default(),
+            key_uses: Family::default(),
             in_flight: Gauge::default(),
             healthy: Gauge::default(),
         };
@@ -120,6 +129,11 @@ impl Metrics {
             "cloud_requests",
             "Requests sent to the cloud, retries included",
             metrics.cloud_requests.clone(),
+        );
+        registry.register(
+            "key_uses",
+            "Successful responses of the cloud to encrypt and decrypt, probes included",
+            metrics.key_uses.clone(),
         );
         registry.register(
             "in_flight",
@@ -173,7 +187,14 @@ impl Metrics {
     pub(crate) fn render(&self, readings: Gauges) -> Result<String, std::fmt::Error> {
         self.cloud_requests
             .inner()
-            .store(readings.cloud_requests, Ordering::Relaxed);
+            .store(readings.usage.requests, Ordering::Relaxed);
+        for (operation, uses) in [
+            ("encrypt", readings.usage.encrypts),
+            ("decrypt", readings.usage.decrypts),
+        ] {
+            let counter = self.key_uses.get_or_create(&KeyUseLabels { operation });
+            counter.inner().store(uses, Ordering::Relaxed);
+        }
         self.healthy.set(i64::from(readings.healthy));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use crate::error::ServiceError;
-use crate::kek::{Kek, KekError, KeyVersion, Wrapped, ensure_roundtrip};
+use crate::kek::{Kek, KekError, KeyVersion, Usage, Wrapped, ensure_roundtrip};
 use crate::time::{Ticker, Timer};
 use kmslab_kmsv2::label::Label;
 
@@ -92,9 +92,9 @@ impl KeyMonitor {
         self.kek.max_plaintext()
     }
 
-    /// Number of requests sent to the cloud, including retries.
-    pub(crate) fn cloud_requests(&self) -> u64 {
-        self.kek.requests()
+    /// How often the key was used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.kek.usage()
     }
 
     /// Encrypts with the current version, which may become another one meanwhile.

@@ -296,7 +296,7 @@ impl RunningPlugin {
             encrypt: metrics.answered(Operation::Encrypt),
             decrypt: metrics.answered(Operation::Decrypt),
             in_flight: metrics.in_flight(),
-            sdk_requests: self.service.monitor.cloud_requests(),
+            sdk_requests: self.service.monitor.usage().requests,
         }
     }
 

@@ -7,7 +7,7 @@ use kmslab::assets::NoProgress;
 use kmslab::cloud::CloudKind;
 use kmslab::cluster::embedded::Sabotage;
 use kmslab::cluster::{ClusterKind, ObjectRef, Resource};
-use kmslab::environment::{Environment, EnvironmentSpec, Traffic};
+use kmslab::environment::{Environment, EnvironmentSpec, KeyUses, Traffic};
 use kmslab::scenario::{self, Outcome};
 use kmslab::scenarios;
 
@@ -53,7 +53,11 @@ async fn every_scenario_passes_alone_with_complete_traffic() {
             "{} on {cloud}: {traffic:?}",
             scenario.name
         );
-        assert!(traffic.grpc_calls > 0 && traffic.sdk_requests == traffic.emulator_requests);
+        assert!(
+            traffic.grpc_calls > 0 && traffic.key_uses.encrypts > 0,
+            "{traffic:?}"
+        );
+        assert!(traffic.key_uses.dek_sources > 0, "{traffic:?}");
         assert!(
             outcome.figures.objects.unwrap() > 10,
             "{:?}",
@@ -204,12 +208,32 @@ async fn model_without_aad_fails_the_encryption() {
     assert!(text.contains("message authentication failed"), "{text}");
 }
 
+#[tokio::test]
+async fn use_of_the_key_beside_the_plugin_fails_a_scenario() {
+    let environment = Environment::start(&spec(), &NoProgress).await.unwrap();
+    let scenario = scenarios::find("encrypt").unwrap();
+    let outcome = scenario::run(scenario, &environment, None).await;
+    assert_eq!(outcome.failure, None);
+    assert_eq!(environment.traffic().await.unwrap().broken(), None);
+    // With the plugin's own credentials, but not by the plugin.
+    let kek = environment.cloud.kek().await.unwrap();
+    kek.wrap(b"beside the plugin", None).await.unwrap();
+    let broken = environment.traffic().await.unwrap().broken().unwrap();
+    assert!(broken.starts_with("the plugin counted "), "{broken}");
+    environment.shutdown().await.unwrap();
+}
+
 #[test]
 fn incomplete_traffic_fails_a_scenario() {
     let all = Traffic {
         grpc_calls: 3,
         sdk_requests: 4,
         emulator_requests: 4,
+        key_uses: KeyUses {
+            encrypts: 2,
+            audited_encrypts: 2,
+            ..KeyUses::default()
+        },
         others: false,
     };
     assert_eq!(all.broken(), None);
@@ -224,11 +248,22 @@ fn incomplete_traffic_fails_a_scenario() {
             ..all
         },
         Traffic {
-            emulator_requests: 3,
+            emulator_requests: 0,
             ..all
         },
         Traffic {
-            emulator_requests: 5,
+            key_uses: KeyUses {
+                audited_encrypts: 3,
+                ..all.key_uses
+            },
+            ..all
+        },
+        Traffic {
+            key_uses: KeyUses {
+                dek_sources: 1,
+                foreign_dek_sources: 1,
+                ..all.key_uses
+            },
             ..all
         },
     ] {

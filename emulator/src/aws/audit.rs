@@ -1,5 +1,7 @@
 //! What the audit trail records of AWS KMS.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kmslab_emulator_api::{AwsDetail, Detail, KeyUse};
 use kmslab_keycore::VersionUse;
 use serde_json::{Map, Value, json};
@@ -70,12 +72,26 @@ impl Aws {
         output: Option<&Value>,
     ) -> Vec<KeyUse> {
         if !uses.is_empty() {
-            return uses.iter().filter_map(key_use).collect();
+            let mut keys: Vec<KeyUse> = uses.iter().filter_map(key_use).collect();
+            let decrypted = input.get("CiphertextBlob");
+            let made = output.map(|output| &output["CiphertextBlob"]);
+            let blobs = decrypted
+                .into_iter()
+                .chain(made.filter(|made| made.is_string()));
+            for (used, blob) in keys.iter_mut().zip(blobs) {
+                let bytes = blob.as_str().and_then(|text| STANDARD.decode(text).ok());
+                used.ciphertext = bytes.map(|bytes| KeyUse::fingerprint(&bytes));
+            }
+            return keys;
         }
         let created = output.and_then(|output| output["KeyMetadata"]["Arn"].as_str());
         let named = || self.used_key(caller, input).map(|used| used.key.arn);
         let key = created.map(str::to_owned).or_else(named);
-        let named = |key| KeyUse { key, version: None };
+        let named = |key| KeyUse {
+            key,
+            version: None,
+            ciphertext: None,
+        };
         key.map(named).into_iter().collect()
     }
 }
@@ -138,5 +154,6 @@ fn key_use(used: &VersionUse) -> Option<KeyUse> {
     Some(KeyUse {
         key: names::key_arn(account, region, used.key.as_str()),
         version: Some(used.version.to_string()),
+        ciphertext: None,
     })
 }

@@ -1,12 +1,15 @@
 //! What the audit trail records of Key Vault.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, Uri};
 use kmslab_emulator_api::{AzureDetail, Detail, KeyUse};
 use kmslab_keycore::VersionUse;
+use serde_json::Value;
 
 use super::auth::Principal;
 use super::management::SUBSCRIPTION;
-use super::operation::Call;
+use super::operation::{Call, Operation};
 use super::vaults::Vault;
 use super::wire::{self, Input};
 use super::{Azure, AzureError, names};
@@ -28,8 +31,7 @@ impl Azure {
         &self,
         request: &AuditedRequest<'_>,
         uses: &[VersionUse],
-        status: StatusCode,
-        error: Option<&AzureError>,
+        outcome: Result<(StatusCode, Option<&Value>), &AzureError>,
     ) -> Audited {
         let AuditedRequest {
             vault,
@@ -38,8 +40,13 @@ impl Azure {
             uri,
             input,
         } = *request;
+        let (status, output) = outcome.unwrap_or_else(|error| (error.status, None));
+        let mut keys = self.audited_keys(vault, call, uses);
+        if let [used] = &mut keys[..] {
+            used.ciphertext = ciphertext(call.operation, input, output);
+        }
         Audited {
-            keys: self.audited_keys(vault, call, uses),
+            keys,
             detail: Some(Detail::Azure(AzureDetail {
                 resource_id: resource_id(vault),
                 rbac: vault.rbac,
@@ -48,7 +55,7 @@ impl Azure {
                 api_version: api_version(uri),
                 algorithm: input.and_then(algorithm),
                 status: status.as_u16(),
-                message: error.map(|error| error.message.clone()),
+                message: outcome.err().map(|error| error.message.clone()),
             })),
         }
     }
@@ -64,11 +71,16 @@ impl Azure {
         };
         if uses.is_empty() {
             let version = call.version.as_deref().map(str::to_ascii_lowercase);
-            return vec![KeyUse { key, version }];
+            return vec![KeyUse {
+                key,
+                version,
+                ciphertext: None,
+            }];
         }
         let used = |used: &VersionUse| KeyUse {
             key: key.clone(),
             version: Some(names::version_name(&used.version)),
+            ciphertext: None,
         };
         uses.iter().map(used).collect()
     }
@@ -76,6 +88,22 @@ impl Azure {
 
 /// Maximum length in characters of what a request states about itself.
 const MAX_TEXT_LEN: usize = 512;
+
+/// The fingerprint of the ciphertext that an operation made or decrypted.
+fn ciphertext(
+    operation: Operation,
+    input: Option<&Input>,
+    output: Option<&Value>,
+) -> Option<String> {
+    let bytes = match operation {
+        Operation::Encrypt | Operation::WrapKey => URL_SAFE_NO_PAD
+            .decode(output?.get("value")?.as_str()?)
+            .ok()?,
+        Operation::Decrypt | Operation::UnwrapKey => input?.required_bytes("value").ok()?,
+        _ => return None,
+    };
+    Some(KeyUse::fingerprint(&bytes))
+}
 
 /// Resource Manager's id of a vault.
 fn resource_id(vault: &Vault) -> String {

@@ -106,10 +106,10 @@ impl pipeline::Call for AuthorizedRequest {
         uses: &[VersionUse],
         outcome: Option<Result<&Self::Output, &AzureError>>,
     ) -> Audited {
-        let status = match outcome {
-            Some(Ok((status, _))) => *status,
-            Some(Err(error)) => error.status,
-            None => StatusCode::default(),
+        let outcome = match outcome {
+            Some(Ok((status, body))) => Ok((*status, body.as_ref())),
+            Some(Err(error)) => Err(error),
+            None => Ok((StatusCode::default(), None)),
         };
         let request = AuditedRequest {
             vault: &self.vault,
@@ -118,8 +118,7 @@ impl pipeline::Call for AuthorizedRequest {
             uri: &self.parts.uri,
             input: Some(&self.input),
         };
-        let error = outcome.and_then(Result::err);
-        self.azure.audited(&request, uses, status, error)
+        self.azure.audited(&request, uses, outcome)
     }
 
     fn run(&mut self) -> Result<Self::Output, AzureError> {
@@ -198,7 +197,7 @@ impl Exchange for VaultExchange {
             uri: &parts.uri,
             input: None,
         };
-        self.azure.audited(&request, &[], error.status, Some(error))
+        self.azure.audited(&request, &[], Err(error))
     }
 
     fn encode(&self, parts: &Parts, request_id: &str, outcome: OutcomeOf<Self>) -> Response {

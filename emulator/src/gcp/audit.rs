@@ -21,6 +21,7 @@ pub(super) fn named_key(message: &dyn Any) -> Option<KeyUse> {
         Some(version) => Some(KeyUse {
             key: version.key.to_string(),
             version: Some(version.number.to_string()),
+            ciphertext: None,
         }),
         None => key(resource),
     }
@@ -28,7 +29,21 @@ pub(super) fn named_key(message: &dyn Any) -> Option<KeyUse> {
 
 fn key(name: &str) -> Option<KeyUse> {
     let key = KeyName::parse(name)?.to_string();
-    Some(KeyUse { key, version: None })
+    Some(KeyUse {
+        key,
+        version: None,
+        ciphertext: None,
+    })
+}
+
+/// The fingerprint of a message's ciphertext: that of a request to decrypt, or of a response of
+/// Encrypt.
+pub(super) fn ciphertext(message: &dyn Any) -> Option<String> {
+    if let Some(request) = message.downcast_ref::<kms::DecryptRequest>() {
+        return Some(KeyUse::fingerprint(&request.ciphertext));
+    }
+    let response = message.downcast_ref::<kms::EncryptResponse>()?;
+    Some(KeyUse::fingerprint(&response.ciphertext))
 }
 
 /// The key and version of a use.
@@ -36,6 +51,7 @@ pub(super) fn key_use(used: &VersionUse) -> Option<KeyUse> {
     Some(KeyUse {
         key: format!("{}/cryptoKeys/{}", RingName::of(&used.realm)?, used.key),
         version: Some(used.number.to_string()),
+        ciphertext: None,
     })
 }
 

@@ -87,11 +87,13 @@ impl Service {
         if let Ok(caller) = &caller {
             labels.caller = caller.email.clone().into();
         }
+        let is_audited = self.pipeline.audit.is_on();
         let accepted = caller.map(|caller| GrpcCall {
             gcp: Arc::clone(&self.gcp),
             method,
             caller,
-            named: audit::named_key(&message),
+            named: is_audited.then(|| audit::named_key(&message)).flatten(),
+            decrypted: is_audited.then(|| audit::ciphertext(&message)).flatten(),
             message: Some(message),
             run,
         });
@@ -116,6 +118,8 @@ struct GrpcCall<I, O> {
     caller: Caller,
     /// The key or version that the message is about.
     named: Option<KeyUse>,
+    /// Fingerprint of the ciphertext to decrypt.
+    decrypted: Option<String>,
     /// `None` once the call has run.
     message: Option<I>,
     run: fn(&Gcp, &Caller, I) -> Result<O, GcpError>,
@@ -133,10 +137,15 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Call for GrpcCall<I, O> {
     }
 
     fn audited(&self, uses: &[VersionUse], outcome: Option<Result<&O, &GcpError>>) -> Audited {
-        let keys = match uses {
+        let mut keys: Vec<KeyUse> = match uses {
             [] => self.named.iter().cloned().collect(),
             uses => uses.iter().filter_map(audit::key_use).collect(),
         };
+        if let ([used], [_]) = (&mut keys[..], uses) {
+            let made = outcome.and_then(Result::ok);
+            let made = made.and_then(|output| audit::ciphertext(output));
+            used.ciphertext = self.decrypted.clone().or(made);
+        }
         let error = outcome.and_then(Result::err);
         let detail = Some(Detail::Gcp(audit::detail(&self.caller, error)));
         Audited { keys, detail }

@@ -187,7 +187,7 @@ impl Audit {
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let mut page = AuditPage {
             lost,
-            next: recorded.max(query.since),
+            next: recorded,
             ..AuditPage::default()
         };
         for event in events {
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!((sequences(&page), page.lost, page.next), (vec![5], 0, 5));
         for after in [5, 99] {
             let page = audit.query(&since(after));
-            assert_eq!((sequences(&page), page.lost, page.next), (vec![], 0, after));
+            assert_eq!((sequences(&page), page.lost, page.next), (vec![], 0, 5));
         }
         audit.reset();
         let page = audit.query(&since(3));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kmslab_emulator_api::AuditQuery;
 use kmslab_plugin::kek::aws::region_of_key_arn;
 use tokio::time::{Instant, sleep};
 
@@ -303,11 +304,12 @@ pub async fn attach(description: &Description) -> anyhow::Result<Environment> {
             description.cluster.lab
         )));
     }
-    // The emulator's count first: requests in between then increase the later difference, and are
+    // The emulator's counts first: requests in between then increase the later difference, and are
     // not missing from it.
     let emulator_requests = cloud.plugin_requests().await?;
     let baseline = Baseline {
         emulator_requests,
+        sequence: cloud.admin().audit(&latest_event()).await?.next,
         plugin: plugin.counts().await?,
         stays: true,
     };
@@ -322,6 +324,14 @@ pub async fn attach(description: &Description) -> anyhow::Result<Environment> {
         kind,
         parts: Arc::new(AttachedTeardown),
     })
+}
+
+/// A query whose answer has the number of the latest event, and no events.
+fn latest_event() -> AuditQuery {
+    AuditQuery {
+        since: u64::MAX,
+        ..AuditQuery::default()
+    }
 }
 
 /// Attaches to the key of a lab that another process supervises.

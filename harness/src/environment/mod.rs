@@ -1,5 +1,6 @@
 //! An environment: emulator, plugin and cluster, in which scenarios run.
 
+mod accounting;
 mod embedded;
 mod emulator_container;
 mod faults;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use accounting::KeyUses;
 pub use lab::{LabSpec, RunningLab, UserKey, attach, attach_any_cluster, attach_plugins};
 pub use plugin::{Counts, PluginPort, PluginSet};
 
@@ -138,6 +140,8 @@ pub struct Traffic {
     pub sdk_requests: u64,
     /// Requests with the plugin's credentials that the emulator counted.
     pub emulator_requests: u64,
+    /// Successful uses of the key.
+    pub key_uses: KeyUses,
     /// Whether others may have sent some of them, in a lab that stays.
     #[serde(skip)]
     pub others: bool,
@@ -148,39 +152,43 @@ pub struct Traffic {
 struct Baseline {
     plugin: Counts,
     emulator_requests: u64,
+    /// Number of the latest event of the audit trail.
+    sequence: u64,
     /// Whether the lab stays, so that others may call as well.
     stays: bool,
 }
 
 impl Baseline {
-    /// The calls since the baseline. A plugin that was restarted meanwhile counts from 0 again.
-    fn traffic_since(&self, plugin: Counts, emulator_requests: u64) -> Traffic {
-        let restarted = plugin.grpc_calls < self.plugin.grpc_calls
-            || plugin.sdk_requests < self.plugin.sdk_requests;
-        let before = if restarted {
-            Counts::default()
-        } else {
-            self.plugin
-        };
-        Traffic {
+    /// What the plugins counted since the baseline. A plugin that was restarted meanwhile counts
+    /// from 0 again.
+    fn counted_since(&self, plugin: Counts) -> Counts {
+        let before = self.plugin;
+        if plugin.grpc_calls < before.grpc_calls || plugin.sdk_requests < before.sdk_requests {
+            return plugin;
+        }
+        Counts {
             grpc_calls: plugin.grpc_calls - before.grpc_calls,
             sdk_requests: plugin.sdk_requests - before.sdk_requests,
-            emulator_requests: emulator_requests.saturating_sub(self.emulator_requests),
-            others: self.stays,
+            encrypts: plugin.encrypts.saturating_sub(before.encrypts),
+            decrypts: plugin.decrypts.saturating_sub(before.decrypts),
         }
     }
 }
 
 impl Traffic {
     /// Why these counts do not prove that calls went from the API server through the plugin to the
-    /// cloud; `None` if they do.
+    /// cloud and that each use of the key is accounted for; `None` if they do.
     pub fn broken(&self) -> Option<String> {
-        self.absent().or_else(|| self.lost())
+        self.absent().or_else(|| self.key_uses.missing(self.others))
     }
 
-    /// Which part was not called at all. Where faults end calls early this is all that counts can
-    /// prove: the SDK counts a request that the plugin gives up before it is sent.
-    pub fn absent(&self) -> Option<String> {
+    /// The same for a run with faults, which cut off responses that the cloud has recorded.
+    pub fn broken_with_faults(&self) -> Option<String> {
+        self.absent().or_else(|| self.key_uses.missing(true))
+    }
+
+    /// Which part was not called at all.
+    fn absent(&self) -> Option<String> {
         let nothing = if self.grpc_calls == 0 {
             "the plugin answered no gRPC call"
         } else if self.sdk_requests == 0 {
@@ -191,23 +199,6 @@ impl Traffic {
             return None;
         };
         Some(nothing.to_owned())
-    }
-
-    fn lost(&self) -> Option<String> {
-        let Self {
-            sdk_requests,
-            emulator_requests,
-            others,
-            ..
-        } = *self;
-        let lost = if others {
-            sdk_requests > emulator_requests
-        } else {
-            sdk_requests != emulator_requests
-        };
-        lost.then(|| {
-            format!("the plugin's SDK sent {sdk_requests} requests, and the emulator saw {emulator_requests} of them")
-        })
     }
 }
 
@@ -363,7 +354,15 @@ impl Environment {
                 counts = counts.plus(plugin.counts().await?);
                 emulator_requests += cloud.plugin_requests().await?;
             }
-            let traffic = self.baseline.traffic_since(counts, emulator_requests);
+            let counted = self.baseline.counted_since(counts);
+            let traffic = Traffic {
+                grpc_calls: counted.grpc_calls,
+                sdk_requests: counted.sdk_requests,
+                emulator_requests: emulator_requests
+                    .saturating_sub(self.baseline.emulator_requests),
+                key_uses: self.key_uses(counted).await?,
+                others: self.baseline.stays,
+            };
             tries -= 1;
             if traffic.broken().is_none() || tries == 0 {
                 return Ok(traffic);
@@ -385,63 +384,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traffic_in_a_lab_counts_from_the_baseline_and_allows_others() {
-        let before = Counts {
-            grpc_calls: 100,
-            sdk_requests: 50,
+    fn plugin_in_a_lab_is_counted_from_the_baseline() {
+        let counts = |grpc_calls, sdk_requests, encrypts| Counts {
+            grpc_calls,
+            sdk_requests,
+            encrypts,
+            decrypts: 0,
         };
         let baseline = Baseline {
-            plugin: before,
-            emulator_requests: 80,
+            plugin: counts(100, 50, 20),
             stays: true,
+            ..Baseline::default()
         };
-        let traffic = baseline.traffic_since(
-            Counts {
-                grpc_calls: 103,
-                sdk_requests: 54,
-            },
-            90,
-        );
-        assert_eq!(
-            (
-                traffic.grpc_calls,
-                traffic.sdk_requests,
-                traffic.emulator_requests
-            ),
-            (3, 4, 10)
-        );
-        assert_eq!(traffic.broken(), None);
-        let lost = baseline.traffic_since(
-            Counts {
-                grpc_calls: 103,
-                sdk_requests: 54,
-            },
-            83,
-        );
-        assert!(
-            lost.broken()
-                .unwrap()
-                .contains("sent 4 requests, and the emulator saw 3")
-        );
-        assert!(
-            baseline.traffic_since(before, 90).broken().is_some(),
-            "nothing was called since"
-        );
+        let since = |plugin| baseline.counted_since(plugin);
+        assert_eq!(since(counts(103, 54, 22)), counts(3, 4, 2));
+        assert_eq!(since(baseline.plugin), Counts::default());
         // A plugin that was restarted has counted from 0.
-        let restarted = baseline.traffic_since(
-            Counts {
-                grpc_calls: 2,
-                sdk_requests: 3,
-            },
-            90,
-        );
-        assert_eq!(
-            (
-                restarted.grpc_calls,
-                restarted.sdk_requests,
-                restarted.broken()
-            ),
-            (2, 3, None)
-        );
+        assert_eq!(since(counts(2, 3, 1)), counts(2, 3, 1));
     }
 }

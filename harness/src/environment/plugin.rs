@@ -25,6 +25,10 @@ pub struct Counts {
     pub grpc_calls: u64,
     /// Requests that its SDK sent to the cloud, including retries.
     pub sdk_requests: u64,
+    /// Successful requests to encrypt, including probes.
+    pub encrypts: u64,
+    /// Successful requests to decrypt, including probes.
+    pub decrypts: u64,
 }
 
 impl Counts {
@@ -33,6 +37,8 @@ impl Counts {
         Self {
             grpc_calls: self.grpc_calls + other.grpc_calls,
             sdk_requests: self.sdk_requests + other.sdk_requests,
+            encrypts: self.encrypts + other.encrypts,
+            decrypts: self.decrypts + other.decrypts,
         }
     }
 }
@@ -130,7 +136,14 @@ impl PluginPort {
             &format!("{}/metrics", self.health),
         )
         .await?;
+        let uses = |operation: &str| {
+            metrics_client::sum_counter(&metrics, "kmslab_plugin_key_uses_total", |labels| {
+                labels.contains(&format!("operation=\"{operation}\""))
+            })
+        };
         Ok(Counts {
+            encrypts: uses("encrypt"),
+            decrypts: uses("decrypt"),
             grpc_calls: metrics_client::sum_counter(
                 &metrics,
                 "kmslab_plugin_requests_total",

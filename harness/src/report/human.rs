@@ -51,6 +51,16 @@ pub fn table(report: &Report) -> String {
             "\nplugin: {} gRPC calls answered, {} SDK requests sent; emulator: {} of them seen\n",
             traffic.grpc_calls, traffic.sdk_requests, traffic.emulator_requests
         ));
+        let uses = traffic.key_uses;
+        text.push_str(&format!(
+            "key: {} of {} encrypts and {} of {} decrypts in the audit trail counted by the plugin; {} of {} DEK sources in etcd from them\n",
+            uses.encrypts,
+            uses.audited_encrypts,
+            uses.decrypts,
+            uses.audited_decrypts,
+            uses.dek_sources - uses.foreign_dek_sources,
+            uses.dek_sources,
+        ));
     }
     for row in &report.results {
         let Some(table) = &row.faults else { continue };

@@ -64,7 +64,9 @@ impl ScenarioResult {
         faults: anyhow::Result<Option<FaultTable>>,
     ) -> Self {
         let (traffic, broken) = match traffic {
-            Ok(traffic) if matches!(faults, Ok(Some(_))) => (Some(traffic), traffic.absent()),
+            Ok(traffic) if matches!(faults, Ok(Some(_))) => {
+                (Some(traffic), traffic.broken_with_faults())
+            }
             Ok(traffic) => (Some(traffic), traffic.broken()),
             Err(error) => (None, Some(format!("{error:#}"))),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::{Kek, KekError, KeyVersion, Usage, Wrapped};
 
 /// Ends each call of a key after a time, with [`KekError::Unreachable`].
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl<K: Kek> Kek for Deadline<K> {
         self.within(self.inner.unwrap(ciphertext, version)).await
     }
 
-    fn requests(&self) -> u64 {
-        self.inner.requests()
+    fn usage(&self) -> Usage {
+        self.inner.usage()
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::{Kek, KekError, KeyVersion, Usage, Wrapped};
 use crate::metrics::Metrics;
 
 /// Counts and times the calls of a key, by operation and result.
@@ -70,7 +70,7 @@ impl Kek for Metered {
             .await
     }
 
-    fn requests(&self) -> u64 {
-        self.inner.requests()
+    fn usage(&self) -> Usage {
+        self.inner.usage()
     }
 }

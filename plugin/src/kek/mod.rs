@@ -9,6 +9,7 @@ pub mod gcp;
 mod metered;
 mod renewing;
 mod tls;
+mod usage;
 
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use kmslab_kmsv2::label::KeyVersion;
 pub(crate) use metered::Metered;
 pub(crate) use renewing::Renewing;
 pub use tls::CaFileError;
+pub use usage::Usage;
 
 /// A ciphertext with the version that made it.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,9 +81,9 @@ pub trait Kek: Send + Sync + fmt::Debug {
         version: &KeyVersion,
     ) -> Result<Zeroizing<Vec<u8>>, KekError>;
 
-    /// Number of requests sent to the cloud, including retries.
-    fn requests(&self) -> u64 {
-        0
+    /// How often the key was used so far.
+    fn usage(&self) -> Usage {
+        Usage::default()
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::{Kek, KekError, KeyVersion, Usage, Wrapped};
 use crate::time::BoxFuture;
 
 /// Minimum interval between rebuilds, since each may call a token service.
@@ -27,8 +26,8 @@ pub(crate) struct Renewing {
     setup: Setup,
     /// Locked during a rebuild: concurrent callers share one.
     last: Mutex<Option<Instant>>,
-    /// Requests of clients that were replaced.
-    requests: AtomicU64,
+    /// Usage by clients that were replaced.
+    replaced: ArcSwap<Usage>,
 }
 
 impl fmt::Debug for Renewing {
@@ -45,7 +44,7 @@ impl Renewing {
             kek: ArcSwap::from_pointee(kek),
             setup,
             last: Mutex::default(),
-            requests: AtomicU64::new(0),
+            replaced: ArcSwap::default(),
         }
     }
 
@@ -69,7 +68,8 @@ impl Renewing {
         *last = Some(Instant::now());
         match (self.setup)().await {
             Ok(kek) => {
-                self.requests.fetch_add(used.requests(), Ordering::Relaxed);
+                let replaced = **self.replaced.load() + used.usage();
+                self.replaced.store(Arc::new(replaced));
                 self.kek.store(Arc::new(kek));
                 true
             }
@@ -133,7 +133,7 @@ impl Kek for Renewing {
         }
     }
 
-    fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed) + self.kek.load().requests()
+    fn usage(&self) -> Usage {
+        **self.replaced.load() + self.kek.load().usage()
     }
 }

@@ -172,12 +172,12 @@ async fn aws_requests_match_the_emulators_count() {
         );
     }
     // Encrypt does not name the material that it used: two requests. Then one to decrypt.
-    assert_eq!(kek.requests(), 3 * 3);
+    assert_eq!(kek.usage().requests, 3 * 3);
     kek.current().await.unwrap();
     cloud.admin.disable_key().key_id(&key).send().await.unwrap();
     kek.wrap(b"x", None).await.unwrap_err();
-    assert_eq!(kek.requests(), 3 * 3 + 1 + 1);
-    assert_eq!(kek.requests(), cloud.plugin_requests());
+    assert_eq!(kek.usage().requests, 3 * 3 + 1 + 1);
+    assert_eq!(kek.usage().requests, cloud.plugin_requests());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -335,8 +335,8 @@ async fn azure_requests_match_the_emulators_count_and_wrap_is_detected() {
             );
         }
         // A token, and two calls for each size; one more to find out that only wrapKey is allowed.
-        assert_eq!(kek.requests(), 1 + 3 * 2 + denied);
-        assert_eq!(kek.requests(), cloud.plugin_requests());
+        assert_eq!(kek.usage().requests, 1 + 3 * 2 + denied);
+        assert_eq!(kek.usage().requests, cloud.plugin_requests());
     }
 }
 
@@ -469,13 +469,13 @@ async fn ciphertext_of_another_vault_is_rejected_without_a_call() {
         .unwrap();
     let kek = cloud.kek(BY_POLICY, "k").build().await.unwrap();
     kek.wrap(b"x", None).await.unwrap();
-    let before = kek.requests();
+    let before = kek.usage().requests;
     let rejected = kek
         .unwrap(&wrapped.ciphertext, &wrapped.version)
         .await
         .unwrap_err();
     assert!(matches!(rejected, KekError::WrongKey { .. }), "{rejected}");
-    assert_eq!(kek.requests(), before);
+    assert_eq!(kek.usage().requests, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -289,16 +289,19 @@ async fn encrypt_with_a_known_version_is_one_google_request() {
     let cloud = Cloud::start().await;
     let kek = cloud.kek().build().await.unwrap();
     let first = kek.current().await.unwrap();
-    let before = kek.requests();
+    let before = kek.usage().requests;
     let wrapped = kek.wrap(b"x", Some(&first)).await.unwrap();
-    assert_eq!((&wrapped.version, kek.requests() - before), (&first, 1));
+    assert_eq!(
+        (&wrapped.version, kek.usage().requests - before),
+        (&first, 1)
+    );
 
     // A rotation costs one more: the label in the ciphertext names its version.
     cloud.rotate().await;
-    let before = kek.requests();
+    let before = kek.usage().requests;
     let wrapped = kek.wrap(b"y", Some(&first)).await.unwrap();
     assert_ne!(wrapped.version, first);
-    assert_eq!(kek.requests() - before, 2);
+    assert_eq!(kek.usage().requests - before, 2);
     let decrypted = kek.unwrap(&wrapped.ciphertext, &wrapped.version).await;
     assert_eq!(*decrypted.unwrap(), b"y");
 }
@@ -318,8 +321,8 @@ async fn google_requests_match_the_emulators_count() {
         );
     }
     // Find the version, encrypt, decrypt.
-    assert_eq!(kek.requests(), 3 * 4);
-    assert_eq!(kek.requests(), cloud.plugin_requests());
+    assert_eq!(kek.usage().requests, 3 * 4);
+    assert_eq!(kek.usage().requests, cloud.plugin_requests());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -439,13 +442,13 @@ async fn ciphertext_of_another_google_key_is_rejected_without_a_call() {
     let wrapped = other.wrap(b"x", None).await.unwrap();
     let kek = cloud.kek().build().await.unwrap();
     kek.wrap(b"x", None).await.unwrap();
-    let before = kek.requests();
+    let before = kek.usage().requests;
     let rejected = kek
         .unwrap(&wrapped.ciphertext, &wrapped.version)
         .await
         .unwrap_err();
     assert!(matches!(rejected, KekError::WrongKey { .. }), "{rejected}");
-    assert_eq!(kek.requests(), before);
+    assert_eq!(kek.usage().requests, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -123,7 +123,7 @@ async fn retries_are_counted_as_requests() {
     .await;
     let kek = cloud.kek(ARN).await;
     assert_eq!(kek.current().await, Ok(version("m1")));
-    assert_eq!((kek.requests(), cloud.asked().len()), (3, 3));
+    assert_eq!((kek.usage().requests, cloud.asked().len()), (3, 3));
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn retries_are_bounded_and_the_last_error_is_returned() {
         kek.wrap(b"seed", None).await,
         Err(KekError::ServiceError { .. })
     ));
-    assert_eq!((kek.requests(), cloud.asked().len()), (4, 4));
+    assert_eq!((kek.usage().requests, cloud.asked().len()), (4, 4));
     // Errors that the cloud has decided on are not retried.
     let cloud = Cloud::answering([(400, error("DisabledException"))]).await;
     let kek = cloud.kek(ARN).await;
@@ -142,7 +142,7 @@ async fn retries_are_bounded_and_the_last_error_is_returned() {
         kek.wrap(b"seed", None).await,
         Err(KekError::Disabled { key: ARN.into() })
     );
-    assert_eq!(kek.requests(), 1);
+    assert_eq!(kek.usage().requests, 1);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn unanswered_call_ends_at_its_timeout() {
         matches!(&error, KekError::Unreachable { endpoint, .. } if *endpoint == cloud.url),
         "{error}"
     );
-    assert_eq!(kek.requests(), cloud.asked().len() as u64);
+    assert_eq!(kek.usage().requests, cloud.asked().len() as u64);
 }
 
 #[tokio::test]

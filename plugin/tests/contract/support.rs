@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
 use kmslab_kmsv2::socket::key_management_service_client::KeyManagementServiceClient;
 use kmslab_kmsv2::socket::{DecryptRequest, EncryptRequest, EncryptResponse, StatusRequest};
-use kmslab_plugin::kek::{Kek, KekError, KeyVersion, Wrapped};
+use kmslab_plugin::kek::{Kek, KekError, KeyVersion, Usage, Wrapped};
 use kmslab_plugin::time::{BoxFuture, Ticker, Timer};
 use kmslab_plugin::{Plugin, RunningPlugin};
 use tokio::net::UnixStream;
@@ -168,8 +168,11 @@ impl Kek for FakeKek {
         ))
     }
 
-    fn requests(&self) -> u64 {
-        self.calls()
+    fn usage(&self) -> Usage {
+        Usage {
+            requests: self.calls(),
+            ..Usage::default()
+        }
     }
 }
 

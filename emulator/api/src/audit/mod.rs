@@ -4,6 +4,7 @@ mod detail;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::Cloud;
 pub use detail::{AwsDetail, AzureDetail, Detail, GcpDetail};
@@ -55,6 +56,10 @@ pub struct KeyUse {
     /// Id or number of the version whose material was used, as the key table has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Identifies the ciphertext that was made or decrypted, without revealing it: the first 16
+    /// bytes of its SHA-256 in hexadecimal. A DEK source in etcd is such a ciphertext.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ciphertext: Option<String>,
 }
 
 /// Which events to return: those that match all fields that are set.
@@ -102,6 +107,11 @@ impl AuditQuery {
 }
 
 impl KeyUse {
+    /// Identifies a ciphertext, as [`KeyUse::ciphertext`] does.
+    pub fn fingerprint(ciphertext: &[u8]) -> String {
+        hex::encode(&Sha256::digest(ciphertext)[..16])
+    }
+
     /// Reports whether `name` is the key's name, or the last part of it.
     pub fn is_of(&self, name: &str) -> bool {
         let Some((rest, last)) = self
@@ -136,6 +146,7 @@ mod tests {
         let used = |key: &str| KeyUse {
             key: key.to_owned(),
             version: None,
+            ciphertext: None,
         };
         let arn = used("arn:aws:kms:us-east-1:123456789012:key/1234abcd");
         let google = used("projects/p/locations/l/keyRings/r/cryptoKeys/k");

@@ -25,6 +25,7 @@ use super::name::{KeyName, NameError, is_region};
 use crate::kek::Deadline;
 use crate::kek::context::{BACKOFF, CallContext, MAX_ATTEMPTS};
 use crate::kek::tls::{CaFileError, read_ca};
+use crate::kek::usage::UsageCounter;
 
 /// Longer than the probe interval, so that requests find an open connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -177,7 +178,7 @@ impl AwsKekBuilder {
                 timeout: self.call_timeout,
             },
             name,
-            requests,
+            usage: UsageCounter::new(requests),
         };
         Ok(Deadline::new(kek, self.call_timeout))
     }

@@ -5,7 +5,6 @@ mod error;
 mod name;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -21,7 +20,8 @@ pub use name::{NameError, region_of_key_arn};
 use self::error::classify;
 use self::name::KeyName;
 use super::context::CallContext;
-use super::{Kek, KekError, KeyVersion, Subject, Wrapped, ensure_roundtrip};
+use super::usage::UsageCounter;
+use super::{Kek, KekError, KeyVersion, Subject, Usage, Wrapped, ensure_roundtrip};
 
 /// A KMS key.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct AwsKek {
     /// ARN of the configured key, once known.
     arn: ArcSwapOption<String>,
     context: CallContext,
-    requests: Arc<AtomicU64>,
+    usage: UsageCounter,
 }
 
 impl AwsKek {
@@ -91,6 +91,7 @@ impl AwsKek {
             .send()
             .await;
         let decrypted = decrypted.map_err(|err| classify(&self.context, &err))?;
+        self.usage.decrypted();
         let plaintext = Zeroizing::new(
             decrypted
                 .plaintext
@@ -162,6 +163,7 @@ impl Kek for AwsKek {
             .send()
             .await;
         let encrypted = encrypted.map_err(|err| classify(&self.context, &err))?;
+        self.usage.encrypted();
         let arn = encrypted
             .key_id
             .ok_or_else(|| missing_field("Encrypt", "KeyId"))?;
@@ -203,8 +205,8 @@ impl Kek for AwsKek {
         Ok(plaintext)
     }
 
-    fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+    fn usage(&self) -> Usage {
+        self.usage.usage()
     }
 }
 

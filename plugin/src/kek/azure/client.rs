@@ -24,6 +24,7 @@ use crate::kek::Deadline;
 use crate::kek::canonical::CanonicalName;
 use crate::kek::context::{BACKOFF, CallContext, MAX_ATTEMPTS};
 use crate::kek::tls::{CaFileError, read_ca};
+use crate::kek::usage::UsageCounter;
 
 /// Why the client cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +204,7 @@ impl AzureKekBuilder {
             use_wrap_key: AtomicBool::new(false),
             canonical_name: CanonicalName::default(),
             context,
-            requests,
+            usage: UsageCounter::new(requests),
         };
         Ok(Deadline::new(kek, self.call_timeout))
     }

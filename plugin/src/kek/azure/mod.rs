@@ -9,8 +9,7 @@ mod name;
 mod token;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use azure_security_keyvault_keys::KeyClient;
@@ -28,7 +27,8 @@ use self::error::classify;
 use self::name::{KeyName, split_kid};
 use super::canonical::CanonicalName;
 use super::context::{CallContext, CallKind};
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::usage::UsageCounter;
+use super::{Kek, KekError, KeyVersion, Usage, Wrapped};
 
 /// Limit of RSA-OAEP-256 with the smallest key: 2048 bits minus two hashes and two bytes. Larger
 /// keys allow more, but reading the key's size needs a permission that the guide does not grant.
@@ -44,7 +44,7 @@ pub struct AzureKek {
     /// A vault may be reached by another URL than its own.
     canonical_name: CanonicalName,
     context: CallContext,
-    requests: Arc<AtomicU64>,
+    usage: UsageCounter,
 }
 
 impl fmt::Debug for AzureKek {
@@ -147,6 +147,7 @@ impl AzureKek {
         let answer = self
             .run(CallKind::Sealing, self.name.version.as_deref(), plaintext)
             .await?;
+        self.usage.encrypted();
         let ciphertext = answer.result.ok_or_else(|| missing_field("value"))?;
         let kid = answer.kid.ok_or_else(|| missing_field("kid"))?;
         let (key, version) = split_kid(&kid).ok_or_else(|| KekError::Unexpected {
@@ -167,6 +168,7 @@ impl AzureKek {
         let answer = self
             .run(CallKind::Opening, Some(version), ciphertext)
             .await?;
+        self.usage.decrypted();
         Ok(Zeroizing::new(
             answer.result.ok_or_else(|| missing_field("value"))?,
         ))
@@ -225,7 +227,7 @@ impl Kek for AzureKek {
         self.decrypt(ciphertext, &version.version).await
     }
 
-    fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+    fn usage(&self) -> Usage {
+        self.usage.usage()
     }
 }

@@ -17,6 +17,7 @@ use super::retry::{self, Retries};
 use crate::kek::Deadline;
 use crate::kek::canonical::CanonicalName;
 use crate::kek::context::CallContext;
+use crate::kek::usage::UsageCounter;
 use kmslab_program::file;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
@@ -175,7 +176,7 @@ impl GcpKekBuilder {
             key,
             canonical_name: CanonicalName::default(),
             context,
-            requests,
+            usage: UsageCounter::new(requests),
         };
         Ok(Deadline::new(kek, self.call_timeout))
     }

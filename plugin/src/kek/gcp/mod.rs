@@ -6,8 +6,6 @@ mod name;
 mod retry;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use google_cloud_gax::options::RequestOptionsBuilder as _;
@@ -22,7 +20,8 @@ use self::error::classify;
 use self::name::{split_version, version_name};
 use super::canonical::CanonicalName;
 use super::context::{CallContext, CallKind};
-use super::{Kek, KekError, KeyVersion, Wrapped};
+use super::usage::UsageCounter;
+use super::{Kek, KekError, KeyVersion, Usage, Wrapped};
 
 /// Maximum requests of an Encrypt while the key rotates.
 const WRAP_ATTEMPTS: usize = 3;
@@ -37,7 +36,7 @@ pub struct GcpKek {
     /// A project may be named by its number.
     canonical_name: CanonicalName,
     context: CallContext,
-    requests: Arc<AtomicU64>,
+    usage: UsageCounter,
 }
 
 impl fmt::Debug for GcpKek {
@@ -60,7 +59,7 @@ impl GcpKek {
         kind: CallKind,
         call: impl Future<Output = google_cloud_kms_v1::Result<T>>,
     ) -> Result<T, KekError> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.usage.request();
         call.await
             .map_err(|error| classify(&self.context, &error, kind))
     }
@@ -79,6 +78,7 @@ impl GcpKek {
             .with_idempotency(true)
             .with_attempt_timeout(self.context.timeout / 2);
         let answer = self.send(CallKind::Sealing, call.send()).await?;
+        self.usage.encrypted();
         if !answer.verified_plaintext_crc32c
             || !answer.verified_additional_authenticated_data_crc32c
         {
@@ -106,6 +106,7 @@ impl GcpKek {
             .with_idempotency(true)
             .with_attempt_timeout(self.context.timeout / 2);
         let answer = self.send(CallKind::Opening, call.send()).await?;
+        self.usage.decrypted();
         ensure_checksum(&answer.plaintext, answer.plaintext_crc32c)?;
         Ok(Zeroizing::new(answer.plaintext.to_vec()))
     }
@@ -211,7 +212,7 @@ impl Kek for GcpKek {
         .await
     }
 
-    fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+    fn usage(&self) -> Usage {
+        self.usage.usage()
     }
 }
