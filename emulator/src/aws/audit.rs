@@ -39,8 +39,8 @@ const PARAMETERS: &[&str] = &[
 ];
 /// Operations whose encryption algorithm is logged although it was not stated.
 const WITH_ALGORITHM: &[&str] = &["Decrypt", "Encrypt"];
-/// Maximum length of a parameter's JSON in bytes; a longer one is left out.
-const MAX_PARAMETER_LEN: usize = 1024;
+/// Maximum length of the parameters' JSON in bytes; what exceeds it is left out.
+const MAX_PARAMETERS_LEN: usize = 2048;
 
 impl Aws {
     /// What the audit trail has of a call.
@@ -126,14 +126,17 @@ pub(super) fn get_key_last_usage(
 }
 
 fn parameters(input: &Input) -> Map<String, Value> {
-    let mut parameters: Map<String, Value> = PARAMETERS
-        .iter()
-        .filter_map(|name| {
-            let value = input.get(name)?;
-            let is_short = value.to_string().len() <= MAX_PARAMETER_LEN;
-            is_short.then(|| (log_name(name), value.clone()))
-        })
-        .collect();
+    let mut left = MAX_PARAMETERS_LEN;
+    let mut parameters = Map::new();
+    for name in PARAMETERS {
+        let Some(value) = input.get(name) else {
+            continue;
+        };
+        if let Some(rest) = left.checked_sub(value.to_string().len()) {
+            left = rest;
+            parameters.insert(log_name(name), value.clone());
+        }
+    }
     if WITH_ALGORITHM.contains(&input.operation().name) {
         parameters
             .entry("encryptionAlgorithm")

@@ -86,9 +86,6 @@ impl Azure {
     }
 }
 
-/// Maximum length in characters of what a request states about itself.
-const MAX_TEXT_LEN: usize = 512;
-
 /// The fingerprint of the ciphertext that an operation made or decrypted.
 fn ciphertext(
     operation: Operation,
@@ -120,8 +117,7 @@ fn resource_id(vault: &Vault) -> String {
 /// The URL of a request by the vault's own name.
 fn request_url(vault: &Vault, uri: &Uri) -> String {
     let path = uri.path_and_query().map_or("", |path| path.as_str());
-    let url = format!("{}{path}", names::vault_url(&vault.name));
-    url.chars().take(MAX_TEXT_LEN).collect()
+    format!("{}{path}", names::vault_url(&vault.name))
 }
 
 /// `api-version` as the request states it, which is valid.
@@ -131,6 +127,5 @@ fn api_version(uri: &Uri) -> String {
 
 /// The algorithm of a cryptographic operation.
 fn algorithm(input: &Input) -> Option<String> {
-    let algorithm = input.required_string("alg").ok()?;
-    Some(algorithm.chars().take(MAX_TEXT_LEN).collect())
+    input.required_string("alg").ok().map(str::to_owned)
 }

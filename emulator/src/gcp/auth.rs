@@ -8,10 +8,6 @@ use super::GcpError;
 use super::identity::{Identity, InvalidToken, OWNER};
 use crate::http::bearer::bearer_token;
 
-/// Maximum length in characters of a resource in an audit event: a name with all parts at their
-/// limit.
-const MAX_RESOURCE_LEN: usize = 512;
-
 /// The caller that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -49,12 +45,11 @@ impl Caller {
         }
     }
 
-    /// Notes a check of a permission, of which the first is audited. Resources are well-formed names
-    /// or are cut.
+    /// Notes a check of a permission, of which the first is audited.
     pub(crate) fn note_check(&self, permission: &str, resource: &str, granted: bool) {
         self.first_check.get_or_init(|| Check {
             permission: permission.to_owned(),
-            resource: resource.chars().take(MAX_RESOURCE_LEN).collect(),
+            resource: resource.to_owned(),
             granted,
         });
     }

@@ -19,8 +19,11 @@ use crate::counts::OK;
 /// Default and maximum number of events of one query.
 const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 10_000;
-/// Maximum length in characters of what a request states about itself.
+/// Maximum length in characters of what a request states about itself, and of names.
 const MAX_TEXT_LEN: usize = 256;
+const MAX_NAME_LEN: usize = 512;
+/// Maximum length in characters of an error's message, which may repeat a part of the request.
+const MAX_MESSAGE_LEN: usize = 1024;
 
 /// Where a request comes from, and the id of its response.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +71,50 @@ pub(crate) struct Audited {
     /// created.
     pub(crate) keys: Vec<KeyUse>,
     pub(crate) detail: Option<Detail>,
+}
+
+impl Audited {
+    /// Cuts everything that a request can make long, so that the number of events bounds the memory
+    /// that they need.
+    fn bounded(mut self) -> Self {
+        for used in &mut self.keys {
+            cut(&mut used.key, MAX_NAME_LEN);
+            used.version
+                .iter_mut()
+                .for_each(|text| cut(text, MAX_TEXT_LEN));
+        }
+        let (message, names) = match &mut self.detail {
+            None => return self,
+            // Parameters are bounded where they are selected.
+            Some(Detail::Aws(detail)) => (&mut detail.message, vec![]),
+            Some(Detail::Azure(detail)) => (
+                &mut detail.message,
+                vec![
+                    Some(&mut detail.uri),
+                    Some(&mut detail.api_version),
+                    detail.algorithm.as_mut(),
+                ],
+            ),
+            Some(Detail::Gcp(detail)) => (
+                &mut detail.message,
+                vec![detail.permission.as_mut(), detail.resource.as_mut()],
+            ),
+        };
+        message
+            .iter_mut()
+            .for_each(|text| cut(text, MAX_MESSAGE_LEN));
+        for name in names.into_iter().flatten() {
+            cut(name, MAX_NAME_LEN);
+        }
+        self
+    }
+}
+
+/// Cuts a text after `length` characters.
+fn cut(text: &mut String, length: usize) {
+    if let Some((end, _)) = text.char_indices().nth(length) {
+        text.truncate(end);
+    }
 }
 
 /// The client's address without its port, as the services log it.
@@ -139,13 +186,14 @@ impl Audit {
         if !self.is_on() {
             return;
         }
+        let audited = ended.audited.bounded();
         let mut event = AuditEvent {
             sequence: 0,
             time: self.wall.now(),
             lab_time: self.lab.now(),
             cloud: ended.cloud,
             operation: ended.labels.operation.clone().into_owned(),
-            keys: ended.audited.keys,
+            keys: audited.keys,
             caller: ended.labels.caller.chars().take(MAX_TEXT_LEN).collect(),
             code: ended.code.to_owned(),
             request_id: ended.origin.request_id,
@@ -153,7 +201,7 @@ impl Audit {
             user_agent: ended.origin.user_agent,
             faults: ended.faults,
             duration_us: duration_us(ended.origin.start),
-            detail: ended.audited.detail,
+            detail: audited.detail,
         };
         let mut trail = self.lock();
         if event.code == OK {

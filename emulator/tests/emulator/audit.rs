@@ -292,6 +292,59 @@ async fn stream_delivers_kept_and_new_events_until_the_emulator_stops() {
     assert_eq!(end, None);
 }
 
+/// Whatever a request states, its event stays small.
+#[tokio::test]
+async fn events_of_long_requests_are_bounded() {
+    const MAX_EVENT_BYTES: usize = 8 * 1024;
+    let long = "x".repeat(100_000);
+    let emulator = without_auth().await;
+    let mut recorded = events(&emulator).len();
+    let mut check = |what: &str| {
+        let event = last(&emulator);
+        let json = serde_json::to_string(&event).unwrap();
+        assert!(json.len() < MAX_EVENT_BYTES, "{what}: {} bytes", json.len());
+        recorded += 1;
+        assert_eq!(events(&emulator).len(), recorded, "{what}");
+    };
+    let created = aws(&emulator, "CreateKey", json!({})).await;
+    check("a key");
+    let id = created["KeyMetadata"]["KeyId"].as_str().unwrap();
+    let context: Value = (0..40)
+        .map(|n| (n.to_string(), Value::from("y".repeat(50))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    aws(
+        &emulator,
+        "Encrypt",
+        json!({ "KeyId": id, "Plaintext": "eA==", "EncryptionContext": context }),
+    )
+    .await;
+    check("an encryption context");
+    for member in ["KeyId", "KeySpec", "Description", "EncryptionContext"] {
+        aws(
+            &emulator,
+            "Encrypt",
+            json!({ "KeyId": id, "Plaintext": "eA==", member: long }),
+        )
+        .await;
+        check(member);
+    }
+    let path = "/keys/k/encrypt?api-version=7.6";
+    azure(&emulator, path, json!({ "alg": long, "value": "eA" })).await;
+    check("an algorithm");
+    let long_path = format!("/keys/k/{}/encrypt?api-version=7.6", &long[..20_000]);
+    azure(
+        &emulator,
+        &long_path,
+        json!({ "alg": "RSA-OAEP", "value": "eA" }),
+    )
+    .await;
+    check("a version");
+    let key = format!("{RING}/r/cryptoKeys/{}:encrypt", &long[..20_000]);
+    google(&emulator, &key, json!({ "plaintext": "eA==" })).await;
+    check("a resource name");
+}
+
 #[tokio::test]
 async fn audit_queries_are_filtered_and_checked() {
     let emulator = started().await;
