@@ -6,6 +6,7 @@ use std::str::FromStr;
 use kmslab_emulator_api::AuditEvent;
 use serde_json::Value;
 
+use crate::counts::{CANCELLED, HANG, RESET};
 use crate::{aws, azure, gcp};
 
 /// The shape of a vendor's audit log.
@@ -54,8 +55,12 @@ impl FromStr for AuditFormat {
 }
 
 /// An event in a vendor's shape; `None` if it is of another cloud, or one that the vendor's log does
-/// not have: requests for tokens, and those that were rejected before they were authorized.
+/// not have: requests for tokens, those that were rejected before they were authorized, and those
+/// that a fault or their client ended without a response.
 pub fn export_audit(event: &AuditEvent, format: AuditFormat) -> Option<Value> {
+    if [CANCELLED, HANG, RESET].contains(&event.code.as_str()) {
+        return None;
+    }
     match format {
         AuditFormat::CloudTrail => aws::audit_export::cloudtrail(event),
         AuditFormat::Azure => azure::audit_export::diagnostic(event),

@@ -1,6 +1,5 @@
 //! Files of faults, in YAML or JSON.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use kmslab_emulator_api::FaultFile;
@@ -58,10 +57,8 @@ pub fn read_faults(path: &Path) -> Result<FaultFile, FaultFileError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
-    let text = str::from_utf8(&bytes)
-        .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    let file: FaultFile = serde_saphyr::from_str(text).map_err(|error| FaultFileError::Parse {
+    let text = file::read_text(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
+    let file: FaultFile = serde_saphyr::from_str(&text).map_err(|error| FaultFileError::Parse {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;

@@ -4,7 +4,6 @@
 use crate::well_known::{AWS_ACCOUNT, AWS_REGION};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -152,12 +151,10 @@ impl SeedFile {
             path: path.to_owned(),
             source,
         };
-        let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
-        let text = str::from_utf8(&bytes)
-            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let text = file::read_text(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
         // Without the parser's excerpt of the file, which may contain a secret.
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| SeedError::Parse {
+        serde_saphyr::from_str_with_options(&text, options).map_err(|error| SeedError::Parse {
             path: path.to_owned(),
             reason: error.to_string(),
         })

@@ -134,12 +134,14 @@ impl Pipeline {
 
     /// The origin of a request, with a new request id.
     pub(crate) fn origin(&self, headers: &HeaderMap, connection: Option<&Connection>) -> Origin {
+        let is_audited = self.audit.is_on();
+        let user_agent = || Origin::user_agent(headers);
         Origin {
-            start: self.audit.is_on().then(tokio::time::Instant::now),
+            start: is_audited.then(tokio::time::Instant::now),
             // A version 4 UUID, as the services return.
             request_id: random_uuid(self.entropy.as_ref()).to_string(),
             address: connection.and_then(Connection::peer),
-            user_agent: Origin::user_agent(headers).filter(|_| self.audit.is_on()),
+            user_agent: is_audited.then(user_agent).flatten(),
         }
     }
 
@@ -247,12 +249,22 @@ async fn with_faults<C: Call>(
     connection: Option<&Connection>,
     counted: &mut Counted<'_>,
 ) -> Done<C> {
-    let decision = match contain_panic(|| Ok(faults.decide(&counted.labels, &call, connection))) {
+    let mut decision = match contain_panic(|| Ok(faults.decide(&counted.labels, &call, connection)))
+    {
         Ok(decision) => decision,
         Err(error) => return Err(error).into(),
     };
     counted.applied = decision.applied;
-    if decision.ending.is_some() && counted.pipeline.audit.is_on() {
+    if decision.ending.is_some() {
+        // There will be no response of the call that could be wrong or cut.
+        let unused = decision.wrong.drain(..).map(|(fault, _)| fault);
+        for fault in unused.chain(decision.cut.take()) {
+            faults.take_back(fault);
+            counted.applied.remove(fault);
+        }
+    }
+    // Also if the call runs later: its client may leave before.
+    if !counted.applied.is_empty() && counted.pipeline.audit.is_on() {
         let outcome = match &decision.ending {
             Some(Ending::Answered(outcome)) => Some(outcome.as_ref()),
             _ => None,
@@ -265,14 +277,7 @@ async fn with_faults<C: Call>(
     }
     match decision.ending {
         None => {}
-        Some(Ending::Answered(outcome)) => {
-            let unused = decision.wrong.into_iter().map(|(fault, _)| fault);
-            for fault in unused.chain(decision.cut) {
-                faults.take_back(fault);
-                counted.applied.remove(fault);
-            }
-            return outcome.into();
-        }
+        Some(Ending::Answered(outcome)) => return outcome.into(),
         Some(Ending::Reset(connection)) => {
             counted.code = RESET.into();
             connection.reset().await

@@ -158,12 +158,7 @@ fn load_ca(dir: &Path, names: &[String], now: Timestamp) -> Result<(String, CaKe
     let (ca_path, key_path) = (dir.join(CA_FILE), dir.join(CA_KEY_FILE));
     match (ca_path.exists(), key_path.exists()) {
         (true, true) => {
-            let read = |path: &Path| {
-                let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES)?;
-                let text = str::from_utf8(&bytes)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                Ok(zeroize::Zeroizing::new(text.to_owned()))
-            };
+            let read = |path: &Path| file::read_text(path, file::MAX_CONFIGURATION_BYTES);
             let pem = read(&ca_path).map_err(at("read", &ca_path))?.to_string();
             if expires_soon(&pem, now) {
                 tracing::warn!(dir = %dir.display(), "the CA has ended or is about to: a new one is made, which clients have to be given");

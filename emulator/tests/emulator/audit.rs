@@ -217,6 +217,25 @@ async fn events_name_the_faults_that_were_applied() {
     assert_eq!(event.faults, ["slow", "busy"]);
     assert_eq!(used(&event), (arn.as_str(), None));
     emulator.remove_fault("busy");
+    // Without a response there is nothing that a vendor's log would say of it.
+    let hang = Fault::new("hang=1ms".parse().unwrap());
+    let name = emulator.add_fault(hang).unwrap();
+    aws(
+        &emulator,
+        "Encrypt",
+        json!({ "KeyId": arn, "Plaintext": "c2VjcmV0" }),
+    )
+    .await;
+    let event = last(&emulator);
+    assert_eq!(event.code, "hang");
+    // There is no response to cut, so that `cut` hit nothing.
+    assert_eq!(event.faults, ["slow", name.as_str()]);
+    let table = emulator.faults();
+    assert_eq!(table.faults[1].fault.name.as_deref(), Some("cut"));
+    assert_eq!(table.faults[1].hits, 0);
+    assert_eq!(used(&event), (arn.as_str(), None));
+    assert_eq!(export_audit(&event, AuditFormat::CloudTrail), None);
+    emulator.remove_fault(&name);
     // A failed call is not cut.
     aws(&emulator, "Encrypt", json!({ "KeyId": arn })).await;
     assert_eq!(last(&emulator).faults, ["slow"]);

@@ -163,9 +163,8 @@ impl Decryptors {
     /// Adds a file with one decrypted DEK source per line, hex or base64; `#` starts a comment.
     pub fn add_seeds(&mut self, path: &Path) -> anyhow::Result<()> {
         let unusable = |why: String| usage(format!("--dek-seeds {}: {why}", path.display()));
-        let bytes = file::read(path, file::MAX_CONFIGURATION_BYTES)
+        let text = file::read_text(path, file::MAX_CONFIGURATION_BYTES)
             .map_err(|error| unusable(error.to_string()))?;
-        let text = str::from_utf8(&bytes).map_err(|error| unusable(error.to_string()))?;
         let mut all = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();

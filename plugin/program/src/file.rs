@@ -46,6 +46,16 @@ pub fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// Reads a file as UTF-8; the text is zeroized on drop. Fails as [`read`] does, or if the file is
+/// not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
+    let bytes = read(path, most)?;
+    match str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,25 @@ const TOKEN_INFO_PATHS: &[&str] = &[
     "/oauth2/v3/tokeninfo",
 ];
 
+/// Operations in the request counts.
+pub(super) const CERTIFICATES: &str = "Certificates";
+pub(super) const TOKEN_INFO: &str = "TokenInfo";
+/// Paths of the keys that sign ID tokens, and of their description.
+const SIGNER_X509_PATH: &str = "/oauth2/v1/certs";
+const SIGNER_JWK_PATH: &str = "/oauth2/v3/certs";
+const CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
+
+/// The operation of one of these paths; `None` for other paths.
+pub(super) fn operation(path: &str) -> Option<&'static str> {
+    if TOKEN_INFO_PATHS.contains(&path) {
+        return Some(TOKEN_INFO);
+    }
+    let mut of_account = X509_PATHS.iter().chain(JWK_PATHS);
+    let is_published = [SIGNER_X509_PATH, SIGNER_JWK_PATH, CONFIGURATION_PATH].contains(&path)
+        || of_account.any(|prefix| path.starts_with(prefix));
+    is_published.then_some(CERTIFICATES)
+}
+
 impl Identity {
     /// Answers a request for one of these paths; `None` for other paths.
     pub(super) fn published_keys(&self, request: Request<'_>) -> Option<IdentityResponse> {
@@ -40,9 +59,9 @@ impl Identity {
             return None;
         }
         let body = match path {
-            "/oauth2/v1/certs" => self.signer_certificates(),
-            "/oauth2/v3/certs" => self.signer_jwks(),
-            "/.well-known/openid-configuration" => configuration(),
+            SIGNER_X509_PATH => self.signer_certificates(),
+            SIGNER_JWK_PATH => self.signer_jwks(),
+            CONFIGURATION_PATH => configuration(),
             _ => {
                 let of = |prefixes: &[&str]| {
                     prefixes.iter().find_map(|prefix| path.strip_prefix(prefix))
@@ -54,7 +73,7 @@ impl Identity {
                 let email = percent_encoding::percent_decode_str(email).decode_utf8_lossy();
                 let Some(account) = self.accounts.get(&email) else {
                     return Some(IdentityResponse::json(
-                        "Certificates",
+                        CERTIFICATES,
                         StatusCode::NOT_FOUND,
                         json!({ "error": "not_found" }),
                     ));
@@ -70,7 +89,7 @@ impl Identity {
                 }
             }
         };
-        Some(IdentityResponse::json("Certificates", StatusCode::OK, body))
+        Some(IdentityResponse::json(CERTIFICATES, StatusCode::OK, body))
     }
 
     fn signer_certificates(&self) -> Value {
@@ -116,7 +135,7 @@ impl Identity {
         }) = self.verify_access_token(&token)
         else {
             let body = json!({ "error": "invalid_token", "error_description": "Invalid Value" });
-            return IdentityResponse::json("TokenInfo", StatusCode::BAD_REQUEST, body);
+            return IdentityResponse::json(TOKEN_INFO, StatusCode::BAD_REQUEST, body);
         };
         let (id, left) = (client_id(&email), ends - now.as_second());
         // Version 1 has member names of its own, and numbers as numbers.
@@ -145,7 +164,7 @@ impl Identity {
         };
         IdentityResponse {
             caller: Some(email),
-            ..IdentityResponse::json("TokenInfo", StatusCode::OK, body)
+            ..IdentityResponse::json(TOKEN_INFO, StatusCode::OK, body)
         }
     }
 }

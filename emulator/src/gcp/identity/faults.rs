@@ -4,12 +4,13 @@ use http::StatusCode;
 use kmslab_emulator_api::Wrong;
 use serde_json::json;
 
+use super::certificates::{CERTIFICATES, TOKEN_INFO};
 use super::endpoints::{Content, IdentityResponse, METADATA, TOKEN};
 use crate::pipeline::faults::Rejection;
 use crate::pipeline::faults::wrong::flip_token;
 
 /// Operations that faults may name.
-pub(in crate::gcp) const OPERATIONS: &[&str] = &["Certificates", METADATA, TOKEN, "TokenInfo"];
+pub(in crate::gcp) const OPERATIONS: &[&str] = &[CERTIFICATES, METADATA, TOKEN, TOKEN_INFO];
 /// Codes that `error=CODE` accepts, of the token endpoint. The metadata server has `INTERNAL` and
 /// `UNAVAILABLE`.
 pub(in crate::gcp) const CODES: &[&str] = &["internal_failure", "invalid_grant"];

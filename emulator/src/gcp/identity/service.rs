@@ -15,8 +15,8 @@ use serde_json::json;
 use super::super::Gcp;
 use super::super::service::{BODY_BROKEN, body_too_large};
 use super::endpoints::{Content, IdentityResponse, METADATA, Request, TOKEN, is_metadata_path};
-use super::faults;
 use super::metadata::etag;
+use super::{certificates, faults};
 use crate::counts::OK;
 use crate::http::body::BodyError;
 use crate::http::host;
@@ -194,6 +194,6 @@ impl Failure for NotServed {
 fn operation(path: &str) -> &'static str {
     match is_metadata_path(path) {
         true => METADATA,
-        false => TOKEN,
+        false => certificates::operation(path).unwrap_or(TOKEN),
     }
 }

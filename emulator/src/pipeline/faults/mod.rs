@@ -61,6 +61,10 @@ impl Applied {
         self.0.push((entry.id, name));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Removes a fault that could change nothing.
     pub(crate) fn remove(&mut self, id: u64) {
         self.0.retain(|(applied, _)| *applied != id);

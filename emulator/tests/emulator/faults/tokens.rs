@@ -102,6 +102,18 @@ async fn metadata_servers_throttle_with_their_own_errors() {
     assert_eq!(hits(&emulator), [2]);
     emulator.clear_faults();
 
+    // Published keys are an operation of their own.
+    let mut slow = fault("latency=1ms");
+    slow.operations = vec!["Certificates".to_owned()];
+    emulator.add_fault(slow).unwrap();
+    let certificates = http::Request::get("/oauth2/v1/certs").header("host", "www.googleapis.com");
+    let certificates = certificates.body(String::new()).unwrap();
+    assert_eq!(send(emulator.http_addr(), &certificates).await.status, 200);
+    assert_eq!(hits(&emulator), [1]);
+    google().await;
+    assert_eq!(hits(&emulator), [1]);
+    emulator.clear_faults();
+
     emulator.add_fault(fault("error=UNAVAILABLE")).unwrap();
     let answer = google().await;
     assert_eq!(
