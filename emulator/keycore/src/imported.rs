@@ -71,6 +71,32 @@ impl ImportedMaterial {
         })
     }
 
+    /// Material in the form that [`Self::as_bytes`] returns. It is checked.
+    pub fn parse(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, KeyError> {
+        let material = match algorithm {
+            Algorithm::Aes { .. } => Self::aes(bytes)?,
+            Algorithm::Hmac { bits } => Self::hmac(bits, bytes)?,
+            Algorithm::Rsa { .. } | Algorithm::Ec(_) => Self::pkcs8(algorithm, bytes)?,
+            Algorithm::Kem(kem) => {
+                crate::kem::validate(kem, bytes)?;
+                Self::from_stored(algorithm, Zeroizing::new(bytes.to_vec()))
+            }
+        };
+        material.for_algorithm(algorithm)?;
+        Ok(material)
+    }
+
+    /// Material that the core stored, which is not checked again.
+    pub(crate) fn from_stored(algorithm: Algorithm, bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self { algorithm, bytes }
+    }
+
+    /// The material: the key itself for AES and HMAC, PKCS #8 DER for RSA and elliptic curves, the
+    /// decapsulation key of FIPS 203 for ML-KEM, the seed of 32 bytes for X-Wing.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// A private key of `algorithm` as PKCS #8 DER.
     pub fn pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let bad = |_| KeyError::BadMaterial;

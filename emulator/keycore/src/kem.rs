@@ -50,6 +50,19 @@ pub(crate) fn generate(kem: Kem, entropy: &dyn Entropy) -> Result<Zeroizing<Vec<
     }
 }
 
+/// Fails if the bytes are not a private key.
+pub(crate) fn validate(kem: Kem, private: &[u8]) -> Result<(), KeyError> {
+    let valid = match ml_kem(kem) {
+        Some(algorithm) => DecapsulationKey::new(algorithm, private).is_ok(),
+        None => x_wing_key(private).is_ok(),
+    };
+    if valid {
+        Ok(())
+    } else {
+        Err(KeyError::BadMaterial)
+    }
+}
+
 /// The encapsulation key in the encoding of its standard.
 pub(crate) fn public_key(kem: Kem, private: &[u8]) -> Result<Vec<u8>, KeyError> {
     // FIPS 203, algorithm 16: the private key of K-PKE (384 k bytes), then the encapsulation key

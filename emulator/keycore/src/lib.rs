@@ -8,6 +8,7 @@ mod aes;
 mod asymmetric;
 mod clock;
 mod core;
+mod derived;
 mod entropy;
 mod error;
 mod front;
@@ -24,7 +25,10 @@ mod uses;
 mod version;
 
 pub use clock::{Clock, ClockError, LabClock, ManualClock, SystemClock};
-pub use core::{Ciphertext, DueChanges, KeyCore, KeyRef, RotationPolicy, VersionRef};
+pub use core::{
+    Ciphertext, DueChanges, ImportError, KeyCore, KeyRef, PlainKey, PlainVersion, RotationPolicy,
+    VersionRef,
+};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::KeyError;
 pub use front::{Front, FrontData};

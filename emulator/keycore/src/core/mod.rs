@@ -8,6 +8,7 @@ mod due;
 mod handle;
 mod lifecycle;
 mod rotate;
+mod transfer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use due::DueChanges;
 pub use handle::{KeyRef, VersionRef};
 pub use lifecycle::RotationPolicy;
 use rotate::RotationLocks;
+pub use transfer::{ImportError, PlainKey, PlainVersion};
 
 /// The keys of one front end.
 pub struct KeyCore<F: Front> {
