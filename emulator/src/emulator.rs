@@ -21,7 +21,7 @@ use crate::http::host::{self, Hosts};
 use crate::pipeline::faults::AddFaultError;
 use crate::proxy;
 use crate::router;
-use crate::seed::SeedError;
+use crate::seed::{SeedError, SeedFile};
 use crate::server::{self, BoundListener, Deadlines, ServedRouter, serve};
 use crate::state::State;
 use crate::tls::Tls;
@@ -224,6 +224,12 @@ impl Emulator {
     /// All faults, with their hits and the seed of their random decisions.
     pub fn faults(&self) -> FaultTable {
         self.state.services.pipeline.faults.table()
+    }
+
+    /// Everything that the emulator has, as a seed file. Without `with_material`, key material and
+    /// what callers log in with are left out.
+    pub async fn export(&self, with_material: bool) -> Result<SeedFile, SeedError> {
+        self.state.export(with_material).await
     }
 
     /// Removes all keys, callers and request counts, and applies the seed and the faults of the

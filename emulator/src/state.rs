@@ -99,6 +99,17 @@ impl State {
         self.apply_seed().await
     }
 
+    /// Everything that there is, as a seed file. Without `with_material`, key material and what
+    /// callers log in with are left out.
+    pub(crate) async fn export(&self, with_material: bool) -> Result<SeedFile, SeedError> {
+        let services = self.services.clone();
+        let exported = tokio::task::spawn_blocking(move || {
+            SeedFile::export(&services.aws, &services.azure, &services.gcp, with_material)
+        });
+        let exported = exported.await.map_err(|_| SeedError::Stopped)?;
+        exported.map_err(|error| SeedError::Export(error.to_string()))
+    }
+
     /// Applies the seed. Runs on a blocking thread, since a seed may contain RSA keys.
     pub(crate) async fn apply_seed(self: &Arc<Self>) -> Result<(), SeedError> {
         let state = Arc::clone(self);

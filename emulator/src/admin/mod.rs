@@ -1,9 +1,10 @@
-//! The admin port: health, lab clock, reset, key table, request counts, faults and audit trail
-//! as JSON, and metrics. It has no authentication and is bound to loopback by default; requests
+//! The admin port: health, lab clock, reset, key table, request counts, faults, audit trail
+//! and export as JSON, and metrics. It has no authentication and is bound to loopback by default; requests
 //! from web pages of another origin are rejected.
 
 mod audit;
 mod clock;
+mod export;
 mod faults;
 mod metrics;
 
@@ -49,6 +50,7 @@ pub(crate) fn router(state: Arc<State>, stop: CancellationToken) -> Router {
         .route("/faults/{name}", delete(faults::remove))
         .route("/audit", get(audit::query))
         .route("/audit/{format}", get(audit::export))
+        .route("/export", get(export::read))
         .route("/metrics", get(scrape))
         .with_state(state)
         .merge(streams)
@@ -92,7 +94,7 @@ async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
 
 async fn unknown_path(request: Request) -> Response {
     let message = format!(
-        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults, /audit, /audit/stream, /audit/cloudtrail, /audit/azure, /audit/google and /metrics",
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults, /audit, /audit/stream, /audit/cloudtrail, /audit/azure, /audit/google, /export and /metrics",
         request.uri().path()
     );
     problem(StatusCode::NOT_FOUND, message)

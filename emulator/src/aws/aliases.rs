@@ -102,7 +102,8 @@ fn target_key<'a>(
 }
 
 /// Returns `AliasName`, checked to be one that can be created or deleted.
-fn alias_name(input: &Input) -> Result<&str, AwsError> {
+/// The name of an alias to create or change.
+pub(super) fn alias_name(input: &Input) -> Result<&str, AwsError> {
     let name = input.required_string("AliasName", 1..=256)?;
     if !name
         .bytes()

@@ -98,6 +98,13 @@ impl Credentials {
         self.0.insert(id.to_owned(), credential);
         Ok(())
     }
+
+    /// All access keys, by their ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Credential)> {
+        self.0
+            .iter()
+            .map(|(id, credential)| (id.as_str(), credential))
+    }
 }
 
 fn is_access_key_id(id: &str) -> bool {
@@ -120,7 +127,7 @@ pub(crate) fn claimed_access_key(parts: &Parts) -> Option<&str> {
 #[derive(Debug)]
 pub struct Authenticator {
     mode: Auth,
-    credentials: Credentials,
+    pub(crate) credentials: Credentials,
     signing_keys: RwLock<HashMap<String, Arc<SigningKey>>>,
 }
 

@@ -283,8 +283,10 @@ mod tests {
         };
         let call = |operation: &str, body: Value| {
             let operation = Operation::find(operation).unwrap();
-            let (answer, lookups) =
-                store.count(|| aws.call(&caller, operation, body.to_string().as_bytes()));
+            let (answer, lookups) = store.count(|| {
+                let input = Input::parse(operation, body.to_string().as_bytes())?;
+                operation.run(&aws, &caller, &input)
+            });
             (answer.unwrap(), lookups)
         };
         let (created, _) = call("CreateKey", json!({}));

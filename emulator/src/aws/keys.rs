@@ -5,7 +5,7 @@ use std::time::Duration;
 use kmslab_keycore::{Algorithm, KeyState, NewKey, NewVersion, Purpose};
 use serde_json::{Map, Value, json};
 
-use super::data::{Key, KeyData};
+use super::data::{AwsFront, Key, KeyData};
 use super::names::{self, KEY_SPECS, KEY_USAGES, ORIGINS};
 use super::page::page;
 use super::wire::{Input, epoch_seconds};
@@ -15,6 +15,18 @@ const DAY: Duration = Duration::from_hours(24);
 const DEFAULT_WINDOW_DAYS: i64 = 30;
 
 pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {
+    let key = aws
+        .core
+        .create(
+            &names::realm(&caller.account, &caller.region),
+            new_key(aws, input)?,
+        )
+        .map_err(AwsError::internal)?;
+    Ok(json!({ "KeyMetadata": metadata(caller, &key) }))
+}
+
+/// The key that a request of CreateKey describes, with a random id.
+pub(super) fn new_key(aws: &Aws, input: &Input) -> Result<NewKey<AwsFront>, AwsError> {
     input.boolean("BypassPolicyLockoutSafetyCheck")?;
     let legacy = input.one_of("CustomerMasterKeySpec", KEY_SPECS)?;
     let spec = input
@@ -47,7 +59,7 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
     {
         return Err(AwsError::unsupported());
     }
-    let new = NewKey {
+    Ok(NewKey {
         id: names::new_key_id(crate::ids::random_uuid(aws.entropy.as_ref()), multi_region),
         algorithm: Algorithm::AES_256,
         first: Some(NewVersion::new(Algorithm::AES_256)),
@@ -57,12 +69,7 @@ pub(super) fn create_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Va
             tags,
             policy,
         },
-    };
-    let key = aws
-        .core
-        .create(&names::realm(&caller.account, &caller.region), new)
-        .map_err(AwsError::internal)?;
-    Ok(json!({ "KeyMetadata": metadata(caller, &key) }))
+    })
 }
 
 pub(super) fn describe_key(aws: &Aws, caller: &Caller, input: &Input) -> Result<Value, AwsError> {

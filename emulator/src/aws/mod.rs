@@ -23,6 +23,7 @@ mod policy;
 mod query;
 mod rotation;
 pub(crate) mod route;
+pub(crate) mod seed;
 pub(crate) mod service;
 pub mod sigv4;
 mod tags;
@@ -32,7 +33,6 @@ use std::sync::Arc;
 
 use kmslab_emulator_api::{KeyRow, VersionRow};
 use kmslab_keycore::{Entropy, KeyError, KeyId, KeyState};
-use serde_json::Value;
 
 use crate::pipeline::audit::Audit;
 
@@ -105,16 +105,6 @@ impl Aws {
             ciphertexts: Arc::default(),
             audit,
         }
-    }
-
-    /// Runs an operation for an authenticated caller. `body` is JSON.
-    pub(crate) fn call(
-        &self,
-        caller: &Caller,
-        operation: &'static Operation,
-        body: &[u8],
-    ) -> Result<Value, AwsError> {
-        operation.run(self, caller, &Input::parse(operation, body)?)
     }
 
     /// Lists all keys with their versions, without key material.

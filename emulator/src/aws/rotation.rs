@@ -18,15 +18,19 @@ pub(super) fn enable_key_rotation(
     caller: &Caller,
     input: &Input,
 ) -> Result<Value, AwsError> {
-    let days = input
-        .integer("RotationPeriodInDays", 90..=2560)?
-        .and_then(|days| u32::try_from(days).ok());
+    let days = period_input(input)?;
     set(
         aws,
         caller,
         input,
         Some(days.unwrap_or(DEFAULT_PERIOD_DAYS)),
     )
+}
+
+/// The rotation period that a request states.
+pub(super) fn period_input(input: &Input) -> Result<Option<u32>, AwsError> {
+    let days = input.integer("RotationPeriodInDays", 90..=2560)?;
+    Ok(days.and_then(|days| u32::try_from(days).ok()))
 }
 
 pub(super) fn disable_key_rotation(

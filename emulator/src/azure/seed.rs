@@ -6,7 +6,8 @@ use std::fmt;
 use jsonwebtoken::jwk::JwkSet;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Azure;
@@ -15,22 +16,22 @@ use super::names::{HSM, is_vault_name};
 use super::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
 
 /// The `azure` part of a seed file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AzureSeed {
     /// Applications and managed identities, in addition to the well-known one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub applications: Vec<SeedApplication>,
     /// Issuers whose assertions applications may log in with.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<SeedIssuer>,
     /// Vaults, in addition to the well-known one or replacing it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vaults: Vec<SeedVault>,
 }
 
 /// An application with its service principal, or a managed identity.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedApplication {
     /// Client id, a GUID.
@@ -38,13 +39,16 @@ pub struct SeedApplication {
     /// Object id of its service principal, a GUID; permissions refer to it.
     pub object_id: String,
     /// Display name; the client id if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Client secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// Certificate to log in with, as PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     /// Federated credentials.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federated: Vec<SeedFederated>,
     /// Makes it a managed identity, whose tokens the instance metadata service returns.
     #[serde(default)]
@@ -75,7 +79,7 @@ impl SeedApplication {
 }
 
 /// A federated credential.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeedFederated {
     /// `iss` of the assertion.
@@ -92,7 +96,7 @@ fn exchange() -> String {
 }
 
 /// A token issuer and its keys.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeedIssuer {
     /// `iss` of its assertions.
@@ -102,20 +106,22 @@ pub struct SeedIssuer {
 }
 
 /// A vault.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedVault {
     /// First label of the host name; for a managed HSM with `.managedhsm`.
     pub name: String,
     /// Location; `eastus` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// Access policies; they decide if there are no roles.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<SeedPolicy>,
     /// Role assignments; if there are any, they decide instead of the policies.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<SeedRole>,
     /// Retention period of deleted keys, 7 to 90 days; 90 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<u32>,
 }
 
@@ -133,7 +139,7 @@ impl SeedVault {
 }
 
 /// Permissions of a principal on keys.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedPolicy {
     /// Object id of the principal.
@@ -143,7 +149,7 @@ pub struct SeedPolicy {
 }
 
 /// A role of a principal on a vault.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedRole {
     /// Object id of the principal.

@@ -4,32 +4,35 @@
 use crate::well_known::GCP_TOKEN_URI;
 use std::fmt;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Gcp;
 use super::identity::{Account, KeyFile};
 
 /// The `gcp` part of a seed file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GcpSeed {
     /// Service accounts, in addition to the well-known one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub service_accounts: Vec<SeedServiceAccount>,
     /// Bindings on projects, key rings and keys, which need not exist yet.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<SeedBinding>,
     /// Account whose tokens the metadata server returns; the well-known one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_account: Option<String>,
 }
 
 /// A service account.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SeedServiceAccount {
     /// Email address, `NAME@PROJECT.iam.gserviceaccount.com`.
     pub email: String,
     /// Content of one of its key files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
 }
 
@@ -52,7 +55,7 @@ impl fmt::Debug for SeedServiceAccount {
 }
 
 /// A role on a resource and everything below it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeedBinding {
     /// `projects/P`, or the full name of a key ring or key.

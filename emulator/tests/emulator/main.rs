@@ -34,6 +34,7 @@ mod refusals;
 mod rotation_load;
 mod sdk;
 mod seed;
+mod seed_aws;
 mod signing;
 mod sigv4_vectors;
 mod support;

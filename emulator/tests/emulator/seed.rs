@@ -102,7 +102,7 @@ async fn invalid_seed_error_names_the_entry_and_repeats_no_secret() {
     assert!(
         error
             .to_string()
-            .contains("key 1 (no-prefix): CreateAlias was refused with ValidationException"),
+            .contains("keys[0] (no-prefix): CreateAlias was refused with ValidationException"),
         "{error}"
     );
     let bad_account = seed("credentials: [{id: A, secret: s, account: '1'}]").unwrap();

@@ -1,0 +1,67 @@
+//! Why a seed cannot be used.
+
+use std::path::PathBuf;
+
+/// Why a seed cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The file could not be read.
+    #[error("cannot read the seed file {}: {source}", path.display())]
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is not YAML, or has unknown fields or wrong types.
+    #[error("the seed file {} is not valid: {reason}", path.display())]
+    Parse {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line, column and what is wrong.
+        reason: String,
+    },
+    /// The emulator rejected an operation for a key of the seed.
+    #[error("seed: {path} ({what}): {operation} was refused with {code}: {message}")]
+    Refused {
+        /// Place of the key in the file, such as `keys[0]`.
+        path: String,
+        /// Its first alias, or its description.
+        what: String,
+        /// The operation.
+        operation: &'static str,
+        /// The vendor's error code.
+        code: String,
+        /// The vendor's error message.
+        message: String,
+    },
+    /// A value cannot be used.
+    #[error("seed: {path}: {reason}")]
+    Invalid {
+        /// Place of the value in the file, such as `keys[0].versions[1].material`.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The `azure` part cannot be applied.
+    #[error("seed: azure: {0}")]
+    Azure(String),
+    /// The `gcp` part cannot be applied.
+    #[error("seed: gcp: {0}")]
+    Gcp(String),
+    /// A key cannot be written out.
+    #[error("cannot export: {0}")]
+    Export(String),
+    /// The emulator stopped meanwhile.
+    #[error("seed: the emulator stopped before the seed was applied")]
+    Stopped,
+}
+
+impl SeedError {
+    pub(crate) fn invalid(path: &str, reason: String) -> Self {
+        Self::Invalid {
+            path: path.to_owned(),
+            reason,
+        }
+    }
+}
