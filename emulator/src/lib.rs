@@ -36,6 +36,7 @@ mod fault_file;
 mod gcp;
 mod http;
 mod ids;
+mod nearest;
 mod oauth;
 mod pipeline;
 mod private_file;

@@ -95,6 +95,12 @@ impl KeyType {
     }
 }
 
+/// The name of a curve in a JSON Web Key. Vaults have no others.
+pub(super) fn curve_name(curve: Curve) -> &'static str {
+    let known = CURVES.iter().find(|(_, known)| *known == curve);
+    known.map_or("", |(name, _)| name)
+}
+
 fn in_hardware(kty: &'static str) -> &'static str {
     match kty {
         "RSA" => "RSA-HSM",
@@ -170,11 +176,7 @@ pub(super) fn public_members(key: Option<&PublicKey>) -> Map<String, Value> {
             members.insert("e".into(), encode_base64url(e));
         }
         Some(PublicKey::Ec { curve, x, y, .. }) => {
-            let name = CURVES
-                .iter()
-                .find(|(_, known)| known == curve)
-                .map_or("", |(name, _)| name);
-            members.insert("crv".into(), name.into());
+            members.insert("crv".into(), curve_name(*curve).into());
             members.insert("x".into(), encode_base64url(x));
             members.insert("y".into(), encode_base64url(y));
         }

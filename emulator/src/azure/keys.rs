@@ -281,15 +281,15 @@ pub(super) fn not_deleted(key: &Key, name: &KeyName) -> Result<(), AzureError> {
 }
 
 /// What an update request changes in a version.
-struct VersionUpdate {
+pub(super) struct VersionUpdate {
     enabled: Option<bool>,
     not_before: Option<Timestamp>,
     expires: Option<Timestamp>,
-    tags: Option<BTreeMap<String, String>>,
+    pub(super) tags: Option<BTreeMap<String, String>>,
 }
 
 impl VersionUpdate {
-    fn from_request(input: &Input) -> Result<Self, AzureError> {
+    pub(super) fn from_request(input: &Input) -> Result<Self, AzureError> {
         let attributes = input.object("attributes")?.unwrap_or_default();
         let (not_before, expires) = (attributes.time("nbf")?, attributes.time("exp")?);
         if let (Some(from), Some(until)) = (not_before, expires)
@@ -320,7 +320,7 @@ impl VersionUpdate {
 }
 
 /// Converts operations to the service's spelling; fails on unknown ones.
-fn parse_operations(operations: Vec<String>) -> Result<Vec<String>, AzureError> {
+pub(super) fn parse_operations(operations: Vec<String>) -> Result<Vec<String>, AzureError> {
     let known = operations.iter().map(|operation| {
         let known = OPERATIONS
             .iter()

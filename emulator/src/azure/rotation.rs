@@ -72,15 +72,15 @@ fn action_to_json(action: &LifetimeAction) -> Value {
 }
 
 /// A policy of a request.
-struct PolicyRequest {
-    trigger: Option<Trigger>,
-    lifetime: Option<Period>,
-    actions: Vec<LifetimeAction>,
-    expiry_time: Option<String>,
+pub(super) struct PolicyRequest {
+    pub(super) trigger: Option<Trigger>,
+    pub(super) lifetime: Option<Period>,
+    pub(super) actions: Vec<LifetimeAction>,
+    pub(super) expiry_time: Option<String>,
 }
 
 impl PolicyRequest {
-    fn from_request(input: &Input) -> Result<Self, AzureError> {
+    pub(super) fn from_request(input: &Input) -> Result<Self, AzureError> {
         let attributes = input.object("attributes")?.unwrap_or_default();
         let expiry = attributes
             .string("expiryTime")?

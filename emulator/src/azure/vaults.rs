@@ -285,6 +285,11 @@ impl Vaults {
         self.read().vaults.get(&name.to_ascii_lowercase()).cloned()
     }
 
+    /// All vaults and managed HSMs.
+    pub(crate) fn all(&self) -> Vec<Arc<Vault>> {
+        self.read().vaults.values().cloned().collect()
+    }
+
     /// The vaults that Resource Manager lists as vaults. Managed HSMs are another resource type.
     pub(crate) fn managed(&self) -> Vec<Arc<Vault>> {
         self.read()

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::nearest::nearest;
+
 /// Why a seed cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
@@ -43,9 +45,6 @@ pub enum SeedError {
         /// What is wrong.
         reason: String,
     },
-    /// The `azure` part cannot be applied.
-    #[error("seed: azure: {0}")]
-    Azure(String),
     /// The `gcp` part cannot be applied.
     #[error("seed: gcp: {0}")]
     Gcp(String),
@@ -58,6 +57,17 @@ pub enum SeedError {
 }
 
 impl SeedError {
+    /// A name that is none of the known ones.
+    pub(crate) fn unknown(path: &str, what: &str, given: &str, known: &[&str]) -> Self {
+        let nearest = nearest(given, known).map(|name| format!(" (did you mean {name}?)"));
+        let reason = format!(
+            "there is no {what} {given}{}; there are {}",
+            nearest.unwrap_or_default(),
+            known.join(", ")
+        );
+        Self::invalid(path, reason)
+    }
+
     pub(crate) fn invalid(path: &str, reason: String) -> Self {
         Self::Invalid {
             path: path.to_owned(),

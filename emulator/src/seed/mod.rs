@@ -21,7 +21,9 @@ use crate::aws::seed::{apply, export};
 use crate::aws::service::AwsService;
 use crate::azure::Azure;
 pub use crate::azure::seed::{
-    AzureSeed, SeedApplication, SeedFederated, SeedIssuer, SeedPolicy, SeedRole, SeedVault,
+    AzureSeed, SeedApplication, SeedFederated, SeedIssuer, SeedLifetimeAction, SeedPolicy,
+    SeedResourceGroup, SeedRole, SeedRoleAssignment, SeedRotationPolicy, SeedVault, SeedVaultKey,
+    SeedVaultKeyVersion,
 };
 use crate::gcp::Gcp;
 pub use crate::gcp::seed::{GcpSeed, SeedBinding, SeedServiceAccount};
@@ -76,7 +78,7 @@ impl SeedFile {
     /// what callers log in with are left out.
     pub(crate) fn export(
         aws: &AwsService,
-        _azure: &Azure,
+        azure: &Azure,
         _gcp: &Gcp,
         with_material: bool,
     ) -> Result<Self, KeyError> {
@@ -86,6 +88,7 @@ impl SeedFile {
                 false => Vec::new(),
             },
             keys: export::keys(&aws.aws, with_material)?,
+            azure: AzureSeed::export(azure, with_material)?,
             ..Self::default()
         })
     }
@@ -93,11 +96,14 @@ impl SeedFile {
     /// Creates what the seed file has.
     pub(crate) fn apply(&self, aws: &Aws, azure: &Azure, gcp: &Gcp) -> Result<(), SeedError> {
         self.gcp.apply(gcp).map_err(SeedError::Gcp)?;
-        self.azure.apply(azure).map_err(SeedError::Azure)?;
+        self.azure.apply(azure)?;
         apply::apply(&self.keys, aws)
     }
 
     fn materials(&mut self) -> impl Iterator<Item = &mut SeedMaterial> {
-        self.keys.iter_mut().flat_map(SeedKey::materials)
+        let vaults = self.azure.vaults.iter_mut();
+        let vault_keys = vaults.flat_map(|vault| &mut vault.keys);
+        let keys = self.keys.iter_mut().flat_map(SeedKey::materials);
+        keys.chain(vault_keys.flat_map(SeedVaultKey::materials))
     }
 }

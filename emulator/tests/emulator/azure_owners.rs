@@ -1,12 +1,10 @@
 //! A principal with all permissions in one vault reaches nothing of another, however a request
 //! names the two.
 
+use kmslab_emulator::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
 use kmslab_emulator::well_known::{
     AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_TENANT,
 };
-use std::collections::BTreeSet;
-
-use kmslab_emulator::seed::{AzureSeed, SeedApplication, SeedPolicy, SeedRole, SeedVault};
 use kmslab_emulator::{Emulator, SeedFile};
 use serde_json::{Value, json};
 
@@ -21,10 +19,7 @@ const VERSION: &str = "api-version=7.6";
 /// Creates the vaults `mine` and `theirs`. The tested principal may do everything in the first, the
 /// well-known application in both.
 async fn two_vaults(rbac: bool) -> Emulator {
-    let all = |object: &str| SeedPolicy {
-        object_id: object.into(),
-        keys: BTreeSet::from(["all".to_owned()]),
-    };
+    let all = |object: &str| SeedPolicy::new(object, ["all"]);
     let role = |object: &str| SeedRole {
         object_id: object.into(),
         role: "Key Vault Administrator".into(),

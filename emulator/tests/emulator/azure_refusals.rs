@@ -3,7 +3,6 @@
 use kmslab_emulator::well_known::{
     AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_OBJECT_ID, AZURE_TENANT,
 };
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -167,13 +166,7 @@ const OTHER_OBJECT: &str = "66666666-7777-4888-8999-aaaaaaaaaaaa";
 /// and decrypt in the first and use keys in the second.
 async fn shared() -> Emulator {
     let default = AZURE_OBJECT_ID;
-    let policy = |object: &str, keys: &[&str]| SeedPolicy {
-        object_id: object.into(),
-        keys: keys
-            .iter()
-            .map(|&key| key.to_owned())
-            .collect::<BTreeSet<_>>(),
-    };
+    let policy = |object: &str, keys: &[&str]| SeedPolicy::new(object, keys.iter().copied());
     let role = |object: &str, role: &str| SeedRole {
         object_id: object.into(),
         role: role.into(),

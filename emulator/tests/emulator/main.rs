@@ -35,6 +35,7 @@ mod rotation_load;
 mod sdk;
 mod seed;
 mod seed_aws;
+mod seed_azure;
 mod signing;
 mod sigv4_vectors;
 mod support;

@@ -38,10 +38,7 @@ pub(crate) struct Cloud {
 }
 
 fn seed() -> SeedFile {
-    let policy = |object: &str, keys: &[&str]| SeedPolicy {
-        object_id: object.into(),
-        keys: keys.iter().map(|&key| key.to_owned()).collect(),
-    };
+    let policy = |object: &str, keys: &[&str]| SeedPolicy::new(object, keys.iter().copied());
     let role = |object: &str, role: &str| SeedRole {
         object_id: object.into(),
         role: role.into(),

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{KeyRef, VersionRef, append_and_schedule};
 use crate::{
-    Cause, Front, Key, KeyError, KeyState, NewVersion, Period, Trigger, Version, VersionFields,
-    VersionState, material,
+    Cause, Front, Key, KeyError, KeyState, NewVersion, Period, Rotation, Trigger, Version,
+    VersionFields, VersionState, material,
 };
 
 /// When a key rotates. The default is: never.
@@ -20,6 +20,19 @@ pub struct RotationPolicy {
     pub first: Option<Timestamp>,
     /// Lifetime of the versions that rotations make.
     pub lifetime: Option<Period>,
+}
+
+impl RotationPolicy {
+    /// The rotation of a key with this policy, whose newest version was created at `made` and
+    /// expires at `expires`.
+    pub fn rotation(self, now: Timestamp, made: Timestamp, expires: Option<Timestamp>) -> Rotation {
+        let mut rotation = Rotation {
+            lifetime: self.lifetime,
+            ..Rotation::default()
+        };
+        rotation.schedule(self.trigger, self.first, now, made, expires);
+        rotation
+    }
 }
 
 impl<'a, F: Front> KeyRef<'a, F> {

@@ -128,6 +128,18 @@ impl Directory {
         known.issuers.push(Arc::new(issuer));
     }
 
+    /// All applications, in the order in which they were added.
+    pub(crate) fn applications(&self) -> Vec<Arc<Application>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.applications.clone()
+    }
+
+    /// All trusted issuers.
+    pub(crate) fn issuers(&self) -> Vec<Arc<Issuer>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.issuers.clone()
+    }
+
     /// Removes everything.
     pub(crate) fn clear(&self) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Entries::default();

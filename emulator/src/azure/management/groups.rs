@@ -40,6 +40,29 @@ impl Group {
 }
 
 impl Azure {
+    /// Creates a group or replaces the one with the same name, for seeds.
+    pub(crate) fn put_group(&self, name: &str, location: &str, tags: Value) {
+        let group = Group {
+            tags,
+            ..Group::new(name, location)
+        };
+        let key = name.to_ascii_lowercase();
+        self.management.write().insert(key, group);
+    }
+
+    /// Name, location and tags of all groups.
+    pub(crate) fn groups(&self) -> Vec<(String, String, Value)> {
+        let groups = self.management.read();
+        let parts = |group: &Group| {
+            (
+                group.name.clone(),
+                group.location.clone(),
+                group.tags.clone(),
+            )
+        };
+        groups.values().map(parts).collect()
+    }
+
     pub(super) fn group(&self, request: Request<'_>, name: &str) -> Outcome {
         let key = name.to_ascii_lowercase();
         match *request.method {

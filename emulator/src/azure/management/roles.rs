@@ -14,9 +14,9 @@ use crate::azure::wire::query_parameter;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Assignment {
     /// A GUID chosen by the caller.
-    name: String,
+    pub(crate) name: String,
     /// A resource id in lower case.
-    scope: String,
+    pub(crate) scope: String,
     pub(crate) object_id: String,
     pub(crate) role: Role,
 }

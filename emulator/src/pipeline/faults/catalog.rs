@@ -1,13 +1,11 @@
 //! What each cloud has that faults name: its operations and its error codes.
 
+use crate::nearest::nearest;
 use kmslab_emulator_api::{Cloud, Effect, Fault, InvalidFault};
 
 /// Message of an `error=CODE` response. The vendors' texts depend on the cause, which an injected
 /// error does not have.
 pub(crate) const INJECTED: &str = "Injected by a fault of the kmslab emulator.";
-
-/// Below this similarity, from 0 to 1, another name is not what was meant.
-const MIN_SIMILARITY: f64 = 0.5;
 
 /// The names of one cloud.
 #[derive(Debug, Clone)]
@@ -56,19 +54,6 @@ pub(crate) fn validate(fault: &Fault, catalogs: &[Catalog]) -> Result<(), Invali
         }
     }
     Ok(())
-}
-
-/// The name that is the most similar to `text`.
-fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
-    let text = text.to_ascii_lowercase();
-    let similar = names.iter().map(|name| {
-        let lower = name.to_ascii_lowercase();
-        let contains = lower.contains(&text);
-        let similarity = strsim::sorensen_dice(&lower, &text);
-        (if contains { 1.0 } else { similarity }, *name)
-    });
-    let best = similar.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    (best.0 >= MIN_SIMILARITY).then_some(best.1)
 }
 
 #[cfg(test)]

@@ -1,23 +1,23 @@
-//! The `azure` part of a seed file: applications, token issuers and vaults.
+//! The `azure` part of a seed file: applications, token issuers, resource groups, role assignments,
+//! and vaults with their keys.
+
+pub(crate) mod apply;
+pub(crate) mod export;
+mod keys;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use jsonwebtoken::jwk::JwkSet;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use serde_json::Value;
 
-use super::Azure;
-use super::identity::{Application, Federated, Issuer, managed_identity_id};
-use super::names::{HSM, is_vault_name};
-use super::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
+pub use keys::{SeedLifetimeAction, SeedRotationPolicy, SeedVaultKey, SeedVaultKeyVersion};
 
 /// The `azure` part of a seed file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AzureSeed {
     /// Applications and managed identities, in addition to the well-known one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -25,6 +25,12 @@ pub struct AzureSeed {
     /// Issuers whose assertions applications may log in with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<SeedIssuer>,
+    /// Resource groups, in addition to those of the vaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_groups: Vec<SeedResourceGroup>,
+    /// Role assignments on a key, a vault, a resource group or the subscription.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub role_assignments: Vec<SeedRoleAssignment>,
     /// Vaults, in addition to the well-known one or replacing it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vaults: Vec<SeedVault>,
@@ -44,15 +50,25 @@ pub struct SeedApplication {
     /// Client secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// Further client secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Certificate to log in with, as PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// Further certificates, as PEM.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// Federated credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federated: Vec<SeedFederated>,
     /// Makes it a managed identity, whose tokens the instance metadata service returns.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub managed_identity: bool,
+    /// Resource id of the managed identity; by default one in the resource group `kmslab` with the
+    /// display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_identity_id: Option<String>,
 }
 
 impl fmt::Debug for SeedApplication {
@@ -71,9 +87,12 @@ impl SeedApplication {
             object_id: object_id.into(),
             name: None,
             secret: None,
+            secrets: Vec::new(),
             certificate: None,
+            certificates: Vec::new(),
             federated: Vec::new(),
             managed_identity: false,
+            managed_identity_id: None,
         }
     }
 }
@@ -120,9 +139,31 @@ pub struct SeedVault {
     /// Role assignments; if there are any, they decide instead of the policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<SeedRole>,
+    /// Whether roles decide instead of the policies; by default if there are roles here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rbac: Option<bool>,
     /// Retention period of deleted keys, 7 to 90 days; 90 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<u32>,
+    /// Resource group; `kmslab` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
+    /// `standard`, which is the default, or `premium`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sku: Option<String>,
+    /// Tags, as in Resource Manager.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub tags: Value,
+    /// Network rules, as in Resource Manager; not enforced.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub network_acls: Value,
+    /// When the vault was deleted; the time of the deletion of a vault that can be recovered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::seed::value::Time>")]
+    pub deleted: Option<Timestamp>,
+    /// Keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<SeedVaultKey>,
 }
 
 impl SeedVault {
@@ -133,7 +174,14 @@ impl SeedVault {
             location: None,
             policies: Vec::new(),
             roles: Vec::new(),
+            rbac: None,
             retention_days: None,
+            resource_group: None,
+            sku: None,
+            tags: Value::Null,
+            network_acls: Value::Null,
+            deleted: None,
+            keys: Vec::new(),
         }
     }
 }
@@ -146,6 +194,20 @@ pub struct SeedPolicy {
     pub object_id: String,
     /// Permissions, such as `encrypt` and `decrypt`, or `all`.
     pub keys: BTreeSet<String>,
+    /// Permissions on secrets and certificates, as in Resource Manager; not used.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub others: Value,
+}
+
+impl SeedPolicy {
+    /// Permissions on keys only.
+    pub fn new<'a>(object_id: impl Into<String>, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            object_id: object_id.into(),
+            keys: keys.into_iter().map(str::to_owned).collect(),
+            others: Value::Null,
+        }
+    }
 }
 
 /// A role of a principal on a vault.
@@ -158,118 +220,34 @@ pub struct SeedRole {
     pub role: String,
 }
 
-impl AzureSeed {
-    /// Applies the seed. The error names the entry that is wrong.
-    pub(crate) fn apply(&self, azure: &Azure) -> Result<(), String> {
-        for application in &self.applications {
-            azure.identity.directory.add(application.made()?);
-        }
-        for issuer in &self.issuers {
-            let keys: JwkSet = serde_json::from_str(&issuer.jwks).map_err(|error| {
-                format!(
-                    "issuer {}: jwks is not a JSON Web Key Set: {error}",
-                    issuer.url
-                )
-            })?;
-            azure.identity.directory.trust(Issuer {
-                url: issuer.url.clone(),
-                keys,
-            });
-        }
-        for vault in &self.vaults {
-            azure.add_vault(vault.made()?);
-        }
-        Ok(())
-    }
+/// A resource group.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedResourceGroup {
+    /// Name.
+    pub name: String,
+    /// Location; `eastus` if absent.
+    #[serde(default = "default_location")]
+    pub location: String,
+    /// Tags, as in Resource Manager.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub tags: Value,
 }
 
-impl SeedApplication {
-    fn made(&self) -> Result<Application, String> {
-        for (what, id) in [("clientId", &self.client_id), ("objectId", &self.object_id)] {
-            uuid::Uuid::parse_str(id).map_err(|_| {
-                format!("application {}: {what} {id} is not a GUID", self.client_id)
-            })?;
-        }
-        let certificate = self.certificate.as_deref().map(certificate_der).transpose();
-        let certificate =
-            certificate.map_err(|why| format!("application {}: {why}", self.client_id))?;
-        let managed = self.managed_identity.then(|| {
-            managed_identity_id("kmslab", self.name.as_deref().unwrap_or(&self.client_id))
-        });
-        Ok(Application {
-            client_id: self.client_id.clone(),
-            object_id: self.object_id.clone(),
-            name: self.name.clone().unwrap_or_else(|| self.client_id.clone()),
-            secrets: self
-                .secret
-                .iter()
-                .map(|secret| Zeroizing::new(secret.clone()))
-                .collect(),
-            certificates: certificate.into_iter().collect(),
-            federated: self
-                .federated
-                .iter()
-                .map(|there| Federated {
-                    issuer: there.issuer.clone(),
-                    subject: there.subject.clone(),
-                    audience: there.audience.clone(),
-                })
-                .collect(),
-            managed,
-        })
-    }
+fn default_location() -> String {
+    "eastus".to_owned()
 }
 
-/// Returns the first certificate of a PEM file.
-fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
-    match CertificateDer::from_pem_slice(pem.as_bytes()) {
-        Ok(der) => Ok(der.to_vec()),
-        Err(_) => Err("certificate has no PEM certificate".to_owned()),
-    }
-}
-
-impl SeedVault {
-    fn made(&self) -> Result<Vault, String> {
-        let name = &self.name;
-        if !is_vault_name(name.strip_suffix(HSM).unwrap_or(name)) {
-            return Err(format!(
-                "vault {name}: a vault's name has 3 to 24 letters, digits and dashes, a letter first, no two dashes together"
-            ));
-        }
-        let retention_days = self.retention_days.unwrap_or(90);
-        if !(7..=90).contains(&retention_days) {
-            return Err(format!("vault {name}: retentionDays must be from 7 to 90"));
-        }
-        let roles = self.roles.iter().map(|there| {
-            let role = Role::parse(&there.role).ok_or_else(|| {
-                let known: Vec<&str> = Role::all().map(Role::name).collect();
-                format!(
-                    "vault {name}: there is no role {}; there are {}",
-                    there.role,
-                    known.join(", ")
-                )
-            })?;
-            Ok(RoleAssignment {
-                object_id: there.object_id.clone(),
-                role,
-            })
-        });
-        let mut vault = Vault::new(name);
-        vault.roles = roles.collect::<Result<_, String>>()?;
-        vault.rbac = !vault.roles.is_empty();
-        vault.policies = self
-            .policies
-            .iter()
-            .map(|policy| AccessPolicy {
-                object_id: policy.object_id.clone(),
-                keys: policy.keys.clone(),
-                others: serde_json::Value::Null,
-            })
-            .collect();
-        vault.retention_days = retention_days;
-        if let Some(location) = &self.location {
-            vault.location.clone_from(location);
-        }
-        Ok(vault)
-    }
+/// A role of a principal on a scope and everything below it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeedRoleAssignment {
+    /// Name of the assignment, a GUID.
+    pub name: String,
+    /// Resource id of the scope.
+    pub scope: String,
+    /// Object id of the principal.
+    pub object_id: String,
+    /// Name of the role, such as `Key Vault Crypto User`, or its id.
+    pub role: String,
 }
