@@ -10,7 +10,7 @@ pub(crate) fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
         let lower = name.to_ascii_lowercase();
         let contains = lower.contains(&text);
         let similarity = strsim::sorensen_dice(&lower, &text);
-        (if contains { 1.0 } else { similarity }, *name)
+        (similarity + if contains { 1.0 } else { 0.0 }, *name)
     });
     let best = similar.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     (best.0 >= MIN_SIMILARITY).then_some(best.1)

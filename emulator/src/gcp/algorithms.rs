@@ -203,6 +203,11 @@ const ALGORITHMS: &[AlgorithmInfo] = &[
     mac(Name::HmacSha512, 512),
 ];
 
+/// All supported algorithms.
+pub(crate) fn names() -> impl Iterator<Item = Name> {
+    ALGORITHMS.iter().map(|info| info.name)
+}
+
 /// Finds a supported algorithm.
 pub(crate) fn find(name: Name) -> Option<&'static AlgorithmInfo> {
     ALGORITHMS.iter().find(|row| row.name == name)

@@ -80,6 +80,27 @@ impl Policies {
         })
     }
 
+    /// All policies with their revisions, by the name of the resource.
+    pub(crate) fn all(&self) -> BTreeMap<String, (u64, Vec<Binding>)> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Replaces a policy and its revision, for seeds.
+    pub(crate) fn put(
+        &self,
+        resource: &str,
+        revision: u64,
+        bindings: Vec<Binding>,
+    ) -> Result<(), GcpError> {
+        bindings.iter().try_for_each(validate)?;
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(resource.to_owned(), (revision, bindings));
+        Ok(())
+    }
+
     /// Adds a binding, for seeds.
     pub(crate) fn add(&self, resource: &str, role: &str, member: &str) -> Result<(), GcpError> {
         let mut policy = self.get(resource);

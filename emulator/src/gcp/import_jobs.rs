@@ -24,18 +24,28 @@ const LIFETIME: SignedDuration = SignedDuration::from_hours(72);
 /// An import job; its wrapping key is in the core.
 #[derive(Debug, Clone)]
 pub(crate) struct ImportJob {
-    method: ImportMethod,
-    level: ProtectionLevel,
-    created: Timestamp,
+    pub(super) method: ImportMethod,
+    pub(super) level: ProtectionLevel,
+    pub(super) created: Timestamp,
 }
 
+/// The methods that import jobs may have.
+pub(super) const METHODS: &[ImportMethod] = &[
+    ImportMethod::RsaOaep3072Sha1Aes256,
+    ImportMethod::RsaOaep4096Sha1Aes256,
+    ImportMethod::RsaOaep3072Sha256Aes256,
+    ImportMethod::RsaOaep4096Sha256Aes256,
+    ImportMethod::RsaOaep3072Sha256,
+    ImportMethod::RsaOaep4096Sha256,
+];
+
 /// The realm of a key ring's wrapping keys.
-fn realm(ring: &RingName) -> Realm {
+pub(super) fn wrapping_realm(ring: &RingName) -> Realm {
     Realm::new(format!("gcpimport/{ring}"))
 }
 
 /// The method's RSA modulus length, its padding, and whether an AES key wraps the material.
-fn unwrapping(method: ImportMethod) -> Option<(u16, RsaPadding, bool)> {
+pub(super) fn unwrapping(method: ImportMethod) -> Option<(u16, RsaPadding, bool)> {
     use ImportMethod as M;
     Some(match method {
         M::RsaOaep3072Sha1Aes256 => (3072, RsaPadding::OaepSha1, true),
@@ -60,9 +70,26 @@ impl Gcp {
             .ok_or_else(|| GcpError::not_found("ImportJob", name))
     }
 
+    /// The import jobs of a key ring.
+    pub(super) fn jobs_of(&self, ring: &RingName) -> Vec<(ImportJobName, ImportJob)> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        let of_ring = jobs.iter().filter(|(name, _)| name.ring == *ring);
+        of_ring
+            .map(|(name, job)| (name.clone(), job.clone()))
+            .collect()
+    }
+
+    /// Adds an import job, whose wrapping key is in [`wrapping_realm`], for seeds.
+    pub(super) fn put_job(&self, name: &ImportJobName, job: ImportJob) {
+        self.jobs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone(), job);
+    }
+
     fn wrapping_key(&self, name: &ImportJobName) -> Result<KeyRef<'_>, GcpError> {
         self.core
-            .key(&realm(&name.ring), &KeyId::new(name.job.as_str()))
+            .key(&wrapping_realm(&name.ring), &KeyId::new(name.job.as_str()))
             .map_err(GcpError::internal)
     }
 
@@ -159,15 +186,12 @@ pub(crate) fn create(
     };
     let key = gcp
         .core
-        .create(&realm(&name.ring), new)
+        .create(&wrapping_realm(&name.ring), new)
         .map_err(|error| match error {
             KeyError::AlreadyExists { .. } => GcpError::already_exists("ImportJob", &name),
             error => GcpError::internal(error),
         })?;
-    gcp.jobs
-        .write()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(name.clone(), job.clone());
+    gcp.put_job(&name, job.clone());
     gcp.finish_pending(&key);
     gcp.to_proto(&name, &job)
 }

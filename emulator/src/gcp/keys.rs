@@ -78,25 +78,14 @@ pub(crate) fn create(
     let requested = request
         .crypto_key
         .ok_or_else(|| GcpError::bad_field("crypto_key", "The CryptoKey is required."))?;
-    let row = template(&requested)?;
+    let (row, data) = key_data(&requested)?;
     let rotation = rotation(&requested, row.purpose, gcp.core.now())?;
-    let data = KeyData {
-        purpose: row.purpose,
-        template: VersionTemplate {
-            algorithm: row.name,
-            protection: protection(&requested)?,
-        },
-        import_only: requested.import_only,
-        destroy_after: destroy_after(&requested)?,
-        labels: requested.labels,
-    };
     if data.import_only && !request.skip_initial_version_creation {
         return Err(GcpError::bad_field(
             "crypto_key.import_only",
             "A CryptoKey that is import_only has no initial version: skip_initial_version_creation must be set.",
         ));
     }
-    validate_labels(&data.labels)?;
     gcp.allow(caller, "cloudkms.cryptoKeys.create", &request.parent)?;
     gcp.ring(&ring)?;
     let name = KeyName {
@@ -128,6 +117,25 @@ pub(crate) fn create(
     }
     gcp.finish_pending(&key);
     Ok(wire::crypto_key(&name, &key))
+}
+
+/// The algorithm and the data of a key to create.
+pub(super) fn key_data(
+    requested: &kms::CryptoKey,
+) -> Result<(&'static AlgorithmInfo, KeyData), GcpError> {
+    let row = template(requested)?;
+    let data = KeyData {
+        purpose: row.purpose,
+        template: VersionTemplate {
+            algorithm: row.name,
+            protection: protection(requested)?,
+        },
+        import_only: requested.import_only,
+        destroy_after: destroy_after(requested)?,
+        labels: requested.labels.clone(),
+    };
+    validate_labels(&data.labels)?;
+    Ok((row, data))
 }
 
 /// A new version of a template, pending if its material takes long to generate.
@@ -252,7 +260,7 @@ fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), GcpError> {
 }
 
 /// The rotation trigger of a request and its first date.
-fn rotation(
+pub(super) fn rotation(
     requested: &kms::CryptoKey,
     purpose: Purpose,
     now: Timestamp,

@@ -58,7 +58,7 @@ pub(crate) struct Gcp {
     /// Key rings with their creation times. They cannot be deleted.
     rings: RwLock<BTreeMap<RingName, Timestamp>>,
     jobs: RwLock<BTreeMap<ImportJobName, ImportJob>>,
-    retired: Retired,
+    pub(crate) retired: Retired,
     hsm: Hsm,
     pub(crate) policies: Policies,
     pub(crate) identity: Identity,
@@ -128,13 +128,19 @@ impl Gcp {
     }
 
     pub(crate) fn add_ring(&self, name: &RingName) -> Result<Timestamp, GcpError> {
+        let now = self.core.now();
+        self.put_ring(name, now)?;
+        Ok(now)
+    }
+
+    /// Creates a key ring that was created at `created`.
+    fn put_ring(&self, name: &RingName, created: Timestamp) -> Result<(), GcpError> {
         let mut rings = self.rings.write().unwrap_or_else(PoisonError::into_inner);
         if rings.contains_key(name) {
             return Err(GcpError::already_exists("KeyRing", name));
         }
-        let now = self.core.now();
-        rings.insert(name.clone(), now);
-        Ok(now)
+        rings.insert(name.clone(), created);
+        Ok(())
     }
 
     fn key(&self, name: &KeyName) -> Result<KeyRef<'_>, GcpError> {

@@ -57,6 +57,19 @@ impl Retired {
         create()
     }
 
+    /// Name, id of the retired resource and time of the deletion of all deleted keys.
+    pub(crate) fn all(&self) -> Vec<(KeyName, String, Timestamp)> {
+        let records = self.read();
+        let keys = records.keys.iter();
+        keys.map(|(name, (id, deleted))| (name.clone(), id.clone(), *deleted))
+            .collect()
+    }
+
+    /// Notes a deleted key, for seeds.
+    pub(crate) fn put(&self, name: KeyName, id: String, deleted: Timestamp) {
+        self.write().keys.insert(name, (id, deleted));
+    }
+
     pub(crate) fn clear(&self) {
         *self.write() = Records::default();
     }

@@ -59,7 +59,7 @@ pub(crate) fn from_proto_timestamp(at: &prost_types::Timestamp) -> Option<Timest
     Timestamp::new(at.seconds, at.nanos).ok()
 }
 
-fn to_proto_duration(seconds: i64) -> prost_types::Duration {
+pub(crate) fn to_proto_duration(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +13,9 @@ use rcgen::{
     CertificateParams, DnType, Issuer, KeyPair, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
 };
 use serde_json::{Value, json};
+
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::tls::set_validity;
 
@@ -119,6 +122,21 @@ impl PublicRsaKey {
             exponent: exponent.big_endian_without_leading_zero().to_vec(),
             pkcs1: key.as_ref().to_vec(),
         }
+    }
+
+    /// A public key of its modulus and exponent, big-endian; `None` if they are not one.
+    pub(crate) fn from_parts(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
+        let components = PublicKeyComponents {
+            n: modulus,
+            e: exponent,
+        };
+        let spki: PublicKeyX509Der<'_> = components.as_der().ok()?;
+        let (_, spki) = SubjectPublicKeyInfo::from_der(spki.as_ref()).ok()?;
+        Some(Self {
+            modulus: modulus.to_vec(),
+            exponent: exponent.to_vec(),
+            pkcs1: spki.subject_public_key.data.to_vec(),
+        })
     }
 
     /// The key as a JSON Web Key with the given id.

@@ -45,9 +45,6 @@ pub enum SeedError {
         /// What is wrong.
         reason: String,
     },
-    /// The `gcp` part cannot be applied.
-    #[error("seed: gcp: {0}")]
-    Gcp(String),
     /// A key cannot be written out.
     #[error("cannot export: {0}")]
     Export(String),

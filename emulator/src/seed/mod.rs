@@ -26,7 +26,11 @@ pub use crate::azure::seed::{
     SeedVaultKeyVersion,
 };
 use crate::gcp::Gcp;
-pub use crate::gcp::seed::{GcpSeed, SeedBinding, SeedServiceAccount};
+pub use crate::gcp::seed::{
+    GcpSeed, SeedBinding, SeedCondition, SeedCryptoKey, SeedCryptoKeyVersion, SeedImportJob,
+    SeedKeyRing, SeedPolicyBinding, SeedPublicKey, SeedResourcePolicy, SeedRetiredKey,
+    SeedServiceAccount,
+};
 pub use error::SeedError;
 pub use material::SeedMaterial;
 
@@ -79,7 +83,7 @@ impl SeedFile {
     pub(crate) fn export(
         aws: &AwsService,
         azure: &Azure,
-        _gcp: &Gcp,
+        gcp: &Gcp,
         with_material: bool,
     ) -> Result<Self, KeyError> {
         Ok(Self {
@@ -89,13 +93,13 @@ impl SeedFile {
             },
             keys: export::keys(&aws.aws, with_material)?,
             azure: AzureSeed::export(azure, with_material)?,
-            ..Self::default()
+            gcp: GcpSeed::export(gcp, with_material)?,
         })
     }
 
     /// Creates what the seed file has.
     pub(crate) fn apply(&self, aws: &Aws, azure: &Azure, gcp: &Gcp) -> Result<(), SeedError> {
-        self.gcp.apply(gcp).map_err(SeedError::Gcp)?;
+        self.gcp.apply(gcp)?;
         self.azure.apply(azure)?;
         apply::apply(&self.keys, aws)
     }
@@ -104,6 +108,8 @@ impl SeedFile {
         let vaults = self.azure.vaults.iter_mut();
         let vault_keys = vaults.flat_map(|vault| &mut vault.keys);
         let keys = self.keys.iter_mut().flat_map(SeedKey::materials);
+        let rings = self.gcp.key_rings.iter_mut();
         keys.chain(vault_keys.flat_map(SeedVaultKey::materials))
+            .chain(rings.flat_map(SeedKeyRing::materials))
     }
 }

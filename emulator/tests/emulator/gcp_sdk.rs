@@ -326,6 +326,7 @@ async fn encrypter_decrypter_role_is_necessary_and_sufficient() {
         service_accounts: vec![(&plugin).into(), (&other).into()],
         bindings: vec![binding],
         metadata_account: Some(PLUGIN.to_owned()),
+        ..GcpSeed::default()
     };
     let seed = SeedFile {
         gcp,

@@ -56,6 +56,7 @@ impl Cloud {
             service_accounts: vec![(&plugin).into(), (&nobody).into()],
             bindings: vec![binding],
             metadata_account: Some(PLUGIN.to_owned()),
+            ..GcpSeed::default()
         };
         let emulator = Emulator::builder()
             .seed(SeedFile {

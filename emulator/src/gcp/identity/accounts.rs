@@ -251,6 +251,14 @@ impl Accounts {
         is_new
     }
 
+    /// Adds an account, or replaces the well-known one. Returns false if another has the address.
+    pub(crate) fn put(&self, account: Account) -> bool {
+        if account.email == OWNER {
+            self.remove(OWNER);
+        }
+        self.add(account)
+    }
+
     pub(crate) fn remove(&self, email: &str) -> bool {
         let mut known = self.write();
         let before = known.all.len();

@@ -17,7 +17,9 @@ use kmslab_keycore::{Clock, Entropy};
 use serde_json::{Value, json};
 
 pub use accounts::KeyFile;
-pub(crate) use accounts::{Account, Accounts, OWNER, client_id, email_address, project_of};
+pub(crate) use accounts::{
+    Account, Accounts, OWNER, PublicKey, client_id, email_address, project_of,
+};
 pub(crate) use token::InvalidToken;
 
 use crate::Auth;
@@ -103,7 +105,7 @@ impl Identity {
         email.clone_into(&mut self.default.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn default(&self) -> String {
+    pub(crate) fn default(&self) -> String {
         self.default
             .read()
             .unwrap_or_else(PoisonError::into_inner)
