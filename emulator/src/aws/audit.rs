@@ -11,7 +11,7 @@ use super::wire::{Input, epoch_seconds};
 use super::{Accept, Aws, AwsError, Caller, audit_export, names};
 use crate::pipeline::audit::Audited;
 
-/// Members that neither are secret nor may be long. CloudTrail omits plaintexts and ciphertexts.
+/// Members that neither are secret nor may be long, in alphabetical order. CloudTrail omits plaintexts and ciphertexts.
 const PARAMETERS: &[&str] = &[
     "AliasName",
     "CustomerMasterKeySpec",
@@ -128,11 +128,11 @@ pub(super) fn get_key_last_usage(
 fn parameters(input: &Input) -> Map<String, Value> {
     let mut left = MAX_PARAMETERS_LEN;
     let mut parameters = Map::new();
-    for name in PARAMETERS {
-        let Some(value) = input.get(name) else {
+    for (name, value) in input.members() {
+        if PARAMETERS.binary_search(&name).is_err() {
             continue;
-        };
-        if let Some(rest) = left.checked_sub(value.to_string().len()) {
+        }
+        if let Some(rest) = left.checked_sub(json_len(value)) {
             left = rest;
             parameters.insert(log_name(name), value.clone());
         }
@@ -143,6 +143,16 @@ fn parameters(input: &Input) -> Map<String, Value> {
             .or_insert_with(|| SYMMETRIC_DEFAULT.into());
     }
     parameters
+}
+
+/// Length of a value as JSON, or more.
+fn json_len(value: &Value) -> usize {
+    // `\u0000` is the longest.
+    let is_escaped = |byte: &u8| *byte < b' ' || matches!(*byte, b'"' | b'\\');
+    match value {
+        Value::String(text) => text.len() + 2 + 5 * text.bytes().filter(is_escaped).count(),
+        value => value.to_string().len(),
+    }
 }
 
 /// `KeyId` is `keyId` in CloudTrail.

@@ -63,6 +63,14 @@ impl Input {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
+    /// All members that are not `null`.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let members = self.members.iter();
+        members
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The path of a member as error messages show it: `KeyId` is `keyId`.
     fn member_path(&self, name: &str) -> String {
         let mut listed = self.path.clone();

@@ -112,6 +112,9 @@ impl Audited {
 
 /// Cuts a text after `length` characters.
 fn cut(text: &mut String, length: usize) {
+    if text.len() <= length {
+        return;
+    }
     if let Some((end, _)) = text.char_indices().nth(length) {
         text.truncate(end);
     }
@@ -140,10 +143,14 @@ pub(crate) struct Audit {
     latest: watch::Sender<u64>,
 }
 
+/// Start of an event's JSON before it has its sequence number.
+const UNNUMBERED: &[u8] = br#"{"sequence":0,"#;
+
 #[derive(Debug, Default)]
 struct Trail {
-    /// The latest events. Their sequence numbers end with `recorded`.
-    events: VecDeque<Arc<AuditEvent>>,
+    /// The latest events as JSON after [`UNNUMBERED`], one allocation each. Their sequence numbers
+    /// end with `recorded`.
+    events: VecDeque<Arc<[u8]>>,
     recorded: u64,
     /// The latest successful use of each key.
     last_uses: HashMap<String, LastUse>,
@@ -187,14 +194,18 @@ impl Audit {
             return;
         }
         let audited = ended.audited.bounded();
-        let mut event = AuditEvent {
+        let event = AuditEvent {
             sequence: 0,
             time: self.wall.now(),
             lab_time: self.lab.now(),
             cloud: ended.cloud,
             operation: ended.labels.operation.clone().into_owned(),
             keys: audited.keys,
-            caller: ended.labels.caller.chars().take(MAX_TEXT_LEN).collect(),
+            caller: {
+                let mut caller = ended.labels.caller.clone().into_owned();
+                cut(&mut caller, MAX_TEXT_LEN);
+                caller
+            },
             code: ended.code.to_owned(),
             request_id: ended.origin.request_id,
             address: ended.origin.address.map(|address| address.to_string()),
@@ -203,21 +214,32 @@ impl Audit {
             duration_us: duration_us(ended.origin.start),
             detail: audited.detail,
         };
+        let json = match serde_json::to_vec(&event) {
+            Ok(json) => json,
+            Err(error) => {
+                tracing::error!(%error, "an audit event cannot be written");
+                return;
+            }
+        };
+        let Some(rest) = json.strip_prefix(UNNUMBERED) else {
+            return;
+        };
+        let kept = (self.capacity > 0).then(|| Arc::from(rest));
         let mut trail = self.lock();
         if event.code == OK {
             trail.note_uses(&event);
         }
         trail.recorded += 1;
-        event.sequence = trail.recorded;
-        trail.write(&event);
-        if trail.events.len() >= self.capacity {
-            trail.events.pop_front();
-        }
-        if self.capacity > 0 {
-            trail.events.push_back(Arc::new(event));
-        }
+        trail.write(rest);
+        // Freed without the lock.
+        let oldest = match trail.events.len() >= self.capacity {
+            true => trail.events.pop_front(),
+            false => None,
+        };
+        trail.events.extend(kept);
         let recorded = trail.recorded;
         drop(trail);
+        drop(oldest);
         self.latest.send_replace(recorded);
     }
 
@@ -230,7 +252,7 @@ impl Audit {
             let events: Vec<_> = trail.events.iter().skip(skipped).cloned().collect();
             (events, trail.recorded)
         };
-        let first = events.first().map_or(recorded + 1, |event| event.sequence);
+        let first = recorded + 1 - events.len() as u64;
         let lost = first.saturating_sub(query.since.min(recorded) + 1);
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let mut page = AuditPage {
@@ -238,7 +260,8 @@ impl Audit {
             next: recorded,
             ..AuditPage::default()
         };
-        for event in events {
+        let numbered = (first..).zip(&events);
+        for event in numbered.filter_map(|(number, rest)| parse(number, rest)) {
             if !query.matches(&event) {
                 continue;
             }
@@ -247,7 +270,7 @@ impl Audit {
                 page.next = page.events.last().map_or(page.next, |last| last.sequence);
                 break;
             }
-            page.events.push(event.as_ref().clone());
+            page.events.push(event);
         }
         page
     }
@@ -294,27 +317,33 @@ impl Trail {
         }
     }
 
-    /// Appends an event to the file. One write for each, so that a killed process loses none.
-    fn write(&mut self, event: &AuditEvent) {
+    /// Appends the latest event to the file. One write for each, so that a killed process loses
+    /// none.
+    fn write(&mut self, rest: &[u8]) {
+        let sequence = self.recorded;
         let Some((path, file)) = &mut self.file else {
             return;
         };
-        let mut line = match serde_json::to_vec(event) {
-            Ok(line) => line,
-            Err(error) => {
-                tracing::error!(%error, "an audit event cannot be written");
-                return;
-            }
-        };
+        let mut line = numbered(sequence, rest);
         line.push(b'\n');
         if let Err(error) = file.write_all(&line) {
             tracing::error!(
-                path = %path.display(), %error, sequence = event.sequence,
+                path = %path.display(), %error, sequence,
                 "the audit file cannot be written and ends before this event; requests go on"
             );
             self.file = None;
         }
     }
+}
+
+/// The whole JSON of an event.
+fn numbered(sequence: u64, rest: &[u8]) -> Vec<u8> {
+    let start = format!(r#"{{"sequence":{sequence},"#);
+    [start.as_bytes(), rest].concat()
+}
+
+fn parse(sequence: u64, rest: &[u8]) -> Option<AuditEvent> {
+    serde_json::from_slice(&numbered(sequence, rest)).ok()
 }
 
 #[cfg(test)]
