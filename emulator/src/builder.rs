@@ -264,7 +264,10 @@ impl EmulatorBuilder {
 
     /// Binds all ports and serves until the returned value is dropped or shut down.
     pub async fn start(self) -> Result<Emulator, StartError> {
-        let mut credentials = Credentials::well_known();
+        let mut credentials = match self.seed.well_known {
+            true => Credentials::well_known(),
+            false => Credentials::default(),
+        };
         for credential in self.credentials.iter().chain(&self.seed.credentials) {
             credentials.insert(&credential.id, credential.credential())?;
         }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ Examples:
   kmslab emulator                                   # HTTP on 7600, HTTPS on 7643, admin on 7690, all on 127.0.0.1
   kmslab emulator --listen 127.0.0.1:0 --no-tls --format json
   kmslab emulator --credential AKIAEXAMPLE:secret:111122223333 --seed keys.yaml
+  kmslab emulator --seed state.yaml --export state.yaml --with-material   # go on where the last one stopped
   kmslab emulator --faults faults.yaml --fault-seed 7   # {\"faults\":[{\"effect\":\"throttle\",\"share\":0.5}]}
   kmslab emulator --clock 2030-01-01T00:00:00Z      # keys live from then on; signatures keep the real time
   curl -X POST 127.0.0.1:7690/clock -d '{\"advance\":\"365d\"}'
@@ -70,6 +71,17 @@ pub struct EmulatorArgs {
     /// Credentials, keys and aliases to create at start (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
+    /// Print the JSON Schema of seed files, and exit
+    #[arg(long)]
+    pub print_seed_schema: bool,
+    /// Write all that the emulator has to this file when it stops, as a seed file that only its
+    /// owner may read: YAML if it ends with .yaml or .yml, else JSON
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// Include key material and what callers log in with in the export, so that an emulator with it
+    /// as --seed is the same
+    #[arg(long, requires = "export")]
+    pub with_material: bool,
     /// Faults of the start (YAML or JSON); `kmslab faults --help` names their effects. At the end,
     /// those that hit no request are listed on stderr
     #[arg(long, value_name = "FILE")]
@@ -165,11 +177,20 @@ pub fn log_filter() -> EnvFilter {
 pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     // Before the addresses are printed, so that their reader may send a signal at once.
     let stopped = signals().context("cannot wait for signals")?;
-    let format = args.format;
+    if args.print_seed_schema {
+        print_schema();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (format, seed) = (args.format, args.seed.clone());
+    let export = args.export.clone().map(|path| (path, args.with_material));
     let started = match builder(args) {
         Ok(builder) => builder.start().await,
         Err(error) => Err(error),
     };
+    let started = started.map_err(|error| match (error, seed) {
+        (StartError::Seed(error), Some(path)) => StartError::Seed(error.in_file(&path)),
+        (error, _) => error,
+    });
     let emulator = match started {
         Ok(emulator) => emulator,
         Err(error) => {
@@ -214,10 +235,29 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
             fault.fault
         ));
     }
+    let exported = match export {
+        Some((path, with_material)) => write_export(&emulator, &path, with_material).await,
+        None => Ok(()),
+    };
     // Before the directory that may contain it.
     drop(gcp_key_file);
     emulator.stop().await;
-    Ok(ExitCode::SUCCESS)
+    exported.map(|()| ExitCode::SUCCESS)
+}
+
+async fn write_export(emulator: &Emulator, path: &Path, with_material: bool) -> anyhow::Result<()> {
+    let exported = emulator.export(with_material).await?;
+    exported
+        .write(path)
+        .with_context(|| format!("cannot write the export to {}", path.display()))?;
+    tell(&format!("{} written", path.display()));
+    Ok(())
+}
+
+/// Prints the schema. A closed stdout is no error.
+fn print_schema() {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{:#}", SeedFile::schema());
 }
 
 #[expect(clippy::print_stderr, reason = "a line for the user")]
@@ -250,6 +290,9 @@ fn builder(args: EmulatorArgs) -> Result<EmulatorBuilder, StartError> {
         credentials,
         auth,
         format: _,
+        print_seed_schema: _,
+        export: _,
+        with_material: _,
     } = args;
     let tls_listen = (!no_tls).then_some(tls_listen);
     let proxy_listen = (!no_tls && !no_proxy).then_some(proxy_listen);

@@ -169,6 +169,14 @@ impl AdminClient {
         Ok(AuditStream::new(url, response))
     }
 
+    /// Returns all that the emulator has, as a seed file. Without `with_material`, key material and
+    /// what callers log in with are left out.
+    pub async fn export(&self, with_material: bool) -> Result<Value, AdminError> {
+        let request = self.http.get(self.at("/export"));
+        self.json(request.query(&[("with-material", with_material)]))
+            .await
+    }
+
     /// Removes all keys and restores the state of the start.
     pub async fn reset(&self) -> Result<(), AdminError> {
         self.send(self.http.post(self.at("/reset"))).await.map(drop)

@@ -113,9 +113,7 @@ impl Azure {
     /// Restores the initial state: the well-known application, its vault and its managed HSM. The
     /// core removes the keys.
     pub(crate) fn reset(&self) {
-        self.identity.directory.clear();
-        self.vaults.clear();
-        self.management.clear();
+        self.clear();
         let application = identity::Directory::well_known();
         for name in [AZURE_VAULT, DEFAULT_MANAGED_HSM] {
             let mut vault = Vault::new(name);
@@ -128,6 +126,13 @@ impl Azure {
             self.add_vault(vault);
         }
         self.identity.directory.add(application);
+    }
+
+    /// Removes everything but the keys.
+    pub(crate) fn clear(&self) {
+        self.identity.directory.clear();
+        self.vaults.clear();
+        self.management.clear();
     }
 
     /// Adds a vault together with its resource group, as if it had been created through Resource

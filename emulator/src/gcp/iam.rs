@@ -48,6 +48,13 @@ impl Policies {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
+    pub(crate) fn clear(&self) {
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     fn get(&self, resource: &str) -> Policy {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (times, bindings) = all.get(resource).cloned().unwrap_or_default();

@@ -110,6 +110,12 @@ impl Gcp {
         self.identity.reset();
     }
 
+    /// Removes the well-known account and its permissions.
+    pub(crate) fn clear(&self) {
+        self.policies.clear();
+        self.identity.accounts.clear();
+    }
+
     fn all_rings(&self) -> Vec<(RingName, Timestamp)> {
         let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
         rings

@@ -45,6 +45,18 @@ pub enum SeedError {
         /// What is wrong.
         reason: String,
     },
+    /// A value of a file cannot be used.
+    #[error("{}:{line}:{column}: {source}", path.display())]
+    InFile {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// Column, from 1.
+        column: u64,
+        /// What is wrong.
+        source: Box<SeedError>,
+    },
     /// A key cannot be written out.
     #[error("cannot export: {0}")]
     Export(String),
@@ -54,6 +66,14 @@ pub enum SeedError {
 }
 
 impl SeedError {
+    /// Place of the value in the file.
+    pub(crate) fn place(&self) -> Option<&str> {
+        match self {
+            Self::Refused { path, .. } | Self::Invalid { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// A name that is none of the known ones.
     pub(crate) fn unknown(path: &str, what: &str, given: &str, known: &[&str]) -> Self {
         let nearest = nearest(given, known).map(|name| format!(" (did you mean {name}?)"));

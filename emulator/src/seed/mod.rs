@@ -2,14 +2,14 @@
 //! JSON. An export of a running emulator is such a file.
 
 pub(crate) mod error;
+mod file;
 pub(crate) mod material;
+mod position;
+mod schema;
 pub(crate) mod text_or;
 pub(crate) mod value;
 
-use std::path::Path;
-
 use kmslab_keycore::KeyError;
-use kmslab_program::file;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,49 +35,39 @@ pub use error::SeedError;
 pub use material::SeedMaterial;
 
 /// The content of a seed file.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SeedFile {
+    /// Whether the emulator also has what it has without a seed: the access key `test`, an
+    /// application with its vault and managed HSM, a service account with all permissions.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub well_known: bool,
     /// Access keys of AWS, in addition to the well-known one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<SeedCredential>,
     /// Keys of AWS KMS, which are created in this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<SeedKey>,
     /// Applications and vaults of Azure.
-    #[serde(default)]
     pub azure: AzureSeed,
     /// Service accounts and bindings of Google.
-    #[serde(default)]
     pub gcp: GcpSeed,
 }
 
-impl SeedFile {
-    /// Reads a seed file and the files of key material that it names.
-    pub fn read(path: &Path) -> Result<Self, SeedError> {
-        let unreadable = |source| SeedError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let text = file::read_text(path, file::MAX_CONFIGURATION_BYTES).map_err(unreadable)?;
-        // Without the parser's excerpt of the file, which may contain a secret.
-        let options = serde_saphyr::options! { with_snippet: false };
-        let parsed = serde_saphyr::from_str_with_options::<Self>(&text, options);
-        let mut seed = parsed.map_err(|error| SeedError::Parse {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let directory = path.parent().unwrap_or(Path::new("."));
-        for material in seed.materials() {
-            let read = material.read_file(directory);
-            read.map_err(|reason| SeedError::Parse {
-                path: path.to_owned(),
-                reason: format!("a material {reason}"),
-            })?;
+impl Default for SeedFile {
+    /// A seed file that adds nothing.
+    fn default() -> Self {
+        Self {
+            well_known: true,
+            credentials: Vec::new(),
+            keys: Vec::new(),
+            azure: AzureSeed::default(),
+            gcp: GcpSeed::default(),
         }
-        Ok(seed)
     }
+}
 
+impl SeedFile {
     /// Everything that an emulator has, as a seed file. Without `with_material`, key material and
     /// what callers log in with are left out.
     pub(crate) fn export(
@@ -87,6 +77,8 @@ impl SeedFile {
         with_material: bool,
     ) -> Result<Self, KeyError> {
         Ok(Self {
+            // Without their secrets, the well-known callers are the only ones that can log in.
+            well_known: !with_material,
             credentials: match with_material {
                 true => export::credentials(&aws.authenticator.credentials),
                 false => Vec::new(),
@@ -99,6 +91,10 @@ impl SeedFile {
 
     /// Creates what the seed file has.
     pub(crate) fn apply(&self, aws: &Aws, azure: &Azure, gcp: &Gcp) -> Result<(), SeedError> {
+        if !self.well_known {
+            azure.clear();
+            gcp.clear();
+        }
         self.gcp.apply(gcp)?;
         self.azure.apply(azure)?;
         apply::apply(&self.keys, aws)

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Call, raw};
 
-fn command(flags: &[&str]) -> Command {
+pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kmslab-emulator"));
     let free = "127.0.0.1:0";
     command
@@ -22,13 +22,13 @@ fn command(flags: &[&str]) -> Command {
     command
 }
 
-fn ended(flags: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn ended(flags: &[&str]) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = command(flags).output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
 /// Kills the process if a test fails.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -38,7 +38,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn first_line(&mut self) -> String {
+    pub(crate) fn first_line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap())
             .read_line(&mut line)
@@ -47,7 +47,7 @@ impl Running {
     }
 
     #[cfg(unix)]
-    fn signalled(mut self, signal: &str) -> Option<i32> {
+    pub(crate) fn signalled(mut self, signal: &str) -> Option<i32> {
         let sent = Command::new("kill")
             .args([signal, &self.0.id().to_string()])
             .status()

@@ -36,6 +36,7 @@ mod sdk;
 mod seed;
 mod seed_aws;
 mod seed_azure;
+mod seed_file;
 mod seed_gcp;
 mod signing;
 mod sigv4_vectors;

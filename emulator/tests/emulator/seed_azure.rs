@@ -180,7 +180,14 @@ async fn import_of_an_azure_export_gives_the_same_answers() {
     let again = serde_json::to_value(copy.export(true).await.unwrap()).unwrap();
     assert_eq!(again, exported);
 
-    let public = serde_json::to_string(&emulator.export(false).await.unwrap()).unwrap();
+    let public = serde_json::to_value(emulator.export(false).await.unwrap()).unwrap();
+    let renewed = started(public.clone()).await;
+    let key = vault(&renewed, host, "GET", "/keys/rsa", Value::Null).await;
+    assert_eq!(
+        key["key"]["kid"], sealed["kid"],
+        "the same version with other material"
+    );
+    let public = public.to_string();
     for secret in ["material", "secrets", "AAECAwQFBgcI", "correct horse"] {
         assert!(!public.contains(secret), "{secret}");
     }

@@ -20,6 +20,7 @@ use crate::azure::management::Assignment;
 use crate::azure::names;
 use crate::azure::vaults::Vault;
 use crate::seed::material::SeedMaterial;
+use crate::well_known::AZURE_CLIENT_ID;
 
 impl AzureSeed {
     /// Everything that there is. Without `with_material`, key material and client secrets are left
@@ -31,9 +32,11 @@ impl AzureSeed {
         let vaults = there.chain(deleted.map(|(vault, at)| (vault, Some(at))));
         let vaults = vaults.map(|(vault, at)| SeedVault::of(azure, &vault, at, with_material));
         Ok(Self {
+            // Without its secret, the well-known application would replace the one that can log in.
             applications: directory
                 .applications()
                 .iter()
+                .filter(|there| with_material || there.client_id != AZURE_CLIENT_ID)
                 .map(|application| SeedApplication::of(application, with_material))
                 .collect(),
             issuers: directory
