@@ -81,6 +81,7 @@ fn add_dates(listed: &mut Value, vault: &Vault, key: &Key) {
         names::vault_url(&vault.name),
         key.data.name
     ));
-    listed["deletedDate"] = epoch_seconds(at - kept);
+    let deleted = at.checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
+    listed["deletedDate"] = epoch_seconds(deleted);
     listed["scheduledPurgeDate"] = epoch_seconds(at);
 }

@@ -96,7 +96,7 @@ impl Gcp {
     fn to_proto(&self, name: &ImportJobName, job: &ImportJob) -> Result<kms::ImportJob, GcpError> {
         let key = self.wrapping_key(name)?;
         let version = key.primary().map_err(GcpError::internal)?;
-        let expires = job.created + LIFETIME;
+        let expires = job.created.checked_add(LIFETIME).unwrap_or(Timestamp::MAX);
         let state = match version.state {
             _ if expires <= self.core.now() => ImportJobState::Expired,
             VersionState::Pending => ImportJobState::PendingGeneration,

@@ -167,6 +167,7 @@ async fn export_has_secrets_only_if_they_are_asked_for() {
 async fn invalid_key_of_a_seed_is_named_by_its_place() {
     for (text, place, reason) in [
         ("{id: ABC}", "keys[0].id", "not a key id"),
+        ("{account: '1'}", "keys[0].account", "12 digits"),
         (
             "{id: mrk-1234abcd12ab34cd56ef1234567890ab, multiRegion: false}",
             "keys[0].multiRegion",

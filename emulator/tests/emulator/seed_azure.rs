@@ -266,3 +266,24 @@ async fn invalid_azure_part_of_a_seed_is_named_by_its_place() {
         assert!(error.contains(reason), "{azure}: {error}");
     }
 }
+
+#[tokio::test]
+async fn seeded_deletion_may_be_at_either_end_of_time() {
+    let seed = json!({ "azure": { "vaults": [
+        { "name": "last", "deleted": "9999-12-30T00:00:00Z" },
+        {
+            "name": "kmslab", "keys": [{ "name": "k", "scheduledPurge": "9999-12-30T00:00:00Z" }],
+            "policies": [{ "objectId": kmslab_emulator::well_known::AZURE_OBJECT_ID, "keys": ["all"] }],
+        },
+    ]}});
+    let emulator = started(seed).await;
+    let path = format!(
+        "/subscriptions/{AZURE_TENANT}/providers/Microsoft.KeyVault/deletedVaults?api-version=2024-11-01"
+    );
+    let listed = ask(&emulator, "management.azure.com", "GET", &path, Value::Null).await;
+    let deleted = &listed.json["value"][0]["properties"];
+    assert_eq!(deleted["deletionDate"], "9999-12-30T00:00:00Z");
+    let host = "kmslab.vault.azure.net";
+    let keys = vault(&emulator, host, "GET", "/deletedkeys", Value::Null).await;
+    assert_eq!(keys["value"].as_array().unwrap().len(), 1);
+}

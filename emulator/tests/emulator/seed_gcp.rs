@@ -223,6 +223,16 @@ async fn invalid_google_part_of_a_seed_is_named_by_its_place() {
             "higher number",
         ),
         (
+            key(json!({ "id": "k", "versions": [{ "number": u32::MAX }, {}] })),
+            place,
+            "higher number",
+        ),
+        (
+            version(json!({ "algorithm": "HMAC_SHA256" })),
+            &format!("{of_version}.algorithm"),
+            "not for keys of purpose ENCRYPT_DECRYPT",
+        ),
+        (
             version(json!({ "state": "DISABLD" })),
             &format!("{of_version}.state"),
             "did you mean DISABLED?",
@@ -284,4 +294,15 @@ async fn invalid_google_part_of_a_seed_is_named_by_its_place() {
         assert!(error.contains(&format!("{place}: ")), "{gcp}: {error}");
         assert!(error.contains(reason), "{gcp}: {error}");
     }
+}
+
+#[tokio::test]
+async fn seeded_import_job_may_be_created_at_the_end_of_time() {
+    let ring = json!([{ "name": RING, "importJobs": [
+        { "id": "job", "importMethod": "RSA_OAEP_3072_SHA256", "createTime": "9999-12-30T00:00:00Z" },
+    ]}]);
+    let of = started(json!({ "gcp": { "keyRings": ring } })).await;
+    let path = format!("{RING}/importJobs/job");
+    let job = call(&of, "GET", &path, Value::Null).await;
+    assert_eq!(job["state"], "ACTIVE");
 }

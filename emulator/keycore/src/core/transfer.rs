@@ -215,11 +215,11 @@ impl<F: Front> KeyCore<F> {
 fn validate<F: Front>(key: &PlainKey<F>) -> Result<(), ImportError> {
     let (mut ids, mut newest) = (HashSet::new(), 0);
     for version in &key.versions {
-        if !ids.insert(version.id) {
-            return Err(ImportError::SameVersionId(version.id));
-        }
         if version.number <= newest {
             return Err(ImportError::NumbersDoNotRise(version.number));
+        }
+        if !ids.insert(version.id) {
+            return Err(ImportError::SameVersionId(version.id));
         }
         newest = version.number;
         if version.material.is_some()

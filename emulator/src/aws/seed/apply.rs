@@ -40,6 +40,12 @@ impl SeedKey {
             region: self.region.clone(),
             access_key_id: "seed".to_owned(),
         };
+        let is_account =
+            self.account.len() == 12 && self.account.bytes().all(|b| b.is_ascii_digit());
+        if !is_account {
+            let reason = format!("{} is not an account id of 12 digits", self.account);
+            return Err(SeedError::invalid(&format!("{path}.account"), reason));
+        }
         let key = self.plain(aws, &caller, path)?;
         let (realm, id) = (key.realm.clone(), key.id.clone());
         let versions: Vec<_> = key.versions.iter().map(|version| version.id).collect();

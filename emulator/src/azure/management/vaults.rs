@@ -59,13 +59,19 @@ impl Vault {
         })
     }
 
+    /// When the vault is purged if it is deleted at `deleted`.
+    fn scheduled_purge(&self, deleted: Timestamp) -> Timestamp {
+        let kept = SignedDuration::from_hours(24 * i64::from(self.retention_days));
+        deleted.checked_add(kept).unwrap_or(Timestamp::MAX)
+    }
+
     /// The vault as a deleted vault.
     fn deleted_to_json(&self, deleted: Timestamp) -> Value {
         let id = format!(
             "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.KeyVault/locations/{}/deletedVaults/{}",
             self.location, self.name
         );
-        let purge = deleted + SignedDuration::from_hours(24 * i64::from(self.retention_days));
+        let purge = self.scheduled_purge(deleted);
         json!({
             "id": id,
             "name": self.name,
@@ -174,7 +180,7 @@ impl Azure {
     pub(super) fn purge_due(&self) {
         let now = self.core.now();
         for (vault, deleted) in self.vaults.all_deleted() {
-            if deleted + SignedDuration::from_hours(24 * i64::from(vault.retention_days)) <= now {
+            if vault.scheduled_purge(deleted) <= now {
                 self.vaults.purge(&vault.name);
                 self.core
                     .remove_realm(&crate::azure::names::realm(&vault.name));

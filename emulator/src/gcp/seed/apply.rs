@@ -235,11 +235,11 @@ impl SeedCryptoKey {
             None if self.import_only => &[],
             None => &only,
         };
-        let mut number = 0;
+        let mut number = 0_u32;
         let versions = given.iter().enumerate().map(|(index, version)| {
-            number = version.number.unwrap_or(number + 1);
+            number = version.number.unwrap_or(number.saturating_add(1));
             let path = format!("{path}.versions[{index}]");
-            version.plain(name, number, data.template, created, &path)
+            version.plain(name, number, data, created, &path)
         });
         versions.collect()
     }
@@ -250,13 +250,22 @@ impl SeedCryptoKeyVersion {
         &self,
         key: &KeyName,
         number: u32,
-        template: VersionTemplate,
+        data: &KeyData,
         created: Timestamp,
         path: &str,
     ) -> Result<PlainVersion<GcpFront>, SeedError> {
+        let (purpose, template) = (data.purpose, data.template);
         let name = key.version(number).to_string();
         let algorithm = algorithm(path, self.algorithm.as_deref(), template.algorithm)?;
         let info = algorithms::find(algorithm).ok_or(SeedError::Stopped)?;
+        if info.purpose != purpose {
+            let reason = format!(
+                "{} is not for keys of purpose {}",
+                algorithm.as_str_name(),
+                purpose.as_str_name()
+            );
+            return Err(SeedError::invalid(&at(path, "algorithm"), reason));
+        }
         let protection = match self.protection_level.as_deref() {
             None => template.protection,
             given => level(path, given)?,
