@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 pub use crate::announce::OutputFormat;
 use crate::announce::{GcpKeyFile, print_addresses};
 use crate::builder::AUDIT_EVENTS;
+use crate::private_file;
 use crate::seed::SeedCredential;
 pub use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 use crate::{Auth, CredentialError, Emulator, EmulatorBuilder, SeedFile, StartError, read_faults};
@@ -183,6 +184,16 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     }
     let (format, seed) = (args.format, args.seed.clone());
     let export = args.export.clone().map(|path| (path, args.with_material));
+    // Now, and not when there is something to lose.
+    if let Some((path, _)) = &export
+        && let Err(error) = private_file::ensure_writable(path)
+    {
+        tell(&format!(
+            "error: --export {}: cannot write there: {error}",
+            path.display()
+        ));
+        return Ok(ExitCode::from(2));
+    }
     let started = match builder(args) {
         Ok(builder) => builder.start().await,
         Err(error) => Err(error),

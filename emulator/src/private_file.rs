@@ -15,6 +15,11 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_parent_dir(path)
 }
 
+/// Fails where [`write`] would fail to create its temporary file.
+pub(crate) fn ensure_writable(path: &Path) -> io::Result<()> {
+    write_temporary(path, &[], 0o600).map(drop)
+}
+
 /// The same for a file that is of no use after this process: without waiting for the disk.
 pub(crate) fn write_volatile(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     persist(write_temporary(path, content, mode)?, path)

@@ -1,5 +1,5 @@
-//! Key material that is derived from a secret, the same for the same secret and context: HKDF-SHA256
-//! of RFC 5869, without a salt.
+//! Key material that is derived from a secret, the same for the same secret and context:
+//! HKDF-SHA256 of RFC 5869, without a salt.
 
 use aws_lc_rs::agreement::{self, PrivateKey};
 use aws_lc_rs::hkdf;

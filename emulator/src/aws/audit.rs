@@ -11,7 +11,8 @@ use super::wire::{Input, epoch_seconds};
 use super::{Accept, Aws, AwsError, Caller, audit_export, names};
 use crate::pipeline::audit::Audited;
 
-/// Members that neither are secret nor may be long, in alphabetical order. CloudTrail omits plaintexts and ciphertexts.
+/// Members that neither are secret nor may be long, in alphabetical order. CloudTrail omits
+/// plaintexts and ciphertexts.
 const PARAMETERS: &[&str] = &[
     "AliasName",
     "CustomerMasterKeySpec",

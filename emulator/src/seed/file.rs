@@ -20,7 +20,7 @@ impl SeedFile {
             path: path.to_owned(),
             reason,
         };
-        let mut seed = parsed.map_err(|error| invalid(with_nearest(&error.to_string())))?;
+        let mut seed = parsed.map_err(|error| invalid(message(&error)))?;
         let directory = path.parent().unwrap_or(Path::new("."));
         for material in seed.materials() {
             let read = material.read_file(directory);
@@ -72,23 +72,20 @@ fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, SeedError> {
     })
 }
 
-/// Adds the nearest known name to the parser's message about an unknown field or variant, which
-/// lists all of them: "unknown field `a`, expected one of b, c at line 1, column 2".
-fn with_nearest(message: &str) -> String {
-    let nearest_in = |message: &str| -> Option<String> {
-        let (_, rest) = message
-            .split_once("unknown field `")
-            .or_else(|| message.split_once("unknown variant `"))?;
-        let (unknown, rest) = rest.split_once('`')?;
-        let (_, known) = rest.split_once("expected ")?;
-        let known = known.split(" at line").next()?;
-        let known = known.strip_prefix("one of ").unwrap_or(known);
-        let names = known.split(", ").flat_map(|names| names.split(" or "));
-        let names: Vec<&str> = names.map(|name| name.trim_matches('`')).collect();
-        nearest(unknown, &names).map(str::to_owned)
+/// The parser's message, with the nearest known name of an unknown field or variant.
+fn message(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error::{SerdeUnknownField, SerdeUnknownVariant};
+    let nearest = match error {
+        SerdeUnknownField {
+            field, expected, ..
+        } => nearest(field, expected),
+        SerdeUnknownVariant {
+            variant, expected, ..
+        } => nearest(variant, expected),
+        _ => None,
     };
-    match nearest_in(message) {
-        Some(name) => format!("{message}; did you mean {name}?"),
-        None => message.to_owned(),
+    match nearest {
+        Some(name) => format!("{error}; did you mean {name}?"),
+        None => error.to_string(),
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod material;
 mod position;
 mod schema;
 pub(crate) mod text_or;
-pub(crate) mod value;
+pub(crate) mod version_id;
 
 use kmslab_keycore::KeyError;
 use schemars::JsonSchema;

@@ -147,6 +147,18 @@ async fn emulator_goes_on_from_the_export_of_the_last_one() {
     assert_eq!(running.signalled("-TERM"), Some(0));
 }
 
+#[test]
+fn export_that_cannot_be_written_is_rejected_before_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("missing/state.yaml");
+    let (code, stderr) = ended(&["--no-tls", "--export", path.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("missing/state.yaml: cannot write"),
+        "{stderr}"
+    );
+}
+
 #[tokio::test]
 async fn seed_without_the_well_known_callers_has_none() {
     let seed = read("wellKnown: false\ncredentials: [{id: AKIAOTHER, secret: s}]").unwrap();

@@ -15,7 +15,7 @@ use crate::aws::wire::Input;
 use crate::aws::{Aws, AwsError, Caller, Operation, aliases, keys, names, rotation};
 use crate::seed::error::SeedError;
 use crate::seed::material::SeedMaterial;
-use crate::seed::value::version_id;
+use crate::seed::version_id::version_id;
 
 /// Creates the keys of a seed file and their aliases.
 pub(crate) fn apply(given: &[SeedKey], aws: &Aws) -> Result<(), SeedError> {

@@ -105,18 +105,15 @@ pub struct SeedKey {
     pub state: Option<SeedKeyState>,
     /// When a key with state `PendingDeletion` is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub deletion_date: Option<Timestamp>,
     /// Creation date; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub created: Option<Timestamp>,
     /// Enables automatic rotation with this period, from 90 to 2560.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_period_in_days: Option<u32>,
     /// Date of the next automatic rotation; one period from now if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub next_rotation: Option<Timestamp>,
     /// Number of on-demand rotations so far, of which a key has at most 25; by default as many as
     /// there are versions of that kind.
@@ -141,7 +138,6 @@ pub struct SeedKeyVersion {
     pub id: Option<String>,
     /// Date of the rotation; the key's creation date if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub created: Option<Timestamp>,
     /// How the version was made; by default the first with the key and later ones on demand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,11 +188,9 @@ struct DatedAlias {
     name: String,
     /// Creation date; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     created: Option<Timestamp>,
     /// Date of the last change; the creation date if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     updated: Option<Timestamp>,
 }
 

@@ -26,7 +26,7 @@ use crate::azure::vaults::{AccessPolicy, Role, RoleAssignment, Vault};
 use crate::azure::wire::Input;
 use crate::azure::{Azure, AzureError};
 use crate::seed::error::SeedError;
-use crate::seed::value::version_id;
+use crate::seed::version_id::version_id;
 
 impl AzureSeed {
     /// Creates what this part of the file has.

@@ -16,7 +16,6 @@ pub struct SeedVaultKey {
     pub name: String,
     /// Creation date; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub created: Option<Timestamp>,
     /// All versions, oldest first; the last is the current one. By default one RSA version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -26,7 +25,6 @@ pub struct SeedVaultKey {
     pub rotation_policy: Option<SeedRotationPolicy>,
     /// When a deleted key is purged; absent if the key is not deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub scheduled_purge: Option<Timestamp>,
 }
 
@@ -55,19 +53,15 @@ pub struct SeedVaultKeyVersion {
     pub enabled: Option<bool>,
     /// The version does not encrypt before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub not_before: Option<Timestamp>,
     /// The version does not encrypt from this time on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub expires: Option<Timestamp>,
     /// Creation date; the key's creation date if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub created: Option<Timestamp>,
     /// Date of the last change; the creation date if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub updated: Option<Timestamp>,
     /// Tags by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -90,15 +84,12 @@ pub struct SeedRotationPolicy {
     pub lifetime_actions: Vec<SeedLifetimeAction>,
     /// Creation date; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub created: Option<Timestamp>,
     /// Date of the last change; the creation date if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub updated: Option<Timestamp>,
     /// When the next rotation is due; computed from the newest version if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub next_rotation: Option<Timestamp>,
 }
 

@@ -159,7 +159,6 @@ pub struct SeedVault {
     pub network_acls: Value,
     /// When the vault was deleted; the time of the deletion of a vault that can be recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub deleted: Option<Timestamp>,
     /// Keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

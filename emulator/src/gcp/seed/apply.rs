@@ -20,7 +20,7 @@ use crate::gcp::names::{ImportJobName, KeyName, RingName, is_id};
 use crate::gcp::{Gcp, algorithms, keys, wire};
 use crate::seed::error::SeedError;
 use crate::seed::material::SeedMaterial;
-use crate::seed::value::version_id;
+use crate::seed::version_id::version_id;
 
 const PURPOSES: &[CryptoKeyPurpose] = &[
     CryptoKeyPurpose::EncryptDecrypt,

@@ -16,7 +16,6 @@ pub struct SeedKeyRing {
     pub name: String,
     /// Creation time; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub create_time: Option<Timestamp>,
     /// Keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -49,7 +48,6 @@ pub struct SeedCryptoKey {
     pub rotation_period_seconds: Option<u64>,
     /// Time of the next automatic rotation; one period from now if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub next_rotation_time: Option<Timestamp>,
     /// Time from Destroy to the destruction of a version in seconds; 30 days if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +57,6 @@ pub struct SeedCryptoKey {
     pub import_only: bool,
     /// Creation time; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub create_time: Option<Timestamp>,
     /// Number of the primary version, or 0 for none. By default the newest version of a key whose
     /// purpose is `ENCRYPT_DECRYPT`, and none of another.
@@ -96,22 +93,18 @@ pub struct SeedCryptoKeyVersion {
     pub protection_level: Option<String>,
     /// Creation time; the key's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub create_time: Option<Timestamp>,
     /// When a version whose state is `DESTROY_SCHEDULED` will be destroyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub destroy_time: Option<Timestamp>,
     /// When a version whose state is `DESTROYED` was destroyed; its creation time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub destroy_event_time: Option<Timestamp>,
     /// Full name of the import job with which the material was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import_job: Option<String>,
     /// Time of the import; the creation time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub import_time: Option<Timestamp>,
     /// Whether the rotation schedule made the version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -135,7 +128,6 @@ pub struct SeedImportJob {
     pub protection_level: Option<String>,
     /// Creation time, three days before the job expires; the lab clock's time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::seed::value::Time>")]
     pub create_time: Option<Timestamp>,
     /// The wrapping key, PKCS #8; random if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +144,6 @@ pub struct SeedRetiredKey {
     /// Id of the retired resource.
     pub id: String,
     /// Time of the deletion.
-    #[schemars(with = "crate::seed::value::Time")]
     pub delete_time: Timestamp,
 }
 

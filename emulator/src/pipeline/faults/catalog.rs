@@ -1,7 +1,8 @@
 //! What each cloud has that faults name: its operations and its error codes.
 
-use crate::nearest::nearest;
 use kmslab_emulator_api::{Cloud, Effect, Fault, InvalidFault};
+
+use crate::nearest::nearest;
 
 /// Message of an `error=CODE` response. The vendors' texts depend on the cause, which an injected
 /// error does not have.
