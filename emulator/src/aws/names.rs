@@ -1,7 +1,5 @@
 //! ARNs, key ids, realms, and the enums of the API model.
 
-use std::fmt;
-
 use kmslab_keycore::{KeyId, Realm};
 
 use super::Caller;
@@ -34,21 +32,30 @@ fn partition(region: &str) -> &'static str {
         .map_or("aws", |(_, partition)| partition)
 }
 
-fn arn(account: &str, region: &str, resource: impl fmt::Display) -> String {
-    format!(
-        "arn:{}:kms:{region}:{account}:{resource}",
-        partition(region)
-    )
+fn arn(account: &str, region: &str, kind: &str, name: &str) -> String {
+    // Not by format!, which is slower: each audit event has an ARN.
+    let parts = [
+        "arn:",
+        partition(region),
+        ":kms:",
+        region,
+        ":",
+        account,
+        ":",
+        kind,
+        name,
+    ];
+    parts.concat()
 }
 
 /// `arn:aws:kms:REGION:ACCOUNT:key/ID`.
 pub(crate) fn key_arn(account: &str, region: &str, id: &str) -> String {
-    arn(account, region, format_args!("key/{id}"))
+    arn(account, region, "key/", id)
 }
 
 /// The ARN of an alias; `name` starts with `alias/`.
 pub(crate) fn alias_arn(caller: &Caller, name: &str) -> String {
-    arn(&caller.account, &caller.region, name)
+    arn(&caller.account, &caller.region, "", name)
 }
 
 /// The caller as an IAM user, as error messages show it.

@@ -1,6 +1,11 @@
 //! The audit trail: an event for each request, in memory and optionally in a file.
 
-use std::collections::{HashMap, VecDeque};
+mod audited;
+mod kept;
+mod record;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -8,10 +13,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use kmslab_emulator_api::{AuditEvent, AuditPage, AuditQuery, Cloud, Detail, KeyUse};
+use kmslab_emulator_api::{AuditEvent, AuditPage, AuditQuery, Cloud};
 use kmslab_keycore::Clock;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub(crate) use audited::Audited;
+use audited::MAX_TEXT_LEN;
+use kept::Kept;
+use record::Record;
 
 use super::Labels;
 use crate::counts::OK;
@@ -19,12 +29,6 @@ use crate::counts::OK;
 /// Default and maximum number of events of one query.
 const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 10_000;
-/// Maximum length in characters of what a request states about itself, and of names.
-const MAX_TEXT_LEN: usize = 256;
-const MAX_NAME_LEN: usize = 512;
-/// Maximum length in characters of an error's message, which may repeat a part of the request.
-const MAX_MESSAGE_LEN: usize = 1024;
-
 /// Where a request comes from, and the id of its response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
@@ -38,8 +42,17 @@ pub(crate) struct Origin {
 impl Origin {
     /// The start of a `User-Agent` header, without control characters.
     pub(crate) fn user_agent(headers: &http::HeaderMap) -> Option<String> {
-        let value = headers.get(http::header::USER_AGENT)?.as_bytes();
-        let text = String::from_utf8_lossy(value);
+        let value = headers.get(http::header::USER_AGENT)?;
+        let is_short = value.len() <= MAX_TEXT_LEN;
+        if is_short
+            && value
+                .as_bytes()
+                .iter()
+                .all(|byte| matches!(byte, b' '..=b'~'))
+        {
+            return value.to_str().ok().map(str::to_owned);
+        }
+        let text = String::from_utf8_lossy(value.as_bytes());
         let text = text.chars().filter(|letter| !letter.is_control());
         Some(text.take(MAX_TEXT_LEN).collect())
     }
@@ -59,76 +72,15 @@ pub(crate) struct Ended<'a> {
 /// A successful use of a key's material.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LastUse {
-    pub(crate) operation: String,
+    pub(crate) operation: Cow<'static, str>,
     pub(crate) lab_time: Timestamp,
     pub(crate) request_id: String,
-}
-
-/// What a call tells the audit trail.
-#[derive(Debug, Default)]
-pub(crate) struct Audited {
-    /// The keys whose material it used, as the core recorded it; else those that it names or
-    /// created.
-    pub(crate) keys: Vec<KeyUse>,
-    pub(crate) detail: Option<Detail>,
-}
-
-impl Audited {
-    /// Cuts everything that a request can make long, so that the number of events bounds the memory
-    /// that they need.
-    fn bounded(mut self) -> Self {
-        for used in &mut self.keys {
-            cut(&mut used.key, MAX_NAME_LEN);
-            used.version
-                .iter_mut()
-                .for_each(|text| cut(text, MAX_TEXT_LEN));
-        }
-        let (message, names) = match &mut self.detail {
-            None => return self,
-            // Parameters are bounded where they are selected.
-            Some(Detail::Aws(detail)) => (&mut detail.message, vec![]),
-            Some(Detail::Azure(detail)) => (
-                &mut detail.message,
-                vec![
-                    Some(&mut detail.uri),
-                    Some(&mut detail.api_version),
-                    detail.algorithm.as_mut(),
-                ],
-            ),
-            Some(Detail::Gcp(detail)) => (
-                &mut detail.message,
-                vec![detail.permission.as_mut(), detail.resource.as_mut()],
-            ),
-        };
-        message
-            .iter_mut()
-            .for_each(|text| cut(text, MAX_MESSAGE_LEN));
-        for name in names.into_iter().flatten() {
-            cut(name, MAX_NAME_LEN);
-        }
-        self
-    }
-}
-
-/// Cuts a text after `length` characters.
-fn cut(text: &mut String, length: usize) {
-    if text.len() <= length {
-        return;
-    }
-    if let Some((end, _)) = text.char_indices().nth(length) {
-        text.truncate(end);
-    }
 }
 
 /// The client's address without its port, as the services log it.
 pub(crate) fn ip(event: &AuditEvent) -> Option<String> {
     let address: SocketAddr = event.address.as_ref()?.parse().ok()?;
     Some(address.ip().to_string())
-}
-
-fn duration_us(start: Option<Instant>) -> u64 {
-    let duration = start.map(|start| start.elapsed()).unwrap_or_default();
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The audit trail of an emulator.
@@ -143,15 +95,9 @@ pub(crate) struct Audit {
     latest: watch::Sender<u64>,
 }
 
-/// Start of an event's JSON before it has its sequence number.
-const UNNUMBERED: &[u8] = br#"{"sequence":0,"#;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Trail {
-    /// The latest events as JSON after [`UNNUMBERED`], one allocation each. Their sequence numbers
-    /// end with `recorded`.
-    events: VecDeque<Arc<[u8]>>,
-    recorded: u64,
+    kept: Kept,
     /// The latest successful use of each key.
     last_uses: HashMap<String, LastUse>,
     file: Option<(PathBuf, File)>,
@@ -171,8 +117,9 @@ impl Audit {
             capacity,
             has_file: file.is_some(),
             trail: Mutex::new(Trail {
+                kept: Kept::new(capacity),
+                last_uses: HashMap::new(),
                 file,
-                ..Trail::default()
             }),
             latest: watch::Sender::new(0),
         }
@@ -189,79 +136,45 @@ impl Audit {
     }
 
     /// Records a request.
-    pub(crate) fn record(&self, ended: Ended<'_>) {
+    pub(crate) fn record(&self, mut ended: Ended<'_>) {
         if !self.is_on() {
             return;
         }
-        let audited = ended.audited.bounded();
-        let event = AuditEvent {
-            sequence: 0,
-            time: self.wall.now(),
-            lab_time: self.lab.now(),
-            cloud: ended.cloud,
-            operation: ended.labels.operation.clone().into_owned(),
-            keys: audited.keys,
-            caller: {
-                let mut caller = ended.labels.caller.clone().into_owned();
-                cut(&mut caller, MAX_TEXT_LEN);
-                caller
-            },
-            code: ended.code.to_owned(),
-            request_id: ended.origin.request_id,
-            address: ended.origin.address.map(|address| address.to_string()),
-            user_agent: ended.origin.user_agent,
-            faults: ended.faults,
-            duration_us: duration_us(ended.origin.start),
-            detail: audited.detail,
-        };
-        let json = match serde_json::to_vec(&event) {
+        ended.audited.bound();
+        let lab_time = self.lab.now();
+        let json = match Record::new(&ended, self.wall.now(), lab_time).to_json() {
             Ok(json) => json,
             Err(error) => {
                 tracing::error!(%error, "an audit event cannot be written");
                 return;
             }
         };
-        let Some(rest) = json.strip_prefix(UNNUMBERED) else {
-            return;
-        };
-        let kept = (self.capacity > 0).then(|| Arc::from(rest));
         let mut trail = self.lock();
-        if event.code == OK {
-            trail.note_uses(&event);
+        if ended.code == OK {
+            trail.note_uses(&ended, lab_time);
         }
-        trail.recorded += 1;
-        trail.write(rest);
-        // Freed without the lock.
-        let oldest = match trail.events.len() >= self.capacity {
-            true => trail.events.pop_front(),
-            false => None,
-        };
-        trail.events.extend(kept);
-        let recorded = trail.recorded;
+        let sequence = trail.kept.push(&json);
+        trail.write(sequence, &json);
         drop(trail);
-        drop(oldest);
-        self.latest.send_replace(recorded);
+        self.latest.send_replace(sequence);
     }
 
     /// The events that a query selects.
     pub(crate) fn query(&self, query: &AuditQuery) -> AuditPage {
-        let (events, recorded) = {
-            let trail = self.lock();
-            let kept = trail.recorded - trail.events.len() as u64;
-            let skipped = usize::try_from(query.since.saturating_sub(kept)).unwrap_or(usize::MAX);
-            let events: Vec<_> = trail.events.iter().skip(skipped).cloned().collect();
-            (events, trail.recorded)
-        };
-        let first = recorded + 1 - events.len() as u64;
-        let lost = first.saturating_sub(query.since.min(recorded) + 1);
+        let kept = self.lock().kept.clone();
+        let recorded = kept.recorded();
+        let lost = kept
+            .numbers()
+            .start
+            .saturating_sub(query.since.min(recorded) + 1);
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let mut page = AuditPage {
             lost,
             next: recorded,
             ..AuditPage::default()
         };
-        let numbered = (first..).zip(&events);
-        for event in numbered.filter_map(|(number, rest)| parse(number, rest)) {
+        let events = kept.after(query.since);
+        for event in events.filter_map(|(number, json)| record::parse(number, json)) {
             if !query.matches(&event) {
                 continue;
             }
@@ -288,7 +201,7 @@ impl Audit {
     /// Forgets all events. Their numbers are not used again.
     pub(crate) fn reset(&self) {
         let mut trail = self.lock();
-        trail.events.clear();
+        trail.kept.clear();
         trail.last_uses.clear();
     }
 
@@ -298,15 +211,15 @@ impl Audit {
 }
 
 impl Trail {
-    fn note_uses(&mut self, event: &AuditEvent) {
-        for used in &event.keys {
+    fn note_uses(&mut self, ended: &Ended<'_>, lab_time: Timestamp) {
+        for used in &ended.audited.keys {
             if used.version.is_none() {
                 continue;
             }
             let last = LastUse {
-                operation: event.operation.clone(),
-                lab_time: event.lab_time,
-                request_id: event.request_id.clone(),
+                operation: ended.labels.operation.clone(),
+                lab_time,
+                request_id: ended.origin.request_id.clone(),
             };
             match self.last_uses.get_mut(&used.key) {
                 Some(use_) => *use_ = last,
@@ -319,12 +232,11 @@ impl Trail {
 
     /// Appends the latest event to the file. One write for each, so that a killed process loses
     /// none.
-    fn write(&mut self, rest: &[u8]) {
-        let sequence = self.recorded;
+    fn write(&mut self, sequence: u64, json: &[u8]) {
         let Some((path, file)) = &mut self.file else {
             return;
         };
-        let mut line = numbered(sequence, rest);
+        let mut line = record::numbered(sequence, json);
         line.push(b'\n');
         if let Err(error) = file.write_all(&line) {
             tracing::error!(
@@ -334,16 +246,6 @@ impl Trail {
             self.file = None;
         }
     }
-}
-
-/// The whole JSON of an event.
-fn numbered(sequence: u64, rest: &[u8]) -> Vec<u8> {
-    let start = format!(r#"{{"sequence":{sequence},"#);
-    [start.as_bytes(), rest].concat()
-}
-
-fn parse(sequence: u64, rest: &[u8]) -> Option<AuditEvent> {
-    serde_json::from_slice(&numbered(sequence, rest)).ok()
 }
 
 #[cfg(test)]
