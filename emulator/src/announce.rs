@@ -1,9 +1,6 @@
 //! Output of the command once the emulator is ready: addresses, and variables for the vendors'
 //! tools.
 
-use crate::well_known::{
-    AWS_ACCESS_KEY, AWS_REGION, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_VAULT,
-};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +10,10 @@ use tempfile::TempDir;
 
 use crate::Emulator;
 use crate::private_file;
-use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
+use crate::variables::{
+    AwsVariables, ProxyVariables, Variables, azure_login, gcloud_endpoints, google_login,
+};
+use crate::well_known::{AWS_REGION, AZURE_VAULT};
 
 /// Format of the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,7 +28,7 @@ pub enum OutputFormat {
 /// is kept: should a lab's emulator be killed, the file goes with the lab's directory.
 #[derive(Debug)]
 pub(crate) struct GcpKeyFile {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     _temporary: Option<TempDir>,
 }
 
@@ -66,88 +66,48 @@ impl Drop for GcpKeyFile {
 }
 
 /// Prints the addresses. A closed stdout does not stop the emulator.
-pub(crate) fn print_addresses(
-    emulator: &Emulator,
-    gcp_key_file: Option<&GcpKeyFile>,
-    format: OutputFormat,
-) {
-    let endpoints = Endpoints {
-        gcp_key_file: gcp_key_file.map(|file| file.path.clone()),
-        ..emulator.endpoints()
-    };
+pub(crate) fn print_addresses(emulator: &Emulator, format: OutputFormat) {
+    let endpoints = emulator.endpoints();
     let text = match format {
-        OutputFormat::Json => serde_json::to_string(&endpoints).unwrap_or_default(),
-        OutputFormat::Human => shell_lines(&endpoints).join("\n"),
+        OutputFormat::Json => serde_json::to_string(&endpoints).unwrap_or_default() + "\n",
+        OutputFormat::Human => variables(&endpoints).to_string(),
     };
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn shell_lines(endpoints: &Endpoints) -> Vec<String> {
+/// Variables for all programs, with those as comments that would change more than the clouds.
+fn variables(endpoints: &Endpoints) -> Variables {
     let http = &endpoints.http;
-    let mut lines = vec![format!("# AWS KMS at {http}")];
+    let mut variables = Variables::default().comment(format!("AWS KMS at {http}"));
     if let (Some(https), Some(ca)) = (&endpoints.https, &endpoints.ca) {
-        lines.push(format!("#        and {https}, CA {}", ca.display()));
+        variables = variables.comment(format!("       and {https}, CA {}", ca.display()));
     }
-    lines.push("# the lab clock, reset, keys, metrics".into());
-    lines.extend(
-        endpoints
-            .admin
-            .iter()
-            .map(|admin| format!("export KMSLAB_ADMIN={admin}")),
-    );
-    lines.push(UNSET_AWS.into());
-    lines.push(format!("export AWS_ENDPOINT_URL_KMS={http}"));
-    // The SDKs read the first, the AWS CLI the second.
-    lines.push(format!("export AWS_REGION={AWS_REGION}"));
-    lines.push(format!("export AWS_DEFAULT_REGION={AWS_REGION}"));
-    lines.push(format!("export AWS_ACCESS_KEY_ID={AWS_ACCESS_KEY}"));
-    lines.push(format!("export AWS_SECRET_ACCESS_KEY={AWS_ACCESS_KEY}"));
-    lines.push(format!(
-        "# Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
-    ));
-    lines.push(UNSET_GOOGLE.into());
-    // Otherwise a login by `gcloud auth application-default login` takes precedence over the
-    // metadata server and is sent to Google.
-    lines.extend(
-        endpoints
-            .gcp_key_file
-            .iter()
-            .map(|file| format!("export GOOGLE_APPLICATION_CREDENTIALS={}", file.display())),
-    );
-    let host = http.trim_start_matches("http://");
-    // The second is what Python clients ask first.
-    lines.push(format!("export GCE_METADATA_HOST={host}"));
-    lines.push(format!("export GCE_METADATA_IP={host}"));
-    lines.push(format!(
-        "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={http}/ # gcloud"
-    ));
-    lines.push(format!(
-        "export CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM={http}/"
-    ));
+    variables = variables.comment("the lab clock, reset, keys, metrics");
+    if let Some(admin) = &endpoints.admin {
+        variables = variables.set("KMSLAB_ADMIN", admin);
+    }
+    let aws = AwsVariables {
+        endpoint: http,
+        region: AWS_REGION,
+        log_in: true,
+    };
+    variables = variables
+        .and(aws.variables())
+        .comment(format!(
+            "Google Cloud KMS at {http} (Google's clients take the endpoint as an option)"
+        ))
+        .and(google_login(http, endpoints.gcp_key_file.as_deref()))
+        .and(gcloud_endpoints(http));
     if let (Some(proxy), Some(ca)) = (&endpoints.proxy, &endpoints.ca) {
-        lines.extend(azure_lines(proxy, ca, &endpoints.azure_tenant));
+        let by_proxy = ProxyVariables { proxy, ca }.variables();
+        variables = variables
+            .comment(format!(
+                "Azure Key Vault at https://{AZURE_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"
+            ))
+            .comment("(in a shell of its own: every other name is refused there)")
+            .and(by_proxy.commented_out())
+            .and(azure_login(&endpoints.azure_tenant));
     }
-    lines
-}
-
-fn azure_lines(proxy: &str, ca: &Path, azure_tenant: &str) -> Vec<String> {
-    let ca = ca.display();
-    vec![
-            format!(
-                "# Azure Key Vault at https://{AZURE_VAULT}.vault.azure.net, by the vendor's own names through a proxy:"
-            ),
-            "# (in a shell of its own: every other name is refused there; HTTP_PROXY is for the managed identity)"
-                .into(),
-            format!("# export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"),
-            format!("# export REQUESTS_CA_BUNDLE={ca} # Azure CLI, Python"),
-            format!("# export SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca} # Go, OpenSSL; curl"),
-            format!("# export NODE_EXTRA_CA_CERTS={ca} # Node.js"),
-            format!("# export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={ca} # gRPC in C, as in Google's Python client"),
-            format!("# export grpc_proxy={proxy} no_grpc_proxy=localhost,127.0.0.1"),
-            UNSET_AZURE.into(),
-            format!("export AZURE_TENANT_ID={azure_tenant}"),
-            format!("export AZURE_CLIENT_ID={AZURE_CLIENT_ID}"),
-            format!("export AZURE_CLIENT_SECRET={AZURE_CLIENT_SECRET}"),
-        ]
+    variables
 }

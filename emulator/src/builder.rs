@@ -5,10 +5,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::SignedDuration;
-use kmslab_emulator_api::FaultFile;
+use kmslab_emulator_api::{Endpoints, FaultFile};
 use kmslab_keycore::{
     Clock, Entropy, Front, KeyCore, LabClock, MemoryStore, SystemClock, SystemEntropy,
 };
@@ -348,11 +348,23 @@ impl EmulatorBuilder {
             grpc,
             pipeline,
         };
+        let url = |(_, address): &BoundListener| format!("http://{address}");
+        let endpoints = Endpoints {
+            http: url(&http),
+            https: https.as_ref().map(|(_, address)| https_url(*address)),
+            proxy: proxy.as_ref().map(url),
+            admin: admin.as_ref().map(url),
+            ca: tls.as_ref().map(|tls| tls.ca_path.clone()),
+            azure_tenant: services.azure.identity.directory.tenant.clone(),
+            gcp_key_file: None,
+        };
         let state = Arc::new(State {
             services,
             lab,
             wall: Arc::clone(&self.wall),
             seed: self.seed,
+            endpoints,
+            gcp_key_file: OnceLock::new(),
             applying_due: tokio::sync::Mutex::default(),
         });
         state.apply_seed().await?;
@@ -376,6 +388,14 @@ impl EmulatorBuilder {
 fn core<F: Front>(lab: &Arc<LabClock>, entropy: &Arc<dyn Entropy>) -> Arc<KeyCore<F>> {
     let store = Arc::new(MemoryStore::default());
     Arc::new(KeyCore::new(store, lab.clone(), Arc::clone(entropy)))
+}
+
+/// The certificate is for localhost and not for 127.0.0.1, which some clients do not accept.
+fn https_url(address: SocketAddr) -> String {
+    match address.ip().is_loopback() {
+        true => format!("https://localhost:{}", address.port()),
+        false => format!("https://{address}"),
+    }
 }
 
 async fn bind_optional(

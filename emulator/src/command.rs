@@ -21,7 +21,6 @@ use crate::announce::{GcpKeyFile, print_addresses};
 use crate::builder::AUDIT_EVENTS;
 use crate::private_file;
 use crate::seed::SeedCredential;
-pub use crate::variables::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
 use crate::{Auth, CredentialError, Emulator, EmulatorBuilder, SeedFile, StartError, read_faults};
 
 const EXAMPLES: &str = "\
@@ -226,7 +225,10 @@ pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
         );
     });
     let gcp_key_file = gcp_key_file.ok();
-    print_addresses(&emulator, gcp_key_file.as_ref(), format);
+    if let Some(file) = &gcp_key_file {
+        emulator.publish_gcp_key_file(file.path.clone());
+    }
+    print_addresses(&emulator, format);
     let faults = emulator.faults();
     if !faults.faults.is_empty() {
         tell(&format!(

@@ -167,23 +167,15 @@ impl Emulator {
         self.tls.as_ref().map(|tls| tls.ca_path.clone())
     }
 
-    /// All addresses, as `kmslab emulator --format json` prints them, without a key file.
+    /// All addresses, as `kmslab emulator --format json` prints them. Only that command writes a key
+    /// file.
     pub fn endpoints(&self) -> Endpoints {
-        let url = |address| format!("http://{address}");
-        // The certificate is for localhost and not for 127.0.0.1, which some clients do not accept.
-        let https = |address: SocketAddr| match address.ip().is_loopback() {
-            true => format!("https://localhost:{}", address.port()),
-            false => format!("https://{address}"),
-        };
-        Endpoints {
-            http: url(self.http),
-            https: self.https.map(https),
-            proxy: self.proxy.map(url),
-            admin: self.admin.map(url),
-            ca: self.ca_path(),
-            azure_tenant: self.azure_tenant(),
-            gcp_key_file: None,
-        }
+        self.state.endpoints()
+    }
+
+    /// Adds the key file to the addresses.
+    pub(crate) fn publish_gcp_key_file(&self, path: PathBuf) {
+        let _ = self.state.gcp_key_file.set(path);
     }
 
     /// Request counts, including rejected requests.

@@ -48,7 +48,7 @@ mod state;
 #[cfg(feature = "testcontainers")]
 pub mod testcontainers;
 mod tls;
-mod variables;
+pub mod variables;
 pub mod well_known;
 
 pub use audit_export::{AuditFormat, UnknownAuditFormat, export_audit};

@@ -1,11 +1,12 @@
 //! What a running emulator keeps: keys, clocks, callers and request counts, with the operations
 //! that concern all clouds at once.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kmslab_emulator_api::{ClockMoved, Clocks, KeyTable, RequestCounts};
+use kmslab_emulator_api::{ClockMoved, Clocks, Endpoints, KeyTable, RequestCounts};
 use kmslab_keycore::{Clock, ClockError, DueChanges, LabClock};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,10 @@ pub(crate) struct State {
     pub(crate) lab: Arc<LabClock>,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) seed: SeedFile,
+    /// Addresses, without the key file.
+    pub(crate) endpoints: Endpoints,
+    /// Key file of Google's service account with all permissions, if one was written.
+    pub(crate) gcp_key_file: OnceLock<PathBuf>,
     /// Held while due changes are applied to all keys, so that the result of a clock move counts
     /// its own changes only.
     pub(crate) applying_due: tokio::sync::Mutex<()>,
@@ -87,6 +92,14 @@ impl State {
         tokio::task::spawn_blocking(move || services.key_table())
             .await
             .unwrap_or_default()
+    }
+
+    /// All addresses.
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        Endpoints {
+            gcp_key_file: self.gcp_key_file.get().cloned(),
+            ..self.endpoints.clone()
+        }
     }
 
     pub(crate) fn requests(&self) -> RequestCounts {

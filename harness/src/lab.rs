@@ -1,11 +1,12 @@
 //! The description of a running lab, `lab.json` in its directory, for other commands. It contains
 //! no secrets.
 
-use kmslab_emulator::well_known::{AZURE_CLIENT_ID, AZURE_CLIENT_SECRET};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kmslab_emulator::command::{UNSET_AWS, UNSET_AZURE, UNSET_GOOGLE};
+use kmslab_emulator::variables::{
+    AwsVariables, ProxyVariables, Variables, azure_login, gcloud_endpoints, google_login,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::assets::{Assets, Options, Tool};
@@ -77,62 +78,30 @@ pub struct PluginDescription {
 
 impl KmsDescription {
     /// Variables for the vendor's own tools.
-    fn exports(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+    fn variables(&self) -> Variables {
         match self.cloud {
             CloudKind::Aws => {
-                if self.own {
-                    lines.push(UNSET_AWS.into());
-                }
-                lines.push(format!("export AWS_ENDPOINT_URL_KMS={}", self.endpoint));
-                lines.push(format!(
-                    "export AWS_REGION={0} AWS_DEFAULT_REGION={0}",
-                    self.region
-                ));
-                if self.own {
+                let aws = AwsVariables {
+                    endpoint: &self.endpoint,
+                    region: &self.region,
                     // Otherwise the caller's own credentials, which have access to the key.
-                    lines.push("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test".into());
-                }
+                    log_in: self.own,
+                };
+                aws.variables()
             }
             CloudKind::Azure => {
-                if let (Some(proxy), Some(ca)) = (&self.proxy, &self.ca) {
-                    let ca = shell_quote(&ca.display().to_string());
-                    lines.push(format!(
-                        "export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=localhost,127.0.0.1"
-                    ));
-                    lines.push(format!(
-                        "export REQUESTS_CA_BUNDLE={ca} SSL_CERT_FILE={ca} CURL_CA_BUNDLE={ca}"
-                    ));
-                    lines.push(format!("export NODE_EXTRA_CA_CERTS={ca}"));
-                }
-                lines.push(UNSET_AZURE.into());
-                let tenant = self.azure_tenant.as_deref().unwrap_or_default();
-                lines.push(format!(
-                    "export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={AZURE_CLIENT_ID}"
-                ));
-                lines.push(format!("export AZURE_CLIENT_SECRET={AZURE_CLIENT_SECRET}"));
+                let by_proxy = self.proxy.as_deref().zip(self.ca.as_deref());
+                let by_proxy = by_proxy.map(|(proxy, ca)| ProxyVariables { proxy, ca });
+                by_proxy
+                    .map(ProxyVariables::variables)
+                    .unwrap_or_default()
+                    .and(azure_login(
+                        self.azure_tenant.as_deref().unwrap_or_default(),
+                    ))
             }
-            CloudKind::Gcp => {
-                lines.push(UNSET_GOOGLE.into());
-                // Key file and metadata server both give tokens of the owner; the host has no
-                // scheme.
-                if let Some(file) = &self.gcp_key_file {
-                    lines.push(format!(
-                        "export GOOGLE_APPLICATION_CREDENTIALS={}",
-                        shell_quote(&file.display().to_string())
-                    ));
-                }
-                let host = self.endpoint.trim_start_matches("http://");
-                lines.push(format!(
-                    "export GCE_METADATA_HOST={host} GCE_METADATA_IP={host}"
-                ));
-                lines.push(format!(
-                    "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS={}/",
-                    self.endpoint
-                ));
-            }
+            CloudKind::Gcp => google_login(&self.endpoint, self.gcp_key_file.as_deref())
+                .and(gcloud_endpoints(&self.endpoint)),
         }
-        lines
     }
 }
 
@@ -173,7 +142,7 @@ impl Description {
             // The socket is on the node.
             lines.push(format!("export KMSLAB_NODE={}", node.container));
         }
-        lines.extend(self.kms.exports());
+        lines.push(self.kms.variables().to_string().trim_end().to_owned());
         if let Some(programs) = programs {
             // Last, so that the caller's own kubectl takes precedence.
             lines.push(format!(
@@ -274,7 +243,7 @@ mod tests {
             key: "k".into(),
             own,
         };
-        let script = format!("{}\n/usr/bin/env", kms.exports().join("\n"));
+        let script = format!("{}/usr/bin/env", kms.variables());
         let mut command = std::process::Command::new("/bin/sh");
         command
             .env_clear()

@@ -7,6 +7,9 @@ step "an emulator in place of the cloud"
 kmslab emulator --listen 127.0.0.1:0 --no-tls --admin-listen 127.0.0.1:0 >emulator.env &
 until grep -q AWS_SECRET_ACCESS_KEY emulator.env; do sleep 0.05; done
 . ./emulator.env
+# As in a shell with a login and settings of another kind.
+export AWS_PROFILE=own AWS_SESSION_TOKEN=own AWS_USE_FIPS_ENDPOINT=true HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1
+eval "$(kmslab env --for awscli --emulator-admin "$KMSLAB_ADMIN")"
 
 step "a key and its alias"
 aws kms create-key --description "Kubernetes secrets encryption" --region us-east-1 >key.json

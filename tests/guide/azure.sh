@@ -12,14 +12,16 @@ refused() {
   fi
   grep -qF "$said" refused.txt || { cat refused.txt >&2; return 1; }
 }
-export AZURE_CONFIG_DIR=$PWD/azure AZURE_CORE_COLLECT_TELEMETRY=0 AZURE_CORE_ONLY_SHOW_ERRORS=1
+export AZURE_CORE_ONLY_SHOW_ERRORS=1
 
 step "an emulator in place of the cloud, by the cloud's own names"
 kmslab emulator --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --proxy-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >emulator.env &
 until grep -q AZURE_CLIENT_SECRET emulator.env; do sleep 0.05; done
 . ./emulator.env
-eval "$(sed -n 's/^# export/export/p' emulator.env)"
-export HTTP_PROXY=$HTTPS_PROXY NO_PROXY=localhost,127.0.0.1
+export AZURE_AUTHORITY_HOST=https://login.example https_proxy=http://127.0.0.1:1
+eval "$(kmslab env --for az --emulator-admin "$KMSLAB_ADMIN")"
+own=$AZURE_CONFIG_DIR
+test ! -e "$own"
 refused AADSTS7000215 az login --service-principal -u "$AZURE_CLIENT_ID" -p wrong --tenant "$AZURE_TENANT_ID"
 az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID" >login.json
 test "$(az account show --query state -o tsv)" = Enabled
@@ -60,7 +62,7 @@ az login --identity --client-id "$other" --allow-no-subscriptions >as-other.json
 refused "does not have keys decrypt permission on key vault 'k8s-kms-vault;location=eastus'" \
   az keyvault key decrypt --id "$kid" --algorithm RSA-OAEP-256 --value "$sealed" --data-type base64
 refused AuthorizationFailed az group create --name other-rg --location eastus --subscription "$AZURE_TENANT_ID"
-export AZURE_CONFIG_DIR=$PWD/azure
+export AZURE_CONFIG_DIR=$own
 
 step "a rotation policy, and a rotation after ninety days"
 az keyvault key rotation-policy update --vault-name k8s-kms-vault --name k8s-secrets-key --value \

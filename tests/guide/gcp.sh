@@ -35,7 +35,8 @@ step "an emulator in place of the cloud, by the cloud's own names"
 kmslab emulator --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --proxy-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >emulator.env &
 until grep -q AZURE_CLIENT_SECRET emulator.env; do sleep 0.05; done
 . ./emulator.env
-eval "$(sed -n 's/^# export/export/p' emulator.env)"
+export https_proxy=http://127.0.0.1:1 GOOGLE_APPLICATION_CREDENTIALS=/nonexistent
+eval "$(kmslab env --for curl --emulator-admin "$KMSLAB_ADMIN")"
 # What gcloud does on a machine of Google's: googlecloudsdk/core/credentials/gce.py.
 metadata=http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/token
 curl --silent --fail --header 'Metadata-Flavor: Google' "$metadata" >token.json

@@ -33,7 +33,7 @@ fn azure_python_sdk_works_with_the_emulator() {
         "VAULT_URL=https://kmslab.vault.azure.net \"$KMSLAB_AZURE_SDK/python\" {}",
         program.display()
     );
-    assert!(with_an_emulator(&command).ends_with("all held\n"));
+    assert!(with_an_emulator("python", &command).ends_with("all held\n"));
 }
 
 #[ignore = "tier guide: needs Microsoft's tests of its SDK for Go, which tests/run builds"]
@@ -44,7 +44,7 @@ fn azure_go_sdk_tests_pass() {
     let command = r#"export AZURE_RECORD_MODE=live AZURE_KEYVAULT_URL=https://kmslab.vault.azure.net
         export AZURE_MANAGEDHSM_URL=https://kmslab.managedhsm.azure.net
         "$KMSLAB_AZURE_GO" -test.v -test.skip TestReleaseKey"#;
-    let printed = with_an_emulator(command);
+    let printed = with_an_emulator("go", command);
     assert!(printed.ends_with("PASS\n"), "{printed}");
     let passed = printed
         .lines()
@@ -60,7 +60,7 @@ fn azure_go_sdk_tests_pass() {
 #[test]
 fn azure_javascript_sdk_works_with_the_emulator() {
     assert_eq!(
-        with_an_emulator("node \"$KMSLAB_AZURE_NODE/client.js\""),
+        with_an_emulator("node", "node \"$KMSLAB_AZURE_NODE/client.js\""),
         "all held\n"
     );
 }
@@ -69,7 +69,10 @@ fn azure_javascript_sdk_works_with_the_emulator() {
 #[test]
 fn azure_java_sdk_works_with_the_emulator() {
     let run = root().join("tests/guide/java/run").display().to_string();
-    assert_eq!(with_an_emulator(&format!("{run} AzureKeys")), "all held\n");
+    assert_eq!(
+        with_an_emulator("java", &format!("{run} AzureKeys")),
+        "all held\n"
+    );
 }
 
 #[ignore = "tier guide: needs curl and openssl, which tests/run looks for"]
@@ -87,7 +90,7 @@ fn google_python_sdk_works_over_grpc_and_rest() {
         root().join("tests/guide/google_kms.py").display()
     );
     assert_eq!(
-        with_an_emulator(&command),
+        with_an_emulator("python", &command),
         "grpc held\nrest held\nall held\n"
     );
 }
@@ -95,14 +98,20 @@ fn google_python_sdk_works_over_grpc_and_rest() {
 #[ignore = "tier guide: needs a client made with Google's SDK for Go, which tests/run builds"]
 #[test]
 fn google_go_client_works_with_the_emulator() {
-    assert_eq!(with_an_emulator("\"$KMSLAB_GOOGLE_GO\""), "all held\n");
+    assert_eq!(
+        with_an_emulator("go", "\"$KMSLAB_GOOGLE_GO\""),
+        "all held\n"
+    );
 }
 
 #[ignore = "tier guide: needs Google's SDK for Node.js, which tests/run gets"]
 #[test]
 fn google_node_client_works_with_the_metadata_server() {
     assert_eq!(
-        with_an_emulator("node \"$KMSLAB_GOOGLE_NODE/client.js\" 2>&1 | tail -n 1"),
+        with_an_emulator(
+            "node",
+            "node \"$KMSLAB_GOOGLE_NODE/client.js\" 2>&1 | tail -n 1"
+        ),
         "all held\n"
     );
 }
@@ -111,7 +120,10 @@ fn google_node_client_works_with_the_metadata_server() {
 #[test]
 fn google_java_client_works_with_the_metadata_server() {
     let run = root().join("tests/guide/java/run").display().to_string();
-    assert_eq!(with_an_emulator(&format!("{run} GoogleKms")), "all held\n");
+    assert_eq!(
+        with_an_emulator("java", &format!("{run} GoogleKms")),
+        "all held\n"
+    );
 }
 
 #[ignore = "tier guide: needs curl with HTTP/2, which tests/run looks for"]
@@ -132,20 +144,28 @@ fn curl_reads_early_errors_over_http_2() {
           done
         done | sort | uniq -c | tr -s ' '"#;
     assert_eq!(
-        with_an_emulator(script),
+        with_an_emulator("curl", script),
         " 18 2 401\n 18 2 403\n 36 2 404\n"
     );
 }
 
-/// Runs a command with the variables that an emulator prints, including the vendors' own host
-/// names.
-fn with_an_emulator(command: &str) -> String {
+/// A shell with logins and settings of other kinds, which would defeat the emulator.
+const OTHER_LOGINS: &str = "
+    export AWS_PROFILE=own AWS_SESSION_TOKEN=own AWS_ENDPOINT_URL=http://127.0.0.1:1
+    export AZURE_AUTHORITY_HOST=https://login.example AZURE_TOKEN_CREDENTIALS=dev
+    export GOOGLE_APPLICATION_CREDENTIALS=/nonexistent GOOGLE_CLOUD_UNIVERSE_DOMAIN=own.example
+    export HTTPS_PROXY=http://127.0.0.1:1 https_proxy=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1
+    export no_proxy=own.example SSL_CERT_FILE=/nonexistent REQUESTS_CA_BUNDLE=/nonexistent
+";
+
+/// Runs a command with the variables of a tool, in a shell that has other logins.
+fn with_an_emulator(tool: &str, command: &str) -> String {
     run(&format!(
         r#"free=127.0.0.1:0
         kmslab emulator --listen $free --tls-listen $free --proxy-listen $free --admin-listen $free >emulator.env &
         until grep -q AZURE_CLIENT_SECRET emulator.env; do sleep 0.1; done
-        . ./emulator.env
-        eval "$(sed -n 's/^# export/export/p' emulator.env)"
+        {OTHER_LOGINS}
+        eval "$(kmslab env --for {tool} --emulator-admin "$(sed -n 's/^export KMSLAB_ADMIN=//p' emulator.env)")"
         {command}"#
     ))
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::follow::AuditStream;
 use crate::{
-    AuditPage, AuditQuery, ClockMoved, Clocks, FaultFile, FaultTable, FaultsAdded, FaultsRemoved,
-    KeyTable, RequestCounts,
+    AuditPage, AuditQuery, ClockMoved, Clocks, Endpoints, FaultFile, FaultTable, FaultsAdded,
+    FaultsRemoved, KeyTable, RequestCounts,
 };
 
 /// Time for a response. A move of the clock may create many RSA keys.
@@ -95,6 +95,11 @@ impl AdminClient {
         self.send(self.http.get(self.at("/healthz")))
             .await
             .map(drop)
+    }
+
+    /// Returns the addresses and files with which clients use the emulator.
+    pub async fn endpoints(&self) -> Result<Endpoints, AdminError> {
+        self.json(self.http.get(self.at("/endpoints"))).await
     }
 
     /// Returns all keys with their versions.

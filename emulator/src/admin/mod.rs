@@ -1,4 +1,4 @@
-//! The admin port: health, lab clock, reset, key table, request counts, faults, audit trail and
+//! The admin port: health, lab clock, reset, addresses, key table, request counts, faults, audit trail and
 //! export as JSON, and metrics. It has no authentication and is bound to loopback by default;
 //! requests from web pages of another origin are rejected.
 
@@ -41,6 +41,7 @@ pub(crate) fn router(state: Arc<State>, stop: CancellationToken) -> Router {
         .route("/readyz", get(ok))
         .route("/clock", get(clock::read).post(clock::change))
         .route("/reset", post(reset))
+        .route("/endpoints", get(endpoints))
         .route("/keys", get(keys))
         .route("/requests", get(requests))
         .route(
@@ -73,6 +74,10 @@ async fn keys(Extract(state): Extract<Arc<State>>) -> Response {
     Json(json!({ "keys": state.key_table().await })).into_response()
 }
 
+async fn endpoints(Extract(state): Extract<Arc<State>>) -> Response {
+    Json(state.endpoints()).into_response()
+}
+
 async fn requests(Extract(state): Extract<Arc<State>>) -> Response {
     Json(state.requests()).into_response()
 }
@@ -94,7 +99,7 @@ async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
 
 async fn unknown_path(request: Request) -> Response {
     let message = format!(
-        "no {} here; there are /healthz, /readyz, /clock, /reset, /keys, /requests, /faults, /audit, /audit/stream, /audit/cloudtrail, /audit/azure, /audit/google, /export and /metrics",
+        "no {} here; there are /healthz, /readyz, /clock, /reset, /endpoints, /keys, /requests, /faults, /audit, /audit/stream, /audit/cloudtrail, /audit/azure, /audit/google, /export and /metrics",
         request.uri().path()
     );
     problem(StatusCode::NOT_FOUND, message)

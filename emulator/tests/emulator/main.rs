@@ -41,4 +41,5 @@ mod seed_gcp;
 mod signing;
 mod sigv4_vectors;
 mod support;
+mod variables;
 mod web_pages;

@@ -36,11 +36,19 @@ impl EmulatorTarget {
         if let Some(url) = &self.emulator_admin {
             return Ok(url.trim_end_matches('/').to_owned());
         }
-        if let Some(name) = &self.lab {
-            return Ok(Description::find(name)?.kms.admin);
+        let lab = self.lab()?;
+        Ok(lab.map_or_else(|| DEFAULT_ADMIN.to_owned(), |lab| lab.kms.admin))
+    }
+
+    /// The lab whose emulator it is.
+    pub(super) fn lab(&self) -> anyhow::Result<Option<Description>> {
+        if self.emulator_admin.is_some() {
+            return Ok(None);
         }
-        let lab = lab::only()?;
-        Ok(lab.map_or_else(|| DEFAULT_ADMIN.to_owned(), |(_, lab)| lab.kms.admin))
+        match &self.lab {
+            Some(name) => Description::find(name).map(Some),
+            None => Ok(lab::only()?.map(|(_, lab)| lab)),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod balancer;
 pub mod down;
 mod emulator_target;
+pub mod env;
 pub mod export;
 pub mod faults;
 pub mod inspect;
@@ -56,6 +57,8 @@ enum Command {
     Faults(faults::FaultsArgs),
     /// Show who used which key of a running emulator, with which outcome
     Audit(audit::AuditArgs),
+    /// Print the variables with which a tool or SDK uses a running emulator
+    Env(env::EnvArgs),
     /// Write what an emulator has as a seed file
     Export(export::ExportArgs),
     /// Serve a Kubernetes KMS v2 plugin on a unix socket until a signal
@@ -126,6 +129,7 @@ async fn run(verb: Command) -> anyhow::Result<ExitCode> {
         Command::Emulator(args) => kmslab_emulator::command::run(*args).await,
         Command::Faults(args) => faults::run(args).await,
         Command::Audit(args) => audit::run(args).await,
+        Command::Env(args) => env::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Plugin { cloud } => kmslab_plugin::run(*cloud).await,
         Command::Assets(args) => assets::run(args).await,
