@@ -48,11 +48,11 @@ impl<F: Front> Store<F> for CountingStore<F> {
         self.looked_up(self.inner.get(realm, id))
     }
 
-    fn replace(&self, key: Key<F>, expected: Revision) -> Option<Arc<Stored<F>>> {
+    fn replace(&self, key: Key<F>, expected: Revision) -> Result<Option<Arc<Stored<F>>>, KeyError> {
         self.inner.replace(key, expected)
     }
 
-    fn remove(&self, realm: &Realm, id: &KeyId, expected: Revision) -> bool {
+    fn remove(&self, realm: &Realm, id: &KeyId, expected: Revision) -> Result<bool, KeyError> {
         self.inner.remove(realm, id, expected)
     }
 
@@ -80,7 +80,7 @@ impl<F: Front> Store<F> for CountingStore<F> {
         self.looked_up(self.inner.aliases(realm))
     }
 
-    fn clear(&self) {
-        self.inner.clear();
+    fn clear(&self) -> Result<(), KeyError> {
+        self.inner.clear()
     }
 }

@@ -14,7 +14,7 @@ use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
 use kmslab_emulator_api::KeyTable;
-use kmslab_keycore::DueChanges;
+use kmslab_keycore::{DueChanges, KeyError};
 
 use crate::aws::{self, service::AwsService};
 use crate::azure::{self, Azure};
@@ -61,15 +61,16 @@ impl Services {
     }
 
     /// Removes all keys, callers and request counts.
-    pub(crate) fn reset(&self) {
-        self.aws.aws.core.reset();
-        self.azure.core.reset();
+    pub(crate) fn reset(&self) -> Result<(), KeyError> {
+        self.aws.aws.core.reset()?;
+        self.azure.core.reset()?;
         self.azure.reset();
-        self.gcp.core.reset();
+        self.gcp.core.reset()?;
         self.gcp.reset();
         self.pipeline.counter.clear();
         self.pipeline.faults.reset();
         self.pipeline.audit.reset();
+        Ok(())
     }
 }
 

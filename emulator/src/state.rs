@@ -108,7 +108,7 @@ impl State {
 
     /// Removes all keys, callers and request counts, and applies the seed.
     pub(crate) async fn reset(self: &Arc<Self>) -> Result<(), SeedError> {
-        self.services.reset();
+        self.services.reset().map_err(SeedError::Reset)?;
         self.apply_seed().await
     }
 

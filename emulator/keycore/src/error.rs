@@ -67,6 +67,9 @@ pub enum KeyError {
     },
     #[error("the time is out of range")]
     OutOfRange,
+    /// The change is not stored, and did not take effect.
+    #[error(transparent)]
+    Store(#[from] kmslab_store::StoreError),
     /// A bug in the core. `what` contains no secret.
     #[error("internal error: {what}")]
     Internal { what: &'static str },

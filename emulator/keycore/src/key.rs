@@ -130,7 +130,7 @@ impl<F: Front> Key<F> {
 }
 
 /// A second name for a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alias {
     /// The alias, unique in its realm.
     pub name: String,

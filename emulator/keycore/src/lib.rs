@@ -40,6 +40,6 @@ pub use spec::{
     AesMode, Algorithm, Curve, Hash, Kem, PublicKey, Purpose, RsaPadding, SignInput,
     SignatureAlgorithm,
 };
-pub use store::{MemoryStore, Revision, Store, Stored};
+pub use store::{MemoryStore, RecordStore, Revision, Store, Stored, Tables};
 pub use uses::{VersionUse, record_uses};
 pub use version::{Cause, NewVersion, Version, VersionFields, VersionState};

@@ -247,10 +247,14 @@ impl Authenticator {
         let canonical = canonical.ok_or_else(|| invalid_signature(MISMATCH))?;
         let text = sigv4::string_to_sign(time, authorization.scope, &canonical);
         let scope = authorization.scope;
-        let name = format!(
-            "{}/{}/{}",
-            authorization.access_key_id, scope.date, scope.region
-        );
+        let name = [
+            authorization.access_key_id,
+            "/",
+            scope.date,
+            "/",
+            scope.region,
+        ]
+        .concat();
         let kept = self
             .signing_keys
             .read()

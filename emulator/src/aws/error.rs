@@ -253,6 +253,7 @@ impl AwsError {
             | KeyError::InvalidTransition { .. }
             | KeyError::OutOfRange
             | KeyError::HasVersions { .. }
+            | KeyError::Store(_)
             | KeyError::Internal { .. }) => Self::internal(error),
         }
     }

@@ -6,7 +6,7 @@ use super::Caller;
 
 /// The realm of an account and region.
 pub(crate) fn realm(account: &str, region: &str) -> Realm {
-    Realm::new(format!("aws/{account}/{region}"))
+    Realm::new(["aws/", account, "/", region].concat())
 }
 
 /// Account and region of a realm from [`realm`].
@@ -128,8 +128,8 @@ pub(crate) fn is_key_id(text: &str) -> bool {
     if let Some(rest) = text.strip_prefix("mrk-") {
         return rest.len() == 32 && hex(rest);
     }
-    let parts: Vec<&str> = text.split('-').collect();
-    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.into_iter().all(hex)
+    let parts = || text.split('-');
+    parts().map(str::len).eq([8, 4, 4, 4, 12]) && parts().all(hex)
 }
 
 /// The id of a new key.

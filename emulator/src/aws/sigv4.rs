@@ -195,7 +195,9 @@ pub fn string_to_sign(time: &str, scope: Scope<'_>, canonical_request: &[u8]) ->
         terminator,
     } = scope;
     let hash = sha256_hex(canonical_request);
-    format!("{ALGORITHM}\n{time}\n{date}/{region}/{service}/{terminator}\n{hash}")
+    let scope = [date, "/", region, "/", service, "/", terminator];
+    let lines = [ALGORITHM, "\n", time, "\n", &scope.concat(), "\n", &hash];
+    lines.concat()
 }
 
 /// A signing key, derived from a secret for one day, region and service. It is as sensitive as the

@@ -290,6 +290,7 @@ impl AzureError {
             | KeyError::InvalidTransition { .. }
             | KeyError::OutOfRange
             | KeyError::HasVersions { .. }
+            | KeyError::Store(_)
             | KeyError::Internal { .. }) => Self::internal(error),
         }
     }

@@ -261,6 +261,7 @@ impl GcpError {
             | KeyError::AliasNotFound { .. }
             | KeyError::AliasExists { .. }
             | KeyError::InvalidTransition { .. }
+            | KeyError::Store(_)
             | KeyError::Internal { .. } => Self::internal(error),
         }
     }

@@ -23,6 +23,9 @@ pub enum SeedError {
         /// Line, column and what is wrong.
         reason: String,
     },
+    /// The keys of before the reset cannot be removed.
+    #[error("reset: {0}")]
+    Reset(kmslab_keycore::KeyError),
     /// The emulator rejected an operation for a key of the seed.
     #[error("seed: {path} ({what}): {operation} was refused with {code}: {message}")]
     Refused {

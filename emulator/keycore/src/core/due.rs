@@ -69,7 +69,9 @@ impl<F: Front> KeyCore<F> {
         loop {
             let key = &stored.key;
             if is_deletion_due(key, now) {
-                if self.remove_if(&key.realm, &key.id, |key| is_deletion_due(key, now)) {
+                // What is due has happened, also if it cannot be stored now.
+                let removed = self.remove_if(&key.realm, &key.id, |key| is_deletion_due(key, now));
+                if removed.unwrap_or(true) {
                     return (None, 0);
                 }
             } else if key
@@ -81,9 +83,20 @@ impl<F: Front> KeyCore<F> {
                 for version in &mut changed.versions {
                     version.destroy_if_due(now);
                 }
-                if let Some(changed) = self.store.replace(changed, stored.revision) {
-                    stored = changed;
-                    continue;
+                match self.store.replace(changed.clone(), stored.revision) {
+                    Ok(None) => {}
+                    Ok(Some(changed)) => {
+                        stored = changed;
+                        continue;
+                    }
+                    // It has happened all the same, and is stored with the next change.
+                    Err(_) => {
+                        stored = Arc::new(Stored {
+                            revision: stored.revision,
+                            key: changed,
+                        });
+                        continue;
+                    }
                 }
             } else if key.state == KeyState::Enabled
                 && key.rotation.next.is_some_and(|next| next <= now)

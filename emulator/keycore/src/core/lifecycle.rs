@@ -88,7 +88,7 @@ impl<'a, F: Front> KeyRef<'a, F> {
     /// Deletes the key, which is pending deletion, now.
     pub fn purge(&self) -> Result<(), KeyError> {
         let is_pending = |key: &Key<F>| matches!(key.state, KeyState::PendingDeletion { .. });
-        if self.core.remove_if(&self.realm, &self.id, is_pending) {
+        if self.core.remove_if(&self.realm, &self.id, is_pending)? {
             Ok(())
         } else {
             Err(not_pending(self))
@@ -98,7 +98,7 @@ impl<'a, F: Front> KeyRef<'a, F> {
     /// Removes the key, which has no versions, now.
     pub fn remove_without_versions(&self) -> Result<(), KeyError> {
         let is_empty = |key: &Key<F>| key.versions.is_empty();
-        if self.core.remove_if(&self.realm, &self.id, is_empty) {
+        if self.core.remove_if(&self.realm, &self.id, is_empty)? {
             Ok(())
         } else {
             Err(KeyError::HasVersions {
@@ -155,7 +155,7 @@ impl<'a, F: Front> KeyRef<'a, F> {
         loop {
             let mut key = current.stored.key.clone();
             change(&mut key)?;
-            match self.core.store.replace(key, current.stored.revision) {
+            match self.core.store.replace(key, current.stored.revision)? {
                 Some(stored) => return Ok(self.core.handle(stored)),
                 None => current = current.reload()?,
             }

@@ -126,15 +126,16 @@ impl<F: Front> KeyCore<F> {
     }
 
     /// Removes all keys and aliases of a realm, whatever their state.
-    pub fn remove_realm(&self, realm: &Realm) {
+    pub fn remove_realm(&self, realm: &Realm) -> Result<(), KeyError> {
         for stored in self.store.keys(realm) {
-            self.remove_if(realm, &stored.key.id, |_| true);
+            self.remove_if(realm, &stored.key.id, |_| true)?;
         }
+        Ok(())
     }
 
     /// Removes all keys and aliases.
-    pub fn reset(&self) {
-        self.store.clear();
+    pub fn reset(&self) -> Result<(), KeyError> {
+        self.store.clear()
     }
 
     fn handle(&self, stored: Arc<Stored<F>>) -> KeyRef<'_, F> {
@@ -151,16 +152,21 @@ impl<F: Front> KeyCore<F> {
     }
 
     /// Removes a key and its aliases if `when` returns true for it. Returns whether it did.
-    fn remove_if(&self, realm: &Realm, id: &KeyId, when: impl Fn(&Key<F>) -> bool) -> bool {
+    fn remove_if(
+        &self,
+        realm: &Realm,
+        id: &KeyId,
+        when: impl Fn(&Key<F>) -> bool,
+    ) -> Result<bool, KeyError> {
         while let Some(stored) = self.store.get(realm, id) {
             if !when(&stored.key) {
-                return false;
+                return Ok(false);
             }
-            if self.store.remove(realm, id, stored.revision) {
-                return true;
+            if self.store.remove(realm, id, stored.revision)? {
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
     /// A version that belongs to no key yet and has no number.

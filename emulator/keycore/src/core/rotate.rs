@@ -100,13 +100,15 @@ impl<F: Front> KeyCore<F> {
                     append(&mut rotated, next, true);
                     rotated.rotation.next = following.copied().or(after.next);
                     match self.store.replace(rotated, stored.revision) {
-                        Some(replaced) => {
+                        // The rotation stays due.
+                        Err(_) => return (Some(stored), left_out),
+                        Ok(Some(replaced)) => {
                             stored = replaced;
                             // Storing the first version moves the schedule past the skipped dates.
                             left_out += std::mem::take(&mut skipped);
                         }
                         // The key was removed or changed meanwhile: look again at what is due.
-                        None => break,
+                        Ok(None) => break,
                     }
                 }
             }
@@ -153,7 +155,7 @@ impl<F: Front> KeyRef<'_, F> {
                 rotated.rotation.version_created(now, expires);
                 let next = core.next_version(&rotated, now, Cause::OnDemand)?;
                 append(&mut rotated, next, true);
-                if let Some(stored) = core.store.replace(rotated, current.revision) {
+                if let Some(stored) = core.store.replace(rotated, current.revision)? {
                     return Ok(core.handle(stored));
                 }
             }

@@ -46,6 +46,16 @@ impl<F: Front> MemoryStore<F> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Fails if an alias cannot be set.
+    pub(super) fn check_alias(
+        &self,
+        realm: &Realm,
+        alias: &Alias,
+        replace: bool,
+    ) -> Result<(), KeyError> {
+        self.read().check_alias(realm, alias, replace)
+    }
+
     fn write(&self) -> RwLockWriteGuard<'_, Content<F>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,6 +79,23 @@ impl<F: Front> Content<F> {
         self.realms.get(realm)?.keys.get(id)
     }
 
+    /// Fails if an alias cannot be set.
+    fn check_alias(&self, realm: &Realm, alias: &Alias, replace: bool) -> Result<(), KeyError> {
+        let entries = self.realms.get(realm);
+        if !entries.is_some_and(|entries| entries.keys.contains_key(&alias.target)) {
+            return Err(KeyError::NotFound {
+                id: alias.target.to_string(),
+            });
+        }
+        let name = || alias.name.clone();
+        let exists = entries.is_some_and(|entries| entries.aliases.contains_key(&alias.name));
+        match (exists, replace) {
+            (true, false) => Err(KeyError::AliasExists { name: name() }),
+            (false, true) => Err(KeyError::AliasNotFound { name: name() }),
+            _ => Ok(()),
+        }
+    }
+
     fn has(&self, realm: &Realm, id: &KeyId, revision: Revision) -> bool {
         self.get(realm, id)
             .is_some_and(|stored| stored.revision == revision)
@@ -90,23 +117,22 @@ impl<F: Front> Store<F> for MemoryStore<F> {
         self.read().get(realm, id).cloned()
     }
 
-    fn replace(&self, key: Key<F>, expected: Revision) -> Option<Arc<Stored<F>>> {
+    fn replace(&self, key: Key<F>, expected: Revision) -> Result<Option<Arc<Stored<F>>>, KeyError> {
         let mut content = self.write();
-        content
-            .has(&key.realm, &key.id, expected)
-            .then(|| content.put(key))
+        let has = content.has(&key.realm, &key.id, expected);
+        Ok(has.then(|| content.put(key)))
     }
 
-    fn remove(&self, realm: &Realm, id: &KeyId, expected: Revision) -> bool {
+    fn remove(&self, realm: &Realm, id: &KeyId, expected: Revision) -> Result<bool, KeyError> {
         let mut content = self.write();
         if !content.has(realm, id, expected) {
-            return false;
+            return Ok(false);
         }
         if let Some(entries) = content.realms.get_mut(realm) {
             entries.keys.remove(id);
             entries.aliases.retain(|_, alias| alias.target != *id);
         }
-        true
+        Ok(true)
     }
 
     fn keys(&self, realm: &Realm) -> Vec<Arc<Stored<F>>> {
@@ -131,20 +157,10 @@ impl<F: Front> Store<F> for MemoryStore<F> {
 
     fn put_alias(&self, realm: &Realm, alias: Alias, replace: bool) -> Result<(), KeyError> {
         let mut content = self.write();
+        content.check_alias(realm, &alias, replace)?;
         let entries = content.realms.entry(realm.clone()).or_default();
-        if !entries.keys.contains_key(&alias.target) {
-            return Err(KeyError::NotFound {
-                id: alias.target.to_string(),
-            });
-        }
-        match (entries.aliases.contains_key(&alias.name), replace) {
-            (true, false) => Err(KeyError::AliasExists { name: alias.name }),
-            (false, true) => Err(KeyError::AliasNotFound { name: alias.name }),
-            _ => {
-                entries.aliases.insert(alias.name.clone(), alias);
-                Ok(())
-            }
-        }
+        entries.aliases.insert(alias.name.clone(), alias);
+        Ok(())
     }
 
     fn alias(&self, realm: &Realm, name: &str) -> Option<Alias> {
@@ -170,8 +186,9 @@ impl<F: Front> Store<F> for MemoryStore<F> {
             .unwrap_or_default()
     }
 
-    fn clear(&self) {
+    fn clear(&self) -> Result<(), KeyError> {
         // Revisions go on, so that a change that began before finds no key.
         self.write().realms.clear();
+        Ok(())
     }
 }

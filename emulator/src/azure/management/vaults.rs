@@ -181,9 +181,11 @@ impl Azure {
         let now = self.core.now();
         for (vault, deleted) in self.vaults.all_deleted() {
             if vault.scheduled_purge(deleted) <= now {
-                self.vaults.purge(&vault.name);
-                self.core
-                    .remove_realm(&crate::azure::names::realm(&vault.name));
+                // A vault whose keys cannot be removed now is purged later.
+                let keys = crate::azure::names::realm(&vault.name);
+                if self.core.remove_realm(&keys).is_ok() {
+                    self.vaults.purge(&vault.name);
+                }
             }
         }
     }
@@ -218,8 +220,11 @@ impl Azure {
 
     pub(super) fn purge_vault(&self, name: &str) -> Outcome {
         self.vaults.deleted(name).ok_or_else(|| no_deleted(name))?;
+        let keys = crate::azure::names::realm(name);
+        self.core
+            .remove_realm(&keys)
+            .map_err(|_| ArmError::internal())?;
         self.vaults.purge(name);
-        self.core.remove_realm(&crate::azure::names::realm(name));
         Ok(ManagementResponse::empty(StatusCode::OK))
     }
 }
