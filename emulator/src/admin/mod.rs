@@ -1,6 +1,6 @@
-//! The admin port: health, lab clock, reset, addresses, key table, request counts, faults, audit trail and
-//! export as JSON, and metrics. It has no authentication and is bound to loopback by default;
-//! requests from web pages of another origin are rejected.
+//! The admin port: health, lab clock, reset, addresses, key table, request counts, faults, audit
+//! trail and export as JSON, and metrics. It has no authentication and is bound to loopback by
+//! default; requests from web pages of another origin are rejected.
 
 mod audit;
 mod clock;

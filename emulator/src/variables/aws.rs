@@ -3,8 +3,8 @@
 use super::Variables;
 use crate::well_known::AWS_ACCESS_KEY;
 
-/// Another login: session token (the second is its older name), profiles, and credentials that
-/// temporary roles of containers and clusters give (botocore, aws-config).
+/// Another login: session token (the second is its older name) and profiles (botocore,
+/// aws-config).
 const UNSET_LOGIN: &[&str] = &[
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",

@@ -122,7 +122,7 @@ impl Program {
         };
         let by_proxy = proxy.proxy();
         Ok(match self {
-            Self::Awscli | Self::Az => by_proxy.and(proxy.python_ca()),
+            Self::Az => by_proxy.and(proxy.python_ca()),
             Self::Python => by_proxy
                 .and(proxy.python_ca())
                 .and(proxy.openssl_ca())

@@ -72,9 +72,9 @@ pub enum StoreError {
     /// A read failed.
     #[error("the store cannot be read: {0}")]
     Read(String),
-    /// A value cannot be sealed, which is a bug.
-    #[error("a value cannot be sealed")]
-    Crypto,
+    /// A value cannot be encoded or sealed, which is a bug.
+    #[error("a value cannot be encoded or sealed")]
+    Unwritable,
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     NoRandomness,

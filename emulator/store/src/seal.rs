@@ -30,7 +30,7 @@ pub(crate) fn seal(
         aad: &name,
     };
     let sealed = cipher(master, &salt)?.encrypt(&Nonce::from(NONCE), payload);
-    let sealed = sealed.map_err(|_| StoreError::Crypto)?;
+    let sealed = sealed.map_err(|_| StoreError::Unwritable)?;
     Ok([&salt[..], &sealed].concat())
 }
 
@@ -57,7 +57,7 @@ fn cipher(master: &MasterKey, salt: &[u8; SALT_LEN]) -> Result<Aes256Gcm, StoreE
     derived
         .expand(&[b"kmslab store value 1"], hkdf::HKDF_SHA256)
         .and_then(|derived| derived.fill(&mut *key))
-        .map_err(|_| StoreError::Crypto)?;
+        .map_err(|_| StoreError::Unwritable)?;
     Ok(Aes256Gcm::new((&*key).into()))
 }
 

@@ -97,7 +97,7 @@ where
         let removed = removed.map(|key| Ok((key, None)));
         let is_changed = |(key, value): &(&K, &V)| before.get(key) != Some(value);
         let changed = after.iter().filter(is_changed).map(|entry| {
-            let value = serde_json::to_vec(&entry).map_err(|_| StoreError::Crypto)?;
+            let value = serde_json::to_vec(&entry).map_err(|_| StoreError::Unwritable)?;
             Ok((entry.0, Some(value)))
         });
         let change = |of: Result<(&K, Option<Vec<u8>>), StoreError>| {

@@ -111,6 +111,13 @@ impl Stored {
         let database = self.database()?;
         let meta = read_meta(database).map_err(|error| read_failed(&error))?;
         let Some(format) = meta.get(FORMAT_KEY) else {
+            // Another program's database is not written to.
+            if has_tables(database).map_err(|error| read_failed(&error))? {
+                return Err(StoreError::NotAStore {
+                    path,
+                    message: "it is a database of another program".to_owned(),
+                });
+            }
             let check = seal::seal(master, META_TABLE, CHECK_KEY, b"kmslab")?;
             return self.create(&check);
         };
@@ -230,6 +237,12 @@ fn read_meta(database: &redb::Database) -> Result<HashMap<String, Vec<u8>>, redb
         (key.to_owned(), value.to_vec())
     })?;
     Ok(entries.into_iter().collect())
+}
+
+fn has_tables(database: &redb::Database) -> Result<bool, redb::Error> {
+    let transaction = database.begin_read()?;
+    let tables = transaction.list_tables()?.next().is_some();
+    Ok(tables || transaction.list_multimap_tables()?.next().is_some())
 }
 
 /// All entries of a table; none if it does not exist.

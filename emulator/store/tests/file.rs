@@ -101,6 +101,29 @@ fn a_file_of_another_kind_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_database_of_another_program_is_refused_and_not_written_to() {
+    const THEIRS: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("theirs");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    {
+        let database = redb::Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction
+            .open_table(THEIRS)
+            .unwrap()
+            .insert("a", 1)
+            .unwrap();
+        transaction.commit().unwrap();
+    }
+    let error = FileDatabase::open(&path, MasterKey::random().unwrap()).unwrap_err();
+    assert!(matches!(error, StoreError::NotAStore { .. }), "{error:?}");
+    let database = redb::Database::create(&path).unwrap();
+    let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
+    let tables: Vec<_> = transaction.list_tables().unwrap().collect();
+    assert_eq!(tables.len(), 1);
+}
+
+#[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().to_owned(), dir.path().join("no/such/directory")] {
